@@ -1,0 +1,41 @@
+# Each target makes the environment it needs; PYTHON picks the interpreter that it is made with.
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.installed
+
+.PHONY: help demo test lint format bench clean
+
+help: ## what can be made
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
+
+$(READY): pyproject.toml constraints.txt
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@touch $(READY)
+
+demo: $(READY) ## train, export and sample on the built-in data; says where the pictures are
+	@mkdir -p demo
+	cd demo && ../$(BIN)/wgan train
+	cd demo && ../$(BIN)/wgan export --format onnx
+	cd demo && ../$(BIN)/wgan sample -n 64 out.png
+	@echo "Pictures: demo/out.png, and how they came about in demo/runs/*/previews/"
+
+test: $(READY) ## all tests, the slow ones too
+	$(BIN)/python -m pytest
+
+lint: $(READY) ## style and types
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+format: $(READY) ## mend the style
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: $(READY) ## every benchmark that needs no GPU
+	for script in benchmarks/*.py; do $(BIN)/python $$script || exit 1; done
+
+clean: ## remove the environment and the demo
+	rm -rf $(VENV) demo

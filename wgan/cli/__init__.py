@@ -1,0 +1,40 @@
+"""The command `wgan`: each command parses, calls the library and prints.
+
+A command's heavy imports stand inside it, so that `wgan --help` loads none of them.
+"""
+
+import sys
+
+import click
+
+from wgan import __version__
+from wgan.cli.export import export
+from wgan.cli.info import info
+from wgan.cli.sample import sample
+from wgan.cli.train import train
+from wgan.errors import WganError
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, prog_name="wgan")
+def cli() -> None:
+    r"""Train a WGAN-GP image generator, export it with proof, run it with no PyTorch.
+
+    \b
+    wgan train                    train on the built-in data, or on your pictures
+    wgan export --format onnx     write the generator as one self-describing file
+    wgan sample -n 64 out.png     draw from it with onnxruntime alone
+    """
+
+
+for command in (train, export, sample, info):
+    cli.add_command(command)
+
+
+def main() -> None:
+    """Run the command line; a user's mistake ends in one sentence and exit status 1 or 2."""
+    try:
+        cli()
+    except WganError as exc:
+        click.echo(f"Error: {exc}", err=True)
+        sys.exit(exc.exit_status)

@@ -1,0 +1,8 @@
+"""`wgan sample`."""
+
+import click
+
+
+@click.command()
+def sample() -> None:
+    """Draw pictures from an exported generator."""

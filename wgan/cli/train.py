@@ -1,0 +1,8 @@
+"""`wgan train`."""
+
+import click
+
+
+@click.command()
+def train() -> None:
+    """Train a generator."""

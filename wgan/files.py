@@ -1,0 +1,81 @@
+"""Files that appear whole or not at all."""
+
+import contextlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+from wgan.errors import OutputError
+
+TEMPORARY_SUFFIX = ".partial"
+"""Ends the name of a file that is still being written; a crash can leave one behind."""
+
+
+@contextlib.contextmanager
+def whole_file(path: Path) -> Iterator[BinaryIO]:
+    """Open a file beside `path` for writing; it takes the name `path` when the block succeeds.
+
+    The contents are flushed to the disk before the name changes, so that a reader, a crash or
+    a power cut sees the old file or the new one, never a part. When the block raises, what was
+    written is removed.
+
+    Raises:
+        OutputError: the file could not be written: no such folder, no permission, disk full.
+    """
+    # The process id keeps two writers of the same name out of each other's way.
+    partial = path.with_name(f".{path.name}.{os.getpid()}{TEMPORARY_SUFFIX}")
+    try:
+        with partial.open("wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(path)
+        _sync_folder(path.parent)
+    except OSError as exc:
+        _discard(partial)
+        raise OutputError(f"cannot write {path}: {_reason(exc, path)}") from exc
+    except BaseException:
+        _discard(partial)
+        raise
+
+
+def write_whole(path: Path, data: bytes) -> None:
+    """Write `data` to `path`, all of it or nothing. Raises what `whole_file` does."""
+    with whole_file(path) as file:
+        file.write(data)
+
+
+def make_folder(path: Path) -> None:
+    """Make the folder `path` and those above it, unless they are there.
+
+    Raises:
+        OutputError: it cannot be made.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as exc:
+        raise OutputError(f"cannot make the folder {path}: {_reason(exc, path)}") from exc
+
+
+def _reason(exc: OSError, path: Path) -> str:
+    if isinstance(exc, FileNotFoundError):
+        return f"the folder {path.parent} does not exist"
+    return exc.strerror or str(exc)
+
+
+def _discard(path: Path) -> None:
+    # Best effort: the error that brought us here is the one worth reporting.
+    with contextlib.suppress(OSError):
+        path.unlink()
+
+
+def _sync_folder(path: Path) -> None:
+    """Make a rename outlive a power cut, where the system has a way (Windows has none)."""
+    if os.name != "posix":
+        return
+    folder = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)

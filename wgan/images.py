@@ -1,0 +1,79 @@
+"""Images (float, [-1, 1]) and pixels (uint8): the range between them, grids and encodings."""
+
+import io
+import math
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from wgan.errors import UsageError
+
+Images = npt.NDArray[np.float32]
+"""`[n, channels, height, width]` in [-1, 1]."""
+
+Pixels = npt.NDArray[np.uint8]
+"""`[n, height, width, channels]`, 1 or 3 channels."""
+
+
+def to_pixels(images: Images) -> Pixels:
+    """Map [-1, 1] to 0..255, rounded to nearest (halves to even), channels last."""
+    scaled = np.rint((images + np.float32(1)) * np.float32(127.5))
+    pixels: Pixels = np.clip(scaled, 0, 255).astype(np.uint8).transpose(0, 2, 3, 1)
+    return pixels
+
+
+def to_images(pixels: Pixels) -> Images:
+    """Map 0..255 to [-1, 1], channels first; `to_pixels` undoes it exactly."""
+    scaled = pixels.transpose(0, 3, 1, 2).astype(np.float32) / np.float32(127.5)
+    return scaled - np.float32(1)
+
+
+def grid_shape(n: int) -> tuple[int, int]:
+    """Rows and columns of the squarest grid that holds n pictures, at least as wide as high."""
+    columns = math.ceil(math.sqrt(n))
+    return math.ceil(n / columns), columns
+
+
+def parse_grid(text: str) -> tuple[int, int]:
+    """Read `"8x4"` as 8 rows and 4 columns.
+
+    Raises:
+        UsageError: something else is written.
+    """
+    rows, _, columns = text.lower().partition("x")
+    if not (rows.isdecimal() and columns.isdecimal() and int(rows) and int(columns)):
+        raise UsageError(f"grid {text!r} cannot be read: write ROWSxCOLUMNS, as in 8x8")
+    return int(rows), int(columns)
+
+
+def grid(pixels: Pixels, shape: tuple[int, int] | None = None) -> Pixels:
+    """Lay pictures out row by row: `[n, h, w, c]` -> `[rows * h, columns * w, c]`.
+
+    `shape` is (rows, columns), by default the squarest. Cells left over are white.
+
+    Raises:
+        UsageError: the grid has fewer cells than there are pictures.
+    """
+    n, h, w, c = pixels.shape
+    rows, columns = shape or grid_shape(n)
+    if rows * columns < n:
+        raise UsageError(f"a grid of {rows}x{columns} has no room for {n} pictures")
+    cells = np.full((rows * columns, h, w, c), 255, dtype=np.uint8)
+    cells[:n] = pixels
+    # (rows * columns, h, w, c) -> (rows, h, columns, w, c)
+    cells = cells.reshape(rows, columns, h, w, c).swapaxes(1, 2)
+    return cells.reshape(rows * h, columns * w, c)
+
+
+def to_picture(pixels: Pixels) -> Image.Image:
+    """Wrap one picture, `[height, width, channels]`, as a Pillow image (mode L or RGB)."""
+    return Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels)
+
+
+def encode(pixels: Pixels, kind: Literal["PNG", "JPEG", "WEBP"] = "PNG") -> bytes:
+    """Encode one picture, `[height, width, channels]`, the same bytes each time."""
+    buffer = io.BytesIO()
+    to_picture(pixels).save(buffer, format=kind)
+    return buffer.getvalue()

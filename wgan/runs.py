@@ -1,0 +1,143 @@
+"""Run folders: where a run keeps its files, and which run and export are the latest.
+
+runs/<name>/config.json
+runs/<name>/checkpoints/step-00002000.pt
+runs/<name>/previews/step-00002000.png
+runs/<name>/metrics.jsonl
+runs/<name>/generator.onnx
+runs/latest           names the run trained last
+runs/latest-export    names the ONNX file exported last
+"""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from wgan.errors import CheckpointError, ModelFileError, RunError
+from wgan.files import make_folder, write_whole
+
+RUNS = Path("runs")
+"""The folder of runs, in the folder where the command is given."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run's folder, there or not yet."""
+
+    path: Path
+
+    @property
+    def config(self) -> Path:
+        """The resolved configuration, JSON."""
+        return self.path / "config.json"
+
+    @property
+    def metrics(self) -> Path:
+        """One JSON line for each logged step."""
+        return self.path / "metrics.jsonl"
+
+    def checkpoint(self, step: int) -> Path:
+        """Where the checkpoint of `step` stands."""
+        return self.path / "checkpoints" / f"step-{step:08d}.pt"
+
+    def preview(self, step: int) -> Path:
+        """Where the preview of `step` stands."""
+        return self.path / "previews" / f"step-{step:08d}.png"
+
+    def export(self, ending: str) -> Path:
+        """Where an export stands when nobody says otherwise; `ending` as in `".onnx"`."""
+        return self.path / f"generator{ending}"
+
+    def checkpoints(self) -> list[Path]:
+        """All checkpoints, the newest last."""
+        return sorted((self.path / "checkpoints").glob("step-*.pt"))
+
+    def newest_checkpoint(self) -> Path:
+        """The checkpoint that stands last.
+
+        Raises:
+            CheckpointError: there is none.
+        """
+        found = self.checkpoints()
+        if not found:
+            raise CheckpointError(
+                f"the run {self.path} has no checkpoint yet: train it first, with"
+                f"  wgan train --run {self.path}"
+            )
+        return found[-1]
+
+    def make(self) -> None:
+        """Make the run's folders, unless they are there. Raises OutputError."""
+        make_folder(self.path / "checkpoints")
+        make_folder(self.path / "previews")
+
+
+def find_run(path: Path) -> Run:
+    """The run at `path`.
+
+    Raises:
+        RunError: there is none.
+    """
+    run = Run(path)
+    if not run.config.is_file():
+        raise RunError(f"{path} is not a run folder: it has no config.json")
+    return run
+
+
+def remember_run(run: Run) -> None:
+    """Make `run` the latest. Raises OutputError."""
+    _point(RUNS / "latest", run.path)
+
+
+def latest_run() -> Run:
+    """The run trained last in this folder.
+
+    Raises:
+        RunError: there is none, or it is gone.
+    """
+    target = _follow(RUNS / "latest")
+    if target is None:
+        raise RunError(
+            "no run was trained in this folder: run  wgan train  first, or name a run folder"
+        )
+    return find_run(target)
+
+
+def remember_export(path: Path) -> None:
+    """Make the ONNX file at `path` the latest export. Raises OutputError."""
+    _point(RUNS / "latest-export", path)
+
+
+def latest_export() -> Path:
+    """The ONNX file exported last in this folder.
+
+    Raises:
+        ModelFileError: there is none, or it is gone.
+    """
+    target = _follow(RUNS / "latest-export")
+    if target is None:
+        raise ModelFileError(
+            "no generator was exported in this folder: run  wgan export --format onnx  first,"
+            " or name a file with --model"
+        )
+    if not target.is_file():
+        raise ModelFileError(f"the latest export, {target}, is gone: name a file with --model")
+    return target
+
+
+def _point(pointer: Path, target: Path) -> None:
+    """Write the place of `target` as seen from the pointer's folder, so that it can be moved."""
+    make_folder(pointer.parent)
+    try:
+        place = os.path.relpath(target, pointer.parent)
+    except ValueError:  # another drive, on Windows
+        place = str(target.absolute())
+    write_whole(pointer, (Path(place).as_posix() + "\n").encode())
+
+
+def _follow(pointer: Path) -> Path | None:
+    try:
+        place = pointer.read_text(encoding="utf-8").strip()
+    except FileNotFoundError:
+        return None
+    return Path(os.path.normpath(pointer.parent / place))

@@ -1,0 +1,94 @@
+"""Checkpoints: all that a run needs to go on, in one file of tensors and plain values.
+
+The file is what `torch.save` writes, so `torch.load(path, weights_only=True)` opens it anywhere.
+It is a zip archive: the CRC-32 that it keeps of every record is checked before a byte is believed.
+"""
+
+import dataclasses
+import io
+import pickle
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+import torch
+from torch import Tensor
+
+from wgan import __version__
+from wgan.errors import CheckpointError
+from wgan.files import write_whole
+from wgan.training.config import TrainConfig
+from wgan.training.networks import Generator, build
+
+FORMAT = "wgan-checkpoint-1"
+
+State = dict[str, Any]
+"""A `state_dict`: names to tensors and plain values."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Checkpoint:
+    """A run as it stood after `step`; the tensors are on the CPU once loaded."""
+
+    step: int
+    config: TrainConfig
+    generator: State
+    critic: State
+    average: State  # the generator's EMA
+    generator_optimizer: State
+    critic_optimizer: State
+    noise: Tensor  # state of the random numbers that latents and epsilon come from
+    batches_drawn: int  # the position in the data
+    data_sha256: str  # of the pictures that the run learns from
+    wgan_version: str = __version__
+
+    def save(self, path: Path) -> None:
+        """Write the checkpoint, all of it or nothing. Raises OutputError."""
+        fields = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        fields |= {"format": FORMAT, "config": dataclasses.asdict(self.config)}
+        # By way of memory: torch's own writer reports a full disk in the destructor, too late.
+        buffer = io.BytesIO()
+        torch.save(fields, buffer)
+        write_whole(path, buffer.getvalue())
+
+    @classmethod
+    def load(cls, path: Path) -> Self:
+        """Read the checkpoint at `path` onto the CPU.
+
+        Raises:
+            CheckpointError: it is missing, damaged, or not a wgan checkpoint.
+        """
+        _check_archive(path)
+        try:
+            fields = torch.load(path, map_location="cpu", weights_only=True)
+        except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError) as exc:
+            raise CheckpointError(
+                f"{path} is not a wgan checkpoint: it holds more than tensors and plain values,"
+                " or is damaged"
+            ) from exc
+        if not isinstance(fields, dict) or fields.pop("format", None) != FORMAT:
+            raise CheckpointError(f"{path} is not a wgan checkpoint of the format {FORMAT}")
+        config = TrainConfig.from_dict(fields.pop("config", None), str(path))
+        try:
+            return cls(config=config, **fields)
+        except TypeError as exc:
+            raise CheckpointError(f"{path} lacks a part of a wgan checkpoint") from exc
+
+    def ema_generator(self) -> Generator:
+        """The averaged generator, on the CPU, in eval mode: what previews and exports draw with."""
+        generator, _ = build(self.config)
+        generator.load_state_dict(self.average)
+        return generator.eval().requires_grad_(False)
+
+
+def _check_archive(path: Path) -> None:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            damaged = archive.testzip()
+    except FileNotFoundError as exc:
+        raise CheckpointError(f"there is no checkpoint {path}") from exc
+    except (OSError, ValueError, zipfile.BadZipFile, NotImplementedError, EOFError) as exc:
+        raise CheckpointError(f"the checkpoint {path} is damaged: {exc}") from exc
+    if damaged is not None:
+        raise CheckpointError(f"the checkpoint {path} is damaged: {damaged} fails its checksum")

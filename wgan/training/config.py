@@ -1,0 +1,150 @@
+"""A run's settings: every field checked before any work, recipes as named sets of defaults."""
+
+import dataclasses
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any, Self
+
+from wgan.errors import RunError, SettingChanged, UsageError
+
+SIZES = (32, 64, 128)
+
+MAY_CHANGE = frozenset({"steps", "checkpoint_every", "preview_every", "log_every"})
+"""Settings that may differ when a run goes on: they do not touch the mathematics."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainConfig:
+    """The settings of a run. Two runs with equal settings, data and device are equal."""
+
+    # What is learned.
+    data: str = "glyphs"  # a folder, archive or idx file, or the name of a data set
+    size: int = 32  # height and width of the pictures, in pixels
+    channels: int = 3  # 1 for grey, 3 for colour
+
+    # The networks.
+    latent_dim: int = 128  # numbers in a latent
+    width: int = 16  # feature maps of the critic's first layer; everything scales with it
+    critic_norm: str = "none"  # "none" or "batch"; batch couples samples, which the penalty forbids
+
+    # The algorithm.
+    recipe: str = "wgan-gp"  # which recipe the defaults came from
+    batch_size: int = 64  # pictures in a critic update
+    n_critic: int = 5  # critic updates for each generator update
+    fresh_batches: bool = True  # a new batch for each critic update, or one for all of a step
+    gp_weight: float = 10.0  # lambda, the weight of the gradient penalty
+    learning_rate: float = 1e-4  # Adam's, both networks
+    beta1: float = 0.0  # Adam's decay of the gradient's mean
+    beta2: float = 0.9  # Adam's decay of the gradient's square
+    ema_half_life: int = 10_000  # pictures after which the EMA has forgotten half; 0 turns it off
+    seed: int = 0  # of the weights, the noise and the order of the data
+
+    # How long, and what is kept.
+    steps: int = 500  # generator updates
+    checkpoint_every: int = 250  # steps
+    preview_every: int = 100  # steps
+    log_every: int = 10  # steps
+
+    def __post_init__(self) -> None:
+        """Check each field. Raises UsageError."""
+        if self.size not in SIZES:
+            raise UsageError(f"--size {self.size} is not allowed: it is one of {_listed(SIZES)}")
+        if self.channels not in (1, 3):
+            raise UsageError(f"--channels {self.channels} is not allowed: it is 1 or 3")
+        if self.recipe not in RECIPES:
+            raise UsageError(f"--recipe {self.recipe} is not one of {_listed(RECIPES)}")
+        if self.critic_norm not in ("none", "batch"):
+            raise UsageError(f"critic_norm {self.critic_norm} is not one of none, batch")
+        for name in ("latent_dim", "width", "batch_size", "n_critic", "steps",
+                     "checkpoint_every", "preview_every", "log_every"):  # fmt: skip
+            self._check_range(name, 1, 2**31)
+        for name in ("seed", "ema_half_life"):
+            self._check_range(name, 0, 2**32 - 1)
+        for name in ("gp_weight", "learning_rate"):
+            self._check_range(name, 0, 1e6)
+        for name in ("beta1", "beta2"):
+            self._check_range(name, 0, 0.999999)
+
+    def _check_range(self, name: str, low: float, high: float) -> None:
+        value = getattr(self, name)
+        if not low <= value <= high:  # a NaN fails this too
+            option = name.replace("_", "-")
+            raise UsageError(f"--{option} {value} is not allowed: it is {low} to {high}")
+
+    @classmethod
+    def resolve(cls, given: Mapping[str, Any]) -> Self:
+        """Fill what is not given: first from the recipe, then from the defaults.
+
+        Raises:
+            UsageError: a setting is not allowed.
+        """
+        recipe = given.get("recipe", cls.recipe)
+        return cls(**{**RECIPES.get(recipe, {}), **given})
+
+    def resume(self, given: Mapping[str, Any]) -> Self:
+        """These settings with those of `given` that may change; what is not given stays.
+
+        Raises:
+            SettingChanged: one that may not change differs; the message names it.
+        """
+        for name, value in given.items():
+            old = getattr(self, name)
+            if value != old and name not in MAY_CHANGE:
+                raise SettingChanged(
+                    f"{name} was {old} when this run began and is now {value}: "
+                    f"keep it, or name another folder with --run"
+                )
+        return dataclasses.replace(self, **given)
+
+    def to_json(self) -> str:
+        """Write the settings as indented JSON, a line each."""
+        return json.dumps(dataclasses.asdict(self), indent=2) + "\n"
+
+    @classmethod
+    def from_dict(cls, fields: object, source: str) -> Self:
+        """Read settings that were saved; `source` names them in the error.
+
+        Raises:
+            RunError: they are not settings of this version of wgan.
+        """
+        known = {field.name: type(field.default) for field in dataclasses.fields(cls)}
+        if not isinstance(fields, dict) or fields.keys() != known.keys():
+            raise RunError(f"{source} does not hold the settings of a run of this wgan version")
+        for name, kind in known.items():
+            allowed = (int, float) if kind is float else kind
+            if not isinstance(fields[name], allowed):
+                raise RunError(
+                    f"{source} has {name} = {fields[name]!r}, not of type {kind.__name__}"
+                )
+        return cls(**fields)
+
+    @classmethod
+    def from_json(cls, text: str, source: str) -> Self:
+        """Read what `to_json` wrote. Raises RunError."""
+        try:
+            fields = json.loads(text)
+        except ValueError as exc:
+            raise RunError(f"{source} is not JSON") from exc
+        return cls.from_dict(fields, source)
+
+
+RECIPES: Mapping[str, Mapping[str, Any]] = MappingProxyType(
+    {
+        # Gulrajani et al. 2017, "Improved Training of Wasserstein GANs", Algorithm 1: the defaults.
+        "wgan-gp": {},
+        # The seed article, to the letter: batch norm in the critic, one batch for a step's updates.
+        "article": {
+            "n_critic": 3,
+            "fresh_batches": False,
+            "critic_norm": "batch",
+            "beta1": 0.5,
+            "beta2": 0.999,
+        },
+    }
+)
+
+
+def _listed(values: Iterable[object]) -> str:
+    return ", ".join(str(value) for value in values)
