@@ -6,6 +6,7 @@
     ├── DeviceError           a device or provider that is not there, or does not work
     ├── OutputError           a file that could not be written whole
     ├── DataError             training data that is missing, damaged or too little
+    │   └── PictureError      one picture that cannot be used
     ├── RunError              a run folder that cannot be used
     │   ├── SettingChanged    a resumed run was given another setting than it began with
     │   └── CheckpointError   a checkpoint that is missing or damaged
@@ -45,6 +46,10 @@ class OutputError(WganError):
 
 class DataError(WganError):
     """Training data that is missing, damaged or too little."""
+
+
+class PictureError(DataError):
+    """One picture that cannot be used: damaged, too large, or of a kind that is not read."""
 
 
 class RunError(WganError):

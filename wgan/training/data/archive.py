@@ -1,0 +1,155 @@
+"""A .zip or .tar of pictures, read without extracting it."""
+
+import abc
+import io
+import tarfile
+import threading
+import zipfile
+import zlib
+from pathlib import Path
+
+from PIL import Image
+
+from wgan.errors import DataError, PictureError
+from wgan.training.data.decode import decode, is_picture_name
+from wgan.training.data.folder import no_pictures
+from wgan.training.data.source import Source
+
+ENDINGS = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
+"""The endings of files that are taken for archives, in lower case."""
+
+MEMBER_LIMIT = 2**26
+"""A member of more bytes than this is not read: 64 MiB."""
+
+KEPT_LIMIT = 2**28
+"""Bytes of members that are kept for later while a compressed tar is read forward: 256 MiB."""
+
+
+def open_archive(path: Path) -> Source:
+    """Open the archive at `path`, and list its pictures.
+
+    Raises:
+        DataError: it is damaged, or holds no pictures.
+    """
+    try:
+        if path.name.lower().endswith(".zip"):
+            return ZipSource(path)
+        if path.name.lower().endswith(".tar"):
+            return TarSource(path)
+        return CompressedTarSource(path)
+    except (OSError, EOFError, ValueError, NotImplementedError, zlib.error,
+            zipfile.BadZipFile, tarfile.TarError) as exc:  # fmt: skip
+        raise DataError(f"the archive {path} is damaged or of another kind: {exc}") from exc
+
+
+class _ArchiveSource(Source):
+    """What archives share: members by name, in the order in which they are kept."""
+
+    def __init__(self, path: Path, members: dict[str, int]) -> None:
+        """`members` gives every file's size in bytes."""
+        super().__init__(path.name.partition(".")[0] or "pictures")
+        self.path = path
+        self._names = [name for name in members if is_picture_name(name)]
+        self._sizes = members
+        self.left_out = len(members) - len(self._names)
+        if not self._names:
+            raise no_pictures(f"the archive {path}", len(members))
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+    def label(self, index: int) -> str:
+        """The archive's path and the member's."""
+        return f"{self.path}: {self._names[index]}"
+
+    def picture(self, index: int, size: int) -> Image.Image:
+        """Decode the member. Raises PictureError."""
+        name = self._names[index]
+        if self._sizes[name] > MEMBER_LIMIT:
+            raise PictureError(f"it has {self._sizes[name]} bytes, more than {MEMBER_LIMIT}")
+        return decode(io.BytesIO(self._read(name)))
+
+    @abc.abstractmethod
+    def _read(self, name: str) -> bytes:
+        """The bytes of a member that is within MEMBER_LIMIT. Raises PictureError."""
+
+
+class ZipSource(_ArchiveSource):
+    """The pictures in a .zip."""
+
+    def __init__(self, path: Path) -> None:
+        self._archive = zipfile.ZipFile(path)
+        entries = [entry for entry in self._archive.infolist() if not entry.is_dir()]
+        super().__init__(path, {entry.filename: entry.file_size for entry in entries})
+
+    def _read(self, name: str) -> bytes:
+        try:
+            return self._archive.read(name)
+        except (OSError, EOFError, NotImplementedError, RuntimeError, zlib.error,
+                zipfile.BadZipFile) as exc:  # fmt: skip
+            raise PictureError(f"it cannot be unpacked: {exc}") from exc
+
+
+class TarSource(_ArchiveSource):
+    """The pictures in a plain .tar, each read from its own place."""
+
+    def __init__(self, path: Path) -> None:
+        with tarfile.open(path, "r:") as archive:
+            members = _files(archive)
+        self._file = path.open("rb")
+        self._lock = threading.Lock()
+        self._offsets = {member.name: member.offset_data for member in members}
+        super().__init__(path, {member.name: member.size for member in members})
+
+    def _read(self, name: str) -> bytes:
+        with self._lock:
+            self._file.seek(self._offsets[name])
+            return self._file.read(self._sizes[name])
+
+
+class CompressedTarSource(_ArchiveSource):
+    """The pictures in a .tar.gz (.bz2, .xz), which can only be read forward.
+
+    Asked nearly in order, as `load_pictures` does, it is unpacked once: members that are passed
+    over on the way to a later one are kept, up to KEPT_LIMIT. Asked for one that is not kept, it
+    begins again from the start.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._archive = tarfile.open(path, "r:*")  # noqa: SIM115 - open as long as the source is
+        self._members = {member.name: member for member in _files(self._archive)}
+        self._lock = threading.Lock()
+        super().__init__(path, {name: member.size for name, member in self._members.items()})
+        self._rewind()
+
+    def _rewind(self) -> None:
+        self._ahead = iter(self._names)
+        self._kept: dict[str, bytes] = {}
+        self._passed: set[str] = set()
+
+    def _read(self, name: str) -> bytes:
+        with self._lock:
+            if name in self._kept:
+                return self._kept.pop(name)
+            if name in self._passed:
+                self._rewind()
+            for other in self._ahead:
+                self._passed.add(other)
+                if other == name:
+                    break
+                if self._sizes[other] + sum(map(len, self._kept.values())) <= KEPT_LIMIT:
+                    self._kept[other] = self._unpack(other)
+            return self._unpack(name)
+
+    def _unpack(self, name: str) -> bytes:
+        try:
+            file = self._archive.extractfile(self._members[name])
+            assert file is not None  # it is a regular file
+            return file.read()
+        except (OSError, EOFError, zlib.error, tarfile.TarError) as exc:
+            raise PictureError(f"it cannot be unpacked: {exc}") from exc
+
+
+def _files(archive: tarfile.TarFile) -> list[tarfile.TarInfo]:
+    # A sparse member's size is a claim that costs nothing to make; no picture is kept so.
+    return [member for member in archive if member.isreg() and not member.issparse()]

@@ -1,0 +1,63 @@
+"""The order in which a run sees its pictures: a function of the seed alone, exact on resume."""
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from wgan.errors import DataError
+from wgan.images import Pixels
+
+
+class Batches:
+    """Batches without end, each epoch in a new order.
+
+    An epoch's order depends on the seed and the epoch's number alone, so how many batches were
+    drawn is all there is to remember. The last pictures of an epoch that fill no batch are left
+    out; the next epoch's order leaves out others.
+    """
+
+    def __init__(
+        self, pixels: Pixels, batch_size: int, seed: int, device: torch.device, drawn: int = 0
+    ) -> None:
+        """Start after `drawn` batches.
+
+        Raises:
+            DataError: there are fewer pictures than a batch holds.
+        """
+        if len(pixels) < batch_size:
+            raise DataError(
+                f"there are {len(pixels)} pictures, fewer than a batch of {batch_size}: "
+                f"give more, or run with --batch-size {max(1, len(pixels))}"
+            )
+        self.drawn = drawn
+        """Batches drawn so far: the whole position in the data."""
+        self._pixels = pixels
+        self._batch_size = batch_size
+        self._seed = seed
+        self._device = device
+        self._epoch = -1
+        self._order: npt.NDArray[np.int64] = np.empty(0, np.int64)
+
+    def next(self) -> Tensor:
+        """Draw a batch: float32 `[batch, c, h, w]` in [-1, 1], channels last, on the device."""
+        epoch, place = divmod(self.drawn, len(self._pixels) // self._batch_size)
+        if epoch != self._epoch:
+            self._epoch = epoch
+            random = np.random.RandomState([self._seed, epoch])
+            self._order = random.permutation(len(self._pixels))
+        chosen = self._order[place * self._batch_size : (place + 1) * self._batch_size]
+        self.drawn += 1
+        return to_batch(self._pixels[chosen], self._device)
+
+
+def to_batch(pixels: Pixels, device: torch.device) -> Tensor:
+    """Move pixels to the device as bytes, a quarter of the traffic, and make images of them there.
+
+    (n, h, w, c), 0 to 255 -> (n, c, h, w), -1 to 1; `wgan.images.to_images` gives the same values.
+    """
+    batch = torch.from_numpy(pixels)
+    if device.type == "cuda":
+        batch = batch.pin_memory()  # lets the copy run beside the computation
+    images = batch.to(device, non_blocking=True).permute(0, 3, 1, 2).to(torch.float32)
+    return images.div_(127.5).sub_(1)

@@ -1,0 +1,64 @@
+"""A folder of pictures, at any depth."""
+
+import os
+from pathlib import Path
+
+from PIL import Image
+
+from wgan.errors import DataError
+from wgan.training.data.decode import ENDINGS, decode, is_picture_name
+from wgan.training.data.source import Source
+
+
+class FolderSource(Source):
+    """The pictures under a folder, sorted by their path in it."""
+
+    def __init__(self, folder: Path) -> None:
+        """Look for the pictures; none is opened yet.
+
+        Raises:
+            DataError: there are none, or a folder in it may not be read.
+        """
+        super().__init__(folder.resolve().name or "pictures")
+        self.folder = folder
+        names = _files(folder)
+        self._names = sorted(name for name in names if is_picture_name(name))
+        self.left_out = len(names) - len(self._names)
+        if not self._names:
+            raise no_pictures(f"the folder {folder}", len(names))
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+    def label(self, index: int) -> str:
+        """The picture's path."""
+        return str(self.folder / self._names[index])
+
+    def picture(self, index: int, size: int) -> Image.Image:
+        """Decode the picture's file. Raises PictureError."""
+        return decode(self.folder / self._names[index])
+
+
+def no_pictures(where: str, others: int) -> DataError:
+    """The error for a place that holds `others` files, but no picture."""
+    found = f"none of its {others} files ends in" if others else "it is empty of files ending in"
+    return DataError(f"no pictures in {where}: {found} {' '.join(sorted(ENDINGS))}")
+
+
+def _files(folder: Path) -> list[str]:
+    """All files under `folder`, as paths in it with forward slashes; links are followed once."""
+    found: list[str] = []
+    seen: set[tuple[int, int]] = set()
+    for root, folders, files in os.walk(folder, onerror=_refuse, followlinks=True):
+        status = Path(root).stat()
+        place = (status.st_dev, status.st_ino)
+        if place in seen:  # a link that leads back up
+            folders.clear()
+            continue
+        seen.add(place)
+        found += [Path(root, name).relative_to(folder).as_posix() for name in files]
+    return found
+
+
+def _refuse(exc: OSError) -> None:
+    raise DataError(f"the folder {exc.filename} cannot be read: {exc.strerror}") from exc

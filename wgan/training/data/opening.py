@@ -1,0 +1,54 @@
+"""What the user calls the data, to the source that reads it."""
+
+from pathlib import Path
+
+from wgan.errors import DataError
+from wgan.training.data import archive, decode
+from wgan.training.data.folder import FolderSource
+from wgan.training.data.glyphs import GlyphSource
+from wgan.training.data.idx import find_idx, is_idx, open_idx
+from wgan.training.data.named import NAMES, open_named
+from wgan.training.data.places import datasets_folder
+from wgan.training.data.source import Source
+
+
+def open_source(data: str | Path, download: bool = False) -> Source:
+    """Open training data by its name or its path.
+
+    A name wins over a folder of that name; write `./mnist` for the folder.
+
+    Args:
+        data: `"glyphs"`, the name of a torchvision data set (`wgan.training.data.named.NAMES`),
+            a folder of pictures or of idx files, a .zip or .tar of pictures, or an idx file.
+        download: fetch a torchvision data set that is not there.
+
+    Raises:
+        DataError: there is no such data, it is damaged, or holds no pictures.
+        MissingExtra: a package that reads it is not installed.
+    """
+    if data == "glyphs":
+        return GlyphSource()
+    if isinstance(data, str) and data in NAMES:
+        return open_named(data, datasets_folder(), download)
+    path = Path(data)
+    if path.is_dir():
+        idx = find_idx(path)
+        return open_idx(idx, path.resolve().name) if idx else FolderSource(path)
+    if path.is_file():
+        return _open_file(path)
+    raise DataError(
+        f"there is no data {data}: it is a folder, a .zip or .tar, an idx file, or one of"
+        f" glyphs, {', '.join(NAMES)}"
+    )
+
+
+def _open_file(path: Path) -> Source:
+    if path.name.lower().endswith(archive.ENDINGS):
+        return archive.open_archive(path)
+    if decode.is_picture_name(path.name):
+        raise DataError(f"{path} is a single picture: name the folder that holds many")
+    if is_idx(path):
+        return open_idx(path, path.name.partition("-")[0])
+    raise DataError(
+        f"{path} is neither an archive ({' '.join(archive.ENDINGS)}) nor an idx file of pictures"
+    )

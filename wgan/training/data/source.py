@@ -1,0 +1,79 @@
+"""What every kind of training data offers: pictures, counted from 0, each with a label."""
+
+import abc
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from wgan.errors import PictureError
+
+PROBES = 16
+"""How many pictures are looked at to tell grey data from coloured."""
+
+GREY_MODES = frozenset({"1", "L", "LA", "La", "I", "I;16", "I;16B", "I;16L", "I;16N", "F"})
+"""Pillow's modes without colour. A palette (P) counts as coloured."""
+
+
+class Source(abc.ABC):
+    """Pictures that a run can learn from. All methods may be called from several threads."""
+
+    left_out: int = 0
+    """Files that stood among the pictures and are none: hidden, or of another ending."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        """Short, for a run's folder: `"glyphs"`, or the last part of a folder's path."""
+
+    @abc.abstractmethod
+    def __len__(self) -> int:
+        """How many pictures there are, damaged ones included."""
+
+    @abc.abstractmethod
+    def label(self, index: int) -> str:
+        """What a message calls picture `index`."""
+
+    @abc.abstractmethod
+    def picture(self, index: int, size: int) -> Image.Image:
+        """Picture `index`, upright and fully decoded, in whatever mode it is kept.
+
+        Args:
+            index: from 0 to `len(self) - 1`.
+            size: the height and width that it will be given, in pixels; data that is drawn, not
+                read, is drawn at this size.
+
+        Raises:
+            PictureError: it is damaged or cannot be used.
+        """
+
+    @property
+    def channels(self) -> int:
+        """The channels that suit the data: 1 if the first pictures are all grey, otherwise 3."""
+        modes = {self._mode(index) for index in range(min(PROBES, len(self)))}
+        return 1 if modes - {""} and modes - {""} <= GREY_MODES else 3
+
+    def _mode(self, index: int) -> str:
+        """The mode of picture `index`, empty if it cannot be used."""
+        try:
+            return self.picture(index, size=32).mode
+        except PictureError:
+            return ""  # it is named when all pictures are loaded
+
+
+class ArraySource(Source):
+    """Pictures that are decoded already: uint8 `[n, height, width]` or `[n, height, width, 3]`."""
+
+    def __init__(self, name: str, pixels: npt.NDArray[np.uint8]) -> None:
+        super().__init__(name)
+        self._pixels = pixels
+
+    def __len__(self) -> int:
+        return len(self._pixels)
+
+    def label(self, index: int) -> str:
+        """The data's name and the picture's number."""
+        return f"{self.name}, picture {index}"
+
+    def picture(self, index: int, size: int) -> Image.Image:
+        """Wrap the picture's pixels."""
+        return Image.fromarray(self._pixels[index])

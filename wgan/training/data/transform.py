@@ -1,0 +1,74 @@
+"""A picture of any mode and shape to a square of pixels: one function, and what steers it."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from wgan.errors import PictureError
+from wgan.training.data.source import GREY_MODES
+
+WHITE = (255, 255, 255)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Transform:
+    """How pictures become training pixels."""
+
+    size: int  # height and width of the result, in pixels
+    channels: int  # 1 for grey, 3 for colour
+    background: tuple[int, int, int] = WHITE  # what alpha is laid over
+
+    def __call__(self, picture: Image.Image) -> npt.NDArray[np.uint8]:
+        """Make `picture` uint8 `[size, size, channels]`.
+
+        Alpha is laid over the background first: resized before that, the hidden colours of
+        transparent pixels would bleed into the rest. Then the shorter side is resized to `size`
+        (bicubic, antialiased), and the centre is cut out.
+
+        Raises:
+            PictureError: the mode has no agreed range, as floating point has not.
+        """
+        flat = _flatten(_eight_bits(picture), self.background)
+        square = _resize(flat.convert("L" if self.channels == 1 else "RGB"), self.size)
+        return np.asarray(square).reshape(self.size, self.size, self.channels)
+
+
+def _eight_bits(picture: Image.Image) -> Image.Image:
+    """Scale 16-bit grey to 8 bits, which Pillow's `convert` would clip; leave the rest."""
+    if picture.mode == "F":
+        raise PictureError("it holds floating-point values, which have no agreed range")
+    if not picture.mode.startswith("I"):
+        return picture
+    values = np.asarray(picture).astype(np.int64)
+    if values.min() < 0 or values.max() > 65535:
+        raise PictureError("it holds values outside 0 to 65535")
+    grey = Image.fromarray(((values + 128) // 257).astype(np.uint8))
+    hidden = picture.info.get("transparency")  # the one value that PNG's tRNS makes transparent
+    if hidden is not None:
+        grey.putalpha(Image.fromarray(np.where(values == hidden, 0, 255).astype(np.uint8)))
+    return grey
+
+
+def _flatten(picture: Image.Image, background: tuple[int, int, int]) -> Image.Image:
+    """Lay alpha, a transparent palette entry or a transparent colour over the background."""
+    if not picture.has_transparency_data:
+        return picture if picture.mode in GREY_MODES else picture.convert("RGB")
+    picture = picture.convert("RGBA")
+    below = Image.new("RGBA", picture.size, background)
+    return Image.alpha_composite(below, picture).convert("RGB")
+
+
+def _resize(picture: Image.Image, size: int) -> Image.Image:
+    """Resize the shorter side to `size` and cut out the centre, in one pass.
+
+    Equal to doing one after the other, but a picture of 1x60000 pixels stays small on the way.
+    """
+    shorter = min(picture.size)
+    # The whole picture's size had it been resized, and where the centre would be cut out of it.
+    width, height = (size * side // shorter for side in picture.size)
+    left, top = (width - size) // 2, (height - size) // 2
+    across, down = picture.width / width, picture.height / height
+    box = (left * across, top * down, (left + size) * across, (top + size) * down)
+    return picture.resize((size, size), Image.Resampling.BICUBIC, box)
