@@ -1,8 +1,41 @@
 """`wgan info`."""
 
+from pathlib import Path
+
 import click
 
 
 @click.command()
-def info() -> None:
-    """Show what an exported file says of itself."""
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("--json", "as_json", is_flag=True, help="Print the manifest as JSON.")
+def info(file: Path, as_json: bool) -> None:
+    """Show what an exported FILE (ONNX, TorchScript or pt2) says of itself."""
+    from wgan.errors import ModelFileError
+    from wgan.exported.model_file import describe
+
+    description = describe(file)
+    manifest = description.manifest
+    if manifest is None:
+        raise ModelFileError(f"{file} has no manifest: it was not exported by wgan")
+    if as_json:
+        click.echo(manifest.to_json())
+        return
+    receipt = manifest.receipt
+    rows = {
+        "file": f"{file} ({description.format})",
+        "pictures": f"{manifest.width}x{manifest.height}, {manifest.channels} channels",
+        "latent_dim": manifest.latent_dim,
+        "precision": manifest.precision,
+        "target": manifest.target,
+        "opset": "none" if manifest.opset is None else manifest.opset,
+        "training step": manifest.step,
+        "weights": f"sha256 {manifest.weights_sha256}",
+        "wgan": manifest.wgan_version,
+        "proved on": f"{', '.join(receipt.providers)}; seeds {receipt.seeds}; batches"
+        f" {', '.join(map(str, receipt.batch_sizes))}",
+        "differs by": f"{receipt.float_difference:.1e} in float (at most"
+        f" {receipt.float_tolerance:.1e}), {receipt.pixel_difference} in pixels (at most"
+        f" {receipt.pixel_tolerance})",
+    }
+    for name, value in rows.items():
+        click.echo(f"{name:14}{value}")

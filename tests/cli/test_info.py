@@ -1,0 +1,37 @@
+import json
+from pathlib import Path
+
+from tests.conftest import RunWgan
+from tests.runtime import models
+
+
+def test_info_tells_the_manifest(run_wgan: RunWgan, tmp_path: Path) -> None:
+    (tmp_path / "g.onnx").write_bytes(models.generator().SerializeToString())
+    done = run_wgan("info", "g.onnx")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "g.onnx (onnx)" in done.stdout
+    assert "8x8, 3 channels" in done.stdout
+    assert "ab" * 32 in done.stdout
+    assert "1.0e-07 in float (at most 1.0e-05), 0 in pixels (at most 1)" in done.stdout
+
+
+def test_info_for_programs_is_the_manifest_itself(run_wgan: RunWgan, tmp_path: Path) -> None:
+    (tmp_path / "g.onnx").write_bytes(models.generator().SerializeToString())
+    done = run_wgan("info", "--json", "g.onnx")
+    assert json.loads(done.stdout) == json.loads(models.manifest().to_json())
+
+
+def test_info_of_a_file_without_manifest_says_so(run_wgan: RunWgan, tmp_path: Path) -> None:
+    model = models.generator(metadata=[("author", "me")])
+    (tmp_path / "g.onnx").write_bytes(model.SerializeToString())
+    done = run_wgan("info", "g.onnx")
+    assert done.returncode == 1
+    assert "g.onnx has no manifest" in done.stderr
+
+
+def test_info_of_what_is_no_export_ends_in_a_sentence(run_wgan: RunWgan, tmp_path: Path) -> None:
+    (tmp_path / "g.onnx").write_bytes(b"not a model")
+    done = run_wgan("info", "g.onnx")
+    assert done.returncode == 1
+    assert "g.onnx cannot be used" in done.stderr
+    assert "Traceback" not in done.stderr

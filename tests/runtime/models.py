@@ -1,0 +1,119 @@
+"""Small ONNX generators made with onnx.helper and numpy, so that no test here needs torch."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+from wgan.manifest import METADATA_KEY, Manifest, Receipt
+
+LATENT_DIM = 4
+
+
+def manifest(**changes: Any) -> Manifest:
+    """A manifest that tells of the model that `generator` makes."""
+    receipt = Receipt(
+        seeds="0-3",
+        batch_sizes=(1, 2, 3),
+        providers=("CPUExecutionProvider",),
+        float_difference=1e-7,
+        float_tolerance=1e-5,
+        pixel_difference=0,
+        pixel_tolerance=1,
+        goldens=(),
+    )
+    fields: dict[str, Any] = {
+        "latent_dim": LATENT_DIM,
+        "height": 8,
+        "width": 8,
+        "channels": 3,
+        "precision": "fp32",
+        "target": "portable",
+        "opset": 17,
+        "step": 12,
+        "config": {"size": 8},
+        "weights_sha256": "ab" * 32,
+        "wgan_version": "0.0.0",
+        "receipt": receipt,
+    }
+    return Manifest(**(fields | changes))
+
+
+def weights(channels: int = 3, seed: int = 0) -> dict[str, np.ndarray[Any, Any]]:
+    """The weights of `generator`: Gemm to 6x4x4, then a transposed convolution to 8x8."""
+    random = np.random.RandomState(seed)
+    drawn = {
+        "w1": random.standard_normal((LATENT_DIM, 6 * 4 * 4)),
+        "b1": random.standard_normal(6 * 4 * 4),
+        "w2": random.standard_normal((6, channels, 4, 4)) * 0.2,
+    }
+    return {name: values.astype(np.float32) for name, values in drawn.items()}
+
+
+def generator(
+    channels: int = 3, *, told: Manifest | None = None, metadata: Sequence[tuple[str, str]] = ()
+) -> onnx.ModelProto:
+    """A generator of 8x8 pictures, shaped as wgan's exports are: `images` and `pixels`.
+
+    `told` is its manifest, by default the right one; `metadata` stands in place of it.
+    """
+    constants = weights(channels) | {
+        "shape": np.array([-1, 6, 4, 4], np.int64),
+        "one": np.array(1, np.float32),
+        "half": np.array(127.5, np.float32),
+        "low": np.array(0, np.float32),
+        "high": np.array(255, np.float32),
+    }
+    nodes = [
+        helper.make_node("Gemm", ["latents", "w1", "b1"], ["flat"]),
+        helper.make_node("Reshape", ["flat", "shape"], ["maps"]),
+        helper.make_node("Relu", ["maps"], ["active"]),
+        helper.make_node(
+            "ConvTranspose", ["active", "w2"], ["raw"], strides=[2, 2], pads=[1, 1, 1, 1]
+        ),
+        helper.make_node("Tanh", ["raw"], ["images"]),
+        *pixel_nodes(),
+    ]
+    model = make_model(
+        nodes,
+        constants,
+        [("latents", TensorProto.FLOAT, ["batch", LATENT_DIM])],
+        [
+            ("images", TensorProto.FLOAT, ["batch", channels, 8, 8]),
+            ("pixels", TensorProto.UINT8, ["batch", 8, 8, channels]),
+        ],
+    )
+    told = told or manifest(channels=channels)
+    for key, value in metadata or [(METADATA_KEY, told.to_json())]:
+        model.metadata_props.add(key=key, value=value)
+    return model
+
+
+def pixel_nodes() -> list[onnx.NodeProto]:
+    """`images` -> `pixels`, as `wgan.images.to_pixels` does it."""
+    return [
+        helper.make_node("Add", ["images", "one"], ["shifted"]),
+        helper.make_node("Mul", ["shifted", "half"], ["scaled"]),
+        helper.make_node("Round", ["scaled"], ["rounded"]),
+        helper.make_node("Clip", ["rounded", "low", "high"], ["clipped"]),
+        helper.make_node("Cast", ["clipped"], ["bytes"], to=TensorProto.UINT8),
+        helper.make_node("Transpose", ["bytes"], ["pixels"], perm=[0, 2, 3, 1]),
+    ]
+
+
+def make_model(
+    nodes: Sequence[onnx.NodeProto],
+    constants: dict[str, np.ndarray[Any, Any]],
+    inputs: Sequence[tuple[str, int, list[Any]]],
+    outputs: Sequence[tuple[str, int, list[Any]]],
+) -> onnx.ModelProto:
+    """A model of these parts, opset 17."""
+    graph = helper.make_graph(
+        list(nodes),
+        "generator",
+        [helper.make_tensor_value_info(*value) for value in inputs],
+        [helper.make_tensor_value_info(*value) for value in outputs],
+        [numpy_helper.from_array(array, name) for name, array in constants.items()],
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=10)

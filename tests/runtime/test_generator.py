@@ -1,0 +1,166 @@
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto
+from tests.runtime import models
+from wgan.errors import DeviceError, ModelFileError, UsageError
+from wgan.images import to_pixels
+from wgan.latents import latents
+from wgan.runtime import Generator
+
+
+def reference_images(drawn: np.ndarray, channels: int = 3) -> np.ndarray:
+    """The model of tests/runtime/models.py in numpy, the transposed convolution by its sum."""
+    weights = models.weights(channels)
+    maps = np.maximum(drawn @ weights["w1"] + weights["b1"], 0).reshape(-1, 6, 4, 4)
+    padded = np.zeros((len(drawn), channels, 10, 10))  # 2 * 4 + 2 pixels, a border of 1 cut off
+    for row in range(4):
+        for column in range(4):
+            patch = np.einsum("ni,ioyx->noyx", maps[:, :, row, column], weights["w2"])
+            padded[:, :, 2 * row : 2 * row + 4, 2 * column : 2 * column + 4] += patch
+    return np.tanh(padded[:, :, 1:-1, 1:-1])
+
+
+@pytest.fixture(scope="module")
+def generator() -> Generator:
+    return Generator(models.generator().SerializeToString())
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("n", [1, 2, 7])
+def test_images_and_pixels_are_what_the_graph_means(channels: int, n: int) -> None:
+    drawn = latents(range(n), models.LATENT_DIM)
+    with Generator(models.generator(channels).SerializeToString()) as generator:
+        images, pixels = generator.run(drawn)
+    assert images.dtype == np.float32
+    assert pixels.dtype == np.uint8
+    assert np.abs(images - reference_images(drawn, channels)).max() < 1e-6
+    np.testing.assert_array_equal(pixels, to_pixels(images))
+
+
+def test_a_generator_says_what_it_is(generator: Generator) -> None:
+    assert generator.manifest == models.manifest()
+    assert generator.provider == "CPUExecutionProvider"
+    assert generator.latent_dim == models.LATENT_DIM
+    assert generator.picture_shape == (8, 8, 3)
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, 3, 64])
+def test_a_picture_depends_on_its_seed_alone(generator: Generator, batch_size: int) -> None:
+    together = generator.sample(range(10), batch_size).astype(int)
+    alone = np.concatenate([generator.sample([seed]) for seed in range(10)])
+    assert np.abs(together - alone).max() <= 1
+    reordered = generator.sample([7, 0, 7], batch_size)
+    assert np.abs(together[[7, 0, 7]] - reordered).max() <= 1
+
+
+def test_a_stream_gives_the_sample_in_batches(generator: Generator) -> None:
+    batches = list(generator.stream(range(10), 4))
+    assert [len(batch) for batch in batches] == [4, 4, 2]
+    np.testing.assert_array_equal(np.concatenate(batches), generator.sample(range(10), 4))
+
+
+def test_a_model_is_read_from_a_path_or_from_bytes(tmp_path: Path, generator: Generator) -> None:
+    path = tmp_path / "model.onnx"
+    path.write_bytes(models.generator().SerializeToString())
+    for model in (path, str(path)):
+        np.testing.assert_array_equal(Generator(model).sample([5]), generator.sample([5]))
+
+
+def test_threads_may_share_a_generator(generator: Generator) -> None:
+    alone = [generator.sample([seed]) for seed in range(32)]
+    with ThreadPoolExecutor(4) as pool:
+        together = list(pool.map(lambda seed: generator.sample([seed]), range(32)))
+    np.testing.assert_array_equal(alone, together)
+
+
+def test_no_optimisation_gives_the_same_pictures(generator: Generator) -> None:
+    plain = Generator(models.generator().SerializeToString(), optimization="none")
+    drawn = latents(range(8), models.LATENT_DIM)
+    assert np.abs(plain.images(drawn) - generator.images(drawn)).max() < 1e-6
+
+
+@pytest.mark.parametrize(
+    ("call", "sentence"),
+    [
+        (lambda g: g.sample([]), "no seeds"),
+        (lambda g: g.sample([2**32]), "seed 4294967296 is not allowed"),
+        (lambda g: g.sample([-1]), "seed -1 is not allowed"),
+        (lambda g: g.sample([1], 0), "batch size 0 is not allowed"),
+        (lambda g: g.images(np.zeros((2, 5), np.float32)), r"\[2, 5\] are not allowed.*\[n, 4\]"),
+        (lambda g: g.images(np.zeros((0, 4), np.float32)), "at least 1"),
+    ],
+)
+def test_a_wrong_call_is_told_what_is_allowed(
+    generator: Generator, call: Callable[[Generator], object], sentence: str
+) -> None:
+    with pytest.raises(UsageError, match=sentence):
+        call(generator)
+
+
+def test_a_device_that_is_not_there_is_an_error() -> None:
+    model = models.generator().SerializeToString()
+    with pytest.raises(UsageError, match="device 'gpu' is not allowed: choose from auto, cpu"):
+        Generator(model, device="gpu")
+    with pytest.raises(DeviceError, match="device 'cuda' needs the CUDAExecutionProvider"):
+        Generator(model, device="cuda")
+
+
+def rename_output(model: onnx.ModelProto) -> None:
+    model.graph.output[0].name = "scaled"
+
+
+def lie_about_the_size(model: onnx.ModelProto) -> None:
+    model.metadata_props[0].value = models.manifest(height=16).to_json()
+
+
+def lie_about_the_latents(model: onnx.ModelProto) -> None:
+    model.metadata_props[0].value = models.manifest(latent_dim=5).to_json()
+
+
+def use_an_unknown_operator(model: onnx.ModelProto) -> None:
+    model.graph.node[4].op_type = "Tnah"
+
+
+def use_another_library(model: onnx.ModelProto) -> None:
+    model.graph.node[4].domain = "elsewhere"
+
+
+@pytest.mark.parametrize(
+    ("spoil", "sentence"),
+    [
+        (rename_output, "it is not a generator"),
+        (lie_about_the_size, r"tells of .* \[4, 3, 16, 8\], its graph of \[4, 3, 8, 8\]"),
+        (lie_about_the_latents, "tells of"),
+        (use_an_unknown_operator, "ONNX Runtime cannot open it"),
+        (use_another_library, "ONNX Runtime cannot open it"),
+    ],
+)
+def test_a_graph_that_is_not_a_generators_is_refused(
+    spoil: Callable[[onnx.ModelProto], None], sentence: str
+) -> None:
+    model = models.generator()
+    spoil(model)
+    with pytest.raises(ModelFileError, match=f"the model cannot be used: .*{sentence}"):
+        Generator(model.SerializeToString())
+
+
+def test_an_output_of_another_shape_than_declared_is_refused() -> None:
+    model = models.generator()
+    model.graph.initializer.append(
+        onnx.numpy_helper.from_array(np.array([-1, 3, 16, 4], np.int64), "other")
+    )
+    model.graph.node[4].output[0] = "whole"
+    for node in model.graph.node:
+        for index, name in enumerate(node.input):
+            if name == "images":
+                node.input[index] = "whole"
+    model.graph.node.add(op_type="Reshape", input=["whole", "other"], output=["images"])
+    model.graph.initializer[-1].data_type = TensorProto.INT64
+    # The axes are declared free of each other, so that only the run shows the lie.
+    with pytest.raises(ModelFileError):
+        Generator(model.SerializeToString()).images(np.zeros((1, 4), np.float32))

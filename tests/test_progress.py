@@ -1,0 +1,65 @@
+import io
+
+from wgan.progress import Progress
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+class Clock:
+    """Time that passes when told to."""
+
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def work(file: io.StringIO, seconds: list[float], *, done: int = 0) -> list[str]:
+    """Advance by 10 after each of `seconds`, and give what was written."""
+    clock = Clock()
+    with Progress(1000, "sampling", "images", done=done, file=file, clock=clock) as progress:
+        for passed in seconds:
+            clock.now += passed
+            progress.advance(10, "loss 0.5")
+    return file.getvalue().splitlines()
+
+
+def test_without_a_terminal_a_line_comes_every_ten_seconds() -> None:
+    lines = work(io.StringIO(), [1.0] * 25)
+    assert lines == [
+        "sampling: 100/1000  10.0 images/s  0:01:30 left  loss 0.5",
+        "sampling: 200/1000  10.0 images/s  0:01:20 left  loss 0.5",
+    ]
+
+
+def test_a_short_job_shows_nothing() -> None:
+    assert work(io.StringIO(), [0.1] * 9) == []
+    assert work(Terminal(), [0.1] * 9) == []
+
+
+def test_a_terminal_gets_a_bar_in_place() -> None:
+    text = "\r".join(work(Terminal(), [0.5] * 4))
+    assert "sampling" in text
+    assert "40/1000" in text
+    assert "20.0 images/s  0:00:48 left  loss 0.5" in text
+
+
+def test_what_an_earlier_run_did_counts_for_no_rate() -> None:
+    assert work(io.StringIO(), [5.0, 5.0], done=500) == [
+        "sampling: 520/1000  2.0 images/s  0:04:00 left  loss 0.5"
+    ]
+
+
+def test_the_rate_follows_a_change_of_pace() -> None:
+    lines = work(io.StringIO(), [0.1] * 10 + [10.0] * 6)
+    assert "1.0 images/s" in lines[-1]
+
+
+def test_hours_are_written_out() -> None:
+    assert work(io.StringIO(), [600.0]) == [
+        "sampling: 10/1000  0.017 images/s  16:30:00 left  loss 0.5"
+    ]

@@ -1,0 +1,136 @@
+"""An exported file of any format: read within bounds, and what it says of itself."""
+
+import lzma
+import stat
+import zipfile
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+from wgan.errors import ModelFileError
+from wgan.exported.onnx_file import OnnxFile, scan
+from wgan.manifest import METADATA_KEY, SIZE_LIMIT, Manifest
+
+MODEL_SIZE_LIMIT = 2**31 - 1
+"""Most bytes of an ONNX file: a limit of Protocol Buffers."""
+
+ZIP_MAGIC = b"PK\x03\x04"
+
+
+@dataclass(frozen=True)
+class Description:
+    """What a file says of itself."""
+
+    format: str  # "onnx", or "torchscript" for archives that PyTorch reads (pt2 as well)
+    manifest: Manifest | None
+
+
+def describe(path: Path) -> Description:
+    """Read the manifest of an ONNX, TorchScript or pt2 export, with the standard library alone.
+
+    Raises:
+        ModelFileError: the file is missing, damaged, unsafe or of another kind.
+    """
+    with _open_checked(path) as file:
+        is_archive = file.read(len(ZIP_MAGIC)) == ZIP_MAGIC
+    try:
+        if is_archive:
+            return Description("torchscript", _archive_manifest(path))
+        return Description("onnx", read_manifest(scan_model(read_bytes(path))))
+    except ModelFileError as exc:
+        raise ModelFileError(f"{path} cannot be used: {exc}") from exc
+
+
+def read_model(path: Path) -> tuple[bytes, OnnxFile]:
+    """Read an ONNX file and look through it before ONNX Runtime does.
+
+    Raises:
+        ModelFileError: the file is missing, damaged, unsafe or not ONNX.
+    """
+    data = read_bytes(path)
+    try:
+        return data, scan_model(data)
+    except ModelFileError as exc:
+        raise ModelFileError(f"{path} cannot be used: {exc}") from exc
+
+
+def scan_model(data: bytes) -> OnnxFile:
+    """Look through the bytes of a model that is to be run.
+
+    Raises:
+        ModelFileError: they are damaged, unsafe, or of a format that is not ONNX.
+    """
+    if not data:
+        raise ModelFileError("it is empty")
+    if data.startswith(ZIP_MAGIC):
+        raise ModelFileError(
+            "it is an archive for PyTorch, and drawing needs an ONNX file:"
+            " run  wgan export --format onnx"
+        )
+    if data.startswith(b"version https://git-lfs"):
+        raise ModelFileError("it is a pointer of git-lfs, not the file: run  git lfs pull")
+    return scan(data)
+
+
+def read_manifest(file: OnnxFile) -> Manifest | None:
+    """The manifest of an ONNX file, None when it has none.
+
+    Raises:
+        ModelFileError: it has one that cannot be read.
+    """
+    text = file.metadata.get(METADATA_KEY)
+    return None if text is None else Manifest.from_json(text)
+
+
+def read_bytes(path: Path) -> bytes:
+    """Read the whole of a regular file of at most 2 GiB.
+
+    Raises:
+        ModelFileError: it is missing, too large, or not a file.
+    """
+    with _open_checked(path) as file:
+        data = file.read(MODEL_SIZE_LIMIT + 1)
+    if len(data) > MODEL_SIZE_LIMIT:
+        raise ModelFileError(f"the model file {path} has more than {MODEL_SIZE_LIMIT} bytes")
+    return data
+
+
+def _open_checked(path: Path) -> BinaryIO:
+    try:
+        if not stat.S_ISREG(path.stat().st_mode):  # a pipe or a device would never end
+            raise ModelFileError(f"the model {path} is not a file")
+        return path.open("rb")
+    except FileNotFoundError as exc:
+        raise ModelFileError(f"there is no model file {path}") from exc
+    except (OSError, ValueError) as exc:  # ValueError: a null byte in the name
+        raise ModelFileError(f"the model file {path} cannot be read: {exc}") from exc
+
+
+def _archive_manifest(path: Path) -> Manifest | None:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            # PyTorch keeps extra files at <name of the archive>/extra/<name of the file>.
+            names = [n for n in archive.namelist() if n.endswith(f"/extra/{METADATA_KEY}")]
+            if len(names) > 1:
+                raise ModelFileError("it holds more than one manifest")
+            if not names:
+                return None
+            with archive.open(names[0]) as member:
+                text = member.read(SIZE_LIMIT + 1)  # a bomb is not unpacked beyond this
+    except _ARCHIVE_ERRORS as exc:
+        raise ModelFileError(f"it is a damaged archive ({exc})") from exc
+    return Manifest.from_json(text)
+
+
+_ARCHIVE_ERRORS = (
+    zipfile.BadZipFile,
+    zlib.error,
+    lzma.LZMAError,
+    OSError,
+    EOFError,
+    ValueError,
+    NotImplementedError,  # an unknown way of compressing
+    RuntimeError,  # encrypted
+)
+"""What zipfile raises when an archive is damaged, or of a kind that it cannot read."""

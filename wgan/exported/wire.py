@@ -1,0 +1,61 @@
+"""Protocol Buffers' wire format, read without a schema's classes and without trusting the bytes.
+
+Reference: "Encoding", in the Protocol Buffers documentation. What is not canonical enough for two
+readers to agree on (groups, overlong tags, field 0) is refused, so that a reader behind this one
+cannot see a field that this one has missed.
+"""
+
+from collections.abc import Iterator
+
+VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5
+
+Value = int | memoryview
+"""A number, or the bytes of a text or of a message."""
+
+
+class WireError(ValueError):
+    """The bytes are not in Protocol Buffers' wire format."""
+
+
+def read_fields(data: memoryview) -> Iterator[tuple[int, Value]]:
+    """Yield each field's number and value, in the order of the bytes.
+
+    Raises:
+        WireError: the bytes are cut off or damaged.
+    """
+    position = 0
+    while position < len(data):
+        tag, position = _read_varint(data, position, longest=5)
+        number, kind = tag >> 3, tag & 7
+        if not 0 < number < 2**29:
+            raise WireError(f"field number {number} at byte {position}")
+        if kind == VARINT:
+            value, position = _read_varint(data, position, longest=10)
+            yield number, value
+            continue
+        if kind == BYTES:
+            size, position = _read_varint(data, position, longest=5)
+        elif kind == FIXED64:
+            size = 8
+        elif kind == FIXED32:
+            size = 4
+        else:
+            raise WireError(f"wire type {kind} at byte {position}")
+        if size > len(data) - position:
+            raise WireError(f"a field of {size} bytes where {len(data) - position} are left")
+        yield number, data[position : position + size]
+        position += size
+
+
+def _read_varint(data: memoryview, position: int, longest: int) -> tuple[int, int]:
+    """Read 7 bits a byte, the lowest first; returns the number and where the next byte is."""
+    number = 0
+    for index in range(longest):
+        if position >= len(data):
+            raise WireError("cut off in the middle of a number")
+        byte = data[position]
+        position += 1
+        number |= (byte & 0x7F) << (7 * index)
+        if byte < 0x80:
+            return number, position
+    raise WireError(f"a number of more than {longest} bytes at byte {position}")

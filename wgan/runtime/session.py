@@ -1,0 +1,102 @@
+"""Opening a model in ONNX Runtime: options, providers, and its errors made into sentences."""
+
+from types import ModuleType
+from typing import Any, Literal
+
+from wgan.errors import DeviceError, ModelFileError
+from wgan.extras import needs_extra
+from wgan.runtime.providers import PROVIDERS, active_provider, candidates, with_options
+from wgan.runtime.threads import usable_cores
+
+Optimization = Literal["none", "basic", "extended", "all"]
+"""How far ONNX Runtime may rewrite the graph before running it."""
+
+FOLDED_BYTES_LIMIT = 256 * 2**20
+"""Constants that a graph may grow by while it is opened, where ONNX Runtime can be told."""
+
+
+def open_session(
+    model: bytes, device: str, threads: int | None, optimization: Optimization
+) -> Any:  # an onnxruntime.InferenceSession; the package has no types
+    """Open a model that `wgan.exported.model_file` has looked through.
+
+    Raises:
+        MissingExtra: onnxruntime is not installed.
+        UsageError: there is no such device.
+        DeviceError: the device was named and does not work.
+        ModelFileError: ONNX Runtime cannot open the model.
+    """
+    ort = import_onnxruntime()
+    options = _session_options(ort, threads or usable_cores(), optimization)
+    for name in candidates(device, ort.get_available_providers()):
+        session = _open(ort, model, options, name)
+        if active_provider(session) == PROVIDERS[name]:
+            return session
+    raise DeviceError(
+        f"device {device!r} does not work here: ONNX Runtime fell back to"
+        f" {active_provider(session)}"
+    )
+
+
+def import_onnxruntime() -> ModuleType:
+    """Import onnxruntime, quiet. Raises MissingExtra."""
+    with needs_extra("cpu", purpose="drawing from an ONNX file"):
+        import onnxruntime
+    onnxruntime.set_default_logger_severity(4)  # what goes wrong is said once, by an error
+    module: ModuleType = onnxruntime
+    return module
+
+
+def ort_errors() -> tuple[type[Exception], ...]:
+    """What ONNX Runtime raises; its exceptions have no base class of their own."""
+    from onnxruntime.capi import onnxruntime_pybind11_state as state
+
+    names = (
+        *("EPFail", "EngineError", "Fail", "InvalidArgument", "InvalidGraph", "InvalidProtobuf"),
+        *("ModelLoaded", "NoModel", "NoSuchFile", "NotImplemented", "RuntimeException"),
+    )
+    return (*(getattr(state, name) for name in names), RuntimeError, ValueError, MemoryError)
+
+
+def first_line(exc: BaseException, limit: int = 300) -> str:
+    """The first line of an error's text: ONNX Runtime's go on for screens."""
+    line = str(exc).strip().partition("\n")[0]
+    return line if len(line) <= limit else line[: limit - 3] + "..."
+
+
+def _open(ort: ModuleType, model: bytes, options: Any, device: str) -> Any:
+    try:
+        return ort.InferenceSession(
+            model,
+            options,
+            providers=with_options(device),
+            enable_fallback=0,  # a retry on the CPU, printed to standard output
+            read_config_from_model=0,  # else the file could set the session's options
+        )
+    except ort_errors() as exc:
+        raise ModelFileError(f"ONNX Runtime cannot open it: {first_line(exc)}") from exc
+
+
+def _session_options(ort: ModuleType, threads: int, optimization: Optimization) -> Any:
+    levels = ort.GraphOptimizationLevel
+    options = ort.SessionOptions()
+    # Without a number ONNX Runtime takes each physical core and pins to it, and a cpuset forbids.
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 4
+    options.graph_optimization_level = {
+        "none": levels.ORT_DISABLE_ALL,
+        "basic": levels.ORT_ENABLE_BASIC,
+        "extended": levels.ORT_ENABLE_EXTENDED,
+        "all": levels.ORT_ENABLE_ALL,
+    }[optimization]
+    entries = {
+        # Bytes of another format would go round the look through the file.
+        "session.load_model_format": "ONNX",
+        # Threads wait actively during a run, which is faster, and not a moment after it.
+        "session.force_spinning_stop": "1",
+        "optimization.constant_folding_max_output_size_in_bytes": str(FOLDED_BYTES_LIMIT),
+    }
+    for key, value in entries.items():
+        options.add_session_config_entry(key, value)
+    return options

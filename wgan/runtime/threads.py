@@ -1,0 +1,65 @@
+"""How many CPU cores this process may use: affinity and cgroup limits respected."""
+
+import math
+import os
+from pathlib import Path
+
+
+def usable_cores(root: Path = Path("/")) -> int:
+    """Count the cores that this process may keep busy, at least 1.
+
+    The smaller of the cores it may run on (affinity, cpuset) and the CPU time that its control
+    groups grant, rounded up: 1.5 cores' worth of time is used best by two threads. `root` is
+    where `/proc` and `/sys` are looked for.
+    """
+    cores = _schedulable_cores()
+    quota = _cgroup_cores(root)
+    return max(1, cores if quota is None else min(cores, math.ceil(quota)))
+
+
+def _schedulable_cores() -> int:
+    if hasattr(os, "sched_getaffinity"):  # Linux
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _cgroup_cores(root: Path) -> float | None:
+    """The smallest CPU limit among the process's control groups and those above them, in cores."""
+    try:
+        lines = (root / "proc/self/cgroup").read_text().splitlines()
+    except OSError:
+        return None
+    limits = [limit for line in lines for limit in _line_limits(root, line)]
+    return min(limits, default=None)
+
+
+def _line_limits(root: Path, line: str) -> list[float]:
+    """The limits along the path that a line of `/proc/self/cgroup` names."""
+    _, controllers, path = line.split(":", 2)
+    if controllers == "":
+        top, read = root / "sys/fs/cgroup", _read_version_2
+    elif "cpu" in controllers.split(","):
+        top, read = root / "sys/fs/cgroup/cpu", _read_version_1
+    else:
+        return []
+    # Inside a container the path may be the host's, and then only the top is there.
+    parts = Path(path.lstrip("/")).parts
+    folders = [top.joinpath(*parts[:depth]) for depth in range(len(parts) + 1)]
+    return [limit for folder in folders if (limit := read(folder)) is not None]
+
+
+def _read_version_2(folder: Path) -> float | None:
+    try:
+        quota, period = (folder / "cpu.max").read_text().split()
+    except (OSError, ValueError):
+        return None
+    return None if quota == "max" else int(quota) / int(period)
+
+
+def _read_version_1(folder: Path) -> float | None:
+    try:
+        quota = int((folder / "cpu.cfs_quota_us").read_text())
+        period = int((folder / "cpu.cfs_period_us").read_text())
+    except (OSError, ValueError):
+        return None
+    return quota / period if quota > 0 else None
