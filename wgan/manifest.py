@@ -156,8 +156,10 @@ class _Fields:
 
     def number(self, key: str) -> float:
         value = self._get(key)
-        if isinstance(value, bool) or not isinstance(value, int | float) or not value >= 0:
-            raise ModelFileError(f"the {self.name}'s {key} is {_short(value)}, not a number >= 0")
+        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 1e9:
+            raise ModelFileError(
+                f"the {self.name}'s {key} is {_short(value)}, not a number from 0 to 1e9"
+            )
         return float(value)
 
     def text(self, key: str) -> str:

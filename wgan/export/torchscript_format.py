@@ -1,0 +1,96 @@
+"""A generator as a TorchScript archive, without the source paths that PyTorch writes into it."""
+
+import io
+import re
+import sys
+import warnings
+import zipfile
+
+import torch
+from torch import nn
+
+from wgan.errors import ExportError
+from wgan.manifest import METADATA_KEY
+
+_MANGLED = re.compile(rb"___torch_mangle_\d+")
+_EPOCH = (1980, 1, 1, 0, 0, 0)
+
+
+def to_torchscript(generator: nn.Module, latent_dim: int) -> bytes:
+    """Trace `generator`, in eval mode and on the CPU: `forward(latents) -> images`.
+
+    The same generator gives the same bytes.
+
+    Raises:
+        ExportError: this Python is too new for TorchScript.
+    """
+    if sys.version_info >= (3, 14):
+        raise ExportError(
+            "TorchScript does not work on Python 3.14 and later: use  --format pt2  or an older"
+            " Python"
+        )
+    buffer = io.BytesIO()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # that TorchScript is deprecated
+        # The first trace in a process names its classes plainly, later ones number them.
+        for _ in range(2):
+            traced = torch.jit.trace(generator, torch.zeros(2, latent_dim), check_trace=False)
+        torch.jit.save(traced, buffer)
+    return _clean(buffer.getvalue())
+
+
+def serialize(archive: bytes, manifest: str) -> bytes:
+    """Add `manifest` to the archive as an extra file; equal inputs give equal bytes."""
+    records = read_records(archive)
+    records[f"archive/extra/{METADATA_KEY}"] = manifest.encode()
+    return write_records(records)
+
+
+def load_torchscript(data: bytes) -> nn.Module:
+    """Open an archive's bytes on the CPU, as `torch.jit.load` opens the file."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)
+        module: nn.Module = torch.jit.load(io.BytesIO(data), map_location="cpu")
+    return module
+
+
+def read_records(archive: bytes) -> dict[str, bytes]:
+    """Read a zip archive: names to contents, in its order."""
+    with zipfile.ZipFile(io.BytesIO(archive)) as file:
+        return {name: file.read(name) for name in file.namelist()}
+
+
+def write_records(records: dict[str, bytes]) -> bytes:
+    """Write a zip archive, uncompressed and undated: equal records give equal bytes."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as file:
+        for name, content in records.items():
+            file.writestr(zipfile.ZipInfo(name, _EPOCH), content)
+    return buffer.getvalue()
+
+
+def _clean(archive: bytes) -> bytes:
+    """Leave out what tells where the archive was made, and number its classes from 0.
+
+    The `.debug_pkl` records hold the paths of source files. The traced classes are numbered by a
+    counter of the process, so a second export would differ from the first.
+    """
+    records = {
+        name: content
+        for name, content in read_records(archive).items()
+        if not name.endswith((".debug_pkl", "/.data/serialization_id"))
+    }
+    mangled = {
+        found: b"___torch_mangle_%d" % number
+        for number, found in enumerate(dict.fromkeys(_MANGLED.findall("\n".join(records).encode())))
+    }
+
+    def rename(content: bytes) -> bytes:
+        return _MANGLED.sub(lambda match: mangled[match[0]], content)
+
+    return write_records(
+        {
+            rename(name.encode()).decode(): content if "/data/" in name else rename(content)
+            for name, content in records.items()
+        }
+    )
