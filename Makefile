@@ -5,7 +5,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.installed
 
-.PHONY: help demo test lint format bench clean
+.PHONY: help demo test lint format bench constraints clean
 
 help: ## what can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -36,6 +36,10 @@ format: $(READY) ## mend the style
 
 bench: $(READY) ## every benchmark that needs no GPU
 	for script in benchmarks/*.py; do $(BIN)/python $$script || exit 1; done
+
+constraints: $(READY) ## write down the versions that are installed
+	$(BIN)/python -m pip list --exclude-editable --exclude pip --exclude setuptools \
+	    --format freeze --disable-pip-version-check > constraints.txt
 
 clean: ## remove the environment and the demo
 	rm -rf $(VENV) demo

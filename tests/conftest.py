@@ -1,31 +1,32 @@
 """What tests of several rooms share."""
 
-import os
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from tests.processes import ROOT, Finished, RunWgan, run, wgan_command
 
-ROOT = Path(__file__).parents[1]
-
-RunWgan = Callable[..., "subprocess.CompletedProcess[str]"]
+SHARED = ROOT.parent / "shared" / "data"
 
 
 @pytest.fixture
 def run_wgan(tmp_path: Path) -> RunWgan:
     """Run the command `wgan` in a process of its own, in `tmp_path` or another folder."""
 
-    def run(*arguments: object, cwd: Path = tmp_path) -> "subprocess.CompletedProcess[str]":
-        return subprocess.run(
-            [sys.executable, "-m", "wgan", *map(str, arguments)],
-            cwd=cwd,
-            env={**os.environ, "PYTHONPATH": str(ROOT)},
-            capture_output=True,
-            text=True,
-            timeout=120,
-            check=False,
-        )
+    def run_in(*arguments: object, cwd: Path = tmp_path) -> Finished:
+        return run(wgan_command(*arguments), cwd)
 
-    return run
+    return run_in
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Callable[[str], Path]:
+    """The folder of a real data set, or a skip that says why."""
+
+    def find(name: str) -> Path:
+        path = SHARED / name
+        if not path.exists():
+            pytest.skip(f"the real data {name} is not beside this checkout, in shared/data")
+        return path
+
+    return find

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 from tests.checkpoints import trained_checkpoint
-from tests.conftest import RunWgan
+from tests.processes import RunWgan
 from wgan.runs import Run
 
 

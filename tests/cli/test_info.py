@@ -1,7 +1,7 @@
 import json
 from pathlib import Path
 
-from tests.conftest import RunWgan
+from tests.processes import RunWgan
 from tests.runtime import models
 
 

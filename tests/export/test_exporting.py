@@ -10,7 +10,7 @@ import onnxruntime
 import pytest
 import torch
 from tests.checkpoints import trained_checkpoint
-from tests.conftest import ROOT
+from tests.processes import ROOT
 from wgan.errors import ExportError, UsageError
 from wgan.export.exporting import export, weights_sha256
 from wgan.export.torchscript_format import load_torchscript, read_records

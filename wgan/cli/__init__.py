@@ -3,6 +3,7 @@
 A command's heavy imports stand inside it, so that `wgan --help` loads none of them.
 """
 
+import logging
 import sys
 
 import click
@@ -18,13 +19,13 @@ from wgan.errors import WganError
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(__version__, prog_name="wgan")
 def cli() -> None:
-    r"""Train a WGAN-GP image generator, export it with proof, run it with no PyTorch.
+    """Train a WGAN-GP image generator, export it with proof, run it with no PyTorch.
 
     \b
     wgan train                    train on the built-in data, or on your pictures
     wgan export --format onnx     write the generator as one self-describing file
     wgan sample -n 64 out.png     draw from it with onnxruntime alone
-    """
+    """  # noqa: D301 - click's \b is a real backspace
 
 
 for command in (train, export, sample, info):
@@ -33,6 +34,7 @@ for command in (train, export, sample, info):
 
 def main() -> None:
     """Run the command line; a user's mistake ends in one sentence and exit status 1 or 2."""
+    logging.basicConfig(format="Warning: %(message)s", level=logging.WARNING)
     try:
         cli()
     except WganError as exc:

@@ -1,8 +1,173 @@
 """`wgan train`."""
 
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Any
+
 import click
+
+from wgan.extras import needs_extra
+from wgan.progress import Progress
+
+if TYPE_CHECKING:
+    from wgan.training.data import Pictures
+    from wgan.training.session import Plan, Session
+
+SKIPPED_SHOWN = 10
+"""Damaged pictures that are named one by one; the rest are counted."""
+
+# Settings have no default here: what is not given comes from the run, the recipe or TrainConfig.
+SETTINGS = (
+    click.option("--size", type=int, help="Height and width in pixels: 32, 64, 128.  [32]"),
+    click.option("--channels", type=int, help="1 grey, 3 colour.  [as the data]"),
+    click.option("--latent-dim", type=int, help="Numbers in a latent.  [128]"),
+    click.option("--width", type=int, help="Feature maps of the critic's first layer.  [16]"),
+    click.option("--recipe", help="wgan-gp, or article (the seed article).  [wgan-gp]"),
+    click.option("--steps", type=int, help="Generator updates, those done included.  [500]"),
+    click.option("--batch-size", type=int, help="Pictures in a critic update.  [64]"),
+    click.option("--n-critic", type=int, help="Critic updates in a step.  [5; article 3]"),
+    click.option("--gp-weight", type=float, help="Weight of the gradient penalty.  [10]"),
+    click.option("--learning-rate", type=float, help="Adam's, both networks.  [1e-4]"),
+    click.option("--ema-half-life", type=int, help="Pictures; 0: no averaging.  [10000]"),
+    click.option("--seed", type=int, help="Of weights, noise and the data's order.  [0]"),
+    click.option("--checkpoint-every", type=int, help="Steps.  [250]"),
+    click.option("--preview-every", type=int, help="Steps.  [100]"),
+    click.option("--log-every", type=int, help="Steps.  [10]"),
+)
+
+
+def _settings(command: Any) -> Any:
+    for option in reversed(SETTINGS):
+        command = option(command)
+    return command
 
 
 @click.command()
-def train() -> None:
-    """Train a generator."""
+@click.argument("data", required=False)
+@click.option(
+    "--run",
+    "run_path",
+    type=click.Path(path_type=Path),
+    help="The run's folder.  [runs/DATA-SIZE-RECIPE]",
+)
+@_settings
+@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:N or mps.")
+@click.option("--download", is_flag=True, help="Fetch a data set by name if it is not there.")
+@click.option("--allow-damaged", is_flag=True, help="Go on when over 1 % of the data is damaged.")
+@click.option("--dry-run", is_flag=True, help="Say what would be done, and do nothing.")
+def train(
+    data: str | None,
+    run_path: Path | None,
+    device: str,
+    download: bool,
+    allow_damaged: bool,
+    dry_run: bool,
+    **settings: Any,
+) -> None:
+    """Train a generator on DATA; the same command goes on where a run stopped.
+
+    DATA is a folder of pictures at any depth, a .zip or .tar of them, a folder or file of idx
+    data (MNIST, Fashion-MNIST), or a name: glyphs (built in, the default), mnist, fashion-mnist,
+    cifar10, celeba, stl10, svhn.
+    """
+    with needs_extra("train", purpose="training"):
+        from wgan.training.data import load_pictures
+        from wgan.training.device import pick_device
+        from wgan.training.session import Session, plan
+
+    given = {name: value for name, value in {"data": data, **settings}.items() if value is not None}
+    where = pick_device(device)
+    planned = plan(given, run_path, download)
+    config = planned.config
+    pictures = load_pictures(
+        planned.source, size=config.size, channels=config.channels, allow_damaged=allow_damaged
+    )
+    _say_skipped(pictures)
+    session = Session(planned, pictures, where)
+    _describe(planned, session)
+    if dry_run:
+        click.echo(config.to_json(), nl=False)
+        return
+    with session, _signals() as caught:
+        _train(session, caught)
+    _say_what_next(session, caught)
+    if caught.is_set():
+        sys.exit(128 + caught.number)
+
+
+def _say_skipped(pictures: "Pictures") -> None:
+    for label, reason in pictures.skipped[:SKIPPED_SHOWN]:
+        click.echo(f"skipped {label}: {reason}", err=True)
+    if len(pictures.skipped) > SKIPPED_SHOWN:
+        click.echo(f"... {len(pictures.skipped)} damaged pictures skipped in all", err=True)
+
+
+def _describe(planned: "Plan", session: "Session") -> None:
+    config, players = session.config, session.players
+    click.echo(f"run       {session.run.path}" + ("  (goes on)" if planned.resumes else ""))
+    click.echo(
+        f"data      {config.data}: {len(session.pictures.pixels):,} pictures,"
+        f" {config.size}x{config.size}, {'grey' if config.channels == 1 else 'colour'}"
+    )
+    for name, network in (("generator", players.generator), ("critic", players.critic)):
+        parameters = sum(parameter.numel() for parameter in network.parameters())
+        click.echo(f"{name:9} {parameters:,} parameters")
+    click.echo(f"device    {session.device}")
+
+
+def _train(session: "Session", caught: "_Signals") -> None:
+    figures = ""
+    with Progress(session.config.steps, "training", "steps", done=session.step) as progress:
+        for metrics in session.train(should_stop=caught.is_set):
+            if metrics is not None:
+                figures = (
+                    f"{metrics.images_per_second:.0f} images/s"
+                    f"  W {metrics.wasserstein:.3g}  penalty {metrics.gradient_penalty:.3g}"
+                )
+            progress.advance(1, figures)
+
+
+def _say_what_next(session: "Session", caught: "_Signals") -> None:
+    run, step, steps = session.run.path, session.step, session.config.steps
+    if caught.is_set():
+        click.echo(f"stopped and saved at step {step} of {steps}; the same command goes on")
+        return
+    click.echo(f"trained {step} steps; pictures: {run / 'previews'}")
+    click.echo(
+        f"Longer:  wgan train --run {run} --steps {10 * steps}"
+        "    On your own pictures:  wgan train FOLDER --size 64 --width 64 --steps 50000"
+    )
+
+
+class _Signals:
+    """Whether a signal asked to stop, and which."""
+
+    def __init__(self) -> None:
+        self.number = 0
+
+    def is_set(self) -> bool:
+        return self.number != 0
+
+
+@contextmanager
+def _signals() -> Iterator[_Signals]:
+    """Let the first SIGINT or SIGTERM ask for a stop; a second one has its usual effect."""
+    caught = _Signals()
+    previous: dict[int, Any] = {}
+
+    def catch(number: int, frame: FrameType | None) -> None:
+        del frame
+        caught.number = number
+        signal.signal(number, previous[number])
+
+    for stop in (signal.SIGINT, signal.SIGTERM):
+        previous[stop] = signal.signal(stop, catch)
+    try:
+        yield caught
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)

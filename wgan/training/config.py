@@ -106,13 +106,17 @@ class TrainConfig:
     def from_dict(cls, fields: object, source: str) -> Self:
         """Read settings that were saved; `source` names them in the error.
 
+        A setting that did not exist when they were saved takes its default, which is how such
+        runs were trained.
+
         Raises:
             RunError: they are not settings of this version of wgan.
         """
         known = {field.name: type(field.default) for field in dataclasses.fields(cls)}
-        if not isinstance(fields, dict) or fields.keys() != known.keys():
+        if not isinstance(fields, dict) or not {"data", "size"} <= fields.keys() <= known.keys():
             raise RunError(f"{source} does not hold the settings of a run of this wgan version")
-        for name, kind in known.items():
+        for name in fields:
+            kind = known[name]
             allowed = (int, float) if kind is float else kind
             if not isinstance(fields[name], allowed):
                 raise RunError(

@@ -1,0 +1,185 @@
+"""`wgan train` as a process: its sentences, its exit status, and what stays on the disk."""
+
+import json
+import os
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from tests.processes import RunWgan, environment, run, wgan_command
+from wgan.training.checkpoint import Checkpoint
+
+TINY = ("--width", 2, "--latent-dim", 4, "--batch-size", 4, "--n-critic", 1)
+
+
+def make_folder(path: Path, good: int, damaged: int = 0) -> Path:
+    path.mkdir()
+    random = np.random.RandomState(0)
+    for index in range(good):
+        pixels = random.randint(0, 256, (40, 50, 3)).astype(np.uint8)
+        Image.fromarray(pixels).save(path / f"{index}.png")
+    for index in range(damaged):
+        (path / f"damaged-{index}.png").write_bytes(b"\x89PNG\r\n\x1a\n and no more")
+    return path
+
+
+def test_a_folder_of_pictures_trains_and_the_same_command_goes_on(
+    tmp_path: Path, run_wgan: RunWgan
+) -> None:
+    make_folder(tmp_path / "faces", 6)
+    command = ("train", "faces", *TINY, "--steps", 2, "--device", "cpu")
+    first = run_wgan(*command)
+    assert first.returncode == 0, first.stderr
+    assert "runs/faces-32-wgan-gp/previews" in first.stdout
+    assert "On your own pictures:" in first.stdout.splitlines()[-1]
+    again = run_wgan(*command[:-4], "--steps", 3)
+    assert again.returncode == 0, again.stderr
+    run = tmp_path / "runs" / "faces-32-wgan-gp"
+    assert [path.name for path in sorted((run / "checkpoints").iterdir())] == [
+        "step-00000002.pt",
+        "step-00000003.pt",
+    ]
+    metrics = json.loads((run / "metrics.jsonl").read_text().splitlines()[-1])
+    assert metrics.keys() >= {
+        "step",
+        "seconds_per_step",
+        "images_per_second",
+        "wasserstein",
+        "gradient_penalty",
+        "critic_loss",
+        "generator_loss",
+    }
+
+
+def test_a_dry_run_says_what_would_be_done_and_does_nothing(
+    tmp_path: Path, run_wgan: RunWgan
+) -> None:
+    make_folder(tmp_path / "faces", 6)
+    result = run_wgan("train", "faces", *TINY, "--dry-run")
+    assert result.returncode == 0, result.stderr
+    assert "6 pictures" in result.stdout
+    assert '"n_critic": 1' in result.stdout
+    assert "parameters" in result.stdout
+    assert [path.name for path in tmp_path.iterdir()] == ["faces"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "sentence"),
+    [
+        (("nowhere",), 1, "nowhere"),
+        (("empty",), 1, "empty"),
+        (("few", "--batch-size", 8), 1, "fewer than a batch of 8"),
+        (("damaged",), 1, "--allow-damaged"),
+        (("few", "--size", 48), 2, "--size 48 is not allowed: it is one of 32, 64, 128"),
+        (("few", "--recipe", "magic"), 2, "--recipe magic is not one of wgan-gp, article"),
+        (("few", "--device", "cuda:99"), 1, "--device cuda:99"),
+        (("few", "--device", "tpu"), 2, "--device tpu is not one of"),
+        (("few", "--steps", "many"), 2, "is not a valid integer"),
+    ],
+)
+def test_a_mistake_ends_in_a_sentence(
+    tmp_path: Path, run_wgan: RunWgan, arguments: tuple[object, ...], status: int, sentence: str
+) -> None:
+    (tmp_path / "empty").mkdir()
+    make_folder(tmp_path / "few", 4)
+    make_folder(tmp_path / "damaged", 4, damaged=1)
+    before = sorted(tmp_path.rglob("*"))
+    result = run_wgan("train", *arguments)
+    assert result.returncode == status, result.stderr
+    assert sentence in result.stderr
+    assert "Traceback" not in result.stderr
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_a_damaged_picture_among_many_is_skipped_and_counted(
+    tmp_path: Path, run_wgan: RunWgan
+) -> None:
+    make_folder(tmp_path / "faces", 120, damaged=1)
+    result = run_wgan("train", "faces", *TINY, "--dry-run")
+    assert result.returncode == 0, result.stderr
+    assert "120 pictures" in result.stdout
+    assert "skipped" in result.stderr
+    assert "damaged-0.png" in result.stderr
+
+
+def test_a_changed_setting_is_named(tmp_path: Path, run_wgan: RunWgan) -> None:
+    make_folder(tmp_path / "faces", 4)
+    run_wgan("train", "faces", *TINY, "--steps", 1)
+    result = run_wgan("train", "faces", *TINY[2:], "--width", 3, "--steps", 2)
+    assert result.returncode == 2
+    assert "width was 2 when this run began and is now 3" in result.stderr
+
+
+def start(folder: Path, *arguments: object) -> subprocess.Popen[str]:
+    command = wgan_command("train", "faces", *TINY, "--run", "run", *arguments)
+    return subprocess.Popen(
+        command,
+        cwd=folder,
+        env=environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def wait_for(path: Path, process: subprocess.Popen[str]) -> None:
+    """Return once something stands at `path`, or the process has ended."""
+    end = time.monotonic() + 120
+    while not path.exists() and process.poll() is None and time.monotonic() < end:
+        time.sleep(0.01)
+    assert path.exists()
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_finishes_the_step_saves_and_says_so(
+    tmp_path: Path, number: signal.Signals, status: int
+) -> None:
+    make_folder(tmp_path / "faces", 4)
+    process = start(tmp_path, "--steps", 10**6, "--log-every", 1)
+    wait_for(tmp_path / "run" / "metrics.jsonl", process)
+    process.send_signal(number)
+    stdout, stderr = process.communicate(timeout=60)
+    assert process.returncode == status, stderr
+    assert "the same command goes on" in stdout
+    (saved,) = (tmp_path / "run" / "checkpoints").iterdir()
+    last = json.loads((tmp_path / "run" / "metrics.jsonl").read_text().splitlines()[-1])
+    assert Checkpoint.load(saved).step == last["step"]
+
+
+def test_a_killed_run_goes_on_from_its_last_checkpoint(tmp_path: Path, run_wgan: RunWgan) -> None:
+    make_folder(tmp_path / "faces", 4)
+    process = start(tmp_path, "--steps", 10**6, "--checkpoint-every", 5, "--log-every", 1)
+    wait_for(tmp_path / "run" / "checkpoints" / "step-00000010.pt", process)
+    process.kill()
+    process.communicate(timeout=60)
+    last = max((tmp_path / "run" / "checkpoints").glob("step-*.pt"))
+    step = Checkpoint.load(last).step
+    result = run_wgan("train", "--run", "run", "--steps", step + 2)
+    assert result.returncode == 0, result.stderr
+    steps = [
+        json.loads(line)["step"]
+        for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()
+    ]
+    assert steps == list(range(1, step + 3))
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs a limit on the size of files")
+def test_a_full_disk_stops_the_run_and_leaves_the_last_checkpoint_good(
+    tmp_path: Path, run_wgan: RunWgan
+) -> None:
+    make_folder(tmp_path / "faces", 4)
+    first = run_wgan("train", "faces", *TINY, "--run", "run", "--steps", 1)
+    assert first.returncode == 0, first.stderr
+    saved = tmp_path / "run" / "checkpoints" / "step-00000001.pt"
+    blocks = saved.stat().st_size // 1024 // 2  # ulimit counts in kilobytes
+    command = " ".join(wgan_command("train", "--run", "run", "--steps", 2))
+    result = run(["bash", "-c", f"ulimit -f {blocks}; exec {command}"], tmp_path)
+    assert result.returncode == 1
+    assert "cannot write run/checkpoints/step-00000002.pt" in result.stderr
+    assert "Traceback" not in result.stderr
+    assert [path.name for path in saved.parent.iterdir()] == [saved.name]
+    assert Checkpoint.load(saved).step == 1

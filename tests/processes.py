@@ -1,0 +1,38 @@
+"""The command `wgan` as a process of its own, from this checkout."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Protocol
+
+ROOT = Path(__file__).resolve().parents[1]
+
+Finished = subprocess.CompletedProcess[str]
+
+
+class RunWgan(Protocol):
+    """The fixture `run_wgan`."""
+
+    def __call__(self, *arguments: object, cwd: Path = ...) -> Finished: ...
+
+
+def wgan_command(*arguments: object) -> list[str]:
+    return [sys.executable, "-m", "wgan", *map(str, arguments)]
+
+
+def environment() -> dict[str, str]:
+    return {**os.environ, "PYTHONPATH": str(ROOT)}
+
+
+def run(command: list[str], cwd: Path) -> Finished:
+    """Run a command to its end."""
+    return subprocess.run(
+        command,
+        cwd=cwd,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
+    )

@@ -1,0 +1,62 @@
+import io
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+from wgan.errors import UsageError
+from wgan.images import encode, grid, grid_shape, parse_grid, to_images, to_pixels
+
+
+def test_every_pixel_value_survives_the_way_to_images_and_back() -> None:
+    pixels = np.arange(256, dtype=np.uint8).reshape(1, 16, 16, 1)
+    assert np.array_equal(to_pixels(to_images(pixels)), pixels)
+
+
+def test_images_are_rounded_to_nearest_and_clipped() -> None:
+    values = np.array([-1, 1, 0.5 / 127.5 - 1, 1.49 / 127.5 - 1, 1.51 / 127.5 - 1, -3, 3])
+    pixels = to_pixels(values.astype(np.float32).reshape(1, 1, 1, -1))
+    assert pixels.ravel().tolist() == [0, 255, 0, 1, 2, 0, 255]
+
+
+def test_channels_move_last() -> None:
+    images = np.zeros((2, 3, 4, 5), dtype=np.float32)
+    images[:, 1] = 1
+    pixels = to_pixels(images)
+    assert pixels.shape == (2, 4, 5, 3)
+    assert pixels[0, 0, 0].tolist() == [128, 255, 128]
+
+
+@given(st.integers(1, 500))
+def test_the_default_grid_holds_all_pictures_and_no_empty_row(n: int) -> None:
+    rows, columns = grid_shape(n)
+    assert rows * columns >= n > (rows - 1) * columns
+    assert rows <= columns
+
+
+def test_a_grid_is_filled_row_by_row_and_the_rest_is_white() -> None:
+    pixels = np.arange(3, dtype=np.uint8)[:, None, None, None] * np.ones((1, 2, 2, 1), np.uint8)
+    laid = grid(pixels, (2, 2))
+    assert laid[::2, ::2, 0].tolist() == [[0, 1], [2, 255]]
+
+
+def test_a_grid_too_small_is_refused() -> None:
+    with pytest.raises(UsageError, match="1x2 has no room for 3"):
+        grid(np.zeros((3, 2, 2, 1), np.uint8), (1, 2))
+
+
+@pytest.mark.parametrize("text", ["", "8", "8x", "0x3", "8x8x8", "ax2"])
+def test_a_grid_that_is_not_rows_and_columns_is_refused(text: str) -> None:
+    with pytest.raises(UsageError, match="ROWSxCOLUMNS"):
+        parse_grid(text)
+
+
+@pytest.mark.parametrize(("channels", "mode"), [(1, "L"), (3, "RGB")])
+def test_an_encoded_picture_is_lossless_and_the_same_each_time(channels: int, mode: str) -> None:
+    pixels = np.random.RandomState(0).randint(0, 256, (8, 8, channels)).astype(np.uint8)
+    data = encode(pixels)
+    with Image.open(io.BytesIO(data)) as picture:
+        assert picture.mode == mode
+        assert np.array_equal(np.asarray(picture).reshape(8, 8, channels), pixels)
+    assert encode(pixels) == data

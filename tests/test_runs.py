@@ -1,0 +1,62 @@
+import shutil
+from pathlib import Path
+
+import pytest
+from wgan import runs
+from wgan.errors import CheckpointError, ModelFileError, RunError
+from wgan.runs import Run
+
+
+@pytest.fixture(autouse=True)
+def empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def make_run(path: str) -> Run:
+    run = Run(Path(path))
+    run.make()
+    run.config.write_text("{}")
+    return run
+
+
+def test_an_empty_folder_has_no_latest_run() -> None:
+    with pytest.raises(RunError, match="wgan train"):
+        runs.latest_run()
+
+
+def test_the_run_trained_last_is_the_latest_wherever_it_stands() -> None:
+    runs.remember_run(make_run("runs/one"))
+    runs.remember_run(make_run("elsewhere/two"))
+    assert runs.latest_run() == Run(Path("elsewhere/two"))
+
+
+def test_a_latest_run_that_is_gone_is_named() -> None:
+    runs.remember_run(make_run("runs/one"))
+    shutil.rmtree("runs/one")
+    with pytest.raises(RunError, match="runs/one is not a run folder"):
+        runs.latest_run()
+
+
+def test_the_newest_checkpoint_has_the_highest_step() -> None:
+    run = make_run("runs/one")
+    with pytest.raises(CheckpointError, match="has no checkpoint yet"):
+        run.newest_checkpoint()
+    for step in (9, 100000000, 10):
+        run.checkpoint(step).touch()
+    assert run.newest_checkpoint() == run.checkpoint(100000000)
+
+
+def test_the_latest_export_moves_with_its_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = make_run("runs/one").export(".onnx")
+    path.touch()
+    runs.remember_export(path)
+    shutil.move(tmp_path / "runs", tmp_path / "other" / "runs")
+    monkeypatch.chdir(tmp_path / "other")
+    assert runs.latest_export() == path
+
+
+def test_without_an_export_the_sentence_says_how_to_make_one() -> None:
+    with pytest.raises(ModelFileError, match="wgan export --format onnx"):
+        runs.latest_export()

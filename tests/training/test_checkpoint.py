@@ -1,0 +1,118 @@
+import os
+import random
+import zipfile
+from pathlib import Path
+
+import pytest
+import torch
+from wgan.errors import CheckpointError
+from wgan.training.checkpoint import Checkpoint
+from wgan.training.config import TrainConfig
+from wgan.training.loop import Players
+from wgan.training.networks import build
+
+TINY = TrainConfig(width=1, latent_dim=2, batch_size=2)
+
+
+def make_checkpoint() -> Checkpoint:
+    players = Players(*build(TINY), TINY, torch.device("cpu"))
+    return Checkpoint(
+        step=7,
+        config=TINY,
+        generator=players.generator.state_dict(),
+        critic=players.critic.state_dict(),
+        average=players.average.state_dict(),
+        generator_optimizer=players.generator_optimizer.state_dict(),
+        critic_optimizer=players.critic_optimizer.state_dict(),
+        noise=players.noise.get_state(),
+        batches_drawn=35,
+        data_sha256="0" * 64,
+    )
+
+
+@pytest.fixture
+def saved(tmp_path: Path) -> Path:
+    path = tmp_path / "step-00000007.pt"
+    make_checkpoint().save(path)
+    return path
+
+
+def test_a_checkpoint_holds_all_that_was_saved(saved: Path) -> None:
+    before, after = make_checkpoint(), Checkpoint.load(saved)
+    assert (after.step, after.config, after.batches_drawn) == (7, TINY, 35)
+    assert torch.equal(after.noise, before.noise)
+    for name, tensor in before.average.items():
+        assert torch.equal(after.average[name], tensor)
+
+
+def test_plain_pytorch_opens_it_as_tensors_and_plain_values(saved: Path) -> None:
+    assert torch.load(saved, weights_only=True)["step"] == 7
+
+
+def test_the_averaged_generator_comes_out_in_eval_mode(saved: Path) -> None:
+    generator = Checkpoint.load(saved).ema_generator()
+    assert not any(module.training for module in generator.modules())
+
+
+def test_a_checkpoint_cut_short_anywhere_is_refused_by_name(saved: Path) -> None:
+    data = saved.read_bytes()
+    for length in {0, 1, 100, *range(1000, len(data), 1000), len(data) - 1}:
+        saved.write_bytes(data[:length])
+        with pytest.raises(CheckpointError, match=saved.name):
+            Checkpoint.load(saved)
+
+
+def test_a_flipped_bit_is_refused_or_harmless(saved: Path) -> None:
+    data = saved.read_bytes()
+    before = make_checkpoint()
+    choose = random.Random(0)
+    refused = 0
+    for _ in range(200):
+        damaged = bytearray(data)
+        damaged[choose.randrange(len(data))] ^= 1 << choose.randrange(8)
+        saved.write_bytes(damaged)
+        try:
+            after = Checkpoint.load(saved)
+        except CheckpointError:
+            refused += 1
+            continue
+        for part in ("generator", "critic", "average"):
+            for name, tensor in getattr(before, part).items():
+                assert torch.equal(getattr(after, part)[name], tensor)
+    assert refused > 100
+
+
+class RunsCode:
+    def __init__(self, marker: Path) -> None:
+        self.marker = marker
+
+    def __reduce__(self) -> tuple[object, tuple[object, ...]]:
+        return os.mkdir, (str(self.marker),)
+
+
+@pytest.mark.parametrize("place", ["step", "config", "average", "all"])
+def test_a_pickle_that_would_run_code_is_refused_and_does_not_run(
+    tmp_path: Path, place: str
+) -> None:
+    marker, path = tmp_path / "ran", tmp_path / "evil.pt"
+    evil: object = RunsCode(marker)
+    torch.save(evil if place == "all" else {"format": "wgan-checkpoint-1", place: evil}, path)
+    with pytest.raises(CheckpointError, match=r"evil\.pt"):
+        Checkpoint.load(path)
+    assert not marker.exists()
+
+
+def test_another_files_checkpoint_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "other.pt"
+    torch.save({"weights": torch.zeros(3)}, path)
+    with pytest.raises(CheckpointError, match=r"other\.pt is not a wgan checkpoint"):
+        Checkpoint.load(path)
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("a.txt", "hello")
+    with pytest.raises(CheckpointError, match=r"other\.pt"):
+        Checkpoint.load(path)
+
+
+def test_a_checkpoint_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match=r"there is no checkpoint .*gone\.pt"):
+        Checkpoint.load(tmp_path / "gone.pt")

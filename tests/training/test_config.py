@@ -1,0 +1,74 @@
+import dataclasses
+import json
+from typing import Any
+
+import pytest
+from wgan.errors import RunError, SettingChanged, UsageError
+from wgan.training.config import TrainConfig
+
+
+def test_the_default_is_the_papers_recipe() -> None:
+    config = TrainConfig.resolve({})
+    assert (config.learning_rate, config.beta1, config.beta2) == (1e-4, 0.0, 0.9)
+    assert (config.n_critic, config.gp_weight) == (5, 10.0)
+    assert config.critic_norm == "none"
+    assert config.fresh_batches
+
+
+def test_the_article_is_followed_to_the_letter() -> None:
+    config = TrainConfig.resolve({"recipe": "article"})
+    assert (config.beta1, config.beta2, config.n_critic) == (0.5, 0.999, 3)
+    assert config.critic_norm == "batch"
+    assert not config.fresh_batches
+
+
+def test_what_is_given_goes_before_the_recipe() -> None:
+    assert TrainConfig.resolve({"recipe": "article", "n_critic": 7}).n_critic == 7
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("size", 48),
+        ("size", 16),
+        ("channels", 2),
+        ("recipe", "wgan-xl"),
+        ("critic_norm", "group"),
+        ("batch_size", 0),
+        ("n_critic", 0),
+        ("steps", -1),
+        ("learning_rate", -1.0),
+        ("learning_rate", float("nan")),
+        ("gp_weight", float("inf")),
+        ("beta2", 1.0),
+        ("seed", 2**32),
+    ],
+)
+def test_a_setting_that_is_not_allowed_is_named_with_its_value(name: str, value: Any) -> None:
+    with pytest.raises(UsageError) as caught:
+        TrainConfig.resolve({name: value})
+    assert str(value) in str(caught.value)
+    assert name.replace("_", "-") in str(caught.value).replace("_", "-")
+
+
+def test_a_changed_setting_is_named_with_both_values() -> None:
+    with pytest.raises(SettingChanged, match="width was 16 when this run began and is now 32"):
+        TrainConfig().resume({"steps": 900, "width": 32})
+
+
+def test_the_length_of_a_run_may_change() -> None:
+    assert TrainConfig().resume({"steps": 900, "log_every": 1}).steps == 900
+
+
+def test_settings_read_back_what_was_written() -> None:
+    config = TrainConfig(width=24, learning_rate=3e-4)
+    assert TrainConfig.from_json(config.to_json(), "config.json") == config
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "[]", "{}", json.dumps({**dataclasses.asdict(TrainConfig()), "width": "16"})],
+)
+def test_what_are_no_settings_is_refused_by_name(text: str) -> None:
+    with pytest.raises(RunError, match=r"here/config\.json"):
+        TrainConfig.from_json(text, "here/config.json")

@@ -1,0 +1,109 @@
+"""The algorithm's habits, seen from outside: what is updated, from what, and how often."""
+
+import itertools
+
+import pytest
+import torch
+from torch import Tensor, nn
+from wgan.training.config import TrainConfig
+from wgan.training.loop import Players, train_steps, update_critic, update_generator
+from wgan.training.losses import gradient_penalty
+from wgan.training.networks import build
+
+CPU = torch.device("cpu")
+TINY = TrainConfig(width=2, latent_dim=4, batch_size=4)
+TINY_ARTICLE = TrainConfig.resolve(
+    {"recipe": "article", "width": 2, "latent_dim": 4, "batch_size": 4}
+)
+
+
+def make_players(config: TrainConfig = TINY) -> Players:
+    return Players(*build(config), config, CPU)
+
+
+def real_images(seed: int = 0) -> Tensor:
+    return torch.rand(4, 3, 32, 32, generator=torch.Generator().manual_seed(seed)) * 2 - 1
+
+
+def copies(network: nn.Module) -> list[Tensor]:
+    return [parameter.detach().clone() for parameter in network.parameters()]
+
+
+def unchanged(network: nn.Module, before: list[Tensor]) -> bool:
+    return all(torch.equal(a, b) for a, b in zip(network.parameters(), before, strict=True))
+
+
+def test_a_critic_update_leaves_the_generator_and_its_gradients_alone() -> None:
+    players = make_players()
+    before, critic_before = copies(players.generator), copies(players.critic)
+    update_critic(players, real_images(), TINY)
+    assert unchanged(players.generator, before)
+    assert not unchanged(players.critic, critic_before)
+    assert all(parameter.grad is None for parameter in players.generator.parameters())
+
+
+def test_a_generator_update_leaves_the_critic_and_its_gradients_alone() -> None:
+    players = make_players()
+    before, critic_before = copies(players.generator), copies(players.critic)
+    update_generator(players, TINY)
+    assert not unchanged(players.generator, before)
+    assert unchanged(players.critic, critic_before)
+    assert all(parameter.grad is None for parameter in players.critic.parameters())
+    assert all(parameter.requires_grad for parameter in players.critic.parameters())
+
+
+@pytest.mark.parametrize(("config", "batches"), [(TINY, 5), (TINY_ARTICLE, 1)])
+def test_each_critic_update_sees_a_fresh_batch_but_in_the_article(
+    config: TrainConfig, batches: int
+) -> None:
+    drawn = itertools.count()
+
+    def next_batch() -> Tensor:
+        return real_images(next(drawn))
+
+    steps = train_steps(make_players(config), next_batch, config)
+    next(steps)
+    assert next(drawn) == batches
+
+
+def test_a_step_reports_what_the_losses_say() -> None:
+    config = TrainConfig(width=2, latent_dim=4, batch_size=4, n_critic=1)
+    players, twin = make_players(config), make_players(config)
+    real = real_images()
+    step = next(train_steps(players, lambda: real, config))
+
+    latents = torch.randn(4, 4, generator=twin.noise)
+    epsilon = torch.rand(4, 1, 1, 1, generator=twin.noise)
+    generated = twin.generator(latents).detach()
+    wasserstein = twin.critic(real).mean() - twin.critic(generated).mean()
+    penalty = gradient_penalty(twin.critic, real, generated, epsilon)
+    assert step.number == 1
+    assert float(step.wasserstein) == pytest.approx(float(wasserstein.detach()), abs=1e-5)
+    assert float(step.gradient_penalty) == pytest.approx(float(penalty.detach()), abs=1e-5)
+    loss = 10 * float(penalty.detach()) - float(wasserstein.detach())
+    assert float(step.critic_loss) == pytest.approx(loss, abs=1e-4)
+
+
+def test_scoring_both_kinds_at_once_changes_no_score() -> None:
+    players = make_players()
+    real, generated = real_images(0), real_images(1)
+    together = players.critic(torch.cat([real, generated]))
+    apart = torch.cat([players.critic(real), players.critic(generated)])
+    assert torch.allclose(together, apart, atol=1e-5)
+
+
+def test_the_same_seed_trains_the_same_weights() -> None:
+    results = []
+    for _ in range(2):
+        players = make_players()
+        list(itertools.islice(train_steps(players, real_images, TINY), 3))
+        results.append(copies(players.average))
+    assert all(torch.equal(a, b) for a, b in zip(*results, strict=True))
+
+
+def test_a_critic_learns_to_tell_real_from_generated() -> None:
+    config = TrainConfig(width=4, latent_dim=4, batch_size=4, learning_rate=1e-3)
+    players = make_players(config)
+    real = torch.ones(4, 3, 32, 32)
+    estimates = [float(update_critic(players, real, config)[0]) for _ in range(40)]
+    assert estimates[-1] > 10 * abs(estimates[0])

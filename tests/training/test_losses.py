@@ -1,0 +1,145 @@
+"""The losses against closed forms, finite differences and each trap of WGAN-GP code."""
+
+import math
+
+import pytest
+import torch
+from torch import Tensor, nn
+from wgan.training.losses import generator_loss, gradient_penalty, wasserstein_estimate
+
+
+class LinearCritic(nn.Module):
+    def __init__(self, weight: Tensor) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(weight)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return images.flatten(1) @ self.weight
+
+
+class SmoothCritic(nn.Module):
+    """Small, curved, and different for each image."""
+
+    def __init__(self, values: int) -> None:
+        super().__init__()
+        self.first = nn.Linear(values, 7, dtype=torch.float64)
+        self.last = nn.Linear(7, 1, dtype=torch.float64)
+
+    def forward(self, images: Tensor) -> Tensor:
+        scores: Tensor = self.last(torch.tanh(self.first(images.flatten(1))))
+        return scores.flatten()
+
+
+def draw(n: int, seed: int = 0) -> tuple[Tensor, Tensor, Tensor]:
+    noise = torch.Generator().manual_seed(seed)
+    shape = (n, 3, 4, 4)
+    real = torch.randn(shape, generator=noise, dtype=torch.float64)
+    generated = torch.randn(shape, generator=noise, dtype=torch.float64)
+    epsilon = torch.rand(n, 1, 1, 1, generator=noise, dtype=torch.float64)
+    return real, generated, epsilon
+
+
+@pytest.mark.parametrize("scale", [0.01, 0.1, 1.0, 30.0])
+def test_a_linear_critics_penalty_has_its_closed_form(scale: float) -> None:
+    weight = scale * torch.randn(48, generator=torch.Generator().manual_seed(1)).double()
+    penalty = gradient_penalty(LinearCritic(weight), *draw(5))
+    expected = (float(weight.norm()) - 1) ** 2
+    assert float(penalty.detach()) == pytest.approx(expected, rel=1e-12)
+
+
+def test_a_linear_critics_penalty_has_the_closed_forms_gradient() -> None:
+    weight = torch.linspace(-1, 1, 48, dtype=torch.float64)
+    critic = LinearCritic(weight)
+    gradient_penalty(critic, *draw(5)).backward()
+    expected = 2 * (weight.norm() - 1) * weight / weight.norm()
+    assert critic.weight.grad is not None
+    assert torch.allclose(critic.weight.grad, expected, atol=1e-12)
+
+
+def test_the_penalty_is_that_of_finite_differences() -> None:
+    torch.manual_seed(0)
+    critic = SmoothCritic(48)
+    real, generated, epsilon = draw(4)
+    x_hat = epsilon * real + (1 - epsilon) * generated
+    norms = []
+    for image in x_hat:
+        slopes = []
+        for place in range(image.numel()):
+            shift = torch.zeros(48, dtype=torch.float64)
+            shift[place] = 1e-6
+            shift = shift.view_as(image)
+            ends = critic(torch.stack([image + shift, image - shift]))
+            slopes.append(float((ends[0] - ends[1]).detach()) / 2e-6)
+        norms.append(math.sqrt(sum(slope**2 for slope in slopes)))
+    expected = sum((norm - 1) ** 2 for norm in norms) / len(norms)
+    penalty = gradient_penalty(critic, real, generated, epsilon)
+    assert float(penalty.detach()) == pytest.approx(expected, abs=1e-8)
+
+
+def test_the_penaltys_gradient_is_that_of_finite_differences() -> None:
+    torch.manual_seed(0)
+    critic = SmoothCritic(48)
+    batch = draw(4)
+    weight = critic.first.weight
+    (gradient,) = torch.autograd.grad(gradient_penalty(critic, *batch), weight)
+    for row, column in ((0, 0), (3, 17), (6, 47)):
+        ends = []
+        for shift in (1e-6, -1e-6):
+            with torch.no_grad():
+                weight[row, column] += shift
+            ends.append(float(gradient_penalty(critic, *batch).detach()))
+            with torch.no_grad():
+                weight[row, column] -= shift
+        assert float(gradient[row, column]) == pytest.approx((ends[0] - ends[1]) / 2e-6, abs=1e-7)
+
+
+def test_the_norm_is_taken_for_each_image_over_all_of_its_values() -> None:
+    # Images whose gradients differ: a norm over the batch or per pixel gives another mean.
+    class Scaled(nn.Module):
+        def forward(self, images: Tensor) -> Tensor:
+            return images.flatten(1).sum(1) * torch.tensor([1.0, 2.0], dtype=images.dtype)
+
+    real, generated, epsilon = draw(2)
+    norms = [math.sqrt(48), 2 * math.sqrt(48)]
+    expected = sum((norm - 1) ** 2 for norm in norms) / 2
+    penalty = gradient_penalty(Scaled(), real, generated, epsilon)
+    assert float(penalty.detach()) == pytest.approx(expected, rel=1e-12)
+
+
+def test_each_image_is_mixed_by_its_own_epsilon() -> None:
+    seen: list[Tensor] = []
+
+    def critic(images: Tensor) -> Tensor:
+        seen.append(images.detach().clone())
+        return images.flatten(1).sum(1)
+
+    real, generated, _ = draw(3)
+    epsilon = torch.tensor([0.0, 1.0, 0.25], dtype=torch.float64).view(3, 1, 1, 1)
+    gradient_penalty(critic, real, generated, epsilon)
+    assert torch.equal(seen[0][0], generated[0])
+    assert torch.equal(seen[0][1], real[1])
+    assert torch.allclose(seen[0][2], 0.25 * real[2] + 0.75 * generated[2], atol=1e-12)
+
+
+def test_a_zero_gradient_gives_a_finite_penalty_and_finite_gradients() -> None:
+    critic = LinearCritic(torch.zeros(48, dtype=torch.float64))
+    penalty = gradient_penalty(critic, *draw(3))
+    penalty.backward()
+    assert float(penalty.detach()) == 1
+    assert critic.weight.grad is not None
+    assert bool(torch.isfinite(critic.weight.grad).all())
+
+
+def test_the_losses_do_not_depend_on_the_batch_size() -> None:
+    scores = torch.tensor([1.0, 2.0, 6.0])
+    doubled = torch.cat([scores, scores])
+    assert float(generator_loss(scores)) == float(generator_loss(doubled)) == -3
+    critic = LinearCritic(torch.ones(48, dtype=torch.float64))
+    real, generated, epsilon = draw(3)
+    twice = (torch.cat([part, part]) for part in (real, generated, epsilon))
+    once = gradient_penalty(critic, real, generated, epsilon).detach()
+    assert float(gradient_penalty(critic, *twice).detach()) == pytest.approx(float(once), rel=1e-12)
+
+
+def test_the_wasserstein_estimate_is_positive_while_the_critic_prefers_real_images() -> None:
+    assert float(wasserstein_estimate(torch.tensor([3.0, 5.0]), torch.tensor([1.0, 1.0]))) == 3

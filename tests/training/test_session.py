@@ -1,0 +1,172 @@
+"""A run on disk: what stops it, and that nothing is lost when it goes on."""
+
+import itertools
+import json
+import logging
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from wgan.errors import CheckpointError, RunError, SettingChanged
+from wgan.runs import Run, latest_run
+from wgan.training.checkpoint import Checkpoint
+from wgan.training.config import TrainConfig
+from wgan.training.data import Pictures, load_pictures
+from wgan.training.data.source import ArraySource
+from wgan.training.session import Plan, Session
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(autouse=True)
+def empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def source(seed: int = 0) -> ArraySource:
+    pixels = np.random.RandomState(seed).randint(0, 256, (10, 32, 32)).astype(np.uint8)
+    return ArraySource("noise", pixels)
+
+
+def pictures(seed: int = 0) -> Pictures:
+    return load_pictures(source(seed), size=32, channels=1)
+
+
+def session(folder: str = "run", data_seed: int = 0, **settings: Any) -> Session:
+    run = Run(Path(folder))
+    config = TrainConfig.resolve(
+        {
+            "data": "noise",
+            "channels": 1,
+            "width": 2,
+            "latent_dim": 4,
+            "batch_size": 4,
+            "n_critic": 2,
+            "log_every": 1,
+            "checkpoint_every": 3,
+            "preview_every": 4,
+            **settings,
+        }
+    )
+    return Session(Plan(run, config, source(), resumes=False), pictures(data_seed), CPU)
+
+
+def train(folder: str = "run", data_seed: int = 0, **settings: Any) -> Session:
+    with session(folder, data_seed, **settings) as running:
+        list(running.train())
+    return running
+
+
+def logged(folder: str) -> list[dict[str, float]]:
+    lines = (Path(folder) / "metrics.jsonl").read_text().splitlines()
+    keep = ("step", "wasserstein", "gradient_penalty", "critic_loss", "generator_loss")
+    return [{name: json.loads(line)[name] for name in keep} for line in lines]
+
+
+def state(folder: str, step: int) -> dict[str, Any]:
+    fields: dict[str, Any] = torch.load(Run(Path(folder)).checkpoint(step), weights_only=True)
+    del fields["config"]  # its `steps` differs
+    return fields
+
+
+def equal(one: Any, two: Any) -> bool:
+    if isinstance(one, torch.Tensor):
+        return torch.equal(one, two)
+    if isinstance(one, dict):
+        return one.keys() == two.keys() and all(equal(one[key], two[key]) for key in one)
+    if isinstance(one, list | tuple):
+        return all(equal(a, b) for a, b in zip(one, two, strict=True))
+    return bool(one == two)
+
+
+@pytest.mark.parametrize("recipe", ["wgan-gp", "article"])
+def test_a_run_that_stopped_and_went_on_is_the_same_bit_for_bit(recipe: str) -> None:
+    train("once", recipe=recipe, steps=8)
+    train("twice", recipe=recipe, steps=5)
+    train("twice", recipe=recipe, steps=8)
+    assert equal(state("once", 8), state("twice", 8))
+    assert logged("once") == logged("twice")
+
+
+def test_a_run_killed_between_checkpoints_goes_on_bit_for_bit() -> None:
+    train("once", steps=8)
+    with session("killed", steps=8) as running:
+        list(itertools.islice(running.train(), 5))  # the last checkpoint is that of step 3
+    assert Run(Path("killed")).newest_checkpoint().name == "step-00000003.pt"
+    with (Path("killed") / "metrics.jsonl").open("a") as file:
+        file.write('{"step": 6, "was')  # what a crash leaves
+    train("killed", steps=8)
+    assert equal(state("once", 8), state("killed", 8))
+    assert logged("once") == logged("killed")
+
+
+def test_a_run_folder_holds_what_it_promises() -> None:
+    train(steps=5)
+    names = {path.relative_to("run").as_posix() for path in Path("run").rglob("*.*")}
+    assert names - {".lock"} == {
+        "config.json",
+        "metrics.jsonl",
+        "checkpoints/step-00000003.pt",
+        "checkpoints/step-00000005.pt",
+        "previews/step-00000004.png",
+        "previews/step-00000005.png",
+    }
+    assert latest_run().path == Path("run")
+    assert TrainConfig.from_json(Path("run/config.json").read_text(), "").steps == 5
+
+
+def test_a_request_to_stop_saves_after_the_step() -> None:
+    with session(steps=100) as running:
+        for _ in running.train(should_stop=lambda: running.step >= 2):
+            pass
+    assert Checkpoint.load(Run(Path("run")).newest_checkpoint()).step == 2
+
+
+def test_a_finished_run_does_nothing_more() -> None:
+    train(steps=3)
+    before = Path("run/checkpoints/step-00000003.pt").stat().st_mtime_ns
+    assert train(steps=3).step == 3
+    assert Path("run/checkpoints/step-00000003.pt").stat().st_mtime_ns == before
+
+
+@pytest.mark.parametrize("damage", ["cut", "emptied", "flipped"])
+def test_a_damaged_checkpoint_is_named_and_the_one_before_it_used(
+    damage: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    train("once", steps=8)
+    train("run", steps=6)
+    path = Run(Path("run")).checkpoint(6)
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    damaged = {"cut": bytes(data[:-500]), "emptied": b"", "flipped": bytes(data)}
+    path.write_bytes(damaged[damage])
+    with caplog.at_level(logging.WARNING):
+        train("run", steps=8)
+    assert "step-00000006.pt" in caplog.text
+    assert equal(state("once", 8), state("run", 8))
+
+
+def test_a_run_whose_checkpoints_are_all_damaged_is_not_begun_anew() -> None:
+    train(steps=3)
+    Run(Path("run")).checkpoint(3).write_bytes(b"")
+    with pytest.raises(CheckpointError, match="none of the 1 checkpoints"):
+        train(steps=4)
+
+
+def test_other_pictures_in_the_same_run_are_refused() -> None:
+    train(steps=3)
+    with pytest.raises(SettingChanged, match=r"data: .* another folder with --run"):
+        train(steps=4, data_seed=1)
+
+
+def test_a_second_process_on_the_same_run_is_refused() -> None:
+    with (
+        session(),
+        pytest.raises(RunError, match="another process is training run"),
+        session(),
+    ):
+        raise AssertionError("two processes share a run")
+    with session():
+        pass  # the folder is free again

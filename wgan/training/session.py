@@ -1,0 +1,226 @@
+"""A run from its beginning, or from where it stopped, to its last step, kept on disk as it goes."""
+
+import logging
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import filelock
+import torch
+
+from wgan.errors import CheckpointError, RunError, SettingChanged
+from wgan.files import write_whole
+from wgan.runs import RUNS, Run, remember_run
+from wgan.training.checkpoint import Checkpoint
+from wgan.training.config import TrainConfig
+from wgan.training.data import Batches, Pictures, Source, open_source
+from wgan.training.loop import Players, Step, train_steps
+from wgan.training.metrics import Metrics, append_metrics, read_metrics, rewind_metrics
+from wgan.training.networks import build
+from wgan.training.previews import draw_preview, encode_preview
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a run would do, settled and checked before any work."""
+
+    run: Run
+    config: TrainConfig
+    source: Source
+    resumes: bool  # the run folder is there already
+
+
+def plan(given: Mapping[str, Any], run: Path | None = None, download: bool = False) -> Plan:
+    """Settle a run's folder, settings and data.
+
+    Args:
+        given: the settings that the user gave, by the names of `TrainConfig`. In a folder that
+            holds a run, the rest is as that run began; elsewhere it comes from the recipe.
+        run: the run's folder; None names one after the data, size and recipe.
+        download: fetch a data set by name when it is not there.
+
+    Raises:
+        UsageError: a setting is not allowed.
+        SettingChanged: the run in this folder began with another.
+        DataError: the data is not there.
+        RunError: the folder holds something else.
+    """
+    stored = _stored_config(Run(run)) if run else None
+    begun = {"data": stored.data} if stored else {}
+    source = open_source({"data": TrainConfig.data, **begun, **given}["data"], download=download)
+    fresh = TrainConfig.resolve({"channels": source.channels, **given})
+    folder = Run(run or RUNS / f"{source.name}-{fresh.size}-{fresh.recipe}")
+    stored = _stored_config(folder)
+    config = stored.resume(given) if stored else fresh
+    return Plan(folder, config, source, resumes=stored is not None)
+
+
+def _stored_config(run: Run) -> TrainConfig | None:
+    try:
+        text = run.config.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return None
+    except (OSError, UnicodeDecodeError) as exc:
+        raise RunError(f"cannot read {run.config}: {exc}") from exc
+    return TrainConfig.from_json(text, str(run.config))
+
+
+class Session(AbstractContextManager["Session"]):
+    """A run that is being trained. Use it in a `with` block: its folder is locked meanwhile."""
+
+    def __init__(self, plan: Plan, pictures: Pictures, device: torch.device) -> None:
+        self.run, self.config = plan.run, plan.config
+        self.pictures, self.device = pictures, device
+        self.step = 0
+        self.players = Players(*build(self.config), self.config, device)
+        self.batches = Batches(
+            pictures.pixels, self.config.batch_size, self.config.seed, device=device
+        )
+        self._lock = filelock.FileLock(self.run.path / ".lock", timeout=0)
+
+    def __enter__(self) -> Self:
+        """Lock the run's folder, then begin or resume.
+
+        Raises:
+            RunError: another process trains this run.
+            CheckpointError: there are checkpoints, but none is good.
+            SettingChanged: the data is not what the run began with.
+            OutputError: the folder cannot be written.
+        """
+        self.run.make()
+        try:
+            self._lock.acquire()
+        except filelock.Timeout as exc:
+            raise RunError(f"another process is training {self.run.path}: wait for it") from exc
+        self._resume()
+        write_whole(self.run.config, self.config.to_json().encode())
+        remember_run(self.run)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Let the folder go."""
+        self._lock.release()
+
+    def train(self, should_stop: Callable[[], bool] = lambda: False) -> Iterator[Metrics | None]:
+        """Train up to `config.steps`, or until `should_stop()`; saves at the end either way.
+
+        Yields after each step: its metrics where it is a logged one, else None.
+
+        Raises:
+            TrainingDiverged: a logged value is not finite; the last checkpoint is kept.
+            OutputError: something could not be written; the last checkpoint is kept.
+        """
+        config = self.config
+        steps = train_steps(self.players, self.batches.next, config, self.step)
+        clock = _Clock(self.step)
+        saved = self.step
+        while self.step < config.steps and not should_stop():
+            step = next(steps)
+            self.step = step.number
+            yield self._log(step, clock) if self._is_due(config.log_every) else None
+            if self._is_due(config.preview_every):
+                self.save_preview()
+            if self._is_due(config.checkpoint_every):
+                self.save()
+                saved = self.step
+        if saved != self.step:
+            self.save()
+
+    def save(self) -> None:
+        """Write a checkpoint of this step. Raises OutputError."""
+        players = self.players
+        Checkpoint(
+            step=self.step,
+            config=self.config,
+            generator=players.generator.state_dict(),
+            critic=players.critic.state_dict(),
+            average=players.average.state_dict(),
+            generator_optimizer=players.generator_optimizer.state_dict(),
+            critic_optimizer=players.critic_optimizer.state_dict(),
+            noise=players.noise.get_state(),
+            batches_drawn=self.batches.drawn,
+            data_sha256=self.pictures.sha256,
+        ).save(self.run.checkpoint(self.step))
+
+    def save_preview(self) -> None:
+        """Write the grid of seeds 0 to 63 as they look now. Raises OutputError."""
+        pixels = draw_preview(self.players.average, self.config.latent_dim, self.device)
+        write_whole(self.run.preview(self.step), encode_preview(pixels))
+
+    def _is_due(self, every: int) -> bool:
+        return self.step % every == 0 or self.step == self.config.steps
+
+    def _log(self, step: Step, clock: "_Clock") -> Metrics:
+        images_per_step = self.config.batch_size * self.config.n_critic
+        metrics = read_metrics(step, clock.seconds_per_step(step.number), images_per_step)
+        append_metrics(self.run.metrics, metrics)
+        return metrics
+
+    def _resume(self) -> None:
+        """Go back to the newest good checkpoint, if there is any."""
+        checkpoint = newest_good_checkpoint(self.run)
+        if checkpoint is not None:
+            self._restore(checkpoint)
+        rewind_metrics(self.run.metrics, self.step)
+
+    def _restore(self, checkpoint: Checkpoint) -> None:
+        if checkpoint.data_sha256 != self.pictures.sha256:
+            raise SettingChanged(
+                f"data: the pictures of {self.config.data} are not those that {self.run.path}"
+                " began with; restore them, or name another folder with --run"
+            )
+        players = self.players
+        players.generator.load_state_dict(checkpoint.generator)
+        players.critic.load_state_dict(checkpoint.critic)
+        players.average.load_state_dict(checkpoint.average)
+        players.generator_optimizer.load_state_dict(checkpoint.generator_optimizer)
+        players.critic_optimizer.load_state_dict(checkpoint.critic_optimizer)
+        players.noise.set_state(checkpoint.noise)
+        self.batches.drawn = checkpoint.batches_drawn
+        self.step = checkpoint.step
+
+
+def newest_good_checkpoint(run: Run) -> Checkpoint | None:
+    """The newest checkpoint that is whole, or None when there is none at all.
+
+    A damaged one is named in a warning and the one before it is tried.
+
+    Raises:
+        CheckpointError: there are checkpoints, but none is whole.
+    """
+    paths = run.checkpoints()
+    for path in reversed(paths):
+        try:
+            return Checkpoint.load(path)
+        except CheckpointError as exc:
+            logger.warning("%s; trying the one before it", exc)
+    if paths:
+        raise CheckpointError(
+            f"none of the {len(paths)} checkpoints of {run.path} can be read: begin anew with"
+            " another --run"
+        )
+    return None
+
+
+class _Clock:
+    """Time since the last look, shared out over the steps between."""
+
+    def __init__(self, step: int) -> None:
+        self.step, self.time = step, time.perf_counter()
+
+    def seconds_per_step(self, step: int) -> float:
+        now = time.perf_counter()
+        mean = (now - self.time) / (step - self.step)
+        self.step, self.time = step, now
+        return mean
