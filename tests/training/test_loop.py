@@ -1,5 +1,6 @@
 """The algorithm's habits, seen from outside: what is updated, from what, and how often."""
 
+import dataclasses
 import itertools
 
 import pytest
@@ -7,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from wgan.training.config import TrainConfig
 from wgan.training.loop import Players, train_steps, update_critic, update_generator
-from wgan.training.losses import gradient_penalty
+from wgan.training.losses import gradient_norms, gradient_penalty
 from wgan.training.networks import build
 
 CPU = torch.device("cpu")
@@ -76,12 +77,12 @@ def test_a_step_reports_what_the_losses_say() -> None:
     epsilon = torch.rand(4, 1, 1, 1, generator=twin.noise)
     generated = twin.generator(latents).detach()
     wasserstein = twin.critic(real).mean() - twin.critic(generated).mean()
-    penalty = gradient_penalty(twin.critic, real, generated, epsilon)
+    penalty = gradient_penalty(gradient_norms(twin.critic, real, generated, epsilon))
     assert step.number == 1
-    assert float(step.wasserstein) == pytest.approx(float(wasserstein.detach()), abs=1e-5)
-    assert float(step.gradient_penalty) == pytest.approx(float(penalty.detach()), abs=1e-5)
+    assert float(step.critic.wasserstein) == pytest.approx(float(wasserstein.detach()), abs=1e-5)
+    assert float(step.critic.gradient_penalty) == pytest.approx(float(penalty.detach()), abs=1e-5)
     loss = 10 * float(penalty.detach()) - float(wasserstein.detach())
-    assert float(step.critic_loss) == pytest.approx(loss, abs=1e-4)
+    assert float(step.critic.loss) == pytest.approx(loss, abs=1e-4)
 
 
 def test_scoring_both_kinds_at_once_changes_no_score() -> None:
@@ -90,6 +91,63 @@ def test_scoring_both_kinds_at_once_changes_no_score() -> None:
     together = players.critic(torch.cat([real, generated]))
     apart = torch.cat([players.critic(real), players.critic(generated)])
     assert torch.allclose(together, apart, atol=1e-5)
+
+
+class Blank(nn.Module):
+    """Draws grey whatever the latents, so that nothing random tells two updates apart."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.shade = nn.Parameter(torch.zeros(1))
+
+    def forward(self, latents: Tensor) -> Tensor:
+        return self.shade.expand(len(latents), 3, 32, 32)
+
+
+def test_a_batch_taken_in_parts_moves_the_critic_as_the_whole_does() -> None:
+    after = []
+    for parts in (1, 2):
+        # Clipping that clips nothing: the penalty would draw its own random numbers in each part.
+        config = dataclasses.replace(TINY, accumulate=parts, constraint="clip", clip_limit=1e6)
+        players = Players(Blank(), build(config)[1], config, CPU)
+        terms = update_critic(players, real_images(), config)
+        after.append((copies(players.critic), float(terms.wasserstein)))
+    (whole, estimate), (in_parts, estimate_in_parts) = after
+    assert estimate == pytest.approx(estimate_in_parts, abs=1e-5)
+    for one, two in zip(whole, in_parts, strict=True):
+        assert torch.allclose(one, two, atol=1e-6)
+
+
+def test_clipping_holds_every_weight_within_its_limit_and_takes_no_penalty() -> None:
+    config = dataclasses.replace(TINY, constraint="clip", clip_limit=0.02)
+    players = make_players(config)
+    terms = update_critic(players, real_images(), config)
+    assert max(float(weights.abs().max()) for weights in copies(players.critic)) == pytest.approx(
+        0.02
+    )
+    assert float(terms.gradient_penalty) == 0
+    assert float(terms.loss) == pytest.approx(-float(terms.wasserstein))
+
+
+def test_drift_is_added_with_its_weight() -> None:
+    real = real_images()
+    plain, drifting = (
+        update_critic(make_players(config), real, config)
+        for config in (TINY, dataclasses.replace(TINY, drift=0.5))
+    )
+    score = make_players().critic(real).detach().square().mean()
+    assert float(drifting.loss - plain.loss) == pytest.approx(0.5 * float(score), rel=1e-4)
+
+
+def test_a_one_sided_penalty_is_what_the_loop_takes_when_asked() -> None:
+    config = dataclasses.replace(TINY, constraint="one-sided")
+    players = make_players(config)
+    with torch.no_grad():
+        for parameter in players.critic.parameters():
+            parameter.mul_(0.1)  # far too gentle a slope: two-sided it would cost nearly 1
+    terms = update_critic(players, real_images(), config)
+    assert float(terms.gradient_norm) < 0.1
+    assert float(terms.gradient_penalty) == 0
 
 
 def test_the_same_seed_trains_the_same_weights() -> None:
@@ -105,5 +163,5 @@ def test_a_critic_learns_to_tell_real_from_generated() -> None:
     config = TrainConfig(width=4, latent_dim=4, batch_size=4, learning_rate=1e-3)
     players = make_players(config)
     real = torch.ones(4, 3, 32, 32)
-    estimates = [float(update_critic(players, real, config)[0]) for _ in range(40)]
+    estimates = [float(update_critic(players, real, config).wasserstein) for _ in range(40)]
     assert estimates[-1] > 10 * abs(estimates[0])

@@ -5,7 +5,13 @@ import math
 import pytest
 import torch
 from torch import Tensor, nn
-from wgan.training.losses import generator_loss, gradient_penalty, wasserstein_estimate
+from wgan.training.losses import (
+    drift_penalty,
+    generator_loss,
+    gradient_norms,
+    gradient_penalty,
+    wasserstein_estimate,
+)
 
 
 class LinearCritic(nn.Module):
@@ -42,7 +48,7 @@ def draw(n: int, seed: int = 0) -> tuple[Tensor, Tensor, Tensor]:
 @pytest.mark.parametrize("scale", [0.01, 0.1, 1.0, 30.0])
 def test_a_linear_critics_penalty_has_its_closed_form(scale: float) -> None:
     weight = scale * torch.randn(48, generator=torch.Generator().manual_seed(1)).double()
-    penalty = gradient_penalty(LinearCritic(weight), *draw(5))
+    penalty = gradient_penalty(gradient_norms(LinearCritic(weight), *draw(5)))
     expected = (float(weight.norm()) - 1) ** 2
     assert float(penalty.detach()) == pytest.approx(expected, rel=1e-12)
 
@@ -50,7 +56,7 @@ def test_a_linear_critics_penalty_has_its_closed_form(scale: float) -> None:
 def test_a_linear_critics_penalty_has_the_closed_forms_gradient() -> None:
     weight = torch.linspace(-1, 1, 48, dtype=torch.float64)
     critic = LinearCritic(weight)
-    gradient_penalty(critic, *draw(5)).backward()
+    gradient_penalty(gradient_norms(critic, *draw(5))).backward()
     expected = 2 * (weight.norm() - 1) * weight / weight.norm()
     assert critic.weight.grad is not None
     assert torch.allclose(critic.weight.grad, expected, atol=1e-12)
@@ -72,7 +78,7 @@ def test_the_penalty_is_that_of_finite_differences() -> None:
             slopes.append(float((ends[0] - ends[1]).detach()) / 2e-6)
         norms.append(math.sqrt(sum(slope**2 for slope in slopes)))
     expected = sum((norm - 1) ** 2 for norm in norms) / len(norms)
-    penalty = gradient_penalty(critic, real, generated, epsilon)
+    penalty = gradient_penalty(gradient_norms(critic, real, generated, epsilon))
     assert float(penalty.detach()) == pytest.approx(expected, abs=1e-8)
 
 
@@ -81,13 +87,13 @@ def test_the_penaltys_gradient_is_that_of_finite_differences() -> None:
     critic = SmoothCritic(48)
     batch = draw(4)
     weight = critic.first.weight
-    (gradient,) = torch.autograd.grad(gradient_penalty(critic, *batch), weight)
+    (gradient,) = torch.autograd.grad(gradient_penalty(gradient_norms(critic, *batch)), weight)
     for row, column in ((0, 0), (3, 17), (6, 47)):
         ends = []
         for shift in (1e-6, -1e-6):
             with torch.no_grad():
                 weight[row, column] += shift
-            ends.append(float(gradient_penalty(critic, *batch).detach()))
+            ends.append(float(gradient_penalty(gradient_norms(critic, *batch)).detach()))
             with torch.no_grad():
                 weight[row, column] -= shift
         assert float(gradient[row, column]) == pytest.approx((ends[0] - ends[1]) / 2e-6, abs=1e-7)
@@ -102,7 +108,7 @@ def test_the_norm_is_taken_for_each_image_over_all_of_its_values() -> None:
     real, generated, epsilon = draw(2)
     norms = [math.sqrt(48), 2 * math.sqrt(48)]
     expected = sum((norm - 1) ** 2 for norm in norms) / 2
-    penalty = gradient_penalty(Scaled(), real, generated, epsilon)
+    penalty = gradient_penalty(gradient_norms(Scaled(), real, generated, epsilon))
     assert float(penalty.detach()) == pytest.approx(expected, rel=1e-12)
 
 
@@ -115,7 +121,7 @@ def test_each_image_is_mixed_by_its_own_epsilon() -> None:
 
     real, generated, _ = draw(3)
     epsilon = torch.tensor([0.0, 1.0, 0.25], dtype=torch.float64).view(3, 1, 1, 1)
-    gradient_penalty(critic, real, generated, epsilon)
+    gradient_penalty(gradient_norms(critic, real, generated, epsilon))
     assert torch.equal(seen[0][0], generated[0])
     assert torch.equal(seen[0][1], real[1])
     assert torch.allclose(seen[0][2], 0.25 * real[2] + 0.75 * generated[2], atol=1e-12)
@@ -123,7 +129,7 @@ def test_each_image_is_mixed_by_its_own_epsilon() -> None:
 
 def test_a_zero_gradient_gives_a_finite_penalty_and_finite_gradients() -> None:
     critic = LinearCritic(torch.zeros(48, dtype=torch.float64))
-    penalty = gradient_penalty(critic, *draw(3))
+    penalty = gradient_penalty(gradient_norms(critic, *draw(3)))
     penalty.backward()
     assert float(penalty.detach()) == 1
     assert critic.weight.grad is not None
@@ -137,9 +143,21 @@ def test_the_losses_do_not_depend_on_the_batch_size() -> None:
     critic = LinearCritic(torch.ones(48, dtype=torch.float64))
     real, generated, epsilon = draw(3)
     twice = (torch.cat([part, part]) for part in (real, generated, epsilon))
-    once = gradient_penalty(critic, real, generated, epsilon).detach()
-    assert float(gradient_penalty(critic, *twice).detach()) == pytest.approx(float(once), rel=1e-12)
+    once = gradient_penalty(gradient_norms(critic, real, generated, epsilon)).detach()
+    assert float(gradient_penalty(gradient_norms(critic, *twice)).detach()) == pytest.approx(
+        float(once), rel=1e-12
+    )
 
 
 def test_the_wasserstein_estimate_is_positive_while_the_critic_prefers_real_images() -> None:
     assert float(wasserstein_estimate(torch.tensor([3.0, 5.0]), torch.tensor([1.0, 1.0]))) == 3
+
+
+def test_a_one_sided_penalty_leaves_gentle_slopes_alone() -> None:
+    norms = torch.tensor([0.0, 0.5, 1.0, 3.0])
+    assert float(gradient_penalty(norms, one_sided=True)) == 1
+    assert float(gradient_penalty(norms)) == pytest.approx((1 + 0.25 + 0 + 4) / 4)
+
+
+def test_the_drift_penalty_is_the_mean_square_score() -> None:
+    assert float(drift_penalty(torch.tensor([1.0, -3.0]))) == 5

@@ -1,14 +1,18 @@
+from pathlib import Path
+
 import pytest
 import torch
 from torch import nn
+from wgan.errors import UsageError
 from wgan.training.config import TrainConfig
-from wgan.training.networks import Critic, Generator, build
+from wgan.training.networks import DCGANCritic, DCGANGenerator, build, load_architecture
 
 
 @pytest.mark.parametrize("size", [32, 64, 128])
 @pytest.mark.parametrize("channels", [1, 3])
-def test_latents_become_images_and_images_scores(size: int, channels: int) -> None:
-    config = TrainConfig(size=size, channels=channels, width=2, latent_dim=5)
+@pytest.mark.parametrize("arch", ["dcgan", "resnet"])
+def test_latents_become_images_and_images_scores(arch: str, size: int, channels: int) -> None:
+    config = TrainConfig(arch=arch, size=size, channels=channels, width=2, latent_dim=5)
     generator, critic = build(config)
     images = generator(torch.randn(3, 5))
     assert images.shape == (3, channels, size, size)
@@ -17,7 +21,10 @@ def test_latents_become_images_and_images_scores(size: int, channels: int) -> No
 
 
 def test_the_networks_at_64_pixels_are_the_articles() -> None:
-    generator, critic = Generator(64, 3, 100, width=8), Critic(64, 3, width=8, norm="batch")
+    generator, critic = (
+        DCGANGenerator(64, 3, 100, width=8),
+        DCGANCritic(64, 3, width=8, norm="batch"),
+    )
     ups = [module for module in generator.layers if isinstance(module, nn.ConvTranspose2d)]
     downs = [module for module in critic.layers if isinstance(module, nn.Conv2d)]
     assert [up.out_channels for up in ups] == [128, 64, 32, 16, 3]
@@ -27,8 +34,10 @@ def test_the_networks_at_64_pixels_are_the_articles() -> None:
     assert sum(isinstance(module, nn.BatchNorm2d) for module in critic.layers) == 4
 
 
-def test_the_default_critic_scores_each_image_alone() -> None:
-    _, critic = build(TrainConfig(width=4))
+@pytest.mark.parametrize("arch", ["dcgan", "resnet"])
+@pytest.mark.parametrize("norm", ["none", "layer", "instance"])
+def test_every_critic_without_batch_norm_scores_each_image_alone(arch: str, norm: str) -> None:
+    _, critic = build(TrainConfig(arch=arch, critic_norm=norm, width=4))
     images = torch.randn(4, 3, 32, 32)
     together = critic(images)
     alone = torch.cat([critic(image[None]) for image in images])
@@ -46,3 +55,56 @@ def test_the_same_seed_gives_the_same_weights_and_leaves_the_global_state_alone(
             assert torch.equal(a, b)
     other, _ = build(TrainConfig(width=2, seed=4))
     assert not torch.equal(next(first[0].parameters()), next(other.parameters()))
+
+
+def test_batch_norm_couples_the_images_of_a_batch() -> None:
+    _, critic = build(TrainConfig(critic_norm="batch", width=4))
+    images = torch.randn(4, 3, 32, 32)
+    assert not torch.allclose(critic(images)[:2], critic(images[:2]), atol=1e-3)
+
+
+def test_the_resnet_at_32_pixels_is_the_papers() -> None:
+    generator, critic = build(TrainConfig.resolve({"recipe": "resnet"}))
+    # Appendix F: three doublings of 128 maps, and a critic of four blocks of 128 maps.
+    maps = [module.out_channels for module in generator.modules() if isinstance(module, nn.Conv2d)]
+    assert maps == [128] * 9 + [3]  # two convolutions and a shortcut a block, then to the image
+    seen = [module.out_channels for module in critic.modules() if isinstance(module, nn.Conv2d)]
+    assert seen == [128] * 10  # of these, two shortcuts, in the blocks that halve
+    assert not any(isinstance(module, nn.BatchNorm2d) for module in critic.modules())
+
+
+def test_spectral_normalisation_holds_every_layers_largest_singular_value_at_one() -> None:
+    _, critic = build(TrainConfig(constraint="spectral", width=4))
+    for _ in range(50):  # its power iteration converges as the critic is used
+        critic(torch.randn(2, 3, 32, 32))
+    layers = [module for module in critic.modules() if isinstance(module, nn.Conv2d)]
+    for layer in layers:
+        largest = torch.linalg.matrix_norm(layer.weight.detach().flatten(1), 2)
+        assert float(largest) == pytest.approx(1, abs=0.02)
+
+
+def test_a_network_of_ones_own_is_found_in_the_current_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "my_networks.py").write_text(
+        "from torch import nn\n"
+        "def build(config):\n"
+        "    shape = (config.channels, config.size, config.size)\n"
+        "    values = config.channels * config.size**2\n"
+        "    generator = nn.Sequential(nn.Linear(config.latent_dim, values), nn.Tanh(),\n"
+        "                              nn.Unflatten(1, shape))\n"
+        "    critic = nn.Sequential(nn.Flatten(), nn.Linear(values, 1), nn.Flatten(0))\n"
+        "    return generator, critic\n"
+    )
+    config = TrainConfig(arch="my_networks:build")
+    with pytest.raises(UsageError, match="give --arch my_networks:build to allow"):
+        build(config)
+    generator, critic = build(config, load_architecture(config.arch))
+    assert critic(generator(torch.randn(3, 128))).shape == (3,)
+
+
+@pytest.mark.parametrize("name", ["not_there:build", "json:not_there", "json:__name__"])
+def test_an_architecture_that_is_not_there_is_named(name: str) -> None:
+    with pytest.raises(UsageError, match=f"--arch {name}"):
+        load_architecture(name)

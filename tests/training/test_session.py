@@ -81,11 +81,22 @@ def equal(one: Any, two: Any) -> bool:
     return bool(one == two)
 
 
-@pytest.mark.parametrize("recipe", ["wgan-gp", "article"])
-def test_a_run_that_stopped_and_went_on_is_the_same_bit_for_bit(recipe: str) -> None:
-    train("once", recipe=recipe, steps=8)
-    train("twice", recipe=recipe, steps=5)
-    train("twice", recipe=recipe, steps=8)
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"recipe": "wgan-gp"},
+        {"recipe": "article"},
+        {"recipe": "wgan-clip"},
+        {"recipe": "resnet", "decay_steps": 10},
+        {"constraint": "spectral", "critic_norm": "layer"},
+        {"constraint": "one-sided", "accumulate": 2, "drift": 0.001, "holdout": 0.2},
+    ],
+    ids=str,
+)
+def test_a_run_that_stopped_and_went_on_is_the_same_bit_for_bit(settings: dict[str, Any]) -> None:
+    train("once", **settings, steps=8)
+    train("twice", **settings, steps=5)
+    train("twice", **settings, steps=8)
     assert equal(state("once", 8), state("twice", 8))
     assert logged("once") == logged("twice")
 

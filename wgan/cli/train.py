@@ -22,18 +22,29 @@ SKIPPED_SHOWN = 10
 
 # Settings have no default here: what is not given comes from the run, the recipe or TrainConfig.
 SETTINGS = (
+    click.option("--recipe", help="wgan-gp, article, wgan-clip or resnet.  [wgan-gp]"),
     click.option("--size", type=int, help="Height and width in pixels: 32, 64, 128.  [32]"),
     click.option("--channels", type=int, help="1 grey, 3 colour.  [as the data]"),
+    click.option("--arch", help="dcgan, resnet, or your own package.module:function.  [dcgan]"),
     click.option("--latent-dim", type=int, help="Numbers in a latent.  [128]"),
     click.option("--width", type=int, help="Feature maps of the critic's first layer.  [16]"),
-    click.option("--recipe", help="wgan-gp, or article (the seed article).  [wgan-gp]"),
-    click.option("--steps", type=int, help="Generator updates, those done included.  [500]"),
-    click.option("--batch-size", type=int, help="Pictures in a critic update.  [64]"),
-    click.option("--n-critic", type=int, help="Critic updates in a step.  [5; article 3]"),
+    click.option("--critic-norm", help="none, layer, instance or batch.  [none]"),
+    click.option("--constraint", help="penalty, one-sided, clip or spectral.  [penalty]"),
     click.option("--gp-weight", type=float, help="Weight of the gradient penalty.  [10]"),
-    click.option("--learning-rate", type=float, help="Adam's, both networks.  [1e-4]"),
+    click.option("--clip-limit", type=float, help="Largest weight under clip.  [0.01]"),
+    click.option("--drift", type=float, help="Weight of the mean square real score.  [0]"),
+    click.option("--steps", type=int, help="Generator updates, those done included.  [700]"),
+    click.option("--batch-size", type=int, help="Pictures in a critic update.  [64]"),
+    click.option("--accumulate", type=int, help="Parts a batch is taken in, to save memory.  [1]"),
+    click.option("--n-critic", type=int, help="Critic updates in a step.  [5; article 3]"),
+    click.option("--optimizer", help="adam or rmsprop.  [adam]"),
+    click.option("--learning-rate", type=float, help="Of both networks.  [1e-4]"),
+    click.option("--decay-steps", type=int, help="Steps until the rate is 0; 0: never.  [0]"),
+    click.option("--beta1", type=float, help="Adam's decay of the mean.  [0; article 0.5]"),
+    click.option("--beta2", type=float, help="Adam's decay of the square.  [0.9; article 0.999]"),
     click.option("--ema-half-life", type=int, help="Pictures; 0: no averaging.  [10000]"),
     click.option("--seed", type=int, help="Of weights, noise and the data's order.  [0]"),
+    click.option("--holdout", type=float, help="Share kept to test the critic on.  [0]"),
     click.option("--checkpoint-every", type=int, help="Steps.  [250]"),
     click.option("--preview-every", type=int, help="Steps.  [100]"),
     click.option("--log-every", type=int, help="Steps.  [10]"),
@@ -77,6 +88,7 @@ def train(
     with needs_extra("train", purpose="training"):
         from wgan.training.data import load_pictures
         from wgan.training.device import pick_device
+        from wgan.training.networks import load_architecture
         from wgan.training.session import Session, plan
 
     given = {name: value for name, value in {"data": data, **settings}.items() if value is not None}
@@ -87,7 +99,8 @@ def train(
         planned.source, size=config.size, channels=config.channels, allow_damaged=allow_damaged
     )
     _say_skipped(pictures)
-    session = Session(planned, pictures, where)
+    architecture = load_architecture(given["arch"]) if "arch" in given else None
+    session = Session(planned, pictures, where, architecture)
     _describe(planned, session)
     if dry_run:
         click.echo(config.to_json(), nl=False)

@@ -13,13 +13,13 @@ from pathlib import Path
 from typing import Any, Self
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from wgan import __version__
 from wgan.errors import CheckpointError
 from wgan.files import write_whole
 from wgan.training.config import TrainConfig
-from wgan.training.networks import Generator, build
+from wgan.training.networks import Architecture, build
 
 FORMAT = "wgan-checkpoint-1"
 
@@ -75,9 +75,16 @@ class Checkpoint:
         except TypeError as exc:
             raise CheckpointError(f"{path} lacks a part of a wgan checkpoint") from exc
 
-    def ema_generator(self) -> Generator:
-        """The averaged generator, on the CPU, in eval mode: what previews and exports draw with."""
-        generator, _ = build(self.config)
+    def ema_generator(self, architecture: Architecture | None = None) -> nn.Module:
+        """The averaged generator, on the CPU, in eval mode: what previews and exports draw with.
+
+        Args:
+            architecture: as for `wgan.training.networks.build`.
+
+        Raises:
+            UsageError: the networks are not built in and `architecture` is missing.
+        """
+        generator, _ = build(self.config, architecture)
         generator.load_state_dict(self.average)
         return generator.eval().requires_grad_(False)
 

@@ -11,6 +11,21 @@ from wgan.errors import RunError, SettingChanged, UsageError
 
 SIZES = (32, 64, 128)
 
+ARCHITECTURES = ("dcgan", "resnet")
+"""Those built in."""
+
+CRITIC_NORMS = ("none", "layer", "instance", "batch")
+
+CONSTRAINTS = ("penalty", "one-sided", "clip", "spectral")
+"""What holds the critic's slope near or below 1.
+
+penalty: the gradient penalty, two-sided (Gulrajani et al. 2017). one-sided: the same, for norms
+above 1 alone. clip: each weight within clip_limit (Arjovsky et al. 2017, arXiv:1701.07875).
+spectral: each layer's largest singular value at 1 (Miyato et al. 2018).
+"""
+
+OPTIMIZERS = ("adam", "rmsprop")
+
 MAY_CHANGE = frozenset({"steps", "checkpoint_every", "preview_every", "log_every"})
 """Settings that may differ when a run goes on: they do not touch the mathematics."""
 
@@ -25,24 +40,32 @@ class TrainConfig:
     channels: int = 3  # 1 for grey, 3 for colour
 
     # The networks.
+    arch: str = "dcgan"  # "dcgan", "resnet", or "package.module:function"
     latent_dim: int = 128  # numbers in a latent
     width: int = 16  # feature maps of the critic's first layer; everything scales with it
-    critic_norm: str = "none"  # "none" or "batch"; batch couples samples, which the penalty forbids
+    critic_norm: str = "none"  # none, layer, instance, batch; batch does not go with a penalty
 
     # The algorithm.
     recipe: str = "wgan-gp"  # which recipe the defaults came from
     batch_size: int = 64  # pictures in a critic update
     n_critic: int = 5  # critic updates for each generator update
     fresh_batches: bool = True  # a new batch for each critic update, or one for all of a step
+    accumulate: int = 1  # parts that a batch is taken in, to save memory; divides batch_size
+    constraint: str = "penalty"  # what holds the critic's slope: see CONSTRAINTS
     gp_weight: float = 10.0  # lambda, the weight of the gradient penalty
-    learning_rate: float = 1e-4  # Adam's, both networks
+    clip_limit: float = 0.01  # with constraint clip: the largest size of a critic's weight
+    drift: float = 0.0  # weight of the mean square score of real images
+    optimizer: str = "adam"  # "adam", or "rmsprop", which has no betas
+    learning_rate: float = 1e-4  # of both networks
+    decay_steps: int = 0  # steps after which the learning rate has fallen to 0, linearly; 0: never
     beta1: float = 0.0  # Adam's decay of the gradient's mean
     beta2: float = 0.9  # Adam's decay of the gradient's square
     ema_half_life: int = 10_000  # pictures after which the EMA has forgotten half; 0 turns it off
     seed: int = 0  # of the weights, the noise and the order of the data
+    holdout: float = 0.0  # share of the pictures that the critic is tested on, never trained
 
     # How long, and what is kept.
-    steps: int = 500  # generator updates
+    steps: int = 700  # generator updates
     checkpoint_every: int = 250  # steps
     preview_every: int = 100  # steps
     log_every: int = 10  # steps
@@ -53,19 +76,35 @@ class TrainConfig:
             raise UsageError(f"--size {self.size} is not allowed: it is one of {_listed(SIZES)}")
         if self.channels not in (1, 3):
             raise UsageError(f"--channels {self.channels} is not allowed: it is 1 or 3")
-        if self.recipe not in RECIPES:
-            raise UsageError(f"--recipe {self.recipe} is not one of {_listed(RECIPES)}")
-        if self.critic_norm not in ("none", "batch"):
-            raise UsageError(f"critic_norm {self.critic_norm} is not one of none, batch")
-        for name in ("latent_dim", "width", "batch_size", "n_critic", "steps",
+        self._check_choice("recipe", RECIPES)
+        self._check_choice("critic_norm", CRITIC_NORMS)
+        self._check_choice("constraint", CONSTRAINTS)
+        self._check_choice("optimizer", OPTIMIZERS)
+        if self.arch not in ARCHITECTURES and not all(self.arch.partition(":")):
+            raise UsageError(
+                f"--arch {self.arch} is not one of {_listed(ARCHITECTURES)}, nor a function of"
+                " yours as package.module:function"
+            )
+        for name in ("latent_dim", "width", "batch_size", "n_critic", "accumulate", "steps",
                      "checkpoint_every", "preview_every", "log_every"):  # fmt: skip
             self._check_range(name, 1, 2**31)
-        for name in ("seed", "ema_half_life"):
+        for name in ("seed", "ema_half_life", "decay_steps"):
             self._check_range(name, 0, 2**32 - 1)
-        for name in ("gp_weight", "learning_rate"):
+        for name in ("gp_weight", "learning_rate", "clip_limit", "drift"):
             self._check_range(name, 0, 1e6)
         for name in ("beta1", "beta2"):
             self._check_range(name, 0, 0.999999)
+        self._check_range("holdout", 0, 0.9)
+        if self.batch_size % self.accumulate:
+            raise UsageError(
+                f"--accumulate {self.accumulate} does not divide --batch-size {self.batch_size}"
+            )
+
+    def _check_choice(self, name: str, allowed: Iterable[str]) -> None:
+        value = getattr(self, name)
+        if value not in allowed:
+            option = name.replace("_", "-")
+            raise UsageError(f"--{option} {value} is not one of {_listed(allowed)}")
 
     def _check_range(self, name: str, low: float, high: float) -> None:
         value = getattr(self, name)
@@ -145,6 +184,20 @@ RECIPES: Mapping[str, Mapping[str, Any]] = MappingProxyType(
             "critic_norm": "batch",
             "beta1": 0.5,
             "beta2": 0.999,
+        },
+        # Arjovsky et al. 2017, "Wasserstein GAN", Algorithm 1 and section 4.
+        "wgan-clip": {
+            "constraint": "clip",
+            "optimizer": "rmsprop",
+            "learning_rate": 5e-5,
+            "critic_norm": "batch",
+        },
+        # Gulrajani et al. 2017, appendix F: the CIFAR-10 ResNet.
+        "resnet": {
+            "arch": "resnet",
+            "width": 128,
+            "learning_rate": 2e-4,
+            "decay_steps": 100_000,
         },
     }
 )

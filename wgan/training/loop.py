@@ -12,21 +12,36 @@ from torch import Tensor, nn
 
 from wgan.training.config import TrainConfig
 from wgan.training.ema import averaged_copy, ema_decay, update_average
-from wgan.training.losses import generator_loss, gradient_penalty, wasserstein_estimate
+from wgan.training.losses import (
+    drift_penalty,
+    generator_loss,
+    gradient_norms,
+    gradient_penalty,
+    wasserstein_estimate,
+)
+from wgan.training.optimizers import learning_rate, make_optimizer, set_learning_rate
+
+
+@dataclass(frozen=True)
+class CriticTerms:
+    """What a critic update saw before it moved; 0-d tensors."""
+
+    wasserstein: Tensor  # mean critic score of real minus of generated images
+    gradient_penalty: Tensor  # before its weight; 0 under a constraint that has none
+    gradient_norm: Tensor  # mean over images; 0 under a constraint that has no penalty
+    loss: Tensor
 
 
 @dataclass(frozen=True)
 class Step:
     """One generator update with its critic updates; the values are 0-d tensors on the device.
 
-    They are left there since reading one (`float(step.wasserstein)`) makes the host wait for the
-    device. The critic's values are those of the step's last critic update, before it.
+    They are left there since reading one (`float(step.generator_loss)`) makes the host wait for
+    the device. The critic's terms are those of the step's last critic update.
     """
 
     number: int  # counted from 1
-    wasserstein: Tensor  # mean critic score of real minus of generated images
-    gradient_penalty: Tensor  # before its weight
-    critic_loss: Tensor
+    critic: CriticTerms
     generator_loss: Tensor
 
 
@@ -44,8 +59,8 @@ class Players:
         self.generator = generator.to(device).to(memory_format=torch.channels_last).train()
         self.critic = critic.to(device).to(memory_format=torch.channels_last).train()
         self.average = averaged_copy(generator)
-        self.generator_optimizer = _adam(generator, config)
-        self.critic_optimizer = _adam(critic, config)
+        self.generator_optimizer = make_optimizer(generator, config)
+        self.critic_optimizer = make_optimizer(critic, config)
         self.noise = torch.Generator(device).manual_seed(config.seed)
         self.device = device
 
@@ -68,61 +83,95 @@ def train_steps(
     step = start
     while True:
         step += 1
+        rate = learning_rate(config, step)
+        set_learning_rate(players.critic_optimizer, rate)
+        set_learning_rate(players.generator_optimizer, rate)
+
         real = next_batch()
         for update in range(config.n_critic):
             if update > 0 and config.fresh_batches:
                 real = next_batch()
-            wasserstein, penalty, critic_loss = update_critic(players, real, config)
+            critic_terms = update_critic(players, real, config)
         loss = update_generator(players, config)
+
         decay = ema_decay(config.ema_half_life, step * config.batch_size, config.batch_size)
         update_average(players.average, players.generator, decay)
-        yield Step(step, wasserstein, penalty, critic_loss, loss)
+        yield Step(step, critic_terms, loss)
 
 
-def update_critic(
-    players: Players, real: Tensor, config: TrainConfig
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Let the critic take one step towards telling real from generated images.
+def update_critic(players: Players, real: Tensor, config: TrainConfig) -> CriticTerms:
+    """Let the critic take one step towards telling real from generated images."""
+    players.critic_optimizer.zero_grad()
+    seen = []
+    for part in real.chunk(config.accumulate):
+        terms = critic_terms(players, part, config)
+        (terms.loss / config.accumulate).backward()  # gradients add up over the parts
+        seen.append(terms)
+    players.critic_optimizer.step()
+    if config.constraint == "clip":
+        clip_weights(players.critic, config.clip_limit)
+    return _mean_terms(seen)
 
-    Returns the Wasserstein estimate, the penalty and the loss, as they were before the step.
-    """
+
+def critic_terms(players: Players, real: Tensor, config: TrainConfig) -> CriticTerms:
+    """The critic's loss on real images `[n, c, h, w]` and as many generated ones (equation 3)."""
     critic = players.critic
     with torch.no_grad():  # the generator learns nothing from a critic update
         generated = players.generator(draw_latents(players, config))
-    epsilon = torch.rand(len(real), 1, 1, 1, generator=players.noise, device=players.device)
 
     if config.critic_norm == "batch":  # the critic would see other statistics in a joint batch
         real_scores, generated_scores = critic(real), critic(generated)
     else:
         real_scores, generated_scores = critic(torch.cat([real, generated])).chunk(2)
     wasserstein = wasserstein_estimate(real_scores, generated_scores)
-    penalty = gradient_penalty(critic, real, generated, epsilon)
-    loss = config.gp_weight * penalty - wasserstein
+    loss = -wasserstein
 
-    players.critic_optimizer.zero_grad()
-    loss.backward()
-    players.critic_optimizer.step()
-    return wasserstein.detach(), penalty.detach(), loss.detach()
+    penalty = norm = torch.zeros_like(loss)
+    if config.constraint in ("penalty", "one-sided"):
+        epsilon = torch.rand(len(real), 1, 1, 1, generator=players.noise, device=players.device)
+        norms = gradient_norms(critic, real, generated, epsilon)
+        penalty, norm = gradient_penalty(norms, config.constraint == "one-sided"), norms.mean()
+        loss = loss + config.gp_weight * penalty
+    if config.drift > 0:
+        loss = loss + config.drift * drift_penalty(real_scores)
+    return CriticTerms(wasserstein, penalty, norm, loss)
 
 
 def update_generator(players: Players, config: TrainConfig) -> Tensor:
     """Let the generator take one step towards a higher score; returns its loss before the step."""
     # The critic's own gradients are not wanted here, and leaving them out saves their work.
     players.critic.requires_grad_(False)
-    loss = generator_loss(players.critic(players.generator(draw_latents(players, config))))
     players.generator_optimizer.zero_grad()
-    loss.backward()
+    losses = []
+    for _ in range(config.accumulate):
+        scores = players.critic(players.generator(draw_latents(players, config)))
+        loss = generator_loss(scores)
+        (loss / config.accumulate).backward()
+        losses.append(loss.detach())
     players.generator_optimizer.step()
     players.critic.requires_grad_(True)
-    return loss.detach()
+    return torch.stack(losses).mean()
 
 
 def draw_latents(players: Players, config: TrainConfig) -> Tensor:
-    """Draw a batch of latents, `[batch_size, latent_dim]`, from the run's own noise."""
-    shape = (config.batch_size, config.latent_dim)
+    """Latents for one part of a batch, from the run's own noise."""
+    shape = (config.batch_size // config.accumulate, config.latent_dim)
     return torch.randn(shape, generator=players.noise, device=players.device)
 
 
-def _adam(network: nn.Module, config: TrainConfig) -> torch.optim.Adam:
-    betas = (config.beta1, config.beta2)
-    return torch.optim.Adam(network.parameters(), config.learning_rate, betas, fused=True)
+@torch.no_grad()
+def clip_weights(critic: nn.Module, limit: float) -> None:
+    """Bring each weight back to [-limit, limit] (Arjovsky et al. 2017, Algorithm 1, line 7)."""
+    torch._foreach_clamp_max_(list(critic.parameters()), limit)
+    torch._foreach_clamp_min_(list(critic.parameters()), -limit)
+
+
+def _mean_terms(parts: list[CriticTerms]) -> CriticTerms:
+    """The terms of a whole batch from those of its parts, which are of one size."""
+
+    def mean(name: str) -> Tensor:
+        return torch.stack([getattr(part, name).detach() for part in parts]).mean()
+
+    return CriticTerms(
+        mean("wasserstein"), mean("gradient_penalty"), mean("gradient_norm"), mean("loss")
+    )

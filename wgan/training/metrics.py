@@ -8,6 +8,7 @@ from pathlib import Path
 
 from wgan.errors import OutputError, TrainingDiverged
 from wgan.files import write_whole
+from wgan.training.holdout import Scores
 from wgan.training.loop import Step
 
 
@@ -20,11 +21,16 @@ class Metrics:
     images_per_second: float  # real images that the critic saw
     wasserstein: float  # mean critic score of real minus generated images
     gradient_penalty: float  # before its weight
+    critic_gradient_norm: float  # mean over images between real and generated ones
     critic_loss: float
     generator_loss: float
+    learned_score: float | None = None  # mean critic score of pictures it trains on
+    held_out_score: float | None = None  # and of pictures it never saw; None without --holdout
 
 
-def read_metrics(step: Step, seconds_per_step: float, images_per_step: int) -> Metrics:
+def read_metrics(
+    step: Step, seconds_per_step: float, images_per_step: int, scores: Scores | None = None
+) -> Metrics:
     """Fetch a step's values from the device, which waits for it.
 
     Raises:
@@ -34,13 +40,16 @@ def read_metrics(step: Step, seconds_per_step: float, images_per_step: int) -> M
         step=step.number,
         seconds_per_step=seconds_per_step,
         images_per_second=images_per_step / seconds_per_step,
-        wasserstein=float(step.wasserstein),
-        gradient_penalty=float(step.gradient_penalty),
-        critic_loss=float(step.critic_loss),
+        wasserstein=float(step.critic.wasserstein),
+        gradient_penalty=float(step.critic.gradient_penalty),
+        critic_gradient_norm=float(step.critic.gradient_norm),
+        critic_loss=float(step.critic.loss),
         generator_loss=float(step.generator_loss),
+        learned_score=scores.learned if scores else None,
+        held_out_score=scores.held_out if scores else None,
     )
     for name, value in dataclasses.asdict(metrics).items():
-        if not math.isfinite(value):
+        if value is not None and not math.isfinite(value):
             raise TrainingDiverged(
                 f"training diverged: at step {step.number} {name} is {value}; the last checkpoint"
                 " is kept. Lower --learning-rate, or look at the data"
@@ -49,10 +58,12 @@ def read_metrics(step: Step, seconds_per_step: float, images_per_step: int) -> M
 
 
 def append_metrics(path: Path, metrics: Metrics) -> None:
-    """Add a line. Raises OutputError."""
+    """Add a line, without the fields that are None. Raises OutputError."""
+    everything = dataclasses.asdict(metrics).items()
+    fields = {name: value for name, value in everything if value is not None}
     try:
         with path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(dataclasses.asdict(metrics)) + "\n")
+            file.write(json.dumps(fields) + "\n")
     except OSError as exc:
         raise OutputError(f"cannot write {path}: {exc.strerror}") from exc
 

@@ -18,9 +18,10 @@ from wgan.runs import RUNS, Run, remember_run
 from wgan.training.checkpoint import Checkpoint
 from wgan.training.config import TrainConfig
 from wgan.training.data import Batches, Pictures, Source, open_source
+from wgan.training.holdout import HeldOut, split
 from wgan.training.loop import Players, Step, train_steps
 from wgan.training.metrics import Metrics, append_metrics, read_metrics, rewind_metrics
-from wgan.training.networks import build
+from wgan.training.networks import Architecture, build
 from wgan.training.previews import draw_preview, encode_preview
 
 logger = logging.getLogger(__name__)
@@ -74,14 +75,38 @@ def _stored_config(run: Run) -> TrainConfig | None:
 class Session(AbstractContextManager["Session"]):
     """A run that is being trained. Use it in a `with` block: its folder is locked meanwhile."""
 
-    def __init__(self, plan: Plan, pictures: Pictures, device: torch.device) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        pictures: Pictures,
+        device: torch.device,
+        architecture: Architecture | None = None,
+    ) -> None:
+        """Build the networks; nothing is written yet.
+
+        Args:
+            plan: what `plan` settled.
+            pictures: the data, decoded for `plan.config`.
+            device: where to train.
+            architecture: as for `wgan.training.networks.build`.
+
+        Raises:
+            DataError: there are fewer pictures than a batch.
+            UsageError: the networks are not built in and `architecture` is missing.
+        """
         self.run, self.config = plan.run, plan.config
         self.pictures, self.device = pictures, device
         self.step = 0
-        self.players = Players(*build(self.config), self.config, device)
+        self.players = Players(*build(self.config, architecture), self.config, device)
+        learned, held_out = split(len(pictures.pixels), self.config.holdout, self.config.seed)
         self.batches = Batches(
-            pictures.pixels, self.config.batch_size, self.config.seed, device=device
+            pictures.pixels,
+            self.config.batch_size,
+            self.config.seed,
+            device=device,
+            chosen=learned,
         )
+        self.held_out = HeldOut.of(pictures.pixels, learned, held_out, device)
         self._lock = filelock.FileLock(self.run.path / ".lock", timeout=0)
 
     def __enter__(self) -> Self:
@@ -163,7 +188,9 @@ class Session(AbstractContextManager["Session"]):
 
     def _log(self, step: Step, clock: "_Clock") -> Metrics:
         images_per_step = self.config.batch_size * self.config.n_critic
-        metrics = read_metrics(step, clock.seconds_per_step(step.number), images_per_step)
+        seconds = clock.seconds_per_step(step.number)
+        held_out = self.held_out.score(self.players.critic) if self.held_out else None
+        metrics = read_metrics(step, seconds, images_per_step, held_out)
         append_metrics(self.run.metrics, metrics)
         return metrics
 

@@ -18,17 +18,33 @@ class Batches:
     """
 
     def __init__(
-        self, pixels: Pixels, batch_size: int, seed: int, device: torch.device, drawn: int = 0
+        self,
+        pixels: Pixels,
+        batch_size: int,
+        seed: int,
+        device: torch.device,
+        drawn: int = 0,
+        chosen: npt.NDArray[np.int64] | None = None,
     ) -> None:
         """Start after `drawn` batches.
+
+        Args:
+            pixels: `[n, height, width, channels]`.
+            batch_size: pictures in a batch.
+            seed: of the order.
+            device: where the batches go.
+            drawn: batches drawn before.
+            chosen: which of the pictures take part; None for all.
 
         Raises:
             DataError: there are fewer pictures than a batch holds.
         """
-        if len(pixels) < batch_size:
+        self._chosen = np.arange(len(pixels)) if chosen is None else chosen
+        count = len(self._chosen)
+        if count < batch_size:
             raise DataError(
-                f"there are {len(pixels)} pictures, fewer than a batch of {batch_size}: "
-                f"give more, or run with --batch-size {max(1, len(pixels))}"
+                f"there are {count} pictures to learn from, fewer than a batch of {batch_size}: "
+                f"give more, or run with --batch-size {max(1, count)}"
             )
         self.drawn = drawn
         """Batches drawn so far: the whole position in the data."""
@@ -41,11 +57,11 @@ class Batches:
 
     def next(self) -> Tensor:
         """Draw a batch: float32 `[batch, c, h, w]` in [-1, 1], channels last, on the device."""
-        epoch, place = divmod(self.drawn, len(self._pixels) // self._batch_size)
+        epoch, place = divmod(self.drawn, len(self._chosen) // self._batch_size)
         if epoch != self._epoch:
             self._epoch = epoch
             random = np.random.RandomState([self._seed, epoch])
-            self._order = random.permutation(len(self._pixels))
+            self._order = random.permutation(self._chosen)
         chosen = self._order[place * self._batch_size : (place + 1) * self._batch_size]
         self.drawn += 1
         return to_batch(self._pixels[chosen], self._device)

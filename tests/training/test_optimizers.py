@@ -1,0 +1,36 @@
+import pytest
+import torch
+from torch import nn
+from wgan.training.config import TrainConfig
+from wgan.training.optimizers import learning_rate, make_optimizer, set_learning_rate
+
+
+def test_the_learning_rate_is_constant_unless_it_decays() -> None:
+    config = TrainConfig(learning_rate=0.5)
+    assert {learning_rate(config, step) for step in (1, 10, 10**6)} == {0.5}
+
+
+def test_a_decaying_learning_rate_falls_linearly_to_nothing_and_stays_there() -> None:
+    config = TrainConfig(learning_rate=0.5, decay_steps=10)
+    rates = [learning_rate(config, step) for step in (1, 6, 11, 12)]
+    assert rates == pytest.approx([0.5, 0.25, 0, 0])
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"), [("adam", torch.optim.Adam), ("rmsprop", torch.optim.RMSprop)]
+)
+def test_the_optimiser_is_the_one_asked_for(name: str, kind: type) -> None:
+    optimizer = make_optimizer(nn.Linear(2, 2), TrainConfig(optimizer=name))
+    assert isinstance(optimizer, kind)
+
+
+def test_fused_adam_takes_the_textbook_step() -> None:
+    config = TrainConfig(learning_rate=0.1, beta1=0.5, beta2=0.9)
+    layer = nn.Linear(1, 1, bias=False)
+    start = float(layer.weight.detach())
+    optimizer = make_optimizer(layer, config)
+    set_learning_rate(optimizer, 0.01)
+    layer.weight.grad = torch.full((1, 1), 3.0)
+    optimizer.step()
+    # Kingma and Ba 2015: the first step is the rate times the gradient's sign.
+    assert float(layer.weight.detach()) == pytest.approx(start - 0.01, abs=1e-6)

@@ -1,0 +1,63 @@
+"""Pictures that the critic never trains on, which show when it has learned the others by heart."""
+
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+
+from wgan.images import Pixels
+from wgan.training.data.batches import to_batch
+
+SCORED = 256
+"""At most so many pictures of each kind are scored at a logged step."""
+
+Indices = npt.NDArray[np.int64]
+
+
+def split(count: int, share: float, seed: int) -> tuple[Indices, Indices]:
+    """Choose which of `count` pictures are learned from and which are held out, both in order.
+
+    A function of the seed alone; `share` is rounded up to a whole picture.
+    """
+    order = np.random.RandomState(seed).permutation(count)
+    held = int(np.ceil(count * share))
+    return np.sort(order[held:]), np.sort(order[:held])
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Mean critic scores; the gap between them grows as the critic overfits."""
+
+    learned: float  # of pictures that the critic trains on
+    held_out: float  # of pictures that it has never seen
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """A fixed handful of pictures of each kind, on the device."""
+
+    learned: Tensor  # [m, c, h, w] in [-1, 1]
+    held_out: Tensor
+
+    @classmethod
+    def of(
+        cls, pixels: Pixels, learned: Indices, held_out: Indices, device: torch.device
+    ) -> Self | None:
+        """Take both handfuls from `pixels`; None where nothing is held out."""
+        if len(held_out) == 0:
+            return None
+        return cls(
+            to_batch(pixels[learned[:SCORED]], device), to_batch(pixels[held_out[:SCORED]], device)
+        )
+
+    @torch.no_grad()
+    def score(self, critic: nn.Module) -> Scores:
+        """Score both handfuls. The critic is left as it was: no gradient, no running statistic."""
+        was_training = critic.training
+        critic.eval()
+        learned, held_out = critic(self.learned).mean(), critic(self.held_out).mean()
+        critic.train(was_training)
+        return Scores(float(learned), float(held_out))

@@ -1,0 +1,108 @@
+"""Generators and critics, and how a run's settings choose them.
+
+Any pair of modules works with the losses and the loop: a generator maps latents `[n, latent_dim]`
+to images `[n, channels, size, size]` in [-1, 1], a critic maps images to scores `[n]`.
+"""
+
+import importlib
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from wgan.errors import UsageError
+from wgan.training.config import TrainConfig
+from wgan.training.networks.dcgan import DCGANCritic, DCGANGenerator
+from wgan.training.networks.norms import limit_spectrum
+from wgan.training.networks.resnet import ResNetCritic, ResNetGenerator
+
+__all__ = [
+    "Architecture",
+    "DCGANCritic",
+    "DCGANGenerator",
+    "ResNetCritic",
+    "ResNetGenerator",
+    "build",
+    "load_architecture",
+]
+
+Networks = tuple[nn.Module, nn.Module]
+"""A generator and a critic."""
+
+Architecture = Callable[[TrainConfig], Networks]
+"""Builds both from a run's settings, with new weights from PyTorch's global random numbers."""
+
+
+def dcgan(config: TrainConfig) -> Networks:
+    """The article's networks."""
+    return (
+        DCGANGenerator(config.size, config.channels, config.latent_dim, config.width),
+        DCGANCritic(config.size, config.channels, config.width, config.critic_norm),
+    )
+
+
+def resnet(config: TrainConfig) -> Networks:
+    """The WGAN-GP paper's ResNet."""
+    return (
+        ResNetGenerator(config.size, config.channels, config.latent_dim, config.width),
+        ResNetCritic(config.size, config.channels, config.width, config.critic_norm),
+    )
+
+
+BUILT_IN: dict[str, Architecture] = {"dcgan": dcgan, "resnet": resnet}
+
+
+def build(config: TrainConfig, architecture: Architecture | None = None) -> Networks:
+    """Build both networks with new weights drawn from `config.seed`, on the CPU.
+
+    The weights do not depend on the device, and PyTorch's global random state is left alone.
+
+    Args:
+        config: the run's settings; `config.arch` names the architecture.
+        architecture: what `load_architecture` gave, for one that is not built in. It has to be
+            handed in: a file from elsewhere must not choose the code that runs.
+
+    Raises:
+        UsageError: `config.arch` is not built in and `architecture` is missing.
+    """
+    chosen = architecture or BUILT_IN.get(config.arch)
+    if chosen is None:
+        raise UsageError(
+            f"the networks come from {config.arch}, which is not built in: give"
+            f" --arch {config.arch} to allow that code to run"
+        )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(config.seed)
+        generator, critic = chosen(config)
+        if config.constraint == "spectral":
+            limit_spectrum(critic)
+    return generator, critic
+
+
+def load_architecture(name: str) -> Architecture | None:
+    """Import the function `"package.module:function"`; None for a built-in name.
+
+    Modules are looked for in the current folder too.
+
+    Raises:
+        UsageError: there is no such module or function.
+    """
+    if name in BUILT_IN:
+        return None
+    module_name, _, function = name.partition(":")
+    here = str(Path.cwd())
+    if here not in sys.path:
+        sys.path.insert(0, here)
+    try:
+        module = importlib.import_module(module_name)
+    except ModuleNotFoundError as exc:
+        raise UsageError(
+            f"--arch {name}: there is no module {exc.name}, here or installed"
+        ) from exc
+    architecture = getattr(module, function, None)
+    if not callable(architecture):
+        raise UsageError(f"--arch {name}: {module_name} has no function {function!r}")
+    chosen: Architecture = architecture
+    return chosen

@@ -1,0 +1,60 @@
+"""What may follow a critic's layer to keep its values in range, and how new weights are drawn."""
+
+from torch import nn
+from torch.nn.utils.parametrizations import spectral_norm
+
+LEAK = 0.2
+"""Slope of the critic's LeakyReLU for negative inputs (DCGAN, section 4)."""
+
+DCGAN_STD = 0.02
+"""Standard deviation of new weights beside batch norm (DCGAN, section 4)."""
+
+Convolution = nn.Conv2d | nn.ConvTranspose2d
+
+
+def norm_layers(name: str, features: int) -> list[nn.Module]:
+    """The norm called `name` for maps `[n, features, h, w]`; an empty list for none.
+
+    Batch norm makes an image's score depend on its neighbours, and the gradient penalty is about
+    each image alone: the WGAN-GP paper (section 4) recommends layer norm instead.
+    """
+    if name == "layer":  # one group: over all maps and places of an image, as the paper's code does
+        return [nn.GroupNorm(1, features)]
+    if name == "instance":
+        return [nn.InstanceNorm2d(features, affine=True)]
+    if name == "batch":
+        return [nn.BatchNorm2d(features)]
+    assert name == "none"
+    return []
+
+
+def limit_spectrum(critic: nn.Module) -> None:
+    """Hold each layer's largest singular value at 1 (Miyato et al. 2018, arXiv:1802.05957)."""
+    for module in list(critic.modules()):
+        if isinstance(module, nn.Conv2d | nn.Linear):
+            spectral_norm(module)
+
+
+def initialise_dcgan(network: nn.Module) -> None:
+    """Draw weights as DCGAN does: fit where a norm takes out the scale."""
+    for module in network.modules():
+        if isinstance(module, Convolution):
+            nn.init.normal_(module.weight, 0.0, DCGAN_STD)
+            _zero_bias(module)
+
+
+def initialise_he(network: nn.Module, leak: float = 0.0) -> None:
+    """Draw weights that keep the signal's size through ReLUs (He et al. 2015).
+
+    The WGAN-GP paper's code does so. DCGAN's 0.02 would shrink the signal about threefold in each
+    layer of a narrow critic that has no norm.
+    """
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d | nn.Linear):
+            nn.init.kaiming_normal_(module.weight, leak)
+            _zero_bias(module)
+
+
+def _zero_bias(layer: Convolution | nn.Linear) -> None:
+    if layer.bias is not None:
+        nn.init.zeros_(layer.bias)

@@ -1,0 +1,109 @@
+"""The WGAN-GP paper's ResNet (Gulrajani et al. 2017, appendix F), for 32, 64 or 128 pixels.
+
+The paper's network for 32 pixels has `width` 128 feature maps throughout; larger pictures get one
+more block for each doubling.
+"""
+
+from torch import Tensor, nn
+from torch.nn import functional
+
+from wgan.training.networks.norms import initialise_he, norm_layers
+
+SMALLEST = 4
+"""Height and width that the generator starts from."""
+
+
+class ResidualBlock(nn.Module):
+    """Two 3x3 convolutions beside a shortcut: `[n, inputs, s, s]` -> `[n, outputs, s', s']`.
+
+    `scale` is 2 to double the size (nearest, before the first convolution), 0.5 to halve it (mean,
+    after the second), 1 to leave it.
+    """
+
+    def __init__(self, inputs: int, outputs: int, scale: float, norm: str) -> None:
+        super().__init__()
+        hidden = inputs if scale < 1 else outputs
+        self.residual = nn.Sequential(
+            *norm_layers(norm, inputs),
+            nn.ReLU(),
+            *([nn.Upsample(scale_factor=2.0)] if scale > 1 else []),
+            nn.Conv2d(inputs, hidden, 3, padding=1),
+            *norm_layers(norm, hidden),
+            nn.ReLU(),
+            nn.Conv2d(hidden, outputs, 3, padding=1),
+            *([nn.AvgPool2d(2)] if scale < 1 else []),
+        )
+        self.shortcut = nn.Sequential(
+            *([nn.Upsample(scale_factor=2.0)] if scale > 1 else []),
+            *([nn.AvgPool2d(2)] if scale < 1 else []),
+            *([nn.Conv2d(inputs, outputs, 1)] if inputs != outputs or scale != 1 else []),
+        )
+
+    def forward(self, maps: Tensor) -> Tensor:
+        """Add the residual to the shortcut."""
+        added: Tensor = self.residual(maps) + self.shortcut(maps)
+        return added
+
+
+class FirstBlock(nn.Module):
+    """A critic's first block, which halves the size: no activation before it has seen the image."""
+
+    def __init__(self, channels: int, outputs: int) -> None:
+        super().__init__()
+        self.residual = nn.Sequential(
+            nn.Conv2d(channels, outputs, 3, padding=1),
+            nn.ReLU(),
+            nn.Conv2d(outputs, outputs, 3, padding=1),
+            nn.AvgPool2d(2),
+        )
+        self.shortcut = nn.Sequential(nn.AvgPool2d(2), nn.Conv2d(channels, outputs, 1))
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Add the residual to the shortcut."""
+        added: Tensor = self.residual(images) + self.shortcut(images)
+        return added
+
+
+class ResNetGenerator(nn.Module):
+    """A linear layer to 4x4, a block for each doubling, a convolution to the channels, Tanh."""
+
+    def __init__(self, size: int, channels: int, latent_dim: int, width: int) -> None:
+        super().__init__()
+        self.first = nn.Linear(latent_dim, width * SMALLEST**2)
+        doublings = (size // SMALLEST).bit_length() - 1
+        self.layers = nn.Sequential(
+            *[ResidualBlock(width, width, 2, norm="batch") for _ in range(doublings)],
+            nn.BatchNorm2d(width),
+            nn.ReLU(),
+            nn.Conv2d(width, channels, 3, padding=1),
+            nn.Tanh(),
+        )
+        initialise_he(self)
+
+    def forward(self, latents: Tensor) -> Tensor:
+        """Draw images: `[n, latent_dim]` -> `[n, channels, size, size]` in [-1, 1]."""
+        maps = self.first(latents).unflatten(1, (-1, SMALLEST, SMALLEST))
+        images: Tensor = self.layers(maps)
+        return images
+
+
+class ResNetCritic(nn.Module):
+    """Blocks that halve the size down to 8x8, two that keep it, a mean over places, a score."""
+
+    def __init__(self, size: int, channels: int, width: int, norm: str) -> None:
+        super().__init__()
+        halvings = (size // (2 * SMALLEST)).bit_length() - 1
+        self.blocks = nn.Sequential(
+            FirstBlock(channels, width),
+            *[ResidualBlock(width, width, 0.5, norm) for _ in range(halvings - 1)],
+            ResidualBlock(width, width, 1, norm),
+            ResidualBlock(width, width, 1, norm),
+        )
+        self.last = nn.Linear(width, 1)
+        initialise_he(self)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Score images: `[n, channels, size, size]` -> `[n]`, higher is more real."""
+        maps = functional.relu(self.blocks(images))
+        scores: Tensor = self.last(maps.mean(dim=(2, 3)))
+        return scores.flatten()  # (n, 1) -> (n,)
