@@ -11,7 +11,7 @@ from wgan.errors import PictureError
 PROBES = 16
 """How many pictures are looked at to tell grey data from coloured."""
 
-GREY_MODES = frozenset({"1", "L", "LA", "La", "I", "I;16", "I;16B", "I;16L", "I;16N", "F"})
+GREY_MODES = frozenset({"1", "L", "LA", "I", "I;16", "I;16B", "I;16L", "I;16N", "F"})
 """Pillow's modes without colour. A palette (P) counts as coloured."""
 
 

@@ -31,7 +31,7 @@ class Transform:
             PictureError: the mode has no agreed range, as floating point has not.
         """
         flat = _flatten(_eight_bits(picture), self.background)
-        square = _resize(flat.convert("L" if self.channels == 1 else "RGB"), self.size)
+        square = _resize(_convert(flat, "L" if self.channels == 1 else "RGB"), self.size)
         return np.asarray(square).reshape(self.size, self.size, self.channels)
 
 
@@ -54,10 +54,17 @@ def _eight_bits(picture: Image.Image) -> Image.Image:
 def _flatten(picture: Image.Image, background: tuple[int, int, int]) -> Image.Image:
     """Lay alpha, a transparent palette entry or a transparent colour over the background."""
     if not picture.has_transparency_data:
-        return picture if picture.mode in GREY_MODES else picture.convert("RGB")
-    picture = picture.convert("RGBA")
+        return picture if picture.mode in GREY_MODES else _convert(picture, "RGB")
+    above = _convert(picture, "RGBA")
     below = Image.new("RGBA", picture.size, background)
-    return Image.alpha_composite(below, picture).convert("RGB")
+    return Image.alpha_composite(below, above).convert("RGB")
+
+
+def _convert(picture: Image.Image, mode: str) -> Image.Image:
+    try:
+        return picture.convert(mode)
+    except (ValueError, OSError) as exc:
+        raise PictureError(f"its mode {picture.mode} cannot be converted: {exc}") from exc
 
 
 def _resize(picture: Image.Image, size: int) -> Image.Image:
@@ -68,7 +75,7 @@ def _resize(picture: Image.Image, size: int) -> Image.Image:
     shorter = min(picture.size)
     # The whole picture's size had it been resized, and where the centre would be cut out of it.
     width, height = (size * side // shorter for side in picture.size)
-    left, top = (width - size) // 2, (height - size) // 2
+    left, top = round((width - size) / 2), round((height - size) / 2)
     across, down = picture.width / width, picture.height / height
     box = (left * across, top * down, (left + size) * across, (top + size) * down)
     return picture.resize((size, size), Image.Resampling.BICUBIC, box)
