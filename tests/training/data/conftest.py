@@ -1,21 +1,14 @@
 """A small folder of good pictures, for the tests of this folder."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
-from tests.conftest import ROOT
 
-SHARED = ROOT.parent / "shared" / "data"
-
-
-def real_data(name: str) -> Path:
-    """The folder of a real data set, or a skip that says why."""
-    path = SHARED / name
-    if not path.exists():
-        pytest.skip(f"the real data {name} is not beside this checkout (shared/data/{name})")
-    return path
+RealData = Callable[[str], Path]
+"""The fixture `real_data`."""
 
 
 def save_picture(path: Path, seed: int = 0) -> None:

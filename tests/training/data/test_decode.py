@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from tests.training.data.conftest import real_data
+from tests.training.data.conftest import RealData
 from wgan.errors import PictureError
 from wgan.training.data.decode import PIXEL_LIMIT, decode, is_picture_name
 
@@ -22,7 +22,7 @@ def test_hidden_files_and_other_endings_are_not_pictures(name: str) -> None:
     assert not is_picture_name(name)
 
 
-def test_a_picture_is_turned_upright_as_its_exif_data_says() -> None:
+def test_a_picture_is_turned_upright_as_its_exif_data_says(real_data: RealData) -> None:
     folder = real_data("odd-images")
     upright = np.asarray(decode(folder / "hopper.jpg")).astype(int)
     turned = np.asarray(decode(folder / "hopper_orientation_6.jpg")).astype(int)
@@ -30,7 +30,7 @@ def test_a_picture_is_turned_upright_as_its_exif_data_says() -> None:
     assert np.abs(turned - upright).mean() < 5 < np.abs(lying - upright).mean()
 
 
-def test_an_animation_gives_its_first_frame() -> None:
+def test_an_animation_gives_its_first_frame(real_data: RealData) -> None:
     path = real_data("odd-images") / "dispose_none.gif"
     with Image.open(path) as animation:
         assert getattr(animation, "n_frames", 1) > 1
@@ -48,7 +48,9 @@ def test_an_animation_gives_its_first_frame() -> None:
         ("decompression_bomb.gif", f"more than {PIXEL_LIMIT} pixels"),
     ],
 )
-def test_a_damaged_picture_is_refused_with_its_reason(name: str, reason: str) -> None:
+def test_a_damaged_picture_is_refused_with_its_reason(
+    name: str, reason: str, real_data: RealData
+) -> None:
     path = real_data("odd-images") / name
     start = time.perf_counter()
     with pytest.raises(PictureError, match=reason):

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tests.training.data.conftest import real_data
+from tests.training.data.conftest import RealData
 from wgan.errors import DataError
 from wgan.training.data.idx import find_idx, is_idx, open_idx
 
@@ -26,7 +26,7 @@ def test_an_idx_file_gives_its_pictures(tmp_path: Path, zipped: bool) -> None:
     assert np.array_equal(np.asarray(source.picture(3, 32)), PIXELS[3])
 
 
-def test_fashion_mnist_as_it_comes_gives_its_training_pictures() -> None:
+def test_fashion_mnist_as_it_comes_gives_its_training_pictures(real_data: RealData) -> None:
     path = find_idx(real_data("fashion-mnist"))
     assert path is not None
     assert path.name == "train-images-idx3-ubyte.gz"
@@ -58,7 +58,7 @@ def test_several_training_sets_in_a_folder_are_an_error_that_names_them(tmp_path
         find_idx(tmp_path)
 
 
-def test_a_truncated_download_is_an_error_that_says_so(tmp_path: Path) -> None:
+def test_a_truncated_download_is_an_error_that_says_so(tmp_path: Path, real_data: RealData) -> None:
     path = real_data("odd-images") / "train-images-idx3-ubyte.truncated.gz"
     assert is_idx(path)
     with pytest.raises(DataError, match=r"truncated.*download it again"):
@@ -89,5 +89,5 @@ def test_a_damaged_idx_file_is_an_error_and_takes_no_memory(tmp_path: Path, data
         open_idx(path, "x")
 
 
-def test_labels_are_not_taken_for_pictures() -> None:
+def test_labels_are_not_taken_for_pictures(real_data: RealData) -> None:
     assert not is_idx(real_data("mnist") / "train-labels-idx1-ubyte.gz")

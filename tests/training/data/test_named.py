@@ -3,7 +3,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tests.training.data.conftest import real_data
+from tests.training.data.conftest import RealData
 from wgan.errors import DataError
 from wgan.training.data.idx import open_idx
 from wgan.training.data.named import NAMES
@@ -29,7 +29,9 @@ def test_a_set_that_is_not_there_says_where_it_was_looked_for_and_how_to_get_it(
 @pytest.mark.parametrize(
     ("name", "folder"), [("mnist", "MNIST"), ("fashion-mnist", "FashionMNIST")]
 )
-def test_a_set_as_torchvision_keeps_it_is_read(name: str, folder: str, cache: Path) -> None:
+def test_a_set_as_torchvision_keeps_it_is_read(
+    name: str, folder: str, cache: Path, real_data: RealData
+) -> None:
     raw = cache / "datasets" / folder / "raw"
     raw.mkdir(parents=True)
     for path in real_data(name).glob("*.gz"):

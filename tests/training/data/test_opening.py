@@ -2,7 +2,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from tests.training.data.conftest import real_data, save_picture
+from tests.training.data.conftest import RealData, save_picture
 from wgan.errors import DataError
 from wgan.training.data import open_source
 
@@ -20,7 +20,7 @@ def test_a_folder_is_named_by_its_last_part(good: Path, monkeypatch: pytest.Monk
     assert open_source(".").name == "good"
 
 
-def test_real_data_of_each_kind_is_told_apart() -> None:
+def test_real_data_of_each_kind_is_told_apart(real_data: RealData) -> None:
     fashion = open_source(real_data("fashion-mnist"))
     assert (fashion.name, len(fashion), fashion.channels) == ("fashion-mnist", 60_000, 1)
     tests = open_source(real_data("fashion-mnist") / "t10k-images-idx3-ubyte.gz")

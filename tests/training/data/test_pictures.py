@@ -3,7 +3,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tests.training.data.conftest import real_data, save_picture
+from tests.training.data.conftest import RealData, save_picture
 from wgan.errors import DataError
 from wgan.training.data import load_pictures, open_source
 from wgan.training.data.glyphs import GlyphSource
@@ -46,7 +46,7 @@ def test_progress_is_told_up_to_the_last_picture() -> None:
 
 @pytest.mark.parametrize("name", USED)
 def test_an_odd_picture_that_is_good_is_used_alone_and_among_others(
-    name: str, tmp_path: Path
+    name: str, tmp_path: Path, real_data: RealData
 ) -> None:
     shutil.copy(real_data("odd-images") / name, tmp_path)
     alone = load_pictures(open_source(tmp_path), size=32, channels=3)
@@ -59,7 +59,7 @@ def test_an_odd_picture_that_is_good_is_used_alone_and_among_others(
 
 @pytest.mark.parametrize("name", SKIPPED)
 def test_a_damaged_picture_stops_alone_and_is_skipped_and_named_among_others(
-    name: str, tmp_path: Path
+    name: str, tmp_path: Path, real_data: RealData
 ) -> None:
     shutil.copy(real_data("odd-images") / name, tmp_path)
     with pytest.raises(DataError, match=rf"none can be used: 1 of 1 .*{name}"):
@@ -74,7 +74,9 @@ def test_a_damaged_picture_stops_alone_and_is_skipped_and_named_among_others(
 
 
 @pytest.mark.parametrize("name", LEFT_OUT)
-def test_what_is_no_picture_is_left_out_alone_and_among_others(name: str, tmp_path: Path) -> None:
+def test_what_is_no_picture_is_left_out_alone_and_among_others(
+    name: str, tmp_path: Path, real_data: RealData
+) -> None:
     shutil.copy(real_data("odd-images") / name, tmp_path)
     with pytest.raises(DataError, match="no pictures"):
         open_source(tmp_path)
@@ -102,7 +104,9 @@ def test_closing_gaps_keeps_the_order_of_what_is_good(damaged: list[int]) -> Non
     assert close_gaps(pixels, damaged).flatten().tolist() == expected
 
 
-def test_flipped_bits_give_a_picture_or_a_reason_and_nothing_else(tmp_path: Path) -> None:
+def test_flipped_bits_give_a_picture_or_a_reason_and_nothing_else(
+    tmp_path: Path, real_data: RealData
+) -> None:
     random = np.random.RandomState(0)
     for name in [*USED, *SKIPPED]:
         data = (real_data("odd-images") / name).read_bytes()

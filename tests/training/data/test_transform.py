@@ -2,7 +2,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 from PIL import Image
-from tests.training.data.conftest import real_data
+from tests.training.data.conftest import RealData
 from torchvision.transforms import v2
 from wgan.errors import PictureError
 from wgan.training.data.decode import decode
@@ -70,7 +70,9 @@ def test_sixteen_bits_are_scaled_not_clipped(value: int, expected: int) -> None:
     assert (COLOUR(picture) == expected).all()
 
 
-def test_a_sixteen_bit_picture_with_a_transparent_value_is_laid_over_white() -> None:
+def test_a_sixteen_bit_picture_with_a_transparent_value_is_laid_over_white(
+    real_data: RealData,
+) -> None:
     path = real_data("odd-images") / "i_trns.png"
     with Image.open(path) as picture:
         values, hidden = np.asarray(picture), picture.info["transparency"]
@@ -80,7 +82,7 @@ def test_a_sixteen_bit_picture_with_a_transparent_value_is_laid_over_white() -> 
     assert np.array_equal(ours[:, :, 0], expected)
 
 
-def test_print_colours_come_out_as_colours() -> None:
+def test_print_colours_come_out_as_colours(real_data: RealData) -> None:
     # Adobe keeps CMYK inverted: read naively, its black background would be white.
     pixels = COLOUR(decode(real_data("odd-images") / "pil_sample_cmyk.jpg"))
     assert pixels[-1, 16].max() < 30
@@ -88,7 +90,7 @@ def test_print_colours_come_out_as_colours() -> None:
     assert red[0] > 150 > 100 > max(red[1:])
 
 
-def test_grey_with_alpha_is_laid_over_white() -> None:
+def test_grey_with_alpha_is_laid_over_white(real_data: RealData) -> None:
     path = real_data("odd-images") / "uncompressed_la.png"
     grey, alpha = (np.asarray(band).astype(float) for band in Image.open(path).split())
     expected = (grey * alpha + 255 * (255 - alpha)) / 255
