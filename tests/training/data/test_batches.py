@@ -69,3 +69,25 @@ def test_going_on_from_a_position_equals_never_having_stopped(
 def test_fewer_pictures_than_a_batch_are_an_error_that_says_what_to_do() -> None:
     with pytest.raises(DataError, match=r"9 pictures, fewer than a batch of 10.*--batch-size 9"):
         Batches(numbered(9), 10, seed=0, device=CPU)
+
+
+def test_flipping_mirrors_about_half_of_the_pictures_and_goes_on_exactly() -> None:
+    pixels = np.random.RandomState(0).randint(0, 256, (200, 4, 5, 3)).astype(np.uint8)
+    plain = Batches(pixels, 100, seed=0, device=CPU)
+    flipped = Batches(pixels, 100, seed=0, device=CPU, flip=True)
+    mirrored = 0
+    for _ in range(4):
+        batch, other = plain.next(), flipped.next()
+        is_same = (batch == other).flatten(1).all(1)
+        is_mirrored = (batch.flip(3) == other).flatten(1).all(1)
+        assert (is_same ^ is_mirrored).all()
+        mirrored += int(is_mirrored.sum())
+    assert 140 < mirrored < 260
+    resumed = Batches(pixels, 100, seed=0, device=CPU, drawn=3, flip=True)
+    assert torch.equal(resumed.next(), other)
+
+
+def test_flipping_leaves_the_pictures_themselves_alone() -> None:
+    pixels = np.arange(40, dtype=np.uint8).reshape(2, 4, 5, 1)
+    pixels.setflags(write=False)
+    Batches(pixels, 2, seed=0, device=CPU, flip=True).next()

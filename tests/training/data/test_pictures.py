@@ -7,7 +7,6 @@ from tests.training.data.conftest import RealData, save_picture
 from wgan.errors import DataError
 from wgan.training.data import load_pictures, open_source
 from wgan.training.data.glyphs import GlyphSource
-from wgan.training.data.pictures import close_gaps
 from wgan.training.data.transform import Transform
 
 USED = ["dispose_none.gif", "hopper.jpg", "hopper.tif", "hopper.webp",
@@ -95,13 +94,6 @@ def test_more_than_one_in_a_hundred_damaged_stops_unless_it_is_allowed(tmp_path:
         load_pictures(open_source(tmp_path), size=32, channels=3)
     allowed = load_pictures(open_source(tmp_path), size=32, channels=3, allow_damaged=True)
     assert (len(allowed.pixels), len(allowed.skipped)) == (197, 3)
-
-
-@pytest.mark.parametrize("damaged", [[], [0], [9], [0, 9], [3, 4, 7], list(range(9))])
-def test_closing_gaps_keeps_the_order_of_what_is_good(damaged: list[int]) -> None:
-    pixels = np.arange(10, dtype=np.uint8).reshape(10, 1, 1, 1)
-    expected = [index for index in range(10) if index not in damaged]
-    assert close_gaps(pixels, damaged).flatten().tolist() == expected
 
 
 def test_flipped_bits_give_a_picture_or_a_reason_and_nothing_else(

@@ -4,9 +4,9 @@ import pytest
 from PIL import Image
 from tests.training.data.conftest import RealData
 from torchvision.transforms import v2
-from wgan.errors import PictureError
+from wgan.errors import PictureError, UsageError
 from wgan.training.data.decode import decode
-from wgan.training.data.transform import Transform
+from wgan.training.data.transform import Transform, parse_colour
 
 COLOUR = Transform(size=32, channels=3)
 
@@ -103,3 +103,41 @@ def test_values_without_an_agreed_range_are_refused() -> None:
         COLOUR(Image.new("F", (8, 8)))
     with pytest.raises(PictureError, match="65535"):
         COLOUR(Image.new("I", (8, 8), 70000))
+
+
+@pytest.mark.parametrize("size", [(64, 64), (218, 178), (51, 83)])
+def test_cropping_first_equals_torchvisions_centre_crop_and_resize(size: tuple[int, int]) -> None:
+    picture = Image.fromarray(noise(size[1], size[0], 3))
+    theirs = v2.Compose(
+        [v2.CenterCrop(50), v2.Resize(32, v2.InterpolationMode.BICUBIC, antialias=True)]
+    )
+    ours = Transform(size=32, channels=3, crop=50)(picture).astype(int)
+    assert np.abs(ours - np.asarray(theirs(picture))).max() <= 1
+
+
+def test_a_picture_smaller_than_the_crop_is_used_whole() -> None:
+    picture = Image.fromarray(noise(40, 40, 3))
+    cropped = Transform(size=32, channels=3, crop=178)(picture)
+    assert np.array_equal(cropped, COLOUR(picture))
+
+
+def test_a_transparent_colour_survives_the_crop() -> None:
+    picture = Image.new("L", (64, 64), 7)
+    picture.info["transparency"] = 7
+    assert (Transform(size=32, channels=3, crop=40)(picture) == 255).all()
+
+
+@pytest.mark.parametrize(
+    ("text", "colour"),
+    [("white", (255, 255, 255)), ("#00ff10", (0, 255, 16)), ("rgb(1, 2, 3)", (1, 2, 3))],
+)
+def test_alpha_is_laid_over_the_background_that_was_asked_for(
+    text: str, colour: tuple[int, int, int]
+) -> None:
+    transform = Transform(size=32, channels=3, background=parse_colour(text))
+    assert transform(Image.new("RGBA", (8, 8), (9, 9, 9, 0)))[0, 0].tolist() == list(colour)
+
+
+def test_a_background_that_is_no_colour_is_an_error() -> None:
+    with pytest.raises(UsageError, match="--background 'wite'"):
+        parse_colour("wite")

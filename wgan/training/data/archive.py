@@ -69,6 +69,11 @@ class _ArchiveSource(Source):
             raise PictureError(f"it has {self._sizes[name]} bytes, more than {MEMBER_LIMIT}")
         return decode(io.BytesIO(self._read(name)))
 
+    def fingerprint(self) -> str:
+        """The archive's name, size and time of change."""
+        status = self.path.stat()
+        return f"{self.path.name} {status.st_size} {status.st_mtime_ns}"
+
     @abc.abstractmethod
     def _read(self, name: str) -> bytes:
         """The bytes of a member that is within MEMBER_LIMIT. Raises PictureError."""
