@@ -14,7 +14,7 @@ from wgan.extras import needs_extra
 from wgan.progress import Progress
 
 if TYPE_CHECKING:
-    from wgan.training.data import Pictures
+    from wgan.training.data import Cache, Pictures
     from wgan.training.session import Plan, Session
 
 SKIPPED_SHOWN = 10
@@ -25,6 +25,11 @@ SETTINGS = (
     click.option("--recipe", help="wgan-gp, article, wgan-clip or resnet.  [wgan-gp]"),
     click.option("--size", type=int, help="Height and width in pixels: 32, 64, 128.  [32]"),
     click.option("--channels", type=int, help="1 grey, 3 colour.  [as the data]"),
+    click.option(
+        "--crop", type=int, help="Pixels cut from the middle before resizing; 0: all.  [0]"
+    ),
+    click.option("--background", help="What transparency is laid over, name or #rrggbb.  [white]"),
+    click.option("--flip", is_flag=True, default=None, help="Mirror pictures at random."),
     click.option("--arch", help="dcgan, resnet, or your own package.module:function.  [dcgan]"),
     click.option("--latent-dim", type=int, help="Numbers in a latent.  [128]"),
     click.option("--width", type=int, help="Feature maps of the critic's first layer.  [16]"),
@@ -69,6 +74,15 @@ def _settings(command: Any) -> Any:
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:N or mps.")
 @click.option("--download", is_flag=True, help="Fetch a data set by name if it is not there.")
 @click.option("--allow-damaged", is_flag=True, help="Go on when over 1 % of the data is damaged.")
+@click.option(
+    "--cache",
+    "cache_path",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Where decoded pictures are kept.  [~/.cache/wgan/pictures]",
+)
+@click.option("--cache-size", type=float, default=50, show_default=True, help="GB, of all of it.")
+@click.option("--cache-limit", type=float, default=20, show_default=True, help="GB, of one set.")
+@click.option("--no-cache", is_flag=True, help="Decode into memory, every time.")
 @click.option("--dry-run", is_flag=True, help="Say what would be done, and do nothing.")
 def train(
     data: str | None,
@@ -76,6 +90,10 @@ def train(
     device: str,
     download: bool,
     allow_damaged: bool,
+    cache_path: Path | None,
+    cache_size: float,
+    cache_limit: float,
+    no_cache: bool,
     dry_run: bool,
     **settings: Any,
 ) -> None:
@@ -86,7 +104,7 @@ def train(
     cifar10, celeba, stl10, svhn.
     """
     with needs_extra("train", purpose="training"):
-        from wgan.training.data import load_pictures
+        from wgan.training.data import Cache
         from wgan.training.device import pick_device
         from wgan.training.networks import load_architecture
         from wgan.training.session import Session, plan
@@ -95,9 +113,8 @@ def train(
     where = pick_device(device)
     planned = plan(given, run_path, download)
     config = planned.config
-    pictures = load_pictures(
-        planned.source, size=config.size, channels=config.channels, allow_damaged=allow_damaged
-    )
+    cache = None if no_cache else Cache.of(cache_path, cache_size, cache_limit)
+    pictures = _load(planned, cache, allow_damaged)
     _say_skipped(pictures)
     architecture = load_architecture(given["arch"]) if "arch" in given else None
     session = Session(planned, pictures, where, architecture)
@@ -110,6 +127,23 @@ def train(
     _say_what_next(session, caught)
     if caught.is_set():
         sys.exit(128 + caught.number)
+
+
+def _load(planned: "Plan", cache: "Cache | None", allow_damaged: bool) -> "Pictures":
+    from wgan.training.data import load_pictures, parse_colour
+
+    config = planned.config
+    with Progress(len(planned.source), "decoding", "pictures") as progress:
+        return load_pictures(
+            planned.source,
+            size=config.size,
+            channels=config.channels,
+            crop=config.crop,
+            background=parse_colour(config.background),
+            allow_damaged=allow_damaged,
+            progress=lambda done, _: progress.advance(done - progress.done),
+            cache=cache,
+        )
 
 
 def _say_skipped(pictures: "Pictures") -> None:

@@ -38,6 +38,9 @@ class TrainConfig:
     data: str = "glyphs"  # a folder, archive or idx file, or the name of a data set
     size: int = 32  # height and width of the pictures, in pixels
     channels: int = 3  # 1 for grey, 3 for colour
+    crop: int = 0  # pixels cut out of the middle before resizing; 0 takes the whole picture
+    background: str = "white"  # what transparent pixels are laid over, as CSS writes a colour
+    flip: bool = False  # mirror half of the pictures, at random
 
     # The networks.
     arch: str = "dcgan"  # "dcgan", "resnet", or "package.module:function"
@@ -88,7 +91,7 @@ class TrainConfig:
         for name in ("latent_dim", "width", "batch_size", "n_critic", "accumulate", "steps",
                      "checkpoint_every", "preview_every", "log_every"):  # fmt: skip
             self._check_range(name, 1, 2**31)
-        for name in ("seed", "ema_half_life", "decay_steps"):
+        for name in ("seed", "crop", "ema_half_life", "decay_steps"):
             self._check_range(name, 0, 2**32 - 1)
         for name in ("gp_weight", "learning_rate", "clip_limit", "drift"):
             self._check_range(name, 0, 1e6)

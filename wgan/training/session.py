@@ -105,6 +105,7 @@ class Session(AbstractContextManager["Session"]):
             self.config.seed,
             device=device,
             chosen=learned,
+            flip=self.config.flip,
         )
         self.held_out = HeldOut.of(pictures.pixels, learned, held_out, device)
         self._lock = filelock.FileLock(self.run.path / ".lock", timeout=0)

@@ -69,6 +69,11 @@ class _ArchiveSource(Source):
             raise PictureError(f"it has {self._sizes[name]} bytes, more than {MEMBER_LIMIT}")
         return decode(io.BytesIO(self._read(name)))
 
+    def fingerprint(self) -> str:
+        """The archive's name, size and time of change."""
+        status = self.path.stat()
+        return f"{self.path.name} {status.st_size} {status.st_mtime_ns}"
+
     @abc.abstractmethod
     def _read(self, name: str) -> bytes:
         """The bytes of a member that is within MEMBER_LIMIT. Raises PictureError."""
@@ -96,15 +101,17 @@ class TarSource(_ArchiveSource):
     def __init__(self, path: Path) -> None:
         with tarfile.open(path, "r:") as archive:
             members = _files(archive)
-        self._file = path.open("rb")
-        self._lock = threading.Lock()
+            end = archive.offset
+        if path.stat().st_size <= end:  # a whole one ends in blocks of zeros
+            raise tarfile.ReadError("it is cut off")
         self._offsets = {member.name: member.offset_data for member in members}
         super().__init__(path, {member.name: member.size for member in members})
 
     def _read(self, name: str) -> bytes:
-        with self._lock:
-            self._file.seek(self._offsets[name])
-            return self._file.read(self._sizes[name])
+        # A file of its own for each read has no position that threads would fight over.
+        with self.path.open("rb") as file:
+            file.seek(self._offsets[name])
+            return file.read(self._sizes[name])
 
 
 class CompressedTarSource(_ArchiveSource):

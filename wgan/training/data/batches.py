@@ -25,6 +25,7 @@ class Batches:
         device: torch.device,
         drawn: int = 0,
         chosen: npt.NDArray[np.int64] | None = None,
+        flip: bool = False,
     ) -> None:
         """Start after `drawn` batches.
 
@@ -35,6 +36,7 @@ class Batches:
             device: where the batches go.
             drawn: batches drawn before.
             chosen: which of the pictures take part; None for all.
+            flip: mirror half of each epoch's pictures, at random.
 
         Raises:
             DataError: there are fewer pictures than a batch holds.
@@ -53,18 +55,29 @@ class Batches:
         self._seed = seed
         self._device = device
         self._epoch = -1
+        self._flip = flip
         self._order: npt.NDArray[np.int64] = np.empty(0, np.int64)
+        self._mirrored: npt.NDArray[np.bool_] = np.empty(0, np.bool_)
 
     def next(self) -> Tensor:
         """Draw a batch: float32 `[batch, c, h, w]` in [-1, 1], channels last, on the device."""
         epoch, place = divmod(self.drawn, len(self._chosen) // self._batch_size)
         if epoch != self._epoch:
-            self._epoch = epoch
-            random = np.random.RandomState([self._seed, epoch])
-            self._order = random.permutation(self._chosen)
+            self._begin(epoch)
         chosen = self._order[place * self._batch_size : (place + 1) * self._batch_size]
         self.drawn += 1
-        return to_batch(self._pixels[chosen], self._device)
+        pixels = self._pixels[chosen]
+        if self._flip:
+            mirrored = self._mirrored[chosen]
+            pixels[mirrored] = pixels[mirrored, :, ::-1]
+        return to_batch(pixels, self._device)
+
+    def _begin(self, epoch: int) -> None:
+        self._epoch = epoch
+        random = np.random.RandomState([self._seed, epoch])  # its stream is frozen (NEP 19)
+        self._order = random.permutation(self._chosen)
+        if self._flip:
+            self._mirrored = random.random_sample(len(self._pixels)) < 0.5
 
 
 def to_batch(pixels: Pixels, device: torch.device) -> Tensor:

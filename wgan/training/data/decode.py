@@ -41,9 +41,10 @@ _DAMAGED = (
 
 def is_picture_name(name: str) -> bool:
     """Whether a file of this name is taken for a picture: by its ending, and not hidden."""
-    path = Path(name)
-    hidden = any(part.startswith(".") or part == "__MACOSX" for part in path.parts)
-    return not hidden and path.suffix.lower() in ENDINGS
+    stem, dot, ending = name.rpartition(".")
+    if dot + ending.lower() not in ENDINGS:
+        return False
+    return not any(part.startswith(".") or part == "__MACOSX" for part in stem.split("/"))
 
 
 def decode(file: BinaryIO | Path) -> Image.Image:

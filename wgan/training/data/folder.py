@@ -1,5 +1,6 @@
 """A folder of pictures, at any depth."""
 
+import hashlib
 import os
 from pathlib import Path
 
@@ -38,6 +39,13 @@ class FolderSource(Source):
         """Decode the picture's file. Raises PictureError."""
         return decode(self.folder / self._names[index])
 
+    def fingerprint(self) -> str:
+        """A hash of all pictures' paths in the folder, sizes and times of change."""
+        digest = hashlib.sha256()
+        for name in self._names:
+            digest.update(f"{name}\0{_state(self.folder / name)}\n".encode())
+        return digest.hexdigest()
+
 
 def no_pictures(where: str, others: int) -> DataError:
     """The error for a place that holds `others` files, but no picture."""
@@ -56,8 +64,17 @@ def _files(folder: Path) -> list[str]:
             folders.clear()
             continue
         seen.add(place)
-        found += [Path(root, name).relative_to(folder).as_posix() for name in files]
+        inside = Path(root).relative_to(folder).as_posix()
+        found += files if inside == "." else [f"{inside}/{name}" for name in files]
     return found
+
+
+def _state(path: Path) -> str:
+    try:
+        status = path.stat()
+    except OSError as exc:  # a link that leads nowhere; it is named when it is decoded
+        return type(exc).__name__
+    return f"{status.st_size} {status.st_mtime_ns}"
 
 
 def _refuse(exc: OSError) -> None:

@@ -13,6 +13,9 @@ from wgan.training.data.source import Source
 COUNT = 20_000
 """How many pictures there are, unless said otherwise."""
 
+VERSION = 1
+"""Raised when the same index gives another picture than before."""
+
 CHARACTERS = string.ascii_uppercase + string.digits
 
 MARGIN = 1.5
@@ -47,6 +50,10 @@ class GlyphSource(Source):
         picture = Image.new("RGB", (size, size), background)
         picture.paste(ink, mask=mask)
         return picture
+
+    def fingerprint(self) -> str:
+        """The version of the drawing and how many there are."""
+        return f"glyphs {VERSION} {self._count}"
 
 
 def _place(mask: Image.Image, size: int, random: np.random.RandomState) -> Image.Image:

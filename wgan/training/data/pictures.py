@@ -1,42 +1,44 @@
 """All pictures of a source as one array of pixels: decoded once, in parallel."""
 
-import hashlib
-import itertools
+import logging
+import math
 import os
 import warnings
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from contextlib import contextmanager
+from typing import TypeVar
 
 import numpy as np
 from PIL import Image
 
-from wgan.errors import DataError, PictureError
-from wgan.images import Pixels
+from wgan.errors import DataError, OutputError, PictureError
+from wgan.training.data.cache import Cache
+from wgan.training.data.pixelfile import (
+    Part,
+    Pictures,
+    Skipped,
+    pixels_sha256,
+    read_pictures,
+    write_pictures,
+)
 from wgan.training.data.source import Source
-from wgan.training.data.transform import Transform
+from wgan.training.data.transform import WHITE, Colour, Transform
+
+logger = logging.getLogger(__name__)
 
 DAMAGED_LIMIT = 0.01
 """The share of pictures that may be damaged, and is skipped."""
 
 CHUNK = 16
-"""Pictures that a thread decodes before it reports."""
+"""Pictures that a thread decodes at a time."""
 
 Progress = Callable[[int, int], object]
 """Called with how many pictures are done, and of how many."""
 
-Skipped = tuple[str, str]
-"""A picture's label, and why it is not used."""
-
-
-@dataclass(frozen=True)
-class Pictures:
-    """What a run learns from."""
-
-    pixels: Pixels  # [n, height, width, channels]
-    skipped: list[Skipped]  # in the order of the source
-    sha256: str  # of the pixels and their shape
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 
 def load_pictures(
@@ -44,75 +46,123 @@ def load_pictures(
     *,
     size: int,
     channels: int,
+    crop: int = 0,
+    background: Colour = WHITE,
     allow_damaged: bool = False,
     progress: Progress | None = None,
+    cache: Cache | None = None,
 ) -> Pictures:
-    """Decode every picture of `source` into memory, as `Transform` describes.
+    """Decode every picture of `source`, as `Transform` describes; from the cache if it is there.
 
     Args:
         source: where the pictures come from.
         size: height and width, in pixels.
         channels: 1 for grey, 3 for colour.
+        crop: cut out the middle, so many pixels each way, before resizing; 0 leaves it out.
+        background: what alpha is laid over.
         allow_damaged: go on, however many are damaged.
         progress: is told now and then how many are done.
+        cache: where decoded pictures are kept on disk; None holds them in memory alone. A cache
+            that cannot be written is named in a warning, and memory is used.
 
     Raises:
-        DataError: more than 1 % are damaged and that is not allowed, or all are.
+        DataError: more than 1 % are damaged and that is not allowed, or all are; or they would
+            take more of the disk than the cache may.
     """
-    pixels = np.empty((len(source), size, size, channels), dtype=np.uint8)
-    damaged = decode_all(source, Transform(size=size, channels=channels), pixels, progress)
-    skipped = [(source.label(index), reason) for index, reason in damaged]
-    check_skipped(skipped, len(source), allow_damaged)
-    kept = close_gaps(pixels, [index for index, _ in damaged])
-    return Pictures(kept, skipped, pixels_sha256(kept))
+    transform = Transform(size=size, channels=channels, crop=crop, background=background)
+    with quiet_pillow():
+        if cache is None:
+            return _decode_into_memory(source, transform, allow_damaged, progress)
+        return _through_cache(cache, source, transform, allow_damaged, progress)
+
+
+def _through_cache(
+    cache: Cache,
+    source: Source,
+    transform: Transform,
+    allow_damaged: bool,
+    progress: Progress | None,
+) -> Pictures:
+    place = cache.place(source, transform)
+    pictures = read_pictures(place)
+    if pictures is not None:
+        check_skipped(pictures.skipped, len(source), allow_damaged)
+        return pictures
+    try:
+        cache.make_room(len(source) * math.prod(transform.shape))
+        return write_pictures(place, decode_all(source, transform, allow_damaged, progress))
+    except OutputError as exc:
+        logger.warning("%s; the pictures are held in memory instead", exc)
+        return _decode_into_memory(source, transform, allow_damaged, progress)
+
+
+def _decode_into_memory(
+    source: Source, transform: Transform, allow_damaged: bool, progress: Progress | None
+) -> Pictures:
+    # Memory that is reserved but never written, since a picture was damaged, costs nothing.
+    pixels = np.empty((len(source), *transform.shape), dtype=np.uint8)
+    skipped: list[Skipped] = []
+    count = 0
+    for some, damaged in decode_all(source, transform, allow_damaged, progress):
+        pixels[count : count + len(some)] = some
+        count += len(some)
+        skipped += damaged
+    return Pictures(pixels[:count], skipped, pixels_sha256(pixels[:count]))
 
 
 def decode_all(
-    source: Source, transform: Transform, pixels: Pixels, progress: Progress | None
-) -> list[tuple[int, str]]:
-    """Decode picture k of `source` into `pixels[k]`; returns which could not be, and why."""
-    count = len(source)
-    damaged: list[tuple[int, str]] = []
+    source: Source, transform: Transform, allow_damaged: bool, progress: Progress | None
+) -> Iterator[Part]:
+    """Decode every picture of `source`, in its order, some at a time; inside `quiet_pillow`.
 
-    def decode_chunk(chunk: range) -> None:
+    Raises:
+        DataError: at the end, when too much was damaged.
+    """
+
+    def decode_some(chunk: range) -> Part:
+        pixels, damaged = [], []
         for index in chunk:
             try:
-                pixels[index] = transform(source.picture(index, transform.size))
+                pixels.append(transform(source.picture(index, transform.size)))
             except PictureError as exc:
-                damaged.append((index, str(exc)))
+                damaged.append((source.label(index), str(exc)))
+        return np.array(pixels, np.uint8).reshape(-1, *transform.shape), damaged
 
-    with warnings.catch_warnings():
-        # Pillow warns of oddities in files that it can read all the same.
-        warnings.filterwarnings("ignore", module=r"PIL\.")
-        warnings.simplefilter("error", Image.DecompressionBombWarning)
-        chunks = (range(first, min(first + CHUNK, count)) for first in range(0, count, CHUNK))
-        for chunk in _in_parallel(decode_chunk, chunks):
-            if progress:
-                progress(chunk.stop, count)
-    return sorted(damaged)
+    count = len(source)
+    chunks = [range(first, min(first + CHUNK, count)) for first in range(0, count, CHUNK)]
+    skipped: list[Skipped] = []
+    for chunk, part in zip(chunks, in_parallel(decode_some, chunks), strict=True):
+        skipped += part[1]
+        yield part
+        if progress:
+            progress(chunk.stop, count)
+    check_skipped(skipped, count, allow_damaged)
 
 
-def _in_parallel(work: Callable[[range], None], chunks: Iterable[range]) -> Iterator[range]:
-    """Do `work` on each chunk in threads, nearly in order; gives each chunk when it is done.
+def in_parallel(work: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
+    """The results of `work` on each item, done in threads, in the order of the items.
 
-    Threads are enough since Pillow lets others run while it decodes and resizes. Few chunks wait
+    Threads are enough since Pillow lets others run while it decodes and resizes. Few items wait
     at a time: a source that is read forward is never asked for something far ahead.
     """
     threads = min(32, os.cpu_count() or 1)
+    waiting: deque[Future[Result]] = deque()
     with ThreadPoolExecutor(threads) as pool:
-        waiting: deque[tuple[range, Future[None]]] = deque()
-        for chunk in chunks:
-            waiting.append((chunk, pool.submit(work, chunk)))
+        for item in items:
+            waiting.append(pool.submit(work, item))
             if len(waiting) > 2 * threads:
-                yield _finished(waiting)
+                yield waiting.popleft().result()
         while waiting:
-            yield _finished(waiting)
+            yield waiting.popleft().result()
 
 
-def _finished(waiting: deque[tuple[range, Future[None]]]) -> range:
-    chunk, future = waiting.popleft()
-    future.result()
-    return chunk
+@contextmanager
+def quiet_pillow() -> Iterator[None]:
+    """Leave out Pillow's warnings of oddities in files that it can read all the same."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module=r"PIL\.")
+        warnings.simplefilter("error", Image.DecompressionBombWarning)
+        yield
 
 
 def check_skipped(skipped: list[Skipped], count: int, allow_damaged: bool) -> None:
@@ -132,21 +182,3 @@ def check_skipped(skipped: list[Skipped], count: int, allow_damaged: bool) -> No
             f"{found}. At most {DAMAGED_LIMIT:.0%} may be: mend them, or skip them all with"
             " --allow-damaged"
         )
-
-
-def close_gaps(pixels: Pixels, damaged: list[int]) -> Pixels:
-    """Move the pictures up over the damaged ones, in place; returns the part that is in use."""
-    used = damaged[0] if damaged else len(pixels)
-    # Between one damaged picture and the next stands a stretch that moves as a whole.
-    for gap, end in itertools.pairwise([*damaged, len(pixels)]):
-        stretch = pixels[gap + 1 : end]
-        pixels[used : used + len(stretch)] = stretch
-        used += len(stretch)
-    return pixels[:used]
-
-
-def pixels_sha256(pixels: Pixels) -> str:
-    """Name pixels by their contents: SHA-256 of the shape and the bytes, in hexadecimal."""
-    digest = hashlib.sha256(repr(pixels.shape).encode())
-    digest.update(np.ascontiguousarray(pixels).data)
-    return digest.hexdigest()

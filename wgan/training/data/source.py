@@ -1,6 +1,7 @@
 """What every kind of training data offers: pictures, counted from 0, each with a label."""
 
 import abc
+import hashlib
 
 import numpy as np
 import numpy.typing as npt
@@ -11,7 +12,7 @@ from wgan.errors import PictureError
 PROBES = 16
 """How many pictures are looked at to tell grey data from coloured."""
 
-GREY_MODES = frozenset({"1", "L", "LA", "La", "I", "I;16", "I;16B", "I;16L", "I;16N", "F"})
+GREY_MODES = frozenset({"1", "L", "LA", "I", "I;16", "I;16B", "I;16L", "I;16N", "F"})
 """Pillow's modes without colour. A palette (P) counts as coloured."""
 
 
@@ -46,6 +47,10 @@ class Source(abc.ABC):
             PictureError: it is damaged or cannot be used.
         """
 
+    @abc.abstractmethod
+    def fingerprint(self) -> str:
+        """A name for the contents, quick to tell: equal as long as the pictures are the same."""
+
     @property
     def channels(self) -> int:
         """The channels that suit the data: 1 if the first pictures are all grey, otherwise 3."""
@@ -77,3 +82,7 @@ class ArraySource(Source):
     def picture(self, index: int, size: int) -> Image.Image:
         """Wrap the picture's pixels."""
         return Image.fromarray(self._pixels[index])
+
+    def fingerprint(self) -> str:
+        """A hash of all pixels."""
+        return hashlib.sha256(np.ascontiguousarray(self._pixels).data).hexdigest()
