@@ -4,6 +4,7 @@ import dataclasses
 
 import torch
 from torch import Tensor, nn
+
 from wgan.training.checkpoint import Checkpoint
 from wgan.training.config import TrainConfig
 from wgan.training.loop import Players, train_steps

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+
 from tests.processes import ROOT, Finished, RunWgan, run, wgan_command
 
 SHARED = ROOT.parent / "shared" / "data"

@@ -1,4 +1,5 @@
 import pytest
+
 from wgan.errors import MissingExtra
 from wgan.extras import needs_extra
 

@@ -4,6 +4,7 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from tests.processes import ROOT
 from wgan.errors import OutputError
 from wgan.files import whole_file, write_whole

@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
+
 from wgan.errors import UsageError
 from wgan.images import encode, grid, grid_shape, parse_grid, to_images, to_pixels
 

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from wgan.errors import UsageError
 from wgan.latents import format_seeds, latents, parse_seeds
 

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from wgan.errors import ModelFileError
 from wgan.manifest import Golden, Manifest, Receipt
 

@@ -2,6 +2,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+
 from wgan import runs
 from wgan.errors import CheckpointError, ModelFileError, RunError
 from wgan.runs import Run

@@ -1,6 +1,7 @@
 from pathlib import Path
 
 import pytest
+
 from tests.checkpoints import trained_checkpoint
 from tests.processes import RunWgan
 from wgan.runs import Run

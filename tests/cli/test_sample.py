@@ -3,6 +3,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+
 from tests.processes import RunWgan
 from tests.runtime import models
 from wgan.images import grid

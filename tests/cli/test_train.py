@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+
 from tests.processes import RunWgan, environment, run, wgan_command
 from wgan.training.checkpoint import Checkpoint
 

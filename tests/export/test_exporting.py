@@ -9,6 +9,7 @@ import onnx
 import onnxruntime
 import pytest
 import torch
+
 from tests.checkpoints import trained_checkpoint
 from tests.processes import ROOT
 from wgan.errors import ExportError, UsageError

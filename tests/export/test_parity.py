@@ -7,6 +7,7 @@ import onnx
 import pytest
 import torch
 from onnx import ModelProto, numpy_helper
+
 from tests.checkpoints import trained_checkpoint
 from wgan.errors import ParityError
 from wgan.export.exporting import make_candidate, onnx_candidate, publish

@@ -3,6 +3,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
+
 from tests.runtime import models
 from wgan.errors import ModelFileError
 from wgan.exported.model_file import describe, read_model

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
+
 from tests.runtime import models
 from wgan.errors import ModelFileError
 from wgan.exported.onnx_file import scan

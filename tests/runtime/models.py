@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
+
 from wgan.manifest import METADATA_KEY, Manifest, Receipt
 
 LATENT_DIM = 4

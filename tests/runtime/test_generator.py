@@ -6,6 +6,7 @@ import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto
+
 from tests.runtime import models
 from wgan.errors import DeviceError, ModelFileError, UsageError
 from wgan.images import to_pixels

@@ -2,6 +2,7 @@ import os
 from pathlib import Path
 
 import pytest
+
 from wgan.runtime.threads import usable_cores
 
 CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

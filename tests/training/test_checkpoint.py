@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+
 from wgan.errors import CheckpointError
 from wgan.training.checkpoint import Checkpoint
 from wgan.training.config import TrainConfig

@@ -3,6 +3,7 @@ import json
 from typing import Any
 
 import pytest
+
 from wgan.errors import RunError, SettingChanged, UsageError
 from wgan.training.config import TrainConfig
 

@@ -1,6 +1,7 @@
 import pytest
 import torch
 from torch import nn
+
 from wgan.training.ema import averaged_copy, ema_decay, update_average
 
 

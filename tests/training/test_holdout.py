@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
+
 from wgan.training.config import TrainConfig
 from wgan.training.holdout import HeldOut, split
 from wgan.training.loop import Players, train_steps

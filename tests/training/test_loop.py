@@ -6,6 +6,7 @@ import itertools
 import pytest
 import torch
 from torch import Tensor, nn
+
 from wgan.training.config import TrainConfig
 from wgan.training.loop import Players, train_steps, update_critic, update_generator
 from wgan.training.losses import gradient_norms, gradient_penalty

@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 from torch import Tensor, nn
+
 from wgan.training.losses import (
     drift_penalty,
     generator_loss,

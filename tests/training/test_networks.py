@@ -3,6 +3,7 @@ from pathlib import Path
 import pytest
 import torch
 from torch import nn
+
 from wgan.errors import UsageError
 from wgan.training.config import TrainConfig
 from wgan.training.networks import DCGANCritic, DCGANGenerator, build, load_architecture

@@ -1,6 +1,7 @@
 import pytest
 import torch
 from torch import nn
+
 from wgan.training.config import TrainConfig
 from wgan.training.optimizers import learning_rate, make_optimizer, set_learning_rate
 

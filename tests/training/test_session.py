@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+
 from wgan.errors import CheckpointError, RunError, SettingChanged
 from wgan.runs import Run, latest_run
 from wgan.training.checkpoint import Checkpoint

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from wgan.errors import DataError, PictureError
 from wgan.training.data.archive import MEMBER_LIMIT, open_archive
 from wgan.training.data.folder import FolderSource

@@ -3,6 +3,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+
 from wgan.errors import DataError
 from wgan.images import Pixels, to_images
 from wgan.training.data import Batches

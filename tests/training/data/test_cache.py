@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from tests.processes import environment
 from tests.training.data.conftest import RealData, save_picture
 from wgan.errors import DataError

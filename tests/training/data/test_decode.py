@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+
 from tests.training.data.conftest import RealData
 from wgan.errors import PictureError
 from wgan.training.data.decode import PIXEL_LIMIT, decode, is_picture_name

@@ -2,6 +2,7 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
+
 from tests.training.data.conftest import save_picture
 from wgan.errors import DataError
 from wgan.training.data.folder import FolderSource

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from tests.training.data.conftest import RealData
 from wgan.errors import DataError
 from wgan.training.data.idx import find_idx, is_idx, open_idx

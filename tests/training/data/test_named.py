@@ -3,6 +3,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from tests.training.data.conftest import RealData
 from wgan.errors import DataError
 from wgan.training.data.idx import open_idx

@@ -2,6 +2,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+
 from tests.training.data.conftest import RealData, save_picture
 from wgan.errors import DataError
 from wgan.training.data import open_source

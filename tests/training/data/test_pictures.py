@@ -3,6 +3,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from tests.training.data.conftest import RealData, save_picture
 from wgan.errors import DataError
 from wgan.training.data import load_pictures, open_source

@@ -2,8 +2,9 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 from PIL import Image
-from tests.training.data.conftest import RealData
 from torchvision.transforms import v2
+
+from tests.training.data.conftest import RealData
 from wgan.errors import PictureError, UsageError
 from wgan.training.data.decode import decode
 from wgan.training.data.transform import Transform, parse_colour
