@@ -58,6 +58,11 @@ def test_the_latest_export_moves_with_its_folder(
     assert runs.latest_export() == path
 
 
-def test_without_an_export_the_sentence_says_how_to_make_one() -> None:
-    with pytest.raises(ModelFileError, match="wgan export --format onnx"):
+def test_without_an_export_there_is_no_latest() -> None:
+    assert runs.latest_export() is None
+
+
+def test_an_export_that_is_gone_is_named() -> None:
+    runs.remember_export(Path("gone.onnx"))
+    with pytest.raises(ModelFileError, match=r"the latest export, gone\.onnx, is gone"):
         runs.latest_export()

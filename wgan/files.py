@@ -13,12 +13,14 @@ TEMPORARY_SUFFIX = ".partial"
 
 
 @contextlib.contextmanager
-def whole_file(path: Path) -> Iterator[BinaryIO]:
+def whole_file(path: Path, *, flush: bool = True) -> Iterator[BinaryIO]:
     """Open a file beside `path` for writing; it takes the name `path` when the block succeeds.
 
     The contents are flushed to the disk before the name changes, so that a reader, a crash or
     a power cut sees the old file or the new one, never a part. When the block raises, what was
-    written is removed.
+    written is removed. `flush=False` leaves the flushing to the system: several times faster
+    for small files by the thousand, as safe in a crash of the process, but a power cut can leave
+    some of them empty.
 
     Raises:
         OutputError: the file could not be written: no such folder, no permission, disk full.
@@ -28,10 +30,12 @@ def whole_file(path: Path) -> Iterator[BinaryIO]:
     try:
         with partial.open("wb") as file:
             yield file
-            file.flush()
-            os.fsync(file.fileno())
+            if flush:
+                file.flush()
+                os.fsync(file.fileno())
         partial.replace(path)
-        _sync_folder(path.parent)
+        if flush:
+            _sync_folder(path.parent)
     except OSError as exc:
         _discard(partial)
         raise OutputError(f"cannot write {path}: {_reason(exc, path)}") from exc
@@ -40,9 +44,9 @@ def whole_file(path: Path) -> Iterator[BinaryIO]:
         raise
 
 
-def write_whole(path: Path, data: bytes) -> None:
-    """Write `data` to `path`, all of it or nothing. Raises what `whole_file` does."""
-    with whole_file(path) as file:
+def write_whole(path: Path, data: bytes, *, flush: bool = True) -> None:
+    """Write `data` to `path`, all of it or nothing; as `whole_file`, and raises what it does."""
+    with whole_file(path, flush=flush) as file:
         file.write(data)
 
 

@@ -2,19 +2,31 @@
 
 import io
 import math
-from typing import Literal
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
 
 from wgan.errors import UsageError
+
+if TYPE_CHECKING:  # Pillow is imported where something is encoded, for arrays need it not
+    from PIL import Image
 
 Images = npt.NDArray[np.float32]
 """`[n, channels, height, width]` in [-1, 1]."""
 
 Pixels = npt.NDArray[np.uint8]
 """`[n, height, width, channels]`, 1 or 3 channels."""
+
+Encoding = Literal["PNG", "JPEG", "WEBP"]
+"""Pillow's names of the ways that a picture is encoded."""
+
+_SETTINGS: Mapping[Encoding, Mapping[str, Any]] = {
+    "PNG": {},
+    "JPEG": {"quality": 95},
+    "WEBP": {"lossless": True},
+}
 
 
 def to_pixels(images: Images) -> Pixels:
@@ -67,13 +79,30 @@ def grid(pixels: Pixels, shape: tuple[int, int] | None = None) -> Pixels:
     return cells.reshape(rows * h, columns * w, c)
 
 
-def to_picture(pixels: Pixels) -> Image.Image:
+def to_picture(pixels: Pixels) -> "Image.Image":
     """Wrap one picture, `[height, width, channels]`, as a Pillow image (mode L or RGB)."""
+    from PIL import Image
+
     return Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels)
 
 
-def encode(pixels: Pixels, kind: Literal["PNG", "JPEG", "WEBP"] = "PNG") -> bytes:
-    """Encode one picture, `[height, width, channels]`, the same bytes each time."""
+def encode(pixels: Pixels, kind: Encoding = "PNG", texts: Mapping[str, str] | None = None) -> bytes:
+    """Encode one picture, `[height, width, channels]`, the same bytes each time.
+
+    PNG and WebP lose nothing. `texts` go into a PNG as text chunks, by their keyword.
+    """
+    settings = dict(_SETTINGS[kind])
+    if texts:
+        settings["pnginfo"] = _text_chunks(texts)
     buffer = io.BytesIO()
-    to_picture(pixels).save(buffer, format=kind)
+    to_picture(pixels).save(buffer, format=kind, **settings)
     return buffer.getvalue()
+
+
+def _text_chunks(texts: Mapping[str, str]) -> Any:
+    from PIL.PngImagePlugin import PngInfo
+
+    chunks = PngInfo()
+    for keyword, text in texts.items():
+        chunks.add_text(keyword, text)
+    return chunks

@@ -108,18 +108,15 @@ def remember_export(path: Path) -> None:
     _point(RUNS / "latest-export", path)
 
 
-def latest_export() -> Path:
-    """The ONNX file exported last in this folder.
+def latest_export() -> Path | None:
+    """The ONNX file exported last in this folder, None where there was none.
 
     Raises:
-        ModelFileError: there is none, or it is gone.
+        ModelFileError: it is gone.
     """
     target = _follow(RUNS / "latest-export")
     if target is None:
-        raise ModelFileError(
-            "no generator was exported in this folder: run  wgan export --format onnx  first,"
-            " or name a file with --model"
-        )
+        return None
     if not target.is_file():
         raise ModelFileError(f"the latest export, {target}, is gone: name a file with --model")
     return target

@@ -50,7 +50,7 @@ def test_a_folder_holds_a_file_for_each_seed(
 ) -> None:
     done = run_wgan("sample", "--seeds", "3,10-11", "--batch-size", 2, "--model", model, "out/")
     assert done.returncode == 0, done.stderr
-    names = sorted(path.name for path in (tmp_path / "out").iterdir())
+    names = sorted(path.name for path in (tmp_path / "out").glob("*.png"))
     assert names == ["00000003.png", "00000010.png", "00000011.png"]
     pixels = Generator(model).sample([3, 10, 11], 2)
     for name, picture in zip(names, pixels, strict=True):

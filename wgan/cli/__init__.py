@@ -11,9 +11,13 @@ import click
 from wgan import __version__
 from wgan.cli.export import export
 from wgan.cli.info import info
+from wgan.cli.process import Stopped
 from wgan.cli.sample import sample
 from wgan.cli.train import train
 from wgan.errors import WganError
+
+OWNS_PROCESS = True
+"""Told to the commands: they may set signal handlers and fork, as no caller from Python wants."""
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -36,7 +40,12 @@ def main() -> None:
     """Run the command line; a user's mistake ends in one sentence and exit status 1 or 2."""
     logging.basicConfig(format="Warning: %(message)s", level=logging.WARNING)
     try:
-        cli()
+        cli(obj=OWNS_PROCESS)
     except WganError as exc:
         click.echo(f"Error: {exc}", err=True)
+        sys.exit(exc.exit_status)
+    except MemoryError:
+        click.echo("Error: there is not enough memory: try a smaller --batch-size", err=True)
+        sys.exit(1)
+    except Stopped as exc:
         sys.exit(exc.exit_status)

@@ -1,33 +1,70 @@
 """`wgan sample`."""
 
-from collections.abc import Sequence
 from pathlib import Path
 
 import click
 
+from wgan.cli.process import Stopped, raise_on_signals, survive_crashes
 from wgan.errors import UsageError
 
 
 @click.command()
 @click.argument("out", default="samples.png")
-@click.option("-n", "count", type=int, help="How many pictures, seeds 0 to N - 1.  [default: 64]")
-@click.option("--seeds", help="Which pictures, as in 0,1,4-6.")
+@click.option("-n", "count", type=int, help="How many pictures.  [default: 64]")
+@click.option("--seed", "first", type=int, help="The first of the -n seeds.  [default: 0]")
+@click.option("--seeds", help="Which seeds, as in 0,1,4-6.")
 @click.option(
-    "--model",
+    "--latents",
+    "latents_path",
     type=click.Path(path_type=Path),
-    help="The ONNX file to draw from.  [default: the latest export]",
+    help="A .npy file of latents, float [n, latent_dim], in place of seeds.",
 )
-@click.option("--grid", help="ROWSxCOLUMNS of the grid.  [default: the squarest]")
+@click.option(
+    "--truncation",
+    default=1.0,
+    show_default=True,
+    help="Scales the latents: below 1 nearer to the mean picture, 1 is off.",
+)
+@click.option("--interpolate", metavar="SEEDS", help="A closed path through these seeds.")
+@click.option("--frames", type=int, help="Pictures on the whole path.  [default: 120]")
+@click.option("--fps", default=30.0, show_default=True, help="Frames per second of an animation.")
+@click.option("--grid", help="ROWSxCOLUMNS of a grid.  [default: the squarest]")
+@click.option("--scale", default=1, show_default=True, help="Make each pixel a square of so many.")
+@click.option("--images", is_flag=True, help="Float images, [-1, 1], into a .npy or .npz.")
+@click.option("--metadata", is_flag=True, help="Write seed, model and settings into PNGs.")
+@click.option("--shard", metavar="I/N", help="Every N-th picture, from the I-th on: 1/N to N/N.")
+@click.option("--overwrite", is_flag=True, help="Draw anew what was begun before.")
+@click.option("--model", help="The ONNX file, or builtin.  [default: the latest export]")
+@click.option("--value-range", metavar="LOW,HIGH", help="Black and white, for a foreign model.")
 @click.option("--batch-size", default=64, show_default=True, help="Pictures drawn at a time.")
-@click.option("--device", default="auto", show_default=True, help="auto, cpu or cuda.")
+@click.option(
+    "--device",
+    default="auto",
+    show_default=True,
+    help="auto, cpu, cuda, tensorrt, coreml, directml or openvino.",
+)
 @click.option("--threads", type=int, help="CPU threads.  [default: the usable cores]")
-@click.option("-v", "--verbose", is_flag=True, help="Say what ran, on standard error.")
+@click.option("-v", "--verbose", is_flag=True, help="Say on standard error what ran.")
+@click.pass_obj
 def sample(
+    owns_process: bool | None,
     out: str,
     count: int | None,
+    first: int | None,
     seeds: str | None,
-    model: Path | None,
+    latents_path: Path | None,
+    truncation: float,
+    interpolate: str | None,
+    frames: int | None,
+    fps: float,
     grid: str | None,
+    scale: int,
+    images: bool,
+    metadata: bool,
+    shard: str | None,
+    overwrite: bool,
+    model: str | None,
+    value_range: str | None,
     batch_size: int,
     device: str,
     threads: int | None,
@@ -35,30 +72,79 @@ def sample(
 ) -> None:
     """Draw pictures from an exported generator, with no PyTorch.
 
-    OUT is a PNG file for a grid of all pictures, or a folder, with a / at its end, for a file
-    each, named by its seed. By default samples.png.
-    """
-    from wgan.images import parse_grid
-    from wgan.runs import latest_export
-    from wgan.runtime.generator import Generator
-    from wgan.runtime.output import write_pictures
+    OUT says by its ending what is written, by default samples.png.
 
-    chosen = _choose_seeds(count, seeds)
-    shape = parse_grid(grid) if grid is not None else None
-    with Generator(model or latest_export(), device, threads) as generator:
+    \b
+    out.png out.webp out.jpg   a grid
+    out/                       a folder with a PNG for each seed
+    out.tar out.zip            an archive of PNGs, named by seed
+    out.npy out.npz            pixels, uint8 [n, height, width, channels]
+    out.gif out.webp out.mp4   an animation, with --interpolate
+    -                          a PNG on standard output
+
+    A folder or tar that was interrupted is gone on with by the same command.
+    """  # noqa: D301 - click's \b is a real backspace
+    if owns_process:
+        survive_crashes()
+        raise_on_signals()
+    from wgan.images import parse_grid
+    from wgan.runtime import Generator
+    from wgan.runtime.choice import Choice
+    from wgan.runtime.image_output import parse_value_range
+    from wgan.runtime.job import Job, Options, parse_shard
+    from wgan.runtime.output import goes_on, write
+
+    options = Options(
+        batch_size=batch_size,
+        grid=None if grid is None else parse_grid(grid),
+        scale=scale,
+        floats=images,
+        metadata=metadata,
+        overwrite=overwrite,
+        fps=fps,
+    )
+    part, parts = (1, 1) if shard is None else parse_shard(shard)
+    expected = None if value_range is None else parse_value_range(value_range)
+    choice = Choice(
+        count=count,
+        first=first,
+        seeds=seeds,
+        latents=latents_path,
+        interpolate=interpolate,
+        frames=frames,
+        truncation=truncation,
+    )
+    with Generator(_find_model(model), device, threads, value_range=expected) as generator:
         if verbose:
             click.echo(f"running on {generator.provider}", err=True)
-        write_pictures(out, generator, chosen, batch_size, shape)
+        source = choice.source(generator.latent_dim)
+        positions = range(len(source))[part - 1 :: parts]
+        if not positions:
+            raise UsageError(f"shard {shard} is empty: there are {len(source)} pictures")
+        job = Job(generator, source, positions, options)
+        try:
+            write(out, job)
+        except Stopped:
+            whole = "the same command goes on" if goes_on(out, job) else "nothing was written"
+            click.echo(f"stopped; {whole}", err=True)
+            raise
 
 
-def _choose_seeds(count: int | None, seeds: str | None) -> Sequence[int]:
-    from wgan.latents import SEED_LIMIT, parse_seeds
+def _find_model(name: str | None) -> Path:
+    from wgan.runs import latest_export
+    from wgan.runtime import builtin
 
-    if seeds is not None:
-        if count is not None:
-            raise UsageError("-n and --seeds exclude each other: --seeds says how many as well")
-        return parse_seeds(seeds)
-    count = 64 if count is None else count
-    if not 1 <= count <= SEED_LIMIT:
-        raise UsageError(f"-n {count} is not allowed: draw 1 to {SEED_LIMIT} pictures")
-    return range(count)
+    if name == builtin.NAME:
+        return builtin.builtin_model()
+    if name is not None:
+        return Path(name)
+    latest = latest_export()
+    if latest is not None:
+        return latest
+    model = builtin.builtin_model()
+    click.echo(
+        f"no generator was exported in this folder: drawing from the built-in one"
+        f" ({builtin.DESCRIPTION})",
+        err=True,
+    )
+    return model

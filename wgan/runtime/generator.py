@@ -1,5 +1,7 @@
 """A generator in ONNX Runtime: latents or seeds in, images or pixels out."""
 
+import functools
+import hashlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -10,11 +12,12 @@ import numpy.typing as npt
 
 from wgan.errors import ModelFileError, UsageError
 from wgan.exported.model_file import read_manifest, read_model, scan_model
-from wgan.images import Images, Pixels
+from wgan.images import Images, Pixels, to_pixels
 from wgan.latents import latents as latents_of
-from wgan.runtime.providers import active_provider
+from wgan.runtime.image_output import ImageOutput, ValueRange
+from wgan.runtime.providers import DEVICES, active_provider
 from wgan.runtime.session import Optimization, first_line, open_session, ort_errors
-from wgan.runtime.signature import IMAGES, LATENTS, PIXELS, Value, read_signature
+from wgan.runtime.signature import Value, check_sides, read_signature
 
 Latents = npt.NDArray[np.float32]
 """`[n, latent_dim]`, standard normal."""
@@ -30,13 +33,21 @@ class Generator:
     called from several threads at once, and each `stream` keeps its own place.
 
     Args:
-        model: an ONNX file's path, or its bytes.
+        model: an ONNX file's path, or its bytes. A generator that wgan has not exported works
+            where its graph says enough (see `wgan.runtime.signature`).
         device: "auto" (the best that works), or one of `wgan.runtime.providers.DEVICES`.
         threads: CPU threads of a run; by default as many as there are usable cores.
+        value_range: the values of black and white, for images from elsewhere whose graph does
+            not tell them.
         optimization: how far ONNX Runtime may rewrite the graph.
+
+    Attributes:
+        manifest: what the file says of itself, None for a file from elsewhere.
+        provider: ONNX Runtime's execution provider that really runs.
 
     Raises:
         ModelFileError: the file is missing, damaged, unsafe, or not a generator.
+        UsageError: an argument is not allowed, or `value_range` is needed.
         DeviceError: the device was named and does not work.
         MissingExtra: onnxruntime is not installed.
     """
@@ -47,56 +58,67 @@ class Generator:
         device: str = "auto",
         threads: int | None = None,
         *,
+        value_range: ValueRange | None = None,
         optimization: Optimization = "all",
     ) -> None:
         if threads is not None and threads < 1:
             raise UsageError(f"threads {threads} is not allowed: at least 1 is needed")
-        name = "the model" if isinstance(model, bytes) else str(model)
-        if isinstance(model, bytes):
-            data, file = model, scan_model(model)
-        else:
-            data, file = read_model(Path(model))
+        self._name = "the model" if isinstance(model, bytes) else str(model)
         try:
+            if isinstance(model, bytes):
+                self._data, file = model, scan_model(model)
+            else:
+                self._data, file = read_model(Path(model))
             self.manifest = read_manifest(file)
-            self._session = open_session(data, device, threads, optimization)
+            self._session = open_session(self._data, device, threads, optimization)
+            self.provider = active_provider(self._session)
             self._signature = read_signature(
-                [Value.of(argument) for argument in self._session.get_inputs()],
-                [Value.of(argument) for argument in self._session.get_outputs()],
+                *_interface(self._session),
+                file.producers,
                 self.manifest,
+                value_range,
             )
         except ModelFileError as exc:
-            raise ModelFileError(f"{name} cannot be used: {exc}") from exc
-        self.provider = active_provider(self._session)
+            raise ModelFileError(f"{self._name} cannot be used: {exc}") from exc
+        self.picture_shape = self._find_picture_shape()
 
     @property
     def latent_dim(self) -> int:
         """How many numbers make a latent."""
-        return self._signature.latent_dim
+        return self._signature.latents.latent_dim
 
-    @property
-    def picture_shape(self) -> tuple[int, int, int]:
-        """Height, width and channels of a picture."""
-        return self._signature.height, self._signature.width, self._signature.channels
+    @functools.cached_property
+    def model_sha256(self) -> str:
+        """SHA-256 of the model's bytes, in hexadecimal."""
+        return hashlib.sha256(self._data).hexdigest()
 
     def images(self, latents: Latents) -> Images:
         """Draw float images in one run: `[n, latent_dim]` -> `[n, c, h, w]` in [-1, 1].
+
+        A model that gives pixels alone gives images of 256 steps.
 
         Raises:
             UsageError: the latents have another shape.
             ModelFileError: ONNX Runtime failed, or the graph gave something else than it said.
         """
-        images: Images = self._run([IMAGES], latents)[0]
-        return images
+        output = self._signature.images or self._signature.pixels
+        assert output is not None  # a signature has one of them
+        return output.images(self._run([output], latents)[0])
 
     def pixels(self, latents: Latents) -> Pixels:
         """Draw pixels in one run: `[n, latent_dim]` -> `[n, h, w, c]` uint8; raises as `images`."""
-        pixels: Pixels = self._run([PIXELS], latents)[0]
-        return pixels
+        output = self._signature.pixels or self._signature.images
+        assert output is not None
+        return output.pixels(self._run([output], latents)[0])
 
     def run(self, latents: Latents) -> tuple[Images, Pixels]:
         """Draw images and their pixels in one run; shapes and errors as in `images`, `pixels`."""
-        images, pixels = self._run([IMAGES, PIXELS], latents)
-        return images, pixels
+        images, pixels = self._signature.images, self._signature.pixels
+        if images is None or pixels is None:
+            drawn = self.images(latents)
+            return drawn, to_pixels(drawn)
+        raw = self._run([images, pixels], latents)
+        return images.images(raw[0]), pixels.pixels(raw[1])
 
     def sample(self, seeds: Sequence[int], batch_size: int = 64) -> Pixels:
         """Draw the pictures of `seeds`: `[len(seeds), h, w, c]` uint8, in the order of the seeds.
@@ -105,50 +127,111 @@ class Generator:
             UsageError: no seeds, a seed outside 0 to 2**32 - 1, or a batch of less than 1.
             ModelFileError: as `images`.
         """
-        return np.concatenate(list(self.stream(seeds, batch_size)))
+        batches = self.stream(seeds, batch_size)
+        pixels = np.empty((len(seeds), *self.picture_shape), np.uint8)
+        done = 0
+        for batch in batches:
+            pixels[done : done + len(batch)] = batch
+            done += len(batch)
+        return pixels
 
     def stream(self, seeds: Sequence[int], batch_size: int = 64) -> Iterator[Pixels]:
         """Draw the pictures of `seeds` a batch at a time, the last one smaller; as `sample`.
 
         A `range` of seeds takes no memory, however long.
         """
-        if batch_size < 1:
-            raise UsageError(f"batch size {batch_size} is not allowed: at least 1 is needed")
+        check_batch_size(batch_size)
         if not len(seeds):
             raise UsageError("no seeds were given: at least one is needed")
-        return self._batches(seeds, batch_size)
+        return self._stream(seeds, batch_size)
 
-    def _batches(self, seeds: Sequence[int], batch_size: int) -> Iterator[Pixels]:
+    def _stream(self, seeds: Sequence[int], batch_size: int) -> Iterator[Pixels]:
         for start in range(0, len(seeds), batch_size):
-            yield self.pixels(latents_of(seeds[start : start + batch_size], self.latent_dim))
+            drawn = latents_of(seeds[start : start + batch_size], self.latent_dim)
+            yield self.pixels(self.pad(drawn, batch_size))[: len(drawn)]
 
-    def _run(self, outputs: list[str], latents: Latents) -> list[Any]:
+    def pad(self, latents: Latents, batch_size: int) -> Latents:
+        """Fill a short batch up with zeros where the provider is better off with one size.
+
+        A GPU's libraries plan a convolution for each batch size that they meet, and may choose
+        another algorithm, whose last bit differs. On the CPU a picture is the same in any batch
+        and memory stays that of the largest, so that filling up would only cost time.
+        """
+        missing = batch_size - len(latents)
+        if missing <= 0 or self.provider == DEVICES["cpu"].provider:
+            return latents
+        return np.pad(latents, ((0, missing), (0, 0)))
+
+    def _run(self, outputs: list[ImageOutput], latents: Latents) -> list[Any]:
+        """Run the graph; what comes back has been checked against what the graph declared."""
         latents = np.ascontiguousarray(latents, dtype=np.float32)
         if latents.ndim != 2 or latents.shape[1] != self.latent_dim or not len(latents):
             raise UsageError(
                 f"latents of shape {list(latents.shape)} are not allowed: this generator takes"
                 f" [n, {self.latent_dim}], n at least 1"
             )
-        try:
-            results: list[Any] = self._session.run(outputs, {LATENTS: latents})
-        except ort_errors() as exc:
-            raise ModelFileError(f"ONNX Runtime cannot run the model: {first_line(exc)}") from exc
-        for name, result in zip(outputs, results, strict=True):
-            self._check(name, result, len(latents))
+        results = self._run_session([output.name for output in outputs], latents)
+        for output, result in zip(outputs, results, strict=True):
+            self._check(output.name, result, output.shape(len(latents), *self.picture_shape))
         return results
 
-    def _check(self, name: str, result: Any, n: int) -> None:
-        """What a graph declares of its outputs and what it then gives may differ."""
-        height, width, channels = self.picture_shape
-        shape = (n, channels, height, width) if name == IMAGES else (n, height, width, channels)
+    def _check(self, name: str, result: npt.NDArray[Any], shape: tuple[int, ...]) -> None:
         if result.shape != shape:
             raise ModelFileError(
-                f"the model's output {name} has the shape {list(result.shape)}, not {list(shape)}"
+                f"{self._name} cannot be used: its output {name} has the shape"
+                f" {list(result.shape)}, not {list(shape)}"
             )
+        if result.dtype != np.uint8 and not np.isfinite(result).all():
+            raise ModelFileError(
+                f"{self._name} cannot be used: its output {name} holds values that are not finite"
+            )
+
+    def _run_session(self, names: list[str], latents: Latents) -> list[npt.NDArray[Any]]:
+        fixed = self._signature.latents.batch
+        if fixed is None or fixed == len(latents):
+            return self._run_batch(names, latents)
+        # An export that froze its batch size: as many runs as it takes, the last one filled up.
+        parts = [
+            self._run_batch(names, _filled_up(latents[start : start + fixed], fixed))
+            for start in range(0, len(latents), fixed)
+        ]
+        return [np.concatenate(arrays)[: len(latents)] for arrays in zip(*parts, strict=True)]
+
+    def _run_batch(self, names: list[str], latents: Latents) -> list[npt.NDArray[Any]]:
+        feed: npt.NDArray[Any] = latents.astype(self._signature.latents.type, copy=False)
+        if self._signature.latents.spatial:
+            feed = feed[:, :, None, None]
+        try:
+            results: list[npt.NDArray[Any]] = self._session.run(
+                names, {self._signature.latents.name: feed}
+            )
+        except ort_errors() as exc:
+            raise ModelFileError(
+                f"{self._name} cannot be used: ONNX Runtime cannot run it: {first_line(exc)}"
+            ) from exc
+        return results
+
+    def _find_picture_shape(self) -> tuple[int, int, int]:
+        """Height, width and channels; a graph that does not say is asked for one picture."""
+        signature = self._signature
+        height, width = signature.height, signature.width
+        if height is None or width is None:
+            output = signature.pixels or signature.images
+            assert output is not None
+            raw = self._run_session([output.name], np.zeros((1, self.latent_dim), np.float32))[0]
+            if raw.ndim != 4:
+                raise ModelFileError(
+                    f"{self._name} cannot be used: its output {output.name} has the shape"
+                    f" {list(raw.shape)}, not four axes"
+                )
+            height, width = raw.shape[2:] if output.layout == "nchw" else raw.shape[1:3]
+            check_sides(height, width)
+        return height, width, signature.channels
 
     def close(self) -> None:
         """Let go of the session and its memory; nothing can be drawn afterwards."""
         self._session = None
+        self._data = b""
 
     def __enter__(self) -> Self:
         return self
@@ -160,3 +243,23 @@ class Generator:
         traceback: TracebackType | None,
     ) -> None:
         self.close()
+
+
+def check_batch_size(batch_size: int) -> None:
+    """Raise UsageError unless `batch_size` is at least 1."""
+    if batch_size < 1:
+        raise UsageError(f"batch size {batch_size} is not allowed: at least 1 is needed")
+
+
+def _interface(session: Any) -> tuple[list[Value], list[Value]]:
+    try:
+        return (
+            [Value.of(argument) for argument in session.get_inputs()],
+            [Value.of(argument) for argument in session.get_outputs()],
+        )
+    except UnicodeDecodeError as exc:
+        raise ModelFileError("the names in its graph are not text") from exc
+
+
+def _filled_up(latents: Latents, size: int) -> Latents:
+    return np.pad(latents, ((0, size - len(latents)), (0, 0)))

@@ -1,28 +1,46 @@
 """Devices as the user names them, and ONNX Runtime's execution providers behind them."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from wgan.errors import DeviceError, UsageError
 
-CPU = "CPUExecutionProvider"
 
-PROVIDERS: Mapping[str, str] = {
-    "cpu": CPU,
-    "cuda": "CUDAExecutionProvider",
+@dataclass(frozen=True)
+class Device:
+    """A device's provider, how to come by it, and the options it is opened with."""
+
+    provider: str
+    install: str  # the command that brings the provider
+    libraries: str = ""  # what else to see to when it does not work
+    options: Mapping[str, str] = field(default_factory=dict)
+
+
+# TF32 keeps 10 bits of a factor, too few for the stated tolerance: set, not inherited. An
+# exhaustive search for algorithms, the default, takes seconds for each new batch size.
+_CUDA = {"use_tf32": "0", "cudnn_conv_algo_search": "HEURISTIC"}
+
+_NVIDIA = "pip uninstall onnxruntime  and  pip install 'wgan[gpu]'"
+_CUDA_LIBRARIES = "pip install 'onnxruntime-gpu[cuda,cudnn]'"
+
+DEVICES: Mapping[str, Device] = {
+    "cpu": Device("CPUExecutionProvider", "pip install 'wgan[cpu]'"),
+    "cuda": Device("CUDAExecutionProvider", _NVIDIA, _CUDA_LIBRARIES, _CUDA),
+    "tensorrt": Device(
+        "TensorrtExecutionProvider", _NVIDIA, f"{_CUDA_LIBRARIES}  and  pip install tensorrt"
+    ),
+    "coreml": Device("CoreMLExecutionProvider", "pip install 'wgan[cpu]'  on macOS"),
+    "directml": Device("DmlExecutionProvider", "pip install onnxruntime-directml  on Windows"),
+    "openvino": Device("OpenVINOExecutionProvider", "pip install onnxruntime-openvino"),
 }
-"""Device -> the provider that runs on it."""
+"""What `device` may be, besides "auto"."""
 
-DEVICES = ("auto", *PROVIDERS)
-"""What `device` may be."""
+DEVICE_NAMES = ("auto", *DEVICES)
 
-AUTOMATIC = ("cuda", "cpu")
-"""The devices that `auto` tries, the best first."""
-
-_OPTIONS: Mapping[str, Mapping[str, str]] = {
-    # TF32 keeps 10 bits of a factor: too few for the stated tolerance. Set, not inherited.
-    "cuda": {"use_tf32": "0"},
-}
+AUTOMATIC = ("cuda", "directml", "openvino", "cpu")
+"""The devices that "auto" tries, the best first. TensorRT builds an engine for minutes before its
+first picture, and Core ML may compute in float16: both are taken by name alone."""
 
 ProviderList = list[tuple[str, dict[str, str]]]
 """Providers with their options, as `onnxruntime.InferenceSession` takes them."""
@@ -36,21 +54,22 @@ def candidates(device: str, available: Sequence[str]) -> list[str]:
         DeviceError: a device was named whose provider is not installed.
     """
     if device == "auto":
-        return [name for name in AUTOMATIC if PROVIDERS[name] in available]
-    if device not in PROVIDERS:
-        raise UsageError(f"device {device!r} is not allowed: choose from {', '.join(DEVICES)}")
-    if PROVIDERS[device] not in available:
+        return [name for name in AUTOMATIC if DEVICES[name].provider in available]
+    if device not in DEVICES:
+        raise UsageError(f"device {device!r} is not allowed: choose from {', '.join(DEVICE_NAMES)}")
+    known = DEVICES[device]
+    if known.provider not in available:
         raise DeviceError(
-            f"device {device!r} needs the {PROVIDERS[device]}, which the installed onnxruntime"
-            " does not have: run  pip uninstall onnxruntime  and  pip install 'wgan[gpu]'"
+            f"device {device!r} needs the {known.provider}, which the installed onnxruntime does"
+            f" not have: run  {known.install}"
         )
     return [device]
 
 
 def with_options(device: str) -> ProviderList:
     """The provider of `device`, and the CPU for operators that it lacks."""
-    chosen: ProviderList = [(PROVIDERS[device], dict(_OPTIONS.get(device, {})))]
-    return chosen if device == "cpu" else [*chosen, (CPU, {})]
+    chosen: ProviderList = [(DEVICES[device].provider, dict(DEVICES[device].options))]
+    return chosen if device == "cpu" else [*chosen, (DEVICES["cpu"].provider, {})]
 
 
 def active_provider(session: Any) -> str:

@@ -1,11 +1,13 @@
 """Opening a model in ONNX Runtime: options, providers, and its errors made into sentences."""
 
+import logging
 from types import ModuleType
 from typing import Any, Literal
 
 from wgan.errors import DeviceError, ModelFileError
 from wgan.extras import needs_extra
-from wgan.runtime.providers import PROVIDERS, active_provider, candidates, with_options
+from wgan.runtime.probing import cause_of_failure
+from wgan.runtime.providers import DEVICES, active_provider, candidates, with_options
 from wgan.runtime.threads import usable_cores
 
 Optimization = Literal["none", "basic", "extended", "all"]
@@ -20,6 +22,9 @@ def open_session(
 ) -> Any:  # an onnxruntime.InferenceSession; the package has no types
     """Open a model that `wgan.exported.model_file` has looked through.
 
+    With "auto" a device that is installed and does not work is passed over with a warning (of
+    the logger `wgan`); one that was named is an error, never a silent run on the CPU.
+
     Raises:
         MissingExtra: onnxruntime is not installed.
         UsageError: there is no such device.
@@ -28,14 +33,27 @@ def open_session(
     """
     ort = import_onnxruntime()
     options = _session_options(ort, threads or usable_cores(), optimization)
+    passed_over: list[str] = []
     for name in candidates(device, ort.get_available_providers()):
-        session = _open(ort, model, options, name)
-        if active_provider(session) == PROVIDERS[name]:
-            return session
-    raise DeviceError(
-        f"device {device!r} does not work here: ONNX Runtime fell back to"
-        f" {active_provider(session)}"
-    )
+        cause = cause_of_failure(ort, name)
+        if cause is None:
+            session = _open(ort, model, options, name)
+            if active_provider(session) == DEVICES[name].provider:
+                _say_passed_over(name, passed_over)
+                return session
+            cause = f"ONNX Runtime fell back to the {active_provider(session)}"
+        if device != "auto":
+            hint = DEVICES[name].libraries
+            raise DeviceError(
+                f"device {name!r} does not work here: {cause}" + (f"; run  {hint}" if hint else "")
+            )
+        passed_over.append(f"{name} does not work here ({cause})")
+    raise DeviceError("the installed onnxruntime has no provider that works here")
+
+
+def _say_passed_over(device: str, passed_over: list[str]) -> None:
+    if passed_over:
+        logging.getLogger("wgan").warning("running on %s: %s", device, "; ".join(passed_over))
 
 
 def import_onnxruntime() -> ModuleType:

@@ -1,0 +1,66 @@
+"""A graph's image output, in whichever layout and range, and the way to wgan's own forms."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from wgan.errors import UsageError
+from wgan.images import Images, Pixels, to_images, to_pixels
+
+Layout = Literal["nchw", "nhwc"]
+"""Where the channels stand: `[n, channels, height, width]` or `[n, height, width, channels]`."""
+
+ValueRange = tuple[float, float]
+"""The values that are black and white."""
+
+
+@dataclass(frozen=True)
+class ImageOutput:
+    """An output that holds pictures."""
+
+    name: str
+    layout: Layout
+    value_range: ValueRange | None  # None for uint8
+
+    def images(self, raw: npt.NDArray[np.generic]) -> Images:
+        """Turn what the graph gave into float images `[n, c, h, w]` in [-1, 1]."""
+        if self.value_range is None:
+            return to_images(self._channels_last(raw.astype(np.uint8, copy=False)))
+        values = raw.astype(np.float32, copy=False)
+        images = values if self.layout == "nchw" else values.transpose(0, 3, 1, 2)
+        low, high = self.value_range
+        if (low, high) == (-1, 1):  # left alone, so that not a bit changes
+            return images
+        return ((images - np.float32(low)) * np.float32(2 / (high - low)) - 1).astype(np.float32)
+
+    def pixels(self, raw: npt.NDArray[np.generic]) -> Pixels:
+        """Turn what the graph gave into pixels `[n, h, w, c]`."""
+        if self.value_range is None:
+            return self._channels_last(raw.astype(np.uint8, copy=False))
+        return to_pixels(self.images(raw))
+
+    def shape(self, n: int, height: int, width: int, channels: int) -> tuple[int, int, int, int]:
+        """What the graph must give for `n` pictures of this size."""
+        if self.layout == "nchw":
+            return (n, channels, height, width)
+        return (n, height, width, channels)
+
+    def _channels_last(self, raw: npt.NDArray[np.uint8]) -> Pixels:
+        return raw if self.layout == "nhwc" else raw.transpose(0, 2, 3, 1)
+
+
+def parse_value_range(text: str) -> ValueRange:
+    """Read `"0,1"` or `"-1,1"` or `"0,255"`: the values of black and white.
+
+    Raises:
+        UsageError: something else is written.
+    """
+    try:
+        low, high = (float(part) for part in text.split(","))
+    except ValueError:
+        low = high = 0.0
+    if not (low < high and np.isfinite([low, high]).all()):
+        raise UsageError(f"value range {text!r} cannot be read: write LOW,HIGH, as in -1,1 or 0,1")
+    return low, high

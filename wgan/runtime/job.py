@@ -1,0 +1,170 @@
+"""What is to be drawn and how: everything that a writer needs, whatever it writes."""
+
+import itertools
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from wgan import __version__
+from wgan.errors import UsageError
+from wgan.images import Encoding, Pixels, encode
+from wgan.latents import format_seeds
+from wgan.progress import Progress
+from wgan.runtime.generator import Generator, check_batch_size
+from wgan.runtime.parallel import in_parallel
+from wgan.runtime.sources import Source
+from wgan.runtime.threads import usable_cores
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """How pictures are drawn and written.
+
+    Raises:
+        UsageError: a value is not allowed.
+    """
+
+    batch_size: int = 64  # pictures in a run
+    grid: tuple[int, int] | None = None  # rows and columns; None: the squarest
+    scale: int = 1  # each pixel becomes a square of so many
+    floats: bool = False  # float images in place of pixels, for arrays
+    metadata: bool = False  # text chunks in PNGs
+    overwrite: bool = False  # draw again what a folder or a begun archive has
+    fps: float = 30.0  # frames per second of an animation
+
+    def __post_init__(self) -> None:
+        check_batch_size(self.batch_size)
+        if not 1 <= self.scale <= 64:
+            raise UsageError(f"scale {self.scale} is not allowed: 1 to 64")
+        if not 0 < self.fps <= 1000:
+            raise UsageError(f"{self.fps:g} frames per second are not allowed: up to 1000")
+        if self.floats and self.scale != 1:
+            raise UsageError("float images are not scaled: leave out --scale or --images")
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """One batch."""
+
+    positions: Sequence[int]
+    pictures: npt.NDArray[Any]  # Pixels, or Images where `Options.floats` asks for them
+
+
+@dataclass(frozen=True)
+class Job:
+    """The pictures of `source` at `positions`, drawn by `generator`."""
+
+    generator: Generator
+    source: Source
+    positions: Sequence[int]  # a range, so that a million take no memory
+    options: Options
+
+    def batches(self, positions: Iterable[int] | None = None, done: int = 0) -> Iterator[Drawn]:
+        """Draw `positions`, by default all, one run ahead of who takes the batches.
+
+        Shows the progress; `done` of the job's pictures were there before.
+        """
+        parts = _batched(
+            self.positions if positions is None else positions, self.options.batch_size
+        )
+        with Progress(len(self.positions), "sampling", "images", done=done) as progress:
+            for drawn in self._run_ahead(parts):
+                yield drawn
+                progress.advance(len(drawn.positions))
+
+    def _run_ahead(self, parts: Iterator[list[int]]) -> Iterator[Drawn]:
+        first, second = next(parts, None), next(parts, None)
+        if first is None:
+            return
+        if second is None:  # a single run has nothing to go ahead of
+            yield self._draw((first, self.source.latents(first)))
+            return
+        with_latents = (
+            (part, self.source.latents(part)) for part in itertools.chain([first, second], parts)
+        )
+        yield from in_parallel(with_latents, self._draw, workers=1, ahead=1)
+
+    def _draw(self, part: tuple[list[int], npt.NDArray[np.float32]]) -> Drawn:
+        positions, latents = part
+        latents = self.generator.pad(latents, self.options.batch_size)
+        n, scale = len(positions), self.options.scale
+        if self.options.floats:
+            return Drawn(positions, self.generator.images(latents)[:n])
+        pixels = self.generator.pixels(latents)[:n]
+        if scale != 1:
+            pixels = pixels.repeat(scale, axis=1).repeat(scale, axis=2)
+        return Drawn(positions, pixels)
+
+    def pictures(
+        self, positions: Iterable[int] | None = None, done: int = 0
+    ) -> Iterator[tuple[int, Pixels]]:
+        """Each picture with its key, `[height, width, channels]`; arguments as in `batches`."""
+        for drawn in self.batches(positions, done):
+            yield from zip(map(self.source.key, drawn.positions), drawn.pictures, strict=True)
+
+    def encoded(
+        self, positions: Iterable[int] | None = None, done: int = 0
+    ) -> Iterator[tuple[int, bytes]]:
+        """Each picture with its key, as PNG, encoded in parallel with the drawing."""
+        return in_parallel(
+            self.pictures(positions, done),
+            lambda picture: (picture[0], self.encode(picture[1], [picture[0]])),
+            workers=usable_cores(),
+            ahead=self.options.batch_size,
+        )
+
+    def encode(self, pixels: Pixels, keys: Sequence[int], kind: Encoding = "PNG") -> bytes:
+        """Encode a picture that shows `keys`, with its metadata where it is asked for."""
+        texts = self.texts(keys) if self.options.metadata and kind == "PNG" else None
+        return encode(pixels, kind, texts)
+
+    def texts(self, keys: Sequence[int]) -> dict[str, str]:
+        """What a PNG says of how it was made, a keyword and a text for each fact."""
+        facts = {
+            **self.settings(),
+            self.source.key_name: format_seeds(keys),
+            "version": __version__,
+            "provider": self.generator.provider,
+        }
+        del facts["metadata"]
+        return {f"wgan.{name}": str(value) for name, value in facts.items()}
+
+    def settings(self) -> dict[str, Any]:
+        """What decides the bytes of a key's picture: what a resumed job may not change."""
+        return {
+            "model_sha256": self.generator.model_sha256,
+            **self.source.settings(),
+            "scale": self.options.scale,
+            "metadata": self.options.metadata,
+        }
+
+    @property
+    def height(self) -> int:
+        """Height of a picture as it is written."""
+        return self.generator.picture_shape[0] * self.options.scale
+
+    @property
+    def width(self) -> int:
+        """Width of a picture as it is written."""
+        return self.generator.picture_shape[1] * self.options.scale
+
+
+def parse_shard(text: str) -> tuple[int, int]:
+    """Read `"2/8"`: the second of eight shards.
+
+    Raises:
+        UsageError: something else is written.
+    """
+    index, _, count = text.partition("/")
+    if not (index.isdecimal() and count.isdecimal() and 1 <= int(index) <= int(count)):
+        raise UsageError(f"shard {text!r} cannot be read: write I/N, from 1/N to N/N")
+    return int(index), int(count)
+
+
+def _batched(positions: Iterable[int], size: int) -> Iterator[list[int]]:
+    remaining = iter(positions)
+    while part := list(itertools.islice(remaining, size)):
+        yield part

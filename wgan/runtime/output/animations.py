@@ -1,0 +1,72 @@
+"""An animation of an interpolation: GIF and WebP by Pillow, MP4 by PyAV."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+
+from wgan.extras import needs_extra
+from wgan.files import whole_file
+from wgan.images import Pixels, to_picture
+from wgan.runtime.job import Job
+
+
+def write_animation(path: Path, job: Job) -> None:
+    """Write the frames in their order; GIF and WebP go round for ever.
+
+    Raises:
+        OutputError: it cannot be written.
+        MissingExtra: `.mp4` needs PyAV.
+    """
+    if path.suffix.lower() == ".mp4":
+        with needs_extra("video", purpose="writing .mp4"):
+            import av  # noqa: F401 - asked for before the work, not after it
+        with whole_file(path) as file:
+            _write_video(file, job)
+    else:
+        with whole_file(path) as file:
+            _write_looping(file, job, path.suffix.lower()[1:].upper())
+
+
+def _frames(job: Job) -> Iterator[Pixels]:
+    return (pixels for _, pixels in job.pictures())
+
+
+def _write_looping(file: BinaryIO, job: Job, kind: str) -> None:
+    frames = [to_picture(pixels) for pixels in _frames(job)]
+    frames[0].save(
+        file,
+        format=kind,
+        save_all=True,
+        append_images=frames[1:],
+        duration=round(1000 / job.options.fps),  # milliseconds a frame
+        loop=0,
+        **({"quality": 90} if kind == "WEBP" else {}),
+    )
+
+
+def _write_video(file: BinaryIO, job: Job) -> None:
+    import av
+
+    with av.open(file, "w", format="mp4") as container:
+        stream = container.add_stream("libx264", rate=round(job.options.fps))
+        # 4:2:0, which every player reads, halves the colours' size: sides are made even.
+        stream.width, stream.height = _even(job.width), _even(job.height)
+        stream.pix_fmt = "yuv420p"
+        stream.options = {"crf": "18"}  # about as good as the eye can tell
+        for pixels in _frames(job):
+            frame = av.VideoFrame.from_ndarray(_coloured(pixels), format="rgb24")
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())  # what the encoder still holds
+
+
+def _even(side: int) -> int:
+    return side + side % 2
+
+
+def _coloured(pixels: Pixels) -> Pixels:
+    """Three channels and even sides, the last row and column repeated where one is missing."""
+    height, width, channels = pixels.shape
+    even = np.pad(pixels, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
+    return np.ascontiguousarray(even.repeat(3 // channels, axis=2))
