@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wgan.errors import ModelFileError
-from wgan.manifest import Golden, Manifest, Receipt
+from wgan.manifest import Distance, Golden, Manifest, Receipt
 
 MANIFEST = Manifest(
     latent_dim=8,
@@ -21,15 +21,18 @@ MANIFEST = Manifest(
     step=100,
     config={"size": 32, "learning_rate": 1e-4},
     weights_sha256="0" * 64,
+    content_sha256="1" * 64,
     wgan_version="0.1.0",
     receipt=Receipt(
         seeds="0-63",
         batch_sizes=(1, 2),
         providers=("CPUExecutionProvider",),
-        float_difference=1e-6,
-        float_tolerance=1e-5,
-        pixel_difference=1,
-        pixel_tolerance=1,
+        optimizations=("all",),
+        threads=(1, 2),
+        seen=Distance(images=1e-6, pixels=1, mean_pixels=0.001, psnr=80.0),
+        allowed=Distance(images=1e-5, pixels=1, mean_pixels=0.01, psnr=55.0),
+        loosened=False,
+        float64_images=2e-6,
         goldens=(Golden(seed=0, png=b"\x89PNG"),),
     ),
 )
@@ -48,6 +51,10 @@ def change(**fields: Any) -> str:
     return json.dumps({**json.loads(MANIFEST.to_json()), **fields})
 
 
+def change_receipt(**fields: Any) -> str:
+    return change(receipt={**json.loads(MANIFEST.to_json())["receipt"], **fields})
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -60,6 +67,10 @@ def change(**fields: Any) -> str:
         (change(height=True), "height is True"),
         (change(height=10**9), "from 1 to 16384"),
         (change(config={"size": 64}), "does not match its config_sha256"),
+        (change_receipt(loosened=0), "loosened is 0, not true or false"),
+        (change_receipt(float64_images=float("inf")), "is inf, not a number"),
+        (change_receipt(providers=[1]), "providers is 1, not text"),
+        (change_receipt(threads=[0]), "number of threads is 0"),
         (change(receipt=[]), "receipt is not a JSON object"),
         (" " * 5_000_000, "at most"),
     ],

@@ -17,6 +17,9 @@ METADATA_KEY = "wgan.manifest"
 FORMAT_VERSION = 1
 """Raised when a reader of the older form would be misled by the newer."""
 
+PSNR_LIMIT = 120.0
+"""Stands for equal pictures, whose signal-to-noise ratio is infinite."""
+
 SIZE_LIMIT = 4 * 2**20
 """A manifest of more bytes than this is refused."""
 
@@ -30,16 +33,28 @@ class Golden:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Distance:
+    """How far an export's pictures are from PyTorch's, or may be."""
+
+    images: float  # largest absolute difference, in [-1, 1] units
+    pixels: int  # largest absolute difference, of 255
+    mean_pixels: float  # mean absolute difference, of 255
+    psnr: float  # of the pixels, in decibels: higher is closer, `PSNR_LIMIT` is no difference
+
+
+@dataclass(frozen=True, kw_only=True)
 class Receipt:
-    """What the parity gate tried against PyTorch, and the largest differences that it saw."""
+    """What the parity gate tried against PyTorch, and how far it was."""
 
     seeds: str  # as `wgan.latents.parse_seeds` reads them
     batch_sizes: tuple[int, ...]
     providers: tuple[str, ...]
-    float_difference: float  # largest absolute difference of images, in [-1, 1] units
-    float_tolerance: float
-    pixel_difference: int  # largest absolute difference of pixels, of 255
-    pixel_tolerance: int
+    optimizations: tuple[str, ...]  # how far ONNX Runtime rewrote the graph; empty elsewhere
+    threads: tuple[int, ...]
+    seen: Distance  # from PyTorch in float32, the largest of all runs
+    allowed: Distance
+    loosened: bool  # whether the user allowed more than wgan does
+    float64_images: float  # largest difference of the images from PyTorch in float64
     goldens: tuple[Golden, ...]
 
 
@@ -56,7 +71,8 @@ class Manifest:
     opset: int | None  # None where the format has none
     step: int  # training steps the weights have seen
     config: Mapping[str, Any]  # the training configuration, without paths
-    weights_sha256: str
+    weights_sha256: str  # of the checkpoint's tensors: the same in every format
+    content_sha256: str  # of all in the file but this manifest
     wgan_version: str
     receipt: Receipt
     format_version: int = FORMAT_VERSION
@@ -108,6 +124,7 @@ class Manifest:
             step=fields.integer("step", 0),
             config=config,
             weights_sha256=fields.text("weights_sha256"),
+            content_sha256=fields.text("content_sha256"),
             wgan_version=fields.text("wgan_version"),
             receipt=_read_receipt(fields.mapping("receipt")),
             format_version=version,
@@ -125,15 +142,26 @@ def _read_receipt(fields: "_Fields") -> Receipt:
     return Receipt(
         seeds=fields.text("seeds"),
         batch_sizes=tuple(_check_integer(n, "batch size", 1) for n in fields.items("batch_sizes")),
-        providers=tuple(_check_text(name, "provider") for name in fields.items("providers")),
-        float_difference=fields.number("float_difference"),
-        float_tolerance=fields.number("float_tolerance"),
-        pixel_difference=fields.integer("pixel_difference", 0, 255),
-        pixel_tolerance=fields.integer("pixel_tolerance", 0, 255),
+        providers=fields.texts("providers"),
+        optimizations=fields.texts("optimizations"),
+        threads=tuple(_check_integer(n, "number of threads", 1) for n in fields.items("threads")),
+        seen=_read_distance(fields.mapping("seen")),
+        allowed=_read_distance(fields.mapping("allowed")),
+        loosened=fields.boolean("loosened"),
+        float64_images=fields.number("float64_images"),
         goldens=tuple(
             Golden(seed=golden.integer("seed", 0, 2**32 - 1), png=golden.blob("png"))
             for golden in goldens
         ),
+    )
+
+
+def _read_distance(fields: "_Fields") -> Distance:
+    return Distance(
+        images=fields.number("images"),
+        pixels=fields.integer("pixels", 0, 255),
+        mean_pixels=fields.number("mean_pixels"),
+        psnr=fields.number("psnr"),
     )
 
 
@@ -164,6 +192,15 @@ class _Fields:
 
     def text(self, key: str) -> str:
         return _check_text(self._get(key), f"{self.name}'s {key}")
+
+    def texts(self, key: str) -> tuple[str, ...]:
+        return tuple(_check_text(value, f"{self.name}'s {key}") for value in self.items(key))
+
+    def boolean(self, key: str) -> bool:
+        value = self._get(key)
+        if not isinstance(value, bool):
+            raise ModelFileError(f"the {self.name}'s {key} is {_short(value)}, not true or false")
+        return value
 
     def blob(self, key: str) -> bytes:
         try:

@@ -10,13 +10,16 @@ from onnx import ModelProto, numpy_helper
 
 from tests.checkpoints import trained_checkpoint
 from wgan.errors import ParityError
+from wgan.export.config import TOLERANCES, ExportConfig
 from wgan.export.exporting import make_candidate, onnx_candidate, publish
 from wgan.export.onnx_format import Drawing, clean, to_onnx
-from wgan.export.parity import BATCH_SIZES, Latents, Reference, Tolerance, prove
+from wgan.export.parity import Engine, prove
+from wgan.export.reference import BATCH_SIZES, Latents, Reference
 from wgan.images import Images, Pixels, to_pixels
 from wgan.training.checkpoint import Checkpoint
 
 LATENT_DIM = 16
+PORTABLE = ExportConfig(target="portable")
 
 
 @pytest.fixture(scope="module")
@@ -90,19 +93,19 @@ def test_a_fault_in_the_graph_refuses_the_export_and_leaves_no_file(
 ) -> None:
     plant(model)
     with pytest.raises(ParityError):
-        publish(onnx_candidate(model), checkpoint, tmp_path / "generator.onnx")
+        publish(onnx_candidate(model), checkpoint, PORTABLE, tmp_path / "generator.onnx")
     assert not list(tmp_path.iterdir())
 
 
 def test_the_same_graph_without_a_fault_is_exported(
     checkpoint: Checkpoint, model: ModelProto, tmp_path: Path
 ) -> None:
-    publish(onnx_candidate(model), checkpoint, tmp_path / "generator.onnx")
+    publish(onnx_candidate(model), checkpoint, PORTABLE, tmp_path / "generator.onnx")
     assert (tmp_path / "generator.onnx").is_file()
 
 
 @pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning")
-@pytest.mark.parametrize("kind", ["onnx", "torchscript"])
+@pytest.mark.parametrize("kind", ["onnx", "torchscript", "pt2"])
 def test_batch_norm_in_training_mode_refuses_the_export(
     checkpoint: Checkpoint, tmp_path: Path, kind: str
 ) -> None:
@@ -110,9 +113,10 @@ def test_batch_norm_in_training_mode_refuses_the_export(
     for module in generator.modules():
         if isinstance(module, torch.nn.BatchNorm2d):
             module.running_mean = module.running_var = None  # the batch's own are taken then
-    candidate = make_candidate(generator, LATENT_DIM, kind)
+    config = ExportConfig(format=kind, target="portable")
+    candidate = make_candidate(generator, LATENT_DIM, config)
     with pytest.raises(ParityError, match="images of seed"):
-        publish(candidate, checkpoint, tmp_path / "generator")
+        publish(candidate, checkpoint, config, tmp_path / "generator")
     assert not list(tmp_path.iterdir())
 
 
@@ -123,7 +127,7 @@ def test_a_refused_export_leaves_the_old_file_as_it_was(
     path.write_bytes(b"the old one")
     swap_channels(model)
     with pytest.raises(ParityError):
-        publish(onnx_candidate(model), checkpoint, path)
+        publish(onnx_candidate(model), checkpoint, PORTABLE, path)
     assert path.read_bytes() == b"the old one"
 
 
@@ -140,7 +144,7 @@ def test_the_error_says_where_and_by_how_much(reference: Reference) -> None:
         ParityError,
         match=r"images of seed 8 at \[1, 5, 6\].* batch of 7 \(seeds 6-12\).* by 0\.5 .*1e-05",
     ):
-        prove(engine, reference, ["test"], Tolerance())
+        prove([Engine("test", engine)], reference, TOLERANCES["fp32"], loosened=False)
 
 
 def test_pixels_that_do_not_follow_from_the_images_are_caught(reference: Reference) -> None:
@@ -150,7 +154,7 @@ def test_pixels_that_do_not_follow_from_the_images_are_caught(reference: Referen
         return reference.images[rows], reference.pixels[rows][..., ::-1]
 
     with pytest.raises(ParityError, match="pixels of seed 0"):
-        prove(engine, reference, ["test"], Tolerance())
+        prove([Engine("test", engine)], reference, TOLERANCES["fp32"], loosened=False)
 
 
 @pytest.mark.parametrize("wrong", ["nan", "shape", "dtype"])
@@ -166,7 +170,7 @@ def test_nan_shape_and_type_are_differences(reference: Reference, wrong: str) ->
         return images, reference.pixels[: len(drawn)]
 
     with pytest.raises(ParityError, match=r"are nan|32, 32|float64"):
-        prove(engine, reference, ["test"], Tolerance())
+        prove([Engine("test", engine)], reference, TOLERANCES["fp32"], loosened=False)
 
 
 def test_the_receipt_tells_what_was_tried_and_seen(reference: Reference) -> None:
@@ -175,10 +179,10 @@ def test_the_receipt_tells_what_was_tried_and_seen(reference: Reference) -> None
         rows = slice(start, start + len(drawn))
         return reference.images[rows] + np.float32(1.234e-6), reference.pixels[rows]
 
-    receipt = prove(engine, reference, ["test"], Tolerance())
+    receipt = prove([Engine("test", engine)], reference, TOLERANCES["fp32"], loosened=False)
     assert receipt.seeds == f"0-{sum(BATCH_SIZES) - 1}"
-    assert 1.2e-6 <= receipt.float_difference <= 1.4e-6
-    assert receipt.pixel_difference == 0
+    assert 1.2e-6 <= receipt.seen.images <= 1.4e-6
+    assert receipt.seen.pixels == 0
 
 
 def test_a_batch_axis_traced_with_one_row_is_caught(checkpoint: Checkpoint, tmp_path: Path) -> None:
@@ -188,5 +192,6 @@ def test_a_batch_axis_traced_with_one_row_is_caught(checkpoint: Checkpoint, tmp_
         opset_version=18, verbose=False,
     )  # fmt: skip
     assert program is not None
-    with pytest.raises(ParityError, match=r"a batch of 2|refuses"):
-        publish(onnx_candidate(clean(program.model_proto)), checkpoint, tmp_path / "x.onnx")
+    candidate = onnx_candidate(clean(program.model_proto))
+    with pytest.raises(ParityError, match="takes a batch of 1 alone"):
+        publish(candidate, checkpoint, PORTABLE, tmp_path / "x.onnx")

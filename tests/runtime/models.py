@@ -7,7 +7,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from wgan.manifest import METADATA_KEY, Manifest, Receipt
+from wgan.manifest import METADATA_KEY, Distance, Manifest, Receipt
 
 LATENT_DIM = 4
 
@@ -18,10 +18,12 @@ def manifest(**changes: Any) -> Manifest:
         seeds="0-3",
         batch_sizes=(1, 2, 3),
         providers=("CPUExecutionProvider",),
-        float_difference=1e-7,
-        float_tolerance=1e-5,
-        pixel_difference=0,
-        pixel_tolerance=1,
+        optimizations=("all",),
+        threads=(1,),
+        seen=Distance(images=1e-7, pixels=0, mean_pixels=0.0, psnr=120.0),
+        allowed=Distance(images=1e-5, pixels=1, mean_pixels=0.01, psnr=55.0),
+        loosened=False,
+        float64_images=1e-7,
         goldens=(),
     )
     fields: dict[str, Any] = {
@@ -35,6 +37,7 @@ def manifest(**changes: Any) -> Manifest:
         "step": 12,
         "config": {"size": 8},
         "weights_sha256": "ab" * 32,
+        "content_sha256": "cd" * 32,
         "wgan_version": "0.0.0",
         "receipt": receipt,
     }

@@ -12,41 +12,84 @@ import click
 @click.option(
     "--format",
     "formats",
-    type=click.Choice(["onnx", "torchscript"]),
+    type=click.Choice(["onnx", "torchscript", "pt2"]),
     multiple=True,
     default=["onnx"],
     show_default=True,
     help="What to write; may be given more than once.",
 )
 @click.option(
+    "--precision",
+    type=click.Choice(["fp32", "fp16", "int8"]),
+    default="fp32",
+    show_default=True,
+    help="Of weights and arithmetic. fp16 is for GPUs and slower on CPUs; int8 is for CPUs.",
+)
+@click.option(
+    "--target",
+    type=click.Choice(["cpu", "cuda", "portable"]),
+    help="What an ONNX graph is optimised for.  [default: cpu; portable for other formats]",
+)
+@click.option(
     "-o",
     "--output",
     type=click.Path(path_type=Path),
-    help="The file to write, or a folder for it.  [default: generator.onnx or generator.ts in the"
+    help="The file to write, or a folder for it.  [default: generator.onnx, .ts or .pt2 in the"
     " run's folder]",
 )
-def export(source: Path | None, formats: tuple[str, ...], output: Path | None) -> None:
+@click.option("--tolerance-images", type=float, help="Largest difference of images, in [-1, 1].")
+@click.option("--tolerance-pixels", type=int, help="Largest difference of pixels, of 255.")
+@click.option("--tolerance-mean-pixels", type=float, help="Mean difference of pixels, of 255.")
+@click.option("--tolerance-psnr", type=float, help="Lowest PSNR of pixels, in dB.")
+def export(
+    source: Path | None,
+    formats: tuple[str, ...],
+    precision: str,
+    target: str | None,
+    output: Path | None,
+    tolerance_images: float | None,
+    tolerance_pixels: int | None,
+    tolerance_mean_pixels: float | None,
+    tolerance_psnr: float | None,
+) -> None:
     """Write a generator as one self-describing file, proved equal to PyTorch.
 
     The source is a run's folder, whose newest checkpoint is taken, or one checkpoint; without it,
     the run trained last. What is written are the averaged (EMA) weights. An export that does not
-    draw what PyTorch draws is refused, and leaves no file.
+    draw what PyTorch draws is refused, and leaves no file; the tolerances, by precision, are in
+    docs/exporting.md, and an export that was given more says so in its manifest.
     """
-    from wgan.export.places import choose_checkpoint, choose_places, remember
+    from wgan.export.config import ExportConfig
+    from wgan.export.places import choose_checkpoint, choose_places
     from wgan.extras import needs_extra
+    from wgan.runs import remember_export
 
+    configs = [
+        ExportConfig(
+            format=kind,
+            precision=precision,
+            target=target or "",
+            tolerance_images=tolerance_images,
+            tolerance_pixels=tolerance_pixels,
+            tolerance_mean_pixels=tolerance_mean_pixels,
+            tolerance_psnr=tolerance_psnr,
+        )
+        for kind in dict.fromkeys(formats)
+    ]
     # Places first: a wrong path is told at once, not after PyTorch has loaded.
     checkpoint_path = choose_checkpoint(source)
-    places = choose_places(formats, output, checkpoint_path)
+    places = choose_places(configs, output, checkpoint_path)
     with needs_extra("export", purpose="exporting"):
         from wgan.export.exporting import export as write
         from wgan.training.checkpoint import Checkpoint
 
     checkpoint = Checkpoint.load(checkpoint_path)
-    for kind, path in places.items():
-        receipt = write(checkpoint, kind, path).receipt
-        remember(kind, path)
+    for config, path in zip(configs, places, strict=True):
+        seen = write(checkpoint, config, path).receipt.seen
+        if config.format == "onnx":
+            remember_export(path)
         click.echo(
-            f"{path}: step {checkpoint.step}; within {receipt.float_difference:.1e} of PyTorch"
-            f" (images) and {receipt.pixel_difference} of 255 (pixels), seeds {receipt.seeds}"
+            f"{path}: step {checkpoint.step}, {config.precision} for {config.target}; within"
+            f" {seen.images:.1e} of PyTorch in float, {seen.pixels} of 255 in pixels,"
+            f" {seen.psnr:.0f} dB"
         )

@@ -1,8 +1,12 @@
 """`wgan info`."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
+
+if TYPE_CHECKING:
+    from wgan.manifest import Distance
 
 
 @click.command()
@@ -33,9 +37,15 @@ def info(file: Path, as_json: bool) -> None:
         "wgan": manifest.wgan_version,
         "proved on": f"{', '.join(receipt.providers)}; seeds {receipt.seeds}; batches"
         f" {', '.join(map(str, receipt.batch_sizes))}",
-        "differs by": f"{receipt.float_difference:.1e} in float (at most"
-        f" {receipt.float_tolerance:.1e}), {receipt.pixel_difference} in pixels (at most"
-        f" {receipt.pixel_tolerance})",
+        "differs by": f"{_told(receipt.seen)} (allowed: {_told(receipt.allowed)}"
+        f"{', loosened by the user' if receipt.loosened else ''})",
     }
     for name, value in rows.items():
         click.echo(f"{name:14}{value}")
+
+
+def _told(distance: "Distance") -> str:
+    return (
+        f"{distance.images:.1e} in float, {distance.pixels} of 255 in pixels,"
+        f" {distance.mean_pixels:.1e} on average, {distance.psnr:.0f} dB"
+    )

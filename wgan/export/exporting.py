@@ -2,7 +2,7 @@
 
 import dataclasses
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any
@@ -11,21 +11,16 @@ import numpy as np
 from torch import Tensor, nn
 
 from wgan import __version__
-from wgan.errors import UsageError
-from wgan.export.parity import (
-    Engine,
-    Reference,
-    Tolerance,
-    onnx_engine,
-    prove,
-    torchscript_engine,
-)
-from wgan.export.places import ENDINGS
-from wgan.export.torchscript_format import serialize as serialize_torchscript
+from wgan.export.archive import add_manifest
+from wgan.export.config import ExportConfig
+from wgan.export.parity import Engine, onnx_engines, prove, pt2_engines, torchscript_engines
+from wgan.export.pt2_format import to_pt2
+from wgan.export.reference import Reference
 from wgan.export.torchscript_format import to_torchscript
+from wgan.exported.content import content_sha256
 from wgan.extras import needs_extra
 from wgan.files import write_whole
-from wgan.manifest import Manifest, Receipt
+from wgan.manifest import Distance, Manifest, Receipt
 from wgan.training.checkpoint import Checkpoint
 
 if TYPE_CHECKING:
@@ -37,19 +32,18 @@ class Candidate:
     """An export that has no name yet."""
 
     serialize: Callable[[str], bytes]  # the manifest's JSON -> the whole file
-    engine: Callable[[bytes], Engine]  # the whole file -> what runs it
-    providers: tuple[str, ...]
+    engines: Callable[[bytes], Iterator[Engine]]  # the whole file -> all that can run it
     opset: int | None
 
 
-def export(checkpoint: Checkpoint, kind: str, path: Path) -> Manifest:
-    """Write the checkpoint's EMA generator to `path` as `kind`, once it matches PyTorch.
+def export(checkpoint: Checkpoint, config: ExportConfig, path: Path) -> Manifest:
+    """Write the checkpoint's EMA generator to `path`, once it matches PyTorch.
 
     Equal checkpoints give equal bytes, on one machine and with one set of versions.
 
     Args:
         checkpoint: what is exported.
-        kind: `"onnx"` or `"torchscript"`.
+        config: its format, precision and target.
         path: the file; its folder is there.
 
     Returns:
@@ -60,25 +54,56 @@ def export(checkpoint: Checkpoint, kind: str, path: Path) -> Manifest:
         ExportError: it could not be made.
         OutputError: it could not be written.
     """
-    generator = checkpoint.ema_generator()
-    return publish(make_candidate(generator, checkpoint.config.latent_dim, kind), checkpoint, path)
+    candidate = make_candidate(checkpoint.ema_generator(), checkpoint.config.latent_dim, config)
+    return publish(candidate, checkpoint, config, path)
 
 
-def publish(candidate: Candidate, checkpoint: Checkpoint, path: Path) -> Manifest:
+def publish(
+    candidate: Candidate, checkpoint: Checkpoint, config: ExportConfig, path: Path
+) -> Manifest:
     """Prove `candidate` against the checkpoint's generator, then give it the name `path`.
 
     Raises:
         ParityError: it does not match; nothing stands under the name.
         OutputError: it could not be written.
     """
-    reference = Reference.draw(checkpoint.ema_generator(), checkpoint.config.latent_dim)
+    latent_dim = checkpoint.config.latent_dim
+    reference = Reference.draw(checkpoint.ema_generator(), latent_dim, config.seeds)
     # The gate runs the file as it will be, but for a receipt that is not known before.
-    draft = _manifest(checkpoint, candidate, _blank_receipt())
-    engine = candidate.engine(candidate.serialize(draft.to_json()))
-    receipt = prove(engine, reference, candidate.providers, Tolerance())
-    manifest = dataclasses.replace(draft, receipt=receipt)
+    draft = _describe(checkpoint, config, candidate)
+    draft_file = candidate.serialize(draft.to_json())
+    receipt = prove(
+        candidate.engines(draft_file), reference, config.allowed, loosened=config.loosened
+    )
+    manifest = dataclasses.replace(
+        draft, receipt=receipt, content_sha256=content_sha256(draft_file)
+    )
     write_whole(path, candidate.serialize(manifest.to_json()))
     return manifest
+
+
+def make_candidate(generator: nn.Module, latent_dim: int, config: ExportConfig) -> Candidate:
+    """Trace `generator` as `config` says. Raises ExportError, MissingExtra."""
+    if config.format == "torchscript":
+        archive = to_torchscript(generator, latent_dim)
+        return archive_candidate(archive, torchscript_engines)
+    if config.format == "pt2":
+        return archive_candidate(to_pt2(generator, latent_dim), pt2_engines)
+    with needs_extra("export", purpose="exporting to ONNX"):
+        from wgan.export.onnx_format import to_onnx
+    return onnx_candidate(to_onnx(generator, latent_dim))
+
+
+def onnx_candidate(model: "onnx.ModelProto") -> Candidate:
+    """A model in memory as something to be proved and named."""
+    from wgan.export.onnx_format import OPSET, serialize
+
+    return Candidate(lambda manifest: serialize(model, manifest), onnx_engines, OPSET)
+
+
+def archive_candidate(archive: bytes, engines: Callable[[bytes], Iterator[Engine]]) -> Candidate:
+    """An archive of PyTorch's in memory as something to be proved and named."""
+    return Candidate(lambda manifest: add_manifest(archive, manifest), engines, None)
 
 
 def weights_sha256(state: dict[str, Any]) -> str:
@@ -99,65 +124,37 @@ def described_config(checkpoint: Checkpoint) -> dict[str, Any]:
     return {**config, "data": data.name or str(data)}
 
 
-def make_candidate(generator: nn.Module, latent_dim: int, kind: str) -> Candidate:
-    """Trace `generator` into the format `kind`. Raises UsageError, ExportError, MissingExtra."""
-    if kind == "onnx":
-        with needs_extra("export", purpose="exporting to ONNX"):
-            from wgan.export import onnx_format
-        return onnx_candidate(onnx_format.to_onnx(generator, latent_dim))
-    if kind == "torchscript":
-        return torchscript_candidate(to_torchscript(generator, latent_dim))
-    raise UsageError(f"--format {kind} is not one of {', '.join(ENDINGS)}")
-
-
-def onnx_candidate(model: "onnx.ModelProto") -> Candidate:
-    """A model in memory as something to be proved and named."""
-    from wgan.export import onnx_format
-
-    return Candidate(
-        serialize=lambda manifest: onnx_format.serialize(model, manifest),
-        engine=onnx_engine,
-        providers=("CPUExecutionProvider",),
-        opset=onnx_format.OPSET,
-    )
-
-
-def torchscript_candidate(archive: bytes) -> Candidate:
-    """An archive in memory as something to be proved and named."""
-    return Candidate(
-        serialize=lambda manifest: serialize_torchscript(archive, manifest),
-        engine=torchscript_engine,
-        providers=("TorchScript",),
-        opset=None,
-    )
-
-
-def _manifest(checkpoint: Checkpoint, candidate: Candidate, receipt: Receipt) -> Manifest:
-    config = checkpoint.config
+def _describe(checkpoint: Checkpoint, config: ExportConfig, candidate: Candidate) -> Manifest:
+    """All that is known before the gate; the receipt is blank."""
+    trained = checkpoint.config
     return Manifest(
-        latent_dim=config.latent_dim,
-        height=config.size,
-        width=config.size,
-        channels=config.channels,
-        precision="fp32",
-        target="portable",
+        latent_dim=trained.latent_dim,
+        height=trained.size,
+        width=trained.size,
+        channels=trained.channels,
+        precision=config.precision,
+        target=config.target,
         opset=candidate.opset,
         step=checkpoint.step,
         config=described_config(checkpoint),
         weights_sha256=weights_sha256(checkpoint.average),
+        content_sha256="",
         wgan_version=__version__,
-        receipt=receipt,
+        receipt=_blank_receipt(),
     )
 
 
 def _blank_receipt() -> Receipt:
+    nothing = Distance(images=0.0, pixels=0, mean_pixels=0.0, psnr=0.0)
     return Receipt(
         seeds="0",
         batch_sizes=(),
         providers=(),
-        float_difference=0.0,
-        float_tolerance=0.0,
-        pixel_difference=0,
-        pixel_tolerance=0,
+        optimizations=(),
+        threads=(),
+        seen=nothing,
+        allowed=nothing,
+        loosened=False,
+        float64_images=0.0,
         goldens=(),
     )

@@ -1,189 +1,256 @@
 """The gate: an export must draw what the EMA generator draws in PyTorch, or it is refused.
 
-The engine that runs the export is handed in as a function, so that ONNX Runtime, TorchScript and
-a planted fault all pass through the same gate.
+An engine is anything that runs the export: ONNX Runtime in each way that a user can set it up,
+PyTorch for its own formats, a planted fault in a test. All pass through the same gate.
 """
 
-import itertools
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import nn
 
-from wgan.errors import ExportError, ParityError, WganError
+from wgan.errors import DeviceError, ParityError, WganError
+from wgan.export.pt2_format import load_pt2
+from wgan.export.reference import BATCH_SIZES, Latents, Reference
 from wgan.export.torchscript_format import load_torchscript
 from wgan.extras import needs_extra
 from wgan.images import Images, Pixels, encode, to_pixels
-from wgan.latents import format_seeds, latents
-from wgan.manifest import Golden, Receipt
+from wgan.latents import format_seeds
+from wgan.manifest import PSNR_LIMIT, Distance, Golden, Receipt
 
-Latents = npt.NDArray[np.float32]
-"""`[n, latent_dim]`."""
+Run = Callable[[Latents], tuple[Images, Pixels]]
+"""Latents -> images and pixels of the same batch."""
 
-Engine = Callable[[Latents], tuple[Images, Pixels]]
-"""Runs an export: latents -> images and pixels of the same batch."""
-
-BATCH_SIZES = (1, 2, 3, 7, 64)
-"""Small ones, ones that are not powers of two, and a common one."""
+Value = TypeVar("Value", str, int)
 
 GOLDENS = range(4)
 """The seeds whose pictures travel in the file."""
 
-
-@dataclass(frozen=True)
-class Tolerance:
-    """The largest differences to PyTorch that pass.
-
-    In float32 each of a pixel's sums has up to 16 * 16 * width terms, and engines add them in
-    different orders. What that does to a value of Tanh was below 2e-6 for every trained network
-    tried; 1e-5 is 1/800 of a pixel's step. Such a difference can still tip a value that lies
-    between two pixels, so one pixel of 255 is allowed.
-    """
-
-    images: float = 1e-5
-    pixels: int = 1
+PYTORCH = "PyTorch"
+"""Stands for a provider where PyTorch runs its own format."""
 
 
 @dataclass(frozen=True)
-class Reference:
-    """What the EMA generator draws in PyTorch, in float32 on the CPU, for the seeds tried."""
+class Engine:
+    """One way to run an export."""
 
-    latents: Latents
-    images: Images
-    pixels: Pixels
+    provider: str
+    run: Run
+    optimization: str | None = None  # ONNX Runtime's: "all" or "none"
+    threads: int | None = None
 
-    @classmethod
-    def draw(cls, generator: nn.Module, latent_dim: int) -> Self:
-        """Draw every seed that the gate needs.
-
-        Raises:
-            ExportError: the generator's images are not finite.
-        """
-        drawn = latents(range(sum(BATCH_SIZES)), latent_dim)
-        with torch.inference_mode():
-            images: Images = generator(torch.from_numpy(drawn)).numpy()
-        if not np.isfinite(images).all():
-            raise ExportError(
-                "the checkpoint's generator draws values that are not finite: its training"
-                " diverged, so export an earlier checkpoint"
-            )
-        return cls(drawn, images, to_pixels(images))
+    def __str__(self) -> str:
+        if self.threads is None:
+            return self.provider
+        return f"{self.provider}, optimizations {self.optimization}, threads {self.threads}"
 
 
 def prove(
-    engine: Engine, reference: Reference, providers: Sequence[str], tolerance: Tolerance
+    engines: Iterable[Engine], reference: Reference, allowed: Distance, *, loosened: bool
 ) -> Receipt:
-    """Hold `engine` against `reference` at every batch size.
+    """Hold each engine against `reference` at every batch size, the first at every seed.
+
+    Args:
+        engines: opened one after the other, as they are needed.
+        reference: the truth.
+        allowed: the largest distance that passes.
+        loosened: whether `allowed` is more than usual, for the record.
 
     Raises:
-        ParityError: it fails, gives another shape or type, or differs by more than `tolerance`.
+        ParityError: one fails, gives another shape or type, or is further away than `allowed`.
     """
-    largest_float, largest_pixel = 0.0, 0.0
-    for rows in _batches():
-        images, pixels = _run(engine, reference.latents[rows], rows)
-        largest_float = max(
-            largest_float,
-            _compare("images", images, reference.images[rows], tolerance.images, rows),
-        )
-        largest_pixel = max(
-            largest_pixel,
-            _compare("pixels", pixels, reference.pixels[rows], tolerance.pixels, rows),
-        )
+    tried: list[Engine] = []
+    distances: list[Distance] = []
+    float64_images = 0.0
+    for engine in engines:
+        more = reference.remaining() if not tried else iter(())
+        trial = _Trial(engine, reference, allowed)
+        for rows in (*reference.batches(), *more):
+            trial.run(rows)
+        distances.append(trial.distance())
+        float64_images = max(float64_images, trial.float64_images)
+        tried.append(engine)
     return Receipt(
         seeds=format_seeds(range(len(reference.latents))),
         batch_sizes=BATCH_SIZES,
-        providers=tuple(providers),
-        float_difference=_rounded_up(largest_float),
-        float_tolerance=tolerance.images,
-        pixel_difference=int(largest_pixel),
-        pixel_tolerance=tolerance.pixels,
+        providers=_unique(engine.provider for engine in tried),
+        optimizations=_unique(engine.optimization for engine in tried),
+        threads=_unique(engine.threads for engine in tried),
+        seen=_furthest(distances),
+        allowed=allowed,
+        loosened=loosened,
+        float64_images=_rounded_up(float64_images),
         goldens=tuple(Golden(seed=seed, png=encode(reference.pixels[seed])) for seed in GOLDENS),
     )
 
 
-def onnx_engine(data: bytes) -> Engine:
-    """Open an ONNX file's bytes in ONNX Runtime with all the optimisations that users get.
+def onnx_engines(data: bytes) -> Iterator[Engine]:
+    """Open an ONNX file's bytes in every way that ONNX Runtime has here.
+
+    Each provider that works, its optimisations all on and all off, one thread and as many as there
+    are cores.
 
     Raises:
         ParityError: ONNX Runtime refuses the model.
     """
     with needs_extra("cpu", purpose="checking an ONNX export"):
-        import onnxruntime
-        from onnxruntime.capi import onnxruntime_pybind11_state as errors
-    failures = (errors.Fail, errors.InvalidArgument, errors.InvalidGraph, errors.NotImplemented,
-                errors.RuntimeException, errors.InvalidProtobuf)  # fmt: skip
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 4  # what fails is raised as well
-    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
-    try:
-        session = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
-    except failures as exc:
-        raise ParityError(f"ONNX Runtime refuses the export: {exc}") from exc
+        from wgan.runtime.generator import Generator
+        from wgan.runtime.providers import DEVICES
+        from wgan.runtime.session import import_onnxruntime
+        from wgan.runtime.threads import usable_cores
+    available = import_onnxruntime().get_available_providers()
+    for device in (name for name, known in DEVICES.items() if known.provider in available):
+        for optimization in ("all", "none"):
+            for threads in sorted({1, usable_cores()}, reverse=True):
+                try:
+                    generator = Generator(data, device, threads, optimization=optimization)
+                except DeviceError:
+                    continue  # installed, with no such hardware: the receipt does not list it
+                except WganError as exc:
+                    raise ParityError(f"ONNX Runtime refuses the export: {exc}") from exc
+                if generator.fixed_batch is not None:
+                    raise ParityError(
+                        f"the export takes a batch of {generator.fixed_batch} alone, not any"
+                    )
+                with generator:
+                    yield Engine(generator.provider, generator.run, optimization, threads)
 
-    def engine(drawn: Latents) -> tuple[Images, Pixels]:
-        try:
-            images, pixels = session.run(["images", "pixels"], {"latents": drawn})
-        except failures as exc:
-            raise ParityError(str(exc)) from exc
-        return images, pixels
 
-    return engine
-
-
-def torchscript_engine(data: bytes) -> Engine:
+def torchscript_engines(data: bytes) -> Iterator[Engine]:
     """Open an archive's bytes as a user of `torch.jit.load` would."""
-    module = load_torchscript(data)
+    yield _pytorch_engine(load_torchscript(data))
 
-    def engine(drawn: Latents) -> tuple[Images, Pixels]:
+
+def pt2_engines(data: bytes) -> Iterator[Engine]:
+    """Open an archive's bytes as a user of `torch.export.load` would."""
+    yield _pytorch_engine(load_pt2(data))
+
+
+def _pytorch_engine(module: Callable[[torch.Tensor], torch.Tensor]) -> Engine:
+    def run(drawn: Latents) -> tuple[Images, Pixels]:
         with torch.inference_mode():
             images: Images = module(torch.from_numpy(drawn)).numpy()
         return images, to_pixels(images)
 
-    return engine
+    return Engine(PYTORCH, run)
 
 
-def _batches() -> Iterator[slice]:
-    """One batch of each size, each of its own seeds: 0, then 1 and 2, then 3 to 5, ..."""
-    ends = [0, *itertools.accumulate(BATCH_SIZES)]
-    return itertools.starmap(slice, itertools.pairwise(ends))
+class _Trial:
+    """One engine's batches against the reference, summed up."""
+
+    def __init__(self, engine: Engine, reference: Reference, allowed: Distance) -> None:
+        self.engine, self.reference, self.allowed = engine, reference, allowed
+        self.images = self.float64_images = 0.0
+        self.pixels = 0
+        self._sum = self._squares = 0
+        self._count = 0
+
+    def run(self, rows: slice) -> None:
+        """Draw one batch and compare it. Raises ParityError."""
+        reference = self.reference
+        try:
+            images, pixels = self.engine.run(reference.latents[rows])
+        except WganError as exc:
+            raise ParityError(f"the export fails on {self._named(rows)}: {exc}") from exc
+        self.images = max(
+            self.images,
+            self._compare("images", images, reference.images[rows], self.allowed.images, rows),
+        )
+        if rows.stop <= len(reference.images64):
+            # In float64 as referee: PyTorch's own rounding cannot excuse the export's.
+            expected64 = reference.images64[rows]
+            self.float64_images = max(
+                self.float64_images,
+                self._compare("images", images, expected64, self.allowed.images, rows, "float64"),
+            )
+        difference = self._compare(
+            "pixels", pixels, reference.pixels[rows], self.allowed.pixels, rows
+        )
+        self.pixels = max(self.pixels, int(difference))
+        self._add(pixels, reference.pixels[rows])
+
+    def distance(self) -> Distance:
+        """How far all batches were. Raises ParityError for the mean and the PSNR."""
+        distance = Distance(
+            images=_rounded_up(self.images),
+            pixels=self.pixels,
+            mean_pixels=_rounded_up(self._sum / self._count),
+            psnr=_psnr(self._squares / self._count),
+        )
+        if distance.mean_pixels > self.allowed.mean_pixels:
+            raise ParityError(
+                f"the export does not match PyTorch: pixels differ by {distance.mean_pixels:.3g} of"
+                f" 255 on average and may by {self.allowed.mean_pixels:g}, on {self.engine}"
+            )
+        if distance.psnr < self.allowed.psnr:
+            raise ParityError(
+                f"the export does not match PyTorch: the PSNR is {distance.psnr:.1f} dB and must be"
+                f" {self.allowed.psnr:g}, on {self.engine}"
+            )
+        return distance
+
+    def _add(self, pixels: Pixels, expected: Pixels) -> None:
+        difference = np.abs(pixels.astype(np.int64) - expected)
+        self._sum += int(difference.sum())
+        self._squares += int(np.square(difference).sum())
+        self._count += difference.size
+
+    def _compare(
+        self,
+        name: str,
+        got: npt.NDArray[Any],
+        expected: npt.NDArray[Any],
+        allowed: float,
+        rows: slice,
+        truth: str = "float32",
+    ) -> float:
+        """The largest absolute difference. Raises ParityError where it is over `allowed`."""
+        _check_kind(name, got, expected.shape, self._named(rows))
+        difference = np.abs(got.astype(np.float64) - expected)
+        where = np.unravel_index(np.argmax(difference), difference.shape)  # a NaN is the largest
+        largest = float(difference[where])
+        if not largest <= allowed:
+            position = ", ".join(str(index) for index in where[1:])
+            raise ParityError(
+                f"the export does not match PyTorch ({truth}): {name} of seed"
+                f" {rows.start + int(where[0])} at [{position}] are {got[where]:g}, not"
+                f" {expected[where]:g}, on {self._named(rows)}; they differ by {largest:.3g} and"
+                f" may by {allowed:g}"
+            )
+        return largest
+
+    def _named(self, rows: slice) -> str:
+        size = rows.stop - rows.start
+        return f"a batch of {size} (seeds {rows.start}-{rows.stop - 1}), {self.engine}"
 
 
-def _run(engine: Engine, drawn: Latents, rows: slice) -> tuple[Images, Pixels]:
-    try:
-        return engine(drawn)
-    except WganError as exc:
-        raise ParityError(f"the export fails on {_named(rows)}: {exc}") from exc
-
-
-def _compare(
-    name: str, got: npt.NDArray[Any], expected: npt.NDArray[Any], tolerance: float, rows: slice
-) -> float:
-    """The largest absolute difference. Raises ParityError where it is over `tolerance`."""
-    if got.shape != expected.shape or got.dtype != expected.dtype:
+def _check_kind(name: str, got: npt.NDArray[Any], shape: tuple[int, ...], where: str) -> None:
+    kind = np.dtype(np.float32 if name == "images" else np.uint8)
+    if got.shape != shape or got.dtype != kind:
         raise ParityError(
             f"the export does not match PyTorch: its {name} are {got.dtype}{list(got.shape)} where"
-            f" {expected.dtype}{list(expected.shape)} is wanted, on {_named(rows)}"
+            f" {kind}{list(shape)} is wanted, on {where}"
         )
-    difference = np.abs(got.astype(np.float64) - expected)
-    where = np.unravel_index(np.argmax(difference), difference.shape)  # a NaN counts as largest
-    largest = float(difference[where])
-    if not largest <= tolerance:
-        position = ", ".join(str(index) for index in where[1:])
-        raise ParityError(
-            f"the export does not match PyTorch: {name} of seed {rows.start + int(where[0])} at"
-            f" [{position}] are {got[where]:g}, not {expected[where]:g}, on {_named(rows)}; they"
-            f" differ by {largest:.3g} and may by {tolerance:g}"
-        )
-    return largest
 
 
-def _named(rows: slice) -> str:
-    return f"a batch of {rows.stop - rows.start} (seeds {rows.start}-{rows.stop - 1})"
+def _furthest(distances: list[Distance]) -> Distance:
+    return Distance(
+        images=max(distance.images for distance in distances),
+        pixels=max(distance.pixels for distance in distances),
+        mean_pixels=max(distance.mean_pixels for distance in distances),
+        psnr=min(distance.psnr for distance in distances),
+    )
+
+
+def _psnr(mean_square: float) -> float:
+    """Peak signal-to-noise ratio of pixels in decibels, to a tenth, downwards."""
+    if mean_square == 0:
+        return PSNR_LIMIT
+    return min(PSNR_LIMIT, math.floor(100 * math.log10(255**2 / mean_square)) / 10)
 
 
 def _rounded_up(difference: float) -> float:
@@ -192,3 +259,7 @@ def _rounded_up(difference: float) -> float:
         return 0.0
     unit = 10.0 ** (math.floor(math.log10(difference)) - 1)
     return float(f"{math.ceil(difference / unit) * unit:.1e}")
+
+
+def _unique(values: Iterable[Value | None]) -> tuple[Value, ...]:
+    return tuple(dict.fromkeys(value for value in values if value is not None))

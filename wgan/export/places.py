@@ -4,10 +4,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from wgan.errors import CheckpointError, OutputError, UsageError
-from wgan.runs import Run, find_run, latest_run, remember_export
-
-ENDINGS = {"onnx": ".onnx", "torchscript": ".ts"}
-"""Each format's file ending."""
+from wgan.export.config import ExportConfig
+from wgan.runs import find_run, latest_run
 
 
 def choose_checkpoint(source: Path | None) -> Path:
@@ -29,29 +27,24 @@ def choose_checkpoint(source: Path | None) -> Path:
     return source
 
 
-def choose_places(formats: Sequence[str], output: Path | None, checkpoint: Path) -> dict[str, Path]:
-    """Where each format's file goes: as `output` says, or into the checkpoint's run.
+def choose_places(
+    configs: Sequence[ExportConfig], output: Path | None, checkpoint: Path
+) -> list[Path]:
+    """Where each export goes: as `output` says, or into the checkpoint's run.
 
     A checkpoint outside of a run gets its exports beside it. `output` is a file or a folder.
 
     Raises:
-        UsageError: one file is named for several formats.
+        UsageError: one file is named for several exports.
         OutputError: the folder of `output` is not there.
     """
     if output is None:
         in_a_run = checkpoint.parent.name == "checkpoints"
-        home = Run(checkpoint.parent.parent if in_a_run else checkpoint.parent)
-        return {kind: home.export(ENDINGS[kind]) for kind in formats}
+        output = checkpoint.parent.parent if in_a_run else checkpoint.parent
     if output.is_dir():
-        return {kind: Run(output).export(ENDINGS[kind]) for kind in formats}
-    if len(set(formats)) > 1:
-        raise UsageError(f"--output {output} is one file for {len(formats)} formats: name a folder")
+        return [output / config.filename for config in configs]
+    if len(configs) > 1:
+        raise UsageError(f"--output {output} is one file for {len(configs)} formats: name a folder")
     if not output.parent.is_dir():
         raise OutputError(f"cannot write {output}: the folder {output.parent} does not exist")
-    return {formats[0]: output}
-
-
-def remember(kind: str, path: Path) -> None:
-    """Make an ONNX export the one that `wgan sample` takes. Raises OutputError."""
-    if kind == "onnx":
-        remember_export(path)
+    return [output]

@@ -4,16 +4,14 @@ import io
 import re
 import sys
 import warnings
-import zipfile
 
 import torch
 from torch import nn
 
 from wgan.errors import ExportError
-from wgan.manifest import METADATA_KEY
+from wgan.export.archive import read_records, write_records
 
 _MANGLED = re.compile(rb"___torch_mangle_\d+")
-_EPOCH = (1980, 1, 1, 0, 0, 0)
 
 
 def to_torchscript(generator: nn.Module, latent_dim: int) -> bytes:
@@ -39,34 +37,12 @@ def to_torchscript(generator: nn.Module, latent_dim: int) -> bytes:
     return _clean(buffer.getvalue())
 
 
-def serialize(archive: bytes, manifest: str) -> bytes:
-    """Add `manifest` to the archive as an extra file; equal inputs give equal bytes."""
-    records = read_records(archive)
-    records[f"archive/extra/{METADATA_KEY}"] = manifest.encode()
-    return write_records(records)
-
-
 def load_torchscript(data: bytes) -> nn.Module:
     """Open an archive's bytes on the CPU, as `torch.jit.load` opens the file."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)
         module: nn.Module = torch.jit.load(io.BytesIO(data), map_location="cpu")
     return module
-
-
-def read_records(archive: bytes) -> dict[str, bytes]:
-    """Read a zip archive: names to contents, in its order."""
-    with zipfile.ZipFile(io.BytesIO(archive)) as file:
-        return {name: file.read(name) for name in file.namelist()}
-
-
-def write_records(records: dict[str, bytes]) -> bytes:
-    """Write a zip archive, uncompressed and undated: equal records give equal bytes."""
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as file:
-        for name, content in records.items():
-            file.writestr(zipfile.ZipInfo(name, _EPOCH), content)
-    return buffer.getvalue()
 
 
 def _clean(archive: bytes) -> bytes:
@@ -78,7 +54,7 @@ def _clean(archive: bytes) -> bytes:
     records = {
         name: content
         for name, content in read_records(archive).items()
-        if not name.endswith((".debug_pkl", "/.data/serialization_id"))
+        if not name.endswith(".debug_pkl")
     }
     mangled = {
         found: b"___torch_mangle_%d" % number

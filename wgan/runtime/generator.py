@@ -87,6 +87,11 @@ class Generator:
         """How many numbers make a latent."""
         return self._signature.latents.latent_dim
 
+    @property
+    def fixed_batch(self) -> int | None:
+        """The one batch size that the graph takes, as some exporters freeze it; None: any."""
+        return self._signature.latents.batch
+
     @functools.cached_property
     def model_sha256(self) -> str:
         """SHA-256 of the model's bytes, in hexadecimal."""

@@ -1,0 +1,53 @@
+"""A checksum of all that an exported file holds beside its manifest, which carries the checksum."""
+
+import hashlib
+import io
+import zipfile
+
+from wgan.exported.model_file import ZIP_MAGIC
+from wgan.exported.wire import Value, read_fields
+from wgan.manifest import METADATA_KEY
+
+_METADATA_PROPS, _KEY = 14, 1
+
+
+def content_sha256(data: bytes) -> str:
+    """Hash an ONNX file or an archive of PyTorch's, but for its manifest.
+
+    Of an ONNX file, the top fields' numbers and contents in the file's order; of an archive, its
+    records' names and contents in the order of names. Neither depends on how the file is packed.
+
+    Raises:
+        WireError, zipfile.BadZipFile: the bytes are damaged.
+    """
+    digest = hashlib.sha256()
+    for name, content in _archive(data) if data.startswith(ZIP_MAGIC) else _onnx(data):
+        digest.update(f"{name} {len(content)}\n".encode())
+        digest.update(content)
+    return digest.hexdigest()
+
+
+def _onnx(data: bytes) -> list[tuple[str, bytes | memoryview]]:
+    return [
+        (str(number), str(value).encode() if isinstance(value, int) else value)
+        for number, value in read_fields(memoryview(data))
+        if not (number == _METADATA_PROPS and _is_manifest(value))
+    ]
+
+
+def _is_manifest(value: Value) -> bool:
+    if isinstance(value, int):
+        return False
+    return any(
+        number == _KEY and not isinstance(text, int) and text == METADATA_KEY.encode()
+        for number, text in read_fields(value)
+    )
+
+
+def _archive(data: bytes) -> list[tuple[str, bytes | memoryview]]:
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        return [
+            (name, archive.read(name))
+            for name in sorted(archive.namelist())
+            if not name.endswith(f"/extra/{METADATA_KEY}")
+        ]
