@@ -28,7 +28,7 @@ import click
 @click.option(
     "--target",
     type=click.Choice(["cpu", "cuda", "portable"]),
-    help="What an ONNX graph is optimised for.  [default: cpu; portable for other formats]",
+    help="What an ONNX graph is optimised for.  [default: cpu; cuda with fp16]",
 )
 @click.option(
     "-o",

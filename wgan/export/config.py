@@ -15,8 +15,8 @@ PRECISIONS = ("fp32", "fp16", "int8")
 
 TARGETS = ("cpu", "cuda", "portable")
 
-DEFAULT_TARGET = "cpu"
-"""What a user gets who does not say."""
+DEFAULT_TARGETS = {"fp32": "cpu", "fp16": "cuda", "int8": "cpu"}
+"""What an ONNX file is optimised for when nobody says, by precision."""
 
 TOLERANCES: Mapping[str, Distance] = MappingProxyType(
     {
@@ -25,7 +25,7 @@ TOLERANCES: Mapping[str, Distance] = MappingProxyType(
         # It can still tip a value that lies between two pixels: one of 255, and seldom.
         "fp32": Distance(images=1e-5, pixels=1, mean_pixels=0.01, psnr=65.0),
         # Ten bits of fraction, accumulated in 32: a few thousandths of the range.
-        "fp16": Distance(images=0.1, pixels=12, mean_pixels=0.2, psnr=55.0),
+        "fp16": Distance(images=0.05, pixels=6, mean_pixels=0.1, psnr=55.0),
         # Eight bits for each activation: single pixels at edges move far, the picture does not.
         "int8": Distance(images=1.0, pixels=128, mean_pixels=1.5, psnr=40.0),
     }
@@ -100,7 +100,7 @@ class ExportConfig:
         return 0 if self.precision == "fp32" else WIDE_SEEDS
 
     def _default_target(self) -> str:
-        return DEFAULT_TARGET if self.format == "onnx" else "portable"
+        return DEFAULT_TARGETS[self.precision] if self.format == "onnx" else "portable"
 
     def _tolerances(self) -> dict[str, float]:
         given = {

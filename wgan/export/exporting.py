@@ -90,8 +90,19 @@ def make_candidate(generator: nn.Module, latent_dim: int, config: ExportConfig) 
     if config.format == "pt2":
         return archive_candidate(to_pt2(generator, latent_dim), pt2_engines)
     with needs_extra("export", purpose="exporting to ONNX"):
-        from wgan.export.onnx_format import to_onnx
-    return onnx_candidate(to_onnx(generator, latent_dim))
+        from wgan.export.fp16 import halve
+        from wgan.export.int8 import quantize
+        from wgan.export.lowering import lower
+        from wgan.export.onnx_format import check, to_onnx
+    model = to_onnx(generator, latent_dim)
+    if config.target == "cpu":
+        model = lower(model)
+    if config.precision == "fp16":
+        model = halve(model)
+    elif config.precision == "int8":
+        model = quantize(model)
+    check(model)
+    return onnx_candidate(model)
 
 
 def onnx_candidate(model: "onnx.ModelProto") -> Candidate:
