@@ -4,7 +4,8 @@ import torch
 from torch import nn
 
 from wgan.training.config import TrainConfig
-from wgan.training.holdout import HeldOut, split
+from wgan.training.data.decoded import split
+from wgan.training.holdout import HeldOut
 from wgan.training.loop import Players, train_steps
 from wgan.training.networks import build
 
@@ -23,14 +24,14 @@ def test_nothing_is_held_out_unless_asked() -> None:
     pixels = np.zeros((5, 4, 4, 1), np.uint8)
     learned, held_out = split(5, 0.0, seed=0)
     assert len(learned) == 5
-    assert HeldOut.of(pixels, learned, held_out, CPU) is None
+    assert HeldOut.of(pixels[learned], pixels[held_out], CPU) is None
 
 
 def test_scoring_leaves_a_critic_with_batch_norm_as_it_was() -> None:
     _, critic = build(TrainConfig(critic_norm="batch", width=2))
     before = {name: value.clone() for name, value in critic.state_dict().items()}
     pixels = np.random.RandomState(0).randint(0, 256, (10, 32, 32, 3)).astype(np.uint8)
-    held_out = HeldOut.of(pixels, *split(10, 0.3, seed=0), CPU)
+    held_out = HeldOut.of(pixels[3:], pixels[:3], CPU)
     assert held_out is not None
     held_out.score(critic)
     assert critic.training
@@ -42,7 +43,7 @@ def test_a_critic_that_learns_few_pictures_by_heart_shows_a_gap() -> None:
     config = TrainConfig(width=8, latent_dim=4, batch_size=4, n_critic=5, learning_rate=2e-3)
     pixels = np.random.RandomState(0).randint(0, 256, (8, 32, 32, 3)).astype(np.uint8)
     learned, unseen = split(8, 0.5, seed=0)
-    held_out = HeldOut.of(pixels, learned, unseen, CPU)
+    held_out = HeldOut.of(pixels[learned], pixels[unseen], CPU)
     assert held_out is not None
 
     players = Players(*build(config), config, CPU)

@@ -11,6 +11,7 @@ import click
 from wgan import __version__
 from wgan.cli.export import export
 from wgan.cli.info import info
+from wgan.cli.prepare import prepare
 from wgan.cli.process import Stopped
 from wgan.cli.sample import sample
 from wgan.cli.train import train
@@ -32,7 +33,7 @@ def cli() -> None:
     """  # noqa: D301 - click's \b is a real backspace
 
 
-for command in (train, export, sample, info):
+for command in (train, export, sample, info, prepare):
     cli.add_command(command)
 
 

@@ -10,15 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from wgan.cli.skipped import say_skipped
 from wgan.extras import needs_extra
 from wgan.progress import Progress
 
 if TYPE_CHECKING:
-    from wgan.training.data import Cache, Pictures
+    from wgan.training.data import Cache, Pictures, Stream
     from wgan.training.session import Plan, Session
-
-SKIPPED_SHOWN = 10
-"""Damaged pictures that are named one by one; the rest are counted."""
 
 # Settings have no default here: what is not given comes from the run, the recipe or TrainConfig.
 SETTINGS = (
@@ -30,6 +28,7 @@ SETTINGS = (
     ),
     click.option("--background", help="What transparency is laid over, name or #rrggbb.  [white]"),
     click.option("--flip", is_flag=True, default=None, help="Mirror pictures at random."),
+    click.option("--shuffle-buffer", type=int, help="Streamed pictures mixed at a time.  [5000]"),
     click.option("--arch", help="dcgan, resnet, or your own package.module:function.  [dcgan]"),
     click.option("--latent-dim", type=int, help="Numbers in a latent.  [128]"),
     click.option("--width", type=int, help="Feature maps of the critic's first layer.  [16]"),
@@ -101,7 +100,8 @@ def train(
 
     DATA is a folder of pictures at any depth, a .zip or .tar of them, a folder or file of idx
     data (MNIST, Fashion-MNIST), or a name: glyphs (built in, the default), mnist, fashion-mnist,
-    cifar10, celeba, stl10, svhn.
+    cifar10, celeba, stl10, svhn. Shards as wgan prepare writes them, named by a pattern such as
+    'shards/{000..099}.tar', are streamed.
     """
     with needs_extra("train", purpose="training"):
         from wgan.training.data import Cache
@@ -114,10 +114,10 @@ def train(
     planned = plan(given, run_path, download)
     config = planned.config
     cache = None if no_cache else Cache.of(cache_path, cache_size, cache_limit)
-    pictures = _load(planned, cache, allow_damaged)
-    _say_skipped(pictures)
+    loaded = _load(planned, cache, allow_damaged)
+    say_skipped(loaded.skipped)
     architecture = load_architecture(given["arch"]) if "arch" in given else None
-    session = Session(planned, pictures, where, architecture)
+    session = Session(planned, loaded, where, architecture)
     _describe(planned, session)
     if dry_run:
         click.echo(config.to_json(), nl=False)
@@ -129,12 +129,12 @@ def train(
         sys.exit(128 + caught.number)
 
 
-def _load(planned: "Plan", cache: "Cache | None", allow_damaged: bool) -> "Pictures":
-    from wgan.training.data import load_pictures, parse_colour
+def _load(planned: "Plan", cache: "Cache | None", allow_damaged: bool) -> "Pictures | Stream":
+    from wgan.training.data import load_data, parse_colour
 
     config = planned.config
-    with Progress(len(planned.source), "decoding", "pictures") as progress:
-        return load_pictures(
+    with Progress(planned.source.count or 0, "decoding", "pictures") as progress:
+        return load_data(
             planned.source,
             size=config.size,
             channels=config.channels,
@@ -143,21 +143,16 @@ def _load(planned: "Plan", cache: "Cache | None", allow_damaged: bool) -> "Pictu
             allow_damaged=allow_damaged,
             progress=lambda done, _: progress.advance(done - progress.done),
             cache=cache,
+            buffer=config.shuffle_buffer,
         )
-
-
-def _say_skipped(pictures: "Pictures") -> None:
-    for label, reason in pictures.skipped[:SKIPPED_SHOWN]:
-        click.echo(f"skipped {label}: {reason}", err=True)
-    if len(pictures.skipped) > SKIPPED_SHOWN:
-        click.echo(f"... {len(pictures.skipped)} damaged pictures skipped in all", err=True)
 
 
 def _describe(planned: "Plan", session: "Session") -> None:
     config, players = session.config, session.players
     click.echo(f"run       {session.run.path}" + ("  (goes on)" if planned.resumes else ""))
+    count = "streamed" if session.data.count is None else f"{session.data.count:,}"
     click.echo(
-        f"data      {config.data}: {len(session.pictures.pixels):,} pictures,"
+        f"data      {config.data}: {count} pictures,"
         f" {config.size}x{config.size}, {'grey' if config.channels == 1 else 'colour'}"
     )
     for name, network in (("generator", players.generator), ("critic", players.critic)):

@@ -41,6 +41,7 @@ class TrainConfig:
     crop: int = 0  # pixels cut out of the middle before resizing; 0 takes the whole picture
     background: str = "white"  # what transparent pixels are laid over, as CSS writes a colour
     flip: bool = False  # mirror half of the pictures, at random
+    shuffle_buffer: int = 5000  # streamed pictures among which the next one is drawn
 
     # The networks.
     arch: str = "dcgan"  # "dcgan", "resnet", or "package.module:function"
@@ -88,8 +89,9 @@ class TrainConfig:
                 f"--arch {self.arch} is not one of {_listed(ARCHITECTURES)}, nor a function of"
                 " yours as package.module:function"
             )
-        for name in ("latent_dim", "width", "batch_size", "n_critic", "accumulate", "steps",
-                     "checkpoint_every", "preview_every", "log_every"):  # fmt: skip
+        for name in ("shuffle_buffer", "latent_dim", "width", "batch_size", "n_critic",
+                     "accumulate", "steps", "checkpoint_every", "preview_every",
+                     "log_every"):  # fmt: skip
             self._check_range(name, 1, 2**31)
         for name in ("seed", "crop", "ema_half_life", "decay_steps"):
             self._check_range(name, 0, 2**32 - 1)

@@ -3,8 +3,6 @@
 from dataclasses import dataclass
 from typing import Self
 
-import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
@@ -13,18 +11,6 @@ from wgan.training.data.batches import to_batch
 
 SCORED = 256
 """At most so many pictures of each kind are scored at a logged step."""
-
-Indices = npt.NDArray[np.int64]
-
-
-def split(count: int, share: float, seed: int) -> tuple[Indices, Indices]:
-    """Choose which of `count` pictures are learned from and which are held out, both in order.
-
-    A function of the seed alone; `share` is rounded up to a whole picture.
-    """
-    order = np.random.RandomState(seed).permutation(count)
-    held = int(np.ceil(count * share))
-    return np.sort(order[held:]), np.sort(order[:held])
 
 
 @dataclass(frozen=True)
@@ -43,15 +29,11 @@ class HeldOut:
     held_out: Tensor
 
     @classmethod
-    def of(
-        cls, pixels: Pixels, learned: Indices, held_out: Indices, device: torch.device
-    ) -> Self | None:
-        """Take both handfuls from `pixels`; None where nothing is held out."""
+    def of(cls, learned: Pixels, held_out: Pixels, device: torch.device) -> Self | None:
+        """Put both handfuls on the device; None where nothing is held out."""
         if len(held_out) == 0:
             return None
-        return cls(
-            to_batch(pixels[learned[:SCORED]], device), to_batch(pixels[held_out[:SCORED]], device)
-        )
+        return cls(to_batch(learned, device), to_batch(held_out, device))
 
     @torch.no_grad()
     def score(self, critic: nn.Module) -> Scores:

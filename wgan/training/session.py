@@ -17,8 +17,8 @@ from wgan.files import write_whole
 from wgan.runs import RUNS, Run, remember_run
 from wgan.training.checkpoint import Checkpoint
 from wgan.training.config import TrainConfig
-from wgan.training.data import Batches, Pictures, Source, open_source
-from wgan.training.holdout import HeldOut, split
+from wgan.training.data import Pictures, Shards, Source, Stream, open_data
+from wgan.training.holdout import SCORED, HeldOut
 from wgan.training.loop import Players, Step, train_steps
 from wgan.training.metrics import Metrics, append_metrics, read_metrics, rewind_metrics
 from wgan.training.networks import Architecture, build
@@ -33,7 +33,7 @@ class Plan:
 
     run: Run
     config: TrainConfig
-    source: Source
+    source: Source | Shards
     resumes: bool  # the run folder is there already
 
 
@@ -54,7 +54,7 @@ def plan(given: Mapping[str, Any], run: Path | None = None, download: bool = Fal
     """
     stored = _stored_config(Run(run)) if run else None
     begun = {"data": stored.data} if stored else {}
-    source = open_source({"data": TrainConfig.data, **begun, **given}["data"], download=download)
+    source = open_data({"data": TrainConfig.data, **begun, **given}["data"], download=download)
     fresh = TrainConfig.resolve({"channels": source.channels, **given})
     folder = Run(run or RUNS / f"{source.name}-{fresh.size}-{fresh.recipe}")
     stored = _stored_config(folder)
@@ -78,7 +78,7 @@ class Session(AbstractContextManager["Session"]):
     def __init__(
         self,
         plan: Plan,
-        pictures: Pictures,
+        data: Pictures | Stream,
         device: torch.device,
         architecture: Architecture | None = None,
     ) -> None:
@@ -86,7 +86,7 @@ class Session(AbstractContextManager["Session"]):
 
         Args:
             plan: what `plan` settled.
-            pictures: the data, decoded for `plan.config`.
+            data: what `load_data` gave for `plan.config`.
             device: where to train.
             architecture: as for `wgan.training.networks.build`.
 
@@ -95,19 +95,14 @@ class Session(AbstractContextManager["Session"]):
             UsageError: the networks are not built in and `architecture` is missing.
         """
         self.run, self.config = plan.run, plan.config
-        self.pictures, self.device = pictures, device
+        self.data, self.device = data, device
         self.step = 0
         self.players = Players(*build(self.config, architecture), self.config, device)
-        learned, held_out = split(len(pictures.pixels), self.config.holdout, self.config.seed)
-        self.batches = Batches(
-            pictures.pixels,
-            self.config.batch_size,
-            self.config.seed,
-            device=device,
-            chosen=learned,
-            flip=self.config.flip,
+        batch_size, seed, holdout = self.config.batch_size, self.config.seed, self.config.holdout
+        self.batches = data.batches(
+            batch_size, seed, device, flip=self.config.flip, holdout=holdout
         )
-        self.held_out = HeldOut.of(pictures.pixels, learned, held_out, device)
+        self.held_out = HeldOut.of(*data.handfuls(holdout, seed, SCORED), device)
         self._lock = filelock.FileLock(self.run.path / ".lock", timeout=0)
 
     def __enter__(self) -> Self:
@@ -176,7 +171,7 @@ class Session(AbstractContextManager["Session"]):
             critic_optimizer=players.critic_optimizer.state_dict(),
             noise=players.noise.get_state(),
             batches_drawn=self.batches.drawn,
-            data_sha256=self.pictures.sha256,
+            data_sha256=self.data.sha256,
         ).save(self.run.checkpoint(self.step))
 
     def save_preview(self) -> None:
@@ -203,7 +198,7 @@ class Session(AbstractContextManager["Session"]):
         rewind_metrics(self.run.metrics, self.step)
 
     def _restore(self, checkpoint: Checkpoint) -> None:
-        if checkpoint.data_sha256 != self.pictures.sha256:
+        if checkpoint.data_sha256 != self.data.sha256:
             raise SettingChanged(
                 f"data: the pictures of {self.config.data} are not those that {self.run.path}"
                 " began with; restore them, or name another folder with --run"

@@ -64,10 +64,14 @@ class _ArchiveSource(Source):
 
     def picture(self, index: int, size: int) -> Image.Image:
         """Decode the member. Raises PictureError."""
+        return decode(io.BytesIO(self.encoded(index)[0]))
+
+    def encoded(self, index: int) -> tuple[bytes, str]:
+        """The member's bytes. Raises PictureError."""
         name = self._names[index]
         if self._sizes[name] > MEMBER_LIMIT:
             raise PictureError(f"it has {self._sizes[name]} bytes, more than {MEMBER_LIMIT}")
-        return decode(io.BytesIO(self._read(name)))
+        return self._read(name), name.rpartition(".")[2].lower()
 
     def fingerprint(self) -> str:
         """The archive's name, size and time of change."""
@@ -121,6 +125,8 @@ class CompressedTarSource(_ArchiveSource):
     over on the way to a later one are kept, up to KEPT_LIMIT. Asked for one that is not kept, it
     begins again from the start.
     """
+
+    reads_forward = True
 
     def __init__(self, path: Path) -> None:
         self._archive = tarfile.open(path, "r:*")  # noqa: SIM115 - open as long as the source is

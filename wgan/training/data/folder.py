@@ -6,7 +6,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from wgan.errors import DataError
+from wgan.errors import DataError, PictureError
 from wgan.training.data.decode import ENDINGS, decode, is_picture_name
 from wgan.training.data.source import Source
 
@@ -38,6 +38,14 @@ class FolderSource(Source):
     def picture(self, index: int, size: int) -> Image.Image:
         """Decode the picture's file. Raises PictureError."""
         return decode(self.folder / self._names[index])
+
+    def encoded(self, index: int) -> tuple[bytes, str]:
+        """The picture's file. Raises PictureError."""
+        path = self.folder / self._names[index]
+        try:
+            return path.read_bytes(), path.suffix[1:].lower()
+        except OSError as exc:
+            raise PictureError(f"it cannot be read: {exc.strerror}") from exc
 
     def fingerprint(self) -> str:
         """A hash of all pictures' paths in the folder, sizes and times of change."""

@@ -9,7 +9,19 @@ from wgan.training.data.glyphs import GlyphSource
 from wgan.training.data.idx import find_idx, is_idx, open_idx
 from wgan.training.data.named import NAMES, open_named
 from wgan.training.data.places import datasets_folder
+from wgan.training.data.shards import Shards, find_shards, is_pattern
 from wgan.training.data.source import Source
+
+
+def open_data(data: str | Path, download: bool = False) -> Source | Shards:
+    """Open training data as `open_source` does, or find the shards that a pattern names.
+
+    A pattern is what `wgan.training.data.shards.is_pattern` takes for one, as in
+    `"shards/{000..099}.tar"`. Raises what `open_source` and `find_shards` do.
+    """
+    if isinstance(data, str) and is_pattern(data):
+        return find_shards(data)
+    return open_source(data, download)
 
 
 def open_source(data: str | Path, download: bool = False) -> Source:

@@ -2,27 +2,15 @@
 
 import logging
 import math
-import os
-import warnings
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
-from typing import TypeVar
+from collections.abc import Callable, Iterator
 
 import numpy as np
-from PIL import Image
 
 from wgan.errors import DataError, OutputError, PictureError
 from wgan.training.data.cache import Cache
-from wgan.training.data.pixelfile import (
-    Part,
-    Pictures,
-    Skipped,
-    pixels_sha256,
-    read_pictures,
-    write_pictures,
-)
+from wgan.training.data.decoded import Part, Pictures, Skipped, pixels_sha256
+from wgan.training.data.parallel import in_parallel, quiet_pillow
+from wgan.training.data.pixelfile import read_pictures, write_pictures
 from wgan.training.data.source import Source
 from wgan.training.data.transform import WHITE, Colour, Transform
 
@@ -36,9 +24,6 @@ CHUNK = 16
 
 Progress = Callable[[int, int], object]
 """Called with how many pictures are done, and of how many."""
-
-Item = TypeVar("Item")
-Result = TypeVar("Result")
 
 
 def load_pictures(
@@ -137,32 +122,6 @@ def decode_all(
         if progress:
             progress(chunk.stop, count)
     check_skipped(skipped, count, allow_damaged)
-
-
-def in_parallel(work: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
-    """The results of `work` on each item, done in threads, in the order of the items.
-
-    Threads are enough since Pillow lets others run while it decodes and resizes. Few items wait
-    at a time: a source that is read forward is never asked for something far ahead.
-    """
-    threads = min(32, os.cpu_count() or 1)
-    waiting: deque[Future[Result]] = deque()
-    with ThreadPoolExecutor(threads) as pool:
-        for item in items:
-            waiting.append(pool.submit(work, item))
-            if len(waiting) > 2 * threads:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
-
-
-@contextmanager
-def quiet_pillow() -> Iterator[None]:
-    """Leave out Pillow's warnings of oddities in files that it can read all the same."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", module=r"PIL\.")
-        warnings.simplefilter("error", Image.DecompressionBombWarning)
-        yield
 
 
 def check_skipped(skipped: list[Skipped], count: int, allow_damaged: bool) -> None:

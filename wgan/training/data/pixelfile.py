@@ -5,7 +5,6 @@ block, then 20 bytes: the trailer's length, its checksum and the magic word.
 """
 
 import contextlib
-import hashlib
 import json
 import logging
 import os
@@ -13,7 +12,6 @@ import struct
 import zlib
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +19,7 @@ import numpy as np
 
 from wgan.files import whole_file
 from wgan.images import Pixels
+from wgan.training.data.decoded import Part, Pictures, Skipped, pixels_sha256
 
 logger = logging.getLogger(__name__)
 
@@ -33,23 +32,8 @@ CHECKED_BLOCKS = 256
 """Checksums that are compared when a file is opened: all of a file up to 4 GiB. Of a larger one
 as many, evenly spread, so that opening it stays quick."""
 
-Skipped = tuple[str, str]
-"""A picture's label, and why it is not used."""
-
-Part = tuple[Pixels, list[Skipped]]
-"""Some good pictures in their order, and the damaged ones that stood among them."""
-
 _MAGIC = b"wganpix1"
 _FOOTER = struct.Struct(">QI8s")
-
-
-@dataclass(frozen=True)
-class Pictures:
-    """What a run learns from."""
-
-    pixels: Pixels  # [n, height, width, channels]
-    skipped: list[Skipped]  # in the order of the source
-    sha256: str  # of the pixels and their shape
 
 
 def write_pictures(path: Path, parts: Iterable[Part]) -> Pictures:
@@ -98,13 +82,6 @@ def read_pictures(path: Path) -> Pictures | None:
         os.utime(path)  # it was used last
     skipped = [(label, reason) for label, reason in trailer["skipped"]]
     return Pictures(pixels, skipped, trailer["sha256"])
-
-
-def pixels_sha256(pixels: Pixels) -> str:
-    """Name pixels by their contents: SHA-256 of the shape and the bytes, in hexadecimal."""
-    digest = hashlib.sha256(repr(pixels.shape).encode())
-    digest.update(np.ascontiguousarray(pixels).data)
-    return digest.hexdigest()
 
 
 def _read_trailer(path: Path) -> dict[str, Any]:

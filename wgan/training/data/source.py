@@ -1,7 +1,11 @@
 """What every kind of training data offers: pictures, counted from 0, each with a label."""
 
 import abc
+import contextlib
+import functools
 import hashlib
+import io
+from collections.abc import Callable, Iterable
 
 import numpy as np
 import numpy.typing as npt
@@ -11,6 +15,9 @@ from wgan.errors import PictureError
 
 PROBES = 16
 """How many pictures are looked at to tell grey data from coloured."""
+
+DRAWN_SIZE = 128
+"""Height and width of data that is drawn, when no other is asked for."""
 
 GREY_MODES = frozenset({"1", "L", "LA", "I", "I;16", "I;16B", "I;16L", "I;16N", "F"})
 """Pillow's modes without colour. A palette (P) counts as coloured."""
@@ -22,6 +29,9 @@ class Source(abc.ABC):
     left_out: int = 0
     """Files that stood among the pictures and are none: hidden, or of another ending."""
 
+    reads_forward: bool = False
+    """Pictures are quick to read in their order alone."""
+
     def __init__(self, name: str) -> None:
         self.name = name
         """Short, for a run's folder: `"glyphs"`, or the last part of a folder's path."""
@@ -29,6 +39,11 @@ class Source(abc.ABC):
     @abc.abstractmethod
     def __len__(self) -> int:
         """How many pictures there are, damaged ones included."""
+
+    @property
+    def count(self) -> int:
+        """How many pictures there are; of shards, which have no length, it is not always known."""
+        return len(self)
 
     @abc.abstractmethod
     def label(self, index: int) -> str:
@@ -47,6 +62,16 @@ class Source(abc.ABC):
             PictureError: it is damaged or cannot be used.
         """
 
+    def encoded(self, index: int) -> tuple[bytes, str]:
+        """The file of picture `index` and its ending, as in `"png"`; drawn data is encoded first.
+
+        Raises:
+            PictureError: it cannot be read. Whether it can be decoded is not known yet.
+        """
+        buffer = io.BytesIO()
+        self.picture(index, DRAWN_SIZE).save(buffer, "PNG")
+        return buffer.getvalue(), "png"
+
     @abc.abstractmethod
     def fingerprint(self) -> str:
         """A name for the contents, quick to tell: equal as long as the pictures are the same."""
@@ -54,15 +79,10 @@ class Source(abc.ABC):
     @property
     def channels(self) -> int:
         """The channels that suit the data: 1 if the first pictures are all grey, otherwise 3."""
-        modes = {self._mode(index) for index in range(min(PROBES, len(self)))}
-        return 1 if modes - {""} and modes - {""} <= GREY_MODES else 3
-
-    def _mode(self, index: int) -> str:
-        """The mode of picture `index`, empty if it cannot be used."""
-        try:
-            return self.picture(index, size=32).mode
-        except PictureError:
-            return ""  # it is named when all pictures are loaded
+        return suitable_channels(
+            functools.partial(self.picture, index, DRAWN_SIZE)
+            for index in range(min(PROBES, len(self)))
+        )
 
 
 class ArraySource(Source):
@@ -86,3 +106,15 @@ class ArraySource(Source):
     def fingerprint(self) -> str:
         """A hash of all pixels."""
         return hashlib.sha256(np.ascontiguousarray(self._pixels).data).hexdigest()
+
+
+def suitable_channels(pictures: Iterable[Callable[[], Image.Image]]) -> int:
+    """1 if all good ones of some pictures are grey, otherwise 3.
+
+    Each is given as a function that opens it; a damaged one, which raises PictureError, has no say.
+    """
+    modes = set()
+    for open_picture in pictures:
+        with contextlib.suppress(PictureError):  # it is named when all pictures are loaded
+            modes.add(open_picture().mode)
+    return 1 if modes and modes <= GREY_MODES else 3

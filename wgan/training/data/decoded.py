@@ -1,0 +1,68 @@
+"""Decoded pictures, in memory or mapped into it: what a run learns from."""
+
+import hashlib
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from wgan.images import Pixels
+from wgan.training.data.batches import Batches
+
+Skipped = tuple[str, str]
+"""A picture's label, and why it is not used."""
+
+Indices = npt.NDArray[np.int64]
+
+Part = tuple[Pixels, list[Skipped]]
+"""Some good pictures in their order, and the damaged ones that stood among them."""
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """All good pictures of a source."""
+
+    pixels: Pixels  # [n, height, width, channels]
+    skipped: list[Skipped]  # in the order of the source
+    sha256: str  # of the pixels and their shape
+
+    @property
+    def count(self) -> int:
+        """How many there are."""
+        return len(self.pixels)
+
+    def batches(
+        self,
+        batch_size: int,
+        seed: int,
+        device: torch.device,
+        *,
+        flip: bool = False,
+        holdout: float = 0.0,
+    ) -> Batches:
+        """Batches without end, less the share that is held out. Raises what `Batches` does."""
+        learned, _ = split(self.count, holdout, seed)
+        return Batches(self.pixels, batch_size, seed, device, chosen=learned, flip=flip)
+
+    def handfuls(self, holdout: float, seed: int, n: int) -> tuple[Pixels, Pixels]:
+        """At most `n` pictures that are learned from, and at most `n` that are held out."""
+        learned, held_out = split(self.count, holdout, seed)
+        return self.pixels[learned[:n]], self.pixels[held_out[:n]]
+
+
+def split(count: int, share: float, seed: int) -> tuple[Indices, Indices]:
+    """Choose which of `count` pictures are learned from and which are held out, both in order.
+
+    A function of the seed alone; `share` is rounded up to a whole picture.
+    """
+    order = np.random.RandomState(seed).permutation(count)
+    held = int(np.ceil(count * share))
+    return np.sort(order[held:]), np.sort(order[:held])
+
+
+def pixels_sha256(pixels: Pixels) -> str:
+    """Name pixels by their contents: SHA-256 of the shape and the bytes, in hexadecimal."""
+    digest = hashlib.sha256(repr(pixels.shape).encode())
+    digest.update(np.ascontiguousarray(pixels).data)
+    return digest.hexdigest()
