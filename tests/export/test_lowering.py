@@ -11,6 +11,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import ModelProto, TensorProto, helper, numpy_helper
+
 from wgan.export.graph import Graph
 from wgan.export.lowering import lower
 

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 from onnx import ModelProto
+
 from tests.checkpoints import trained_checkpoint
 from wgan.errors import ExportError, ParityError, UsageError
 from wgan.export.config import ExportConfig
