@@ -54,6 +54,16 @@ def test_what_an_earlier_run_did_counts_for_no_rate() -> None:
     ]
 
 
+def test_what_is_skipped_counts_for_no_rate() -> None:
+    clock, file = Clock(), io.StringIO()
+    with Progress(1000, "sampling", "images", file=file, clock=clock) as progress:
+        for _ in range(10):
+            clock.now += 1.0
+            progress.skip(40)
+            progress.advance(10)
+    assert file.getvalue() == "sampling: 490/1000  9.0 images/s  0:00:57 left\n"
+
+
 def test_the_rate_follows_a_change_of_pace() -> None:
     lines = work(io.StringIO(), [0.1] * 10 + [10.0] * 6)
     assert "1.0 images/s" in lines[-1]

@@ -60,6 +60,16 @@ class Progress:
     def advance(self, n: int = 1, extra: str = "") -> None:
         """Count `n` units as done; `extra` is shown behind the figures."""
         self.done += n
+        self._show(extra)
+
+    def skip(self, n: int = 1) -> None:
+        """Count `n` units that were done before; they count for no rate."""
+        self.done += n
+        for index, (when, done) in enumerate(self._marks):
+            self._marks[index] = (when, done + n)
+        self._show("")
+
+    def _show(self, extra: str) -> None:
         now = self._clock()
         if now - self._marks[-1][0] >= BAR_SECONDS:
             self._mark(now)

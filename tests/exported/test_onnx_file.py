@@ -11,7 +11,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from tests.runtime import models
 from wgan.errors import ModelFileError
-from wgan.exported.onnx_file import scan
+from wgan.exported.onnx_file import Producer, scan
 
 
 def external_tensor() -> onnx.TensorProto:
@@ -159,8 +159,15 @@ def test_no_field_of_the_schema_that_holds_tensors_is_overlooked() -> None:
 def test_metadata_and_producers_are_those_of_the_file() -> None:
     file = scan(models.generator(metadata=[("author", "me"), ("a", "")]).SerializeToString())
     assert file.metadata == {"author": b"me", "a": b""}
-    assert file.producers["images"] == "Tanh"
-    assert file.producers["pixels"] == "Transpose"
+    assert file.producers["images"] == Producer("Tanh", "raw")
+    assert file.producers["pixels"] == Producer("Transpose", "bytes")
+
+
+def test_a_function_does_not_pass_for_the_main_graph() -> None:
+    model = models.generator()
+    function = model.functions.add(name="f", domain="here")
+    function.node.append(helper.make_node("Sigmoid", ["x"], ["images"]))
+    assert scan(model.SerializeToString()).producers["images"] == Producer("Tanh", "raw")
 
 
 def test_a_metadata_key_that_comes_twice_is_refused() -> None:

@@ -6,7 +6,6 @@ in functions. This module finds every such place and refuses it, with nothing bu
 library. The field numbers are those of `onnx.proto` (ONNX 1.23, IR version 13).
 """
 
-import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -44,11 +43,19 @@ _TENSOR_EXTERNAL_DATA, _TENSOR_DATA_LOCATION = 13, 14
 
 
 @dataclass(frozen=True)
+class Producer:
+    """The node that makes a value."""
+
+    operator: str
+    source: str | None  # its first input
+
+
+@dataclass(frozen=True)
 class OnnxFile:
     """What was read of a file that is safe to hand to ONNX Runtime."""
 
     metadata: Mapping[str, bytes]  # the file's free texts, `wgan.manifest` among them
-    producers: Mapping[str, str]  # value -> the operator of the main graph that makes it
+    producers: Mapping[str, Producer]  # value -> what makes it in the main graph
 
 
 def scan(data: bytes) -> OnnxFile:
@@ -59,7 +66,7 @@ def scan(data: bytes) -> OnnxFile:
     """
     scanner = _Scanner()
     try:
-        scanner.walk(memoryview(data), "Model", depth=0)
+        scanner.walk(memoryview(data), "Model", ())
     except WireError as exc:
         raise ModelFileError(f"it is damaged or not an ONNX file ({exc})") from exc
     if not scanner.has_graph:
@@ -70,13 +77,13 @@ def scan(data: bytes) -> OnnxFile:
 @dataclass
 class _Scanner:
     metadata: dict[str, bytes] = field(default_factory=dict)
-    producers: dict[str, str] = field(default_factory=dict)
+    producers: dict[str, Producer] = field(default_factory=dict)
     has_graph: bool = False
     fields: int = 0
 
-    def walk(self, data: memoryview, message: str, depth: int) -> None:
-        """Visit `message` and every message below it in which a tensor can stand."""
-        if depth > DEPTH_LIMIT:
+    def walk(self, data: memoryview, message: str, path: tuple[str, ...]) -> None:
+        """Visit `message`, which stands at `path`, and all below it in which tensors can stand."""
+        if len(path) > DEPTH_LIMIT:
             raise ModelFileError(f"it nests more than {DEPTH_LIMIT} messages deep")
         children = _CHILDREN[message]
         node = _Node()
@@ -90,19 +97,20 @@ class _Scanner:
                 node.read(number, value)
             child = children.get(number)
             if child is not None and isinstance(value, memoryview):
-                self._enter(value, child, depth)
+                self._enter(value, child, (*path, message))
         if message == "Node":
             _refuse_other_files(node)
-            if depth == 2:  # model, graph, node: not a graph within a node
-                self.producers.update(dict.fromkeys(node.outputs, node.operator))
+            if path == ("Model", "Graph"):  # the main graph, none within a node or a function
+                producer = Producer(node.operator, next(iter(node.inputs), None))
+                self.producers.update(dict.fromkeys(node.outputs, producer))
 
-    def _enter(self, value: memoryview, child: str, depth: int) -> None:
+    def _enter(self, value: memoryview, child: str, path: tuple[str, ...]) -> None:
         if child == "Property":
             self._read_property(value)
             return
-        if child == "Graph" and depth == 0:
+        if (*path, child) == ("Model", "Graph"):
             self.has_graph = True
-        self.walk(value, child, depth + 1)
+        self.walk(value, child, path)
 
     def _read_property(self, data: memoryview) -> None:
         texts = {number: bytes(value) for number, value in read_fields(data) if _is_bytes(value)}
@@ -118,12 +126,15 @@ class _Node:
 
     operator: str = ""
     domain: str = ""
-    outputs: list[str] = dataclasses.field(default_factory=list)
+    inputs: list[str] = field(default_factory=list)
+    outputs: list[str] = field(default_factory=list)
 
     def read(self, number: int, value: Value) -> None:
         if not isinstance(value, memoryview):
             return
-        if number == 2:
+        if number == 1:
+            self.inputs.append(_text(value))
+        elif number == 2:
             self.outputs.append(_text(value))
         elif number == 4:
             self.operator = _text(value)

@@ -1,7 +1,7 @@
 """What is to be drawn and how: everything that a writer needs, whatever it writes."""
 
 import itertools
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +17,9 @@ from wgan.runtime.generator import Generator, check_batch_size
 from wgan.runtime.parallel import in_parallel
 from wgan.runtime.sources import Source
 from wgan.runtime.threads import usable_cores
+
+IsThere = Callable[[int], bool]
+"""Whether the picture of a key was written before."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,18 +65,23 @@ class Job:
     positions: Sequence[int]  # a range, so that a million take no memory
     options: Options
 
-    def batches(self, positions: Iterable[int] | None = None, done: int = 0) -> Iterator[Drawn]:
-        """Draw `positions`, by default all, one run ahead of who takes the batches.
+    def batches(self, start: int = 0, is_there: IsThere | None = None) -> Iterator[Drawn]:
+        """Draw the pictures one run ahead of who takes the batches, and show the progress.
 
-        Shows the progress; `done` of the job's pictures were there before.
+        The first `start` pictures are left out, and those whose key `is_there`.
         """
-        parts = _batched(
-            self.positions if positions is None else positions, self.options.batch_size
-        )
-        with Progress(len(self.positions), "sampling", "images", done=done) as progress:
-            for drawn in self._run_ahead(parts):
+        with Progress(len(self.positions), "sampling", "images", done=start) as progress:
+            missing = self._missing(start, is_there, progress)
+            for drawn in self._run_ahead(_batched(missing, self.options.batch_size)):
                 yield drawn
                 progress.advance(len(drawn.positions))
+
+    def _missing(self, start: int, is_there: IsThere | None, progress: Progress) -> Iterator[int]:
+        for position in self.positions[start:]:
+            if is_there is not None and is_there(self.source.key(position)):
+                progress.skip()
+            else:
+                yield position
 
     def _run_ahead(self, parts: Iterator[list[int]]) -> Iterator[Drawn]:
         first, second = next(parts, None), next(parts, None)
@@ -99,18 +107,16 @@ class Job:
         return Drawn(positions, pixels)
 
     def pictures(
-        self, positions: Iterable[int] | None = None, done: int = 0
+        self, start: int = 0, is_there: IsThere | None = None
     ) -> Iterator[tuple[int, Pixels]]:
         """Each picture with its key, `[height, width, channels]`; arguments as in `batches`."""
-        for drawn in self.batches(positions, done):
+        for drawn in self.batches(start, is_there):
             yield from zip(map(self.source.key, drawn.positions), drawn.pictures, strict=True)
 
-    def encoded(
-        self, positions: Iterable[int] | None = None, done: int = 0
-    ) -> Iterator[tuple[int, bytes]]:
-        """Each picture with its key, as PNG, encoded in parallel with the drawing."""
+    def encoded(self, start: int = 0) -> Iterator[tuple[int, bytes]]:
+        """Each picture from `start` on with its key, as PNG, encoded while others are drawn."""
         return in_parallel(
-            self.pictures(positions, done),
+            self.pictures(start),
             lambda picture: (picture[0], self.encode(picture[1], [picture[0]])),
             workers=usable_cores(),
             ahead=self.options.batch_size,

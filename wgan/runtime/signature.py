@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 from wgan.errors import ModelFileError, UsageError
+from wgan.exported.onnx_file import Producer
 from wgan.manifest import Manifest
 from wgan.runtime.image_output import ImageOutput, Layout, ValueRange
 
@@ -35,6 +36,9 @@ LATENT_DIM_LIMIT = 2**20
 
 SIDE_LIMIT = 2**14
 """Height and width of a picture may be so large."""
+
+MOVING = ("Identity", "Transpose", "Reshape", "Squeeze", "Unsqueeze")
+"""Operators that leave the values of their first input as they are."""
 
 EXPECTED = (
     "one float input of latents, [n, z] or [n, z, 1, 1], and one output of images, float or uint8,"
@@ -86,7 +90,7 @@ class Signature:
 def read_signature(
     inputs: Sequence[Value],
     outputs: Sequence[Value],
-    producers: Mapping[str, str],
+    producers: Mapping[str, Producer],
     manifest: Manifest | None,
     value_range: ValueRange | None,
 ) -> Signature:
@@ -95,7 +99,7 @@ def read_signature(
     Args:
         inputs: the graph's inputs.
         outputs: its outputs.
-        producers: value -> the operator that makes it.
+        producers: value -> what makes it.
         manifest: what the file says of itself, if it does.
         value_range: the values of black and white in float images, where the caller knows.
 
@@ -176,11 +180,11 @@ def _layout(shape: Sequence[Axis]) -> Layout | None:
 
 def _range(
     value: Value,
-    producers: Mapping[str, str],
+    producers: Mapping[str, Producer],
     manifest: Manifest | None,
     given: ValueRange | None,
 ) -> ValueRange:
-    known = (-1.0, 1.0) if manifest is not None else RANGES.get(producers.get(value.name, ""))
+    known = (-1.0, 1.0) if manifest is not None else _told_range(value.name, producers)
     if known is not None and given is not None and known != given:
         raise UsageError(
             f"the value range {given[0]:g},{given[1]:g} is not that of the model's images:"
@@ -192,6 +196,18 @@ def _range(
             " and white are with --value-range, as in --value-range=-1,1"
         )
     return known or given or (-1.0, 1.0)
+
+
+def _told_range(name: str, producers: Mapping[str, Producer]) -> ValueRange | None:
+    """The range that the graph tells, seen through operators that only move the values."""
+    for _ in range(len(producers)):  # a damaged graph may be a circle
+        producer = producers.get(name)
+        if producer is None:
+            return None
+        if producer.operator not in MOVING:
+            return RANGES.get(producer.operator)
+        name = producer.source or ""
+    return None
 
 
 def _compare(signature: Signature, manifest: Manifest) -> None:

@@ -24,8 +24,6 @@ def write_folder(path: Path, job: Job) -> None:
     """
     _make(path)
     goes_on = _check_record(path, job)
-    missing = (p for p in job.positions if not (goes_on and _is_there(path, job, p)))
-    done = sum(_is_there(path, job, p) for p in job.positions) if goes_on else 0
 
     def save(picture: tuple[int, Pixels]) -> None:
         key, pixels = picture
@@ -33,7 +31,7 @@ def write_folder(path: Path, job: Job) -> None:
         write_whole(path / name(key), job.encode(pixels, [key]), flush=False)
 
     saved = in_parallel(
-        job.pictures(missing, done),
+        job.pictures(is_there=(lambda key: _is_there(path / name(key))) if goes_on else None),
         save,
         workers=usable_cores(),
         ahead=job.options.batch_size,
@@ -69,9 +67,8 @@ def _check_record(path: Path, job: Job) -> bool:
     return False
 
 
-def _is_there(path: Path, job: Job, position: int) -> bool:
+def _is_there(path: Path) -> bool:
     try:
-        # A power cut may have left a file empty.
-        return (path / name(job.source.key(position))).stat().st_size > 0
+        return path.stat().st_size > 0  # a power cut may have left a file empty
     except FileNotFoundError:
         return False

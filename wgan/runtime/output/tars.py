@@ -34,7 +34,7 @@ def write_tar(path: Path, job: Job) -> None:
     try:
         with _open(partial, anew=job.options.overwrite) as file:
             done = _go_on(file, job, path)
-            for key, data in job.encoded(job.positions[done:], done):
+            for key, data in job.encoded(start=done):
                 file.write(_header(key, len(data)))
                 file.write(data)
                 file.write(bytes(-len(data) % BLOCK))

@@ -1,0 +1,245 @@
+"""How `wgan sample` ends: by a signal, by a crash of native code, without memory or disk."""
+
+import contextlib
+import os
+import resource
+import signal
+import subprocess
+import sys
+import tarfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper
+from PIL import Image
+from tests.processes import RunWgan, environment, run, wgan_command
+from tests.runtime import models
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="signals and /proc of Linux")
+
+Started = subprocess.Popen[str]
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    path = tmp_path / "model.onnx"
+    path.write_bytes(models.generator().SerializeToString())
+    return path
+
+
+@contextlib.contextmanager
+def start(cwd: Path, *arguments: object) -> Iterator[Started]:
+    """`wgan sample` at work on more pictures than it will get to draw."""
+    command = wgan_command("sample", "--model", "model.onnx", "-n", 10**7, *arguments)
+    with subprocess.Popen(
+        command, cwd=cwd, env=environment(), stderr=subprocess.PIPE, text=True
+    ) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def child_of(process: Started) -> int:
+    (child,) = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    return int(child)
+
+
+def cpu_seconds(pid: int) -> float:
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def pictures(folder: Path) -> list[Path]:
+    return list(folder.glob("*.png")) if folder.is_dir() else []
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_leaves_whole_files_and_the_same_command_goes_on(
+    model: Path, tmp_path: Path, number: int, status: int
+) -> None:
+    with start(tmp_path, "out/") as process:
+        wait_until(lambda: len(pictures(tmp_path / "out")) > 100)
+        process.send_signal(number)
+        _, said = process.communicate(timeout=30)
+    assert process.returncode == status
+    assert said == "stopped; the same command goes on\n"
+    for path in pictures(tmp_path / "out"):
+        with Image.open(path) as picture:
+            assert np.asarray(picture).shape == (8, 8, 3)
+    assert not list((tmp_path / "out").glob("*.partial"))
+    begun = len(pictures(tmp_path / "out"))
+    with start(tmp_path, "out/") as process:
+        wait_until(lambda: len(pictures(tmp_path / "out")) > begun)
+    with start(tmp_path, "out/", "--scale", 2) as process:
+        _, said = process.communicate(timeout=30)
+    assert "out was begun with scale 1, now it is 2" in said
+
+
+def test_a_stopped_tar_goes_on(model: Path, tmp_path: Path, run_wgan: RunWgan) -> None:
+    partial = tmp_path / ".out.tar.partial"
+    with start(tmp_path, "out.tar") as process:
+        wait_until(lambda: partial.exists() and partial.stat().st_size > 10**5)
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert not (tmp_path / "out.tar").exists()
+    begun = partial.stat().st_size // 1024  # a header and a picture of at most a block each
+    done = run_wgan("sample", "--model", "model.onnx", "-n", begun + 10, "out.tar")
+    assert done.returncode == 0, done.stderr
+    with tarfile.open(tmp_path / "out.tar") as archive:
+        assert len(archive.getnames()) == begun + 10
+
+
+def test_a_signal_before_an_array_is_whole_leaves_nothing(model: Path, tmp_path: Path) -> None:
+    with start(tmp_path, "out.npy") as process:
+        wait_until(lambda: any(tmp_path.glob(".out.npy.*")))
+        process.send_signal(signal.SIGTERM)
+        _, said = process.communicate(timeout=30)
+    assert (process.returncode, said) == (143, "stopped; nothing was written\n")
+    assert list(tmp_path.iterdir()) == [model]
+
+
+def test_a_crash_of_native_code_ends_in_a_sentence(model: Path, tmp_path: Path) -> None:
+    with start(tmp_path, "out/") as process:
+        wait_until(lambda: len(pictures(tmp_path / "out")) > 10)
+        os.kill(child_of(process), signal.SIGSEGV)
+        _, said = process.communicate(timeout=30)
+    assert process.returncode == 1
+    assert said.startswith("Error: ONNX Runtime crashed on this model (SIGSEGV)")
+
+
+def test_work_that_the_system_kills_ends_in_a_sentence(model: Path, tmp_path: Path) -> None:
+    with start(tmp_path, "out/") as process:
+        wait_until(lambda: len(pictures(tmp_path / "out")) > 10)
+        os.kill(child_of(process), signal.SIGKILL)
+        _, said = process.communicate(timeout=30)
+    assert process.returncode == 1
+    assert "lack of memory" in said
+
+
+def test_the_work_does_not_outlive_who_started_it(model: Path, tmp_path: Path) -> None:
+    with start(tmp_path, "out/") as process:
+        wait_until(lambda: len(pictures(tmp_path / "out")) > 10)
+        child = child_of(process)
+        process.kill()
+        wait_until(lambda: not Path(f"/proc/{child}").exists())
+
+
+def endless(path: Path) -> None:
+    """A model whose graph goes round for ever."""
+    model = models.generator()
+    body = helper.make_graph(
+        [helper.make_node("Identity", ["go"], ["still"]), helper.make_node("Tanh", ["x"], ["y"])],
+        "body",
+        [
+            helper.make_tensor_value_info("i", TensorProto.INT64, []),
+            helper.make_tensor_value_info("go", TensorProto.BOOL, []),
+            helper.make_tensor_value_info("x", TensorProto.FLOAT, None),
+        ],
+        [
+            helper.make_tensor_value_info("still", TensorProto.BOOL, []),
+            helper.make_tensor_value_info("y", TensorProto.FLOAT, None),
+        ],
+    )
+    model.graph.initializer.append(
+        onnx.numpy_helper.from_array(np.array(2**62, np.int64), "rounds")
+    )
+    loop = helper.make_node("Loop", ["rounds", "", "raw"], ["images"], body=body)
+    model.graph.node[4].CopyFrom(loop)
+    path.write_bytes(model.SerializeToString())
+
+
+def test_a_second_signal_ends_work_that_never_returns(tmp_path: Path) -> None:
+    endless(tmp_path / "model.onnx")
+    with start(tmp_path, "out/") as process:
+        wait_until(lambda: (tmp_path / "out").exists() and cpu_seconds(child_of(process)) > 2)
+        process.send_signal(signal.SIGINT)
+        with pytest.raises(subprocess.TimeoutExpired):  # it waits for the run that never ends
+            process.wait(1.5)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(10) == 128 + signal.SIGKILL
+    assert pictures(tmp_path / "out") == []
+
+
+def limited(kind: int, size: int) -> Callable[[], None]:
+    return lambda: resource.setrlimit(kind, (size, size))
+
+
+@pytest.mark.parametrize("name", ["out.npy", "out.tar", "out.zip"])
+def test_a_full_disk_ends_in_a_sentence(model: Path, tmp_path: Path, name: str) -> None:
+    """A limit on a file's size fails in the write, as a full disk does."""
+    done = subprocess.run(
+        wgan_command("sample", "--model", "model.onnx", "-n", 5000, name),
+        cwd=tmp_path,
+        env=environment(),
+        preexec_fn=limited(resource.RLIMIT_FSIZE, 200_000),
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 1
+    assert f"cannot write {name}: File too large" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / name).exists()
+
+
+def test_a_graph_that_wants_all_memory_ends_in_a_sentence(tmp_path: Path) -> None:
+    model = models.generator()
+    model.graph.initializer.append(
+        onnx.numpy_helper.from_array(np.array([1, 3, 2**16, 2**16], np.int64), "huge")
+    )
+    model.graph.node[4].CopyFrom(helper.make_node("Expand", ["raw", "huge"], ["images"]))
+    (tmp_path / "model.onnx").write_bytes(model.SerializeToString())
+    done = subprocess.run(
+        wgan_command("sample", "--model", "model.onnx", "-n", 1, "out.png"),
+        cwd=tmp_path,
+        env=environment(),
+        preexec_fn=limited(resource.RLIMIT_AS, 4 * 2**30),
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 1
+    assert done.stderr.startswith("Error: model.onnx cannot be used: ONNX Runtime cannot")
+    assert "Traceback" not in done.stderr
+
+
+def test_a_folder_that_cannot_be_written_is_named(model: Path, run_wgan: RunWgan) -> None:
+    for out in ("/sys/out.png", "/sys/out/", "/sys/out.tar"):
+        done = run_wgan("sample", "--model", "model.onnx", "-n", 1, out)
+        assert done.returncode == 1
+        assert "Error: cannot " in done.stderr
+        assert "Traceback" not in done.stderr
+
+
+PEAK = """
+import resource, subprocess, sys
+subprocess.run(sys.argv[1:], check=True)
+print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss // 1024)
+"""
+
+
+@pytest.mark.parametrize("name", ["out/", "out.tar"])
+def test_memory_does_not_grow_with_the_number_of_pictures(
+    model: Path, tmp_path: Path, name: str
+) -> None:
+    def peak(n: int) -> int:
+        command = wgan_command("sample", "--model", "model.onnx", "-n", n, "--overwrite", name)
+        done = run([sys.executable, "-c", PEAK, *command], tmp_path)
+        assert done.returncode == 0, done.stderr
+        return int(done.stdout)  # MiB
+
+    few = peak(1000)
+    assert peak(4000) < few + 8

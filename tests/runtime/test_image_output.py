@@ -1,0 +1,41 @@
+import numpy as np
+import pytest
+from wgan.errors import UsageError
+from wgan.runtime.image_output import ImageOutput, parse_value_range
+
+PIXELS = np.arange(2 * 4 * 5 * 3, dtype=np.uint8).reshape(2, 4, 5, 3)
+
+
+@pytest.mark.parametrize("value_range", [(-1.0, 1.0), (0.0, 1.0), (0.0, 255.0), (-0.5, 3.0)])
+@pytest.mark.parametrize("layout", ["nchw", "nhwc"])
+def test_floats_of_any_range_and_layout_come_back_as_the_pixels(
+    layout: str, value_range: tuple[float, float]
+) -> None:
+    low, high = value_range
+    raw = (low + PIXELS / 255.0 * (high - low)).astype(np.float32)
+    if layout == "nchw":
+        raw = raw.transpose(0, 3, 1, 2)
+    output = ImageOutput("out", layout, value_range)  # type: ignore[arg-type]
+    np.testing.assert_array_equal(output.pixels(raw), PIXELS)
+    expected = (PIXELS / 127.5 - 1).transpose(0, 3, 1, 2)
+    assert np.abs(output.images(raw) - expected).max() < 1e-6
+    assert output.images(raw).dtype == np.float32
+
+
+def test_pixels_come_back_as_they_are() -> None:
+    last = ImageOutput("out", "nhwc", None)
+    first = ImageOutput("out", "nchw", None)
+    np.testing.assert_array_equal(last.pixels(PIXELS), PIXELS)
+    np.testing.assert_array_equal(first.pixels(PIXELS.transpose(0, 3, 1, 2)), PIXELS)
+    assert np.abs(last.images(PIXELS) - (PIXELS / 127.5 - 1).transpose(0, 3, 1, 2)).max() < 1e-6
+
+
+def test_a_value_range_is_two_numbers() -> None:
+    assert parse_value_range("-1,1") == (-1, 1)
+    assert parse_value_range("0, 255") == (0, 255)
+
+
+@pytest.mark.parametrize("text", ["", "1", "1,0", "0,0", "0,1,2", "a,b", "nan,1", "0,inf"])
+def test_what_is_no_value_range_is_refused(text: str) -> None:
+    with pytest.raises(UsageError, match="cannot be read"):
+        parse_value_range(text)
