@@ -5,7 +5,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.installed
 
-.PHONY: help demo test lint format bench constraints clean
+.PHONY: help demo test fuzz lint format bench constraints clean
 
 help: ## what can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -24,6 +24,9 @@ demo: $(READY) ## train, export and sample on the built-in data; says where the 
 
 test: $(READY) ## all tests, the slow ones too
 	$(BIN)/python -m pytest
+
+fuzz: $(READY) ## ten minutes of spoilt model files
+	$(BIN)/python -m tests.runtime.fuzzing --seconds 600
 
 lint: $(READY) ## style and types
 	$(BIN)/ruff format --check .

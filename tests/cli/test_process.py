@@ -16,6 +16,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 from PIL import Image
+
 from tests.processes import RunWgan, environment, run, wgan_command
 from tests.runtime import models
 

@@ -193,8 +193,14 @@ def test_a_file_nested_too_deep_is_refused() -> None:
 
 
 def test_a_file_of_countless_fields_is_refused() -> None:
-    with pytest.raises(ModelFileError, match="more than 2000000 fields"):
-        scan(b"\x08\x01" * 2_000_001)
+    with pytest.raises(ModelFileError, match="more than 1000000 fields"):
+        scan(b"\x08\x01" * 1_000_001)
+
+
+def test_a_million_metadata_keys_are_refused() -> None:
+    keys = b"".join(b"\x72\x09\x0a\x07%07d" % number for number in range(1_000_000))
+    with pytest.raises(ModelFileError, match="more than 1000000 fields"):
+        scan(models.generator().SerializeToString() + keys)
 
 
 @pytest.mark.parametrize(

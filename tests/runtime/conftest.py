@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+
 from tests.runtime import models
 from wgan.runtime import Generator
 

@@ -1,5 +1,6 @@
 """Small ONNX generators made with onnx.helper and numpy, so that no test here needs torch."""
 
+import json
 from collections.abc import Sequence
 from typing import Any
 
@@ -42,6 +43,17 @@ def manifest(**changes: Any) -> Manifest:
         "receipt": receipt,
     }
     return Manifest(**(fields | changes))
+
+
+def manifest_fields() -> dict[str, Any]:
+    """The JSON object of `manifest()`."""
+    fields: dict[str, Any] = json.loads(manifest().to_json())
+    return fields
+
+
+def manifest_text(fields: dict[str, Any]) -> str:
+    """A manifest's JSON, right or wrong."""
+    return json.dumps(fields)
 
 
 def weights(channels: int = 3, seed: int = 0) -> dict[str, np.ndarray[Any, Any]]:

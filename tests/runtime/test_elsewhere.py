@@ -7,8 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from tests.processes import RunWgan
 from torch import Tensor, nn
+
+from tests.processes import RunWgan
 from wgan.errors import UsageError
 from wgan.images import to_pixels
 from wgan.latents import latents

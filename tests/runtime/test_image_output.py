@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+
 from wgan.errors import UsageError
 from wgan.runtime.image_output import ImageOutput, parse_value_range
 

@@ -2,6 +2,7 @@ import threading
 from collections.abc import Iterator
 
 import pytest
+
 from wgan.runtime.parallel import in_parallel
 
 

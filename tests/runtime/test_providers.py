@@ -5,6 +5,7 @@ import types
 from pathlib import Path
 
 import pytest
+
 from tests.processes import ROOT, Finished
 from tests.runtime import models
 from wgan.errors import DeviceError, UsageError

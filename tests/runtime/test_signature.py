@@ -2,6 +2,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import pytest
+
 from wgan.errors import ModelFileError, UsageError
 from wgan.exported.onnx_file import Producer
 from wgan.runtime.signature import Value, read_signature

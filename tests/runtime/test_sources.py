@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from wgan.errors import UsageError
 from wgan.latents import latents
 from wgan.runtime.choice import Choice

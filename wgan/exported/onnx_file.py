@@ -6,13 +6,13 @@ in functions. This module finds every such place and refuses it, with nothing bu
 library. The field numbers are those of `onnx.proto` (ONNX 1.23, IR version 13).
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from wgan.errors import ModelFileError
 from wgan.exported.wire import Value, WireError, read_fields
 
-FIELD_LIMIT = 2_000_000
+FIELD_LIMIT = 1_000_000
 """A file of more fields than this is refused: each costs time to read, and no generator has as
 many (weights are one field a tensor)."""
 
@@ -87,10 +87,7 @@ class _Scanner:
             raise ModelFileError(f"it nests more than {DEPTH_LIMIT} messages deep")
         children = _CHILDREN[message]
         node = _Node()
-        for number, value in read_fields(data):
-            self.fields += 1
-            if self.fields > FIELD_LIMIT:
-                raise ModelFileError(f"it has more than {FIELD_LIMIT} fields")
+        for number, value in self._fields(data):
             if message == "Tensor":
                 _refuse_external_data(number, value)
             elif message == "Node":
@@ -104,6 +101,13 @@ class _Scanner:
                 producer = Producer(node.operator, next(iter(node.inputs), None))
                 self.producers.update(dict.fromkeys(node.outputs, producer))
 
+    def _fields(self, data: memoryview) -> Iterator[tuple[int, Value]]:
+        for item in read_fields(data):
+            self.fields += 1
+            if self.fields > FIELD_LIMIT:
+                raise ModelFileError(f"it has more than {FIELD_LIMIT} fields")
+            yield item
+
     def _enter(self, value: memoryview, child: str, path: tuple[str, ...]) -> None:
         if child == "Property":
             self._read_property(value)
@@ -113,10 +117,14 @@ class _Scanner:
         self.walk(value, child, path)
 
     def _read_property(self, data: memoryview) -> None:
-        texts = {number: bytes(value) for number, value in read_fields(data) if _is_bytes(value)}
+        texts = {
+            number: bytes(value)
+            for number, value in self._fields(data)
+            if isinstance(value, memoryview)
+        }
         key = texts.get(1, b"").decode("utf-8", "replace")
         if key in self.metadata:
-            raise ModelFileError(f"it holds the metadata key {key[:40]!r} twice")
+            raise ModelFileError(f"it holds the metadata key {key[:40]!r} twice or more often")
         self.metadata[key] = texts.get(2, b"")
 
 
@@ -125,7 +133,6 @@ class _Node:
     """The parts of a node that say what it does and which values it makes."""
 
     operator: str = ""
-    domain: str = ""
     inputs: list[str] = field(default_factory=list)
     outputs: list[str] = field(default_factory=list)
 
@@ -138,8 +145,6 @@ class _Node:
             self.outputs.append(_text(value))
         elif number == 4:
             self.operator = _text(value)
-        elif number == 7:
-            self.domain = _text(value)
 
 
 def _refuse_external_data(number: int, value: Value) -> None:
@@ -156,10 +161,6 @@ def _refuse_other_files(node: _Node) -> None:
         raise ModelFileError(
             "it holds an EPContext node, which loads a compiled engine: export it without one"
         )
-
-
-def _is_bytes(value: Value) -> bool:
-    return isinstance(value, memoryview)
 
 
 def _text(value: memoryview) -> str:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
+
 from wgan.errors import OutputError, UsageError
 from wgan.images import grid
 from wgan.runtime import Generator

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+
 from tests.runtime import models
 from tests.runtime.output.test_output import make_job
 from wgan.errors import OutputError

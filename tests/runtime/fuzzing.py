@@ -1,0 +1,250 @@
+"""Spoilt model files: each must be refused with a sentence, or drawn from as any other.
+
+    python -m tests.runtime.fuzzing KIND --count 1000 --first 0     # what the suite runs
+    python -m tests.runtime.fuzzing --seconds 600                   # what `make fuzz` runs
+
+Each case is a function of its kind and number alone, so that a failure can be repeated.
+"""
+
+# ruff: noqa: T201 - a command of its own, which prints
+
+import argparse
+import contextlib
+import io
+import random
+import resource
+import subprocess
+import sys
+import time
+import traceback
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+import onnx
+from onnx import defs, helper, numpy_helper
+
+from tests.processes import environment
+from tests.runtime import models
+from wgan.errors import WganError
+from wgan.exported.model_file import describe
+from wgan.latents import latents
+from wgan.runtime import Generator
+
+MEMORY = 4 * 2**30
+"""A case may take so many bytes of address space: what wants all memory fails here at once."""
+
+GOOD = bytes(models.generator().SerializeToString())
+
+NUMBERS = (0, -1, 1, 2, 3, 7, 64, 10**6, 2**31 - 1, -(2**31), 2**31, 2**40, 2**63 - 1, -(2**63))
+
+OPERATORS = sorted(schema.name for schema in defs.get_all_schemas() if schema.domain == "")
+
+SHAPED = ("ConstantOfShape", "Expand", "Tile", "Pad", "Resize", "Reshape", "Slice", "Gather")
+"""Operators that a second input, or the only one, tells how much memory to take."""
+
+ATTRIBUTES = ("group", "axis", "transA", "to", "allowzero")
+LISTS = ("dilations", "strides", "pads", "kernel_shape", "output_shape", "output_padding", "perm")
+
+
+def truncated(number: int) -> bytes:
+    """The file cut off behind `number` bytes."""
+    return GOOD[: number % len(GOOD)]
+
+
+def flipped(number: int) -> bytes:
+    """A few bits turned over anywhere."""
+    chance, data = random.Random(number), bytearray(GOOD)
+    for _ in range(chance.choice((1, 1, 1, 2, 4, 16))):
+        data[chance.randrange(len(data))] ^= 1 << chance.randrange(8)
+    return bytes(data)
+
+
+def flipped_structure(number: int) -> bytes:
+    """Bytes changed outside the weights and the manifest, where the graph is described."""
+    chance, data = random.Random(number), bytearray(GOOD)
+    end = GOOD.index(b"wgan.manifest")
+    for _ in range(chance.choice((1, 1, 2, 4))):
+        data[chance.choice(_structure(end))] = chance.choice((0, 1, 0x7F, 0x80, 0xFF))
+    return bytes(data)
+
+
+def edited(number: int) -> bytes:
+    """A well-formed file whose graph says something absurd."""
+    chance, model = random.Random(number), models.generator()
+    for _ in range(chance.choice((1, 1, 1, 2, 3))):
+        with contextlib.suppress(ValueError, IndexError):  # what does not fit is left as it is
+            chance.choice(EDITS)(chance, model)
+    return bytes(model.SerializeToString())
+
+
+def spoilt_archive(number: int) -> bytes:
+    """A TorchScript archive with bytes changed or cut off."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("g/extra/wgan.manifest", models.manifest(opset=None).to_json())
+        archive.writestr("g/data.pkl", b"weights")
+    chance, data = random.Random(number), bytearray(buffer.getvalue())
+    for _ in range(chance.choice((1, 2, 4, 8))):
+        data[chance.randrange(4, len(data))] = chance.randrange(256)
+    return bytes(data[: chance.choice((len(data), chance.randrange(4, len(data))))])
+
+
+def _structure(end: int) -> list[int]:
+    weights: set[int] = set()
+    for tensor in onnx.load_from_string(GOOD).graph.initializer:
+        if len(tensor.raw_data) > 64:
+            start = GOOD.index(tensor.raw_data)
+            weights.update(range(start, start + len(tensor.raw_data)))
+    return [position for position in range(end) if position not in weights]
+
+
+Edit = Callable[[random.Random, onnx.ModelProto], None]
+
+
+def _other_operator(chance: random.Random, model: onnx.ModelProto) -> None:
+    chance.choice(model.graph.node).op_type = chance.choice(OPERATORS)
+
+
+def _absurd_attribute(chance: random.Random, model: onnx.ModelProto) -> None:
+    node = chance.choice(model.graph.node)
+    name = chance.choice((*ATTRIBUTES, *LISTS))
+    for attribute in [each for each in node.attribute if each.name == name]:
+        node.attribute.remove(attribute)
+    length = chance.choice((1, 2, 4))
+    values = [chance.choice(NUMBERS) for _ in range(length)]
+    node.attribute.append(helper.make_attribute(name, values if name in LISTS else values[0]))
+
+
+def _absurd_tensor(chance: random.Random, model: onnx.ModelProto) -> None:
+    tensor = chance.choice(model.graph.initializer)
+    what = chance.randrange(3)
+    if what == 0:
+        tensor.data_type = chance.randrange(25)
+    elif what == 1:
+        tensor.dims.append(chance.choice(NUMBERS))
+    else:
+        tensor.dims[chance.randrange(len(tensor.dims))] = chance.choice(NUMBERS)
+
+
+def _crossed_wires(chance: random.Random, model: onnx.ModelProto) -> None:
+    node = chance.choice(model.graph.node)
+    names = [name for each in model.graph.node for name in (*each.input, *each.output)]
+    node.input[chance.randrange(len(node.input))] = chance.choice([*names, "", "nothing"])
+
+
+def _huge_result(chance: random.Random, model: onnx.ModelProto) -> None:
+    node = chance.choice(model.graph.node)
+    shape = np.array([chance.choice(NUMBERS) for _ in range(chance.randrange(1, 5))], np.int64)
+    name = f"shape{len(model.graph.initializer)}"
+    model.graph.initializer.append(numpy_helper.from_array(shape, name))
+    operator = chance.choice(SHAPED)
+    inputs = [name] if operator == "ConstantOfShape" else [node.input[0], name]
+    node.CopyFrom(helper.make_node(operator, inputs, [node.output[0]]))
+
+
+def _absurd_interface(chance: random.Random, model: onnx.ModelProto) -> None:
+    value = chance.choice([*model.graph.input, *model.graph.output])
+    axes = value.type.tensor_type.shape.dim
+    axes[chance.randrange(len(axes))].dim_value = chance.choice(NUMBERS)
+
+
+EDITS: tuple[Edit, ...] = (
+    _other_operator,
+    _absurd_attribute,
+    _absurd_tensor,
+    _crossed_wires,
+    _huge_result,
+    _absurd_interface,
+)
+
+
+def draw(data: bytes) -> None:
+    """Open spoilt bytes and draw; what is drawn has the shape that was promised, and is finite."""
+    with Generator(data, device="cpu", threads=1) as generator:
+        images, pixels = generator.run(latents(range(2), generator.latent_dim))
+        height, width, channels = generator.picture_shape
+    assert images.shape == (2, channels, height, width)
+    assert pixels.shape == (2, height, width, channels)
+    assert np.isfinite(images).all()
+
+
+def look_at(data: bytes) -> None:
+    """Describe spoilt bytes, as `wgan info` does."""
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "model"
+        path.write_bytes(data)
+        describe(path)
+
+
+KINDS: dict[str, tuple[Callable[[int], bytes], Callable[[bytes], None]]] = {
+    "truncated": (truncated, draw),
+    "flipped": (flipped, draw),
+    "flipped-structure": (flipped_structure, draw),
+    "edited": (edited, draw),
+    "archive": (spoilt_archive, look_at),
+}
+
+
+def run_cases(kind: str, numbers: range) -> bool:
+    """Run cases in this process; False, with the case named, where one failed otherwise."""
+    make, use = KINDS[kind]
+    resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
+    for number in numbers:
+        print(number, flush=True)  # the last one is the one that crashed
+        try:
+            use(make(number))
+        except (WganError, MemoryError):
+            pass
+        except Exception:  # noqa: BLE001 - whatever else comes is what is looked for
+            traceback.print_exc()
+            return False
+    return True
+
+
+def run_apart(kind: str, numbers: range, folder: Path) -> str | None:
+    """Run cases in a process of their own; what went wrong, None where nothing did.
+
+    `folder` is where they run: a case that writes a file leaves it there.
+    """
+    command = [sys.executable, "-m", "tests.runtime.fuzzing", kind]
+    command += ["--first", str(numbers.start), "--count", str(len(numbers))]
+    done = subprocess.run(
+        command, cwd=folder, env=environment(), capture_output=True, text=True, timeout=600
+    )
+    if done.returncode == 0 and not list(folder.iterdir()):
+        return None
+    last = done.stdout.split()[-1] if done.stdout else "none"
+    return f"{kind} case {last}: exit status {done.returncode}\n{done.stderr[-2000:]}"
+
+
+def main() -> int:
+    """Run one series, or all kinds in turn until the time is over."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("kind", nargs="?", choices=KINDS)
+    parser.add_argument("--first", type=int, default=0)
+    parser.add_argument("--count", type=int, default=1000)
+    parser.add_argument("--seconds", type=float, default=600.0)
+    options = parser.parse_args()
+    if options.kind:
+        return not run_cases(options.kind, range(options.first, options.first + options.count))
+    first = time.time_ns() // 10**9 * 1000  # other cases each time
+    deadline = time.monotonic() + options.seconds
+    cases = 0
+    while time.monotonic() < deadline:
+        for kind in KINDS:
+            with TemporaryDirectory() as folder:
+                failure = run_apart(kind, range(first, first + options.count), Path(folder))
+            if failure is not None:
+                print(failure)
+                return 1
+            cases += options.count
+        first += options.count
+    print(f"{cases} spoilt files: each was refused with a sentence, or drawn from")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
