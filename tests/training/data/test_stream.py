@@ -6,13 +6,17 @@ import numpy as np
 import pytest
 import torch
 
+from tests.processes import RunWgan
 from tests.training.data.conftest import save_picture
 from tests.training.data.test_shards import make_shard
 from wgan.errors import DataError
+from wgan.images import Pixels
 from wgan.training.data import Shards, Stream, load_data, load_pictures, open_data, open_source
+from wgan.training.data.batches import to_batch
 from wgan.training.data.glyphs import GlyphSource
 from wgan.training.data.prepare import write_shards
 from wgan.training.data.stream import EPOCH
+from wgan.training.session import Session, plan
 
 CPU = torch.device("cpu")
 COUNT = 50
@@ -37,6 +41,10 @@ def names(batch: torch.Tensor) -> list[bytes]:
     return [image.numpy().tobytes() for image in batch]
 
 
+def to_names(pixels: Pixels) -> list[bytes]:
+    return names(to_batch(pixels, CPU).contiguous())
+
+
 def test_an_epoch_shows_each_picture_once_and_the_next_in_another_order(pattern: str) -> None:
     data = stream(pattern)
     assert data.count == COUNT
@@ -45,19 +53,14 @@ def test_an_epoch_shows_each_picture_once_and_the_next_in_another_order(pattern:
     assert len(set(epochs[0])) == COUNT
     assert sorted(epochs[0]) == sorted(epochs[1])
     assert epochs[0] != epochs[1]
-    # The same pictures as in memory: streaming is no other transform.
-    shard_by_shard = [
-        load_pictures(open_source(path), size=32, channels=3).pixels for path in data.shards.paths
-    ]
-    straight = torch.from_numpy(np.concatenate(shard_by_shard)).permute(0, 3, 1, 2)
-    images = straight.to(torch.float32).div_(127.5).sub_(1)
-    assert sorted(names(images.contiguous())) == sorted(
-        image for image in (names(batches_of_all(data).contiguous()))
-    )
 
 
-def batches_of_all(data: Stream) -> torch.Tensor:
-    return data.batches(COUNT, seed=1, device=CPU).next()
+def test_streaming_gives_the_pictures_that_memory_would(pattern: str) -> None:
+    data = stream(pattern)
+    shards = [load_pictures(open_source(path), size=32, channels=3) for path in data.shards.paths]
+    straight = to_names(np.concatenate([shard.pixels for shard in shards]))
+    streamed = names(data.batches(COUNT, seed=1, device=CPU).next().contiguous())
+    assert sorted(streamed) == sorted(straight)
 
 
 def test_a_batch_is_float_channels_last_and_in_range(pattern: str) -> None:
@@ -170,3 +173,50 @@ def test_shards_without_one_good_picture_are_an_error(tmp_path: Path) -> None:
     make_shard(tmp_path / "0.tar", ["a.txt"])
     with pytest.raises(DataError, match="none of the 0 pictures"):
         stream(str(tmp_path / "?.tar")).batches(1, seed=0, device=CPU).next()
+
+
+def train(pattern: str, folder: Path, steps: int) -> dict[str, torch.Tensor]:
+    """Train on the stream up to `steps`; gives the generator's weights."""
+    settings = {"data": pattern, "width": 2, "latent_dim": 4, "batch_size": 8, "n_critic": 2}
+    planned = plan({**settings, "flip": True, "holdout": 0.2, "shuffle_buffer": 10, "steps": steps},
+                   run=folder)  # fmt: skip
+    data = load_data(planned.source, size=32, channels=3, buffer=planned.config.shuffle_buffer)
+    with Session(planned, data, CPU) as session:
+        list(session.train())
+    weights: dict[str, torch.Tensor] = session.players.generator.state_dict()
+    return weights
+
+
+def test_a_run_on_a_stream_that_stopped_and_went_on_is_the_same_bit_for_bit(
+    pattern: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    once = train(pattern, tmp_path / "once", steps=7)
+    train(pattern, tmp_path / "twice", steps=3)
+    twice = train(pattern, tmp_path / "twice", steps=7)
+    assert all(torch.equal(once[name], twice[name]) for name in once)
+
+
+def test_what_is_held_out_is_never_learned_from(pattern: str) -> None:
+    data = stream(pattern)
+    learned, held_out = (to_names(pixels) for pixels in data.handfuls(0.3, seed=5, n=COUNT))
+    assert 3 < len(held_out) < 30
+    assert len(learned) + len(held_out) == COUNT
+    batches = data.batches(len(learned), seed=5, device=CPU, holdout=0.3)
+    for _ in range(2):
+        assert sorted(names(batches.next().contiguous())) == sorted(learned)
+
+
+def test_a_handful_is_no_more_than_was_asked_for(pattern: str) -> None:
+    learned, held_out = stream(pattern).handfuls(0.3, seed=5, n=2)
+    assert learned.shape == held_out.shape == (2, 32, 32, 3)
+    learned, held_out = stream(pattern).handfuls(0.0, seed=5, n=2)
+    assert len(held_out) == 0
+
+
+def test_the_command_trains_on_shards(pattern: str, run_wgan: RunWgan, tmp_path: Path) -> None:
+    settings = ["--steps", 2, "--width", 2, "--batch-size", 8, "--device", "cpu"]
+    done = run_wgan("train", pattern, *settings)
+    assert done.returncode == 0, done.stderr
+    assert "50 pictures" in done.stdout
+    assert (tmp_path / "runs" / "shards-32-wgan-gp" / "checkpoints" / "step-00000002.pt").is_file()
