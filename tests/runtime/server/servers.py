@@ -7,7 +7,8 @@ import re
 import subprocess
 import tempfile
 import threading
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -105,6 +106,15 @@ class Server:
         values = [row.rpartition(" ")[2] for row in text.splitlines() if row.startswith(line)]
         assert values, f"no {line} in:\n{text}"
         return sum(map(float, values))
+
+    def await_metric(
+        self, line: str, accept: Callable[[float], bool], seconds: float = 15
+    ) -> float:
+        """Ask for a metric until its value is accepted."""
+        deadline = time.monotonic() + seconds
+        while not accept(value := self.metric(line)):
+            assert time.monotonic() < deadline, f"{line} is {value}"
+        return value
 
 
 @contextlib.contextmanager

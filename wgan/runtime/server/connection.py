@@ -85,12 +85,18 @@ class Connection(HttpToolsProtocol):
         """The client takes its answer slower than it is made."""
         super().pause_writing()
         self._stop_send_timer()
-        self._send_timer = self.loop.call_later(self.limits.send_seconds, self.transport.abort)
+        self._send_timer = self.loop.call_later(self.limits.send_seconds, self._give_up)
 
     def resume_writing(self) -> None:
         """The client has taken most of it."""
         self._stop_send_timer()
         super().resume_writing()
+
+    def _give_up(self) -> None:
+        """Close without waiting for what the client has not taken."""
+        if self.cycle is not None:
+            self.cycle.disconnected = True  # before uvloop wakes who wants to write more
+        self.transport.abort()
 
     def _stop_send_timer(self) -> None:
         if self._send_timer is not None:

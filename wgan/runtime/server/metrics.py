@@ -52,6 +52,7 @@ class Metrics:
         self.held_images = Gauge(
             "wgan_held_images", "Images admitted and not yet sent.", registry=registry
         )
+        self.connections = Gauge("wgan_connections", "Open connections.", registry=registry)
         self.dropped = Counter(
             "wgan_dropped_requests", "Requests whose client went away.", registry=registry
         )
@@ -61,6 +62,16 @@ class Metrics:
             ["model", "version", "sha256", "provider"],
             registry=registry,
         )
+
+    def begin(self, model: str) -> None:
+        """Show a model's numbers from the start, as zeros."""
+        for metric in (
+            self.images,
+            self.batch_images,
+            self.inference_seconds,
+            self.queue_seconds,
+        ):
+            metric.labels(model)
 
     def observe_run(self, model: str, run: Run) -> None:
         """Count one run."""

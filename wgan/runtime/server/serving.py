@@ -23,6 +23,9 @@ from wgan.runtime.server.shelf import Shelf
 
 log = logging.getLogger("wgan.server")
 
+BACKLOG = 2048
+"""Connections that the system keeps until they are accepted."""
+
 _LOCAL = ("127.0.0.1", "::1", "localhost")
 
 
@@ -50,6 +53,7 @@ async def _serve(bound: socket.socket, files: Mapping[str, Path], settings: Sett
     metrics = Metrics()
     shelf = Shelf(files, settings, metrics)
     server = _make_server(make_app(settings, shelf, metrics), settings)
+    metrics.connections.set_function(lambda: len(server.server_state.connections))
     with _signals(server, shelf):
         loading = asyncio.create_task(_load(shelf, server, bound))
         try:
@@ -83,7 +87,7 @@ def _make_server(app: ASGIApp, settings: Settings) -> uvicorn.Server:
         proxy_headers=False,  # no header may say who a client is
         timeout_keep_alive=int(settings.limits.idle_seconds),
         timeout_graceful_shutdown=settings.drain_seconds,
-        backlog=2048,
+        backlog=BACKLOG,
     )
     logging.getLogger("uvicorn").setLevel(logging.CRITICAL)  # what matters is said here
     return _Server(config)
@@ -129,6 +133,7 @@ def _bind(host: str, port: int) -> socket.socket:
     try:
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         bound.bind((host, port))
+        bound.listen(BACKLOG)  # who comes before uvicorn is up waits, and is not refused
     except (OSError, OverflowError) as exc:
         bound.close()
         raise UsageError(f"cannot listen at {host} port {port}: {exc}") from exc

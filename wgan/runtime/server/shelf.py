@@ -90,6 +90,7 @@ class Shelf:
         self._reloading = asyncio.Lock()
         for name in files:
             waiting = functools.partial(self._waiting, name)
+            metrics.begin(name)
             metrics.queue_images.labels(name).set_function(waiting)
 
     @property
