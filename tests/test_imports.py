@@ -38,6 +38,10 @@ def loaded_by(code: str) -> set[str]:
     [
         ("import wgan", HEAVY | {"numpy", "PIL", "click", "wgan.cli"}),
         ("import wgan.runtime", TORCH | EXPORT | {"wgan.training", "wgan.export", "wgan.cli"}),
+        (
+            "import wgan.runtime.server.serving",
+            TORCH | EXPORT | {"wgan.training", "wgan.export", "wgan.cli"},
+        ),
         ("import wgan.training.session", {"wgan.runtime", "wgan.export", "wgan.cli", "onnx"}),
         ("import wgan.export", {"wgan.cli"}),
         (
@@ -46,7 +50,7 @@ def loaded_by(code: str) -> set[str]:
         ),
         (COMMAND.format("--version"), HEAVY | {"numpy", "PIL"}),
     ],
-    ids=["wgan", "runtime", "training", "export", "help", "version"],
+    ids=["wgan", "runtime", "server", "training", "export", "help", "version"],
 )
 def test_a_room_loads_only_what_it_may(code: str, forbidden: set[str]) -> None:
     assert not loaded_by(code) & forbidden

@@ -36,15 +36,20 @@ def check_seed(seed: int) -> None:
         raise UsageError(f"seed {seed} is not allowed: seeds are 0 to {SEED_LIMIT - 1}")
 
 
-def parse_seeds(text: str) -> Sequence[int]:
+def parse_seeds(text: str, limit: int = SEED_LIMIT) -> Sequence[int]:
     """Read seeds and inclusive ranges, `"0,1,4-6"` -> `[0, 1, 4, 5, 6]`, in the order written.
 
-    A single range stays a `range`, so that a million seeds take no memory.
+    A single range stays a `range`, so that a million seeds take no memory. `limit` is how many
+    there may be, counted before any list is made.
 
     Raises:
-        UsageError: something else is written, or a seed is outside 0 to 2**32 - 1.
+        UsageError: something else is written, a seed is outside 0 to 2**32 - 1, or there are too
+            many.
     """
     ranges = [_parse_range(part.strip(), text) for part in text.split(",")]
+    count = sum(map(len, ranges))
+    if count > limit:
+        raise UsageError(f"seeds {_shorten(text)} are {count}; at most {limit} are allowed")
     if len(ranges) == 1:
         return ranges[0]
     return [seed for part in ranges for seed in part]
@@ -52,14 +57,27 @@ def parse_seeds(text: str) -> Sequence[int]:
 
 def _parse_range(part: str, text: str) -> range:
     first, dash, last = part.partition("-")
-    if not first.isdecimal() or (dash and not last.isdecimal()):
-        raise UsageError(f"seeds {text!r} cannot be read: write numbers and ranges, as in 0,1,4-6")
+    if not _is_number(first) or (dash and not _is_number(last)):
+        raise UsageError(
+            f"seeds {_shorten(text)} cannot be read: write numbers and ranges, as in 0,1,4-6"
+        )
     low, high = int(first), int(last or first)
     check_seed(low)
     check_seed(high)
     if high < low:
-        raise UsageError(f"the range {part} in seeds {text!r} runs backwards: write {high}-{low}")
+        raise UsageError(
+            f"the range {part} in seeds {_shorten(text)} runs backwards: write {high}-{low}"
+        )
     return range(low, high + 1)
+
+
+def _is_number(text: str) -> bool:
+    return text.isdecimal() and len(text) <= 100  # Python refuses to read thousands of digits
+
+
+def _shorten(text: str) -> str:
+    shown = repr(text)
+    return shown if len(shown) <= 80 else shown[:77] + "..."
 
 
 def format_seeds(seeds: Iterable[int]) -> str:

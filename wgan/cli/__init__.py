@@ -14,6 +14,7 @@ from wgan.cli.info import info
 from wgan.cli.prepare import prepare
 from wgan.cli.process import Stopped
 from wgan.cli.sample import sample
+from wgan.cli.serve import serve
 from wgan.cli.train import train
 from wgan.errors import WganError
 
@@ -33,7 +34,7 @@ def cli() -> None:
     """  # noqa: D301 - click's \b is a real backspace
 
 
-for command in (train, export, sample, info, prepare):
+for command in (train, export, sample, serve, info, prepare):
     cli.add_command(command)
 
 

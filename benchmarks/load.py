@@ -1,0 +1,109 @@
+"""Clients for a load test: each sends the same kind of request again as soon as it is answered.
+
+As little Python as will do, so that the clients, which share the machine with the server, take
+little from it: prepared bytes go out, and of the answer only the status and the end are looked for.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+
+@dataclass
+class Load:
+    """What the clients saw, from the start of measuring on."""
+
+    seconds: float = 0.0
+    latencies: list[float] = field(default_factory=list)  # seconds, of answers with status 200
+    statuses: dict[int, int] = field(default_factory=dict)
+    lost: int = 0  # connections that ended without an answer
+
+    @property
+    def rate(self) -> float:
+        """Answers with status 200 per second."""
+        return len(self.latencies) / self.seconds
+
+    def percentile(self, q: float) -> float:
+        """A percentile of the latencies, in seconds."""
+        return float(np.percentile(self.latencies, q)) if self.latencies else float("nan")
+
+
+class Client(asyncio.Protocol):
+    """One connection that is kept open."""
+
+    def __init__(self, make: Callable[[], bytes], load: Load, state: dict[str, bool]) -> None:
+        self._make = make
+        self._load = load
+        self._state = state
+        self._buffer = bytearray()
+        self._sent = 0.0
+        self.over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Ask the first time."""
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+        self._send()
+
+    def _send(self) -> None:
+        self._sent = time.perf_counter()
+        self._transport.write(self._make())
+
+    def data_received(self, data: bytes) -> None:
+        """Collect an answer; when it is whole, ask again."""
+        self._buffer += data
+        end = self._buffer.find(b"\r\n\r\n")
+        if end < 0:
+            return
+        head = bytes(self._buffer[:end]).lower()
+        length = int(head.split(b"content-length:")[1].split(b"\r\n")[0])
+        if len(self._buffer) < end + 4 + length:
+            return
+        self._count(int(head[9:12]))
+        self._buffer.clear()
+        if self._state["stopped"]:
+            self._transport.close()
+        else:
+            self._send()
+
+    def _count(self, status: int) -> None:
+        if not self._state["measuring"]:
+            return
+        statuses = self._load.statuses
+        statuses[status] = statuses.get(status, 0) + 1
+        if status == 200:
+            self._load.latencies.append(time.perf_counter() - self._sent)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Count a server that hung up."""
+        if not self._state["stopped"]:
+            self._load.lost += 1
+        if not self.over.done():
+            self.over.set_result(None)
+
+
+async def closed_loop(
+    port: int,
+    makers: Sequence[Callable[[], bytes]],
+    seconds: float,
+    warm_up: float = 1.0,
+) -> Load:
+    """Let a client for each of `makers` ask one thing after the other, for so many seconds."""
+    loop = asyncio.get_running_loop()
+    load, state = Load(), {"measuring": False, "stopped": False}
+    clients = [
+        (await loop.create_connection(lambda m=make: Client(m, load, state), "127.0.0.1", port))[1]
+        for make in makers
+    ]
+    await asyncio.sleep(warm_up)
+    state["measuring"] = True
+    started = time.perf_counter()
+    await asyncio.sleep(seconds)
+    state["measuring"] = False
+    load.seconds = time.perf_counter() - started
+    state["stopped"] = True
+    await asyncio.wait([client.over for client in clients], timeout=30)
+    return load

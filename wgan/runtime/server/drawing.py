@@ -1,0 +1,104 @@
+"""From what a request wants to its pictures: admitted, waited for, dropped when nobody waits."""
+
+import asyncio
+
+from starlette.requests import ClientDisconnect, Request
+from starlette.types import Receive, Scope
+
+from wgan.runtime.server.batcher import Drawn, Job, QueueFull
+from wgan.runtime.server.metrics import Metrics
+from wgan.runtime.server.refusal import Refusal, bad_request
+from wgan.runtime.server.settings import Limits
+from wgan.runtime.server.shelf import Model
+from wgan.runtime.server.wanted import Wanted
+
+HELD = "wgan.held_images"
+"""Key of a request's scope: the images that it holds, from admission until they were sent."""
+
+
+class Drawing:
+    """Draws for requests, within the server's limits. Used in the event loop's thread."""
+
+    def __init__(self, limits: Limits, metrics: Metrics) -> None:
+        self._limits = limits
+        self._metrics = metrics
+        self._held = 0
+        metrics.held_images.set_function(lambda: self._held)
+
+    async def draw(
+        self,
+        request: Request,
+        model: Model,
+        wanted: Wanted,
+        *,
+        images: bool = False,
+        pixels: bool = False,
+        overload_status: int = 503,
+    ) -> Drawn:
+        """Draw `wanted`, its float images, its pixels, or both.
+
+        Raises:
+            Refusal: 400 for too many images, `overload_status` when too many wait.
+            ClientDisconnect: the client went away; what it asked for is not drawn.
+        """
+        check_count(len(wanted), self._limits.max_images)
+        if self._held + len(wanted) > self._limits.max_held:
+            raise _overload(overload_status, "are being drawn and sent", self._held, 1)
+        try:
+            job = model.batcher.submit(wanted, images=images, pixels=pixels)
+        except QueueFull as exc:
+            waiting = model.batcher.waiting
+            raise _overload(overload_status, "are waiting", waiting, exc.retry_after) from exc
+        self._hold(request.scope, len(wanted))
+        return await self._wait(request.receive, model, job)
+
+    async def _wait(self, receive: Receive, model: Model, job: Job) -> Drawn:
+        watcher = asyncio.create_task(_gone(receive))
+        watcher.add_done_callback(lambda task: job.done.cancel())
+        try:
+            async with asyncio.timeout(self._limits.answer_seconds):
+                return await job.done
+        except TimeoutError as exc:
+            seconds = self._limits.answer_seconds
+            raise Refusal(
+                503, f"not drawn within {seconds:g} seconds", "timeout", {"Retry-After": "1"}
+            ) from exc
+        except asyncio.CancelledError:
+            if not watcher.done() or watcher.cancelled():
+                raise  # the server is being stopped
+            self._metrics.dropped.inc()
+            raise ClientDisconnect from None
+        finally:
+            watcher.cancel()
+            model.batcher.drop(job)
+
+    def _hold(self, scope: Scope, images: int) -> None:
+        self._held += images
+        scope[HELD] = scope.get(HELD, 0) + images
+
+    def release(self, scope: Scope) -> None:
+        """Let go of what a request held; it was answered, or its client is gone."""
+        self._held -= scope.pop(HELD, 0)
+
+
+def check_count(count: int, limit: int) -> None:
+    """Raise Refusal unless `count` images may be asked for at once."""
+    if count < 1:
+        raise bad_request("no pictures are asked for: at least 1 is needed")
+    if count > limit:
+        raise bad_request(f"{count} pictures are asked for; at most {limit} at once are allowed")
+
+
+def _overload(status: int, state: str, images: int, retry_after: int) -> Refusal:
+    return Refusal(
+        status,
+        f"the server is overloaded: {images} images {state}; try again in {retry_after} s",
+        "overload",
+        {"Retry-After": str(retry_after)},
+    )
+
+
+async def _gone(receive: Receive) -> None:
+    """Return when the client goes away. The body has been read, so nothing else comes."""
+    while (await receive())["type"] != "http.disconnect":
+        pass

@@ -1,0 +1,156 @@
+"""The addresses for people and web pages, under `/v1`."""
+
+import asyncio
+import dataclasses
+import hashlib
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from wgan import __version__
+from wgan.runtime.server import wishes
+from wgan.runtime.server.answers import Pieces, json_answer
+from wgan.runtime.server.body import parse_json, read_body
+from wgan.runtime.server.drawing import Drawing, check_count
+from wgan.runtime.server.oip import check_truncation
+from wgan.runtime.server.packing import PNG, choose_kind, pack
+from wgan.runtime.server.refusal import bad_request
+from wgan.runtime.server.settings import Limits
+from wgan.runtime.server.shelf import Model, Shelf
+from wgan.runtime.server.wishes import Wish
+
+
+class PictureRoutes:
+    """The handlers and what they share."""
+
+    def __init__(self, shelf: Shelf, drawing: Drawing, limits: Limits) -> None:
+        self._shelf = shelf
+        self._drawing = drawing
+        self._limits = limits
+
+    def routes(self) -> list[Route]:
+        """All addresses."""
+        base = "/v1/models/{model}"
+        return [
+            Route("/v1/models", self.models),
+            Route(base, self.model),
+            Route(f"{base}/images/{{seed}}.png", self.image),
+            Route(f"{base}/grid.png", self.grid),
+            Route(f"{base}/between.png", self.between),
+            Route(f"{base}/sample", self.sample, methods=["POST"]),
+        ]
+
+    async def models(self, request: Request) -> Response:
+        """All models that are ready, and what the server allows."""
+        return json_answer(
+            {
+                "models": [describe(model) for model in self._shelf.models],
+                "limits": {"max_images": self._limits.max_images},
+                "version": __version__,
+            }
+        )
+
+    async def model(self, request: Request) -> Response:
+        """One model, with its manifest."""
+        return json_answer(describe(self._find(request)))
+
+    async def image(self, request: Request) -> Response:
+        """The picture of one seed."""
+        model = self._find(request)
+        seed = wishes.read_seed(request.path_params["seed"])
+        wish = wishes.wish_seeds([seed], model.generator.latent_dim, _truncation(request))
+        return await self._answer_png(request, model, wish)
+
+    async def grid(self, request: Request) -> Response:
+        """The pictures of several seeds in one."""
+        model = self._find(request)
+        text = request.query_params.get("seeds", "0-63")
+        seeds = wishes.read_seeds(text, self._limits.max_images)
+        wish = wishes.wish_seeds(seeds, model.generator.latent_dim, _truncation(request))
+        return await self._answer_png(request, model, wish)
+
+    async def between(self, request: Request) -> Response:
+        """A picture on the way from one seed's to another's."""
+        model = self._find(request)
+        query = request.query_params
+        first, second = (wishes.read_seed(query.get(key, "")) for key in ("first", "second"))
+        at = wishes.read_number(query, "at", 0.5)
+        if not 0 <= at <= 1:
+            raise bad_request(f"at {at:g} is not allowed: 0 to 1")
+        latent_dim = model.generator.latent_dim
+        wish = wishes.wish_between(first, second, [at], latent_dim, _truncation(request))
+        return await self._answer_png(request, model, wish)
+
+    async def sample(self, request: Request) -> Response:
+        """What a JSON body asks for, as the kind that the client accepts."""
+        model = self._find(request)
+        kind = choose_kind(request.headers.get("accept", "*/*"))
+        content = parse_json(await read_body(request, self._limits.max_body))
+        wish = wishes.read_wish(content, model.generator.latent_dim, self._limits.max_images)
+        body = await self._draw(request, model, wish, kind)
+        return Pieces([body], {"content-type": kind, "vary": "accept"})
+
+    async def _answer_png(self, request: Request, model: Model, wish: Wish) -> Response:
+        """Answer with a PNG, or with 304 when the client has it."""
+        check_count(len(wish.wanted), self._limits.max_images)
+        etag = _etag(model, wish)
+        # Kept by the client, but asked for again each time: the model may have been replaced.
+        headers = {"etag": etag, "cache-control": "no-cache"}
+        if _has(request.headers.get("if-none-match", ""), etag):
+            return Response(status_code=304, headers=headers)
+        body = await self._draw(request, model, wish, PNG)
+        return Pieces([body], {**headers, "content-type": PNG})
+
+    async def _draw(self, request: Request, model: Model, wish: Wish, kind: str) -> bytes:
+        drawn = await self._drawing.draw(
+            request, model, wish.wanted, pixels=True, overload_status=429
+        )
+        assert drawn.pixels is not None
+        return await asyncio.to_thread(pack, drawn.pixels, kind, wish.names)
+
+    def _find(self, request: Request) -> Model:
+        return self._shelf.find(request.path_params["model"])
+
+
+def describe(model: Model) -> dict[str, Any]:
+    """What `/v1/models` says of a model; its manifest without the golden pictures."""
+    height, width, channels = model.generator.picture_shape
+    return {
+        "name": model.name,
+        "version": model.version,
+        "sha256": model.sha256,
+        "provider": model.generator.provider,
+        "latent_dim": model.generator.latent_dim,
+        "height": height,
+        "width": width,
+        "channels": channels,
+        "manifest": _manifest(model),
+    }
+
+
+def _manifest(model: Model) -> dict[str, Any] | None:
+    if model.manifest is None:
+        return None
+    receipt = dataclasses.replace(model.manifest.receipt, goldens=())
+    fields = dataclasses.asdict(dataclasses.replace(model.manifest, receipt=receipt))
+    del fields["receipt"]["goldens"]
+    return fields
+
+
+def _truncation(request: Request) -> float:
+    number = wishes.read_number(request.query_params, "truncation", 1.0)
+    return check_truncation(number)
+
+
+def _etag(model: Model, wish: Wish) -> str:
+    """A strong tag: equal bytes for as long as the model, the settings and our encoder are."""
+    told = f"{model.sha256} {model.generator.provider} {__version__} {wish.text}"
+    return f'"{hashlib.sha256(told.encode()).hexdigest()[:32]}"'
+
+
+def _has(header: str, etag: str) -> bool:
+    """Whether an If-None-Match header names `etag`; a weak tag will do for a GET."""
+    tags = [tag.strip().removeprefix("W/") for tag in header.split(",")]
+    return etag in tags or "*" in tags

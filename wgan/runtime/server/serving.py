@@ -1,0 +1,170 @@
+"""A server's life: bound, loaded, at work, told to stop, drained."""
+
+import asyncio
+import contextlib
+import logging
+import resource
+import signal
+import socket
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+
+import uvicorn
+from starlette.types import ASGIApp
+
+from wgan.errors import UsageError
+from wgan.runtime.server import logs
+from wgan.runtime.server.app import make_app
+from wgan.runtime.server.connection import connection_type
+from wgan.runtime.server.metrics import Metrics
+from wgan.runtime.server.settings import Settings
+from wgan.runtime.server.shelf import Shelf
+
+log = logging.getLogger("wgan.server")
+
+BACKLOG = 2048
+"""Connections that the system keeps until they are accepted."""
+
+_LOCAL = ("127.0.0.1", "::1", "localhost")
+
+
+def serve(files: Mapping[str, Path], settings: Settings) -> None:
+    """Serve `files`, each a model's name and where it stands, until SIGTERM or SIGINT.
+
+    Raises:
+        UsageError: the address cannot be bound.
+        WganError: a model cannot be loaded.
+    """
+    logs.configure(settings.json_logs)
+    # The thread that draws needs the interpreter between two runs, and the event loop's thread
+    # would keep it for 5 ms.
+    sys.setswitchinterval(0.0005)
+    _allow_open_files(settings.limits.max_connections + 100)
+    bound = _bind(settings.host, settings.port)
+    with contextlib.closing(bound):
+        log.info("listening at %s; loading %s", _url(bound), ", ".join(files))
+        _warn_if_open(settings)
+        with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+            runner.run(_serve(bound, files, settings))
+
+
+async def _serve(bound: socket.socket, files: Mapping[str, Path], settings: Settings) -> None:
+    metrics = Metrics()
+    shelf = Shelf(files, settings, metrics)
+    server = _make_server(make_app(settings, shelf, metrics), settings)
+    metrics.connections.set_function(lambda: len(server.server_state.connections))
+    with _signals(server, shelf):
+        loading = asyncio.create_task(_load(shelf, server, bound))
+        try:
+            await server.serve([bound])
+            if loading.done():
+                loading.result()  # raises what went wrong
+        finally:
+            loading.cancel()
+            shelf.close()
+    log.info("stopped")
+
+
+async def _load(shelf: Shelf, server: uvicorn.Server, bound: socket.socket) -> None:
+    try:
+        await shelf.load()
+    except BaseException:
+        server.should_exit = True
+        raise
+    log.info("ready at %s", _url(bound))
+
+
+def _make_server(app: ASGIApp, settings: Settings) -> uvicorn.Server:
+    config = uvicorn.Config(
+        app,
+        http=connection_type(settings.limits),
+        ws="none",
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,  # no header may say who a client is
+        timeout_keep_alive=int(settings.limits.idle_seconds),
+        timeout_graceful_shutdown=settings.drain_seconds,
+        backlog=BACKLOG,
+    )
+    logging.getLogger("uvicorn").setLevel(logging.CRITICAL)  # what matters is said here
+    return _Server(config)
+
+
+class _Server(uvicorn.Server):
+    """uvicorn's, which leaves the signals to us: theirs would end the process by SIGTERM."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+@contextlib.contextmanager
+def _signals(server: uvicorn.Server, shelf: Shelf) -> Iterator[None]:
+    """SIGTERM and SIGINT stop, a second one at once; SIGHUP looks for changed files."""
+    loop = asyncio.get_running_loop()
+    tasks = set()
+
+    def stop() -> None:
+        log.info("stopping")
+        server.force_exit = server.should_exit
+        server.should_exit = True
+
+    def reload() -> None:
+        task = loop.create_task(shelf.reload())
+        tasks.add(task)
+        task.add_done_callback(tasks.discard)
+
+    handlers = {signal.SIGTERM: stop, signal.SIGINT: stop, signal.SIGHUP: reload}
+    for number, handler in handlers.items():
+        loop.add_signal_handler(number, handler)
+    try:
+        yield
+    finally:
+        for number in handlers:
+            loop.remove_signal_handler(number)
+
+
+def _bind(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    bound = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        bound.bind((host, port))
+        bound.listen(BACKLOG)  # who comes before uvicorn is up waits, and is not refused
+    except (OSError, OverflowError) as exc:
+        bound.close()
+        raise UsageError(f"cannot listen at {host} port {port}: {exc}") from exc
+    return bound
+
+
+def _url(bound: socket.socket) -> str:
+    host, port = bound.getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def _warn_if_open(settings: Settings) -> None:
+    if settings.host not in _LOCAL and not settings.keys:
+        log.warning(
+            "warning: %s can be reached from other machines, and no key is asked for: give"
+            " --api-key-file",
+            settings.host,
+        )
+
+
+def _allow_open_files(wanted: int) -> None:
+    """Each connection is an open file, and systems start a process with room for 1024."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        most = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
+
+
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    try:
+        import uvloop
+    except ModuleNotFoundError:  # Windows has none
+        return None
+    return uvloop.new_event_loop

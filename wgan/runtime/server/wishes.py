@@ -1,0 +1,142 @@
+"""What people's addresses ask for, read from a URL or a JSON body."""
+
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from wgan.errors import UsageError
+from wgan.latents import SEED_LIMIT, format_seeds, parse_seeds
+from wgan.runtime.server.drawing import check_count
+from wgan.runtime.server.oip import check_truncation
+from wgan.runtime.server.refusal import bad_request, shorten
+from wgan.runtime.server.wanted import Latents, Wanted, WantedLatents, WantedPath, WantedSeeds
+
+SEEDS_TEXT_LIMIT = 4096
+"""Characters of a list of seeds."""
+
+
+@dataclass(frozen=True)
+class Wish:
+    """Pictures that are asked for."""
+
+    wanted: Wanted
+    names: tuple[str, ...]  # what to call each picture
+    text: str  # says all that decides the pictures, but for the model
+
+
+def read_seed(text: str) -> int:
+    """Read one seed. Raises Refusal."""
+    if not re.fullmatch(r"[0-9]{1,10}", text) or int(text) >= SEED_LIMIT:
+        raise bad_request(f"seed {shorten(text)} is not allowed: 0 to {SEED_LIMIT - 1}")
+    return int(text)
+
+
+def read_seeds(text: str, limit: int) -> Sequence[int]:
+    """Read seeds as `wgan.latents.parse_seeds` does, at most `limit`. Raises Refusal."""
+    if len(text) > SEEDS_TEXT_LIMIT:
+        raise bad_request(
+            f"seeds have {len(text)} characters; at most {SEEDS_TEXT_LIMIT} are allowed"
+        )
+    try:
+        return parse_seeds(text, limit)
+    except UsageError as exc:
+        raise bad_request(str(exc)) from exc
+
+
+def read_number(query: Mapping[str, str], name: str, default: float) -> float:
+    """A finite number of a URL's query. Raises Refusal."""
+    text = query.get(name)
+    if text is None:
+        return default
+    if not re.fullmatch(r"[0-9]{0,9}(\.[0-9]{0,9})?", text) or text in ("", "."):
+        raise bad_request(f"{name} {shorten(text)} is not a number such as 0.7")
+    return float(text)
+
+
+def wish_seeds(seeds: Sequence[int], latent_dim: int, truncation: float) -> Wish:
+    """The pictures of seeds."""
+    return Wish(
+        WantedSeeds(seeds, latent_dim, truncation),
+        tuple(f"{seed:08d}" for seed in seeds),
+        f"seeds {format_seeds(seeds)} truncation {truncation!r}",
+    )
+
+
+def wish_between(
+    first: int, second: int, positions: Sequence[float], latent_dim: int, truncation: float
+) -> Wish:
+    """Pictures on the way from one seed's to another's; each position is 0 to 1."""
+    return Wish(
+        WantedPath(first, second, tuple(positions), latent_dim, truncation),
+        tuple(f"{first}-{second}-{number:03d}" for number in range(len(positions))),
+        f"between {first} {second} at {positions!r} truncation {truncation!r}",
+    )
+
+
+def read_wish(content: dict[str, Any], latent_dim: int, limit: int) -> Wish:
+    """Read the body of `sample`: `seeds`, `latents`, or `first`, `second` and `steps`.
+
+    Raises:
+        Refusal: a field is wrong, or none or several ways are used.
+    """
+    unknown = content.keys() - {"seeds", "latents", "first", "second", "steps", "truncation"}
+    if unknown:
+        raise bad_request(f"field {shorten(min(unknown))} is not known: see /docs")
+    truncation = check_truncation(content.get("truncation", 1.0))
+    ways = [way for way in ("seeds", "latents", "first") if way in content]
+    if len(ways) != 1 or ("second" in content) != ("first" in content):
+        raise bad_request("give one of: seeds, latents, or first and second with steps")
+    if ways == ["latents"]:
+        rows = _read_latents(content["latents"], latent_dim)
+        names = tuple(f"{number:08d}" for number in range(len(rows)))
+        return Wish(WantedLatents(rows, truncation), names, "latents")
+    if ways == ["seeds"]:
+        seeds = _read_seed_field(content["seeds"], limit)
+        check_count(len(seeds), limit)
+        return wish_seeds(seeds, latent_dim, truncation)
+    first, second = (_check_seed(content[key]) for key in ("first", "second"))
+    positions = _read_positions(content.get("steps", 16), limit)
+    return wish_between(first, second, positions, latent_dim, truncation)
+
+
+def _read_seed_field(value: object, limit: int) -> Sequence[int]:
+    if isinstance(value, str):
+        return read_seeds(value, limit)
+    if not isinstance(value, list):
+        raise bad_request(f'seeds are {shorten(value)}: a list, or text as in "0-63", is needed')
+    check_count(len(value), limit)
+    return [_check_seed(seed) for seed in value]
+
+
+def _check_seed(value: object) -> int:
+    if type(value) is not int or not 0 <= value < SEED_LIMIT:
+        raise bad_request(f"seed {shorten(value)} is not allowed: 0 to {SEED_LIMIT - 1}")
+    return value
+
+
+def _read_positions(steps: object, limit: int) -> list[float]:
+    if type(steps) is not int or not 2 <= steps <= limit:
+        raise bad_request(f"steps {shorten(steps)} are not allowed: 2 to {limit}")
+    return [step / (steps - 1) for step in range(steps)]
+
+
+def _read_latents(value: object, latent_dim: int) -> Latents:
+    if not isinstance(value, list) or not value:
+        raise bad_request(f"latents are {shorten(value)}: a list of rows is needed")
+    for row in value:
+        if not isinstance(row, list) or len(row) != latent_dim or not _are_latents(row):
+            raise bad_request(
+                f"a row of latents is {shorten(row)}: {latent_dim} finite numbers are needed"
+            )
+    return np.array(value, np.float32)
+
+
+def _are_latents(row: list[Any]) -> bool:
+    largest = float(np.finfo(np.float32).max)
+    return set(map(type, row)) <= {int, float} and all(
+        math.isfinite(number) and abs(number) <= largest for number in row
+    )
