@@ -5,6 +5,7 @@ little from it: prepared bytes go out, and of the answer only the status and the
 """
 
 import asyncio
+import functools
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -94,10 +95,10 @@ async def closed_loop(
     """Let a client for each of `makers` ask one thing after the other, for so many seconds."""
     loop = asyncio.get_running_loop()
     load, state = Load(), {"measuring": False, "stopped": False}
-    clients = [
-        (await loop.create_connection(lambda m=make: Client(m, load, state), "127.0.0.1", port))[1]
-        for make in makers
-    ]
+    clients = []
+    for make in makers:
+        start = functools.partial(Client, make, load, state)
+        clients.append((await loop.create_connection(start, "127.0.0.1", port))[1])
     await asyncio.sleep(warm_up)
     state["measuring"] = True
     started = time.perf_counter()

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
 from tests.runtime import models
 from tests.runtime.server.servers import Server, serving
 from wgan.runtime import Generator

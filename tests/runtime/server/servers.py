@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+
 from tests.processes import environment, wgan_command
 
 READY = re.compile(r"ready at http://[^:]+:(\d+)")

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from tests.runtime.server.servers import Server, array_of, seeds_request, serving
 
 LIMIT = 200_000

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from tests.runtime.server.heavy import slow_generator
 from tests.runtime.server.servers import Server, array_of, seeds_request, serving
 from wgan.runtime import Generator

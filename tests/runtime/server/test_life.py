@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from tests.processes import RunWgan
 from tests.runtime import models
 from tests.runtime.server.heavy import slow_generator

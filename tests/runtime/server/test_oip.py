@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+
 from tests.runtime.server.servers import Reply, Server, array_of, seeds_request
 from wgan import __version__
 from wgan.latents import latents

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
+
 from tests.runtime.server.servers import Reply, Server
 from wgan.images import grid
 from wgan.latents import latents

@@ -13,7 +13,7 @@ from wgan.errors import ModelFileError, UsageError, WganError
 from wgan.exported.model_file import read_bytes
 from wgan.manifest import Manifest
 from wgan.runtime.generator import Generator
-from wgan.runtime.providers import CPU
+from wgan.runtime.providers import DEVICES
 from wgan.runtime.server.batcher import Batcher, Drawn
 from wgan.runtime.server.metrics import Metrics
 from wgan.runtime.server.refusal import Refusal, not_found, shorten
@@ -198,7 +198,7 @@ def _draw(generator: Generator, latents: Latents, images: bool, pixels: bool) ->
     would only cost time.
     """
     n = len(latents)
-    if generator.provider != CPU:
+    if generator.provider != DEVICES["cpu"].provider:
         latents = _filled_up(latents)
     if images and pixels:
         both = generator.run(latents)
