@@ -15,6 +15,16 @@ def test_info_tells_the_manifest(run_wgan: RunWgan, tmp_path: Path) -> None:
     assert "1.0e-07 in float, 0 of 255 in pixels" in done.stdout
 
 
+def test_info_tells_what_runs_a_file_when_asked(run_wgan: RunWgan, tmp_path: Path) -> None:
+    (tmp_path / "g.onnx").write_bytes(models.generator().SerializeToString())
+    assert "runs on" not in run_wgan("info", "g.onnx").stdout
+    done = run_wgan("info", "--device", "auto", "g.onnx")
+    assert done.stdout.splitlines()[-1].split() == ["runs", "on", "CPUExecutionProvider"]
+    done = run_wgan("info", "--device", "cuda", "g.onnx")
+    assert done.returncode == 1
+    assert "device 'cuda' needs" in done.stderr
+
+
 def test_info_for_programs_is_the_manifest_itself(run_wgan: RunWgan, tmp_path: Path) -> None:
     (tmp_path / "g.onnx").write_bytes(models.generator().SerializeToString())
     done = run_wgan("info", "--json", "g.onnx")

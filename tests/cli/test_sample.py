@@ -1,14 +1,17 @@
+import io
+import subprocess
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from tests.processes import RunWgan
+from tests.processes import RunWgan, environment, wgan_command
 from tests.runtime import models
 from wgan.images import grid
+from wgan.latents import latents
 from wgan.runs import remember_export
-from wgan.runtime import Generator
+from wgan.runtime import Generator, builtin
 
 
 @pytest.fixture
@@ -43,6 +46,49 @@ def test_the_latest_export_is_drawn_from(
 def test_a_grid_may_have_any_shape(run_wgan: RunWgan, model: Path, tmp_path: Path) -> None:
     assert run_wgan("sample", "-n", 6, "--grid", "2x4", "--model", model, "o.png").returncode == 0
     assert read(tmp_path / "o.png").shape == (2 * 8, 4 * 8, 3)
+    assert (read(tmp_path / "o.png")[8:, 16:] == 255).all()  # the cells left over
+
+
+@pytest.mark.parametrize("how", [(), ("--interpolate", "1-3")])
+def test_a_grid_alone_says_how_many(
+    run_wgan: RunWgan, model: Path, tmp_path: Path, how: tuple[str, ...]
+) -> None:
+    assert run_wgan("sample", "--grid", "1x7", *how, "--model", model, "o.png").returncode == 0
+    assert read(tmp_path / "o.png").shape == (8, 7 * 8, 3)
+    assert (read(tmp_path / "o.png")[:, 6 * 8 :] != 255).any()
+
+
+def test_a_dash_is_standard_output(model: Path, tmp_path: Path) -> None:
+    command = wgan_command("sample", "-n", 2, "--model", model, "-")
+    done = subprocess.run(command, cwd=tmp_path, env=environment(), capture_output=True)
+    assert (done.returncode, done.stderr) == (0, b"")
+    picture = np.asarray(Image.open(io.BytesIO(done.stdout)))
+    np.testing.assert_array_equal(picture, grid(Generator(model).sample(range(2))))
+    assert list(tmp_path.iterdir()) == [model]
+
+
+def test_truncation_scales_the_latents(run_wgan: RunWgan, model: Path, tmp_path: Path) -> None:
+    done = run_wgan("sample", "-n", 3, "--truncation", 0.5, "--model", model, "out.npy")
+    assert done.returncode == 0, done.stderr
+    expected = Generator(model).pixels(latents(range(3), models.LATENT_DIM) * np.float32(0.5))
+    np.testing.assert_array_equal(np.load(tmp_path / "out.npy"), expected)
+
+
+def test_latents_come_from_a_file(run_wgan: RunWgan, model: Path, tmp_path: Path) -> None:
+    rows = latents([9, 5, 2], models.LATENT_DIM)
+    np.save(tmp_path / "z.npy", rows)
+    done = run_wgan("sample", "--latents", "z.npy", "--images", "--model", model, "out.npy")
+    assert done.returncode == 0, done.stderr
+    assert np.abs(np.load(tmp_path / "out.npy") - Generator(model).images(rows)).max() < 1e-6
+
+
+def test_a_shard_is_every_nth_seed(run_wgan: RunWgan, model: Path, tmp_path: Path) -> None:
+    for part in (1, 2, 3):
+        name = f"{part}.npz"
+        done = run_wgan("sample", "-n", 8, "--shard", f"{part}/3", "--model", model, name)
+        assert done.returncode == 0, done.stderr
+    seeds = [list(np.load(tmp_path / f"{part}.npz")["seeds"]) for part in (1, 2, 3)]
+    assert seeds == [[0, 3, 6], [1, 4, 7], [2, 5]]
 
 
 def test_a_folder_holds_a_file_for_each_seed(
@@ -105,7 +151,50 @@ def test_a_bad_model_ends_in_a_sentence(
     assert not (tmp_path / "out.png").exists()
 
 
-def test_a_folder_without_an_export_is_told_what_to_run(run_wgan: RunWgan) -> None:
-    done = run_wgan("sample")
+built_in = (Path(builtin.__file__).parent / "generator.onnx").is_file()
+
+
+@pytest.mark.skipif(built_in, reason="this checkout has a built-in generator")
+@pytest.mark.parametrize("arguments", [(), ("--model", "builtin")])
+def test_without_any_generator_the_sentence_says_how_to_make_one(
+    run_wgan: RunWgan, arguments: tuple[str, ...]
+) -> None:
+    done = run_wgan("sample", *arguments)
     assert done.returncode == 1
     assert "wgan export --format onnx" in done.stderr
+
+
+@pytest.mark.skipif(not built_in, reason="this checkout has no built-in generator yet")
+class TestTheBuiltInGenerator:
+    def test_it_is_taken_where_there_is_no_export_and_says_so(
+        self, run_wgan: RunWgan, tmp_path: Path
+    ) -> None:
+        done = run_wgan("sample", "-n", 64, "out.png")
+        assert done.returncode == 0, done.stderr
+        (line,) = done.stderr.splitlines()
+        assert "taking the built-in one" in line
+        assert read(tmp_path / "out.png").shape[0] == 8 * 32
+
+    def test_it_is_taken_by_name_without_a_word(
+        self, run_wgan: RunWgan, model: Path, tmp_path: Path
+    ) -> None:
+        done = run_wgan("sample", "-n", 4, "--model", "builtin", "out.png")
+        assert (done.returncode, done.stderr) == (0, "")
+
+    def test_it_is_small_and_tells_its_receipt(self) -> None:
+        path = builtin.builtin_model()
+        assert path.stat().st_size <= 2 * 10**6
+        with Generator(path) as generator:
+            assert generator.manifest is not None
+            for golden in generator.manifest.receipt.goldens:
+                pixels = generator.sample([golden.seed])[0].squeeze(-1).astype(int)
+                drawn = np.asarray(Image.open(io.BytesIO(golden.png)))
+                assert np.abs(pixels - drawn).max() <= 1
+
+
+def test_a_lost_export_is_not_replaced_by_another(run_wgan: RunWgan, tmp_path: Path) -> None:
+    (tmp_path / "runs").mkdir()
+    (tmp_path / "runs" / "latest-export").write_text("gone.onnx\n")
+    done = run_wgan("sample")
+    assert done.returncode == 1
+    assert "gone.onnx, is gone" in done.stderr

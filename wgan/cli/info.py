@@ -12,7 +12,11 @@ if TYPE_CHECKING:
 @click.command()
 @click.argument("file", type=click.Path(path_type=Path))
 @click.option("--json", "as_json", is_flag=True, help="Print the manifest as JSON.")
-def info(file: Path, as_json: bool) -> None:
+@click.option(
+    "--device",
+    help="Open an ONNX file too, and say what runs it: auto, cpu, cuda, ... (see sample).",
+)
+def info(file: Path, as_json: bool, device: str | None) -> None:
     """Show what an exported FILE (ONNX, TorchScript or pt2) says of itself."""
     from wgan.errors import ModelFileError
     from wgan.exported.model_file import describe
@@ -40,6 +44,11 @@ def info(file: Path, as_json: bool) -> None:
         "differs by": f"{_told(receipt.seen)} (allowed: {_told(receipt.allowed)}"
         f"{', loosened by the user' if receipt.loosened else ''})",
     }
+    if device is not None:
+        from wgan.runtime import Generator
+
+        with Generator(file, device) as generator:
+            rows["runs on"] = generator.provider
     for name, value in rows.items():
         click.echo(f"{name:14}{value}")
 

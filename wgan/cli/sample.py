@@ -89,6 +89,7 @@ def sample(
         raise_on_signals()
     from wgan.images import parse_grid
     from wgan.runtime import Generator
+    from wgan.runtime.builtin import find_model
     from wgan.runtime.choice import Choice
     from wgan.runtime.image_output import parse_value_range
     from wgan.runtime.job import Job, Options, parse_shard
@@ -113,8 +114,9 @@ def sample(
         interpolate=interpolate,
         frames=frames,
         truncation=truncation,
+        otherwise=options.grid and options.grid[0] * options.grid[1],
     )
-    with Generator(_find_model(model), device, threads, value_range=expected) as generator:
+    with Generator(find_model(model), device, threads, value_range=expected) as generator:
         if verbose:
             click.echo(f"running on {generator.provider}", err=True)
         source = choice.source(generator.latent_dim)
@@ -128,23 +130,3 @@ def sample(
             whole = "the same command goes on" if goes_on(out, job) else "nothing was written"
             click.echo(f"stopped; {whole}", err=True)
             raise
-
-
-def _find_model(name: str | None) -> Path:
-    from wgan.runs import latest_export
-    from wgan.runtime import builtin
-
-    if name == builtin.NAME:
-        return builtin.builtin_model()
-    if name is not None:
-        return Path(name)
-    latest = latest_export()
-    if latest is not None:
-        return latest
-    model = builtin.builtin_model()
-    click.echo(
-        f"no generator was exported in this folder: drawing from the built-in one"
-        f" ({builtin.DESCRIPTION})",
-        err=True,
-    )
-    return model

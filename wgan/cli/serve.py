@@ -71,9 +71,9 @@ def serve(
     documentation at /docs. SIGHUP takes up changed files, SIGTERM finishes what is running.
     """
     from wgan.extras import needs_extra
-    from wgan.runs import latest_export
 
     with needs_extra("cpu,serve", purpose="serving"):
+        from wgan.runtime.builtin import find_model
         from wgan.runtime.server.access import read_keys
         from wgan.runtime.server.serving import serve as run
         from wgan.runtime.server.settings import Batching, Limits, Settings
@@ -99,4 +99,4 @@ def serve(
         drain_seconds=drain_seconds,
         json_logs=log_format == "json",
     )
-    run(name_files(files or [str(latest_export())]), settings)
+    run(name_files(files or [str(find_model(None))]), settings)

@@ -1,16 +1,13 @@
 """An exported file of any format: read within bounds, and what it says of itself."""
 
-import lzma
 import stat
-import zipfile
-import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
 from wgan.errors import ModelFileError
 from wgan.exported.onnx_file import OnnxFile, scan
-from wgan.manifest import METADATA_KEY, SIZE_LIMIT, Manifest
+from wgan.manifest import METADATA_KEY, Manifest
 
 MODEL_SIZE_LIMIT = 2**31 - 1
 """Most bytes of an ONNX file: a limit of Protocol Buffers."""
@@ -36,7 +33,9 @@ def describe(path: Path) -> Description:
         is_archive = file.read(len(ZIP_MAGIC)) == ZIP_MAGIC
     try:
         if is_archive:
-            return Description("torchscript", _archive_manifest(path))
+            from wgan.exported.archive import archive_manifest  # its imports cost as much as ours
+
+            return Description("torchscript", archive_manifest(path))
         return Description("onnx", read_manifest(scan_model(read_bytes(path))))
     except ModelFileError as exc:
         raise ModelFileError(f"{path} cannot be used: {exc}") from exc
@@ -105,32 +104,3 @@ def _open_checked(path: Path) -> BinaryIO:
         raise ModelFileError(f"there is no model file {path}") from exc
     except (OSError, ValueError) as exc:  # ValueError: a null byte in the name
         raise ModelFileError(f"the model file {path} cannot be read: {exc}") from exc
-
-
-def _archive_manifest(path: Path) -> Manifest | None:
-    try:
-        with zipfile.ZipFile(path) as archive:
-            # PyTorch keeps extra files at <name of the archive>/extra/<name of the file>.
-            names = [n for n in archive.namelist() if n.endswith(f"/extra/{METADATA_KEY}")]
-            if len(names) > 1:
-                raise ModelFileError("it holds more than one manifest")
-            if not names:
-                return None
-            with archive.open(names[0]) as member:
-                text = member.read(SIZE_LIMIT + 1)  # a bomb is not unpacked beyond this
-    except _ARCHIVE_ERRORS as exc:
-        raise ModelFileError(f"it is a damaged archive ({exc})") from exc
-    return Manifest.from_json(text)
-
-
-_ARCHIVE_ERRORS = (
-    zipfile.BadZipFile,
-    zlib.error,
-    lzma.LZMAError,
-    OSError,
-    EOFError,
-    ValueError,
-    NotImplementedError,  # an unknown way of compressing
-    RuntimeError,  # encrypted
-)
-"""What zipfile raises when an archive is damaged, or of a kind that it cannot read."""

@@ -20,12 +20,13 @@ class Choice:
         UsageError: two of them are given, or a value is not allowed.
     """
 
-    count: int | None = None  # how many seeds from `first` on; None: 64
+    count: int | None = None  # how many seeds from `first` on; None: `otherwise`, or 64
     first: int | None = None  # None: 0
     seeds: str | None = None  # as `parse_seeds` reads them
     latents: Path | None = None  # a .npy file
     interpolate: str | None = None  # seeds to pass through
-    frames: int | None = None  # of the whole path; None: 120
+    frames: int | None = None  # of the whole path; None: `otherwise`, or 120
+    otherwise: int | None = None  # how many where the user has not said: the cells of a grid
     truncation: float = 1.0
 
     def __post_init__(self) -> None:
@@ -59,14 +60,15 @@ class Choice:
             return load_rows(self.latents, latent_dim, self.truncation)
         if self.interpolate is not None:
             anchors = parse_seeds(self.interpolate)
-            return Loop(self.truncation, anchors, latent_dim, self.frames or DEFAULT_FRAMES)
+            frames = self.frames or self.otherwise or DEFAULT_FRAMES
+            return Loop(self.truncation, anchors, latent_dim, frames)
         return Seeds(self.truncation, self._seeds(), latent_dim)
 
     def _seeds(self) -> Sequence[int]:
         if self.seeds is not None:
             return parse_seeds(self.seeds)
         first = self.first or 0
-        count = DEFAULT_COUNT if self.count is None else self.count
+        count = self.count or self.otherwise or DEFAULT_COUNT
         check_seed(first)
         check_seed(first + count - 1)
         return range(first, first + count)

@@ -14,7 +14,6 @@ from wgan.images import Encoding, Pixels, encode
 from wgan.latents import format_seeds
 from wgan.progress import Progress
 from wgan.runtime.generator import Generator, check_batch_size
-from wgan.runtime.parallel import in_parallel
 from wgan.runtime.sources import Source
 from wgan.runtime.threads import usable_cores
 
@@ -90,6 +89,8 @@ class Job:
         if second is None:  # a single run has nothing to go ahead of
             yield self._draw((first, self.source.latents(first)))
             return
+        from wgan.runtime.parallel import in_parallel  # short jobs start without it
+
         with_latents = (
             (part, self.source.latents(part)) for part in itertools.chain([first, second], parts)
         )
@@ -115,6 +116,8 @@ class Job:
 
     def encoded(self, start: int = 0) -> Iterator[tuple[int, bytes]]:
         """Each picture from `start` on with its key, as PNG, encoded while others are drawn."""
+        from wgan.runtime.parallel import in_parallel
+
         return in_parallel(
             self.pictures(start),
             lambda picture: (picture[0], self.encode(picture[1], [picture[0]])),
