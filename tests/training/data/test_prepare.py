@@ -91,6 +91,13 @@ def test_a_compressed_tar_keeps_its_order_since_it_is_read_forward(
     assert [data for _, data in members(written)] == [source.encoded(k)[0] for k in range(12)]
 
 
+def test_the_folder_of_shards_itself_is_an_error_that_gives_the_pattern(tmp_path: Path) -> None:
+    written = write_shards(GlyphSource(3), tmp_path / "shards", shard_size=1)
+    with pytest.raises(DataError, match=r"holds shards.*shards/\*\.tar"):
+        open_data(str(written.folder))
+    assert open_data(str(written.folder / "*.tar")).count == 3
+
+
 def test_the_command_prepares_shards_and_says_how_to_train_on_them(
     run_wgan: RunWgan, good: Path, tmp_path: Path
 ) -> None:
