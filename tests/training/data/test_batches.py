@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from wgan.errors import DataError
 from wgan.images import Pixels, to_images
 from wgan.training.data import Batches
+from wgan.training.data.batches import scale, to_batch
 
 CPU = torch.device("cpu")
 
@@ -27,6 +28,14 @@ def test_a_batch_holds_the_same_images_as_the_rest_of_wgan_would_make() -> None:
     assert batch.dtype == torch.float32
     assert batch.is_contiguous(memory_format=torch.channels_last)
     assert np.array_equal(batch.numpy(), to_images(pixels[order]))
+
+
+def test_scaling_on_a_device_gives_the_same_batch_as_on_the_host() -> None:
+    pixels = np.random.RandomState(0).randint(0, 256, (8, 5, 6, 3)).astype(np.uint8)
+    on_host, on_device = to_batch(pixels, CPU), scale(torch.from_numpy(pixels))
+    assert torch.equal(on_host, on_device)
+    assert on_device.is_contiguous(memory_format=torch.channels_last)
+    assert to_batch(pixels, torch.device("meta")).shape == on_host.shape
 
 
 def test_an_epoch_shows_each_picture_once_and_the_next_in_another_order() -> None:

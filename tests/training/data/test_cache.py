@@ -21,7 +21,7 @@ from pathlib import Path
 from wgan.training.data import Cache, load_pictures
 from wgan.training.data.glyphs import GlyphSource
 cache = Cache(folder=Path(sys.argv[1]))
-pictures = load_pictures(GlyphSource(2000), size=32, channels=3, cache=cache)
+pictures = load_pictures(GlyphSource(500), size=32, channels=3, cache=cache)
 """
 
 
@@ -174,7 +174,7 @@ def test_a_full_disk_leaves_nothing_half_written(cache: Cache) -> None:
         check=True,
         preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit)),
     )
-    assert done.stdout.strip() == "2000 []"
+    assert done.stdout.strip() == "500 []"
     assert "held in memory" in done.stderr
 
 
@@ -191,9 +191,9 @@ def test_two_processes_may_make_it_at_the_same_time(cache: Cache) -> None:
     ]
     answers = {process.communicate(timeout=60)[0].strip() for process in both}
     assert [process.returncode for process in both] == [0, 0]
-    assert answers == {load(GlyphSource(2000), None).sha256}
+    assert answers == {load(GlyphSource(500), None).sha256}
     assert len(files(cache)) == 1
-    assert told(GlyphSource(2000), cache) == 0
+    assert told(GlyphSource(500), cache) == 0
 
 
 def test_real_pictures_are_opened_in_under_a_second(real_data: RealData, cache: Cache) -> None:

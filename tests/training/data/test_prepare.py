@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from tests.processes import RunWgan
-from tests.training.data.conftest import RealData, save_picture
+from tests.training.data.conftest import save_picture
 from wgan.errors import DataError, OutputError
 from wgan.training.data import Transform, open_data, open_source
 from wgan.training.data.glyphs import GlyphSource
@@ -91,18 +91,24 @@ def test_a_compressed_tar_keeps_its_order_since_it_is_read_forward(
     assert [data for _, data in members(written)] == [source.encoded(k)[0] for k in range(12)]
 
 
+def test_the_folder_of_shards_itself_is_an_error_that_gives_the_pattern(tmp_path: Path) -> None:
+    written = write_shards(GlyphSource(3), tmp_path / "shards", shard_size=1)
+    with pytest.raises(DataError, match=r"holds shards.*shards/\*\.tar"):
+        open_data(str(written.folder))
+    assert open_data(str(written.folder / "*.tar")).count == 3
+
+
 def test_the_command_prepares_shards_and_says_how_to_train_on_them(
-    run_wgan: RunWgan, real_data: RealData, tmp_path: Path
+    run_wgan: RunWgan, good: Path, tmp_path: Path
 ) -> None:
-    emoji = real_data("emoji") / "emoji-png-128.tar"
-    done = run_wgan("prepare", emoji, "shards", "--shard-size", 1000, "--size", 32)
+    done = run_wgan("prepare", good, "shards", "--shard-size", 5, "--size", 32)
     assert done.returncode == 0, done.stderr
-    assert "3,583 pictures in 4 shards" in done.stdout
-    assert "wgan train 'shards/{000..003}.tar'" in done.stdout
-    shards = open_data(str(tmp_path / "shards" / "{000..003}.tar"))
-    assert shards.channels == 3
+    assert "12 pictures in 3 shards" in done.stdout
+    assert "wgan train 'shards/{000..002}.tar'" in done.stdout
+    shards = open_data(str(tmp_path / "shards" / "{000..002}.tar"))
+    assert (shards.channels, shards.count) == (3, 12)
     with tarfile.open(tmp_path / "shards" / "000.tar") as shard:
-        assert len(shard.getmembers()) == 1000
+        assert len(shard.getmembers()) == 5
 
 
 def test_the_command_refuses_what_are_shards_already(run_wgan: RunWgan, tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from wgan.training.data.glyphs import GlyphSource
 from wgan.training.data.idx import find_idx, is_idx, open_idx
 from wgan.training.data.named import NAMES, open_named
 from wgan.training.data.places import datasets_folder
-from wgan.training.data.shards import Shards, find_shards, is_pattern
+from wgan.training.data.shards import INDEX, Shards, find_shards, is_pattern
 from wgan.training.data.source import Source
 
 
@@ -43,6 +43,8 @@ def open_source(data: str | Path, download: bool = False) -> Source:
     if isinstance(data, str) and data in NAMES:
         return open_named(data, datasets_folder(), download)
     path = Path(data)
+    if (path / INDEX).is_file():
+        raise DataError(f"{path} holds shards: name them, to be streamed, as in '{path / '*.tar'}'")
     if path.is_dir():
         idx = find_idx(path)
         return open_idx(idx, path.resolve().name) if idx else FolderSource(path)

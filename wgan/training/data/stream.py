@@ -72,7 +72,8 @@ class Stream:
         holdout: float = 0.0,
     ) -> "StreamedBatches":
         """Batches without end, less the share that is held out."""
-        return StreamedBatches(self, batch_size, seed, device, flip, holdout)
+        pictures = StreamedPictures(self, seed, flip, holdout)
+        return StreamedBatches(pictures, batch_size, device)
 
     def handfuls(self, holdout: float, seed: int, n: int) -> tuple[Pixels, Pixels]:
         """The first `n` pictures that are learned from, and the first `n` that are held out."""
@@ -108,24 +109,10 @@ def is_held_out(sample: Sample, share: float, seed: int) -> bool:
 
 
 class StreamedBatches:
-    """Batches without end; as `Batches`, but a batch may end one epoch and begin the next.
+    """Batches without end; as `Batches`, but a batch may end one epoch and begin the next."""
 
-    The order depends on the seed, the shards and the buffer's size.
-    """
-
-    def __init__(
-        self,
-        stream: Stream,
-        batch_size: int,
-        seed: int,
-        device: torch.device,
-        flip: bool = False,
-        holdout: float = 0.0,
-    ) -> None:
-        self._stream, self._batch_size = stream, batch_size
-        self._seed, self._device = seed, device
-        self._flip, self._holdout = flip, holdout
-        self._skipped: set[str] = set()
+    def __init__(self, pictures: "StreamedPictures", batch_size: int, device: torch.device) -> None:
+        self._pictures, self._batch_size, self._device = pictures, batch_size, device
         self.drawn = 0
 
     @property
@@ -136,7 +123,7 @@ class StreamedBatches:
     @drawn.setter
     def drawn(self, position: int) -> None:
         self._drawn = position
-        self._pictures = self._good(position)
+        self._ahead = self._pictures.since(position)
 
     def next(self) -> Tensor:
         """Draw a batch: float32 `[batch, c, h, w]` in [-1, 1], channels last, on the device.
@@ -144,52 +131,76 @@ class StreamedBatches:
         Raises:
             DataError: a shard is damaged, too many pictures are, or there is none.
         """
+        batch = []
         with quiet_pillow():
-            pixels = [next(self._pictures) for _ in range(self._batch_size)]
-        return to_batch(np.stack(pixels), self._device)
+            for _ in range(self._batch_size):
+                self._drawn, pixels = next(self._ahead)
+                batch.append(pixels)
+        return to_batch(np.stack(batch), self._device)
 
-    def _good(self, position: int) -> Iterator[Pixels]:
-        """The good pictures from `position` on, each `[height, width, channels]`."""
+
+@dataclass(frozen=True)
+class StreamedPictures:
+    """The pictures of a stream in their order, without end.
+
+    The order depends on the seed, the shards, the buffer's size, and `flip` and `holdout`.
+    """
+
+    stream: Stream
+    seed: int
+    flip: bool  # mirror half of them, at random
+    holdout: float  # the share that is left out
+
+    def since(self, position: int) -> Iterator[tuple[int, Pixels]]:
+        """The good pictures from `position` on, each with the position that follows it.
+
+        Raises:
+            DataError: a shard is damaged, too many pictures are, or there is none.
+        """
         epoch, passed = divmod(position, EPOCH)
+        named: set[str] = set()
         while True:
             damaged = 0
             samples = itertools.islice(self._samples(epoch), passed, None)
             for picture in in_parallel(self._decode, samples):
                 passed += 1
-                self._drawn = epoch * EPOCH + passed
                 if isinstance(picture, tuple):
                     damaged += 1
-                    self._skip(picture, damaged, passed)
+                    self._skip(picture, named)
+                    self._check_damage(damaged, passed)
                 else:
-                    yield picture
+                    yield epoch * EPOCH + passed, picture
             if damaged == passed:
-                raise DataError(f"none of the {passed} pictures in {self._stream.shards} is good")
+                raise DataError(f"none of the {passed} pictures in {self.stream.shards} is good")
             epoch, passed = epoch + 1, 0
 
     def _samples(self, epoch: int) -> Iterator[tuple[Sample, bool]]:
         """An epoch's samples in their order, and whether each is mirrored."""
-        random = np.random.RandomState([self._seed, epoch])  # its stream is frozen (NEP 19)
-        paths = self._stream.shards.paths
+        random = np.random.RandomState([self.seed, epoch])  # its stream is frozen (NEP 19)
+        paths = self.stream.shards.paths
         order = [paths[k] for k in random.permutation(len(paths))]
-        for sample in read_samples(order, self._is_learned, self._stream.buffer, random):
-            yield sample, self._flip and random.random_sample() < 0.5
+        for sample in read_samples(order, self._is_learned, self.stream.buffer, random):
+            yield sample, self.flip and random.random_sample() < 0.5
 
     def _is_learned(self, sample: Sample) -> bool:
-        return not is_held_out(sample, self._holdout, self._seed)
+        return not is_held_out(sample, self.holdout, self.seed)
 
     def _decode(self, item: tuple[Sample, bool]) -> Pixels | Skipped:
         sample, mirrored = item
-        pixels = self._stream.decode(sample)
+        pixels = self.stream.decode(sample)
         return pixels[:, ::-1] if mirrored and not isinstance(pixels, tuple) else pixels
 
-    def _skip(self, picture: Skipped, damaged: int, passed: int) -> None:
-        if picture[0] not in self._skipped:
-            self._skipped.add(picture[0])
-            self._stream.skipped.append(picture)
+    def _skip(self, picture: Skipped, named: set[str]) -> None:
+        if picture[0] not in named:
+            named.add(picture[0])
+            self.stream.skipped.append(picture)
             logger.warning("skipped %s: %s", *picture)
+
+    def _check_damage(self, damaged: int, passed: int) -> None:
         limit = DAMAGED_LIMIT * max(passed, SEEN_AT_LEAST)
-        if damaged > limit and not self._stream.allow_damaged:
+        if damaged > limit and not self.stream.allow_damaged:
             raise DataError(
-                f"{damaged} of {passed} pictures are damaged, the last is {picture[0]}. At most"
-                f" {DAMAGED_LIMIT:.0%} may be: mend them, or skip them all with --allow-damaged"
+                f"{damaged} of {passed} pictures are damaged, the last of them in"
+                f" {self.stream.skipped[-1][0]}. At most {DAMAGED_LIMIT:.0%} may be: mend them, or"
+                " skip them all with --allow-damaged"
             )
