@@ -16,6 +16,7 @@ from wgan.cli.process import Stopped
 from wgan.cli.sample import sample
 from wgan.cli.serve import serve
 from wgan.cli.train import train
+from wgan.cli.verify import verify
 from wgan.errors import WganError
 
 OWNS_PROCESS = True
@@ -34,7 +35,7 @@ def cli() -> None:
     """  # noqa: D301 - click's \b is a real backspace
 
 
-for command in (train, export, sample, serve, info, prepare):
+for command in (train, export, sample, serve, info, verify, prepare):
     cli.add_command(command)
 
 
