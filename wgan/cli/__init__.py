@@ -9,6 +9,7 @@ import sys
 import click
 
 from wgan import __version__
+from wgan.cli.bench import bench
 from wgan.cli.export import export
 from wgan.cli.info import info
 from wgan.cli.prepare import prepare
@@ -35,7 +36,7 @@ def cli() -> None:
     """  # noqa: D301 - click's \b is a real backspace
 
 
-for command in (train, export, sample, serve, info, verify, prepare):
+for command in (train, export, sample, serve, info, verify, bench, prepare):
     cli.add_command(command)
 
 
