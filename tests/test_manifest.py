@@ -33,7 +33,7 @@ MANIFEST = Manifest(
         allowed=Distance(images=1e-5, pixels=1, mean_pixels=0.01, psnr=55.0),
         loosened=False,
         float64_images=2e-6,
-        goldens=(Golden(seed=0, png=b"\x89PNG"),),
+        goldens=(Golden(seed=0, png=b"\x89PNG", psnr=70.0),),
     ),
 )
 
@@ -68,9 +68,12 @@ def change_receipt(**fields: Any) -> str:
         (change(height=10**9), "from 1 to 16384"),
         (change(config={"size": 64}), "does not match its config_sha256"),
         (change_receipt(loosened=0), "loosened is 0, not true or false"),
-        (change_receipt(float64_images=float("inf")), "is inf, not a number"),
+        (change_receipt(float64_images=float("inf")), "not JSON"),
+        (change_receipt(float64_images=-1), "is -1, not a number"),
         (change_receipt(providers=[1]), "providers is 1, not text"),
         (change_receipt(threads=[0]), "number of threads is 0"),
+        (change(step=101), "does not match its manifest_sha256"),
+        (change(extra=1), "does not match its manifest_sha256"),
         (change(receipt=[]), "receipt is not a JSON object"),
         (" " * 5_000_000, "at most"),
     ],

@@ -5,6 +5,7 @@ import binascii
 import dataclasses
 import hashlib
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Self
@@ -16,6 +17,8 @@ METADATA_KEY = "wgan.manifest"
 
 FORMAT_VERSION = 1
 """Raised when a reader of the older form would be misled by the newer."""
+
+_CHECKSUM = "manifest_sha256"
 
 PSNR_LIMIT = 120.0
 """Stands for equal pictures, whose signal-to-noise ratio is infinite."""
@@ -30,6 +33,7 @@ class Golden:
 
     seed: int
     png: bytes
+    psnr: float  # of what the export drew when it was proved, in decibels; the lowest of all runs
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,7 +87,8 @@ class Manifest:
         fields["config_sha256"] = config_sha256(self.config)
         for golden in fields["receipt"]["goldens"]:
             golden["png"] = base64.b64encode(golden["png"]).decode("ascii")
-        return json.dumps(fields, sort_keys=True, separators=(",", ":"), allow_nan=False)
+        fields[_CHECKSUM] = _sha256(fields)
+        return _canonical(fields)
 
     @classmethod
     def from_json(cls, text: str | bytes) -> Self:
@@ -97,7 +102,7 @@ class Manifest:
                 f"the manifest has {len(text)} bytes; at most {SIZE_LIMIT} are allowed"
             )
         try:
-            fields = json.loads(text)
+            fields = json.loads(text, parse_float=_finite, parse_constant=_finite)
         except (ValueError, RecursionError) as exc:
             raise ModelFileError("the manifest is not JSON") from exc
         return cls._from_fields(_Fields(fields, "manifest"))
@@ -113,7 +118,7 @@ class Manifest:
         config = fields.mapping("config").content
         if fields.text("config_sha256") != config_sha256(config):
             raise ModelFileError("the manifest's config does not match its config_sha256")
-        return cls(
+        manifest = cls(
             latent_dim=fields.integer("latent_dim", 1, 2**20),
             height=fields.integer("height", 1, 2**14),
             width=fields.integer("width", 1, 2**14),
@@ -129,12 +134,23 @@ class Manifest:
             receipt=_read_receipt(fields.mapping("receipt")),
             format_version=version,
         )
+        unsigned = {name: value for name, value in fields.content.items() if name != _CHECKSUM}
+        if fields.text(_CHECKSUM) != _sha256(unsigned):
+            raise ModelFileError(f"the manifest does not match its {_CHECKSUM}: it was changed")
+        return manifest
 
 
 def config_sha256(config: Mapping[str, Any]) -> str:
     """Hash a configuration: SHA-256 of its JSON, keys sorted, in hexadecimal."""
-    text = json.dumps(config, sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(text.encode()).hexdigest()
+    return _sha256(config)
+
+
+def _sha256(content: Mapping[str, Any]) -> str:
+    return hashlib.sha256(_canonical(content).encode()).hexdigest()
+
+
+def _canonical(content: Mapping[str, Any]) -> str:
+    return json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False)
 
 
 def _read_receipt(fields: "_Fields") -> Receipt:
@@ -150,10 +166,22 @@ def _read_receipt(fields: "_Fields") -> Receipt:
         loosened=fields.boolean("loosened"),
         float64_images=fields.number("float64_images"),
         goldens=tuple(
-            Golden(seed=golden.integer("seed", 0, 2**32 - 1), png=golden.blob("png"))
+            Golden(
+                seed=golden.integer("seed", 0, 2**32 - 1),
+                png=golden.blob("png"),
+                psnr=golden.number("psnr"),
+            )
             for golden in goldens
         ),
     )
+
+
+def _finite(text: str) -> float:
+    """Python reads NaN and infinities, which JSON does not have."""
+    value = float(text)
+    if not math.isfinite(value):
+        raise ValueError(f"{text} is not a number of JSON")
+    return value
 
 
 def _read_distance(fields: "_Fields") -> Distance:

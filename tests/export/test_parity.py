@@ -1,20 +1,17 @@
-import copy
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-import onnx
 import pytest
 import torch
-from onnx import ModelProto, numpy_helper
 
 from tests.checkpoints import trained_checkpoint
 from wgan.errors import ParityError
 from wgan.export.config import TOLERANCES, ExportConfig
-from wgan.export.exporting import make_candidate, onnx_candidate, publish
-from wgan.export.onnx_format import Drawing, clean, to_onnx
-from wgan.export.parity import Engine, prove
+from wgan.export.exporting import onnx_candidate, publish
+from wgan.export.onnx_format import Drawing, clean
+from wgan.export.parity import prove
 from wgan.export.reference import BATCH_SIZES, Latents, Reference
+from wgan.export.trial import Engine
 from wgan.images import Images, Pixels, to_pixels
 from wgan.training.checkpoint import Checkpoint
 
@@ -30,105 +27,6 @@ def checkpoint() -> Checkpoint:
 @pytest.fixture(scope="module")
 def reference(checkpoint: Checkpoint) -> Reference:
     return Reference.draw(checkpoint.ema_generator(), LATENT_DIM)
-
-
-@pytest.fixture(scope="module")
-def sound_model(checkpoint: Checkpoint) -> ModelProto:
-    return to_onnx(checkpoint.ema_generator(), LATENT_DIM)
-
-
-@pytest.fixture
-def model(sound_model: ModelProto) -> ModelProto:
-    """A copy to plant faults in."""
-    return copy.deepcopy(sound_model)
-
-
-def weights(model: ModelProto) -> list[onnx.TensorProto]:
-    return [tensor for tensor in model.graph.initializer if len(tensor.dims) == 4]
-
-
-def replace(tensor: onnx.TensorProto, value: np.ndarray) -> None:
-    tensor.CopyFrom(numpy_helper.from_array(np.ascontiguousarray(value), tensor.name))
-
-
-def change_a_weight(model: ModelProto) -> None:
-    for tensor in weights(model)[1:2]:
-        value = numpy_helper.to_array(tensor).copy()
-        value[np.unravel_index(np.abs(value).argmax(), value.shape)] *= 1.01
-        replace(tensor, value)
-
-
-def swap_channels(model: ModelProto) -> None:
-    last = weights(model)[-1]
-    replace(last, numpy_helper.to_array(last)[:, [1, 0, 2]])
-
-
-def freeze_the_batch(model: ModelProto) -> None:
-    for node in model.graph.node:
-        if node.op_type == "Unsqueeze":
-            node.op_type = "Reshape"
-            shape = numpy_helper.from_array(np.array([2, LATENT_DIM, 1, 1]), "frozen")
-            model.graph.initializer.append(shape)
-            node.input[1] = "frozen"
-
-
-def drop_the_last_activation(model: ModelProto) -> None:
-    for node in model.graph.node:
-        if node.op_type == "Tanh":
-            node.op_type = "Identity"
-
-
-def truncate_the_pixels(model: ModelProto) -> None:
-    for node in model.graph.node:
-        if node.op_type == "Round":
-            node.op_type = "Floor"
-
-
-FAULTS = [change_a_weight, swap_channels, freeze_the_batch, drop_the_last_activation]
-
-
-@pytest.mark.parametrize("plant", FAULTS)
-def test_a_fault_in_the_graph_refuses_the_export_and_leaves_no_file(
-    checkpoint: Checkpoint, model: ModelProto, tmp_path: Path, plant: Callable[[ModelProto], None]
-) -> None:
-    plant(model)
-    with pytest.raises(ParityError):
-        publish(onnx_candidate(model), checkpoint, PORTABLE, tmp_path / "generator.onnx")
-    assert not list(tmp_path.iterdir())
-
-
-def test_the_same_graph_without_a_fault_is_exported(
-    checkpoint: Checkpoint, model: ModelProto, tmp_path: Path
-) -> None:
-    publish(onnx_candidate(model), checkpoint, PORTABLE, tmp_path / "generator.onnx")
-    assert (tmp_path / "generator.onnx").is_file()
-
-
-@pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning")
-@pytest.mark.parametrize("kind", ["onnx", "torchscript", "pt2"])
-def test_batch_norm_in_training_mode_refuses_the_export(
-    checkpoint: Checkpoint, tmp_path: Path, kind: str
-) -> None:
-    generator = checkpoint.ema_generator()
-    for module in generator.modules():
-        if isinstance(module, torch.nn.BatchNorm2d):
-            module.running_mean = module.running_var = None  # the batch's own are taken then
-    config = ExportConfig(format=kind, target="portable")
-    candidate = make_candidate(generator, LATENT_DIM, config)
-    with pytest.raises(ParityError, match="images of seed"):
-        publish(candidate, checkpoint, config, tmp_path / "generator")
-    assert not list(tmp_path.iterdir())
-
-
-def test_a_refused_export_leaves_the_old_file_as_it_was(
-    checkpoint: Checkpoint, model: ModelProto, tmp_path: Path
-) -> None:
-    path = tmp_path / "generator.onnx"
-    path.write_bytes(b"the old one")
-    swap_channels(model)
-    with pytest.raises(ParityError):
-        publish(onnx_candidate(model), checkpoint, PORTABLE, path)
-    assert path.read_bytes() == b"the old one"
 
 
 def test_the_error_says_where_and_by_how_much(reference: Reference) -> None:

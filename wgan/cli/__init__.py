@@ -9,6 +9,7 @@ import sys
 import click
 
 from wgan import __version__
+from wgan.cli.bench import bench
 from wgan.cli.export import export
 from wgan.cli.info import info
 from wgan.cli.prepare import prepare
@@ -16,6 +17,7 @@ from wgan.cli.process import Stopped
 from wgan.cli.sample import sample
 from wgan.cli.serve import serve
 from wgan.cli.train import train
+from wgan.cli.verify import verify
 from wgan.errors import WganError
 
 OWNS_PROCESS = True
@@ -34,7 +36,7 @@ def cli() -> None:
     """  # noqa: D301 - click's \b is a real backspace
 
 
-for command in (train, export, sample, serve, info, prepare):
+for command in (train, export, sample, serve, info, verify, bench, prepare):
     cli.add_command(command)
 
 

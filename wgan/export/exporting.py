@@ -13,10 +13,11 @@ from torch import Tensor, nn
 from wgan import __version__
 from wgan.export.archive import add_manifest
 from wgan.export.config import ExportConfig
-from wgan.export.parity import Engine, onnx_engines, prove, pt2_engines, torchscript_engines
+from wgan.export.parity import onnx_engines, prove, pt2_engines, torchscript_engines
 from wgan.export.pt2_format import to_pt2
 from wgan.export.reference import Reference
 from wgan.export.torchscript_format import to_torchscript
+from wgan.export.trial import Engine
 from wgan.exported.content import content_sha256
 from wgan.extras import needs_extra
 from wgan.files import write_whole

@@ -1,0 +1,65 @@
+import time
+
+import numpy as np
+import pytest
+
+from wgan.latents import latents
+from wgan.runtime.benchmark import ROUNDS, Latents, Timing, measure, memory_grown, resident_bytes
+
+
+def test_engines_take_turns_with_the_same_latents() -> None:
+    seen: list[tuple[str, int]] = []
+
+    def engine(name: str) -> object:
+        def run(drawn: Latents) -> None:
+            np.testing.assert_array_equal(drawn, latents(range(len(drawn)), 3))
+            seen.append((name, len(drawn)))
+
+        return run
+
+    timings = list(measure({"a": engine("a"), "b": engine("b")}, 3, [2, 5], seconds=0))  # type: ignore[dict-item]
+    assert seen == [("a", 2), ("b", 2)] * (ROUNDS + 1) + [("a", 5), ("b", 5)] * (ROUNDS + 1)
+    assert [(timing.engine, timing.batch_size) for timing in timings] == [
+        ("a", 2),
+        ("b", 2),
+        ("a", 5),
+        ("b", 5),
+    ]
+    assert {len(timing.seconds) for timing in timings} == {ROUNDS}
+
+
+def test_a_slower_engine_is_measured_as_slower() -> None:
+    def quick(drawn: Latents) -> None:
+        sum(range(1_000))
+
+    def slow(drawn: Latents) -> None:
+        sum(range(1_000_000))
+
+    quick_one, slow_one = measure({"quick": quick, "slow": slow}, 3, [1], seconds=0)
+    assert slow_one.median_ms > 10 * quick_one.median_ms
+
+
+def test_measuring_goes_on_for_the_seconds_asked_for() -> None:
+    start = time.perf_counter()
+    (timing,) = measure({"a": lambda drawn: None}, 3, [1], seconds=0.2)
+    assert time.perf_counter() - start >= 0.2
+    assert len(timing.seconds) > ROUNDS
+
+
+def test_a_timing_is_summed_up_by_its_median() -> None:
+    timing = Timing("a", 10, (0.1, 0.2, 0.3, 0.2, 5.0))
+    assert timing.median_ms == pytest.approx(200)
+    assert timing.images_per_second == pytest.approx(50)
+    low, high = timing.spread_ms
+    assert 100 <= low <= 200 <= high
+
+
+@pytest.mark.skipif(resident_bytes() is None, reason="this system does not tell a process's memory")
+def test_the_memory_of_an_engine_is_what_it_holds() -> None:
+    def make() -> object:
+        held = np.ones(50 * 2**20, np.uint8)
+        return lambda drawn: held
+
+    _, grown = memory_grown(make, latents([0], 3))  # type: ignore[arg-type]
+    assert grown is not None
+    assert 40 * 2**20 < grown < 80 * 2**20

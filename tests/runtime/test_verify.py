@@ -1,0 +1,149 @@
+import dataclasses
+import io
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from onnx import ModelProto, helper
+
+from tests.runtime import models
+from wgan.errors import ModelFileError
+from wgan.exported.content import content_sha256
+from wgan.images import encode
+from wgan.manifest import METADATA_KEY, Golden, Manifest
+from wgan.runtime import Generator
+from wgan.runtime.verify import Check, verify
+
+
+def proved(model: ModelProto, **receipt: Any) -> bytes:
+    """The model with a manifest that is true of it; `receipt` replaces fields of the receipt."""
+    drawn = Generator(model.SerializeToString(), "cpu").sample(range(2))
+    goldens = tuple(
+        Golden(seed=seed, png=encode(pixels), psnr=120.0) for seed, pixels in enumerate(drawn)
+    )
+    told = models.manifest(content_sha256=content_sha256(model.SerializeToString()))
+    told = dataclasses.replace(
+        told, receipt=dataclasses.replace(told.receipt, **{"goldens": goldens, **receipt})
+    )
+    return with_manifest(model, told)
+
+
+def with_manifest(model: ModelProto, manifest: Manifest) -> bytes:
+    labelled = ModelProto()
+    labelled.CopyFrom(model)
+    helper.set_model_props(labelled, {METADATA_KEY: manifest.to_json()})
+    data: bytes = labelled.SerializeToString()
+    return data
+
+
+def checks_of(data: bytes, folder: Path) -> list[Check]:
+    path = folder / "g.onnx"
+    path.write_bytes(data)
+    return list(verify(path))
+
+
+def first_failure(checks: list[Check]) -> str:
+    return str(next(check for check in checks if check.passed is False))
+
+
+def test_a_sound_file_passes_every_check(tmp_path: Path) -> None:
+    checks = checks_of(proved(models.generator()), tmp_path)
+    assert {check.passed for check in checks} == {True}
+    assert [check.name for check in checks[:5]] == [
+        "structure",
+        "checksums",
+        "golden images",
+        "batch invariance",
+        "determinism",
+    ]
+    # Optimizations on and off, and one thread beside many where there are many.
+    assert {"all" in check.setup for check in checks[2:]} == {True, False}
+
+
+def test_a_changed_weight_fails_the_checksum(tmp_path: Path) -> None:
+    model = onnx.load_from_string(proved(models.generator()))
+    weight = model.graph.initializer[0]
+    weight.raw_data = weight.raw_data[:-1] + bytes([weight.raw_data[-1] ^ 1])
+    checks = checks_of(model.SerializeToString(), tmp_path)
+    assert first_failure(checks).startswith("checksums: content")
+
+
+def test_other_pictures_than_pytorchs_fail(tmp_path: Path) -> None:
+    white = Golden(seed=1, png=encode(np.full((8, 8, 3), 255, np.uint8)), psnr=120.0)
+    checks = checks_of(proved(models.generator(), goldens=(white,)), tmp_path)
+    assert first_failure(checks).startswith("golden images: seed 1 differs by")
+
+
+def test_a_golden_picture_of_another_shape_fails(tmp_path: Path) -> None:
+    small = Golden(seed=0, png=encode(np.zeros((4, 4, 3), np.uint8)), psnr=120.0)
+    checks = checks_of(proved(models.generator(), goldens=(small,)), tmp_path)
+    assert first_failure(checks).startswith("golden images: seed 0 is [4, 4, 3]")
+
+
+def test_a_receipt_without_golden_pictures_fails(tmp_path: Path) -> None:
+    checks = checks_of(proved(models.generator(), goldens=()), tmp_path)
+    assert first_failure(checks).startswith("golden images: the receipt holds none")
+
+
+def test_a_picture_that_depends_on_its_batch_fails(tmp_path: Path) -> None:
+    model = models.generator()
+    relu = next(node for node in model.graph.node if node.op_type == "Relu")
+    at = list(model.graph.node).index(relu)
+    model.graph.node.insert(at, helper.make_node("Sub", [relu.input[0], "mean"], ["centred"]))
+    mean = helper.make_node("ReduceMean", [relu.input[0]], ["mean"], axes=[0])
+    model.graph.node.insert(at, mean)
+    relu.input[0] = "centred"
+    checks = checks_of(proved(model), tmp_path)
+    assert "batch invariance" in {check.name for check in checks if check.passed is False}
+
+
+def test_noise_in_the_graph_fails(tmp_path: Path) -> None:
+    model = models.generator()
+    tanh = next(node for node in model.graph.node if node.op_type == "Tanh")
+    at = list(model.graph.node).index(tanh)
+    model.graph.node.insert(at, helper.make_node("Add", [tanh.input[0], "noise"], ["noisy"]))
+    noise = helper.make_node("RandomNormalLike", [tanh.input[0]], ["noise"], scale=1e-3)
+    model.graph.node.insert(at, noise)
+    tanh.input[0] = "noisy"
+    checks = checks_of(proved(model), tmp_path)
+    assert "determinism" in {check.name for check in checks if check.passed is False}
+
+
+def test_a_changed_manifest_is_refused(tmp_path: Path) -> None:
+    data = proved(models.generator())
+    assert data.count(b'"step":12') == 1
+    with pytest.raises(ModelFileError, match="manifest_sha256"):
+        checks_of(data.replace(b'"step":12', b'"step":13'), tmp_path)
+
+
+def test_a_damaged_golden_picture_is_refused(tmp_path: Path) -> None:
+    broken = Golden(seed=0, png=b"\x89PNG nothing", psnr=120.0)
+    with pytest.raises(ModelFileError, match="golden image of seed 0 is damaged"):
+        checks_of(proved(models.generator(), goldens=(broken,)), tmp_path)
+
+
+def test_a_file_without_a_manifest_has_nothing_to_prove(tmp_path: Path) -> None:
+    model = models.generator()
+    del model.metadata_props[:]
+    with pytest.raises(ModelFileError, match="no manifest"):
+        checks_of(model.SerializeToString(), tmp_path)
+
+
+def archive(code: str, manifest: Manifest) -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as file:
+        file.writestr("archive/code", code)
+        file.writestr(f"archive/extra/{METADATA_KEY}", manifest.to_json())
+    return buffer.getvalue()
+
+
+def test_of_an_archive_the_checksums_are_proved_and_the_rest_is_said(tmp_path: Path) -> None:
+    told = models.manifest()
+    told = dataclasses.replace(told, content_sha256=content_sha256(archive("code", told)))
+    sound = checks_of(archive("code", told), tmp_path)
+    assert [check.passed for check in sound] == [True, True, None]
+    changed = checks_of(archive("other code", told), tmp_path)
+    assert first_failure(changed).startswith("checksums")

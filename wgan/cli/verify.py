@@ -1,0 +1,36 @@
+"""`wgan verify`."""
+
+import dataclasses
+import json
+from pathlib import Path
+
+import click
+
+MARKS = {True: "ok", False: "FAILED", None: "not tried"}
+
+
+@click.command()
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("--json", "as_json", is_flag=True, help="Print the checks as JSON.")
+def verify(file: Path, as_json: bool) -> None:
+    """Prove an exported FILE's receipt again on this machine, with no PyTorch.
+
+    Structure, checksums, the golden pictures that PyTorch drew, pictures that do not depend on
+    their batch, and runs that repeat to the bit: on every provider that works here, with ONNX
+    Runtime's optimizations on and off, with one thread and many. The exit status is 1 when
+    anything differs.
+    """
+    from wgan.errors import ModelFileError
+    from wgan.runtime.verify import verify as checks_of
+
+    checks = []
+    for check in checks_of(file):
+        checks.append(check)
+        if not as_json:
+            click.echo(f"{MARKS[check.passed]:10}{check}")
+    failed = [check for check in checks if check.passed is False]
+    if as_json:
+        told = [dataclasses.asdict(check) for check in checks]
+        click.echo(json.dumps({"file": str(file), "passed": not failed, "checks": told}))
+    if failed:
+        raise ModelFileError(f"{file} is not what was proved: {failed[0]}")

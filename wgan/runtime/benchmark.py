@@ -1,0 +1,104 @@
+"""How fast engines draw: the same latents, one after the other, again and again."""
+
+import gc
+import statistics
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from wgan.latents import latents
+
+Latents = npt.NDArray[np.float32]
+
+Run = Callable[[Latents], object]
+"""Draws a batch of latents `[n, latent_dim]`; what it gives back is not looked at."""
+
+SETTLE_S = 0.01
+"""Pause between two engines: threads of the one before may still be waiting actively."""
+
+ROUNDS = 5
+"""At least so many runs of each engine, however slow."""
+
+
+@dataclass(frozen=True)
+class Timing:
+    """One engine at one batch size."""
+
+    engine: str
+    batch_size: int
+    seconds: tuple[float, ...]  # of each run, in the order of the runs
+
+    @property
+    def median_ms(self) -> float:
+        """Of a run, in milliseconds."""
+        return 1000 * statistics.median(self.seconds)
+
+    @property
+    def spread_ms(self) -> tuple[float, float]:
+        """The first and the third quartile of a run, in milliseconds."""
+        low, _, high = statistics.quantiles(self.seconds, n=4)
+        return 1000 * low, 1000 * high
+
+    @property
+    def images_per_second(self) -> float:
+        """By the median run."""
+        return self.batch_size / statistics.median(self.seconds)
+
+
+def measure(
+    engines: Mapping[str, Run],
+    latent_dim: int,
+    batch_sizes: Sequence[int],
+    seconds: float = 2.0,
+) -> Iterator[Timing]:
+    """Time each engine at each batch size, for about `seconds` an engine and batch size.
+
+    The engines take turns, so that whatever else the machine does meets all of them alike. One
+    run of each is not counted: it allocates, and compiles where there is a compiler.
+    """
+    for batch_size in batch_sizes:
+        drawn = latents(range(batch_size), latent_dim)
+        for run in engines.values():
+            run(drawn)
+        times: dict[str, list[float]] = {name: [] for name in engines}
+        until = time.perf_counter() + seconds * len(engines)
+        while min(map(len, times.values())) < ROUNDS or time.perf_counter() < until:
+            for name, run in engines.items():
+                time.sleep(SETTLE_S)
+                times[name].append(_time(run, drawn))
+        for name, taken in times.items():
+            yield Timing(name, batch_size, tuple(taken))
+
+
+def _time(run: Run, drawn: Latents) -> float:
+    start = time.perf_counter()
+    run(drawn)
+    return time.perf_counter() - start
+
+
+def memory_grown(make: Callable[[], Run], drawn: Latents) -> tuple[Run, int | None]:
+    """Open an engine and draw once; gives it, and the bytes that this process grew by.
+
+    None where the system does not say how much memory a process has (other than Linux).
+    """
+    gc.collect()
+    before = resident_bytes()
+    run = make()
+    run(drawn)
+    after = resident_bytes()
+    return run, None if before is None or after is None else max(0, after - before)
+
+
+def resident_bytes() -> int | None:
+    """Memory that this process holds, on Linux."""
+    status = Path("/proc/self/status")
+    if not status.is_file():
+        return None
+    for line in status.read_text().splitlines():
+        if line.startswith("VmRSS:"):
+            return int(line.split()[1]) * 1024
+    return None

@@ -1,0 +1,63 @@
+"""Every way to run a model here that a user can get without asking for it by name."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from wgan.errors import DeviceError
+from wgan.runtime.generator import Generator
+from wgan.runtime.providers import AUTOMATIC, DEVICES
+from wgan.runtime.session import Optimization, import_onnxruntime
+from wgan.runtime.threads import usable_cores
+
+
+@dataclass(frozen=True)
+class Setup:
+    """One way to run a model."""
+
+    device: str
+    optimization: Optimization
+    threads: int
+
+    @property
+    def provider(self) -> str:
+        """ONNX Runtime's name for the device."""
+        return DEVICES[self.device].provider
+
+    def __str__(self) -> str:
+        return f"{self.provider}, optimizations {self.optimization}, threads {self.threads}"
+
+
+def installed_setups() -> list[Setup]:
+    """All of them: the best first, of each provider one with many threads before one with one.
+
+    Providers that "auto" never takes are left out: Core ML may compute in float16, and TensorRT
+    builds an engine for minutes.
+    """
+    available = import_onnxruntime().get_available_providers()
+    levels: tuple[Optimization, ...] = ("all", "none")
+    return [
+        Setup(device, optimization, threads)
+        for device in AUTOMATIC
+        if DEVICES[device].provider in available
+        for optimization in levels
+        for threads in sorted({1, usable_cores()}, reverse=True)
+    ]
+
+
+def open_everywhere(model: bytes) -> Iterator[tuple[Setup, Generator]]:
+    """Open `model` in each setup that works, one after the other.
+
+    A provider that is installed without its hardware is passed over.
+
+    Raises:
+        ModelFileError: ONNX Runtime cannot open the model.
+    """
+    for setup in installed_setups():
+        try:
+            generator = Generator(
+                model, setup.device, setup.threads, optimization=setup.optimization
+            )
+        except DeviceError:
+            continue
+        with generator:
+            yield setup, generator
