@@ -9,7 +9,7 @@ import click
 @click.argument("files", nargs=-1, metavar="[[NAME=]FILE ...]")
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen at.")
 @click.option("--port", default=8000, show_default=True, help="Port; 0 takes any that is free.")
-@click.option("--device", default="auto", show_default=True, help="auto, cpu or cuda.")
+@click.option("--device", default="auto", show_default=True, help="As in wgan sample.")
 @click.option("--threads", type=int, help="CPU threads of a run.  [default: the usable cores]")
 @click.option("--max-batch", default=64, show_default=True, help="Images of a run.")
 @click.option(
@@ -66,12 +66,12 @@ def serve(
 ) -> None:
     """Serve exported generators over HTTP, with no PyTorch.
 
-    Each FILE is an ONNX export, called by its stem or by NAME; without any, the latest export.
+    Each FILE is an ONNX export, called by its stem or by NAME, or builtin; without any, the latest
+    export, and where there is none, the built-in generator.
     Speaks the Open Inference Protocol v2 at /v2, has pictures at /v1, a page at / and its
     documentation at /docs. SIGHUP takes up changed files, SIGTERM finishes what is running.
     """
     from wgan.extras import needs_extra
-    from wgan.runs import latest_export
 
     with needs_extra("cpu,serve", purpose="serving"):
         from wgan.runtime.server.access import read_keys
@@ -99,4 +99,11 @@ def serve(
         drain_seconds=drain_seconds,
         json_logs=log_format == "json",
     )
-    run(name_files(files or [str(latest_export())]), settings)
+    run(name_files(files or [_default_file()]), settings)
+
+
+def _default_file() -> str:
+    from wgan.runs import latest_export
+    from wgan.runtime import builtin
+
+    return str(latest_export() or builtin.NAME)
