@@ -9,7 +9,7 @@ import click
 @click.argument("files", nargs=-1, metavar="[[NAME=]FILE ...]")
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen at.")
 @click.option("--port", default=8000, show_default=True, help="Port; 0 takes any that is free.")
-@click.option("--device", default="auto", show_default=True, help="auto, cpu or cuda.")
+@click.option("--device", default="auto", show_default=True, help="As in wgan sample.")
 @click.option("--threads", type=int, help="CPU threads of a run.  [default: the usable cores]")
 @click.option("--max-batch", default=64, show_default=True, help="Images of a run.")
 @click.option(
@@ -66,7 +66,8 @@ def serve(
 ) -> None:
     """Serve exported generators over HTTP, with no PyTorch.
 
-    Each FILE is an ONNX export, called by its stem or by NAME; without any, the latest export.
+    Each FILE is an ONNX export, called by its stem or by NAME, or builtin; without any, the latest
+    export, and where there is none, the built-in generator.
     Speaks the Open Inference Protocol v2 at /v2, has pictures at /v1, a page at / and its
     documentation at /docs. SIGHUP takes up changed files, SIGTERM finishes what is running.
     """

@@ -10,6 +10,7 @@ import socket
 import time
 import zlib
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -213,6 +214,19 @@ def test_a_header_length_out_of_range_is_400(strict: Server, length: str) -> Non
     status, error = status_and_error(talk(strict, raw))
     assert status == 400
     assert error
+
+
+@pytest.mark.parametrize("output", ["images", "pixels"])
+def test_latents_that_drive_the_model_to_infinity_harm_nobody_else(
+    strict: Server, output: str
+) -> None:
+    entry = {"name": "latents", "datatype": "FP32", "shape": [1, 4], "data": [3e38] * 4}
+    evil = {"inputs": [entry], "outputs": [{"name": output}], "parameters": {"truncation": 2}}
+    with ThreadPoolExecutor(16) as clients:
+        wishes = [evil if n % 2 else seeds_request(n, output=output) for n in range(40)]
+        replies = list(clients.map(strict.infer, wishes))
+    assert {reply.status for reply in replies[0::2]} == {200}
+    assert {reply.status for reply in replies[1::2]} <= {200, 400}
 
 
 # Slow, huge and broken requests.

@@ -17,8 +17,9 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from wgan.images import Images, Pixels
+from wgan.runtime.generator import Latents
 from wgan.runtime.server.settings import Batching
-from wgan.runtime.server.wanted import Latents, Wanted
+from wgan.runtime.server.wanted import Wanted
 
 
 class QueueFull(Exception):
@@ -160,7 +161,7 @@ class Batcher:
     def _work(self) -> None:
         while batch := self._next_batch():
             started = time.monotonic()
-            outcome = self._draw_batch(batch)
+            drawn = self._draw_batch(batch)
             seconds = time.monotonic() - started
             run = Run(
                 images=sum(part.stop - part.start for part in batch),
@@ -169,7 +170,7 @@ class Batcher:
             )
             self._rate = run.images / max(seconds, 1e-6)
             self._company = run.images if len(batch) > 1 else 0
-            self._loop.call_soon_threadsafe(self._deliver, batch, outcome, run)
+            self._loop.call_soon_threadsafe(self._deliver, batch, drawn, run)
 
     def _next_batch(self) -> list[_Slice]:
         """Take the next images from the queue; empty when the batcher is closed and done."""
@@ -203,28 +204,34 @@ class Batcher:
                 self._queue.popleft()
         return batch
 
-    def _draw_batch(self, batch: list[_Slice]) -> list[Drawn] | Exception:
+    def _draw_batch(self, batch: list[_Slice]) -> list[Drawn | Exception]:
+        """Draw all slices in one run; where that fails, each on its own, so that one fails."""
         try:
-            latents = np.concatenate(
-                [part.job.wanted.latents(range(part.start, part.stop)) for part in batch]
-            )
-            drawn = self._draw(
-                latents,
-                any(part.job.images for part in batch),
-                any(part.job.pixels for part in batch),
-            )
-            ends = np.cumsum([part.stop - part.start for part in batch]).tolist()
-            return [
-                drawn.cut(end - (part.stop - part.start), end)
-                for part, end in zip(batch, ends, strict=True)
-            ]
+            return list(self._draw_together(batch))
         except Exception as exc:  # noqa: BLE001 - whoever waits is told; the thread must live on
-            return exc
+            if len(batch) == 1:
+                return [exc]
+            return [drawn for part in batch for drawn in self._draw_batch([part])]
+
+    def _draw_together(self, batch: list[_Slice]) -> list[Drawn]:
+        latents = np.concatenate(
+            [part.job.wanted.latents(range(part.start, part.stop)) for part in batch]
+        )
+        drawn = self._draw(
+            latents,
+            any(part.job.images for part in batch),
+            any(part.job.pixels for part in batch),
+        )
+        ends = np.cumsum([part.stop - part.start for part in batch]).tolist()
+        return [
+            drawn.cut(end - (part.stop - part.start), end)
+            for part, end in zip(batch, ends, strict=True)
+        ]
 
     # And this in the event loop's again.
 
-    def _deliver(self, batch: list[_Slice], outcome: list[Drawn] | Exception, run: Run) -> None:
-        for number, part in enumerate(batch):
+    def _deliver(self, batch: list[_Slice], outcomes: list[Drawn | Exception], run: Run) -> None:
+        for part, outcome in zip(batch, outcomes, strict=True):
             job = part.job
             if job.done.done():
                 continue
@@ -232,7 +239,7 @@ class Batcher:
                 job.done.set_exception(outcome)
                 self.drop(job)  # a large request has more to come, for nobody
                 continue
-            job.parts.append(outcome[number])
+            job.parts.append(outcome)
             if part.stop == len(job.wanted):
                 job.done.set_result(_join(job.parts))
         self._observe(run)

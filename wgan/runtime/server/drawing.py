@@ -5,6 +5,7 @@ import asyncio
 from starlette.requests import ClientDisconnect, Request
 from starlette.types import Receive, Scope
 
+from wgan.errors import ModelFileError
 from wgan.runtime.server.batcher import Drawn, Job, QueueFull
 from wgan.runtime.server.metrics import Metrics
 from wgan.runtime.server.refusal import Refusal, bad_request
@@ -63,6 +64,9 @@ class Drawing:
             raise Refusal(
                 503, f"not drawn within {seconds:g} seconds", "timeout", {"Retry-After": "1"}
             ) from exc
+        except ModelFileError as exc:
+            # Latents that a client made can drive a sound model to infinity.
+            raise bad_request(f"the model cannot draw this: {exc}") from exc
         except asyncio.CancelledError:
             if not watcher.done() or watcher.cancelled():
                 raise  # the server is being stopped

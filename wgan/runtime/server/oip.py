@@ -19,7 +19,8 @@ from wgan.runtime.server.body import parse_json
 from wgan.runtime.server.refusal import bad_request, shorten
 from wgan.runtime.server.shelf import Model
 from wgan.runtime.server.tensors import BinaryTail, Tensor, read_parameters, read_tensor
-from wgan.runtime.server.wanted import Wanted, WantedLatents, WantedSeeds
+from wgan.runtime.server.wanted import Wanted, WantedLatents
+from wgan.runtime.sources import Seeds
 
 HEADER_LENGTH = "inference-header-content-length"
 """The header that gives the JSON's bytes in a body that goes on with binary tensors."""
@@ -127,7 +128,7 @@ def _read_wanted(tensors: list[Tensor], model: Model, truncation: float) -> Want
     if tensor.name == LATENTS:
         return WantedLatents(_check_latents(tensor, latent_dim), truncation)
     if tensor.name == SEEDS:
-        return WantedSeeds(_check_seeds(tensor), latent_dim, truncation)
+        return Seeds(truncation, _check_seeds(tensor), latent_dim)
     raise bad_request(
         f"there is no input {shorten(tensor.name)}: model {model.name} has {LATENTS} and {SEEDS}"
     )

@@ -12,13 +12,12 @@ from pathlib import Path
 from wgan.errors import ModelFileError, UsageError, WganError
 from wgan.exported.model_file import read_bytes
 from wgan.manifest import Manifest
-from wgan.runtime.generator import Generator
-from wgan.runtime.providers import DEVICES
+from wgan.runtime import builtin
+from wgan.runtime.generator import Generator, Latents
 from wgan.runtime.server.batcher import Batcher, Drawn
 from wgan.runtime.server.metrics import Metrics
 from wgan.runtime.server.refusal import Refusal, not_found, shorten
 from wgan.runtime.server.settings import Settings
-from wgan.runtime.server.wanted import Latents
 
 log = logging.getLogger("wgan.server")
 
@@ -48,7 +47,7 @@ class Model:
 def name_files(arguments: Sequence[str]) -> dict[str, Path]:
     """Read `FILE` and `NAME=FILE` as names of models and where they stand.
 
-    A file without a name is called by its stem.
+    A file without a name is called by its stem; `builtin` is the generator that comes with wgan.
 
     Raises:
         UsageError: two have one name, or a name cannot stand in a URL.
@@ -56,8 +55,9 @@ def name_files(arguments: Sequence[str]) -> dict[str, Path]:
     files: dict[str, Path] = {}
     for argument in arguments:
         name, equals, file = argument.partition("=")
-        path = Path(file if equals else argument)
-        name = name if equals else path.stem
+        file = file if equals else argument
+        path = builtin.builtin_model() if file == builtin.NAME else Path(file)
+        name = name if equals else Path(file).stem
         if not _NAME.fullmatch(name):
             raise UsageError(
                 f"model name {name!r} is not allowed: letters, digits, '.', '_' and '-' are; give"
@@ -192,24 +192,12 @@ class Shelf:
 
 
 def _draw(generator: Generator, latents: Latents, images: bool, pixels: bool) -> Drawn:
-    """Draw what is asked for; a GPU's batches are filled up to a power of two.
-
-    Its libraries plan each batch size anew, so that few sizes are fast ones. On a CPU filling up
-    would only cost time.
-    """
+    """Draw what is asked for; a batch that is filled up at all is filled to a power of two."""
     n = len(latents)
-    if generator.provider != DEVICES["cpu"].provider:
-        latents = _filled_up(latents)
+    latents = generator.pad(latents, 1 << (n - 1).bit_length())
     if images and pixels:
         both = generator.run(latents)
         return Drawn(both[0][:n], both[1][:n])
     if images:
         return Drawn(generator.images(latents)[:n], None)
     return Drawn(None, generator.pixels(latents)[:n])
-
-
-def _filled_up(latents: Latents) -> Latents:
-    import numpy as np
-
-    size = 1 << (len(latents) - 1).bit_length()
-    return np.pad(latents, ((0, size - len(latents)), (0, 0)))

@@ -10,10 +10,12 @@ import numpy as np
 
 from wgan.errors import UsageError
 from wgan.latents import SEED_LIMIT, format_seeds, parse_seeds
+from wgan.runtime.generator import Latents
 from wgan.runtime.server.drawing import check_count
 from wgan.runtime.server.oip import check_truncation
 from wgan.runtime.server.refusal import bad_request, shorten
-from wgan.runtime.server.wanted import Latents, Wanted, WantedLatents, WantedPath, WantedSeeds
+from wgan.runtime.server.wanted import Wanted, WantedLatents, WantedPath
+from wgan.runtime.sources import Seeds
 
 SEEDS_TEXT_LIMIT = 4096
 """Characters of a list of seeds."""
@@ -60,7 +62,7 @@ def read_number(query: Mapping[str, str], name: str, default: float) -> float:
 def wish_seeds(seeds: Sequence[int], latent_dim: int, truncation: float) -> Wish:
     """The pictures of seeds."""
     return Wish(
-        WantedSeeds(seeds, latent_dim, truncation),
+        Seeds(truncation, seeds, latent_dim),
         tuple(f"{seed:08d}" for seed in seeds),
         f"seeds {format_seeds(seeds)} truncation {truncation!r}",
     )

@@ -11,6 +11,7 @@ export class Gallery {
     this.root = root;
     this.end = end;
     this.pick = pick;
+    this.ends = new Map(); // seed -> "A" or "B"
     this.stop = new AbortController();
     root.addEventListener("click", (event) => this.choose(event.target.closest(".tile")));
     root.addEventListener("keydown", (event) => this.move(event));
@@ -59,6 +60,7 @@ export class Gallery {
     name.textContent = seed;
     tile.append(image, name);
     this.root.append(tile);
+    this.markTile(tile);
     this.draw(tile, image, seed, this.stop.signal);
   }
 
@@ -88,15 +90,19 @@ export class Gallery {
 
   // Show which pictures are A and B.
   mark(a, b) {
+    this.ends = new Map([[b, "B"], [a, "A"]]);
     for (const tile of this.root.children) {
-      const seed = Number(tile.dataset.seed);
-      const ends = (seed === a ? "A" : "") + (seed === b ? "B" : "");
-      tile.setAttribute("aria-selected", String(Boolean(ends)));
-      if (ends) {
-        tile.dataset.end = ends.slice(0, 1);
-      } else {
-        delete tile.dataset.end;
-      }
+      this.markTile(tile);
+    }
+  }
+
+  markTile(tile) {
+    const end = this.ends.get(Number(tile.dataset.seed));
+    tile.setAttribute("aria-selected", String(end !== undefined));
+    if (end) {
+      tile.dataset.end = end;
+    } else {
+      delete tile.dataset.end;
     }
   }
 
