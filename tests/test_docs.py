@@ -42,3 +42,7 @@ def test_training_ones_own_networks_from_the_command_line_resumes_and_asks_befor
     assert "give --arch my_networks:build to allow that code to run" in unnamed.stderr
     again = run(wgan_command("train", *named, *short, 3), own_networks)
     assert again.returncode == 0, again.stderr
+    exported = run(wgan_command("export", "run", *named), own_networks)
+    assert exported.returncode == 0, exported.stderr
+    drawn = run(wgan_command("sample", "a.png"), own_networks)
+    assert drawn.returncode == 0, drawn.stderr

@@ -37,6 +37,9 @@ import click
     help="The file to write, or a folder for it.  [default: generator.onnx, .ts or .pt2 in the"
     " run's folder]",
 )
+@click.option(
+    "--arch", help="package.module:function, where the run was trained with networks of your own."
+)
 @click.option("--tolerance-images", type=float, help="Largest difference of images, in [-1, 1].")
 @click.option("--tolerance-pixels", type=int, help="Largest difference of pixels, of 255.")
 @click.option("--tolerance-mean-pixels", type=float, help="Mean difference of pixels, of 255.")
@@ -47,6 +50,7 @@ def export(
     precision: str,
     target: str | None,
     output: Path | None,
+    arch: str | None,
     tolerance_images: float | None,
     tolerance_pixels: int | None,
     tolerance_mean_pixels: float | None,
@@ -82,10 +86,12 @@ def export(
     with needs_extra("export", purpose="exporting"):
         from wgan.export.exporting import export as write
         from wgan.training.checkpoint import Checkpoint
+        from wgan.training.networks import load_architecture
 
     checkpoint = Checkpoint.load(checkpoint_path)
+    architecture = load_architecture(arch) if arch else None
     for config, path in zip(configs, places, strict=True):
-        seen = write(checkpoint, config, path).receipt.seen
+        seen = write(checkpoint, config, path, architecture).receipt.seen
         if config.format == "onnx":
             remember_export(path)
         click.echo(

@@ -23,6 +23,7 @@ from wgan.extras import needs_extra
 from wgan.files import write_whole
 from wgan.manifest import Distance, Manifest, Receipt
 from wgan.training.checkpoint import Checkpoint
+from wgan.training.networks import Architecture
 
 if TYPE_CHECKING:
     import onnx
@@ -37,7 +38,12 @@ class Candidate:
     opset: int | None
 
 
-def export(checkpoint: Checkpoint, config: ExportConfig, path: Path) -> Manifest:
+def export(
+    checkpoint: Checkpoint,
+    config: ExportConfig,
+    path: Path,
+    architecture: Architecture | None = None,
+) -> Manifest:
     """Write the checkpoint's EMA generator to `path`, once it matches PyTorch.
 
     Equal checkpoints give equal bytes, on one machine and with one set of versions.
@@ -46,6 +52,7 @@ def export(checkpoint: Checkpoint, config: ExportConfig, path: Path) -> Manifest
         checkpoint: what is exported.
         config: its format, precision and target.
         path: the file; its folder is there.
+        architecture: as for `wgan.training.networks.build`.
 
     Returns:
         What the file says of itself.
@@ -55,12 +62,17 @@ def export(checkpoint: Checkpoint, config: ExportConfig, path: Path) -> Manifest
         ExportError: it could not be made.
         OutputError: it could not be written.
     """
-    candidate = make_candidate(checkpoint.ema_generator(), checkpoint.config.latent_dim, config)
-    return publish(candidate, checkpoint, config, path)
+    generator = checkpoint.ema_generator(architecture)
+    candidate = make_candidate(generator, checkpoint.config.latent_dim, config)
+    return publish(candidate, checkpoint, config, path, architecture)
 
 
 def publish(
-    candidate: Candidate, checkpoint: Checkpoint, config: ExportConfig, path: Path
+    candidate: Candidate,
+    checkpoint: Checkpoint,
+    config: ExportConfig,
+    path: Path,
+    architecture: Architecture | None = None,
 ) -> Manifest:
     """Prove `candidate` against the checkpoint's generator, then give it the name `path`.
 
@@ -69,7 +81,7 @@ def publish(
         OutputError: it could not be written.
     """
     latent_dim = checkpoint.config.latent_dim
-    reference = Reference.draw(checkpoint.ema_generator(), latent_dim, config.seeds)
+    reference = Reference.draw(checkpoint.ema_generator(architecture), latent_dim, config.seeds)
     # The gate runs the file as it will be, but for a receipt that is not known before.
     draft = _describe(checkpoint, config, candidate)
     draft_file = candidate.serialize(draft.to_json())
