@@ -20,6 +20,11 @@ class Scores:
     learned: float  # of pictures that the critic trains on
     held_out: float  # of pictures that it has never seen
 
+    @property
+    def gap(self) -> float:
+        """How much higher it scores what it trains on: about 0 unless it overfits."""
+        return self.learned - self.held_out
+
 
 @dataclass(frozen=True)
 class HeldOut:

@@ -3,81 +3,96 @@
 import dataclasses
 import json
 import math
-from dataclasses import dataclass
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
-from wgan.errors import OutputError, TrainingDiverged
+from wgan.errors import OutputError
 from wgan.files import write_whole
-from wgan.training.holdout import Scores
-from wgan.training.loop import Step
+
+NOT_FIGURES = frozenset({"step", "diagnosis"})
+"""What stands in a line beside its figures."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Metrics:
-    """The figures of one logged step; losses in the critic's units, time in seconds."""
+    """The figures of one logged step; None is a figure that this step or this run has not.
+
+    Scores, estimates and losses are in the critic's units, norms are Euclidean.
+    """
 
     step: int
     seconds_per_step: float  # mean since the last logged step, saving and drawing included
     images_per_second: float  # real images that the critic saw
-    wasserstein: float  # mean critic score of real minus generated images
-    gradient_penalty: float  # before its weight
-    critic_gradient_norm: float  # mean over images between real and generated ones
-    critic_loss: float
-    generator_loss: float
+    wasserstein: float  # mean critic score of real minus of generated images
     learned_score: float | None = None  # mean critic score of pictures it trains on
     held_out_score: float | None = None  # and of pictures it never saw; None without --holdout
+    held_out_wasserstein: float | None = None  # the estimate less the gap between those two
+    gradient_penalty: float | None = None  # before its weight; None under another constraint
+    critic_gradient_norm: float | None = None  # by its input, mean over the penalty's images
+    critic_loss: float
+    generator_loss: float
+    critic_weights_gradient: float  # norm of the critic's gradient by all of its weights
+    generator_weights_gradient: float  # and of the generator's
+    memory_mib: float | None = None  # the most that the process has held so far
+    device_memory_mib: float | None = None  # the most that tensors have held on the GPU so far
+    diversity: float | None = None  # how much the seeds of a preview differ; 1: as the data does
+    diagnosis: Mapping[str, str] = field(default_factory=dict)  # what was found here, in words
 
 
-def read_metrics(
-    step: Step, seconds_per_step: float, images_per_step: int, scores: Scores | None = None
-) -> Metrics:
-    """Fetch a step's values from the device, which waits for it.
+FIGURES = tuple(
+    entry.name for entry in dataclasses.fields(Metrics) if entry.name not in NOT_FIGURES
+)
+"""The names of all figures, in the order of a line."""
 
-    Raises:
-        TrainingDiverged: a value is not finite; the message names it and the step.
-    """
-    metrics = Metrics(
-        step=step.number,
-        seconds_per_step=seconds_per_step,
-        images_per_second=images_per_step / seconds_per_step,
-        wasserstein=float(step.critic.wasserstein),
-        gradient_penalty=float(step.critic.gradient_penalty),
-        critic_gradient_norm=float(step.critic.gradient_norm),
-        critic_loss=float(step.critic.loss),
-        generator_loss=float(step.generator_loss),
-        learned_score=scores.learned if scores else None,
-        held_out_score=scores.held_out if scores else None,
-    )
-    for name, value in dataclasses.asdict(metrics).items():
-        if value is not None and not math.isfinite(value):
-            raise TrainingDiverged(
-                f"training diverged: at step {step.number} {name} is {value}; the last checkpoint"
-                " is kept. Lower --learning-rate, or look at the data"
-            )
-    return metrics
+
+def figures(metrics: Metrics) -> dict[str, float]:
+    """The figures that a step has, by name; what trackers log."""
+    values = ((name, getattr(metrics, name)) for name in FIGURES)
+    return {name: value for name, value in values if value is not None}
 
 
 def append_metrics(path: Path, metrics: Metrics) -> None:
-    """Add a line, without the fields that are None. Raises OutputError."""
-    everything = dataclasses.asdict(metrics).items()
-    fields = {name: value for name, value in everything if value is not None}
+    """Add a line; a figure that is not finite is null, since JSON has none. Raises OutputError."""
+    line: dict[str, Any] = {"step": metrics.step}
+    for name, value in figures(metrics).items():
+        line[name] = value if math.isfinite(value) else None
+    if metrics.diagnosis:
+        line["diagnosis"] = dict(metrics.diagnosis)
+    append_line(path, line)
+
+
+def append_line(path: Path, line: Mapping[str, Any]) -> None:
+    """Add a line and see it to the disk, in one write. Raises OutputError.
+
+    A checkpoint that outlives a power cut must find the lines before it there.
+    """
     try:
-        with path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(fields) + "\n")
+        with path.open("ab") as file:
+            file.write(json.dumps(line).encode() + b"\n")
+            file.flush()
+            os.fsync(file.fileno())
     except OSError as exc:
         raise OutputError(f"cannot write {path}: {exc.strerror}") from exc
 
 
-def rewind_metrics(path: Path, step: int) -> None:
-    """Drop the lines after `step`, and a line that a crash cut off, before a run goes on there."""
+def rewind_metrics(path: Path, step: int) -> list[dict[str, Any]]:
+    """Drop the lines after `step`, and one that a crash cut off; returns those that stay."""
     if not path.exists():
-        return
-    kept = [line for line in path.read_bytes().splitlines(keepends=True) if _is_up_to(line, step)]
-    write_whole(path, b"".join(kept))
+        return []
+    lines = [(line, _parse(line)) for line in path.read_bytes().splitlines(keepends=True)]
+    kept = [(line, fields) for line, fields in lines if fields and fields["step"] <= step]
+    write_whole(path, b"".join(line for line, _ in kept))
+    return [fields for _, fields in kept]
 
 
-def _is_up_to(line: bytes, step: int) -> bool:
+def _parse(line: bytes) -> dict[str, Any] | None:
+    """The fields of a whole line, else None."""
     try:
-        return bool(json.loads(line)["step"] <= step)
+        fields = json.loads(line)
+        whole = line.endswith(b"\n") and isinstance(fields["step"], int)
     except (ValueError, KeyError, TypeError):
-        return False
+        return None
+    return fields if whole else None
