@@ -4,6 +4,7 @@ runs/<name>/config.json
 runs/<name>/checkpoints/step-00002000.pt
 runs/<name>/previews/step-00002000.png
 runs/<name>/metrics.jsonl
+runs/<name>/curves.png
 runs/<name>/generator.onnx
 runs/latest           names the run trained last
 runs/latest-export    names the ONNX file exported last
@@ -36,9 +37,19 @@ class Run:
         """One JSON line for each logged step."""
         return self.path / "metrics.jsonl"
 
+    @property
+    def curves(self) -> Path:
+        """A picture of the metrics, PNG."""
+        return self.path / "curves.png"
+
     def checkpoint(self, step: int) -> Path:
         """Where the checkpoint of `step` stands."""
         return self.path / "checkpoints" / f"step-{step:08d}.pt"
+
+    @staticmethod
+    def step_of(checkpoint: Path) -> int:
+        """The step that a path from `checkpoints` names."""
+        return int(checkpoint.stem.removeprefix("step-"))
 
     def preview(self, step: int) -> Path:
         """Where the preview of `step` stands."""
@@ -50,7 +61,7 @@ class Run:
 
     def checkpoints(self) -> list[Path]:
         """All checkpoints, the newest last."""
-        return sorted((self.path / "checkpoints").glob("step-*.pt"))
+        return sorted((self.path / "checkpoints").glob("step-[0-9]*.pt"))
 
     def newest_checkpoint(self) -> Path:
         """The checkpoint that stands last.
