@@ -46,9 +46,12 @@ class Pictures:
         return Batches(self.pixels, batch_size, seed, device, chosen=learned, flip=flip)
 
     def handfuls(self, holdout: float, seed: int, n: int) -> tuple[Pixels, Pixels]:
-        """At most `n` pictures that are learned from, and at most `n` that are held out."""
+        """At most `n` pictures that are learned from, and at most `n` that are held out.
+
+        Both from all over the data: its beginning is often all of one class.
+        """
         learned, held_out = split(self.count, holdout, seed)
-        return self.pixels[learned[:n]], self.pixels[held_out[:n]]
+        return self.pixels[_evenly(learned, n)], self.pixels[_evenly(held_out, n)]
 
 
 def split(count: int, share: float, seed: int) -> tuple[Indices, Indices]:
@@ -59,6 +62,12 @@ def split(count: int, share: float, seed: int) -> tuple[Indices, Indices]:
     order = np.random.RandomState(seed).permutation(count)
     held = int(np.ceil(count * share))
     return np.sort(order[held:]), np.sort(order[:held])
+
+
+def _evenly(indices: Indices, n: int) -> Indices:
+    """At most `n` of `indices`, evenly spaced."""
+    chosen = np.linspace(0, len(indices) - 1, min(n, len(indices)))
+    return indices[chosen.astype(np.int64)]
 
 
 def pixels_sha256(pixels: Pixels) -> str:

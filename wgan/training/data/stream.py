@@ -78,14 +78,14 @@ class Stream:
     def handfuls(self, holdout: float, seed: int, n: int) -> tuple[Pixels, Pixels]:
         """The first `n` pictures that are learned from, and the first `n` that are held out."""
         found: tuple[list[Pixels], list[Pixels]] = ([], [])
-        samples = read_samples(self.shards.paths) if holdout else iter(())
+        wanted = [n, n if holdout else 0]
         with quiet_pillow():
-            for sample in samples:
+            for sample in read_samples(self.shards.paths):
                 kind = found[is_held_out(sample, holdout, seed)]
                 if len(kind) < n:
                     pixels = self.decode(sample)
                     kind += [] if isinstance(pixels, tuple) else [pixels]
-                if all(len(kind) == n for kind in found):
+                if [len(kind) for kind in found] == wanted:
                     break
         none = np.empty((0, *self.transform.shape), np.uint8)
         learned, held_out = (np.stack(kind) if kind else none for kind in found)
