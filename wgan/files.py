@@ -50,6 +50,21 @@ def write_whole(path: Path, data: bytes, *, flush: bool = True) -> None:
         file.write(data)
 
 
+def discard_leftovers(folder: Path, name: str = "*") -> None:
+    """Remove what `whole_file` left of files `name` in `folder` when it was killed.
+
+    Nobody else may be writing such files there.
+
+    Raises:
+        OutputError: one cannot be removed.
+    """
+    for partial in folder.glob(f".{name}.*{TEMPORARY_SUFFIX}"):
+        try:
+            partial.unlink()
+        except OSError as exc:
+            raise OutputError(f"cannot remove {partial}: {exc.strerror}") from exc
+
+
 def make_folder(path: Path) -> None:
     """Make the folder `path` and those above it, unless they are there.
 

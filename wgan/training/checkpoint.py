@@ -59,7 +59,7 @@ class Checkpoint:
         Raises:
             CheckpointError: it is missing, damaged, or not a wgan checkpoint.
         """
-        _check_archive(path)
+        check_archive(path)
         try:
             fields = torch.load(path, map_location="cpu", weights_only=True)
         except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError) as exc:
@@ -89,7 +89,8 @@ class Checkpoint:
         return generator.eval().requires_grad_(False)
 
 
-def _check_archive(path: Path) -> None:
+def check_archive(path: Path) -> None:
+    """Read a checkpoint through, against its checksums. Raises CheckpointError."""
     try:
         with zipfile.ZipFile(path) as archive:
             damaged = archive.testzip()

@@ -26,7 +26,9 @@ spectral: each layer's largest singular value at 1 (Miyato et al. 2018).
 
 OPTIMIZERS = ("adam", "rmsprop")
 
-MAY_CHANGE = frozenset({"steps", "checkpoint_every", "preview_every", "log_every"})
+MAY_CHANGE = frozenset(
+    {"steps", "checkpoint_every", "preview_every", "log_every", "keep", "keep_every"}
+)
 """Settings that may differ when a run goes on: they do not touch the mathematics."""
 
 
@@ -73,6 +75,8 @@ class TrainConfig:
     checkpoint_every: int = 250  # steps
     preview_every: int = 100  # steps
     log_every: int = 10  # steps
+    keep: int = 0  # the newest checkpoints that stay; 0: all
+    keep_every: int = 0  # every so many-th checkpoint stays for good as well; 0: none does
 
     def __post_init__(self) -> None:
         """Check each field. Raises UsageError."""
@@ -93,7 +97,7 @@ class TrainConfig:
                      "accumulate", "steps", "checkpoint_every", "preview_every",
                      "log_every"):  # fmt: skip
             self._check_range(name, 1, 2**31)
-        for name in ("seed", "crop", "ema_half_life", "decay_steps"):
+        for name in ("seed", "crop", "ema_half_life", "decay_steps", "keep", "keep_every"):
             self._check_range(name, 0, 2**32 - 1)
         for name in ("gp_weight", "learning_rate", "clip_limit", "drift"):
             self._check_range(name, 0, 1e6)
@@ -104,6 +108,11 @@ class TrainConfig:
             raise UsageError(
                 f"--accumulate {self.accumulate} does not divide --batch-size {self.batch_size}"
             )
+
+    @property
+    def has_penalty(self) -> bool:
+        """Whether a gradient penalty is what holds the critic."""
+        return self.constraint in ("penalty", "one-sided")
 
     def _check_choice(self, name: str, allowed: Iterable[str]) -> None:
         value = getattr(self, name)
