@@ -62,8 +62,11 @@ def train(folder: str = "run", data_seed: int = 0, **settings: Any) -> Session:
 
 def logged(folder: str) -> list[dict[str, float]]:
     lines = (Path(folder) / "metrics.jsonl").read_text().splitlines()
-    keep = ("step", "wasserstein", "gradient_penalty", "critic_loss", "generator_loss")
-    return [{name: json.loads(line)[name] for name in keep} for line in lines]
+    measured = {"seconds_per_step", "images_per_second", "memory_mib"}
+    return [
+        {name: value for name, value in json.loads(line).items() if name not in measured}
+        for line in lines
+    ]
 
 
 def state(folder: str, step: int) -> dict[str, Any]:
@@ -95,6 +98,7 @@ def equal(one: Any, two: Any) -> bool:
     ids=str,
 )
 def test_a_run_that_stopped_and_went_on_is_the_same_bit_for_bit(settings: dict[str, Any]) -> None:
+    settings = {**settings, "preview_every": 5}  # a run's end has a preview in any case
     train("once", **settings, steps=8)
     train("twice", **settings, steps=5)
     train("twice", **settings, steps=8)
@@ -119,6 +123,7 @@ def test_a_run_folder_holds_what_it_promises() -> None:
     names = {path.relative_to("run").as_posix() for path in Path("run").rglob("*.*")}
     assert names - {".lock"} == {
         "config.json",
+        "curves.png",
         "metrics.jsonl",
         "checkpoints/step-00000003.pt",
         "checkpoints/step-00000005.pt",
@@ -182,3 +187,42 @@ def test_a_second_process_on_the_same_run_is_refused() -> None:
         raise AssertionError("two processes share a run")
     with session():
         pass  # the folder is free again
+
+
+def test_a_resumed_run_clears_away_what_was_being_written_when_it_was_killed() -> None:
+    train(steps=3)
+    left = [
+        Path("run/checkpoints/.step-00000006.pt.123.partial"),
+        Path("run/previews/.step-00000004.png.123.partial"),
+        Path("run/.metrics.jsonl.123.partial"),
+        Path("run/.config.json.123.partial"),
+        Path("run/.curves.png.123.partial"),
+    ]
+    export = Path("run/.generator.onnx.123.partial")  # an export that runs meanwhile
+    for path in (*left, export):
+        path.write_bytes(b"half")
+    train(steps=4)
+    assert not any(path.exists() for path in left)
+    assert export.exists()
+
+
+def test_only_the_newest_and_every_so_many_th_checkpoint_stay() -> None:
+    train(steps=13, keep=2, keep_every=2)  # checkpoints at 3, 6, 9, 12 and the end
+    run = Run(Path("run"))
+    assert [run.step_of(path) for path in run.checkpoints()] == [6, 12, 13]
+    train(steps=14, keep=1, keep_every=0)  # how many are kept may change
+    assert [run.step_of(path) for path in run.checkpoints()] == [14]
+
+
+def test_a_preview_is_logged_with_its_diversity() -> None:
+    train(steps=8, log_every=5)
+    lines = logged("run")
+    assert [line["step"] for line in lines] == [4, 5, 8]
+    assert ["diversity" in line for line in lines] == [True, False, True]
+
+
+def test_held_out_pictures_are_scored_at_each_logged_step() -> None:
+    train(steps=2, holdout=0.2)
+    for line in logged("run"):
+        gap = line["learned_score"] - line["held_out_score"]
+        assert line["held_out_wasserstein"] == pytest.approx(line["wasserstein"] - gap)

@@ -1,8 +1,7 @@
 """A run from its beginning, or from where it stopped, to its last step, kept on disk as it goes."""
 
 import logging
-import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,16 +12,18 @@ import filelock
 import torch
 
 from wgan.errors import CheckpointError, RunError, SettingChanged
-from wgan.files import write_whole
+from wgan.files import discard_leftovers, write_whole
 from wgan.runs import RUNS, Run, remember_run
 from wgan.training.checkpoint import Checkpoint
 from wgan.training.config import TrainConfig
 from wgan.training.data import Pictures, Shards, Source, Stream, open_data
 from wgan.training.holdout import SCORED, HeldOut
-from wgan.training.loop import Players, Step, train_steps
-from wgan.training.metrics import Metrics, append_metrics, read_metrics, rewind_metrics
+from wgan.training.journal import Journal
+from wgan.training.loop import Players, train_steps
+from wgan.training.metrics import Metrics
 from wgan.training.networks import Architecture, build
-from wgan.training.previews import draw_preview, encode_preview
+from wgan.training.pruning import prune
+from wgan.training.trackers import Tracker
 
 logger = logging.getLogger(__name__)
 
@@ -81,6 +82,7 @@ class Session(AbstractContextManager["Session"]):
         data: Pictures | Stream,
         device: torch.device,
         architecture: Architecture | None = None,
+        trackers: Sequence[Tracker] = (),
     ) -> None:
         """Build the networks; nothing is written yet.
 
@@ -89,6 +91,7 @@ class Session(AbstractContextManager["Session"]):
             data: what `load_data` gave for `plan.config`.
             device: where to train.
             architecture: as for `wgan.training.networks.build`.
+            trackers: told of all that is logged.
 
         Raises:
             DataError: there are fewer pictures than a batch.
@@ -102,7 +105,15 @@ class Session(AbstractContextManager["Session"]):
         self.batches = data.batches(
             batch_size, seed, device, flip=self.config.flip, holdout=holdout
         )
-        self.held_out = HeldOut.of(*data.handfuls(holdout, seed, SCORED), device)
+        learned, held_out = data.handfuls(holdout, seed, SCORED)
+        self.journal = Journal(
+            self.run,
+            self.config,
+            self.players,
+            sample=learned,
+            held_out=HeldOut.of(learned, held_out, device),
+            trackers=trackers,
+        )
         self._lock = filelock.FileLock(self.run.path / ".lock", timeout=0)
 
     def __enter__(self) -> Self:
@@ -130,7 +141,8 @@ class Session(AbstractContextManager["Session"]):
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        """Let the folder go."""
+        """Finish the journal and let the folder go."""
+        self.journal.close()
         self._lock.release()
 
     def train(self, should_stop: Callable[[], bool] = lambda: False) -> Iterator[Metrics | None]:
@@ -144,22 +156,26 @@ class Session(AbstractContextManager["Session"]):
         """
         config = self.config
         steps = train_steps(self.players, self.batches.next, config, self.step)
-        clock = _Clock(self.step)
         saved = self.step
         while self.step < config.steps and not should_stop():
             step = next(steps)
             self.step = step.number
-            yield self._log(step, clock) if self._is_due(config.log_every) else None
-            if self._is_due(config.preview_every):
-                self.save_preview()
-            if self._is_due(config.checkpoint_every):
+            save = self._is_due(config.checkpoint_every)
+            yield self.journal.note(
+                step,
+                log=self._is_due(config.log_every),
+                preview=self._is_due(config.preview_every),
+                save=save,
+            )
+            if save:
                 self.save()
                 saved = self.step
         if saved != self.step:
+            self.journal.check(self.step)
             self.save()
 
     def save(self) -> None:
-        """Write a checkpoint of this step. Raises OutputError."""
+        """Write a checkpoint of this step, then remove those too many. Raises OutputError."""
         players = self.players
         Checkpoint(
             step=self.step,
@@ -173,29 +189,21 @@ class Session(AbstractContextManager["Session"]):
             batches_drawn=self.batches.drawn,
             data_sha256=self.data.sha256,
         ).save(self.run.checkpoint(self.step))
-
-    def save_preview(self) -> None:
-        """Write the grid of seeds 0 to 63 as they look now. Raises OutputError."""
-        pixels = draw_preview(self.players.average, self.config.latent_dim, self.device)
-        write_whole(self.run.preview(self.step), encode_preview(pixels))
+        prune(self.run, self.config)
 
     def _is_due(self, every: int) -> bool:
         return self.step % every == 0 or self.step == self.config.steps
 
-    def _log(self, step: Step, clock: "_Clock") -> Metrics:
-        images_per_step = self.config.batch_size * self.config.n_critic
-        seconds = clock.seconds_per_step(step.number)
-        held_out = self.held_out.score(self.players.critic) if self.held_out else None
-        metrics = read_metrics(step, seconds, images_per_step, held_out)
-        append_metrics(self.run.metrics, metrics)
-        return metrics
-
     def _resume(self) -> None:
-        """Go back to the newest good checkpoint, if there is any."""
+        """Go back to the newest good checkpoint, if there is any, and clear what a kill left."""
+        for place in (self.run.path / "checkpoints", self.run.path / "previews"):
+            discard_leftovers(place)
+        for path in (self.run.config, self.run.metrics, self.run.curves):
+            discard_leftovers(path.parent, path.name)
         checkpoint = newest_good_checkpoint(self.run)
         if checkpoint is not None:
             self._restore(checkpoint)
-        rewind_metrics(self.run.metrics, self.step)
+        self.journal.open(self.step)
 
     def _restore(self, checkpoint: Checkpoint) -> None:
         if checkpoint.data_sha256 != self.data.sha256:
@@ -234,16 +242,3 @@ def newest_good_checkpoint(run: Run) -> Checkpoint | None:
             " another --run"
         )
     return None
-
-
-class _Clock:
-    """Time since the last look, shared out over the steps between."""
-
-    def __init__(self, step: int) -> None:
-        self.step, self.time = step, time.perf_counter()
-
-    def seconds_per_step(self, step: int) -> float:
-        now = time.perf_counter()
-        mean = (now - self.time) / (step - self.step)
-        self.step, self.time = step, now
-        return mean
