@@ -65,6 +65,8 @@ def test_a_dry_run_says_what_would_be_done_and_does_nothing(
     assert "6 pictures" in result.stdout
     assert '"n_critic": 1' in result.stdout
     assert "parameters" in result.stdout
+    assert "memory    about " in result.stdout
+    assert "skipped   0 damaged pictures" in result.stdout
     assert [path.name for path in tmp_path.iterdir()] == ["faces"]
 
 
@@ -79,6 +81,7 @@ def test_a_dry_run_says_what_would_be_done_and_does_nothing(
         (("few", "--recipe", "magic"), 2, "--recipe magic is not one of wgan-gp, article"),
         (("few", "--device", "cuda:99"), 1, "--device cuda:99"),
         (("few", "--device", "tpu"), 2, "--device tpu is not one of"),
+        (("few", "--tracker", "mlflow"), 2, "--tracker mlflow is not one of tensorboard, wandb"),
         (("few", "--steps", "many"), 2, "is not a valid integer"),
     ],
 )
@@ -103,6 +106,7 @@ def test_a_damaged_picture_among_many_is_skipped_and_counted(
     result = run_wgan("train", "faces", *TINY, "--dry-run")
     assert result.returncode == 0, result.stderr
     assert "120 pictures" in result.stdout
+    assert "skipped   1 damaged pictures" in result.stdout
     assert "skipped" in result.stderr
     assert "damaged-0.png" in result.stderr
 
@@ -173,7 +177,8 @@ def test_a_full_disk_stops_the_run_and_leaves_the_last_checkpoint_good(
     tmp_path: Path, run_wgan: RunWgan
 ) -> None:
     make_folder(tmp_path / "faces", 4)
-    first = run_wgan("train", "faces", *TINY, "--run", "run", "--steps", 1)
+    wide = (*TINY, "--width", 16)  # a checkpoint is the largest file by far
+    first = run_wgan("train", "faces", *wide, "--run", "run", "--steps", 1)
     assert first.returncode == 0, first.stderr
     saved = tmp_path / "run" / "checkpoints" / "step-00000001.pt"
     blocks = saved.stat().st_size // 1024 // 2  # ulimit counts in kilobytes

@@ -52,6 +52,8 @@ SETTINGS = (
     click.option("--checkpoint-every", type=int, help="Steps.  [250]"),
     click.option("--preview-every", type=int, help="Steps.  [100]"),
     click.option("--log-every", type=int, help="Steps.  [10]"),
+    click.option("--keep", type=int, help="Newest checkpoints that stay; 0: all.  [0]"),
+    click.option("--keep-every", type=int, help="Every so many-th stays too; 0: none.  [0]"),
 )
 
 
@@ -70,6 +72,12 @@ def _settings(command: Any) -> Any:
     help="The run's folder.  [runs/DATA-SIZE-RECIPE]",
 )
 @_settings
+@click.option(
+    "--tracker",
+    "trackers",
+    multiple=True,
+    help="tensorboard, wandb or none; may be repeated.  [none]",
+)
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:N or mps.")
 @click.option("--download", is_flag=True, help="Fetch a data set by name if it is not there.")
 @click.option("--allow-damaged", is_flag=True, help="Go on when over 1 % of the data is damaged.")
@@ -86,6 +94,7 @@ def _settings(command: Any) -> Any:
 def train(
     data: str | None,
     run_path: Path | None,
+    trackers: tuple[str, ...],
     device: str,
     download: bool,
     allow_damaged: bool,
@@ -108,6 +117,7 @@ def train(
         from wgan.training.device import pick_device
         from wgan.training.networks import load_architecture
         from wgan.training.session import Session, plan
+        from wgan.training.trackers import make_trackers
 
     given = {name: value for name, value in {"data": data, **settings}.items() if value is not None}
     where = pick_device(device)
@@ -117,9 +127,12 @@ def train(
     loaded = _load(planned, cache, allow_damaged)
     say_skipped(loaded.skipped)
     architecture = load_architecture(given["arch"]) if "arch" in given else None
-    session = Session(planned, loaded, where, architecture)
+    session = Session(
+        planned, loaded, where, architecture, make_trackers(trackers, planned.run, config)
+    )
     _describe(planned, session)
     if dry_run:
+        _describe_cost(session)
         click.echo(config.to_json(), nl=False)
         return
     with session, _signals() as caught:
@@ -161,15 +174,27 @@ def _describe(planned: "Plan", session: "Session") -> None:
     click.echo(f"device    {session.device}")
 
 
+def _describe_cost(session: "Session") -> None:
+    """What only a dry run says, since it takes a second to find."""
+    from wgan.training.footprint import memory_needed
+    from wgan.training.memory import MIB
+
+    click.echo(f"skipped   {len(session.data.skipped):,} damaged pictures")
+    needed = memory_needed(session.players, session.config)
+    if needed is None:
+        click.echo("memory    cannot be told for these networks")
+    else:
+        click.echo(f"memory    about {needed / MIB:,.0f} MiB on the {session.device.type}")
+
+
 def _train(session: "Session", caught: "_Signals") -> None:
     figures = ""
     with Progress(session.config.steps, "training", "steps", done=session.step) as progress:
         for metrics in session.train(should_stop=caught.is_set):
             if metrics is not None:
-                figures = (
-                    f"{metrics.images_per_second:.0f} images/s"
-                    f"  W {metrics.wasserstein:.3g}  penalty {metrics.gradient_penalty:.3g}"
-                )
+                figures = f"{metrics.images_per_second:.0f} images/s  W {metrics.wasserstein:.3g}"
+                if metrics.gradient_penalty is not None:
+                    figures += f"  penalty {metrics.gradient_penalty:.3g}"
             progress.advance(1, figures)
 
 
