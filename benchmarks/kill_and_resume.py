@@ -1,0 +1,174 @@
+"""Claim: a run that is killed at any moment loses at most one interval between checkpoints.
+
+Trains a small run that saves after every step, kills it with SIGKILL many times, often
+while a checkpoint is being written, looks at what is on the disk after each kill, lets the run go
+on to its end, and compares its weights and metrics with those of a run that was never killed.
+
+    python benchmarks/kill_and_resume.py [kills]
+"""
+
+import json
+import multiprocessing
+import os
+import platform
+import random
+import signal
+import sys
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+
+from wgan.runs import Run
+from wgan.training.checkpoint import Checkpoint
+from wgan.training.config import TrainConfig
+from wgan.training.data import load_pictures
+from wgan.training.data.source import ArraySource
+from wgan.training.session import Plan, Session
+
+# Wide, so that writing a checkpoint of 28 MB takes about as long as the step before it.
+SETTINGS: dict[str, Any] = {
+    "data": "noise", "channels": 1, "width": 32, "latent_dim": 64, "batch_size": 2, "n_critic": 1,
+    "log_every": 1, "checkpoint_every": 1, "preview_every": 20, "keep": 2, "keep_every": 10,
+}  # fmt: skip
+
+MOMENTS = ("random", "writing", "random", "writing", "starting")
+"""When a run is killed, in turn: at any time once it trains, in the middle of writing a checkpoint,
+or while it starts and resumes."""
+
+LONGEST = 0.5
+"""Seconds from a random moment's first to its last."""
+
+
+@dataclass(frozen=True)
+class Kill:
+    """What one kill left."""
+
+    moment: str  # one of MOMENTS
+    logged: int  # the last step in metrics.jsonl
+    saved: int  # the step of the newest checkpoint
+    partial: int  # files that were being written
+
+
+def train(folder: Path, steps: int, checkpoint_every: int = 1) -> None:
+    """Begin the run in `folder`, or go on with it."""
+    torch.set_num_threads(1)
+    given = {**SETTINGS, "steps": steps, "checkpoint_every": checkpoint_every}
+    pixels = np.random.RandomState(0).randint(0, 256, (16, 32, 32)).astype(np.uint8)
+    source = ArraySource("noise", pixels)
+    plan = Plan(Run(folder), TrainConfig.resolve(given), source, resumes=False)
+    pictures = load_pictures(source, size=32, channels=1)
+    os.chdir(folder.parent)  # runs/latest appears there
+    with Session(plan, pictures, torch.device("cpu")) as session:
+        for _ in session.train():
+            pass
+
+
+def kill_and_resume(folder: Path, kills: int, seed: int = 0) -> Iterator[Kill]:
+    """Kill a run in `folder` so many times, letting it go on in between.
+
+    Raises AssertionError when a kill left anything that is not whole.
+    """
+    # The server imports everything once; each child is a fork of it, which starts at once.
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["wgan.training.session", "wgan.training.curves"])
+    random_ = random.Random(seed)
+    for number in range(kills):
+        moment = MOMENTS[number % len(MOMENTS)]
+        child = context.Process(target=train, args=(folder, 10**6))
+        before = newest_step(folder)
+        child.start()
+        if moment == "starting":
+            child.join(random_.uniform(0, LONGEST))
+        else:
+            _wait_for_step(child, folder, before + random_.randint(1, 6))
+        if moment == "random":
+            child.join(random_.uniform(0, LONGEST))
+        elif moment == "writing":
+            _wait_for_a_write(child, folder)
+        child.kill()
+        child.join()
+        assert child.exitcode == -signal.SIGKILL, f"it ended by itself: {child.exitcode}"
+        yield _look(folder, moment)
+
+
+def newest_step(folder: Path) -> int:
+    """The step of the newest checkpoint, by its name; 0 for none."""
+    run = Run(folder)
+    return max((run.step_of(path) for path in run.checkpoints()), default=0)
+
+
+def _wait_for_step(child: BaseProcess, folder: Path, step: int) -> None:
+    while child.is_alive() and newest_step(folder) < step:
+        child.join(0.005)
+
+
+def _wait_for_a_write(child: BaseProcess, folder: Path) -> None:
+    while child.is_alive() and not any((folder / "checkpoints").glob(".*.partial")):
+        pass
+
+
+def _look(folder: Path, moment: str) -> Kill:
+    run = Run(folder)
+    checkpoints = [Checkpoint.load(path) for path in run.checkpoints()]  # raises when damaged
+    for picture in [*folder.glob("previews/*.png"), *folder.glob("curves.png")]:
+        Image.open(picture).load()
+    if run.config.exists():
+        TrainConfig.from_json(run.config.read_text(), "config.json")
+    steps = logged_steps(folder)
+    saved = checkpoints[-1].step if checkpoints else 0
+    last = steps[-1] if steps else 0
+    assert steps == list(range(1, last + 1)), "a line is missing or there twice"
+    assert last - saved <= 1, f"step {last} was logged, but the newest checkpoint is of {saved}"
+    return Kill(moment, last, saved, sum(1 for _ in folder.rglob(".*.partial")))
+
+
+def logged_steps(folder: Path) -> list[int]:
+    """The steps in metrics.jsonl."""
+    path = Run(folder).metrics
+    lines = path.read_text().splitlines() if path.exists() else []
+    return [json.loads(line)["step"] for line in lines]
+
+
+def same_end(one: Path, two: Path, step: int) -> bool:
+    """Whether two runs have the same weights, optimisers and position after `step`, bit for bit."""
+    states = [Checkpoint.load(Run(folder).checkpoint(step)) for folder in (one, two)]
+    parts = ("generator", "critic", "average", "generator_optimizer", "critic_optimizer",
+             "noise", "batches_drawn")  # fmt: skip
+    leaves = [torch.utils._pytree.tree_leaves([getattr(s, part) for part in parts]) for s in states]
+    return all(
+        torch.equal(a, b) if isinstance(a, torch.Tensor) else a == b
+        for a, b in zip(*leaves, strict=True)
+    )
+
+
+def main(kills: int) -> None:
+    """Kill, compare, and print a line for each kill."""
+    print(f"{platform.platform()}, Python {platform.python_version()}, PyTorch {torch.__version__}")
+    with tempfile.TemporaryDirectory() as place:
+        killed, whole = Path(place, "killed"), Path(place, "whole")
+        seen = []
+        for kill in kill_and_resume(killed, kills):
+            seen.append(kill)
+            print(f"{len(seen):3}  {kill.moment:8} logged {kill.logged:5}  saved {kill.saved:5}"
+                  f"  being written {kill.partial}", flush=True)  # fmt: skip
+        end = seen[-1].saved + 2
+        train(killed, end)
+        train(whole, end, checkpoint_every=end)
+        assert logged_steps(killed) == logged_steps(whole) == list(range(1, end + 1))
+        assert same_end(killed, whole, end), "the weights differ"
+        assert not list(killed.rglob(".*.partial")), "something half-written is still there"
+        cut = sum(kill.partial > 0 for kill in seen)
+        lost = max(kill.logged - kill.saved for kill in seen)
+        print(f"{kills} kills, {cut} of them in the middle of a write; at most {lost} step lost;"
+              f" {end} steps end bit for bit as without a kill")  # fmt: skip
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]) if len(sys.argv) > 1 else 50)
