@@ -14,7 +14,12 @@ from wgan.errors import TrainingDiverged
 from wgan.runs import Run
 from wgan.training.checkpoint import Checkpoint
 from wgan.training.config import TrainConfig
-from wgan.training.finite import FiniteWatch, first_not_finite, parameter_gradient_norms
+from wgan.training.finite import (
+    MOST_REMEMBERED,
+    FiniteWatch,
+    first_not_finite,
+    parameter_gradient_norms,
+)
 from wgan.training.loop import CriticTerms, Players, Step, train_steps
 from wgan.training.networks import build
 
@@ -77,6 +82,18 @@ def test_a_healthy_run_is_left_alone() -> None:
     watch, _ = watched(0, "", steps=3)
     watch.check()
     watch.check()
+
+
+def test_what_is_remembered_stays_small() -> None:
+    players = Players(*build(TINY), TINY, CPU)
+    watch = FiniteWatch(players)
+    step = next(train_steps(players, lambda: torch.zeros(4, 3, 32, 32), TINY))
+    for _ in range(MOST_REMEMBERED):
+        assert not watch.full
+        watch.remember(step)
+    assert watch.full
+    watch.check()
+    assert not watch.full
 
 
 def test_the_first_tensor_in_order_is_named() -> None:

@@ -13,6 +13,9 @@ from torch import Tensor, nn
 from wgan.errors import TrainingDiverged
 from wgan.training.loop import Players, Step
 
+MOST_REMEMBERED = 1000
+"""Steps after which someone must look, so that what is remembered stays small."""
+
 ADVICE = "the last checkpoint is kept. Lower --learning-rate, or look at the data"
 
 
@@ -54,6 +57,11 @@ class FiniteWatch:
             parameter_gradient_norms(self._players.generator).flip(0),
         ]
         self._rows.append((step.number, torch.cat(row)))
+
+    @property
+    def full(self) -> bool:
+        """Whether it is time to look."""
+        return len(self._rows) >= MOST_REMEMBERED
 
     def check(self) -> None:
         """Look at every step since the last look, and at the weights as they are; waits for them.

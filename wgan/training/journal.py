@@ -83,9 +83,8 @@ class Journal:
             OutputError: something could not be written.
         """
         self._watch.remember(step)
-        if not (log or preview or save):
-            return None
-        self.check(step.number)
+        if log or preview or save or self._watch.full:
+            self.check(step.number)
         if not (log or preview):
             return None
         metrics = self._measure(step, self._save_preview(step.number) if preview else None)
