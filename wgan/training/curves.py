@@ -3,7 +3,7 @@
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
@@ -40,7 +40,7 @@ class Panel:
     lines: Sequence[Line]
     logarithmic: bool = False
     level: float | None = None  # where a thin line marks what is wanted
-    legend: str = "upper right"  # where the names of several lines stand, out of their way
+    legend: Literal["upper right", "lower right"] = "upper right"  # where the names of several lines stand, out of their way
 
 
 PANELS = (
