@@ -83,6 +83,14 @@ def test_a_flipped_bit_is_refused_or_harmless(saved: Path) -> None:
     assert refused > 100
 
 
+def test_a_bit_that_claims_an_encrypted_record_is_refused(saved: Path) -> None:
+    damaged = bytearray(saved.read_bytes())
+    damaged[damaged.index(b"PK\x01\x02") + 8] |= 1  # the first flag of the zip's directory
+    saved.write_bytes(damaged)
+    with pytest.raises(CheckpointError, match=rf"{saved.name} is damaged: .* encrypted"):
+        Checkpoint.load(saved)
+
+
 class RunsCode:
     def __init__(self, marker: Path) -> None:
         self.marker = marker
