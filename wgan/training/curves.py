@@ -40,7 +40,9 @@ class Panel:
     lines: Sequence[Line]
     logarithmic: bool = False
     level: float | None = None  # where a thin line marks what is wanted
-    legend: Literal["upper right", "lower right"] = "upper right"  # where the names of several lines stand, out of their way
+    legend: Literal["upper right", "lower right"] = (
+        "upper right"  # where the names of several lines stand, out of their way
+    )
 
 
 PANELS = (
