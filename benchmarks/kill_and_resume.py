@@ -15,6 +15,7 @@ import random
 import signal
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from multiprocessing.process import BaseProcess
@@ -110,8 +111,9 @@ def _wait_for_step(child: BaseProcess, folder: Path, step: int) -> None:
 
 
 def _wait_for_a_write(child: BaseProcess, folder: Path) -> None:
+    end = time.monotonic() + 60
     while child.is_alive() and not any((folder / "checkpoints").glob(".*.partial")):
-        pass
+        assert time.monotonic() < end, "no checkpoint is written beside its final name"
 
 
 def _look(folder: Path, moment: str) -> Kill:
