@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.checkpoints import trained_checkpoint
-from tests.processes import RunWgan
+from tests.processes import RunWgan, run, wgan_command
 from wgan.exported.model_file import describe
 from wgan.runtime import Generator
 
@@ -22,10 +22,13 @@ print(config.HasField("dynamic_batching"), config.dynamic_batching.max_queue_del
 """
 
 
-@pytest.fixture
-def repository(run_wgan: RunWgan, tmp_path: Path) -> Path:
+@pytest.fixture(scope="module")
+def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    tmp_path = tmp_path_factory.mktemp("triton")
     trained_checkpoint().save(tmp_path / "checkpoint.pt")
-    done = run_wgan("export", "checkpoint.pt", "--format", "triton", "-o", "models")
+    done = run(
+        wgan_command("export", "checkpoint.pt", "--format", "triton", "-o", "models"), tmp_path
+    )
     assert done.returncode == 0, done.stderr
     assert str(Path("models/generator/4/model.onnx")) in done.stdout
     return tmp_path / "models"
