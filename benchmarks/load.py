@@ -35,8 +35,11 @@ class Load:
 class Client(asyncio.Protocol):
     """One connection that is kept open."""
 
-    def __init__(self, make: Callable[[], bytes], load: Load, state: dict[str, bool]) -> None:
+    def __init__(
+        self, make: Callable[[], bytes], load: Load, state: dict[str, bool], pace: float
+    ) -> None:
         self._make = make
+        self._pace = pace
         self._load = load
         self._state = state
         self._buffer = bytearray()
@@ -50,6 +53,9 @@ class Client(asyncio.Protocol):
         self._send()
 
     def _send(self) -> None:
+        if self._transport.is_closing() or self._state["stopped"]:
+            self._transport.close()
+            return
         self._sent = time.perf_counter()
         self._transport.write(self._make())
 
@@ -68,7 +74,11 @@ class Client(asyncio.Protocol):
         if self._state["stopped"]:
             self._transport.close()
         else:
-            self._send()
+            pause = self._sent + self._pace - time.perf_counter()
+            if pause > 0:
+                asyncio.get_running_loop().call_later(pause, self._send)
+            else:
+                self._send()
 
     def _count(self, status: int) -> None:
         if not self._state["measuring"]:
@@ -91,13 +101,17 @@ async def closed_loop(
     makers: Sequence[Callable[[], bytes]],
     seconds: float,
     warm_up: float = 1.0,
+    pace: float = 0.0,
 ) -> Load:
-    """Let a client for each of `makers` ask one thing after the other, for so many seconds."""
+    """Let a client for each of `makers` ask one thing after the other, for so many seconds.
+
+    A client asks again when it was answered, but not before `pace` seconds after it asked.
+    """
     loop = asyncio.get_running_loop()
     load, state = Load(), {"measuring": False, "stopped": False}
     clients = []
     for make in makers:
-        start = functools.partial(Client, make, load, state)
+        start = functools.partial(Client, make, load, state, pace)
         clients.append((await loop.create_connection(start, "127.0.0.1", port))[1])
     await asyncio.sleep(warm_up)
     state["measuring"] = True

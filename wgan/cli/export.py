@@ -1,8 +1,12 @@
 """`wgan export`."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
+
+if TYPE_CHECKING:
+    from wgan.manifest import Manifest
 
 
 @click.command()
@@ -12,11 +16,12 @@ import click
 @click.option(
     "--format",
     "formats",
-    type=click.Choice(["onnx", "torchscript", "pt2"]),
+    type=click.Choice(["onnx", "torchscript", "pt2", "triton"]),
     multiple=True,
     default=["onnx"],
     show_default=True,
-    help="What to write; may be given more than once.",
+    help="What to write; may be given more than once. triton is a model repository for NVIDIA's"
+    " server, a folder.",
 )
 @click.option(
     "--precision",
@@ -64,12 +69,13 @@ def export(
     docs/exporting.md, and an export that was given more says so in its manifest.
     """
     from wgan.export.config import ExportConfig
-    from wgan.export.places import choose_checkpoint, choose_places
+    from wgan.export.places import choose_checkpoint, choose_places, choose_repository
+    from wgan.export.triton import write_repository
     from wgan.extras import needs_extra
     from wgan.runs import remember_export
 
-    configs = [
-        ExportConfig(
+    def config_of(kind: str) -> ExportConfig:
+        return ExportConfig(
             format=kind,
             precision=precision,
             target=target or "",
@@ -78,11 +84,12 @@ def export(
             tolerance_mean_pixels=tolerance_mean_pixels,
             tolerance_psnr=tolerance_psnr,
         )
-        for kind in dict.fromkeys(formats)
-    ]
+
+    configs = [config_of(kind) for kind in dict.fromkeys(formats) if kind != "triton"]
     # Places first: a wrong path is told at once, not after PyTorch has loaded.
     checkpoint_path = choose_checkpoint(source)
-    places = choose_places(configs, output, checkpoint_path)
+    places = choose_places(configs, output, checkpoint_path) if configs else []
+    repository = choose_repository(output, checkpoint_path) if "triton" in formats else None
     with needs_extra("export", purpose="exporting"):
         from wgan.export.exporting import export as write
         from wgan.training.checkpoint import Checkpoint
@@ -90,12 +97,24 @@ def export(
 
     checkpoint = Checkpoint.load(checkpoint_path)
     architecture = load_architecture(arch) if arch else None
-    for config, path in zip(configs, places, strict=True):
-        seen = write(checkpoint, config, path, architecture).receipt.seen
-        if config.format == "onnx":
-            remember_export(path)
+
+    def tell(path: Path, config: ExportConfig, manifest: "Manifest") -> None:
+        seen = manifest.receipt.seen
         click.echo(
             f"{path}: step {checkpoint.step}, {config.precision} for {config.target}; within"
             f" {seen.images:.1e} of PyTorch in float, {seen.pixels} of 255 in pixels,"
             f" {seen.psnr:.0f} dB"
         )
+
+    for config, path in zip(configs, places, strict=True):
+        tell(path, config, write(checkpoint, config, path, architecture))
+        if config.format == "onnx":
+            remember_export(path)
+    if repository is not None:
+        config = config_of("onnx")
+        path, manifest = write_repository(
+            repository,
+            checkpoint.step,
+            lambda path: write(checkpoint, config, path, architecture),
+        )
+        tell(path, config, manifest)

@@ -39,8 +39,7 @@ def choose_places(
         OutputError: the folder of `output` is not there.
     """
     if output is None:
-        in_a_run = checkpoint.parent.name == "checkpoints"
-        output = checkpoint.parent.parent if in_a_run else checkpoint.parent
+        output = _home(checkpoint)
     if output.is_dir():
         return [output / config.filename for config in configs]
     if len(configs) > 1:
@@ -48,3 +47,23 @@ def choose_places(
     if not output.parent.is_dir():
         raise OutputError(f"cannot write {output}: the folder {output.parent} does not exist")
     return [output]
+
+
+def choose_repository(output: Path | None, checkpoint: Path) -> Path:
+    """Where a model repository goes: the folder `output`, or `triton` in the checkpoint's run.
+
+    Raises:
+        OutputError: `output` cannot be a folder.
+    """
+    if output is None:
+        return _home(checkpoint) / "triton"
+    if output.is_file() or not output.parent.is_dir():
+        raise OutputError(f"cannot write {output}: a model repository is a folder, in one that is")
+    return output
+
+
+def _home(checkpoint: Path) -> Path:
+    """The checkpoint's run, or its folder when it stands outside of one."""
+    return (
+        checkpoint.parent.parent if checkpoint.parent.name == "checkpoints" else checkpoint.parent
+    )
