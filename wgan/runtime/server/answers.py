@@ -15,6 +15,9 @@ from wgan.runtime.server.refusal import Refusal
 COMPRESSED_FROM = 1024
 """Bytes; a shorter answer is not worth packing."""
 
+_BUFFERED = 64 * 1024
+"""Bytes that a connection takes without waiting for the client (uvicorn's high-water mark)."""
+
 _IN_A_THREAD_FROM = 64 * 1024
 """Bytes; packing more than this would keep the event loop for a millisecond or more."""
 
@@ -24,26 +27,30 @@ Piece = bytes | memoryview
 
 
 class Pieces(Response):
-    """A body in pieces, sent one after the other as the client takes them.
+    """A body in pieces.
 
-    Copies nothing, and is only over when the bytes are on their way: the empty last message waits
-    until the connection's buffer has been emptied.
+    A short one is joined and sent at once. The pieces of a long one are sent as they are, without
+    a copy, and it is only over when the bytes are on their way: the empty last message waits until
+    the connection's buffer has been emptied.
     """
 
     def __init__(self, pieces: Sequence[Piece], headers: Mapping[str, str], status: int = 200):
         super().__init__(b"", status)
-        self._pieces = pieces
+        size = sum(map(len, pieces))
+        self._pieces = pieces if size > _BUFFERED else [b"".join(pieces)]
         for name, value in headers.items():
             self.headers[name] = value
-        self.headers["content-length"] = str(sum(map(len, pieces)))
+        self.headers["content-length"] = str(size)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send it all."""
         start = {"type": "http.response.start", "status": self.status_code}
         await send({**start, "headers": self.raw_headers})
-        if scope["method"] != "HEAD":
-            for piece in self._pieces:
-                await send({"type": "http.response.body", "body": piece, "more_body": True})
+        if len(self._pieces) == 1 and len(self._pieces[0]) <= _BUFFERED:
+            await send({"type": "http.response.body", "body": self._pieces[0]})
+            return
+        for piece in self._pieces:
+            await send({"type": "http.response.body", "body": piece, "more_body": True})
         await send({"type": "http.response.body", "body": b""})
 
 
