@@ -1,6 +1,7 @@
 """Starting, stopping, replacing a model, logs and keys, in real processes."""
 
 import contextlib
+import dataclasses
 import http.client
 import json
 import re
@@ -11,6 +12,7 @@ import threading
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 
 from tests.processes import RunWgan
@@ -25,21 +27,37 @@ from tests.runtime.server.servers import (
     seeds_request,
     serving,
 )
+from tests.runtime.test_verify import proved, with_manifest
+from wgan.exported.model_file import read_manifest, scan_model
 from wgan.runtime import Generator
 
 SEED = seeds_request(1)
 KEY = "a-key-of-thirty-two-characters-0"
 
 
-def model_bytes(seed: int = 0, **changes: object) -> bytes:
+def model(seed: int = 0) -> onnx.ModelProto:
     """A model whose weights are those of `seed`."""
-    model = models.generator(told=models.manifest(**changes) if changes else None)
+    made = models.generator()
     constants = models.weights(seed=seed)
-    for tensor in model.graph.initializer:
+    for tensor in made.graph.initializer:
         if tensor.name in constants:
             tensor.raw_data = constants[tensor.name].tobytes()
-    data: bytes = model.SerializeToString()
-    return data
+    return made
+
+
+def model_bytes(seed: int = 0, step: int = 12) -> bytes:
+    """Such a model's file, whose receipt is true."""
+    data = proved(model(seed))
+    told = read_manifest(scan_model(data))
+    assert told is not None
+    return with_manifest(model(seed), dataclasses.replace(told, step=step))
+
+
+def false_bytes() -> bytes:
+    """A model that has another's receipt."""
+    told = read_manifest(scan_model(model_bytes(0)))
+    assert told is not None
+    return with_manifest(model(5), told)
 
 
 def test_it_is_live_at_once_and_ready_only_when_it_has_drawn(tmp_path: Path) -> None:
@@ -115,10 +133,11 @@ def test_a_changed_file_is_taken_up_by_sighup(tmp_path: Path) -> None:
     [
         (b"", "it is empty"),
         (model_bytes()[:-500], "damaged"),
-        (b"PK\x03\x04", "archive for PyTorch"),
+        (b"PK\x03\x04", "damaged archive"),
+        (false_bytes(), "is not what was proved: checksums"),
         (None, "there is no model file"),
     ],
-    ids=["empty", "cut", "archive", "gone"],
+    ids=["empty", "cut", "archive", "false", "gone"],
 )
 def test_a_bad_file_leaves_the_old_model_at_work(
     tmp_path: Path, content: bytes | None, reason: str

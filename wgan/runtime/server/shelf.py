@@ -18,6 +18,7 @@ from wgan.runtime.server.batcher import Batcher, Drawn
 from wgan.runtime.server.metrics import Metrics
 from wgan.runtime.server.refusal import Refusal, not_found, shorten
 from wgan.runtime.server.settings import Settings
+from wgan.runtime.verify import verify
 
 log = logging.getLogger("wgan.server")
 
@@ -152,6 +153,7 @@ class Shelf:
         if old is not None and old.sha256 == hashlib.sha256(data).hexdigest():
             log.info("model %s is unchanged", name)
             return
+        await asyncio.to_thread(_prove, path, data)
         generator = await asyncio.to_thread(self._open, path, data)
         self._publish(name, data, generator)
         if old is not None:
@@ -189,6 +191,15 @@ class Shelf:
 
     def _waiting(self, name: str) -> int:
         return self._models[name].batcher.waiting if name in self._models else 0
+
+
+def _prove(path: Path, data: bytes) -> None:
+    """Raise ModelFileError unless the file at `path` passes `wgan verify`, and still is `data`."""
+    for check in verify(path):
+        if check.passed is False:
+            raise ModelFileError(f"{path} is not what was proved: {check}")
+    if read_bytes(path) != data:
+        raise ModelFileError(f"{path} changed while it was verified: send SIGHUP again")
 
 
 def _draw(generator: Generator, latents: Latents, images: bool, pixels: bool) -> Drawn:
