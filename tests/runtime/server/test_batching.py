@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from tests.runtime.server.heavy import slow_generator
-from tests.runtime.server.servers import Server, array_of, seeds_request, serving
+from tests.runtime.server.servers import Server, array_of, resident, seeds_request, serving
 from wgan.runtime import Generator
 
 INFER = "/v2/models/generator/infer"
@@ -150,10 +150,3 @@ def test_memory_stays_flat_under_requests_of_all_sizes(model_file: Path) -> None
         before = resident(server)
         list(clients.map(ask, [draw.randint(1, 256) for _ in range(300)]))
         assert resident(server) - before < 50 * 2**20
-
-
-def resident(server: Server) -> int:
-    """Bytes of memory that the server holds."""
-    status = Path(f"/proc/{server.process.pid}/status").read_text()
-    line = next(line for line in status.splitlines() if line.startswith("VmRSS"))
-    return int(line.split()[1]) * 1024
