@@ -21,7 +21,7 @@ REQUEST = (
 @pytest.fixture
 def slow(tmp_path: Path) -> Iterator[Server]:
     path = tmp_path / "generator.onnx"
-    path.write_bytes(slow_generator(2000))
+    path.write_bytes(slow_generator(8000))
     with serving(path, "--threads", 1, "--max-queue", QUEUE, "--max-images", QUEUE) as running:
         yield running
 
