@@ -164,3 +164,10 @@ def array_of(reply: Reply, output: str = "pixels") -> np.ndarray:
     entry = next(entry for entry in reply.json()["outputs"] if entry["name"] == output)
     dtype = {"UINT8": np.uint8, "FP32": np.float32}[entry["datatype"]]
     return np.array(entry["data"], dtype).reshape(entry["shape"])
+
+
+def resident(server: Server) -> int:
+    """Bytes of memory that the server holds."""
+    status = Path(f"/proc/{server.process.pid}/status").read_text()
+    line = next(line for line in status.splitlines() if line.startswith("VmRSS"))
+    return int(line.split()[1]) * 1024

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from tests.runtime.server.heavy import slow_generator
-from tests.runtime.server.servers import Server, array_of, seeds_request, serving
+from tests.runtime.server.servers import Server, array_of, resident, seeds_request, serving
 from wgan.runtime import Generator
 
 INFER = "/v2/models/generator/infer"
@@ -24,9 +24,9 @@ WAITING = 'wgan_queue_images{model="generator"}'
 
 @pytest.fixture(scope="module")
 def slow_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """About 10 ms a picture."""
+    """Some 5 ms a picture, more where others use the machine."""
     path = tmp_path_factory.mktemp("slow") / "generator.onnx"
-    path.write_bytes(slow_generator(2000))
+    path.write_bytes(slow_generator(6000))
     return path
 
 
@@ -93,8 +93,8 @@ def test_floats_and_pixels_in_one_run_are_each_their_own(slow: Server, slow_file
 @pytest.mark.parametrize(
     ("path", "content", "status"),
     [
-        (INFER, seeds_request(*range(30)), 503),
-        ("/v1/models/generator/sample", {"seeds": "0-29"}, 429),
+        (INFER, seeds_request(*range(60)), 503),
+        ("/v1/models/generator/sample", {"seeds": "0-59"}, 429),
     ],
 )
 def test_a_full_queue_refuses_at_once_and_says_when_to_come_back(
@@ -102,7 +102,7 @@ def test_a_full_queue_refuses_at_once_and_says_when_to_come_back(
 ) -> None:
     with ThreadPoolExecutor(4) as clients:
         long = [clients.submit(slow.infer, seeds_request(*range(80)))]
-        slow.await_metric(WAITING, lambda waiting: waiting > 71)
+        slow.await_metric(WAITING, lambda waiting: waiting > 50)
         started = time.monotonic()
         refused = slow.post(path, content)
         assert time.monotonic() - started < 0.5
@@ -150,10 +150,3 @@ def test_memory_stays_flat_under_requests_of_all_sizes(model_file: Path) -> None
         before = resident(server)
         list(clients.map(ask, [draw.randint(1, 256) for _ in range(300)]))
         assert resident(server) - before < 50 * 2**20
-
-
-def resident(server: Server) -> int:
-    """Bytes of memory that the server holds."""
-    status = Path(f"/proc/{server.process.pid}/status").read_text()
-    line = next(line for line in status.splitlines() if line.startswith("VmRSS"))
-    return int(line.split()[1]) * 1024

@@ -80,7 +80,7 @@ def test_it_is_live_at_once_and_ready_only_when_it_has_drawn(tmp_path: Path) -> 
 
 def test_sigterm_finishes_what_is_running_and_exits_0(tmp_path: Path) -> None:
     path = tmp_path / "generator.onnx"
-    path.write_bytes(slow_generator(2000))
+    path.write_bytes(slow_generator(8000))
     replies: list[Reply] = []
     with serving(path, "--threads", 1) as server:
         ask = threading.Thread(
@@ -97,7 +97,7 @@ def test_sigterm_finishes_what_is_running_and_exits_0(tmp_path: Path) -> None:
 
 def test_the_drain_time_is_a_bound(tmp_path: Path) -> None:
     path = tmp_path / "generator.onnx"
-    path.write_bytes(slow_generator(4000))
+    path.write_bytes(slow_generator(16_000))
     with serving(path, "--threads", 1, "--max-batch", 4, "--drain-seconds", 1) as server:
         ask = threading.Thread(target=try_to_infer, args=[server, 256])
         ask.start()

@@ -3,7 +3,7 @@
 import logging
 import time
 
-from starlette.datastructures import Headers, MutableHeaders
+from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import ClientDisconnect, Request
@@ -23,6 +23,8 @@ from wgan.runtime.server.pictures_routes import PictureRoutes
 from wgan.runtime.server.refusal import Refusal
 from wgan.runtime.server.settings import Settings
 from wgan.runtime.server.shelf import Shelf
+
+NOSNIFF = (b"x-content-type-options", b"nosniff")
 
 log = logging.getLogger("wgan.server")
 
@@ -75,9 +77,7 @@ class Guard:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                marks = MutableHeaders(raw=message["headers"])
-                marks["x-request-id"] = id
-                marks["x-content-type-options"] = "nosniff"
+                message["headers"] = [*message["headers"], (b"x-request-id", id.encode()), NOSNIFF]
             await send(message)
 
         try:
@@ -89,8 +89,8 @@ class Guard:
             refusal = exc if isinstance(exc, Refusal) else _refusal(exc, scope)
             self._metrics.rejections.labels(refusal.reason).inc()
             await refusal_answer(refusal)(scope, receive, send_marked)
-        except ClientDisconnect:
-            pass  # there is nobody to answer
+        except ClientDisconnect:  # there is nobody to answer
+            self._metrics.dropped.inc()
         except Exception:
             log.exception("a request failed", extra={"fields": {"request_id": id}})
             if status == 499:

@@ -22,7 +22,6 @@ class Drawing:
 
     def __init__(self, limits: Limits, metrics: Metrics) -> None:
         self._limits = limits
-        self._metrics = metrics
         self._held = 0
         metrics.held_images.set_function(lambda: self._held)
 
@@ -70,7 +69,6 @@ class Drawing:
         except asyncio.CancelledError:
             if not watcher.done() or watcher.cancelled():
                 raise  # the server is being stopped
-            self._metrics.dropped.inc()
             raise ClientDisconnect from None
         finally:
             watcher.cancel()

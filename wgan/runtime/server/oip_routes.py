@@ -25,18 +25,16 @@ class OipRoutes:
 
     def routes(self) -> list[Route]:
         """All addresses; one with a version means the same as the one without."""
-        routes = [
+        bases = ("/v2/models/{model}", "/v2/models/{model}/versions/{version}")
+        return [
+            # Routes are tried in turn, so the busiest stands first.
+            *(Route(f"{base}/infer", self.infer, methods=["POST"]) for base in bases),
+            *(Route(f"{base}/ready", self.model_ready) for base in bases),
+            *(Route(base, self.model) for base in bases),
             Route("/v2", self.server),
             Route("/v2/health/live", self.live),
             Route("/v2/health/ready", self.ready),
         ]
-        for base in ("/v2/models/{model}", "/v2/models/{model}/versions/{version}"):
-            routes += [
-                Route(base, self.model),
-                Route(f"{base}/ready", self.model_ready),
-                Route(f"{base}/infer", self.infer, methods=["POST"]),
-            ]
-        return routes
 
     async def server(self, request: Request) -> Response:
         """Name, version and extensions of the server."""

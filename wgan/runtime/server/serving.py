@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import gc
 import logging
 import resource
 import signal
@@ -72,6 +73,8 @@ async def _load(shelf: Shelf, server: uvicorn.Server, bound: socket.socket) -> N
     except BaseException:
         server.should_exit = True
         raise
+    gc.collect()
+    gc.freeze()  # what stands for good need not be looked through at each collection
     log.info("ready at %s", _url(bound))
 
 
