@@ -155,6 +155,21 @@ def test_a_signal_finishes_the_step_saves_and_says_so(
     assert Checkpoint.load(saved).step == last["step"]
 
 
+def test_a_second_process_on_a_run_is_refused_until_the_first_is_gone(
+    tmp_path: Path, run_wgan: RunWgan
+) -> None:
+    make_folder(tmp_path / "faces", 4)
+    process = start(tmp_path, "--steps", 10**6, "--log-every", 1)
+    wait_for(tmp_path / "run" / "metrics.jsonl", process)
+    second = run_wgan("train", "--run", "run", "--steps", 10**6)
+    process.kill()
+    process.communicate(timeout=60)
+    assert second.returncode == 1
+    assert "another process is training run" in second.stderr
+    third = run_wgan("train", "--run", "run", "--steps", 1)
+    assert third.returncode == 0, third.stderr
+
+
 def test_a_killed_run_goes_on_from_its_last_checkpoint(tmp_path: Path, run_wgan: RunWgan) -> None:
     make_folder(tmp_path / "faces", 4)
     process = start(tmp_path, "--steps", 10**6, "--checkpoint-every", 5, "--log-every", 1)
