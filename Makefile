@@ -38,7 +38,8 @@ format: $(READY) ## mend the style
 	$(BIN)/ruff check --fix .
 
 bench: $(READY) ## every benchmark that needs no GPU
-	for script in benchmarks/*.py; do $(BIN)/python $$script || exit 1; done
+	for script in benchmarks/*.py; do \
+	    $(BIN)/python -m benchmarks.$$(basename $$script .py) || exit 1; done
 
 constraints: $(READY) ## write down the versions that are installed
 	$(BIN)/python -m pip list --exclude-editable --exclude pip --exclude setuptools \

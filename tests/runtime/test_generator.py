@@ -50,8 +50,8 @@ def test_a_generator_says_what_it_is(generator: Generator) -> None:
     assert generator.picture_shape == (8, 8, 3)
 
 
-@pytest.mark.parametrize("batch_size", [1, 2, 3, 64])
-def test_a_picture_depends_on_its_seed_alone(generator: Generator, batch_size: int) -> None:
+@pytest.mark.parametrize("batch_size", [None, 1, 2, 3, 64])
+def test_a_picture_depends_on_its_seed_alone(generator: Generator, batch_size: int | None) -> None:
     together = generator.sample(range(10), batch_size).astype(int)
     alone = np.concatenate([generator.sample([seed]) for seed in range(10)])
     assert np.abs(together - alone).max() <= 1

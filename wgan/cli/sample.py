@@ -36,7 +36,9 @@ from wgan.errors import UsageError
 @click.option("--overwrite", is_flag=True, help="Draw anew what was begun before.")
 @click.option("--model", help="The ONNX file, or builtin.  [default: the latest export]")
 @click.option("--value-range", metavar="LOW,HIGH", help="Black and white, for a foreign model.")
-@click.option("--batch-size", default=64, show_default=True, help="Pictures drawn at a time.")
+@click.option(
+    "--batch-size", type=int, help="Pictures drawn at a time.  [default: 16 on the CPU, else 64]"
+)
 @click.option(
     "--device",
     default="auto",
@@ -65,7 +67,7 @@ def sample(
     overwrite: bool,
     model: str | None,
     value_range: str | None,
-    batch_size: int,
+    batch_size: int | None,
     device: str,
     threads: int | None,
     verbose: bool,

@@ -1,7 +1,6 @@
 """A generator in ONNX Runtime: latents or seeds in, images or pixels out."""
 
 import functools
-import hashlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -11,10 +10,11 @@ import numpy as np
 import numpy.typing as npt
 
 from wgan.errors import ModelFileError, UsageError
-from wgan.exported.model_file import read_manifest, read_model, scan_model
+from wgan.exported.model_file import read_manifest
 from wgan.images import Images, Pixels, to_pixels
 from wgan.latents import latents as latents_of
 from wgan.runtime.image_output import ImageOutput, ValueRange
+from wgan.runtime.model_source import look_through
 from wgan.runtime.providers import DEVICES, active_provider
 from wgan.runtime.session import Optimization, first_line, open_session, ort_errors
 from wgan.runtime.signature import Value, check_sides, read_signature
@@ -64,13 +64,11 @@ class Generator:
         if threads is not None and threads < 1:
             raise UsageError(f"threads {threads} is not allowed: at least 1 is needed")
         self._name = "the model" if isinstance(model, bytes) else str(model)
+        self._source, file = look_through(model)
         try:
-            if isinstance(model, bytes):
-                self._data, file = model, scan_model(model)
-            else:
-                self._data, file = read_model(Path(model))
             self.manifest = read_manifest(file)
-            self._session = open_session(self._data, device, threads, optimization)
+            self._session = open_session(self._source.content, device, threads, optimization)
+            self._source.check_unchanged()
             self.provider = active_provider(self._session)
             self._signature = read_signature(
                 *_interface(self._session),
@@ -92,10 +90,19 @@ class Generator:
         """The one batch size that the graph takes, as some exporters freeze it; None: any."""
         return self._signature.latents.batch
 
+    @property
+    def default_batch_size(self) -> int:
+        """How many pictures are drawn at a time where nobody says otherwise.
+
+        A CPU draws them one after another anyhow: a larger batch takes more memory and falls out
+        of the caches (benchmarks/sampling.py). A GPU wants more work at once.
+        """
+        return 16 if self.provider == DEVICES["cpu"].provider else 64
+
     @functools.cached_property
     def model_sha256(self) -> str:
         """SHA-256 of the model's bytes, in hexadecimal."""
-        return hashlib.sha256(self._data).hexdigest()
+        return self._source.sha256()
 
     def images(self, latents: Latents) -> Images:
         """Draw float images in one run: `[n, latent_dim]` -> `[n, c, h, w]` in [-1, 1].
@@ -125,8 +132,10 @@ class Generator:
         raw = self._run([images, pixels], latents)
         return images.images(raw[0]), pixels.pixels(raw[1])
 
-    def sample(self, seeds: Sequence[int], batch_size: int = 64) -> Pixels:
+    def sample(self, seeds: Sequence[int], batch_size: int | None = None) -> Pixels:
         """Draw the pictures of `seeds`: `[len(seeds), h, w, c]` uint8, in the order of the seeds.
+
+        They are drawn `batch_size` at a time, by default as many as suit the provider.
 
         Raises:
             UsageError: no seeds, a seed outside 0 to 2**32 - 1, or a batch of less than 1.
@@ -140,11 +149,12 @@ class Generator:
             done += len(batch)
         return pixels
 
-    def stream(self, seeds: Sequence[int], batch_size: int = 64) -> Iterator[Pixels]:
+    def stream(self, seeds: Sequence[int], batch_size: int | None = None) -> Iterator[Pixels]:
         """Draw the pictures of `seeds` a batch at a time, the last one smaller; as `sample`.
 
         A `range` of seeds takes no memory, however long.
         """
+        batch_size = self.default_batch_size if batch_size is None else batch_size
         check_batch_size(batch_size)
         if not len(seeds):
             raise UsageError("no seeds were given: at least one is needed")
@@ -236,7 +246,6 @@ class Generator:
     def close(self) -> None:
         """Let go of the session and its memory; nothing can be drawn afterwards."""
         self._session = None
-        self._data = b""
 
     def __enter__(self) -> Self:
         return self

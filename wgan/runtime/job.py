@@ -17,6 +17,12 @@ from wgan.runtime.generator import Generator, check_batch_size
 from wgan.runtime.sources import Source
 from wgan.runtime.threads import usable_cores
 
+SHORT_JOB = 256
+"""So few pictures are drawn without a second thread, which would not be worth its start."""
+
+PICTURES_AHEAD = 64
+"""So many pictures are encoded or wait for it while others are drawn."""
+
 IsThere = Callable[[int], bool]
 """Whether the picture of a key was written before."""
 
@@ -29,7 +35,7 @@ class Options:
         UsageError: a value is not allowed.
     """
 
-    batch_size: int = 64  # pictures in a run
+    batch_size: int | None = None  # pictures in a run; None: as many as suit the provider
     grid: tuple[int, int] | None = None  # rows and columns; None: the squarest
     scale: int = 1  # each pixel becomes a square of so many
     floats: bool = False  # float images in place of pixels, for arrays
@@ -38,7 +44,8 @@ class Options:
     fps: float = 30.0  # frames per second of an animation
 
     def __post_init__(self) -> None:
-        check_batch_size(self.batch_size)
+        if self.batch_size is not None:
+            check_batch_size(self.batch_size)
         if not 1 <= self.scale <= 64:
             raise UsageError(f"scale {self.scale} is not allowed: 1 to 64")
         if not 0 < self.fps <= 1000:
@@ -71,7 +78,7 @@ class Job:
         """
         with Progress(len(self.positions), "sampling", "images", done=start) as progress:
             missing = self._missing(start, is_there, progress)
-            for drawn in self._run_ahead(_batched(missing, self.options.batch_size)):
+            for drawn in self._run_ahead(_batched(missing, self.batch_size)):
                 yield drawn
                 progress.advance(len(drawn.positions))
 
@@ -83,22 +90,17 @@ class Job:
                 yield position
 
     def _run_ahead(self, parts: Iterator[list[int]]) -> Iterator[Drawn]:
-        first, second = next(parts, None), next(parts, None)
-        if first is None:
-            return
-        if second is None:  # a single run has nothing to go ahead of
-            yield self._draw((first, self.source.latents(first)))
+        with_latents = ((part, self.source.latents(part)) for part in parts)
+        if len(self.positions) <= SHORT_JOB:
+            yield from map(self._draw, with_latents)
             return
         from wgan.runtime.parallel import in_parallel  # short jobs start without it
 
-        with_latents = (
-            (part, self.source.latents(part)) for part in itertools.chain([first, second], parts)
-        )
         yield from in_parallel(with_latents, self._draw, workers=1, ahead=1)
 
     def _draw(self, part: tuple[list[int], npt.NDArray[np.float32]]) -> Drawn:
         positions, latents = part
-        latents = self.generator.pad(latents, self.options.batch_size)
+        latents = self.generator.pad(latents, self.batch_size)
         n, scale = len(positions), self.options.scale
         if self.options.floats:
             return Drawn(positions, self.generator.images(latents)[:n])
@@ -122,7 +124,7 @@ class Job:
             self.pictures(start),
             lambda picture: (picture[0], self.encode(picture[1], [picture[0]])),
             workers=usable_cores(),
-            ahead=self.options.batch_size,
+            ahead=PICTURES_AHEAD,
         )
 
     def encode(self, pixels: Pixels, keys: Sequence[int], kind: Encoding = "PNG") -> bytes:
@@ -149,6 +151,11 @@ class Job:
             "scale": self.options.scale,
             "metadata": self.options.metadata,
         }
+
+    @property
+    def batch_size(self) -> int:
+        """Pictures in a run."""
+        return self.options.batch_size or self.generator.default_batch_size
 
     @property
     def height(self) -> int:

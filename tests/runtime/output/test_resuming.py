@@ -17,7 +17,7 @@ from wgan.runtime.output import write
 class Failing(Generator):
     """Draws so many batches and then fails, as a full disk or a lost device would."""
 
-    batches = 2
+    batches = 30
 
     def pixels(self, latents: Latents) -> Any:
         if self.batches == 0:
@@ -40,12 +40,12 @@ def test_a_folder_draws_what_is_missing_only(
 ) -> None:
     out = f"{tmp_path}/out/"
     with pytest.raises(OutputError, match="enough"):
-        write(out, make_job(failing, range(20)))
+        write(out, make_job(failing, range(200)))
     begun = names(tmp_path / "out")
-    assert 0 < len(begun) < 20
+    assert 0 < len(begun) < 200
     before = {name: (tmp_path / "out" / name).stat().st_mtime_ns for name in begun}
-    write(out, make_job(generator, range(20)))
-    assert names(tmp_path / "out") == [f"{seed:08d}.png" for seed in range(20)]
+    write(out, make_job(generator, range(200)))
+    assert names(tmp_path / "out") == [f"{seed:08d}.png" for seed in range(200)]
     after = {name: (tmp_path / "out" / name).stat().st_mtime_ns for name in begun}
     assert before == after
     assert not list((tmp_path / "out").glob("*.partial"))
@@ -88,10 +88,10 @@ def test_other_settings_than_it_was_begun_with_are_refused(
     named: str,
 ) -> None:
     with pytest.raises(OutputError, match="enough"):
-        write(f"{tmp_path}/{name}", make_job(failing, range(20)))
+        write(f"{tmp_path}/{name}", make_job(failing, range(200)))
     with pytest.raises(OutputError, match=f"was begun with {named}: .*--overwrite"):
-        write(f"{tmp_path}/{name}", make_job(generator, range(20), **change))
-    write(f"{tmp_path}/{name}", make_job(generator, range(20), overwrite=True, **change))
+        write(f"{tmp_path}/{name}", make_job(generator, range(200), **change))
+    write(f"{tmp_path}/{name}", make_job(generator, range(200), overwrite=True, **change))
 
 
 @pytest.mark.parametrize("name", ["out/", "out.tar"])
@@ -99,23 +99,22 @@ def test_another_model_than_it_was_begun_with_is_refused(
     failing: Failing, tmp_path: Path, name: str
 ) -> None:
     with pytest.raises(OutputError, match="enough"):
-        write(f"{tmp_path}/{name}", make_job(failing, range(20)))
+        write(f"{tmp_path}/{name}", make_job(failing, range(200)))
     other = Generator(models.generator(1).SerializeToString())
     with pytest.raises(OutputError, match="was begun with model_sha256"):
-        write(f"{tmp_path}/{name}", make_job(other, range(20)))
+        write(f"{tmp_path}/{name}", make_job(other, range(200)))
 
 
 def test_a_tar_goes_on_and_has_the_bytes_of_an_uninterrupted_one(
     generator: Generator, failing: Failing, tmp_path: Path
 ) -> None:
-    write(f"{tmp_path}/whole.tar", make_job(generator, range(20)))
+    write(f"{tmp_path}/whole.tar", make_job(generator, range(200)))
     with pytest.raises(OutputError, match="enough"):
-        write(f"{tmp_path}/out.tar", make_job(failing, range(20)))
+        write(f"{tmp_path}/out.tar", make_job(failing, range(200)))
     assert not (tmp_path / "out.tar").exists()
     counting = Failing(models.generator().SerializeToString())
-    counting.batches = 4  # of five: a batch or more must have been kept
-    counting._data = generator._data
-    write(f"{tmp_path}/out.tar", make_job(counting, range(20)))
+    counting.batches = 45  # of fifty: some must have been kept
+    write(f"{tmp_path}/out.tar", make_job(counting, range(200)))
     assert (tmp_path / "out.tar").read_bytes() == (tmp_path / "whole.tar").read_bytes()
 
 
@@ -133,18 +132,18 @@ def test_a_tar_of_other_seeds_is_refused(
     generator: Generator, failing: Failing, tmp_path: Path
 ) -> None:
     with pytest.raises(OutputError, match="enough"):
-        write(f"{tmp_path}/out.tar", make_job(failing, range(20)))
+        write(f"{tmp_path}/out.tar", make_job(failing, range(200)))
     with pytest.raises(OutputError, match=r"\(00000000.png where 00000005.png would come\)"):
-        write(f"{tmp_path}/out.tar", make_job(generator, range(5, 25)))
+        write(f"{tmp_path}/out.tar", make_job(generator, range(5, 205)))
 
 
 def test_a_longer_job_goes_on_from_a_shorter_one(
     generator: Generator, failing: Failing, tmp_path: Path
 ) -> None:
     with pytest.raises(OutputError, match="enough"):
-        write(f"{tmp_path}/out.tar", make_job(failing, range(20)))
-    write(f"{tmp_path}/out.tar", make_job(generator, range(30)))
-    write(f"{tmp_path}/whole.tar", make_job(generator, range(30)))
+        write(f"{tmp_path}/out.tar", make_job(failing, range(200)))
+    write(f"{tmp_path}/out.tar", make_job(generator, range(300)))
+    write(f"{tmp_path}/whole.tar", make_job(generator, range(300)))
     assert (tmp_path / "out.tar").read_bytes() == (tmp_path / "whole.tar").read_bytes()
 
 
@@ -152,7 +151,7 @@ def test_a_longer_job_goes_on_from_a_shorter_one(
 def test_what_cannot_go_on_leaves_nothing(failing: Failing, tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_bytes(b"the one before")
     with pytest.raises(OutputError, match="enough"):
-        write(f"{tmp_path}/{name}", make_job(failing, range(20)))
+        write(f"{tmp_path}/{name}", make_job(failing, range(200)))
     assert (tmp_path / name).read_bytes() == b"the one before"
     assert list(tmp_path.iterdir()) == [tmp_path / name]
 

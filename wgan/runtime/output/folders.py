@@ -5,7 +5,7 @@ from pathlib import Path
 from wgan.errors import OutputError
 from wgan.files import write_whole
 from wgan.images import Pixels
-from wgan.runtime.job import Job
+from wgan.runtime.job import PICTURES_AHEAD, Job
 from wgan.runtime.output.record import check_same, to_text
 from wgan.runtime.parallel import in_parallel
 from wgan.runtime.threads import usable_cores
@@ -34,7 +34,7 @@ def write_folder(path: Path, job: Job) -> None:
         job.pictures(is_there=(lambda key: _is_there(path / name(key))) if goes_on else None),
         save,
         workers=usable_cores(),
-        ahead=job.options.batch_size,
+        ahead=PICTURES_AHEAD,
     )
     for _ in saved:
         pass

@@ -1,0 +1,61 @@
+"""A model's bytes: in memory, or in a file that is looked through once and then opened by name."""
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+from wgan.errors import ModelFileError
+from wgan.exported.model_file import read_model, scan_model
+from wgan.exported.onnx_file import OnnxFile
+
+Stamp = tuple[int, int, int]
+"""A file's number, size and time of change: another file, or a changed one, has another."""
+
+
+@dataclass(frozen=True)
+class ModelSource:
+    """Where ONNX Runtime takes the model from.
+
+    A file is not kept in memory beside what ONNX Runtime makes of it.
+    """
+
+    content: bytes | Path
+    stamp: Stamp | None  # of the file, None for bytes
+
+    def check_unchanged(self) -> None:
+        """Raise ModelFileError where the file is no longer the one that was looked through."""
+        if isinstance(self.content, Path) and self.stamp != _stamp(self.content):
+            raise ModelFileError("it was changed while it was in use")
+
+    def sha256(self) -> str:
+        """SHA-256 of the bytes, in hexadecimal. Raises ModelFileError where the file changed."""
+        if isinstance(self.content, bytes):
+            return hashlib.sha256(self.content).hexdigest()
+        self.check_unchanged()
+        with self.content.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def look_through(model: Path | str | bytes) -> tuple[ModelSource, OnnxFile]:
+    """Find a model's bytes and look through them before ONNX Runtime does.
+
+    Raises:
+        ModelFileError: the file is missing, damaged, unsafe or not ONNX.
+    """
+    if isinstance(model, bytes):
+        try:
+            return ModelSource(model, None), scan_model(model)
+        except ModelFileError as exc:
+            raise ModelFileError(f"the model cannot be used: {exc}") from exc
+    path = Path(model)
+    stamp = _stamp(path)
+    _, file = read_model(path)
+    return ModelSource(path, stamp), file
+
+
+def _stamp(path: Path) -> Stamp | None:
+    try:
+        status = path.stat()
+    except (OSError, ValueError):  # what is wrong with the file is told by `read_model`
+        return None
+    return status.st_ino, status.st_size, status.st_mtime_ns
