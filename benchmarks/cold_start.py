@@ -107,16 +107,17 @@ def make_models(folder: Path, size: int, width: int) -> None:
     }
     if all((folder / name).exists() for name in exports):
         return
-    run = folder / "run"
     settings = ("--size", size, "--width", width, "--batch-size", 8, "--n-critic", 1)
-    call(*WGAN, "train", "glyphs", "--run", run, "--steps", 1, *settings)
+    call(*WGAN, "train", "glyphs", "--run", "run", "--steps", 1, *settings, cwd=folder)
     for name, arguments in exports.items():
-        call(*WGAN, "export", run, *arguments, "-o", folder / name)
+        call(*WGAN, "export", "run", *arguments, "-o", name, cwd=folder)
 
 
-def call(*command: object) -> None:
+def call(*command: object, cwd: Path) -> None:
     """Run a command to its end, quietly."""
-    subprocess.run([str(part) for part in command], check=True, stdout=subprocess.DEVNULL)
+    words = [str(part) for part in command]
+    quiet = subprocess.DEVNULL
+    subprocess.run(words, check=True, stdout=quiet, stderr=quiet, cwd=cwd, env=environment())
 
 
 def commands(models: Path, work: Path) -> dict[str, list[str]]:
@@ -151,7 +152,8 @@ def measure(each: dict[str, list[str]], work: Path, rounds: int) -> dict[str, Me
 def run_once(command: Sequence[str], work: Path) -> tuple[float, float, float]:
     """Seconds, seconds of CPU, and MiB at the peak."""
     start = time.perf_counter()
-    process = subprocess.Popen(command, cwd=work, env=environment(), stdout=subprocess.DEVNULL)
+    quiet = subprocess.DEVNULL
+    process = subprocess.Popen(command, cwd=work, env=environment(), stdout=quiet, stderr=quiet)
     _, status, usage = os.wait4(process.pid, 0)
     seconds = time.perf_counter() - start
     process.returncode = os.waitstatus_to_exitcode(status)

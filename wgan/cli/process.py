@@ -64,6 +64,16 @@ def survive_crashes() -> None:
         os._exit(1)
 
 
+def end_at_once() -> NoReturn:
+    """End the process in success, all that was to be written written.
+
+    Taking numpy and ONNX Runtime apart takes longer than drawing a few pictures.
+    """
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)
+
+
 def _wait_for(child: int) -> NoReturn:
     first: list[float] = []
 

@@ -1,10 +1,12 @@
 """`wgan sample`."""
 
+import threading
+from importlib import import_module
 from pathlib import Path
 
 import click
 
-from wgan.cli.process import Stopped, raise_on_signals, survive_crashes
+from wgan.cli.process import Stopped, end_at_once, raise_on_signals, survive_crashes
 from wgan.errors import UsageError
 
 
@@ -118,6 +120,8 @@ def sample(
         truncation=truncation,
         otherwise=options.grid and options.grid[0] * options.grid[1],
     )
+    # Opening a model takes a while, in which Python is free to import what writes the pictures.
+    threading.Thread(target=import_module, args=("PIL.PngImagePlugin",)).start()
     with Generator(find_model(model), device, threads, value_range=expected) as generator:
         if verbose:
             click.echo(f"running on {generator.provider}", err=True)
@@ -132,3 +136,5 @@ def sample(
             whole = "the same command goes on" if goes_on(out, job) else "nothing was written"
             click.echo(f"stopped; {whole}", err=True)
             raise
+        if owns_process:
+            end_at_once()

@@ -1,5 +1,6 @@
 """An exported file of any format: read within bounds, and what it says of itself."""
 
+import mmap
 import stat
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,30 +32,31 @@ def describe(path: Path) -> Description:
     """
     with _open_checked(path) as file:
         is_archive = file.read(len(ZIP_MAGIC)) == ZIP_MAGIC
+    data = b"" if is_archive else _map(path)
     try:
         if is_archive:
             from wgan.exported.archive import archive_manifest  # its imports cost as much as ours
 
             return Description("torchscript", archive_manifest(path))
-        return Description("onnx", read_manifest(scan_model(read_bytes(path))))
+        return Description("onnx", read_manifest(scan_model(data)))
     except ModelFileError as exc:
         raise ModelFileError(f"{path} cannot be used: {exc}") from exc
 
 
-def read_model(path: Path) -> tuple[bytes, OnnxFile]:
-    """Read an ONNX file and look through it before ONNX Runtime does.
+def read_model(path: Path) -> OnnxFile:
+    """Look through an ONNX file before ONNX Runtime does; its weights are stepped over, not read.
 
     Raises:
         ModelFileError: the file is missing, damaged, unsafe or not ONNX.
     """
-    data = read_bytes(path)
+    data = _map(path)
     try:
-        return data, scan_model(data)
+        return scan_model(data)
     except ModelFileError as exc:
         raise ModelFileError(f"{path} cannot be used: {exc}") from exc
 
 
-def scan_model(data: bytes) -> OnnxFile:
+def scan_model(data: bytes | mmap.mmap) -> OnnxFile:
     """Look through the bytes of a model that is to be run.
 
     Raises:
@@ -62,12 +64,13 @@ def scan_model(data: bytes) -> OnnxFile:
     """
     if not data:
         raise ModelFileError("it is empty")
-    if data.startswith(ZIP_MAGIC):
+    start = data[:64]
+    if start.startswith(ZIP_MAGIC):
         raise ModelFileError(
             "it is an archive for PyTorch, and drawing needs an ONNX file:"
             " run  wgan export --format onnx"
         )
-    if data.startswith(b"version https://git-lfs"):
+    if start.startswith(b"version https://git-lfs"):
         raise ModelFileError("it is a pointer of git-lfs, not the file: run  git lfs pull")
     return scan(data)
 
@@ -91,8 +94,24 @@ def read_bytes(path: Path) -> bytes:
     with _open_checked(path) as file:
         data = file.read(MODEL_SIZE_LIMIT + 1)
     if len(data) > MODEL_SIZE_LIMIT:
-        raise ModelFileError(f"the model file {path} has more than {MODEL_SIZE_LIMIT} bytes")
+        raise _too_large(path)
     return data
+
+
+def _too_large(path: Path) -> ModelFileError:
+    return ModelFileError(f"the model file {path} has more than {MODEL_SIZE_LIMIT} bytes")
+
+
+def _map(path: Path) -> mmap.mmap | bytes:
+    """The bytes of a regular file of at most 2 GiB, in memory where they are looked at."""
+    with _open_checked(path) as file:
+        size = path.stat().st_size
+        if size > MODEL_SIZE_LIMIT:
+            raise _too_large(path)
+        try:
+            return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        except (OSError, ValueError):  # an empty file, and file systems that cannot map
+            return file.read(MODEL_SIZE_LIMIT)
 
 
 def _open_checked(path: Path) -> BinaryIO:

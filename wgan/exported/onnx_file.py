@@ -6,6 +6,7 @@ in functions. This module finds every such place and refuses it, with nothing bu
 library. The field numbers are those of `onnx.proto` (ONNX 1.23, IR version 13).
 """
 
+import mmap
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
@@ -58,7 +59,7 @@ class OnnxFile:
     producers: Mapping[str, Producer]  # value -> what makes it in the main graph
 
 
-def scan(data: bytes) -> OnnxFile:
+def scan(data: bytes | mmap.mmap) -> OnnxFile:
     """Look through an ONNX file's bytes.
 
     Raises:

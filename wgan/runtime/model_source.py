@@ -49,8 +49,7 @@ def look_through(model: Path | str | bytes) -> tuple[ModelSource, OnnxFile]:
             raise ModelFileError(f"the model cannot be used: {exc}") from exc
     path = Path(model)
     stamp = _stamp(path)
-    _, file = read_model(path)
-    return ModelSource(path, stamp), file
+    return ModelSource(path, stamp), read_model(path)
 
 
 def _stamp(path: Path) -> Stamp | None:
