@@ -113,6 +113,7 @@ def test_a_folder_holds_a_file_for_each_seed(
         (["-n", "5", "--grid", "2x2"], 2, "a grid of 2x2 has no room for 5 pictures"),
         (["--batch-size", "0"], 2, "batch size 0 is not allowed"),
         (["--threads", "0"], 2, "threads 0 is not allowed"),
+        (["--threads", "100000"], 2, "threads 100000 is not allowed: it is 1 to 1024"),
         (["--device", "tpu"], 2, "device 'tpu' is not allowed"),
         (["--device", "cuda"], 1, "device 'cuda' needs the CUDAExecutionProvider"),
         (["missing/out.png"], 1, "the folder missing does not exist"),

@@ -18,6 +18,7 @@ from wgan.runtime.model_source import look_through
 from wgan.runtime.providers import DEVICES, active_provider
 from wgan.runtime.session import Optimization, first_line, open_session, ort_errors
 from wgan.runtime.signature import Value, check_sides, read_signature
+from wgan.runtime.threads import THREADS_LIMIT
 
 Latents = npt.NDArray[np.float32]
 """`[n, latent_dim]`, standard normal."""
@@ -61,8 +62,8 @@ class Generator:
         value_range: ValueRange | None = None,
         optimization: Optimization = "all",
     ) -> None:
-        if threads is not None and threads < 1:
-            raise UsageError(f"threads {threads} is not allowed: at least 1 is needed")
+        if threads is not None and not 1 <= threads <= THREADS_LIMIT:
+            raise UsageError(f"threads {threads} is not allowed: it is 1 to {THREADS_LIMIT}")
         self._name = "the model" if isinstance(model, bytes) else str(model)
         self._source, file = look_through(model)
         try:

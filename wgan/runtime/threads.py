@@ -4,6 +4,9 @@ import math
 import os
 from pathlib import Path
 
+THREADS_LIMIT = 1024
+"""More threads than this help nowhere, and each takes memory."""
+
 
 def usable_cores(root: Path = Path("/")) -> int:
     """Count the cores that this process may keep busy, at least 1.
