@@ -1,6 +1,7 @@
 import resource
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -27,6 +28,14 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> 
         file.write(b"half of the ne")
         raise RuntimeError
     assert path.read_bytes() == b"old"
+    assert names_in(tmp_path) == ["a.bin"]
+
+
+def test_threads_may_write_the_same_name(tmp_path: Path) -> None:
+    path = tmp_path / "a.bin"
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda k: write_whole(path, bytes([k]) * 1000), range(100)))
+    assert len(set(path.read_bytes())) == 1
     assert names_in(tmp_path) == ["a.bin"]
 
 

@@ -43,7 +43,7 @@ def loaded_by(code: str) -> set[str]:
             TORCH | EXPORT | {"wgan.training", "wgan.export", "wgan.cli"},
         ),
         ("import wgan.training.session", {"wgan.runtime", "wgan.export", "wgan.cli", "onnx"}),
-        ("import wgan.export", {"wgan.cli"}),
+        ("import wgan.export.exporting", {"wgan.cli"}),
         (
             COMMAND.format("--help"),
             HEAVY | {"numpy", "PIL", "wgan.training", "wgan.export", "wgan.runtime"},

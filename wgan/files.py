@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
@@ -25,8 +26,9 @@ def whole_file(path: Path, *, flush: bool = True) -> Iterator[BinaryIO]:
     Raises:
         OutputError: the file could not be written: no such folder, no permission, disk full.
     """
-    # The process id keeps two writers of the same name out of each other's way.
-    partial = path.with_name(f".{path.name}.{os.getpid()}{TEMPORARY_SUFFIX}")
+    # Process and thread keep two writers of the same name out of each other's way.
+    writer = f"{os.getpid()}-{threading.get_ident()}"
+    partial = path.with_name(f".{path.name}.{writer}{TEMPORARY_SUFFIX}")
     try:
         with partial.open("wb") as file:
             yield file

@@ -91,6 +91,15 @@ def test_a_bit_that_claims_an_encrypted_record_is_refused(saved: Path) -> None:
         Checkpoint.load(saved)
 
 
+def test_a_bit_that_claims_another_packing_is_damage(saved: Path) -> None:
+    data = bytearray(saved.read_bytes())
+    entry = data.index(b"PK\x01\x02")  # the archive's directory
+    data[entry + 10] ^= 8  # "stored" becomes "deflated"
+    saved.write_bytes(data)
+    with pytest.raises(CheckpointError, match="is damaged"):
+        Checkpoint.load(saved)
+
+
 class RunsCode:
     def __init__(self, marker: Path) -> None:
         self.marker = marker

@@ -54,6 +54,15 @@ def test_a_generator_update_leaves_the_critic_and_its_gradients_alone() -> None:
     assert all(parameter.requires_grad for parameter in players.critic.parameters())
 
 
+def test_a_layer_that_its_owner_froze_stays_frozen() -> None:
+    players = make_players()
+    frozen = next(players.critic.parameters()).requires_grad_(False)
+    before = frozen.clone()
+    list(itertools.islice(train_steps(players, real_images, TINY), 2))
+    assert torch.equal(frozen, before)
+    assert not frozen.requires_grad
+
+
 @pytest.mark.parametrize(("config", "batches"), [(TINY, 5), (TINY_ARTICLE, 1)])
 def test_each_critic_update_sees_a_fresh_batch_but_in_the_article(
     config: TrainConfig, batches: int

@@ -90,7 +90,7 @@ def _settings(command: Any) -> Any:
 @click.option("--cache-size", type=float, default=50, show_default=True, help="GB, of all of it.")
 @click.option("--cache-limit", type=float, default=20, show_default=True, help="GB, of one set.")
 @click.option("--no-cache", is_flag=True, help="Decode into memory, every time.")
-@click.option("--dry-run", is_flag=True, help="Say what would be done, and do nothing.")
+@click.option("--dry-run", is_flag=True, help="Say what would be done; only decodes the data.")
 def train(
     data: str | None,
     run_path: Path | None,
@@ -124,12 +124,12 @@ def train(
     planned = plan(given, run_path, download)
     config = planned.config
     cache = None if no_cache else Cache.of(cache_path, cache_size, cache_limit)
+    # What can be wrong is looked at before the data is decoded, which may take long.
+    architecture = load_architecture(given["arch"]) if "arch" in given else None
+    watchers = make_trackers(trackers, planned.run, config)
     loaded = _load(planned, cache, allow_damaged)
     say_skipped(loaded.skipped)
-    architecture = load_architecture(given["arch"]) if "arch" in given else None
-    session = Session(
-        planned, loaded, where, architecture, make_trackers(trackers, planned.run, config)
-    )
+    session = Session(planned, loaded, where, architecture, watchers)
     _describe(planned, session)
     if dry_run:
         _describe_cost(session)

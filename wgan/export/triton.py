@@ -42,7 +42,12 @@ def write_repository(
     version = folder / MODEL / str(max(step, 1))  # Triton passes over a version 0
     make_folder(version)
     path = version / "model.onnx"
-    manifest = write_model(path)
+    try:
+        manifest = write_model(path)
+    except BaseException:
+        if not any(version.iterdir()):  # Triton would try to load an empty version
+            version.rmdir()
+        raise
     write_whole(folder / MODEL / "config.pbtxt", config(manifest).encode())
     return path, manifest
 

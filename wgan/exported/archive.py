@@ -1,24 +1,11 @@
 """The zip archives that PyTorch writes: TorchScript and pt2, and the manifest among their files."""
 
-import lzma
 import zipfile
-import zlib
 from pathlib import Path
 
+from wgan.archives import ARCHIVE_ERRORS
 from wgan.errors import ModelFileError
 from wgan.manifest import METADATA_KEY, SIZE_LIMIT, Manifest
-
-_ARCHIVE_ERRORS = (
-    zipfile.BadZipFile,
-    zlib.error,
-    lzma.LZMAError,
-    OSError,
-    EOFError,
-    ValueError,
-    NotImplementedError,  # an unknown way of compressing
-    RuntimeError,  # encrypted
-)
-"""What zipfile raises when an archive is damaged, or of a kind that it cannot read."""
 
 
 def archive_manifest(path: Path) -> Manifest | None:
@@ -37,6 +24,6 @@ def archive_manifest(path: Path) -> Manifest | None:
                 return None
             with archive.open(names[0]) as member:
                 text = member.read(SIZE_LIMIT + 1)  # a bomb is not unpacked beyond this
-    except _ARCHIVE_ERRORS as exc:
+    except ARCHIVE_ERRORS as exc:
         raise ModelFileError(f"it is a damaged archive ({exc})") from exc
     return Manifest.from_json(text)

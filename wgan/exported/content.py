@@ -11,6 +11,10 @@ from wgan.manifest import METADATA_KEY
 _METADATA_PROPS, _KEY = 14, 1
 
 
+UNPACKED_LIMIT = 2**30
+"""Bytes that an archive may unpack to: a bomb is refused."""
+
+
 def content_sha256(data: bytes) -> str:
     """Hash an ONNX file or an archive of PyTorch's, but for its manifest.
 
@@ -46,6 +50,8 @@ def _is_manifest(value: Value) -> bool:
 
 def _archive(data: bytes) -> list[tuple[str, bytes | memoryview]]:
     with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        if sum(entry.file_size for entry in archive.infolist()) > UNPACKED_LIMIT:
+            raise zipfile.BadZipFile(f"its members unpack to more than {UNPACKED_LIMIT} bytes")
         return [
             (name, archive.read(name))
             for name in sorted(archive.namelist())

@@ -6,7 +6,6 @@ at any time (determinism), in every way that ONNX Runtime can run it here.
 """
 
 import io
-import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from wgan.archives import ARCHIVE_ERRORS
 from wgan.distance import PixelTally
 from wgan.errors import ModelFileError
 from wgan.exported.content import content_sha256
@@ -77,7 +77,7 @@ def verify(path: Path) -> Iterator[Check]:
 def _checksum(data: bytes, manifest: Manifest) -> Check:
     try:
         found = content_sha256(data)
-    except (WireError, zipfile.BadZipFile) as exc:
+    except (WireError, *ARCHIVE_ERRORS) as exc:
         return Check("checksums", False, f"the file is damaged: {exc}")
     if found != manifest.content_sha256:
         said = manifest.content_sha256[:12]

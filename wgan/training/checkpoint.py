@@ -16,7 +16,8 @@ import torch
 from torch import Tensor, nn
 
 from wgan import __version__
-from wgan.errors import CheckpointError
+from wgan.archives import ARCHIVE_ERRORS
+from wgan.errors import CheckpointError, UsageError
 from wgan.files import write_whole
 from wgan.training.config import TrainConfig
 from wgan.training.networks import Architecture, build
@@ -82,10 +83,16 @@ class Checkpoint:
             architecture: as for `wgan.training.networks.build`.
 
         Raises:
-            UsageError: the networks are not built in and `architecture` is missing.
+            UsageError: the networks are not built in and `architecture` is missing, or the
+                weights do not fit them.
         """
         generator, _ = build(self.config, architecture)
-        generator.load_state_dict(self.average)
+        try:
+            generator.load_state_dict(self.average)
+        except RuntimeError as exc:  # PyTorch's for other names or shapes
+            raise UsageError(
+                f"the checkpoint's weights do not fit the networks of {self.config.arch}: {exc}"
+            ) from exc
         return generator.eval().requires_grad_(False)
 
 
@@ -96,8 +103,7 @@ def check_archive(path: Path) -> None:
             damaged = archive.testzip()
     except FileNotFoundError as exc:
         raise CheckpointError(f"there is no checkpoint {path}") from exc
-    # A flipped bit can claim that a record is encrypted: zipfile's RuntimeError.
-    except (OSError, ValueError, zipfile.BadZipFile, RuntimeError, EOFError) as exc:
+    except ARCHIVE_ERRORS as exc:
         raise CheckpointError(f"the checkpoint {path} is damaged: {exc}") from exc
     if damaged is not None:
         raise CheckpointError(f"the checkpoint {path} is damaged: {damaged} fails its checksum")

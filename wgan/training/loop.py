@@ -140,7 +140,9 @@ def critic_terms(players: Players, real: Tensor, config: TrainConfig) -> CriticT
 def update_generator(players: Players, config: TrainConfig) -> Tensor:
     """Let the generator take one step towards a higher score; returns its loss before the step."""
     # The critic's own gradients are not wanted here, and leaving them out saves their work.
-    players.critic.requires_grad_(False)
+    learning = [weight for weight in players.critic.parameters() if weight.requires_grad]
+    for weight in learning:
+        weight.requires_grad_(False)
     players.generator_optimizer.zero_grad()
     losses = []
     for _ in range(config.accumulate):
@@ -149,7 +151,8 @@ def update_generator(players: Players, config: TrainConfig) -> Tensor:
         (loss / config.accumulate).backward()
         losses.append(loss.detach())
     players.generator_optimizer.step()
-    players.critic.requires_grad_(True)
+    for weight in learning:
+        weight.requires_grad_(True)
     return torch.stack(losses).mean()
 
 

@@ -130,9 +130,13 @@ class Session(AbstractContextManager["Session"]):
             self._lock.acquire()
         except filelock.Timeout as exc:
             raise RunError(f"another process is training {self.run.path}: wait for it") from exc
-        self._resume()
-        write_whole(self.run.config, self.config.to_json().encode())
-        remember_run(self.run)
+        try:
+            self._resume()
+            write_whole(self.run.config, self.config.to_json().encode())
+            remember_run(self.run)
+        except BaseException:
+            self._lock.release()
+            raise
         return self
 
     def __exit__(

@@ -5,11 +5,11 @@ import io
 import tarfile
 import threading
 import zipfile
-import zlib
 from pathlib import Path
 
 from PIL import Image
 
+from wgan.archives import ARCHIVE_ERRORS
 from wgan.errors import DataError, PictureError
 from wgan.training.data.decode import decode, is_picture_name
 from wgan.training.data.folder import no_pictures
@@ -37,8 +37,7 @@ def open_archive(path: Path) -> Source:
         if path.name.lower().endswith(".tar"):
             return TarSource(path)
         return CompressedTarSource(path)
-    except (OSError, EOFError, ValueError, NotImplementedError, zlib.error,
-            zipfile.BadZipFile, tarfile.TarError) as exc:  # fmt: skip
+    except ARCHIVE_ERRORS as exc:
         raise DataError(f"the archive {path} is damaged or of another kind: {exc}") from exc
 
 
@@ -94,8 +93,7 @@ class ZipSource(_ArchiveSource):
     def _read(self, name: str) -> bytes:
         try:
             return self._archive.read(name)
-        except (OSError, EOFError, NotImplementedError, RuntimeError, zlib.error,
-                zipfile.BadZipFile) as exc:  # fmt: skip
+        except ARCHIVE_ERRORS as exc:
             raise PictureError(f"it cannot be unpacked: {exc}") from exc
 
 
@@ -113,9 +111,12 @@ class TarSource(_ArchiveSource):
 
     def _read(self, name: str) -> bytes:
         # A file of its own for each read has no position that threads would fight over.
-        with self.path.open("rb") as file:
-            file.seek(self._offsets[name])
-            return file.read(self._sizes[name])
+        try:
+            with self.path.open("rb") as file:
+                file.seek(self._offsets[name])
+                return file.read(self._sizes[name])
+        except OSError as exc:
+            raise PictureError(f"it cannot be read: {exc}") from exc
 
 
 class CompressedTarSource(_ArchiveSource):
@@ -159,7 +160,7 @@ class CompressedTarSource(_ArchiveSource):
             file = self._archive.extractfile(self._members[name])
             assert file is not None  # it is a regular file
             return file.read()
-        except (OSError, EOFError, zlib.error, tarfile.TarError) as exc:
+        except ARCHIVE_ERRORS as exc:
             raise PictureError(f"it cannot be unpacked: {exc}") from exc
 
 

@@ -74,7 +74,7 @@ def build(config: TrainConfig, architecture: Architecture | None = None) -> Netw
             f" --arch {config.arch} to allow that code to run"
         )
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(config.seed)
+        torch.default_generator.manual_seed(config.seed)  # the CPU's alone
         generator, critic = chosen(config)
         if config.constraint == "spectral":
             limit_spectrum(critic)
@@ -94,9 +94,11 @@ def load_architecture(name: str) -> Architecture | None:
     module_name, _, function = name.partition(":")
     here = str(Path.cwd())
     if here not in sys.path:
-        sys.path.insert(0, here)
+        sys.path.append(here)
     try:
         module = importlib.import_module(module_name)
+    except (ValueError, TypeError) as exc:  # no name, or a relative one
+        raise UsageError(f"--arch {name}: write package.module:function") from exc
     except ModuleNotFoundError as exc:
         raise UsageError(
             f"--arch {name}: there is no module {exc.name}, here or installed"
