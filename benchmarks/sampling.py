@@ -1,0 +1,213 @@
+"""How fast `wgan sample` draws, what each kind of output costs, and what memory does.
+
+    python -m benchmarks.sampling [--model FILE] [--pictures 1024] [--rounds 5] [--many 100000]
+
+Without a model, one of 64x64 and width 64 is trained for a step. What is compared is drawn in
+turn, so that a busy moment falls on all; the first round is not counted. `--many 1000000` is what
+docs/performance.md tells; it takes hours at 64x64, so memory is measured with the built-in model.
+"""
+
+import argparse
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+
+from benchmarks.cold_start import WGAN, environment, make_models
+from benchmarks.machine import describe_machine
+from wgan.latents import latents
+from wgan.runtime import Generator
+from wgan.runtime.builtin import builtin_model
+from wgan.runtime.job import Job, Options
+from wgan.runtime.output import write
+from wgan.runtime.sources import Seeds
+from wgan.runtime.threads import usable_cores
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--model", type=Path)
+    parser.add_argument("--pictures", type=int, default=1024)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--many", type=int, default=100_000)
+    options = parser.parse_args()
+    print(describe_machine("onnxruntime", "numpy", "pillow"))
+    with tempfile.TemporaryDirectory() as name:
+        work = Path(name)
+        model = options.model
+        if model is None:
+            make_models(work / "models", 64, 64)
+            model = work / "models" / "fp32.onnx"
+        throughput(model, work, options.pictures, options.rounds)
+        batch_sizes(model, options.rounds)
+        memory_by_batches(model)
+        idle_cpu(model)
+        memory_by_count(work, options.many)
+
+
+def throughput(model: Path, work: Path, n: int, rounds: int) -> None:
+    """`wgan sample`'s own loop and writers against bare runs of the same session settings."""
+    generator = Generator(model, device="cpu")
+    batch = generator.default_batch_size
+    bare = bare_runs(model, generator.latent_dim, n, batch)
+    outs = ("out.npy", "out.npz", "out.tar", "out.zip", "out/")
+
+    def to(out: str) -> Callable[[], None]:
+        job = Job(generator, Seeds(1.0, range(n), generator.latent_dim), range(n), Options())
+        return lambda: write(f"{work}/{out}", job_anew(job))
+
+    ways = {"InferenceSession.run, bare": bare, **{f"to {out}": to(out) for out in outs}}
+    seconds = in_turn(ways, rounds)
+    base = seconds["InferenceSession.run, bare"]
+    print(f"\n{n} pictures, batch {batch}, {usable_cores()} threads\n")
+    print("| | images/s, median | least | most | of bare |\n| --- | --- | --- | --- | --- |")
+    for name, each in seconds.items():
+        ratio = statistics.median(b / s for b, s in zip(base, each, strict=True))
+        print(f"| {name} | {_rates(n, each)} | {ratio:.1%} |")
+
+
+def job_anew(job: Job) -> Job:
+    """The job with nothing of an earlier round left to go on with."""
+    return Job(job.generator, job.source, job.positions, Options(overwrite=True))
+
+
+def bare_runs(model: Path, latent_dim: int, n: int, batch: int) -> Callable[[], None]:
+    """A session as a user makes one, with as many threads, and nothing but its runs."""
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = usable_cores()
+    session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    drawn = latents(range(n), latent_dim)
+
+    def run() -> None:
+        for start in range(0, n, batch):
+            session.run(["pixels"], {"latents": drawn[start : start + batch]})
+
+    return run
+
+
+def batch_sizes(model: Path, rounds: int) -> None:
+    """Why sixteen pictures are drawn at a time on the CPU."""
+    print(
+        "\n| batch | images/s, median | least | most | peak MiB |\n| --- | --- | --- | --- | --- |"
+    )
+    generator = Generator(model, device="cpu")
+    drawn = latents(range(128), generator.latent_dim)
+
+    def run(batch: int) -> Callable[[], None]:
+        def draw() -> None:
+            for start in range(0, len(drawn), batch):
+                generator.pixels(drawn[start : start + batch])
+
+        return draw
+
+    seconds = in_turn({str(batch): run(batch) for batch in (1, 4, 8, 16, 32, 64)}, rounds)
+    for batch, each in seconds.items():
+        peak = peak_of(
+            "from wgan.runtime import Generator;"
+            f"Generator({str(model)!r}, 'cpu').sample(range(128), {batch})"
+        )
+        print(f"| {batch} | {_rates(len(drawn), each)} | {peak:.0f} |")
+
+
+def memory_by_batches(model: Path) -> None:
+    """What batches of many sizes do to memory, on the CPU."""
+    script = (
+        "import numpy as np;"
+        "from wgan.runtime import Generator;"
+        "from wgan.latents import latents;"
+        f"generator = Generator({str(model)!r}, 'cpu');"
+        "drawn = latents(range(64), generator.latent_dim);"
+        "sizes = np.random.RandomState(0).randint(1, 65, 60);"
+        "[generator.pixels(drawn[:{size}]) for n in sizes]"
+    )
+    print("\n| 60 batches of | peak MiB |\n| --- | --- |")
+    for name, size in {
+        "64": "64",
+        "1 to 64, as they come": "n",
+        "1 to 64, filled up to powers of two": "1 << int(n - 1).bit_length()",
+    }.items():
+        print(f"| {name} | {peak_of(script.format(size=size)):.0f} |")
+
+
+def idle_cpu(model: Path) -> None:
+    """CPU time that threads burn in the second after a run: none, where spinning stops."""
+    generator = Generator(model, device="cpu")
+    default = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
+    drawn = latents(range(4), generator.latent_dim)
+    print("\n| in the second after a run | CPU s |\n| --- | --- |")
+    runs: dict[str, Callable[[], object]] = {
+        "wgan": lambda: generator.pixels(drawn),
+        "ONNX Runtime's default": lambda: default.run(["pixels"], {"latents": drawn}),
+    }
+    for name, run in runs.items():
+        run()
+        start = time.process_time()
+        time.sleep(1)
+        print(f"| {name} | {time.process_time() - start:.3f} |")
+
+
+def memory_by_count(work: Path, many: int) -> None:
+    """A thousand pictures and very many: the same memory."""
+    print("\n| built-in model | pictures | seconds | images/s | peak MiB |")
+    print("| --- | --- | --- | --- | --- |")
+    for out in ("out.tar", "out/", "out.npy"):
+        for n in (1000, many):
+            command = [*WGAN, "sample", "--model", str(builtin_model()), "-n", str(n), out]
+            seconds, memory = run_apart([*command, "--overwrite"], work)
+            print(f"| {out} | {n} | {seconds:.1f} | {n / seconds:.0f} | {memory:.0f} |")
+
+
+def in_turn(ways: dict[str, Callable[[], None]], rounds: int) -> dict[str, list[float]]:
+    """Seconds of each way in each round, the first round left out."""
+    seconds: dict[str, list[float]] = {name: [] for name in ways}
+    for number in range(rounds + 1):
+        for name, run in ways.items():
+            start = time.perf_counter()
+            run()
+            if number:
+                seconds[name].append(time.perf_counter() - start)
+    return seconds
+
+
+# A process's peak counts that of the process that started it, so it is started by a small one.
+APART = """
+import resource, subprocess, sys, time
+start = time.perf_counter()
+subprocess.run(sys.argv[1:], check=True, stderr=subprocess.DEVNULL)
+print(time.perf_counter() - start, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024)
+"""
+
+
+def run_apart(command: Sequence[str], work: Path) -> tuple[float, float]:
+    """Seconds and peak MiB of a command."""
+    done = subprocess.run(
+        [sys.executable, "-c", APART, *command],
+        cwd=work,
+        env=environment(),
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+    )
+    seconds, peak = map(float, done.stdout.split())
+    return seconds, peak
+
+
+def peak_of(script: str) -> float:
+    """Peak MiB of a Python process that runs a script."""
+    return run_apart([sys.executable, "-c", script], Path())[1]
+
+
+def _rates(n: int, seconds: list[float]) -> str:
+    rates = n / np.array(seconds)
+    return f"{np.median(rates):.1f} | {rates.min():.1f} | {rates.max():.1f}"
+
+
+if __name__ == "__main__":
+    main()
