@@ -14,6 +14,8 @@ from onnx import ModelProto, TensorProto, helper, numpy_helper
 
 from wgan.export.graph import Graph
 from wgan.export.lowering import lower
+from wgan.export.maps import Maps, join
+from wgan.export.winograd import winograd
 
 STRIDE_2: dict[str, Any] = {"kernel_shape": [4, 4], "strides": [2, 2], "pads": [1, 1, 1, 1]}
 
@@ -65,12 +67,12 @@ def draw(*shape: int, seed: int = 0) -> np.ndarray[Any, Any]:
 @given(
     n=st.integers(1, 4),
     inputs=st.integers(1, 9),
-    outputs=st.integers(9, 20),
+    outputs=st.integers(1, 20),
     size=st.tuples(st.integers(1, 6), st.integers(1, 6)),
     bias=st.booleans(),
     relu=st.booleans(),
 )
-def test_the_four_phases_are_the_transposed_convolution(
+def test_phases_and_taps_are_the_transposed_convolution(
     n: int, inputs: int, outputs: int, size: tuple[int, int], bias: bool, relu: bool
 ) -> None:
     weight, x = draw(inputs, outputs, 4, 4), draw(n, inputs, *size, seed=1)
@@ -89,6 +91,68 @@ def test_the_four_phases_are_the_transposed_convolution(
     assert np.abs(run(lowered, x) - expected.numpy()).max() < 2e-5
 
 
+def test_few_channels_take_the_products_of_all_taps_first() -> None:
+    model = layer_model(draw(4, 3, 4, 4), (5, 5), **STRIDE_2)
+    assert "DepthToSpace" in operators(lower(model))
+    # There is no 8-bit form of it.
+    assert operators(lower(model, eight_bits=True)) == {"ConvTranspose", "Relu"}
+
+
+def in_parts(weight: Any, bias: Any, size: tuple[int, int], relu: bool) -> ModelProto:
+    """The Winograd form of a layer alone: `x` is cut into its four parts and `y` joined."""
+    model = layer_model(weight, size, bias, **STRIDE_2)
+    graph = Graph(model)
+    limit = np.iinfo(np.int64).max
+    parts = tuple(
+        tuple(
+            graph.add(
+                "Slice", "x", graph.integers(row, column), graph.integers(limit, limit),
+                graph.integers(2, 3), graph.integers(2, 2),
+            )
+            for column in (0, 1)
+        )
+        for row in (0, 1)
+    )  # fmt: skip
+    maps = Maps(parts, len(weight), size[0] // 2, size[1] // 2)
+    join(graph, winograd(graph, maps, weight, bias, relu=relu), output="y")
+    return graph.to_model()
+
+
+@settings(max_examples=15, deadline=None)
+@given(
+    n=st.integers(1, 3),
+    channels=st.tuples(st.integers(1, 6), st.integers(1, 6)),
+    halves=st.tuples(st.integers(1, 4), st.integers(1, 4)),
+    relu=st.booleans(),
+)
+def test_winograds_form_is_the_transposed_convolution(
+    n: int, channels: tuple[int, int], halves: tuple[int, int], relu: bool
+) -> None:
+    size = (2 * halves[0], 2 * halves[1])
+    weight, bias = draw(*channels, 4, 4), draw(channels[1], seed=2)
+    x = draw(n, channels[0], *size, seed=1)
+    expected = torch.nn.functional.conv_transpose2d(
+        torch.from_numpy(x), torch.from_numpy(weight), torch.from_numpy(bias), stride=2, padding=1
+    )
+    expected = expected.relu() if relu else expected
+    drawn = run(in_parts(weight, bias, size, relu), x)
+    assert np.abs(drawn - expected.numpy()).max() < 2e-5
+
+
+def test_a_large_layer_behind_phases_takes_winograds_form() -> None:
+    model = layer_model(draw(8, 256, 4, 4) / 8, (4, 4), **STRIDE_2)
+    weight = draw(256, 256, 4, 4, seed=3) / 64
+    model.graph.initializer.append(numpy_helper.from_array(weight, "w2"))
+    model.graph.node[-1].output[0] = "v1"
+    model.graph.node.append(helper.make_node("ConvTranspose", ["v1", "w2"], ["v2"], **STRIDE_2))
+    model.graph.node.append(helper.make_node("Relu", ["v2"], ["y"]))
+    lowered = lower(model)
+    assert sum(node.op_type == "Conv" for node in lowered.graph.node) == 4 + 21 + 36
+    assert sum(node.op_type == "Conv" for node in lower(model, eight_bits=True).graph.node) == 8
+    x = draw(2, 8, 4, 4, seed=1)
+    assert np.abs(run(lowered, x) - run(model, x)).max() < 1e-5
+
+
 @pytest.mark.parametrize("kernel", [(4, 4), (2, 3)])
 def test_a_kernel_on_one_pixel_becomes_a_matrix_product(kernel: tuple[int, int]) -> None:
     weight, bias, x = draw(6, 5, *kernel), draw(5, seed=2), draw(3, 6, 1, 1, seed=1)
@@ -103,7 +167,6 @@ def test_a_kernel_on_one_pixel_becomes_a_matrix_product(kernel: tuple[int, int])
 @pytest.mark.parametrize(
     ("shape", "changes"),
     [
-        ((4, 3, 4, 4), {}),
         ((4, 16, 3, 3), {"kernel_shape": [3, 3]}),
         ((4, 16, 4, 4), {"pads": [0, 0, 0, 0]}),
         ((4, 16, 4, 4), {"strides": [1, 1]}),

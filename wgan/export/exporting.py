@@ -109,7 +109,7 @@ def make_candidate(generator: nn.Module, latent_dim: int, config: ExportConfig) 
         from wgan.export.onnx_format import check, to_onnx
     model = to_onnx(generator, latent_dim)
     if config.target == "cpu":
-        model = lower(model)
+        model = lower(model, eight_bits=config.precision == "int8")
     if config.precision == "fp16":
         model = halve(model)
     elif config.precision == "int8":
