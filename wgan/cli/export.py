@@ -1,5 +1,6 @@
 """`wgan export`."""
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -38,9 +39,8 @@ if TYPE_CHECKING:
 @click.option(
     "-o",
     "--output",
-    type=click.Path(path_type=Path),
-    help="The file to write, or a folder for it.  [default: generator.onnx, .ts or .pt2 in the"
-    " run's folder]",
+    help="The file to write, or a folder for it, ending in /.  [default: generator.onnx, .ts or"
+    " .pt2 in the run's folder]",
 )
 @click.option(
     "--arch", help="package.module:function, where the run was trained with networks of your own."
@@ -54,7 +54,7 @@ def export(
     formats: tuple[str, ...],
     precision: str,
     target: str | None,
-    output: Path | None,
+    output: str | None,
     arch: str | None,
     tolerance_images: float | None,
     tolerance_pixels: int | None,
@@ -72,6 +72,7 @@ def export(
     from wgan.export.places import choose_checkpoint, choose_places, choose_repository
     from wgan.export.triton import write_repository
     from wgan.extras import needs_extra
+    from wgan.files import make_folder
     from wgan.runs import remember_export
 
     def config_of(kind: str) -> ExportConfig:
@@ -86,10 +87,13 @@ def export(
         )
 
     configs = [config_of(kind) for kind in dict.fromkeys(formats) if kind != "triton"]
+    place = None if output is None else Path(output)
+    if output is not None and output.endswith(("/", os.sep)) and "triton" not in formats:
+        make_folder(Path(output))
     # Places first: a wrong path is told at once, not after PyTorch has loaded.
     checkpoint_path = choose_checkpoint(source)
-    places = choose_places(configs, output, checkpoint_path) if configs else []
-    repository = choose_repository(output, checkpoint_path) if "triton" in formats else None
+    places = choose_places(configs, place, checkpoint_path) if configs else []
+    repository = choose_repository(place, checkpoint_path) if "triton" in formats else None
     with needs_extra("export", purpose="exporting"):
         from wgan.export.exporting import export as write
         from wgan.training.checkpoint import Checkpoint

@@ -1,5 +1,6 @@
 """`wgan train`."""
 
+import shlex
 import signal
 import sys
 from collections.abc import Iterator
@@ -27,7 +28,7 @@ SETTINGS = (
         "--crop", type=int, help="Pixels cut from the middle before resizing; 0: all.  [0]"
     ),
     click.option("--background", help="What transparency is laid over, name or #rrggbb.  [white]"),
-    click.option("--flip", is_flag=True, default=None, help="Mirror pictures at random."),
+    click.option("--flip/--no-flip", default=None, help="Mirror pictures at random, or not.  [no]"),
     click.option("--shuffle-buffer", type=int, help="Streamed pictures mixed at a time.  [5000]"),
     click.option("--arch", help="dcgan, resnet, or your own package.module:function.  [dcgan]"),
     click.option("--latent-dim", type=int, help="Numbers in a latent.  [128]"),
@@ -203,9 +204,9 @@ def _say_what_next(session: "Session", caught: "_Signals") -> None:
     if caught.is_set():
         click.echo(f"stopped and saved at step {step} of {steps}; the same command goes on")
         return
-    click.echo(f"trained {step} steps; pictures: {run / 'previews'}")
+    click.echo(f"at step {step} of {steps}; pictures: {run / 'previews'}")
     click.echo(
-        f"Longer:  wgan train --run {run} --steps {10 * steps}"
+        f"Longer:  wgan train --run {shlex.quote(str(run))} --steps {10 * max(step, steps)}"
         "    On your own pictures:  wgan train FOLDER --size 64 --width 64 --steps 50000"
     )
 

@@ -82,7 +82,8 @@ def best_scale(values: npt.NDArray[np.float32]) -> float:
 def quantize_weight(weight: Array) -> tuple[npt.NDArray[np.int8], npt.NDArray[np.float32]]:
     """Bytes, and the scale of each output channel: `(outputs, ...)` -> that and `(outputs,)`."""
     largest = np.abs(weight).reshape(len(weight), -1).max(axis=1)
-    scale = np.where(largest > 0, largest / WEIGHT_LIMIT, 1).astype(np.float32)
+    scale = (largest / WEIGHT_LIMIT).astype(np.float32)
+    scale[scale < np.finfo(np.float32).tiny] = 1  # weights so small, or none, become zeros
     steps = np.rint(weight / scale.reshape(-1, *[1] * (weight.ndim - 1)))
     return steps.astype(np.int8), scale
 

@@ -78,6 +78,8 @@ class Generator:
                 value_range,
             )
         except ModelFileError as exc:
+            if f"{self._name} cannot be used" in str(exc):  # it was named where it was read
+                raise
             raise ModelFileError(f"{self._name} cannot be used: {exc}") from exc
         self.picture_shape = self._find_picture_shape()
 

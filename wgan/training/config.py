@@ -93,7 +93,9 @@ class TrainConfig:
                 f"--arch {self.arch} is not one of {_listed(ARCHITECTURES)}, nor a function of"
                 " yours as package.module:function"
             )
-        for name in ("shuffle_buffer", "latent_dim", "width", "batch_size", "n_critic",
+        self._check_range("width", 1, 4096)
+        self._check_range("latent_dim", 1, 65536)
+        for name in ("shuffle_buffer", "batch_size", "n_critic",
                      "accumulate", "steps", "checkpoint_every", "preview_every",
                      "log_every"):  # fmt: skip
             self._check_range(name, 1, 2**31)

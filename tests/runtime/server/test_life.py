@@ -213,7 +213,6 @@ def test_the_latest_export_is_served_where_none_is_named(tmp_path: Path) -> None
         (["generator.onnx", "--api-key-file", "short"], 2, "fewer than 16 characters"),
         (["generator.onnx", "--api-key-file", "empty"], 2, "holds no key"),
         (["generator.onnx", "--device", "tpu"], 2, "device 'tpu' is not allowed"),
-        ([], 1, "wgan export --format onnx"),
     ],
 )
 def test_a_server_that_cannot_start_says_why(

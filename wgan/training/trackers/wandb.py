@@ -6,7 +6,7 @@ import uuid
 import wandb
 from torch import nn
 
-from wgan.errors import RunError
+from wgan.errors import RunError, UsageError
 from wgan.files import write_whole
 from wgan.images import Pixels, to_picture
 from wgan.runs import Run
@@ -34,14 +34,20 @@ class WandbTracker:
     def start(self, step: int, generator: nn.Module, critic: nn.Module) -> None:
         """Begin, or go on with the id that the run began with."""
         del step  # it is logged as a figure of its own, so that a resumed run may step back
-        self._session = wandb.init(
-            project=None if wandb.setup().settings.project else PROJECT,
-            dir=str(self._run.path),
-            id=self._id(),
-            name=self._run.path.name,
-            resume="allow",
-            config=dataclasses.asdict(self._config),
-        )
+        try:
+            self._session = wandb.init(
+                project=None if wandb.setup().settings.project else PROJECT,
+                dir=str(self._run.path),
+                id=self._id(),
+                name=self._run.path.name,
+                resume="allow",
+                config=dataclasses.asdict(self._config),
+            )
+        except wandb.errors.Error as exc:
+            raise UsageError(
+                f"--tracker wandb cannot begin: {exc} Run  wandb login  first, or set"
+                " WANDB_MODE=offline"
+            ) from exc
         self._session.define_metric("*", step_metric="step")
         self._session.watch((generator, critic), log="gradients", log_freq=WATCH_EVERY)
 
