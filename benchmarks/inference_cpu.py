@@ -1,0 +1,226 @@
+"""Images per second on the CPU: PyTorch, ONNX Runtime, OpenVINO, and wgan's exports.
+
+    python -m benchmarks.inference_cpu [--threads N] [--seconds 2] [--write docs/performance.md]
+
+All draw the same latents with the same threads, in turns. The plain ONNX file is what
+`torch.onnx.export` gives, with batch norm folded. Weights are new ones: what they are does not
+change how long a run takes. Sessions of ONNX Runtime stop waiting actively when a run ends, so that
+none takes the cores from the next in turn.
+
+OpenVINO is left out unless it is installed: pip install 'wgan[bench]'.
+"""
+
+import argparse
+import copy
+import statistics
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+import torch
+from onnx import ModelProto, TensorProto, helper, numpy_helper
+from torch import nn
+
+from benchmarks.machine import describe_machine
+from wgan.export.fp16 import halve
+from wgan.export.int8 import quantize
+from wgan.export.lowering import lower
+from wgan.export.onnx_format import to_onnx
+from wgan.export.torchscript_format import freeze, load_torchscript, to_torchscript
+from wgan.runtime.benchmark import Latents, Run, Timing, measure
+from wgan.runtime.threads import usable_cores
+from wgan.training.config import TrainConfig
+from wgan.training.networks import build
+
+LATENT_DIM = 128
+SHAPES = ((64, 64), (32, 32))  # size, width
+BATCH_SIZES = (1, 8, 64)
+PLAIN = "plain ONNX, ONNX Runtime"
+MATRIX = 2048
+MARKS = "<!-- benchmarks/inference_cpu.py -->", "<!-- end -->"
+
+
+def main() -> None:
+    """Measure, print, and write where asked to."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--threads", type=int, default=usable_cores())
+    parser.add_argument("--seconds", type=float, default=2.0, help="an engine and batch size")
+    parser.add_argument("--write", type=Path, help="the page whose tables are replaced")
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    lines = list(report(options.threads, options.seconds))
+    if options.write is not None:
+        page = options.write.read_text()
+        before, _, rest = page.partition(MARKS[0])
+        _, _, after = rest.partition(MARKS[1])
+        text = "\n".join([before + MARKS[0], "", *lines, "", MARKS[1] + after])
+        options.write.write_text(text)
+
+
+def report(threads: int, seconds: float) -> Iterator[str]:
+    """The lines of the page, printed as they come."""
+    for line in _report(threads, seconds):
+        print(line, flush=True)
+        yield line
+
+
+def _report(threads: int, seconds: float) -> Iterator[str]:
+    packages = ("torch", "onnxruntime", "openvino")
+    yield f"    {describe_machine(*packages)}, {threads} threads"
+    yield f"    float32 matrix products: {matrix_rate(threads):.0f} GFLOP/s"
+    for size, width in SHAPES:
+        generator = make_generator(size, width)
+        engines = make_engines(generator, threads)
+        timings = list(measure(engines, LATENT_DIM, BATCH_SIZES, seconds))
+        work = 2 * multiplications(generator) / 1e9
+        yield ""
+        yield f"{size}x{size}, width {width}, {work:.2f} GFLOP an image:"
+        yield ""
+        yield from table(timings)
+
+
+def table(timings: list[Timing]) -> Iterator[str]:
+    """A row for each engine, with three columns for each batch size."""
+    by_engine: dict[str, dict[int, Timing]] = {}
+    for timing in timings:
+        by_engine.setdefault(timing.engine, {})[timing.batch_size] = timing
+    yield (
+        "| images/s | "
+        + " | ".join(f"batch {n} | middle half | times plain" for n in BATCH_SIZES)
+        + " |"
+    )
+    yield "| --- |" + " --- |" * (3 * len(BATCH_SIZES))
+    for engine, found in by_engine.items():
+        cells = []
+        for n in BATCH_SIZES:
+            timing, plain = found[n], by_engine[PLAIN][n]
+            low, high = timing.spread_ms
+            cells += [
+                f"{timing.images_per_second:,.0f}",
+                f"{1000 * n / high:,.0f} to {1000 * n / low:,.0f}",
+                f"{plain.median_ms / timing.median_ms:.2f}",
+            ]
+        yield f"| {engine} | " + " | ".join(cells) + " |"
+
+
+def make_generator(size: int, width: int) -> nn.Module:
+    """A generator whose batch norms have seen some batches."""
+    generator, _ = build(TrainConfig(size=size, width=width, latent_dim=LATENT_DIM))
+    with torch.no_grad():
+        for _ in range(10):
+            generator(torch.randn(16, LATENT_DIM))
+    return generator.eval().requires_grad_(False)
+
+
+def make_engines(generator: nn.Module, threads: int) -> dict[str, Run]:
+    """Everything that is compared, by the name in the table."""
+    plain = to_onnx(generator, LATENT_DIM)
+    lowered = lower(plain)
+    engines: dict[str, Run] = {
+        "PyTorch, eager": run_module(generator),
+        "PyTorch, channels last": run_module(channels_last(generator)),
+        "PyTorch, torch.compile": run_module(torch.compile(generator, dynamic=False)),
+        "TorchScript, frozen": run_module(
+            freeze(load_torchscript(to_torchscript(generator, LATENT_DIM)))
+        ),
+        PLAIN: run_onnx(plain, threads),
+    }
+    openvino = run_openvino(plain, threads)
+    if openvino is not None:
+        engines["plain ONNX, OpenVINO"] = openvino
+    return engines | {
+        "wgan, --target cpu": run_onnx(lowered, threads),
+        "wgan, --precision int8": run_onnx(quantize(lower(plain, eight_bits=True)), threads),
+        "wgan, --precision fp16": run_onnx(halve(plain), threads),
+    }
+
+
+def channels_last(generator: nn.Module) -> nn.Module:
+    """The generator with its weights in the layout that PyTorch's convolutions run fastest in."""
+    return copy.deepcopy(generator).to(memory_format=torch.channels_last)
+
+
+def run_module(module: Callable[[torch.Tensor], torch.Tensor]) -> Run:
+    """PyTorch, without gradients."""
+
+    def run(drawn: Latents) -> object:
+        with torch.inference_mode(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # the compiler's own
+            return module(torch.from_numpy(drawn))
+
+    return run
+
+
+def run_onnx(model: ModelProto, threads: int) -> Run:
+    """ONNX Runtime, as it comes but for its number of threads."""
+    session = onnx_session(model, threads)
+    return lambda drawn: session.run(["images"], {"latents": drawn})
+
+
+def onnx_session(model: ModelProto, threads: int) -> Any:
+    """A session on the CPU whose threads sleep once a run has ended."""
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.log_severity_level = 3
+    options.add_session_config_entry("session.force_spinning_stop", "1")
+    data = model.SerializeToString()
+    return onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
+
+
+def run_openvino(model: ModelProto, threads: int) -> Run | None:
+    """OpenVINO with the same threads, None where it is not installed."""
+    try:
+        import openvino
+    except ModuleNotFoundError:
+        return None
+    core = openvino.Core()
+    settings = {"INFERENCE_NUM_THREADS": threads, "INFERENCE_PRECISION_HINT": "f32"}
+    compiled = core.compile_model(core.read_model(model.SerializeToString()), "CPU", settings)
+    request = compiled.create_infer_request()
+    return lambda drawn: request.infer({"latents": drawn})["images"]
+
+
+def multiplications(generator: nn.Module) -> int:
+    """Multiplications that an image takes, one for each weight and place that it is used at."""
+    found = 0
+
+    def count(module: nn.Module, inputs: tuple[torch.Tensor], output: torch.Tensor) -> None:
+        nonlocal found
+        assert isinstance(module, nn.ConvTranspose2d)
+        found += inputs[0][0, 0].numel() * module.weight.numel()
+
+    layers = [layer for layer in generator.modules() if isinstance(layer, nn.ConvTranspose2d)]
+    hooks = [layer.register_forward_hook(count) for layer in layers]
+    generator(torch.zeros(1, LATENT_DIM))
+    for hook in hooks:
+        hook.remove()
+    return found
+
+
+def matrix_rate(threads: int) -> float:
+    """GFLOP/s of a large matrix product in ONNX Runtime: the ceiling of direct arithmetic."""
+    value = np.random.RandomState(0).standard_normal((MATRIX, MATRIX)).astype(np.float32)
+    shape = [MATRIX, MATRIX]
+    graph = helper.make_graph(
+        [helper.make_node("MatMul", ["a", "b"], ["c"])],
+        "product",
+        [helper.make_tensor_value_info("a", TensorProto.FLOAT, shape)],
+        [helper.make_tensor_value_info("c", TensorProto.FLOAT, shape)],
+        [numpy_helper.from_array(value, "b")],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=8)
+    session = onnx_session(model, threads)
+    times = []
+    for _ in range(10):
+        start = time.perf_counter()
+        session.run(None, {"a": value})
+        times.append(time.perf_counter() - start)
+    return 2 * MATRIX**3 / statistics.median(times) / 1e9
+
+
+if __name__ == "__main__":
+    main()
