@@ -124,9 +124,11 @@ class Batcher:
         """Let a request wait for its turn.
 
         Raises:
-            QueueFull: too many images wait already.
+            QueueFull: too many images wait already, or the model has just been replaced.
         """
         with self._condition:
+            if self._closed:
+                raise QueueFull(self._waiting, 1)
             if self._waiting + len(wanted) > self._max_queue:
                 raise QueueFull(self._waiting, self._seconds_to_draw(self._waiting))
             job = Job(wanted, self._loop.create_future(), images, pixels)

@@ -61,8 +61,9 @@ class OipRoutes:
 
     async def infer(self, request: Request) -> Response:
         """Draw."""
-        model = self._shelf.find(*_named(request))
+        self._shelf.find(*_named(request))  # an unknown one is refused before the body is read
         body = await read_body(request, self._limits.max_body)
+        model = self._shelf.find(*_named(request))  # it may have been replaced meanwhile
         wanted = oip.read_request(body, request.headers.get(oip.HEADER_LENGTH), model)
         drawn = await self._drawing.draw(
             request,

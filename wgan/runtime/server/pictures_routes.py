@@ -85,9 +85,10 @@ class PictureRoutes:
 
     async def sample(self, request: Request) -> Response:
         """What a JSON body asks for, as the kind that the client accepts."""
-        model = self._find(request)
+        self._find(request)  # an unknown model is refused before the body is read
         kind = choose_kind(request.headers.get("accept", "*/*"))
         content = parse_json(await read_body(request, self._limits.max_body))
+        model = self._find(request)  # it may have been replaced meanwhile
         wish = wishes.read_wish(content, model.generator.latent_dim, self._limits.max_images)
         body = await self._draw(request, model, wish, kind)
         return Pieces([body], {"content-type": kind, "vary": "accept"})
