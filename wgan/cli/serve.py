@@ -1,5 +1,7 @@
 """`wgan serve`."""
 
+import logging
+import os
 from pathlib import Path
 
 import click
@@ -100,4 +102,6 @@ def serve(
         drain_seconds=drain_seconds,
         json_logs=log_format == "json",
     )
-    run(name_files(files or [str(find_model(None))]), settings)
+    if not run(name_files(files or [str(find_model(None))]), settings):
+        logging.shutdown()
+        os._exit(0)

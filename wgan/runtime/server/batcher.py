@@ -151,9 +151,10 @@ class Batcher:
             self._closed = True
             self._condition.notify()
 
-    def join(self, seconds: float) -> None:
-        """Wait for the thread to end, at most so long."""
+    def join(self, seconds: float) -> bool:
+        """Wait for the thread to end, at most so long; whether it has."""
         self._thread.join(seconds)
+        return not self._thread.is_alive()
 
     def _seconds_to_draw(self, images: int) -> int:
         return max(1, math.ceil(images / self._rate)) if self._rate else 1

@@ -30,8 +30,12 @@ BACKLOG = 2048
 _LOCAL = ("127.0.0.1", "::1", "localhost")
 
 
-def serve(files: Mapping[str, Path], settings: Settings) -> None:
+def serve(files: Mapping[str, Path], settings: Settings) -> bool:
     """Serve `files`, each a model's name and where it stands, until SIGTERM or SIGINT.
+
+    Returns whether every thread has ended. Where one is still inside ONNX Runtime, which cannot
+    be interrupted, the process should end with `os._exit`: it aborts if the interpreter is taken
+    down under it.
 
     Raises:
         UsageError: the address cannot be bound.
@@ -47,10 +51,10 @@ def serve(files: Mapping[str, Path], settings: Settings) -> None:
         log.info("listening at %s; loading %s", _url(bound), ", ".join(files))
         _warn_if_open(settings)
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-            runner.run(_serve(bound, files, settings))
+            return runner.run(_serve(bound, files, settings))
 
 
-async def _serve(bound: socket.socket, files: Mapping[str, Path], settings: Settings) -> None:
+async def _serve(bound: socket.socket, files: Mapping[str, Path], settings: Settings) -> bool:
     metrics = Metrics()
     shelf = Shelf(files, settings, metrics)
     server = _make_server(make_app(settings, shelf, metrics), settings)
@@ -63,8 +67,9 @@ async def _serve(bound: socket.socket, files: Mapping[str, Path], settings: Sett
                 loading.result()  # raises what went wrong
         finally:
             loading.cancel()
-            shelf.close()
+            ended = shelf.close()
     log.info("stopped")
+    return ended
 
 
 async def _load(shelf: Shelf, server: uvicorn.Server, bound: socket.socket) -> None:

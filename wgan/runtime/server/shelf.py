@@ -182,12 +182,12 @@ class Shelf:
         self._metrics.models.labels(name, model.version, model.sha256, generator.provider).set(1)
         log.info("model %s, version %s, runs on %s", name, model.version, generator.provider)
 
-    def close(self) -> None:
-        """End the threads; a run that has begun is given a few seconds."""
+    def close(self) -> bool:
+        """End the threads; a run that has begun is given a few seconds. Whether all have ended."""
         for model in self.models:
             model.batcher.close()
-        for model in self.models:
-            model.batcher.join(5.0)
+        ended = [model.batcher.join(5.0) for model in self.models]
+        return all(ended)
 
     def _waiting(self, name: str) -> int:
         return self._models[name].batcher.waiting if name in self._models else 0
