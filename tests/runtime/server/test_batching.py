@@ -37,6 +37,13 @@ def slow(slow_file: Path) -> Iterator[Server]:
         yield running
 
 
+def request(content: object) -> bytes:
+    """An infer request as it goes over the wire."""
+    body = json.dumps(content).encode()
+    head = f"POST {INFER} HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n"
+    return head.encode() + body
+
+
 def test_a_thousand_mixed_requests_at_once_each_get_their_own_pictures(
     server: Server, generator: Generator
 ) -> None:
@@ -115,19 +122,27 @@ def test_a_full_queue_refuses_at_once_and_says_when_to_come_back(
 
 
 def test_a_request_whose_client_has_gone_is_dropped_from_the_queue(slow: Server) -> None:
-    body = json.dumps(seeds_request(*range(40))).encode()
-    head = f"POST {INFER} HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n"
-    request = head.encode() + body
     busy = threading.Thread(target=slow.infer, args=[seeds_request(*range(50))])
     busy.start()
     slow.await_metric(WAITING, lambda waiting: waiting > 0)
     with socket.create_connection(("127.0.0.1", slow.port)) as gone:
-        gone.sendall(request)
+        gone.sendall(request(seeds_request(*range(40))))
         slow.await_metric(WAITING, lambda waiting: waiting > 45)
     slow.await_metric("wgan_dropped_requests_total", lambda dropped: dropped == 1)
     busy.join()
     assert slow.metric(DRAWN) == 50
     assert slow.metric(WAITING) == 0
+
+
+def test_who_goes_while_waiting_for_company_stops_nobody_else(slow_file: Path) -> None:
+    with serving(slow_file, "--threads", 1, "--max-wait", 1000) as patient:
+        with ThreadPoolExecutor(9) as clients:  # a crowd, so that the next one waits for another
+            list(clients.map(lambda seed: patient.infer(seeds_request(seed)), range(9)))
+        with socket.create_connection(("127.0.0.1", patient.port)) as gone:
+            gone.sendall(request(seeds_request(1)))
+            patient.await_metric(WAITING, lambda waiting: waiting == 1)
+        patient.await_metric("wgan_dropped_requests_total", lambda dropped: dropped == 1)
+        assert patient.infer(seeds_request(2)).status == 200
 
 
 def test_a_lone_request_does_not_wait_for_company(model_file: Path, generator: Generator) -> None:

@@ -178,10 +178,12 @@ class Batcher:
     def _next_batch(self) -> list[_Slice]:
         """Take the next images from the queue; empty when the batcher is closed and done."""
         with self._condition:
-            while not self._queue and not self._closed:
-                self._condition.wait()
-            self._wait_for_company()
-            return self._take() if self._queue else []
+            while not self._queue:  # again, when who waited for company has gone
+                if self._closed:
+                    return []
+                self._condition.wait_for(lambda: self._queue or self._closed)
+                self._wait_for_company()
+            return self._take()
 
     def _wait_for_company(self) -> None:
         """Where the last run served several requests, their senders are likely to be back soon."""

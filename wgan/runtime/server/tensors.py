@@ -170,7 +170,14 @@ def _convert(flat: list[Any], datatype: str, name: str) -> npt.NDArray[Any]:
     if not set(map(type, flat)) <= allowed:
         wrong = next(value for value in flat if type(value) not in allowed)
         raise bad_request(f"input {shorten(name)} holds {shorten(wrong)}, which is not {datatype}")
-    info = np.finfo(dtype) if dtype.kind == "f" else np.iinfo(dtype)
-    if flat and (max(flat) > info.max or min(flat) < info.min):
+    low, high = _range(dtype)
+    if flat and (max(flat) > high or min(flat) < low):
         raise bad_request(f"input {shorten(name)} holds a number beyond the range of {datatype}")
     return np.array(flat, dtype)
+
+
+def _range(dtype: np.dtype[Any]) -> tuple[float, float]:
+    """The least and the greatest number; Python's own, with which any other can be compared."""
+    if dtype.kind == "f":
+        return float(np.finfo(dtype).min), float(np.finfo(dtype).max)
+    return int(np.iinfo(dtype).min), int(np.iinfo(dtype).max)
