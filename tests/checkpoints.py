@@ -57,8 +57,9 @@ def trained_checkpoint(
 @torch.no_grad()
 def _enliven(generator: nn.Module, config: TrainConfig) -> None:
     """Scale the last layer so that the pictures are not all grey: a fault must show."""
-    last = [module for module in generator.modules() if isinstance(module, nn.ConvTranspose2d)][-1]
+    kinds = (nn.ConvTranspose2d, nn.Conv2d)
+    last = [module for module in generator.modules() if isinstance(module, kinds)][-1]
     images = generator(
         torch.randn(64, config.latent_dim, generator=torch.Generator().manual_seed(8))
     )
-    last.weight /= images.atanh().std()
+    last.weight /= images.clamp(-0.99999, 0.99999).atanh().std()

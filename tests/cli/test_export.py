@@ -72,6 +72,19 @@ def test_bad_input_is_one_sentence(
     assert "Traceback" not in done.stderr
 
 
+def test_a_damaged_checkpoint_is_named_and_the_one_before_it_exported(
+    run_wgan: RunWgan, run: Run
+) -> None:
+    run.checkpoint(9).write_bytes(run.checkpoint(4).read_bytes()[:-100])
+    done = run_wgan("export", run.path)
+    assert done.returncode == 0, done.stderr
+    assert "step-00000009.pt is damaged" in done.stderr
+    assert "step 4" in done.stdout
+    named = run_wgan("export", run.checkpoint(9))
+    assert named.returncode == 1
+    assert "step-00000009.pt is damaged" in named.stderr
+
+
 def test_a_run_without_a_checkpoint_is_told_to_train(run_wgan: RunWgan, run: Run) -> None:
     run.checkpoint(4).unlink()
     done = run_wgan("export")

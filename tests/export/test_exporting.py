@@ -190,3 +190,10 @@ def test_a_generator_that_diverged_is_not_exported(checkpoint: Checkpoint, tmp_p
 def test_the_manifest_is_json_with_sorted_keys(onnx_file: Path) -> None:
     text = onnx_manifest(onnx_file).to_json()
     assert list(json.loads(text)) == sorted(json.loads(text))
+
+
+@pytest.mark.parametrize("target", ["cpu", "portable"])
+def test_the_papers_resnet_can_be_exported(tmp_path: Path, target: str) -> None:
+    resnet = trained_checkpoint(arch="resnet", width=8)
+    manifest = export(resnet, ExportConfig(target=target), tmp_path / "g.onnx")
+    assert manifest.receipt.seen.pixels <= 1

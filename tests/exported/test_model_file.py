@@ -34,6 +34,13 @@ def test_an_archive_tells_its_manifest(tmp_path: Path) -> None:
     )
 
 
+def test_a_pt2_archive_is_told_from_torchscript(tmp_path: Path) -> None:
+    path = write_archive(tmp_path / "g.pt2", models.manifest(opset=None).to_json())
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr("generator/archive_format", b"pt2")
+    assert describe(path).format == "pt2"
+
+
 def test_a_file_may_have_no_manifest(tmp_path: Path) -> None:
     plain = tmp_path / "g.onnx"
     plain.write_bytes(models.generator(metadata=[("author", "me")]).SerializeToString())

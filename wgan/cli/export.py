@@ -73,7 +73,7 @@ def export(
     from wgan.export.triton import write_repository
     from wgan.extras import needs_extra
     from wgan.files import make_folder
-    from wgan.runs import remember_export
+    from wgan.runs import Run, remember_export
 
     def config_of(kind: str) -> ExportConfig:
         return ExportConfig(
@@ -98,8 +98,14 @@ def export(
         from wgan.export.exporting import export as write
         from wgan.training.checkpoint import Checkpoint
         from wgan.training.networks import load_architecture
+        from wgan.training.session import newest_good_checkpoint
 
-    checkpoint = Checkpoint.load(checkpoint_path)
+    if source is not None and source.is_file():
+        checkpoint = Checkpoint.load(source)
+    else:  # of a run, a damaged checkpoint is passed over for the one before it
+        found = newest_good_checkpoint(Run(checkpoint_path.parent.parent))
+        assert found is not None  # choose_checkpoint saw one
+        checkpoint = found
     architecture = load_architecture(arch) if arch else None
 
     def tell(path: Path, config: ExportConfig, manifest: "Manifest") -> None:

@@ -20,7 +20,7 @@ ZIP_MAGIC = b"PK\x03\x04"
 class Description:
     """What a file says of itself."""
 
-    format: str  # "onnx", or "torchscript" for archives that PyTorch reads (pt2 as well)
+    format: str  # "onnx", "torchscript" or "pt2"
     manifest: Manifest | None
 
 
@@ -35,9 +35,9 @@ def describe(path: Path) -> Description:
     data = b"" if is_archive else _map(path)
     try:
         if is_archive:
-            from wgan.exported.archive import archive_manifest  # its imports cost as much as ours
+            from wgan.exported.archive import read_archive  # its imports cost as much as ours
 
-            return Description("torchscript", archive_manifest(path))
+            return Description(*read_archive(path))
         return Description("onnx", read_manifest(scan_model(data)))
     except ModelFileError as exc:
         raise ModelFileError(f"{path} cannot be used: {exc}") from exc
