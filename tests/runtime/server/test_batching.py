@@ -136,12 +136,20 @@ def test_a_request_whose_client_has_gone_is_dropped_from_the_queue(slow: Server)
 
 def test_who_goes_while_waiting_for_company_stops_nobody_else(slow_file: Path) -> None:
     with serving(slow_file, "--threads", 1, "--max-wait", 1000) as patient:
-        with ThreadPoolExecutor(9) as clients:  # a crowd, so that the next one waits for another
-            list(clients.map(lambda seed: patient.infer(seeds_request(seed)), range(9)))
+        with ThreadPoolExecutor(5) as clients:
+            # Four that wait for a large one share a run: the next one then waits for company.
+            clients.submit(patient.infer, seeds_request(*range(64)))
+            patient.await_metric("wgan_held_images", lambda held: held == 64)
+            crowd = [clients.submit(patient.infer, seeds_request(seed)) for seed in range(4)]
+            patient.await_metric(WAITING, lambda waiting: waiting == 4)
+            assert {each.result().status for each in crowd} == {200}
         with socket.create_connection(("127.0.0.1", patient.port)) as gone:
             gone.sendall(request(seeds_request(1)))
             patient.await_metric(WAITING, lambda waiting: waiting == 1)
         patient.await_metric("wgan_dropped_requests_total", lambda dropped: dropped == 1)
+        over = time.monotonic() + 1.2  # the wait for company ends with nobody there
+        while time.monotonic() < over:
+            assert patient.get("/v2/health/live").status == 200
         assert patient.infer(seeds_request(2)).status == 200
 
 

@@ -87,7 +87,6 @@ class Shelf:
         self._settings = settings
         self._metrics = metrics
         self._models: dict[str, Model] = {}
-        self._retired: list[Model] = []
         self._reloading = asyncio.Lock()
         for name in files:
             waiting = functools.partial(self._waiting, name)
