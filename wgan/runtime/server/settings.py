@@ -28,10 +28,10 @@ class Limits:
         for name, value in vars(self).items():
             if value <= 0:
                 raise UsageError(f"{name} {value} is not allowed: it must be greater than 0")
-        if self.max_images > self.max_queue:
+        room = min(self.max_queue, self.max_held)
+        if self.max_images > room:
             raise UsageError(
-                f"max_images {self.max_images} is not allowed: no more than max_queue"
-                f" {self.max_queue} can ever wait"
+                f"max_images {self.max_images} is not allowed: no more than {room} can ever wait"
             )
 
 
