@@ -9,7 +9,7 @@ import io
 import itertools
 import json
 import tarfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -129,7 +129,8 @@ def read_samples(
         from webdataset import shuffle
         from webdataset.tariterators import group_by_keys, tar_file_expander
 
-    files = tar_file_expander(_open(paths), select_files=is_picture_name)
+    opened = _open(paths)
+    files = tar_file_expander(opened, select_files=is_picture_name)
     samples = filter(wanted, group_by_keys(files))
     if random is not None:
         samples = shuffle(buffer, initial=buffer, rng=_Dice(random))(samples)
@@ -141,9 +142,11 @@ def read_samples(
         shard = f"the shard {told[0]}" if told else f"one of the shards in {paths[0].parent}"
         reason = (isinstance(exc, OSError) and exc.strerror) or str(exc.args[0]).partition(" @ ")[0]
         raise DataError(f"{shard} is damaged: {reason}; copy it again") from exc
+    finally:
+        opened.close()  # the shard that is open now, whoever holds on to the error
 
 
-def _open(paths: list[Path]) -> Iterator[dict[str, Any]]:
+def _open(paths: list[Path]) -> Generator[dict[str, Any], None, None]:
     # Not webdataset's own opener, which runs commands and fetches addresses when a name asks for
     # it, and leaves its files open.
     for path in paths:
