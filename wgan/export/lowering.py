@@ -141,12 +141,12 @@ class _Lowering:
         graph = self._graph
         inputs, outputs, rows, columns = layer.weight.shape
         self._join(layer.input)
-        flat = graph.add("Reshape", layer.input, graph.integers(-1, inputs))
+        flat = graph.add("Reshape", layer.input, graph.integers(0, inputs))
         weight = graph.constant(layer.weight.reshape(inputs, -1), "weight")
         bias = graph.constant(np.repeat(layer.bias, rows * columns), "bias")
         made = self._activate(layer, graph.add("Gemm", flat, weight, bias))
         # (n, outputs * rows * columns) -> (n, outputs, rows, columns)
-        graph.add("Reshape", made, graph.integers(-1, outputs, rows, columns), output=layer.output)
+        graph.add("Reshape", made, graph.integers(0, outputs, rows, columns), output=layer.output)
 
     def _phases(self, layer: Layer) -> None:
         """Four convolutions of size 2, one for each kind of output pixel."""

@@ -32,9 +32,9 @@ def join(graph: Graph, maps: Maps, output: str | None = None) -> str:
         pixels = [graph.add("Transpose", part, perm=[0, 2, 3, 1]) for part in parts]
         # n times (batch, height, width, channels) -> (batch, height, 1, width * n * channels)
         joined = graph.add("Concat", *pixels, axis=3)
-        line = graph.integers(-1, maps.height, 1, n * maps.width * maps.channels)
+        line = graph.integers(0, maps.height, 1, n * maps.width * maps.channels)
         rows.append(graph.add("Reshape", joined, line))
     joined = graph.add("Concat", *rows, axis=2)
-    shape = graph.integers(-1, n * maps.height, n * maps.width, maps.channels)
+    shape = graph.integers(0, n * maps.height, n * maps.width, maps.channels)
     shaped = graph.add("Reshape", joined, shape)
     return graph.add("Transpose", shaped, perm=[0, 3, 1, 2], output=output)
