@@ -102,6 +102,8 @@ def _session_options(ort: ModuleType, threads: int, optimization: Optimization) 
     # Without a number ONNX Runtime takes each physical core and pins to it, and a cpuset forbids.
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
+    # A plan of memory for each batch size that comes would each keep a block of its own.
+    options.enable_mem_pattern = False
     options.log_severity_level = 4
     options.graph_optimization_level = {
         "none": levels.ORT_DISABLE_ALL,
