@@ -120,13 +120,16 @@ class Server:
 
 @contextlib.contextmanager
 def serving(
-    *arguments: object, cwd: Path | None = None, wait_for: re.Pattern[str] = READY
+    *arguments: object,
+    cwd: Path | None = None,
+    wait_for: re.Pattern[str] = READY,
+    command: Callable[..., list[str]] = wgan_command,
 ) -> Iterator[Server]:
     """Run `wgan serve --port 0 ARGUMENTS`, by default until it is ready."""
     with contextlib.ExitStack() as stack:
         folder = cwd or Path(stack.enter_context(tempfile.TemporaryDirectory()))
         process = subprocess.Popen(
-            wgan_command("serve", "--port", 0, *arguments),
+            command("serve", "--port", 0, *arguments),
             cwd=folder,
             env=environment(),
             stdout=subprocess.DEVNULL,

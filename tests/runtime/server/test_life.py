@@ -8,6 +8,7 @@ import re
 import shutil
 import signal
 import socket
+import sys
 import threading
 from pathlib import Path
 
@@ -233,6 +234,32 @@ def test_a_port_that_is_taken_is_said(model_file: Path, run_wgan: RunWgan) -> No
         port = taken.getsockname()[1]
         done = run_wgan("serve", model_file, "--port", port)
     assert (done.returncode, f"127.0.0.1 port {port}" in done.stderr) == (2, True)
+
+
+NO_LIMITS = "sys.modules['resource'] = None"  # what an import meets on Windows
+REFUSED_LIMITS = """
+import resource
+def refuse(which, limits): raise ValueError("current limit exceeds maximum limit")
+resource.setrlimit = refuse
+"""  # what macOS says where its unnamed hard limit is passed
+
+
+@pytest.mark.parametrize(
+    ("system", "line"),
+    [(NO_LIMITS, "no limit on open files"), (REFUSED_LIMITS, "files may be open at once")],
+    ids=["windows", "macos"],
+)
+def test_it_serves_where_the_limit_on_open_files_cannot_be_raised(
+    model_file: Path, system: str, line: str
+) -> None:
+    def as_there(*arguments: object) -> list[str]:
+        code = f"import sys\n{system}\nfrom wgan.cli import main\nmain()"
+        return [sys.executable, "-c", code, *map(str, arguments)]
+
+    with serving(model_file, "--max-connections", 100_000, command=as_there) as server:
+        server.await_log(line)
+        assert server.infer(SEED).status == 200
+        assert server.stop() == 0
 
 
 def test_a_key_is_asked_for_but_not_for_health_and_the_page(

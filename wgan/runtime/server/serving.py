@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import gc
 import logging
-import resource
+import os
 import signal
 import socket
 import sys
@@ -19,6 +19,7 @@ from wgan.runtime.server import logs
 from wgan.runtime.server.app import make_app
 from wgan.runtime.server.connection import connection_type
 from wgan.runtime.server.metrics import Metrics
+from wgan.runtime.server.open_files import allow_open_files
 from wgan.runtime.server.settings import Settings
 from wgan.runtime.server.shelf import Shelf
 
@@ -45,7 +46,7 @@ def serve(files: Mapping[str, Path], settings: Settings) -> bool:
     # The thread that draws needs the interpreter between two runs, and the event loop's thread
     # would keep it for 5 ms.
     sys.setswitchinterval(0.0005)
-    _allow_open_files(settings.limits.max_connections + 100)
+    allow_open_files(settings.limits.max_connections + 100)
     bound = _bind(settings.host, settings.port)
     with contextlib.closing(bound):
         log.info("listening at %s; loading %s", _url(bound), ", ".join(files))
@@ -125,21 +126,33 @@ def _signals(server: uvicorn.Server, shelf: Shelf) -> Iterator[None]:
         tasks.add(task)
         task.add_done_callback(tasks.discard)
 
-    handlers = {signal.SIGTERM: stop, signal.SIGINT: stop, signal.SIGHUP: reload}
-    for number, handler in handlers.items():
-        loop.add_signal_handler(number, handler)
-    try:
+    handlers = {signal.SIGTERM: stop, signal.SIGINT: stop}
+    if hasattr(signal, "SIGHUP"):  # Windows has none
+        handlers[signal.SIGHUP] = reload
+    with contextlib.ExitStack() as stack:
+        for number, handler in handlers.items():
+            stack.callback(_listen(loop, number, handler))
         yield
-    finally:
-        for number in handlers:
-            loop.remove_signal_handler(number)
+
+
+def _listen(
+    loop: asyncio.AbstractEventLoop, number: int, handler: Callable[[], None]
+) -> Callable[[], object]:
+    """Have the loop call `handler` on a signal; returns what undoes it."""
+    try:
+        loop.add_signal_handler(number, handler)
+    except NotImplementedError:  # Windows, where Python's own handler wakes the loop
+        before = signal.signal(number, lambda *_: loop.call_soon_threadsafe(handler))
+        return lambda: signal.signal(number, before)
+    return lambda: loop.remove_signal_handler(number)
 
 
 def _bind(host: str, port: int) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     bound = socket.socket(family, socket.SOCK_STREAM)
     try:
-        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if os.name == "posix":  # on Windows it would take the port from another server
+            bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         bound.bind((host, port))
         bound.listen(BACKLOG)  # who comes before uvicorn is up waits, and is not refused
     except (OSError, OverflowError) as exc:
@@ -160,14 +173,6 @@ def _warn_if_open(settings: Settings) -> None:
             " --api-key-file",
             settings.host,
         )
-
-
-def _allow_open_files(wanted: int) -> None:
-    """Each connection is an open file, and systems start a process with room for 1024."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft != resource.RLIM_INFINITY and soft < wanted:
-        most = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
-        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
