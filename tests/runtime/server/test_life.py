@@ -191,6 +191,15 @@ def test_several_models_are_served_by_name(tmp_path: Path) -> None:
         np.testing.assert_array_equal(pixels, Generator(tmp_path / f"{name}.onnx").sample([1]))
 
 
+def test_a_file_whose_path_has_an_equals_sign_is_served(tmp_path: Path) -> None:
+    folder = tmp_path / "lr=0.1"
+    folder.mkdir()
+    (folder / "a.onnx").write_bytes(model_bytes())
+    with serving("lr=0.1/a.onnx", "named=lr=0.1/a.onnx", cwd=tmp_path) as server:
+        names = [model["name"] for model in server.get("/v1/models").json()["models"]]
+    assert names == ["a", "named"]
+
+
 def test_the_latest_export_is_served_where_none_is_named(tmp_path: Path) -> None:
     (tmp_path / "runs").mkdir()
     (tmp_path / "generator.onnx").write_bytes(model_bytes())
@@ -206,9 +215,13 @@ def test_the_latest_export_is_served_where_none_is_named(tmp_path: Path) -> None
         (["bad.onnx"], 1, "bad.onnx"),
         (["generator.onnx", "generator=bad.onnx"], 2, "two models are called generator"),
         (["a/b=generator.onnx"], 2, "model name 'a/b' is not allowed"),
-        (["generator.onnx", "--max-batch", "0"], 2, "max_batch 0 is not allowed"),
-        (["generator.onnx", "--max-wait", "-1"], 2, "max_wait -1 ms is not allowed"),
-        (["generator.onnx", "--max-queue", "5"], 2, "max_images 256 is not allowed"),
+        (["generator.onnx", "--max-batch", "0"], 2, "--max-batch 0 is not allowed"),
+        (["generator.onnx", "--max-wait", "-1"], 2, "--max-wait -1 ms is not allowed"),
+        (["generator.onnx", "--max-queue", "5"], 2, "--max-images 256 is not allowed"),
+        (["generator.onnx", "--max-body", "0"], 2, "--max-body 0 is not allowed"),
+        (["generator.onnx", "--body-seconds", "nan"], 2, "--body-seconds nan is not allowed"),
+        (["generator.onnx", "--send-seconds", "inf"], 2, "--send-seconds inf is not allowed"),
+        (["generator.onnx", "--drain-seconds", "-1"], 2, "--drain-seconds -1 is not allowed"),
         (["generator.onnx", "--host", "203.0.113.1"], 2, "cannot listen at 203.0.113.1"),
         (["generator.onnx", "--api-key-file", "missing"], 2, "the key file missing cannot be"),
         (["generator.onnx", "--api-key-file", "short"], 2, "fewer than 16 characters"),

@@ -1,5 +1,6 @@
-"""What a server is told when it starts."""
+"""What a server is told when it starts; messages name a setting as the command line does."""
 
+import math
 from dataclasses import dataclass
 
 from wgan.errors import UsageError
@@ -26,12 +27,15 @@ class Limits:
 
     def __post_init__(self) -> None:
         for name, value in vars(self).items():
-            if value <= 0:
-                raise UsageError(f"{name} {value} is not allowed: it must be greater than 0")
+            if not 0 < value < math.inf:  # false for NaN as well
+                raise UsageError(
+                    f"{_option(name)} {value:g} is not allowed: it must be greater than 0, and"
+                    " finite"
+                )
         room = min(self.max_queue, self.max_held)
         if self.max_images > room:
             raise UsageError(
-                f"max_images {self.max_images} is not allowed: no more than {room} can ever wait"
+                f"--max-images {self.max_images} is not allowed: no more than {room} can ever wait"
             )
 
 
@@ -48,16 +52,20 @@ class Batching:
 
     def __post_init__(self) -> None:
         if self.max_batch < 1:
-            raise UsageError(f"max_batch {self.max_batch} is not allowed: at least 1 is needed")
+            raise UsageError(f"--max-batch {self.max_batch} is not allowed: at least 1 is needed")
         if not 0 <= self.max_wait <= 1:
             raise UsageError(
-                f"max_wait {self.max_wait * 1000:g} ms is not allowed: 0 to 1000 ms are"
+                f"--max-wait {self.max_wait * 1000:g} ms is not allowed: 0 to 1000 ms are"
             )
 
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """Where and for whom a server works."""
+    """Where and for whom a server works.
+
+    Raises:
+        UsageError: a value is not allowed.
+    """
 
     host: str = "127.0.0.1"
     port: int = 8000  # 0: any that is free
@@ -69,3 +77,13 @@ class Settings:
     cors_origins: tuple[str, ...] = ()
     drain_seconds: int = 30  # for what is running, once it was told to stop
     json_logs: bool = False
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.drain_seconds < math.inf:
+            raise UsageError(
+                f"--drain-seconds {self.drain_seconds:g} is not allowed: 0 or more seconds are"
+            )
+
+
+def _option(name: str) -> str:
+    return "--" + name.replace("_", "-")

@@ -49,6 +49,7 @@ def name_files(arguments: Sequence[str]) -> dict[str, Path]:
     """Read `FILE` and `NAME=FILE` as names of models and where they stand.
 
     A file without a name is called by its stem; `builtin` is the generator that comes with wgan.
+    An argument that is a file as it stands has no name in it, whatever its folders are called.
 
     Raises:
         UsageError: two have one name, or a name cannot stand in a URL.
@@ -56,9 +57,9 @@ def name_files(arguments: Sequence[str]) -> dict[str, Path]:
     files: dict[str, Path] = {}
     for argument in arguments:
         name, equals, file = argument.partition("=")
-        file = file if equals else argument
+        if not equals or Path(argument).is_file():
+            name, file = Path(argument).stem, argument
         path = builtin.builtin_model() if file == builtin.NAME else Path(file)
-        name = name if equals else Path(file).stem
         if not _NAME.fullmatch(name):
             raise UsageError(
                 f"model name {name!r} is not allowed: letters, digits, '.', '_' and '-' are; give"
