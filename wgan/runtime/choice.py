@@ -6,7 +6,7 @@ from pathlib import Path
 
 from wgan.errors import UsageError
 from wgan.latents import SEED_LIMIT, check_seed, parse_seeds
-from wgan.runtime.sources import Loop, Seeds, Source, load_rows
+from wgan.runtime.sources import Loop, Seeds, Source, check_truncation, load_rows
 
 DEFAULT_COUNT = 64
 DEFAULT_FRAMES = 120
@@ -46,8 +46,7 @@ class Choice:
             raise UsageError(f"-n {self.count} is not allowed: draw 1 to {SEED_LIMIT} pictures")
         if self.frames is not None and not 1 <= self.frames <= 10**6:
             raise UsageError(f"--frames {self.frames} is not allowed: draw 1 to 1000000")
-        if not 0 <= self.truncation <= 100:
-            raise UsageError(f"truncation {self.truncation:g} is not allowed: 0 to 100, 1 is off")
+        check_truncation(self.truncation)
 
     def source(self, latent_dim: int) -> Source:
         """Where a generator of `latent_dim` takes its latents from.

@@ -18,6 +18,9 @@ from wgan.latents import format_seeds
 from wgan.latents import latents as latents_of
 from wgan.runtime.generator import Latents
 
+TRUNCATION_LIMIT = 100.0
+"""Far beyond what a generator was trained on, and far from where numbers overflow."""
+
 
 @dataclass(frozen=True)
 class Source(ABC):
@@ -166,6 +169,14 @@ def slerp(
         np.sin((1 - part) * angle) * a + np.sin(part * angle) * b
     ) / np.sin(angle)
     return mixed.astype(np.float32)
+
+
+def check_truncation(truncation: float) -> None:
+    """Raise UsageError unless latents may be scaled by `truncation`."""
+    if not 0 <= truncation <= TRUNCATION_LIMIT:  # false for NaN as well
+        raise UsageError(
+            f"truncation {truncation:g} is not allowed: 0 to {TRUNCATION_LIMIT:g}, 1 is off"
+        )
 
 
 def load_rows(path: Path, latent_dim: int, truncation: float) -> Rows:

@@ -170,6 +170,12 @@ def test_eight_bytes_of_binary_seed_are_enough(server: Server, generator: Genera
     )
 
 
+def test_a_parameter_of_another_server_is_passed_over(server: Server) -> None:
+    plain = server.infer(seeds_request(5))
+    reply = server.infer(seeds_request(5, priority=1, timeout=1000))
+    np.testing.assert_array_equal(array_of(reply), array_of(plain))
+
+
 def test_truncation_scales_the_latents(server: Server, generator: Generator) -> None:
     reply = server.infer(seeds_request(5, truncation=0.5))
     np.testing.assert_array_equal(
@@ -278,6 +284,7 @@ LATENT_ROW = entry(name="latents", datatype="FP32", shape=[1, 4], data=[1.0, 2.0
             "cannot be classified",
         ),
         ({"inputs": [entry()], "parameters": {"truncation": "1"}}, "truncation is '1'"),
+        ({"inputs": [entry()], "parameters": {"truncation": True}}, "truncation is True"),
         ({"inputs": [entry()], "parameters": {"truncation": -0.1}}, "truncation -0.1"),
         ({"inputs": [entry()], "parameters": {"binary_data_output": 1}}, "true or false"),
         ({"inputs": [entry()], "id": 7}, "id is 7"),

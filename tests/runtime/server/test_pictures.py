@@ -122,7 +122,11 @@ def test_a_kind_that_cannot_be_made_is_406(server: Server) -> None:
         ("images/-1.png", "seed '-1' is not allowed"),
         ("images/%D9%A3.png", "is not allowed"),  # a digit, but not ours
         ("images/1.png?truncation=nan", "is not a number"),
-        ("images/1.png?truncation=3", "truncation 3 is not allowed"),
+        ("images/1.png?truncation=101", "truncation 101 is not allowed: 0 to 100"),
+        ("images/1.png?truncaton=0.5", "parameter 'truncaton' is not known here: truncation"),
+        ("images/1.png?truncation=1&truncation=0.5", "truncation is given twice"),
+        ("grid.png?seed=1", "parameter 'seed' is not known here: seeds, truncation"),
+        ("between.png?first=1&second=2&to=1", "parameter 'to' is not known here"),
         ("images/1.png?truncation=", "is not a number"),
         ("grid.png?seeds=", "cannot be read"),
         ("grid.png?seeds=9-1", "runs backwards"),
@@ -140,6 +144,11 @@ def test_a_wrong_address_is_400(server: Server, path: str, sentence: str) -> Non
     assert sentence in reply.error
 
 
+def test_a_sample_takes_nothing_from_its_address(server: Server) -> None:
+    reply = server.post(f"{MODEL}/sample?truncation=0.5", {"seeds": "1"})
+    assert (reply.status, "'truncation' is not known here" in reply.error) == (400, True)
+
+
 @pytest.mark.parametrize(
     ("wish", "sentence"),
     [
@@ -155,6 +164,9 @@ def test_a_wrong_address_is_400(server: Server, path: str, sentence: str) -> Non
         ({"seeds": [-1]}, "seed -1"),
         ({"seeds": list(range(257))}, "at most 256"),
         ({"seeds": "1", "size": 3}, "field 'size' is not known"),
+        ({"seeds": "1", "seed": True}, "field 'seed' is not known"),
+        ({"seeds": [True]}, "seed True"),
+        ({"seeds": "1", "truncation": True}, "truncation is True"),
         ({"seeds": "1", "truncation": [1]}, "truncation is [1]"),
         ({"latents": [[1, 2, 3]]}, "4 finite numbers"),
         ({"latents": [[1, 2, 3, "4"]]}, "4 finite numbers"),

@@ -19,15 +19,13 @@ from wgan.runtime.server.body import parse_json
 from wgan.runtime.server.refusal import bad_request, shorten
 from wgan.runtime.server.shelf import Model
 from wgan.runtime.server.tensors import BinaryTail, Tensor, read_parameters, read_tensor
-from wgan.runtime.server.wanted import Wanted, WantedLatents
+from wgan.runtime.server.wanted import Wanted, WantedLatents, read_truncation
 from wgan.runtime.sources import Seeds
 
 HEADER_LENGTH = "inference-header-content-length"
 """The header that gives the JSON's bytes in a body that goes on with binary tensors."""
 
 LATENTS, SEEDS, IMAGES, PIXELS = "latents", "seeds", "images", "pixels"
-
-MAX_TRUNCATION = 2.0
 
 Array = npt.NDArray[Any]
 
@@ -77,7 +75,9 @@ def metadata(model: Model) -> dict[str, Any]:
 def read_request(body: bytes, header_length: str | None, model: Model) -> InferRequest:
     """Read the body of an infer request.
 
-    `header_length` is the value of the header that splits a body of JSON and binary tensors.
+    `header_length` is the value of the header that splits a body of JSON and binary tensors. A
+    parameter that is not known here is passed over: the protocol names none, and clients send
+    what other servers take, Triton's `priority` for one.
 
     Raises:
         Refusal: it is not such a request, or does not fit the model.
@@ -96,7 +96,7 @@ def read_request(body: bytes, header_length: str | None, model: Model) -> InferR
     tensors = [read_tensor(entry, tail) for entry in inputs]
     tail.finish()
     parameters = read_parameters(content, "the request")
-    truncation = check_truncation(parameters.get("truncation", 1.0))
+    truncation = read_truncation(parameters.get("truncation", 1.0))
     return InferRequest(
         id, _read_wanted(tensors, model, truncation), _read_outputs(content, parameters)
     )
@@ -109,15 +109,6 @@ def _read_length(text: str, available: int) -> int:
             f" {available} bytes"
         )
     return int(text)
-
-
-def check_truncation(value: object) -> float:
-    """Raise Refusal unless `value` may scale latents: 0 to 2, 1 being none."""
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise bad_request(f"truncation is {shorten(value)}, not a number")
-    if not 0 <= value <= MAX_TRUNCATION:  # false for NaN as well
-        raise bad_request(f"truncation {value:g} is not allowed: 0 to {MAX_TRUNCATION:g}")
-    return float(value)
 
 
 def _read_wanted(tensors: list[Tensor], model: Model, truncation: float) -> Wanted:

@@ -14,11 +14,11 @@ from wgan.runtime.server import wishes
 from wgan.runtime.server.answers import Pieces, json_answer
 from wgan.runtime.server.body import parse_json, read_body
 from wgan.runtime.server.drawing import Drawing, check_count
-from wgan.runtime.server.oip import check_truncation
 from wgan.runtime.server.packing import PNG, choose_kind, pack
 from wgan.runtime.server.refusal import bad_request
 from wgan.runtime.server.settings import Limits
 from wgan.runtime.server.shelf import Model, Shelf
+from wgan.runtime.server.wanted import read_truncation
 from wgan.runtime.server.wishes import Wish
 
 
@@ -58,14 +58,14 @@ class PictureRoutes:
 
     async def image(self, request: Request) -> Response:
         """The picture of one seed."""
-        model = self._find(request)
+        model = self._find(request, "truncation")
         seed = wishes.read_seed(request.path_params["seed"])
         wish = wishes.wish_seeds([seed], model.generator.latent_dim, _truncation(request))
         return await self._answer_png(request, model, wish)
 
     async def grid(self, request: Request) -> Response:
         """The pictures of several seeds in one."""
-        model = self._find(request)
+        model = self._find(request, "seeds", "truncation")
         text = request.query_params.get("seeds", "0-63")
         seeds = wishes.read_seeds(text, self._limits.max_images)
         wish = wishes.wish_seeds(seeds, model.generator.latent_dim, _truncation(request))
@@ -73,7 +73,7 @@ class PictureRoutes:
 
     async def between(self, request: Request) -> Response:
         """A picture on the way from one seed's to another's."""
-        model = self._find(request)
+        model = self._find(request, "first", "second", "at", "truncation")
         query = request.query_params
         first, second = (wishes.read_seed(query.get(key, "")) for key in ("first", "second"))
         at = wishes.read_number(query, "at", 0.5)
@@ -111,8 +111,11 @@ class PictureRoutes:
         assert drawn.pixels is not None
         return await asyncio.to_thread(pack, drawn.pixels, kind, wish.names)
 
-    def _find(self, request: Request) -> Model:
-        return self._shelf.find(request.path_params["model"])
+    def _find(self, request: Request, *parameters: str) -> Model:
+        """The model of the address, once its query names nothing but `parameters`."""
+        model = self._shelf.find(request.path_params["model"])
+        wishes.check_query(request.query_params, *parameters)
+        return model
 
 
 def describe(model: Model) -> dict[str, Any]:
@@ -142,7 +145,7 @@ def _manifest(model: Model) -> dict[str, Any] | None:
 
 def _truncation(request: Request) -> float:
     number = wishes.read_number(request.query_params, "truncation", 1.0)
-    return check_truncation(number)
+    return read_truncation(number)
 
 
 def _etag(model: Model, wish: Wish) -> str:

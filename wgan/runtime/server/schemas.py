@@ -3,12 +3,12 @@
 from typing import Any
 
 from wgan.latents import SEED_LIMIT
-from wgan.runtime.server.oip import MAX_TRUNCATION
 from wgan.runtime.server.tensors import DATATYPES
+from wgan.runtime.sources import TRUNCATION_LIMIT
 
 Json = dict[str, Any]
 
-TRUNCATION: Json = {"type": "number", "minimum": 0, "maximum": MAX_TRUNCATION, "default": 1.0}
+TRUNCATION: Json = {"type": "number", "minimum": 0, "maximum": TRUNCATION_LIMIT, "default": 1.0}
 
 INFER_EXAMPLE: Json = {
     "inputs": [{"name": "seeds", "datatype": "INT64", "shape": [2], "data": [1, 2]}],

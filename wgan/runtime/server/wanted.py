@@ -6,9 +6,22 @@ from typing import Protocol
 
 import numpy as np
 
+from wgan.errors import UsageError
 from wgan.latents import latents as latents_of
 from wgan.runtime.generator import Latents
-from wgan.runtime.sources import slerp
+from wgan.runtime.server.refusal import bad_request, shorten
+from wgan.runtime.sources import check_truncation, slerp
+
+
+def read_truncation(value: object) -> float:
+    """A number that latents may be scaled by. Raises Refusal."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise bad_request(f"truncation is {shorten(value)}, not a number")
+    try:
+        check_truncation(value)
+    except UsageError as exc:
+        raise bad_request(str(exc)) from exc
+    return float(value)
 
 
 class Wanted(Protocol):

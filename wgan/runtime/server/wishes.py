@@ -7,14 +7,14 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from starlette.datastructures import QueryParams
 
 from wgan.errors import UsageError
 from wgan.latents import SEED_LIMIT, format_seeds, parse_seeds
 from wgan.runtime.generator import Latents
 from wgan.runtime.server.drawing import check_count
-from wgan.runtime.server.oip import check_truncation
 from wgan.runtime.server.refusal import bad_request, shorten
-from wgan.runtime.server.wanted import Wanted, WantedLatents, WantedPath
+from wgan.runtime.server.wanted import Wanted, WantedLatents, WantedPath, read_truncation
 from wgan.runtime.sources import Seeds
 
 SEEDS_TEXT_LIMIT = 4096
@@ -47,6 +47,16 @@ def read_seeds(text: str, limit: int) -> Sequence[int]:
         return parse_seeds(text, limit)
     except UsageError as exc:
         raise bad_request(str(exc)) from exc
+
+
+def check_query(query: QueryParams, *known: str) -> None:
+    """Raise Refusal where a URL's query has a name that is not `known`, or one of them twice."""
+    for name in query:
+        if name not in known:
+            allowed = ", ".join(known) if known else "none"
+            raise bad_request(f"parameter {shorten(name)} is not known here: {allowed}")
+        if len(query.getlist(name)) > 1:
+            raise bad_request(f"parameter {name} is given twice or more often")
 
 
 def read_number(query: Mapping[str, str], name: str, default: float) -> float:
@@ -88,7 +98,7 @@ def read_wish(content: dict[str, Any], latent_dim: int, limit: int) -> Wish:
     unknown = content.keys() - {"seeds", "latents", "first", "second", "steps", "truncation"}
     if unknown:
         raise bad_request(f"field {shorten(min(unknown))} is not known: see /docs")
-    truncation = check_truncation(content.get("truncation", 1.0))
+    truncation = read_truncation(content.get("truncation", 1.0))
     ways = [way for way in ("seeds", "latents", "first") if way in content]
     if len(ways) != 1 or ("second" in content) != ("first" in content):
         raise bad_request("give one of: seeds, latents, or first and second with steps")
