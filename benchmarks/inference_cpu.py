@@ -31,7 +31,7 @@ from wgan.export.int8 import quantize
 from wgan.export.lowering import lower
 from wgan.export.onnx_format import to_onnx
 from wgan.export.torchscript_format import freeze, load_torchscript, to_torchscript
-from wgan.runtime.benchmark import Latents, Run, Timing, measure
+from wgan.runtime.benchmark import Draw, Latents, Timing, measure
 from wgan.runtime.threads import usable_cores
 from wgan.training.config import TrainConfig
 from wgan.training.networks import build
@@ -116,11 +116,11 @@ def make_generator(size: int, width: int) -> nn.Module:
     return generator.eval().requires_grad_(False)
 
 
-def make_engines(generator: nn.Module, threads: int) -> dict[str, Run]:
+def make_engines(generator: nn.Module, threads: int) -> dict[str, Draw]:
     """Everything that is compared, by the name in the table."""
     plain = to_onnx(generator, LATENT_DIM)
     lowered = lower(plain)
-    engines: dict[str, Run] = {
+    engines: dict[str, Draw] = {
         "PyTorch, eager": run_module(generator),
         "PyTorch, channels last": run_module(channels_last(generator)),
         "PyTorch, torch.compile": run_module(torch.compile(generator, dynamic=False)),
@@ -144,7 +144,7 @@ def channels_last(generator: nn.Module) -> nn.Module:
     return copy.deepcopy(generator).to(memory_format=torch.channels_last)
 
 
-def run_module(module: Callable[[torch.Tensor], torch.Tensor]) -> Run:
+def run_module(module: Callable[[torch.Tensor], torch.Tensor]) -> Draw:
     """PyTorch, without gradients."""
 
     def run(drawn: Latents) -> object:
@@ -155,7 +155,7 @@ def run_module(module: Callable[[torch.Tensor], torch.Tensor]) -> Run:
     return run
 
 
-def run_onnx(model: ModelProto, threads: int) -> Run:
+def run_onnx(model: ModelProto, threads: int) -> Draw:
     """ONNX Runtime, as it comes but for its number of threads."""
     session = onnx_session(model, threads)
     return lambda drawn: session.run(["images"], {"latents": drawn})
@@ -171,7 +171,7 @@ def onnx_session(model: ModelProto, threads: int) -> Any:
     return onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
 
 
-def run_openvino(model: ModelProto, threads: int) -> Run | None:
+def run_openvino(model: ModelProto, threads: int) -> Draw | None:
     """OpenVINO with the same threads, None where it is not installed."""
     try:
         import openvino

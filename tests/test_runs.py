@@ -50,7 +50,7 @@ def test_the_newest_checkpoint_has_the_highest_step() -> None:
 def test_the_latest_export_moves_with_its_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    path = make_run("runs/one").export(".onnx")
+    path = make_run("runs/one").path / "generator.onnx"
     path.touch()
     runs.remember_export(path)
     shutil.move(tmp_path / "runs", tmp_path / "other" / "runs")

@@ -55,10 +55,6 @@ class Run:
         """Where the preview of `step` stands."""
         return self.path / "previews" / f"step-{step:08d}.png"
 
-    def export(self, ending: str) -> Path:
-        """Where an export stands when nobody says otherwise; `ending` as in `".onnx"`."""
-        return self.path / f"generator{ending}"
-
     def checkpoints(self) -> list[Path]:
         """All checkpoints, the newest last."""
         return sorted((self.path / "checkpoints").glob("step-[0-9]*.pt"))

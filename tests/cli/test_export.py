@@ -29,15 +29,15 @@ def test_export_without_arguments_takes_the_latest_run(run_wgan: RunWgan, run: R
     done = run_wgan("export")
     assert done.returncode == 0, done.stderr
     assert "step 4" in done.stdout
-    assert run.export(".onnx").is_file()
+    assert (run.path / "generator.onnx").is_file()
     assert (run.path.parent / "latest-export").read_text() == "first/generator.onnx\n"
 
 
 def test_several_formats_are_written_beside_each_other(run_wgan: RunWgan, run: Run) -> None:
     done = run_wgan("export", run.path, "--format", "onnx", "--format", "torchscript")
     assert done.returncode == 0, done.stderr
-    assert run.export(".onnx").is_file()
-    assert run.export(".ts").is_file()
+    assert (run.path / "generator.onnx").is_file()
+    assert (run.path / "generator.ts").is_file()
 
 
 def test_a_checkpoint_can_be_named_and_the_output_too(

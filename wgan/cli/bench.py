@@ -9,7 +9,7 @@ import click
 
 if TYPE_CHECKING:
     from wgan.manifest import Manifest
-    from wgan.runtime.benchmark import Run, Timing
+    from wgan.runtime.benchmark import Draw, Timing
 
 
 @click.command()
@@ -72,7 +72,7 @@ def _read_sizes(text: str) -> list[int]:
     return [int(part) for part in parts]
 
 
-def _rivals(manifest: "Manifest | None", threads: int) -> dict[str, "Run"]:
+def _rivals(manifest: "Manifest | None", threads: int) -> dict[str, "Draw"]:
     """PyTorch's engines; none, with the reason on standard error, where there cannot be any."""
     from wgan.errors import WganError
     from wgan.extras import needs_extra

@@ -1,7 +1,7 @@
 """An ONNX graph as something to rewrite: nodes in order, constants by name, shapes."""
 
 from collections.abc import Sequence
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -71,14 +71,6 @@ class Graph:
             if name in read
         )
         return model
-
-    @classmethod
-    def like(cls, model: ModelProto) -> Self:
-        """A graph with all nodes of `model` in it."""
-        graph = cls(model)
-        for node in model.graph.node:
-            graph.copy(node)
-        return graph
 
 
 def attributes(node: NodeProto) -> dict[str, Any]:

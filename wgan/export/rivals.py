@@ -16,11 +16,11 @@ from wgan.training.networks import build
 Latents = npt.NDArray[np.float32]
 
 
-Run = Callable[[Latents], object]
+Draw = Callable[[Latents], object]
 """Draws a batch of latents `[n, latent_dim]`."""
 
 
-def rivals(config: Mapping[str, Any], latent_dim: int, threads: int) -> dict[str, Run]:
+def rivals(config: Mapping[str, Any], latent_dim: int, threads: int) -> dict[str, Draw]:
     """The network of a manifest's `config`, in PyTorch and in TorchScript, on the CPU.
 
     The weights are new ones: how long a run takes does not depend on them.
@@ -40,7 +40,7 @@ def rivals(config: Mapping[str, Any], latent_dim: int, threads: int) -> dict[str
     return {"PyTorch": _run(generator), "TorchScript, frozen": _run(scripted)}
 
 
-def _run(module: nn.Module) -> Run:
+def _run(module: nn.Module) -> Draw:
     def run(drawn: Latents) -> object:
         with torch.inference_mode():
             return module(torch.from_numpy(drawn))

@@ -14,7 +14,7 @@ from wgan.export.reference import Latents, Reference
 from wgan.images import Images, Pixels
 from wgan.manifest import Distance
 
-Run = Callable[[Latents], tuple[Images, Pixels]]
+Draw = Callable[[Latents], tuple[Images, Pixels]]
 """Latents -> images and pixels of the same batch."""
 
 
@@ -23,7 +23,7 @@ class Engine:
     """One way to run an export."""
 
     provider: str
-    run: Run
+    run: Draw
     optimization: str | None = None  # ONNX Runtime's: "all" or "none"
     threads: int | None = None
 

@@ -14,7 +14,7 @@ from wgan.latents import latents
 
 Latents = npt.NDArray[np.float32]
 
-Run = Callable[[Latents], object]
+Draw = Callable[[Latents], object]
 """Draws a batch of latents `[n, latent_dim]`; what it gives back is not looked at."""
 
 SETTLE_S = 0.01
@@ -54,7 +54,7 @@ class Timing:
 
 
 def measure(
-    engines: Mapping[str, Run],
+    engines: Mapping[str, Draw],
     latent_dim: int,
     batch_sizes: Sequence[int],
     seconds: float = 2.0,
@@ -82,7 +82,7 @@ def measure(
             yield Timing(name, batch_size, tuple(taken))
 
 
-def _take_turn(run: Run, drawn: Latents) -> list[float]:
+def _take_turn(run: Draw, drawn: Latents) -> list[float]:
     """Seconds of each run in about `TURN_S`."""
     taken = []
     until = time.perf_counter() + TURN_S
@@ -93,7 +93,7 @@ def _take_turn(run: Run, drawn: Latents) -> list[float]:
     return taken[1:] or taken
 
 
-def memory_grown(make: Callable[[], Run], drawn: Latents) -> tuple[Run, int | None]:
+def memory_grown(make: Callable[[], Draw], drawn: Latents) -> tuple[Draw, int | None]:
     """Open an engine and draw once; gives it, and the bytes that this process grew by.
 
     None where the system does not say how much memory a process has (other than Linux).

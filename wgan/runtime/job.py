@@ -55,7 +55,7 @@ class Options:
 
 
 @dataclass(frozen=True)
-class Drawn:
+class Batch:
     """One batch."""
 
     positions: Sequence[int]
@@ -71,7 +71,7 @@ class Job:
     positions: Sequence[int]  # a range, so that a million take no memory
     options: Options
 
-    def batches(self, start: int = 0, is_there: IsThere | None = None) -> Iterator[Drawn]:
+    def batches(self, start: int = 0, is_there: IsThere | None = None) -> Iterator[Batch]:
         """Draw the pictures one run ahead of who takes the batches, and show the progress.
 
         The first `start` pictures are left out, and those whose key `is_there`.
@@ -89,7 +89,7 @@ class Job:
             else:
                 yield position
 
-    def _run_ahead(self, parts: Iterator[list[int]]) -> Iterator[Drawn]:
+    def _run_ahead(self, parts: Iterator[list[int]]) -> Iterator[Batch]:
         with_latents = ((part, self.source.latents(part)) for part in parts)
         if len(self.positions) <= SHORT_JOB:
             yield from map(self._draw, with_latents)
@@ -98,16 +98,16 @@ class Job:
 
         yield from in_parallel(with_latents, self._draw, workers=1, ahead=1)
 
-    def _draw(self, part: tuple[list[int], npt.NDArray[np.float32]]) -> Drawn:
+    def _draw(self, part: tuple[list[int], npt.NDArray[np.float32]]) -> Batch:
         positions, latents = part
         latents = self.generator.pad(latents, self.batch_size)
         n, scale = len(positions), self.options.scale
         if self.options.floats:
-            return Drawn(positions, self.generator.images(latents)[:n])
+            return Batch(positions, self.generator.images(latents)[:n])
         pixels = self.generator.pixels(latents)[:n]
         if scale != 1:
             pixels = pixels.repeat(scale, axis=1).repeat(scale, axis=2)
-        return Drawn(positions, pixels)
+        return Batch(positions, pixels)
 
     def pictures(
         self, start: int = 0, is_there: IsThere | None = None

@@ -31,31 +31,31 @@ class QueueFull(Exception):
 
 
 @dataclass(frozen=True)
-class Drawn:
+class Outputs:
     """The pictures of one request or of one run; None stands for an output nobody asked for."""
 
     images: Images | None
     pixels: Pixels | None
 
-    def cut(self, start: int, stop: int) -> "Drawn":
+    def cut(self, start: int, stop: int) -> "Outputs":
         """Copy a part, so that a picture does not keep the rest of its batch in memory."""
-        return Drawn(
+        return Outputs(
             None if self.images is None else self.images[start:stop].copy(),
             None if self.pixels is None else self.pixels[start:stop].copy(),
         )
 
 
 @dataclass(eq=False)
-class Job:
-    """One request's pictures, on their way; `done` becomes its `Drawn`."""
+class Order:
+    """One request's pictures, on their way; `done` becomes its `Outputs`."""
 
     wanted: Wanted
-    done: asyncio.Future[Drawn]
+    done: asyncio.Future[Outputs]
     images: bool = False  # asked for as floats
     pixels: bool = True
     admitted: float = field(default_factory=time.monotonic)
     taken: int = 0  # pictures that a run has begun
-    parts: list[Drawn] = field(default_factory=list)
+    parts: list[Outputs] = field(default_factory=list)
 
     @property
     def left(self) -> int:
@@ -64,7 +64,7 @@ class Job:
 
 
 @dataclass(frozen=True)
-class Run:
+class RunReport:
     """What one run did, for the metrics."""
 
     images: int
@@ -74,12 +74,12 @@ class Run:
 
 @dataclass(frozen=True)
 class _Slice:
-    job: Job
+    order: Order
     start: int
     stop: int
 
 
-Draw = Callable[[Latents, bool, bool], Drawn]
+Draw = Callable[[Latents, bool, bool], Outputs]
 """Latents, whether images are wanted, whether pixels are -> both or either."""
 
 
@@ -98,7 +98,7 @@ class Batcher:
         draw: Draw,
         batching: Batching,
         max_queue: int,
-        observe: Callable[[Run], None] = lambda run: None,
+        observe: Callable[[RunReport], None] = lambda run: None,
     ) -> None:
         self._draw = draw
         self._batching = batching
@@ -106,7 +106,7 @@ class Batcher:
         self._observe = observe
         self._loop = asyncio.get_running_loop()
         self._condition = threading.Condition()
-        self._queue: deque[Job] = deque()
+        self._queue: deque[Order] = deque()
         self._waiting = 0
         self._closed = False
         self._company = 0  # images of the last run, when it served several requests
@@ -120,7 +120,7 @@ class Batcher:
         """Images that wait."""
         return self._waiting
 
-    def submit(self, wanted: Wanted, *, images: bool, pixels: bool) -> Job:
+    def submit(self, wanted: Wanted, *, images: bool, pixels: bool) -> Order:
         """Let a request wait for its turn.
 
         Raises:
@@ -131,19 +131,19 @@ class Batcher:
                 raise QueueFull(self._waiting, 1)
             if self._waiting + len(wanted) > self._max_queue:
                 raise QueueFull(self._waiting, self._seconds_to_draw(self._waiting))
-            job = Job(wanted, self._loop.create_future(), images, pixels)
-            self._queue.append(job)
+            order = Order(wanted, self._loop.create_future(), images, pixels)
+            self._queue.append(order)
             self._waiting += len(wanted)
             self._condition.notify()
-        return job
+        return order
 
-    def drop(self, job: Job) -> None:
+    def drop(self, order: Order) -> None:
         """Forget a request whose client has gone; a run that has begun is not stopped."""
-        job.done.cancel()
+        order.done.cancel()
         with self._condition:
-            if job in self._queue:
-                self._queue.remove(job)
-                self._waiting -= job.left
+            if order in self._queue:
+                self._queue.remove(order)
+                self._waiting -= order.left
 
     def close(self) -> None:
         """Draw what waits, then end the thread; `join` waits for that."""
@@ -166,9 +166,9 @@ class Batcher:
             started = time.monotonic()
             drawn = self._draw_batch(batch)
             seconds = time.monotonic() - started
-            run = Run(
+            run = RunReport(
                 images=sum(part.stop - part.start for part in batch),
-                waited=tuple(started - p.job.admitted for p in batch if p.start == 0),
+                waited=tuple(started - p.order.admitted for p in batch if p.start == 0),
                 seconds=seconds,
             )
             self._rate = run.images / max(seconds, 1e-6)
@@ -199,17 +199,17 @@ class Batcher:
         batch: list[_Slice] = []
         room = self._batching.max_batch
         while self._queue and room:
-            job = self._queue[0]
-            count = min(room, job.left)
-            batch.append(_Slice(job, job.taken, job.taken + count))
-            job.taken += count
+            order = self._queue[0]
+            count = min(room, order.left)
+            batch.append(_Slice(order, order.taken, order.taken + count))
+            order.taken += count
             room -= count
             self._waiting -= count
-            if not job.left:
+            if not order.left:
                 self._queue.popleft()
         return batch
 
-    def _draw_batch(self, batch: list[_Slice]) -> list[Drawn | Exception]:
+    def _draw_batch(self, batch: list[_Slice]) -> list[Outputs | Exception]:
         """Draw all slices in one run; where that fails, each on its own, so that one fails."""
         try:
             return list(self._draw_together(batch))
@@ -218,14 +218,14 @@ class Batcher:
                 return [exc]
             return [drawn for part in batch for drawn in self._draw_batch([part])]
 
-    def _draw_together(self, batch: list[_Slice]) -> list[Drawn]:
+    def _draw_together(self, batch: list[_Slice]) -> list[Outputs]:
         latents = np.concatenate(
-            [part.job.wanted.latents(range(part.start, part.stop)) for part in batch]
+            [part.order.wanted.latents(range(part.start, part.stop)) for part in batch]
         )
         drawn = self._draw(
             latents,
-            any(part.job.images for part in batch),
-            any(part.job.pixels for part in batch),
+            any(part.order.images for part in batch),
+            any(part.order.pixels for part in batch),
         )
         ends = np.cumsum([part.stop - part.start for part in batch]).tolist()
         return [
@@ -235,28 +235,30 @@ class Batcher:
 
     # And this in the event loop's again.
 
-    def _deliver(self, batch: list[_Slice], outcomes: list[Drawn | Exception], run: Run) -> None:
+    def _deliver(
+        self, batch: list[_Slice], outcomes: list[Outputs | Exception], run: RunReport
+    ) -> None:
         for part, outcome in zip(batch, outcomes, strict=True):
-            job = part.job
-            if job.done.done():
+            order = part.order
+            if order.done.done():
                 continue
             if isinstance(outcome, Exception):
-                job.done.set_exception(outcome)
-                self.drop(job)  # a large request has more to come, for nobody
+                order.done.set_exception(outcome)
+                self.drop(order)  # a large request has more to come, for nobody
                 continue
-            job.parts.append(outcome)
-            if part.stop == len(job.wanted):
-                job.done.set_result(_join(job.parts))
+            order.parts.append(outcome)
+            if part.stop == len(order.wanted):
+                order.done.set_result(_join(order.parts))
         self._observe(run)
 
 
-def _join(parts: list[Drawn]) -> Drawn:
+def _join(parts: list[Outputs]) -> Outputs:
     if len(parts) == 1:
         return parts[0]
     images = [part.images for part in parts if part.images is not None]
     pixels = [part.pixels for part in parts if part.pixels is not None]
     # A run gives what any of its requests asked for: this one's outputs are in all of its runs.
-    return Drawn(
+    return Outputs(
         np.concatenate(images) if len(images) == len(parts) else None,
         np.concatenate(pixels) if len(pixels) == len(parts) else None,
     )

@@ -6,7 +6,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.types import Receive, Scope
 
 from wgan.errors import ModelFileError
-from wgan.runtime.server.batcher import Drawn, Job, QueueFull
+from wgan.runtime.server.batcher import Order, Outputs, QueueFull
 from wgan.runtime.server.metrics import Metrics
 from wgan.runtime.server.refusal import Refusal, bad_request
 from wgan.runtime.server.settings import Limits
@@ -34,7 +34,7 @@ class Drawing:
         images: bool = False,
         pixels: bool = False,
         overload_status: int = 503,
-    ) -> Drawn:
+    ) -> Outputs:
         """Draw `wanted`, its float images, its pixels, or both.
 
         Raises:
@@ -45,19 +45,19 @@ class Drawing:
         if self._held + len(wanted) > self._limits.max_held:
             raise _overload(overload_status, "are being drawn and sent", self._held, 1)
         try:
-            job = model.batcher.submit(wanted, images=images, pixels=pixels)
+            order = model.batcher.submit(wanted, images=images, pixels=pixels)
         except QueueFull as exc:
             waiting = model.batcher.waiting
             raise _overload(overload_status, "are waiting", waiting, exc.retry_after) from exc
         self._hold(request.scope, len(wanted))
-        return await self._wait(request.receive, model, job)
+        return await self._wait(request.receive, model, order)
 
-    async def _wait(self, receive: Receive, model: Model, job: Job) -> Drawn:
+    async def _wait(self, receive: Receive, model: Model, order: Order) -> Outputs:
         watcher = asyncio.create_task(_gone(receive))
-        watcher.add_done_callback(lambda task: job.done.cancel())
+        watcher.add_done_callback(lambda task: order.done.cancel())
         try:
             async with asyncio.timeout(self._limits.answer_seconds):
-                return await job.done
+                return await order.done
         except TimeoutError as exc:
             seconds = self._limits.answer_seconds
             raise Refusal(
@@ -72,7 +72,7 @@ class Drawing:
             raise ClientDisconnect from None
         finally:
             watcher.cancel()
-            model.batcher.drop(job)
+            model.batcher.drop(order)
 
     def _hold(self, scope: Scope, images: int) -> None:
         self._held += images

@@ -9,7 +9,7 @@ from prometheus_client import (
     generate_latest,
 )
 
-from wgan.runtime.server.batcher import Run
+from wgan.runtime.server.batcher import RunReport
 
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 _BATCHES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
@@ -73,7 +73,7 @@ class Metrics:
         ):
             metric.labels(model)
 
-    def observe_run(self, model: str, run: Run) -> None:
+    def observe_run(self, model: str, run: RunReport) -> None:
         """Count one run."""
         self.images.labels(model).inc(run.images)
         self.batch_images.labels(model).observe(run.images)

@@ -14,7 +14,7 @@ from wgan.exported.model_file import read_bytes
 from wgan.manifest import Manifest
 from wgan.runtime import builtin
 from wgan.runtime.generator import Generator, Latents
-from wgan.runtime.server.batcher import Batcher, Drawn
+from wgan.runtime.server.batcher import Batcher, Outputs
 from wgan.runtime.server.metrics import Metrics
 from wgan.runtime.server.refusal import Refusal, not_found, shorten
 from wgan.runtime.server.settings import Settings
@@ -202,13 +202,13 @@ def _prove(path: Path, data: bytes) -> None:
         raise ModelFileError(f"{path} changed while it was verified: send SIGHUP again")
 
 
-def _draw(generator: Generator, latents: Latents, images: bool, pixels: bool) -> Drawn:
+def _draw(generator: Generator, latents: Latents, images: bool, pixels: bool) -> Outputs:
     """Draw what is asked for; a batch that is filled up at all is filled to a power of two."""
     n = len(latents)
     latents = generator.pad(latents, 1 << (n - 1).bit_length())
     if images and pixels:
         both = generator.run(latents)
-        return Drawn(both[0][:n], both[1][:n])
+        return Outputs(both[0][:n], both[1][:n])
     if images:
-        return Drawn(generator.images(latents)[:n], None)
-    return Drawn(None, generator.pixels(latents)[:n])
+        return Outputs(generator.images(latents)[:n], None)
+    return Outputs(None, generator.pixels(latents)[:n])

@@ -2,7 +2,7 @@
 
 from wgan.training.data.cache import Cache
 from wgan.training.data.decoded import Pictures
-from wgan.training.data.pictures import Progress, load_pictures
+from wgan.training.data.pictures import Tell, load_pictures
 from wgan.training.data.shards import Shards
 from wgan.training.data.source import Source
 from wgan.training.data.stream import BUFFER, Stream
@@ -17,7 +17,7 @@ def load_data(
     crop: int = 0,
     background: Colour = WHITE,
     allow_damaged: bool = False,
-    progress: Progress | None = None,
+    progress: Tell | None = None,
     cache: Cache | None = None,
     buffer: int = BUFFER,
 ) -> Pictures | Stream:

@@ -22,7 +22,7 @@ DAMAGED_LIMIT = 0.01
 CHUNK = 16
 """Pictures that a thread decodes at a time."""
 
-Progress = Callable[[int, int], object]
+Tell = Callable[[int, int], object]
 """Called with how many pictures are done, and of how many."""
 
 
@@ -34,7 +34,7 @@ def load_pictures(
     crop: int = 0,
     background: Colour = WHITE,
     allow_damaged: bool = False,
-    progress: Progress | None = None,
+    progress: Tell | None = None,
     cache: Cache | None = None,
 ) -> Pictures:
     """Decode every picture of `source`, as `Transform` describes; from the cache if it is there.
@@ -66,7 +66,7 @@ def _through_cache(
     source: Source,
     transform: Transform,
     allow_damaged: bool,
-    progress: Progress | None,
+    progress: Tell | None,
 ) -> Pictures:
     place = cache.place(source, transform)
     pictures = read_pictures(place)
@@ -82,7 +82,7 @@ def _through_cache(
 
 
 def _decode_into_memory(
-    source: Source, transform: Transform, allow_damaged: bool, progress: Progress | None
+    source: Source, transform: Transform, allow_damaged: bool, progress: Tell | None
 ) -> Pictures:
     # Memory that is reserved but never written, since a picture was damaged, costs nothing.
     pixels = np.empty((len(source), *transform.shape), dtype=np.uint8)
@@ -96,7 +96,7 @@ def _decode_into_memory(
 
 
 def decode_all(
-    source: Source, transform: Transform, allow_damaged: bool, progress: Progress | None
+    source: Source, transform: Transform, allow_damaged: bool, progress: Tell | None
 ) -> Iterator[Part]:
     """Decode every picture of `source`, in its order, some at a time; inside `quiet_pillow`.
 

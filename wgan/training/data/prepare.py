@@ -21,7 +21,7 @@ from wgan.images import encode
 from wgan.training.data.decode import decode
 from wgan.training.data.decoded import Skipped
 from wgan.training.data.parallel import in_parallel, quiet_pillow
-from wgan.training.data.pictures import Progress, check_skipped
+from wgan.training.data.pictures import Tell, check_skipped
 from wgan.training.data.shards import write_index
 from wgan.training.data.source import Source
 from wgan.training.data.transform import Transform
@@ -59,7 +59,7 @@ def write_shards(
     shard_size: int = SHARD_SIZE,
     transform: Transform | None = None,
     allow_damaged: bool = False,
-    progress: Progress | None = None,
+    progress: Tell | None = None,
 ) -> Written:
     """Write the good pictures of `source` into shards `000.tar`, `001.tar` and so on.
 
@@ -99,7 +99,7 @@ def _write_all(
     shard_size: int,
     transform: Transform | None,
     allow_damaged: bool,
-    progress: Progress | None,
+    progress: Tell | None,
 ) -> tuple[list[str], int, list[Skipped]]:
     skipped: list[Skipped] = []
     shards: list[str] = []
@@ -127,7 +127,7 @@ def _good_files(
     source: Source,
     transform: Transform | None,
     skipped: list[Skipped],
-    progress: Progress | None,
+    progress: Tell | None,
 ) -> Iterator[_File]:
     """The files that shards are made of; what is damaged is added to `skipped`."""
 
