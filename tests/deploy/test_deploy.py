@@ -92,3 +92,17 @@ def test_the_container_has_no_pytorch(instructions: list[tuple[str, str]]) -> No
     extras = re.findall(r"\.\[([^]]+)\]", installs)
     assert extras == ["${EXTRA},serve"]
     assert "torch" not in installs
+
+
+def test_prometheus_reads_the_port_of_the_deployment_and_brings_a_key() -> None:
+    (deployment, _) = documents(DEPLOY / "kubernetes" / "deployment.yaml")
+    (monitor,) = documents(DEPLOY / "kubernetes" / "pod-monitor.yaml")
+    template = deployment["spec"]["template"]
+    assert monitor["spec"]["selector"]["matchLabels"] == template["metadata"]["labels"]
+    # Annotations have Prometheus come without a key, and find nothing but 401.
+    assert "annotations" not in template["metadata"]
+    (endpoint,) = monitor["spec"]["podMetricsEndpoints"]
+    (container,) = template["spec"]["containers"]
+    assert endpoint["port"] in [port["name"] for port in container["ports"]]
+    assert any(argument.startswith("--api-key-file=") for argument in container["args"])
+    assert endpoint["authorization"]["credentials"].keys() == {"name", "key"}

@@ -294,6 +294,7 @@ def test_a_key_is_asked_for_but_not_for_health_and_the_page(
             {"X-API-Key": "an-older-key-of-ours"},
         ):
             assert server.infer(SEED, headers).status == 200
+            assert server.get("/metrics", headers).status == 200
         for headers in (
             {"Authorization": f"Basic {KEY}"},
             {"Authorization": f"Bearer {KEY[:-1]}"},
