@@ -36,3 +36,9 @@ def run(command: list[str], cwd: Path) -> Finished:
         timeout=240,
         check=False,
     )
+
+
+def cpu_seconds(pid: int) -> float:
+    """CPU time that a process has taken, on Linux."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")

@@ -17,7 +17,7 @@ import pytest
 from onnx import TensorProto, helper
 from PIL import Image
 
-from tests.processes import RunWgan, environment, run, wgan_command
+from tests.processes import RunWgan, cpu_seconds, environment, run, wgan_command
 from tests.runtime import models
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="signals and /proc of Linux")
@@ -35,9 +35,20 @@ def model(tmp_path: Path) -> Path:
 @contextlib.contextmanager
 def start(cwd: Path, *arguments: object) -> Iterator[Started]:
     """`wgan sample` at work on more pictures than it will get to draw."""
-    command = wgan_command("sample", "--model", "model.onnx", "-n", 10**7, *arguments)
+    with start_command(cwd, "sample", "--model", "model.onnx", "-n", 10**7, *arguments) as process:
+        yield process
+
+
+@contextlib.contextmanager
+def start_command(cwd: Path, *arguments: object) -> Iterator[Started]:
+    """A command that is killed at the end of the block, if it has not ended."""
     with subprocess.Popen(
-        command, cwd=cwd, env=environment(), stderr=subprocess.PIPE, text=True
+        wgan_command(*arguments),
+        cwd=cwd,
+        env=environment(),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
     ) as process:
         try:
             yield process
@@ -53,13 +64,10 @@ def wait_until(condition: Callable[[], bool]) -> None:
 
 
 def child_of(process: Started) -> int:
-    (child,) = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
+    wait_until(lambda: children.read_text() != "")
+    (child,) = children.read_text().split()
     return int(child)
-
-
-def cpu_seconds(pid: int) -> float:
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def pictures(folder: Path) -> list[Path]:
@@ -115,6 +123,20 @@ def test_a_signal_before_an_array_is_whole_leaves_nothing(model: Path, tmp_path:
 def test_a_crash_of_native_code_ends_in_a_sentence(model: Path, tmp_path: Path) -> None:
     with start(tmp_path, "out/") as process:
         wait_until(lambda: len(pictures(tmp_path / "out")) > 10)
+        os.kill(child_of(process), signal.SIGSEGV)
+        _, said = process.communicate(timeout=30)
+    assert process.returncode == 1
+    assert said.startswith("Error: ONNX Runtime crashed on this model (SIGSEGV)")
+
+
+@pytest.mark.parametrize("command", [["verify"], ["info", "--device", "cpu"], ["bench"]])
+def test_a_crash_while_a_model_is_opened_ends_in_a_sentence(
+    tmp_path: Path, command: list[str]
+) -> None:
+    path = tmp_path / "model.onnx"
+    path.write_bytes(models.slow_to_open().SerializeToString())
+    with start_command(tmp_path, *command, path) as process:
+        wait_until(lambda: cpu_seconds(child_of(process)) > 1)
         os.kill(child_of(process), signal.SIGSEGV)
         _, said = process.communicate(timeout=30)
     assert process.returncode == 1

@@ -1,5 +1,6 @@
 """Small ONNX generators made with onnx.helper and numpy, so that no test here needs torch."""
 
+import itertools
 import json
 from collections.abc import Sequence
 from typing import Any
@@ -104,6 +105,24 @@ def generator(
     for key, value in metadata or [(METADATA_KEY, told.to_json())]:
         model.metadata_props.add(key=key, value=value)
     return model
+
+
+def slow_to_open() -> onnx.ModelProto:
+    """A generator that ONNX Runtime takes minutes to open: it folds a long product of constants."""
+    made = generator()
+    made.graph.initializer.append(numpy_helper.from_array(np.array([4096, 4096]), "square"))
+    names = [f"power{number}" for number in range(100)]
+    nodes = [
+        helper.make_node("ConstantOfShape", ["square"], [names[0]]),
+        *(helper.make_node("MatMul", [a, a], [b]) for a, b in itertools.pairwise(names)),
+        helper.make_node("ReduceMax", [names[-1]], ["largest"], keepdims=0),
+        helper.make_node("Add", ["raw", "largest"], ["moved"]),
+        helper.make_node("Tanh", ["moved"], ["images"]),
+    ]
+    kept = [node for node in made.graph.node if node.output[0] != "images"]
+    del made.graph.node[:]
+    made.graph.node.extend([*kept[:4], *nodes, *kept[4:]])
+    return made
 
 
 def pixel_nodes() -> list[onnx.NodeProto]:

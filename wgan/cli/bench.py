@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from wgan.cli.process import guard
+
 if TYPE_CHECKING:
     from wgan.manifest import Manifest
     from wgan.runtime.benchmark import Draw, Timing
@@ -19,7 +21,9 @@ if TYPE_CHECKING:
 @click.option("--threads", type=int, help="CPU threads.  [default: the usable cores]")
 @click.option("--seconds", default=2.0, show_default=True, help="For each engine and batch size.")
 @click.option("--json", "as_json", is_flag=True, help="Print the times as JSON.")
+@click.pass_obj
 def bench(
+    owns_process: bool | None,
     file: Path | None,
     batch_sizes: str,
     device: str,
@@ -32,6 +36,7 @@ def bench(
     Images per second and milliseconds by batch size, the provider that ran, the memory it took.
     PyTorch and TorchScript take their turns beside it where they are installed.
     """
+    guard(owns_process)
     from wgan.errors import ModelFileError
     from wgan.latents import latents
     from wgan.runs import latest_export

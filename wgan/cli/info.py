@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from wgan.cli.process import guard
+
 if TYPE_CHECKING:
     from wgan.manifest import Distance
 
@@ -16,8 +18,11 @@ if TYPE_CHECKING:
     "--device",
     help="Open an ONNX file too, and say what runs it: auto, cpu, cuda, ... (see sample).",
 )
-def info(file: Path, as_json: bool, device: str | None) -> None:
+@click.pass_obj
+def info(owns_process: bool | None, file: Path, as_json: bool, device: str | None) -> None:
     """Show what an exported FILE (ONNX, TorchScript or pt2) says of itself."""
+    if device is not None:  # else nothing but our own Python looks at the file
+        guard(owns_process)
     from wgan.errors import ModelFileError
     from wgan.exported.model_file import describe
 

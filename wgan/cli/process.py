@@ -64,6 +64,16 @@ def survive_crashes() -> None:
         os._exit(1)
 
 
+def guard(owns_process: bool | None) -> None:
+    """What a command that opens a model does first: `survive_crashes` and `raise_on_signals`.
+
+    Nothing where somebody else's process is not to be forked, as that of a caller from Python.
+    """
+    if owns_process:
+        survive_crashes()
+        raise_on_signals()
+
+
 def end_at_once() -> NoReturn:
     """End the process in success, all that was to be written written.
 

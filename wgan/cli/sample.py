@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from wgan.cli.process import Stopped, end_at_once, raise_on_signals, survive_crashes
+from wgan.cli.process import Stopped, end_at_once, guard
 from wgan.errors import UsageError
 
 
@@ -88,9 +88,7 @@ def sample(
 
     A folder or tar that was interrupted is gone on with by the same command.
     """  # noqa: D301 - click's \b is a real backspace
-    if owns_process:
-        survive_crashes()
-        raise_on_signals()
+    guard(owns_process)
     from wgan.images import parse_grid
     from wgan.runtime import Generator
     from wgan.runtime.builtin import find_model

@@ -6,13 +6,16 @@ from pathlib import Path
 
 import click
 
+from wgan.cli.process import guard
+
 MARKS = {True: "ok", False: "FAILED", None: "not tried"}
 
 
 @click.command()
 @click.argument("file", type=click.Path(path_type=Path))
 @click.option("--json", "as_json", is_flag=True, help="Print the checks as JSON.")
-def verify(file: Path, as_json: bool) -> None:
+@click.pass_obj
+def verify(owns_process: bool | None, file: Path, as_json: bool) -> None:
     """Prove an exported FILE's receipt again on this machine, with no PyTorch.
 
     Structure, checksums, the golden pictures that PyTorch drew, pictures that do not depend on
@@ -20,6 +23,7 @@ def verify(file: Path, as_json: bool) -> None:
     Runtime's optimizations on and off, with one thread and many. The exit status is 1 when
     anything differs.
     """
+    guard(owns_process)
     from wgan.errors import ModelFileError
     from wgan.runtime.verify import verify as checks_of
 

@@ -4,19 +4,21 @@ import contextlib
 import dataclasses
 import http.client
 import json
+import os
 import re
 import shutil
 import signal
 import socket
 import sys
 import threading
+import time
 from pathlib import Path
 
 import numpy as np
 import onnx
 import pytest
 
-from tests.processes import RunWgan
+from tests.processes import RunWgan, cpu_seconds
 from tests.runtime import models
 from tests.runtime.server.heavy import slow_generator
 from tests.runtime.server.servers import (
@@ -153,6 +155,58 @@ def test_a_bad_file_leaves_the_old_model_at_work(
         server.process.send_signal(signal.SIGHUP)
         server.await_log(f"model generator was not replaced: .*{reason}")
         assert server.infer(SEED).body == old
+
+
+def trial_of(server: Server) -> int | None:
+    """The process in which the server tries a model; None while there is none."""
+    tasks = Path(f"/proc/{server.process.pid}/task").glob("*/children")
+    children = [int(number) for path in tasks for number in path.read_text().split()]
+    return children[0] if children else None
+
+
+def crash_trial(server: Server) -> None:
+    """Have the trial crash, once ONNX Runtime is at work in it."""
+    deadline = time.monotonic() + 30
+    while (child := trial_of(server)) is None or cpu_seconds(child) < 1:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    os.kill(child, signal.SIGSEGV)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="/proc tells which process is the trial")
+def test_a_model_that_crashes_onnxruntime_is_refused_in_a_sentence(tmp_path: Path) -> None:
+    path = tmp_path / "generator.onnx"
+    path.write_bytes(models.slow_to_open().SerializeToString())
+    with serving(path, wait_for=LISTENING) as server:
+        crash_trial(server)
+        assert server.process.wait(10) == 1
+        server.await_log(r"Error: .*generator\.onnx: ONNX Runtime crashes on this model \(SIGSEGV")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="/proc tells which process is the trial")
+def test_a_new_file_that_crashes_onnxruntime_leaves_the_old_model_at_work(tmp_path: Path) -> None:
+    path = tmp_path / "generator.onnx"
+    path.write_bytes(model_bytes(0))
+    with serving(path) as server:
+        path.write_bytes(models.slow_to_open().SerializeToString())
+        server.process.send_signal(signal.SIGHUP)
+        crash_trial(server)
+        server.await_log("model generator was not replaced: .*ONNX Runtime crashes")
+        assert server.infer(SEED).status == 200
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="/proc tells which process is the trial")
+def test_sigterm_ends_a_server_that_still_tries_a_model(tmp_path: Path) -> None:
+    path = tmp_path / "generator.onnx"
+    path.write_bytes(models.slow_to_open().SerializeToString())
+    with serving(path, wait_for=LISTENING) as server:
+        deadline = time.monotonic() + 30
+        while (child := trial_of(server)) is None:
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        assert server.stop(10) == 0
+    with contextlib.suppress(FileNotFoundError):  # there, it has ended and nobody took note
+        assert Path(f"/proc/{child}/cmdline").read_bytes() == b""
 
 
 def test_requests_go_on_while_a_model_is_replaced(tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from wgan.runtime.server.batcher import Batcher, Outputs
 from wgan.runtime.server.metrics import Metrics
 from wgan.runtime.server.refusal import Refusal, not_found, shorten
 from wgan.runtime.server.settings import Settings
+from wgan.runtime.server.trial import try_out
 from wgan.runtime.verify import verify
 
 log = logging.getLogger("wgan.server")
@@ -136,6 +137,7 @@ class Shelf:
         """Load all models and draw a picture with each. Raises WganError."""
         for name, path in self._files.items():
             data = await asyncio.to_thread(read_bytes, path)
+            await _try_out(path, data)
             self._publish(name, data, await asyncio.to_thread(self._open, path, data))
 
     async def reload(self) -> None:
@@ -153,6 +155,7 @@ class Shelf:
         if old is not None and old.sha256 == hashlib.sha256(data).hexdigest():
             log.info("model %s is unchanged", name)
             return
+        await _try_out(path, data)
         await asyncio.to_thread(_prove, path, data)
         generator = await asyncio.to_thread(self._open, path, data)
         self._publish(name, data, generator)
@@ -191,6 +194,13 @@ class Shelf:
 
     def _waiting(self, name: str) -> int:
         return self._models[name].batcher.waiting if name in self._models else 0
+
+
+async def _try_out(path: Path, data: bytes) -> None:
+    try:
+        await try_out(data)
+    except ModelFileError as exc:
+        raise ModelFileError(f"{path}: {exc}") from exc
 
 
 def _prove(path: Path, data: bytes) -> None:
