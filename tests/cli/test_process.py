@@ -134,7 +134,7 @@ def test_a_crash_while_a_model_is_opened_ends_in_a_sentence(
     tmp_path: Path, command: list[str]
 ) -> None:
     path = tmp_path / "model.onnx"
-    path.write_bytes(models.slow_to_open().SerializeToString())
+    path.write_bytes(models.slow_to_open())
     with start_command(tmp_path, *command, path) as process:
         wait_until(lambda: cpu_seconds(child_of(process)) > 1)
         os.kill(child_of(process), signal.SIGSEGV)
@@ -181,7 +181,7 @@ def endless(path: Path) -> None:
     )
     loop = helper.make_node("Loop", ["rounds", "", "raw"], ["images"], body=body)
     model.graph.node[4].CopyFrom(loop)
-    path.write_bytes(model.SerializeToString())
+    path.write_bytes(models.sealed(model))
 
 
 def test_a_second_signal_ends_work_that_never_returns(tmp_path: Path) -> None:
@@ -224,7 +224,7 @@ def test_a_graph_that_wants_all_memory_ends_in_a_sentence(tmp_path: Path) -> Non
         onnx.numpy_helper.from_array(np.array([1, 3, 2**16, 2**16], np.int64), "huge")
     )
     model.graph.node[4].CopyFrom(helper.make_node("Expand", ["raw", "huge"], ["images"]))
-    (tmp_path / "model.onnx").write_bytes(model.SerializeToString())
+    (tmp_path / "model.onnx").write_bytes(models.sealed(model))
     done = subprocess.run(
         wgan_command("sample", "--model", "model.onnx", "-n", 1, "out.png"),
         cwd=tmp_path,

@@ -131,9 +131,18 @@ def test_bad_input_ends_in_a_sentence_and_leaves_nothing(
     assert [path.name for path in tmp_path.iterdir()] == ["model.onnx"]
 
 
+def flipped() -> bytes:
+    """A model in which a bit of a weight has turned over."""
+    model = models.generator()
+    weight = model.graph.initializer[0]
+    weight.raw_data = bytes([weight.raw_data[0] ^ 1]) + weight.raw_data[1:]
+    return bytes(model.SerializeToString())
+
+
 @pytest.mark.parametrize(
     ("content", "sentence"),
     [
+        (flipped(), "bad.onnx cannot be used: its content is not what was exported"),
         (None, "there is no model file bad.onnx"),
         (b"", "bad.onnx cannot be used: it is empty"),
         (b"PNG", "not an ONNX file"),

@@ -1,5 +1,6 @@
 """Small ONNX generators made with onnx.helper and numpy, so that no test here needs torch."""
 
+import dataclasses
 import itertools
 import json
 from collections.abc import Sequence
@@ -9,6 +10,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
+from wgan.exported.content import content_sha256
 from wgan.manifest import METADATA_KEY, Distance, Manifest, Receipt
 
 LATENT_DIM = 4
@@ -39,7 +41,7 @@ def manifest(**changes: Any) -> Manifest:
         "step": 12,
         "config": {"size": 8},
         "weights_sha256": "ab" * 32,
-        "content_sha256": "cd" * 32,
+        "content_sha256": content_sha256(_graph(changes.get("channels", 3)).SerializeToString()),
         "wgan_version": "0.0.0",
         "receipt": receipt,
     }
@@ -75,6 +77,24 @@ def generator(
 
     `told` is its manifest, by default the right one; `metadata` stands in place of it.
     """
+    model = _graph(channels)
+    told = told or manifest(channels=channels)
+    for key, value in metadata or [(METADATA_KEY, told.to_json())]:
+        model.metadata_props.add(key=key, value=value)
+    return model
+
+
+def sealed(model: onnx.ModelProto) -> bytes:
+    """The bytes of a model that was changed, its manifest's checksum made true again."""
+    (entry,) = (entry for entry in model.metadata_props if entry.key == METADATA_KEY)
+    content = content_sha256(model.SerializeToString())
+    told = dataclasses.replace(Manifest.from_json(entry.value), content_sha256=content)
+    entry.value = told.to_json()
+    return bytes(model.SerializeToString())
+
+
+def _graph(channels: int) -> onnx.ModelProto:
+    """The generator without a manifest."""
     constants = weights(channels) | {
         "shape": np.array([-1, 6, 4, 4], np.int64),
         "one": np.array(1, np.float32),
@@ -92,7 +112,7 @@ def generator(
         helper.make_node("Tanh", ["raw"], ["images"]),
         *pixel_nodes(),
     ]
-    model = make_model(
+    return make_model(
         nodes,
         constants,
         [("latents", TensorProto.FLOAT, ["batch", LATENT_DIM])],
@@ -101,13 +121,9 @@ def generator(
             ("pixels", TensorProto.UINT8, ["batch", 8, 8, channels]),
         ],
     )
-    told = told or manifest(channels=channels)
-    for key, value in metadata or [(METADATA_KEY, told.to_json())]:
-        model.metadata_props.add(key=key, value=value)
-    return model
 
 
-def slow_to_open() -> onnx.ModelProto:
+def slow_to_open() -> bytes:
     """A generator that ONNX Runtime takes minutes to open: it folds a long product of constants."""
     made = generator()
     made.graph.initializer.append(numpy_helper.from_array(np.array([4096, 4096]), "square"))
@@ -122,7 +138,7 @@ def slow_to_open() -> onnx.ModelProto:
     kept = [node for node in made.graph.node if node.output[0] != "images"]
     del made.graph.node[:]
     made.graph.node.extend([*kept[:4], *nodes, *kept[4:]])
-    return made
+    return sealed(made)
 
 
 def pixel_nodes() -> list[onnx.NodeProto]:

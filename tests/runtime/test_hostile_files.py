@@ -94,7 +94,7 @@ def test_a_graph_of_values_that_are_not_finite_is_refused() -> None:
     bias = np.full(6 * 4 * 4, np.nan, np.float32)
     model.graph.initializer[1].raw_data = bias.tobytes()
     with pytest.raises(ModelFileError, match="not finite"):
-        Generator(model.SerializeToString()).images(np.zeros((1, 4), np.float32))
+        Generator(models.sealed(model)).images(np.zeros((1, 4), np.float32))
 
 
 def test_settings_in_the_file_are_not_obeyed(
@@ -106,7 +106,7 @@ def test_settings_in_the_file_are_not_obeyed(
     model = models.generator(metadata=[("ort_config", config)])
     told = (METADATA_KEY, models.manifest().to_json())
     model.metadata_props.add(key=told[0], value=told[1])
-    (tmp_path / "model.onnx").write_bytes(model.SerializeToString())
+    (tmp_path / "model.onnx").write_bytes(models.sealed(model))
     done = run_wgan("sample", "--model", "model.onnx", "-n", 1, "out.png")
     assert "Traceback" not in done.stderr
     assert {path.name for path in tmp_path.iterdir()} <= {"model.onnx", "out.png"}

@@ -20,7 +20,7 @@ from wgan.runtime.verify import Check, verify
 
 def proved(model: ModelProto, **receipt: Any) -> bytes:
     """The model with a manifest that is true of it; `receipt` replaces fields of the receipt."""
-    drawn = Generator(model.SerializeToString(), "cpu").sample(range(2))
+    drawn = Generator(model.SerializeToString(), "cpu", checked=False).sample(range(2))
     goldens = tuple(
         Golden(seed=seed, png=encode(pixels), psnr=120.0) for seed, pixels in enumerate(drawn)
     )

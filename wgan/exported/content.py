@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import mmap
 import zipfile
 
 from wgan.exported.model_file import ZIP_MAGIC
@@ -15,7 +16,7 @@ UNPACKED_LIMIT = 2**30
 """Bytes that an archive may unpack to: a bomb is refused."""
 
 
-def content_sha256(data: bytes) -> str:
+def content_sha256(data: bytes | mmap.mmap) -> str:
     """Hash an ONNX file or an archive of PyTorch's, but for its manifest.
 
     Of an ONNX file, the top fields' numbers and contents in the file's order; of an archive, its
@@ -25,13 +26,14 @@ def content_sha256(data: bytes) -> str:
         WireError, zipfile.BadZipFile: the bytes are damaged.
     """
     digest = hashlib.sha256()
-    for name, content in _archive(data) if data.startswith(ZIP_MAGIC) else _onnx(data):
+    is_archive = data[: len(ZIP_MAGIC)] == ZIP_MAGIC
+    for name, content in _archive(data) if is_archive else _onnx(data):
         digest.update(f"{name} {len(content)}\n".encode())
         digest.update(content)
     return digest.hexdigest()
 
 
-def _onnx(data: bytes) -> list[tuple[str, bytes | memoryview]]:
+def _onnx(data: bytes | mmap.mmap) -> list[tuple[str, bytes | memoryview]]:
     return [
         (str(number), str(value).encode() if isinstance(value, int) else value)
         for number, value in read_fields(memoryview(data))
@@ -48,8 +50,8 @@ def _is_manifest(value: Value) -> bool:
     )
 
 
-def _archive(data: bytes) -> list[tuple[str, bytes | memoryview]]:
-    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+def _archive(data: bytes | mmap.mmap) -> list[tuple[str, bytes | memoryview]]:
+    with zipfile.ZipFile(io.BytesIO(data[:])) as archive:
         if sum(entry.file_size for entry in archive.infolist()) > UNPACKED_LIMIT:
             raise zipfile.BadZipFile(f"its members unpack to more than {UNPACKED_LIMIT} bytes")
         return [

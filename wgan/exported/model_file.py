@@ -32,7 +32,7 @@ def describe(path: Path) -> Description:
     """
     with _open_checked(path) as file:
         is_archive = file.read(len(ZIP_MAGIC)) == ZIP_MAGIC
-    data = b"" if is_archive else _map(path)
+    data = b"" if is_archive else map_bytes(path)
     try:
         if is_archive:
             from wgan.exported.archive import read_archive  # its imports cost as much as ours
@@ -49,7 +49,7 @@ def read_model(path: Path) -> OnnxFile:
     Raises:
         ModelFileError: the file is missing, damaged, unsafe or not ONNX.
     """
-    data = _map(path)
+    data = map_bytes(path)
     try:
         return scan_model(data)
     except ModelFileError as exc:
@@ -102,8 +102,12 @@ def _too_large(path: Path) -> ModelFileError:
     return ModelFileError(f"the model file {path} has more than {MODEL_SIZE_LIMIT} bytes")
 
 
-def _map(path: Path) -> mmap.mmap | bytes:
-    """The bytes of a regular file of at most 2 GiB, in memory where they are looked at."""
+def map_bytes(path: Path) -> mmap.mmap | bytes:
+    """The bytes of a regular file of at most 2 GiB, in memory where they are looked at.
+
+    Raises:
+        ModelFileError: as `read_bytes`.
+    """
     with _open_checked(path) as file:
         size = path.stat().st_size
         if size > MODEL_SIZE_LIMIT:

@@ -14,7 +14,7 @@ from wgan.exported.model_file import read_manifest
 from wgan.images import Images, Pixels, to_pixels
 from wgan.latents import latents as latents_of
 from wgan.runtime.image_output import ImageOutput, ValueRange
-from wgan.runtime.model_source import look_through
+from wgan.runtime.model_source import look_through, unchanged_since_export
 from wgan.runtime.providers import DEVICES, active_provider
 from wgan.runtime.session import Optimization, first_line, open_session, ort_errors
 from wgan.runtime.signature import Value, check_sides, read_signature
@@ -41,6 +41,7 @@ class Generator:
         value_range: the values of black and white, for images from elsewhere whose graph does
             not tell them.
         optimization: how far ONNX Runtime may rewrite the graph.
+        checked: refuse a file whose content is not what its manifest's checksum says.
 
     Attributes:
         manifest: what the file says of itself, None for a file from elsewhere.
@@ -61,6 +62,7 @@ class Generator:
         *,
         value_range: ValueRange | None = None,
         optimization: Optimization = "all",
+        checked: bool = True,
     ) -> None:
         if threads is not None and not 1 <= threads <= THREADS_LIMIT:
             raise UsageError(f"threads {threads} is not allowed: it is 1 to {THREADS_LIMIT}")
@@ -68,15 +70,16 @@ class Generator:
         self._source, file = look_through(model)
         try:
             self.manifest = read_manifest(file)
-            self._session = open_session(self._source.content, device, threads, optimization)
-            self._source.check_unchanged()
-            self.provider = active_provider(self._session)
-            self._signature = read_signature(
-                *_interface(self._session),
-                file.producers,
-                self.manifest,
-                value_range,
-            )
+            with unchanged_since_export(self._source, self.manifest if checked else None):
+                self._session = open_session(self._source.content, device, threads, optimization)
+                self._source.check_unchanged()
+                self.provider = active_provider(self._session)
+                self._signature = read_signature(
+                    *_interface(self._session),
+                    file.producers,
+                    self.manifest,
+                    value_range,
+                )
         except ModelFileError as exc:
             if f"{self._name} cannot be used" in str(exc):  # it was named where it was read
                 raise

@@ -1,12 +1,18 @@
 """A model's bytes: in memory, or in a file that is looked through once and then opened by name."""
 
 import hashlib
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from wgan.errors import ModelFileError
-from wgan.exported.model_file import read_model, scan_model
+from wgan.exported.content import content_sha256
+from wgan.exported.model_file import map_bytes, read_model, scan_model
 from wgan.exported.onnx_file import OnnxFile
+from wgan.exported.wire import WireError
+from wgan.manifest import Manifest
 
 Stamp = tuple[int, int, int]
 """A file's number, size and time of change: another file, or a changed one, has another."""
@@ -27,6 +33,14 @@ class ModelSource:
         if isinstance(self.content, Path) and self.stamp != _stamp(self.content):
             raise ModelFileError("it was changed while it was in use")
 
+    def content_sha256(self) -> str:
+        """As the manifest has it; empty where it cannot be found."""
+        content = self.content
+        try:
+            return content_sha256(content if isinstance(content, bytes) else map_bytes(content))
+        except (ModelFileError, WireError):
+            return ""
+
     def sha256(self) -> str:
         """SHA-256 of the bytes, in hexadecimal. Raises ModelFileError where the file changed."""
         if isinstance(self.content, bytes):
@@ -34,6 +48,34 @@ class ModelSource:
         self.check_unchanged()
         with self.content.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@contextmanager
+def unchanged_since_export(source: ModelSource, manifest: Manifest | None) -> Iterator[None]:
+    """Hold the bytes against the manifest's checksum while the block opens them.
+
+    A thread beside it takes as good as no time of its own, and a bit that turned over in the
+    weights would be drawn with as if nothing were wrong. An error of the block comes first: it
+    says more.
+
+    Raises:
+        ModelFileError: the bytes are others than those that were exported.
+    """
+    if manifest is None:
+        yield
+        return
+    found: list[str] = []
+    thread = threading.Thread(target=lambda: found.append(source.content_sha256()))
+    thread.start()
+    try:
+        yield
+    finally:
+        thread.join()
+    if found != [manifest.content_sha256]:
+        raise ModelFileError(
+            "its content is not what was exported: it is damaged, or was changed since. Export it"
+            " again; wgan verify tells more"
+        )
 
 
 def look_through(model: Path | str | bytes) -> tuple[ModelSource, OnnxFile]:

@@ -55,7 +55,7 @@ def open_everywhere(model: bytes) -> Iterator[tuple[Setup, Generator]]:
     for setup in installed_setups():
         try:
             generator = Generator(
-                model, setup.device, setup.threads, optimization=setup.optimization
+                model, setup.device, setup.threads, optimization=setup.optimization, checked=False
             )
         except DeviceError:
             continue

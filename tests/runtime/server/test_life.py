@@ -176,7 +176,7 @@ def crash_trial(server: Server) -> None:
 @pytest.mark.skipif(sys.platform != "linux", reason="/proc tells which process is the trial")
 def test_a_model_that_crashes_onnxruntime_is_refused_in_a_sentence(tmp_path: Path) -> None:
     path = tmp_path / "generator.onnx"
-    path.write_bytes(models.slow_to_open().SerializeToString())
+    path.write_bytes(models.slow_to_open())
     with serving(path, wait_for=LISTENING) as server:
         crash_trial(server)
         assert server.process.wait(10) == 1
@@ -188,7 +188,7 @@ def test_a_new_file_that_crashes_onnxruntime_leaves_the_old_model_at_work(tmp_pa
     path = tmp_path / "generator.onnx"
     path.write_bytes(model_bytes(0))
     with serving(path) as server:
-        path.write_bytes(models.slow_to_open().SerializeToString())
+        path.write_bytes(models.slow_to_open())
         server.process.send_signal(signal.SIGHUP)
         crash_trial(server)
         server.await_log("model generator was not replaced: .*ONNX Runtime crashes")
@@ -198,7 +198,7 @@ def test_a_new_file_that_crashes_onnxruntime_leaves_the_old_model_at_work(tmp_pa
 @pytest.mark.skipif(sys.platform != "linux", reason="/proc tells which process is the trial")
 def test_sigterm_ends_a_server_that_still_tries_a_model(tmp_path: Path) -> None:
     path = tmp_path / "generator.onnx"
-    path.write_bytes(models.slow_to_open().SerializeToString())
+    path.write_bytes(models.slow_to_open())
     with serving(path, wait_for=LISTENING) as server:
         deadline = time.monotonic() + 30
         while (child := trial_of(server)) is None:
