@@ -1,7 +1,9 @@
 """Files that appear whole or not at all."""
 
 import contextlib
+import errno
 import os
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -67,6 +69,31 @@ def discard_leftovers(folder: Path, name: str = "*") -> None:
             raise OutputError(f"cannot remove {partial}: {exc.strerror}") from exc
 
 
+def lock_file(file: BinaryIO) -> bool:
+    """Claim a file just opened, until it is closed; False where another process has it.
+
+    Who does not ask is not kept out, nor is anybody where the file system has no locks.
+    """
+    if sys.platform == "win32":
+        import msvcrt
+
+        try:
+            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
+        except OSError:
+            return False
+    else:
+        import fcntl
+
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        except OSError as exc:
+            if exc.errno not in (errno.ENOLCK, errno.ENOTSUP):
+                raise
+    return True
+
+
 def make_folder(path: Path) -> None:
     """Make the folder `path` and those above it, unless they are there.
 
@@ -81,7 +108,8 @@ def make_folder(path: Path) -> None:
 
 def _reason(exc: OSError, path: Path) -> str:
     if isinstance(exc, FileNotFoundError):
-        return f"the folder {path.parent} does not exist"
+        there = path.parent.is_dir()  # as /proc is, in which nobody can make a file
+        return f"the folder {path.parent} {'takes no new files' if there else 'does not exist'}"
     return exc.strerror or str(exc)
 
 

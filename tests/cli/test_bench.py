@@ -50,6 +50,14 @@ def test_a_file_cannot_choose_which_code_runs(run_wgan: RunWgan, tmp_path: Path)
     assert not (tmp_path / "ran").exists()
 
 
+@pytest.mark.parametrize("seconds", ["-1", "0", "nan", "inf"])
+def test_a_time_that_is_not_allowed_is_told(
+    run_wgan: RunWgan, exported: Path, seconds: str
+) -> None:
+    done = run_wgan("bench", exported, "--seconds", seconds)
+    assert (done.returncode, f"--seconds {seconds} is not allowed" in done.stderr) == (2, True)
+
+
 @pytest.mark.parametrize("sizes", ["0", "1,,2", "many", ""])
 def test_batch_sizes_that_cannot_be_read_are_told(
     run_wgan: RunWgan, exported: Path, sizes: str

@@ -1,6 +1,7 @@
 import json
 from pathlib import Path
 
+from tests.exported.test_model_file import write_archive
 from tests.processes import RunWgan
 from tests.runtime import models
 
@@ -23,6 +24,14 @@ def test_info_tells_what_runs_a_file_when_asked(run_wgan: RunWgan, tmp_path: Pat
     done = run_wgan("info", "--device", "cuda", "g.onnx")
     assert done.returncode == 1
     assert "device 'cuda' needs" in done.stderr
+
+
+def test_info_of_an_archive_has_no_opset(run_wgan: RunWgan, tmp_path: Path) -> None:
+    write_archive(tmp_path / "g.ts", models.manifest(opset=None).to_json())
+    (tmp_path / "g.onnx").write_bytes(models.generator().SerializeToString())
+    assert "opset" in run_wgan("info", "g.onnx").stdout
+    done = run_wgan("info", "g.ts")
+    assert (done.returncode, "opset" in done.stdout) == (0, False)
 
 
 def test_info_for_programs_is_the_manifest_itself(run_wgan: RunWgan, tmp_path: Path) -> None:

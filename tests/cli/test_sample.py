@@ -39,8 +39,25 @@ def test_the_latest_export_is_drawn_from(
     monkeypatch.chdir(tmp_path)
     remember_export(Path("model.onnx"))
     done = run_wgan("sample", "-v")
-    assert (done.returncode, done.stderr) == (0, "running on CPUExecutionProvider\n")
+    assert done.returncode == 0
+    assert done.stderr.splitlines() == [
+        "running on CPUExecutionProvider",
+        "wrote 64 pictures to samples.png",
+    ]
     assert read(tmp_path / "samples.png").shape == (8 * 8, 8 * 8, 3)
+
+
+def test_it_says_what_it_wrote_where_nobody_said_where(
+    run_wgan: RunWgan, model: Path, tmp_path: Path
+) -> None:
+    done = run_wgan("sample", "-n", 2, "--model", model)
+    assert (done.stdout, done.stderr) == ("", "wrote 2 pictures to samples.png\n")
+    assert (tmp_path / "samples.png").is_file()
+
+
+def test_a_grid_may_show_a_seed_twice(run_wgan: RunWgan, model: Path, tmp_path: Path) -> None:
+    assert run_wgan("sample", "--seeds", "1,1", "--model", model, "o.npy").returncode == 0
+    assert len(np.load(tmp_path / "o.npy")) == 2
 
 
 def test_a_grid_may_have_any_shape(run_wgan: RunWgan, model: Path, tmp_path: Path) -> None:
@@ -118,6 +135,11 @@ def test_a_folder_holds_a_file_for_each_seed(
         (["--device", "cuda"], 1, "device 'cuda' needs the CUDAExecutionProvider"),
         (["missing/out.png"], 1, "the folder missing does not exist"),
         (["missing/out/"], 1, "the folder missing does not exist"),
+        (["--seeds", "3,1,3", "out/"], 2, "seed 3 is asked for twice, and out/ names each"),
+        (["--seeds", "1,1", "out.tar"], 2, "seed 1 is asked for twice"),
+        (["--seeds", "1-3,2", "out.zip"], 2, "seed 2 is asked for twice"),
+        (["--interpolate", "1", "--fps", "60", "a.gif"], 2, "at most 50 frames per second"),
+        (["/proc/x.png"], 1, "cannot write /proc/x.png: the folder /proc takes no new files"),
         (["out.bmp"], 2, "the output 'out.bmp' is not allowed"),
     ],
 )

@@ -118,6 +118,7 @@ class TestOnnxruntimeGpuOnAMachineWithoutGpu:
         assert done.stderr.splitlines() == [
             f"Warning: running on cpu: cuda does not work here ({cause})",
             "running on CPUExecutionProvider",
+            "wrote 64 pictures to out.png",
         ]
 
     @pytest.mark.parametrize("device", ["cuda", "tensorrt"])

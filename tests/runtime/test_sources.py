@@ -110,6 +110,8 @@ def test_a_choice_is_seeds_from_a_first_on() -> None:
     ("options", "sentence"),
     [
         ({"count": 1, "seeds": "1"}, "-n and --seeds exclude each other"),
+        ({"count": 1, "first": 1, "seeds": "1"}, "-n and --seeds exclude each other"),
+        ({"first": 1, "seeds": "1"}, "--seed and --seeds exclude each other"),
         ({"first": 1, "interpolate": "1"}, "--seed and --interpolate exclude each other"),
         ({"count": 1, "first": 1, "latents": Path("z")}, "exclude each other"),
         ({"frames": 3}, "--frames goes with --interpolate"),

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -37,13 +38,15 @@ def bench(
     PyTorch and TorchScript take their turns beside it where they are installed.
     """
     guard(owns_process)
-    from wgan.errors import ModelFileError
+    from wgan.errors import ModelFileError, UsageError
     from wgan.latents import latents
     from wgan.runs import latest_export
     from wgan.runtime.benchmark import measure, memory_grown
     from wgan.runtime.generator import Generator
     from wgan.runtime.threads import usable_cores
 
+    if not 0 < seconds < math.inf:  # false for NaN as well
+        raise UsageError(f"--seconds {seconds:g} is not allowed: greater than 0 and finite")
     sizes = _read_sizes(batch_sizes)
     threads = threads or usable_cores()
     path = file or latest_export()

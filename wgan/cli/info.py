@@ -40,7 +40,7 @@ def info(owns_process: bool | None, file: Path, as_json: bool, device: str | Non
         "latent_dim": manifest.latent_dim,
         "precision": manifest.precision,
         "target": manifest.target,
-        "opset": "none" if manifest.opset is None else manifest.opset,
+        **({} if manifest.opset is None else {"opset": manifest.opset}),
         "training step": manifest.step,
         "weights": f"sha256 {manifest.weights_sha256}",
         "wgan": manifest.wgan_version,

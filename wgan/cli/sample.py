@@ -9,9 +9,11 @@ import click
 from wgan.cli.process import Stopped, end_at_once, guard
 from wgan.errors import UsageError
 
+DEFAULT_OUT = "samples.png"
+
 
 @click.command()
-@click.argument("out", default="samples.png")
+@click.argument("out", required=False)
 @click.option("-n", "count", type=int, help="How many pictures.  [default: 64]")
 @click.option("--seed", "first", type=int, help="The first of the -n seeds.  [default: 0]")
 @click.option("--seeds", help="Which seeds, as in 0,1,4-6.")
@@ -52,7 +54,7 @@ from wgan.errors import UsageError
 @click.pass_obj
 def sample(
     owns_process: bool | None,
-    out: str,
+    out: str | None,
     count: int | None,
     first: int | None,
     seeds: str | None,
@@ -127,12 +129,15 @@ def sample(
         positions = range(len(source))[part - 1 :: parts]
         if not positions:
             raise UsageError(f"shard {shard} is empty: there are {len(source)} pictures")
+        place = DEFAULT_OUT if out is None else out
         job = Job(generator, source, positions, options)
         try:
-            write(out, job)
+            write(place, job)
         except Stopped:
-            whole = "the same command goes on" if goes_on(out, job) else "nothing was written"
+            whole = "the same command goes on" if goes_on(place, job) else "nothing was written"
             click.echo(f"stopped; {whole}", err=True)
             raise
+        if verbose or out is None:  # who has said where need not be told
+            click.echo(f"wrote {len(positions):,} pictures to {place}", err=True)
         if owns_process:
             end_at_once()

@@ -30,15 +30,16 @@ class Choice:
     truncation: float = 1.0
 
     def __post_init__(self) -> None:
-        options = {
-            "-n": self.count,
-            "--seed": self.first,
+        # -n and --seed go together: they are one way.
+        counted, name = (self.first, "--seed") if self.count is None else (self.count, "-n")
+        ways = {
+            name: counted,
             "--seeds": self.seeds,
             "--latents": self.latents,
             "--interpolate": self.interpolate,
         }
-        given = [name for name, value in options.items() if value is not None]
-        if len(given) > 1 and given != ["-n", "--seed"]:
+        given = [way for way, value in ways.items() if value is not None]
+        if len(given) > 1:
             raise UsageError(f"{given[0]} and {given[1]} exclude each other")
         if self.frames is not None and self.interpolate is None:
             raise UsageError("--frames goes with --interpolate")

@@ -129,6 +129,34 @@ def test_an_animation_shows_every_frame(
     assert np.abs(shown - expected).mean() < 20
 
 
+@pytest.mark.parametrize(("ending", "fps"), [(".gif", 30.0), (".gif", 24.0), (".webp", 60.0)])
+def test_an_animation_lasts_as_long_as_its_frames(
+    generator: Generator, tmp_path: Path, ending: str, fps: float
+) -> None:
+    path = tmp_path / f"out{ending}"
+    loop = Loop(1.0, [1, 2, 3], generator.latent_dim, 60)
+    write(str(path), make_job(generator, source=loop, fps=fps))
+    lasted = 0
+    picture: Any
+    with Image.open(path) as picture:
+        for frame in range(picture.n_frames):
+            picture.seek(frame)
+            picture.load()
+            lasted += picture.info["duration"]
+    assert abs(lasted - 60 * 1000 / fps) <= 5  # half a hundredth of a second
+
+
+@pytest.mark.parametrize("fps", [0.4, 12.5, 24000 / 1001])
+def test_a_video_has_a_rate_that_is_no_whole_number(
+    generator: Generator, tmp_path: Path, fps: float
+) -> None:
+    av = pytest.importorskip("av", reason="PyAV (wgan[video]) is not installed")
+    loop = Loop(1.0, [1, 2, 3], generator.latent_dim, 6)
+    write(str(tmp_path / "out.mp4"), make_job(generator, source=loop, scale=9, fps=fps))
+    with av.open(str(tmp_path / "out.mp4")) as video:
+        assert float(video.streams.video[0].average_rate) == pytest.approx(fps, rel=1e-6)
+
+
 def test_a_video_shows_every_frame(generator: Generator, tmp_path: Path) -> None:
     av = pytest.importorskip("av", reason="PyAV (wgan[video]) is not installed")
     loop = Loop(1.0, [1, 2, 3], generator.latent_dim, 12)

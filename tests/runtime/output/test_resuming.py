@@ -1,5 +1,6 @@
 """Interrupted folders and tars: nothing half-written, and the rest is drawn by the same job."""
 
+import tarfile
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import pytest
 from tests.runtime import models
 from tests.runtime.output.test_output import make_job
 from wgan.errors import OutputError
+from wgan.files import lock_file
 from wgan.runtime import Generator
 from wgan.runtime.generator import Latents
 from wgan.runtime.output import write
@@ -49,6 +51,23 @@ def test_a_folder_draws_what_is_missing_only(
     after = {name: (tmp_path / "out" / name).stat().st_mtime_ns for name in begun}
     assert before == after
     assert not list((tmp_path / "out").glob("*.partial"))
+
+
+def test_a_tar_that_another_process_writes_is_refused(generator: Generator, tmp_path: Path) -> None:
+    path = tmp_path / "out.tar"
+    with pytest.raises(OutputError, match="enough"):
+        write(str(path), make_job(Failing(models.generator().SerializeToString()), range(200)))
+    begun = (tmp_path / ".out.tar.partial").read_bytes()
+    with (tmp_path / ".out.tar.partial").open("r+b") as elsewhere:
+        assert lock_file(elsewhere)
+        for overwrite in (False, True):
+            job = make_job(generator, range(200), overwrite=overwrite)
+            with pytest.raises(OutputError, match=r"another process is writing .*out\.tar"):
+                write(str(path), job)
+    assert (tmp_path / ".out.tar.partial").read_bytes() == begun
+    write(str(path), make_job(generator, range(200)))
+    with tarfile.open(path) as archive:
+        assert len(archive.getnames()) == 200
 
 
 def test_a_folder_that_is_complete_draws_nothing(

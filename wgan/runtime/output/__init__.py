@@ -6,7 +6,7 @@ from typing import Literal
 
 from wgan.errors import OutputError, UsageError
 from wgan.runtime.job import Job
-from wgan.runtime.sources import Loop
+from wgan.runtime.sources import Loop, Seeds, Source
 
 Write = Callable[[Path, Job], None]
 
@@ -43,6 +43,8 @@ def write(out: str, job: Job) -> None:
     """
     kind = kind_of(out, job)
     _check_options(out, kind, job)
+    if kind in ("folder", "tar", "zip"):
+        _check_names(out, job.source)
     path = Path(out)
     if out != STANDARD_OUTPUT and not path.absolute().parent.is_dir():
         # Said before the work, not after it.
@@ -89,6 +91,20 @@ def _check_options(out: str, kind: Kind, job: Job) -> None:
     )
     if options.metadata and not is_png:
         raise UsageError(f"metadata goes into PNG files, not into {out}")
+
+
+def _check_names(out: str, source: Source) -> None:
+    """Raise UsageError where two pictures would have one name; a grid or an array may repeat."""
+    if not isinstance(source, Seeds) or isinstance(source.seeds, range):
+        return
+    seen: set[int] = set()
+    for seed in source.seeds:
+        if seed in seen:
+            raise UsageError(
+                f"seed {seed} is asked for twice, and {out} names each picture by its seed: ask for"
+                " it once"
+            )
+        seen.add(seed)
 
 
 def _writer(kind: Kind) -> Write:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from wgan.errors import OutputError
-from wgan.files import TEMPORARY_SUFFIX
+from wgan.files import TEMPORARY_SUFFIX, lock_file
 from wgan.runtime.job import Job
 from wgan.runtime.output.folders import name
 from wgan.runtime.output.record import check_same, to_text
@@ -27,12 +27,14 @@ def write_tar(path: Path, job: Job) -> None:
     archive and an uninterrupted one have the same bytes.
 
     Raises:
-        OutputError: it cannot be written, or was begun with other settings. What is written
-            stays under the name for unfinished archives.
+        OutputError: it cannot be written, was begun with other settings, or another process is
+            writing it. What is written stays under the name for unfinished archives.
     """
     partial = path.with_name(f".{path.name}{TEMPORARY_SUFFIX}")
     try:
-        with _open(partial, anew=job.options.overwrite) as file:
+        with _claimed(partial, path) as file:
+            if job.options.overwrite:
+                file.truncate()
             done = _go_on(file, job, path)
             for key, data in job.encoded(start=done):
                 file.write(_header(key, len(data)))
@@ -41,18 +43,35 @@ def write_tar(path: Path, job: Job) -> None:
             file.write(bytes(2 * BLOCK))  # the end of an archive
             file.flush()
             os.fsync(file.fileno())
-        partial.replace(path)
+            if os.name == "posix":  # while it is ours; Windows renames no open file
+                partial.replace(path)
+        if os.name != "posix":
+            partial.replace(path)
     except OSError as exc:
         raise OutputError(f"cannot write {path}: {exc.strerror or exc}") from exc
 
 
 @contextmanager
-def _open(partial: Path, *, anew: bool) -> Iterator[BinaryIO]:
-    if anew:
-        partial.unlink(missing_ok=True)
-    partial.touch()
-    with partial.open("r+b") as file:
-        yield file
+def _claimed(partial: Path, path: Path) -> Iterator[BinaryIO]:
+    """Open `partial`, made where it is missing, for this process alone."""
+    while True:
+        partial.touch()
+        with partial.open("r+b") as file:
+            if not lock_file(file):
+                raise OutputError(
+                    f"another process is writing {path}: wait for it, or choose another name"
+                )
+            if not _is_at(file, partial):  # it was finished and renamed before it was ours
+                continue
+            yield file
+            return
+
+
+def _is_at(file: BinaryIO, path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(file.fileno()), path.stat())
+    except FileNotFoundError:
+        return False
 
 
 def _go_on(file: BinaryIO, job: Job, path: Path) -> int:
