@@ -4,15 +4,8 @@ import numpy as np
 import pytest
 
 from wgan.latents import latents
-from wgan.runtime.benchmark import (
-    ROUNDS,
-    TURN_S,
-    Latents,
-    Timing,
-    measure,
-    memory_grown,
-    resident_bytes,
-)
+from wgan.memory import memory_now
+from wgan.runtime.benchmark import ROUNDS, TURN_S, Latents, Timing, measure, memory_grown
 
 
 def test_engines_take_turns_with_the_same_latents() -> None:
@@ -73,7 +66,7 @@ def test_a_timing_is_summed_up_by_its_median() -> None:
     assert 100 <= low <= 200 <= high
 
 
-@pytest.mark.skipif(resident_bytes() is None, reason="this system does not tell a process's memory")
+@pytest.mark.skipif(memory_now() is None, reason="this system does not tell a process's memory")
 def test_the_memory_of_an_engine_is_what_it_holds() -> None:
     def make() -> object:
         held = np.ones(50 * 2**20, np.uint8)

@@ -10,8 +10,9 @@ import torch
 
 from tests.training.test_trackers import metrics
 from wgan.errors import OutputError
+from wgan.memory import MIB, memory_now, peak_memory
+from wgan.training.device import peak_device_memory
 from wgan.training.history import History
-from wgan.training.memory import MIB, memory_now, peak_device_memory, peak_memory
 from wgan.training.metrics import append_metrics, rewind_metrics
 
 

@@ -177,8 +177,8 @@ def _describe(planned: "Plan", session: "Session") -> None:
 
 def _describe_cost(session: "Session") -> None:
     """What only a dry run says, since it takes a second to find."""
+    from wgan.memory import MIB
     from wgan.training.footprint import memory_needed
-    from wgan.training.memory import MIB
 
     click.echo(f"skipped   {len(session.data.skipped):,} damaged pictures")
     needed = memory_needed(session.players, session.config)

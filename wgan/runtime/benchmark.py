@@ -5,12 +5,12 @@ import statistics
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
 from wgan.latents import latents
+from wgan.memory import memory_now
 
 Latents = npt.NDArray[np.float32]
 
@@ -96,22 +96,11 @@ def _take_turn(run: Draw, drawn: Latents) -> list[float]:
 def memory_grown(make: Callable[[], Draw], drawn: Latents) -> tuple[Draw, int | None]:
     """Open an engine and draw once; gives it, and the bytes that this process grew by.
 
-    None where the system does not say how much memory a process has (other than Linux).
+    None where the system does not say how much memory a process has.
     """
     gc.collect()
-    before = resident_bytes()
+    before = memory_now()
     run = make()
     run(drawn)
-    after = resident_bytes()
+    after = memory_now()
     return run, None if before is None or after is None else max(0, after - before)
-
-
-def resident_bytes() -> int | None:
-    """Memory that this process holds, on Linux."""
-    status = Path("/proc/self/status")
-    if not status.is_file():
-        return None
-    for line in status.read_text().splitlines():
-        if line.startswith("VmRSS:"):
-            return int(line.split()[1]) * 1024
-    return None

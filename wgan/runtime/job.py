@@ -94,7 +94,7 @@ class Job:
         if len(self.positions) <= SHORT_JOB:
             yield from map(self._draw, with_latents)
             return
-        from wgan.runtime.parallel import in_parallel  # short jobs start without it
+        from wgan.parallel import in_parallel  # short jobs start without it
 
         yield from in_parallel(with_latents, self._draw, workers=1, ahead=1)
 
@@ -118,7 +118,7 @@ class Job:
 
     def encoded(self, start: int = 0) -> Iterator[tuple[int, bytes]]:
         """Each picture from `start` on with its key, as PNG, encoded while others are drawn."""
-        from wgan.runtime.parallel import in_parallel
+        from wgan.parallel import in_parallel
 
         return in_parallel(
             self.pictures(start),

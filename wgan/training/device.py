@@ -33,3 +33,8 @@ def _check_cuda(name: str, index: int) -> None:
             f"--device {name}: PyTorch finds {count or 'no'} CUDA device{'s' * (count != 1)} here;"
             f" use --device {'cuda:0' if count else 'cpu'}"
         )
+
+
+def peak_device_memory(device: torch.device) -> int | None:
+    """The most bytes that tensors have held on a CUDA device; None elsewhere."""
+    return torch.cuda.max_memory_allocated(device) if device.type == "cuda" else None

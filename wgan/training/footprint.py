@@ -16,10 +16,10 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from wgan.latents import PREVIEW_SEEDS
+from wgan.memory import memory_now
 from wgan.training.config import TrainConfig
 from wgan.training.holdout import SCORED
 from wgan.training.loop import Players, train_steps
-from wgan.training.memory import memory_now
 from wgan.training.optimizers import make_optimizer
 
 WORKSPACE = {"cpu": 2.0, "cuda": 1.1, "mps": 1.1}

@@ -11,15 +11,16 @@ from torch import Tensor
 from wgan.errors import TrainingDiverged
 from wgan.files import write_whole
 from wgan.images import Pixels, grid
+from wgan.memory import MIB, peak_memory
 from wgan.runs import Run
 from wgan.training.config import TrainConfig
 from wgan.training.curves import draw_curves
+from wgan.training.device import peak_device_memory
 from wgan.training.diagnosis import diagnose, spread
 from wgan.training.finite import FiniteWatch, parameter_gradient_norms
 from wgan.training.history import History
 from wgan.training.holdout import HeldOut
 from wgan.training.loop import Players, Step
-from wgan.training.memory import MIB, peak_device_memory, peak_memory
 from wgan.training.metrics import Metrics, append_line, append_metrics, rewind_metrics
 from wgan.training.previews import draw_preview, encode_preview
 from wgan.training.trackers import Tracker

@@ -5,9 +5,9 @@ from pathlib import Path
 from wgan.errors import OutputError
 from wgan.files import write_whole
 from wgan.images import Pixels
+from wgan.parallel import in_parallel
 from wgan.runtime.job import PICTURES_AHEAD, Job
 from wgan.runtime.output.record import check_same, to_text
-from wgan.runtime.parallel import in_parallel
 from wgan.runtime.threads import usable_cores
 
 RECORD = ".wgan-sample.json"

@@ -9,7 +9,7 @@ import numpy as np
 from wgan.errors import DataError, OutputError, PictureError
 from wgan.training.data.cache import Cache
 from wgan.training.data.decoded import Part, Pictures, Skipped, pixels_sha256
-from wgan.training.data.parallel import in_parallel, quiet_pillow
+from wgan.training.data.parallel import in_threads, quiet_pillow
 from wgan.training.data.pixelfile import read_pictures, write_pictures
 from wgan.training.data.source import Source
 from wgan.training.data.transform import WHITE, Colour, Transform
@@ -116,7 +116,7 @@ def decode_all(
     count = len(source)
     chunks = [range(first, min(first + CHUNK, count)) for first in range(0, count, CHUNK)]
     skipped: list[Skipped] = []
-    for chunk, part in zip(chunks, in_parallel(decode_some, chunks), strict=True):
+    for chunk, part in zip(chunks, in_threads(decode_some, chunks), strict=True):
         skipped += part[1]
         yield part
         if progress:

@@ -20,7 +20,7 @@ from wgan.files import TEMPORARY_SUFFIX, make_folder, whole_file
 from wgan.images import encode
 from wgan.training.data.decode import decode
 from wgan.training.data.decoded import Skipped
-from wgan.training.data.parallel import in_parallel, quiet_pillow
+from wgan.training.data.parallel import in_threads, quiet_pillow
 from wgan.training.data.pictures import Tell, check_skipped
 from wgan.training.data.shards import write_index
 from wgan.training.data.source import Source
@@ -142,7 +142,7 @@ def _good_files(
         return data, ending
 
     order = _order(source)
-    for done, (index, file) in enumerate(zip(order, in_parallel(read, order), strict=True), 1):
+    for done, (index, file) in enumerate(zip(order, in_threads(read, order), strict=True), 1):
         if isinstance(file, PictureError):
             skipped.append((source.label(index), str(file)))
         else:

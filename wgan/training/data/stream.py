@@ -24,7 +24,7 @@ from wgan.images import Pixels
 from wgan.training.data.batches import to_batch
 from wgan.training.data.decode import decode
 from wgan.training.data.decoded import Skipped
-from wgan.training.data.parallel import in_parallel, quiet_pillow
+from wgan.training.data.parallel import in_threads, quiet_pillow
 from wgan.training.data.pictures import DAMAGED_LIMIT
 from wgan.training.data.shards import Sample, Shards, picture_file, read_samples
 from wgan.training.data.transform import Transform
@@ -162,7 +162,7 @@ class StreamedPictures:
         while True:
             damaged = 0
             samples = itertools.islice(self._samples(epoch), passed, None)
-            for picture in in_parallel(self._decode, samples):
+            for picture in in_threads(self._decode, samples):
                 passed += 1
                 if isinstance(picture, tuple):
                     damaged += 1

@@ -3,7 +3,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from wgan.runtime.parallel import in_parallel
+from wgan.parallel import in_parallel
 
 
 @pytest.mark.parametrize("workers", [1, 4])

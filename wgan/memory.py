@@ -3,8 +3,6 @@
 import sys
 from pathlib import Path
 
-import torch
-
 MIB = 2**20
 
 
@@ -19,11 +17,6 @@ def peak_memory() -> int | None:
 def memory_now() -> int | None:
     """Bytes of memory that the process holds now; the peak where only that is known."""
     return _proc_status("VmRSS") if sys.platform == "linux" else _peak_by_getrusage()
-
-
-def peak_device_memory(device: torch.device) -> int | None:
-    """The most bytes that tensors have held on a CUDA device; None elsewhere."""
-    return torch.cuda.max_memory_allocated(device) if device.type == "cuda" else None
 
 
 def _proc_status(key: str) -> int | None:
