@@ -1,5 +1,6 @@
 import dataclasses
 import io
+import sys
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -9,12 +10,14 @@ import onnx
 import pytest
 from onnx import ModelProto, helper
 
+from tests.processes import run
 from tests.runtime import models
 from wgan.errors import ModelFileError
 from wgan.exported.content import content_sha256
 from wgan.images import encode
 from wgan.manifest import METADATA_KEY, Golden, Manifest
 from wgan.runtime import Generator
+from wgan.runtime.probing import driver_failure
 from wgan.runtime.verify import Check, verify
 
 
@@ -110,6 +113,29 @@ def test_noise_in_the_graph_fails(tmp_path: Path) -> None:
     tanh.input[0] = "noisy"
     checks = checks_of(proved(model), tmp_path)
     assert "determinism" in {check.name for check in checks if check.passed is False}
+
+
+WITH_CUDA = """
+import sys, warnings
+import onnxruntime
+warnings.simplefilter("ignore")
+onnxruntime.get_available_providers = lambda: ["CUDAExecutionProvider", "CPUExecutionProvider"]
+from wgan.runtime.probing import driver_failure
+from wgan.runtime.verify import verify
+from pathlib import Path
+for check in verify(Path(sys.argv[1])):
+    print(check.passed, check)
+"""  # an onnxruntime that says of itself what onnxruntime-gpu does, on a machine without a GPU
+
+
+@pytest.mark.skipif(driver_failure() is None, reason="this machine has a GPU")
+def test_a_device_that_does_not_work_is_told_and_not_left_out(tmp_path: Path) -> None:
+    path = tmp_path / "g.onnx"
+    path.write_bytes(proved(models.generator()))
+    done = run([sys.executable, "-c", WITH_CUDA, str(path)], tmp_path)
+    lines = [line for line in done.stdout.splitlines() if "CUDA" in line]
+    assert len(lines) == 1, done.stdout + done.stderr
+    assert lines[0].startswith("None pictures: device 'cuda' does not work here")
 
 
 def test_a_changed_manifest_is_refused(tmp_path: Path) -> None:

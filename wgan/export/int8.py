@@ -122,6 +122,8 @@ def _calibrate(model: ModelProto, wanted: set[str]) -> dict[str, float]:
     probe.graph.output.extend(
         onnx.helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in names
     )
+    # Not opened as a generator is (wgan.runtime.session): this is no generator but a probe with an
+    # output for each value, made here a moment ago, and only parity touches the runtime.
     session = onnxruntime.InferenceSession(
         probe.SerializeToString(), providers=["CPUExecutionProvider"]
     )

@@ -4,12 +4,13 @@ ONNX Runtime in each way that a user can set it up, PyTorch for its own formats,
 a test: all are engines, and all pass through the same gate.
 """
 
+import logging
 from collections.abc import Callable, Iterable, Iterator
 from typing import TypeVar
 
 import torch
 
-from wgan.errors import ModelFileError, ParityError
+from wgan.errors import DeviceError, ModelFileError, ParityError
 from wgan.export.pt2_format import load_pt2
 from wgan.export.reference import BATCH_SIZES, Latents, Reference
 from wgan.export.torchscript_format import load_torchscript
@@ -18,6 +19,8 @@ from wgan.extras import needs_extra
 from wgan.images import Images, Pixels, encode, to_pixels
 from wgan.latents import format_seeds
 from wgan.manifest import Distance, Golden, Receipt
+
+log = logging.getLogger("wgan")
 
 Value = TypeVar("Value", str, int)
 
@@ -68,7 +71,7 @@ def onnx_engines(data: bytes) -> Iterator[Engine]:
     """Open an ONNX file's bytes in every way that ONNX Runtime has here.
 
     Each provider that works, its optimisations all on and all off, one thread and as many as there
-    are cores.
+    are cores. One that is installed and does not work is told by a warning.
 
     Raises:
         ParityError: ONNX Runtime refuses the model.
@@ -76,12 +79,15 @@ def onnx_engines(data: bytes) -> Iterator[Engine]:
     with needs_extra("cpu", purpose="checking an ONNX export"):
         from wgan.runtime.setups import open_everywhere
     try:
-        for setup, generator in open_everywhere(data):
-            if generator.fixed_batch is not None:
+        for setup, opened in open_everywhere(data):
+            if isinstance(opened, DeviceError):
+                log.warning("nothing is proved on the %s: %s", setup.provider, opened)
+                continue
+            if opened.fixed_batch is not None:
                 raise ParityError(
-                    f"the export takes a batch of {generator.fixed_batch} alone, not any"
+                    f"the export takes a batch of {opened.fixed_batch} alone, not any"
                 )
-            yield Engine(setup.provider, generator.run, setup.optimization, setup.threads)
+            yield Engine(setup.provider, opened.run, setup.optimization, setup.threads)
     except ModelFileError as exc:
         raise ParityError(f"ONNX Runtime refuses the export: {exc}") from exc
 

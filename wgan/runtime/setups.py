@@ -44,20 +44,25 @@ def installed_setups() -> list[Setup]:
     ]
 
 
-def open_everywhere(model: bytes) -> Iterator[tuple[Setup, Generator]]:
-    """Open `model` in each setup that works, one after the other.
+def open_everywhere(model: bytes) -> Iterator[tuple[Setup, Generator | DeviceError]]:
+    """Open `model` in each setup, one after the other; of a device that does not work, why.
 
-    A provider that is installed without its hardware is passed over.
+    Such a one, installed without its hardware as a rule, comes once and not with each setup.
 
     Raises:
         ModelFileError: ONNX Runtime cannot open the model.
     """
+    failed: set[str] = set()
     for setup in installed_setups():
+        if setup.device in failed:
+            continue
         try:
             generator = Generator(
                 model, setup.device, setup.threads, optimization=setup.optimization, checked=False
             )
-        except DeviceError:
+        except DeviceError as exc:
+            failed.add(setup.device)
+            yield setup, exc
             continue
         with generator:
             yield setup, generator

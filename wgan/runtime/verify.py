@@ -15,7 +15,7 @@ from PIL import Image
 
 from wgan.archives import ARCHIVE_ERRORS
 from wgan.distance import PixelTally
-from wgan.errors import ModelFileError
+from wgan.errors import DeviceError, ModelFileError
 from wgan.exported.content import content_sha256
 from wgan.exported.model_file import describe, read_bytes
 from wgan.exported.wire import WireError
@@ -70,8 +70,11 @@ def verify(path: Path) -> Iterator[Check]:
     if described.format != "onnx":
         yield Check("pictures", None, "drawing from this format takes PyTorch")
         return
-    for setup, generator in open_everywhere(data):
-        yield from _check_pictures(setup, generator, manifest)
+    for setup, opened in open_everywhere(data):
+        if isinstance(opened, DeviceError):
+            yield Check("pictures", None, str(opened), setup.provider)
+        else:
+            yield from _check_pictures(setup, opened, manifest)
 
 
 def _checksum(data: bytes, manifest: Manifest) -> Check:
