@@ -1,3 +1,4 @@
+import dataclasses
 import os
 import random
 import zipfile
@@ -6,8 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from wgan.errors import CheckpointError
-from wgan.training.checkpoint import Checkpoint
+from wgan.errors import CheckpointError, UsageError
+from wgan.training.checkpoint import Checkpoint, load_weights
 from wgan.training.config import TrainConfig
 from wgan.training.loop import Players
 from wgan.training.networks import build
@@ -134,3 +135,13 @@ def test_another_files_checkpoint_is_refused(tmp_path: Path) -> None:
 def test_a_checkpoint_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match=r"there is no checkpoint .*gone\.pt"):
         Checkpoint.load(tmp_path / "gone.pt")
+
+
+def test_weights_of_other_networks_are_refused_by_the_first_that_differs() -> None:
+    generator, critic = build(TINY)
+    wider, _ = build(dataclasses.replace(TINY, width=2))
+    with pytest.raises(UsageError, match=r"do not fit the generator: \S+ is \[.*\] in the check"):
+        load_weights(generator, wider.state_dict(), "the generator")
+    with pytest.raises(UsageError, match="is not there in the checkpoint and"):
+        load_weights(generator, {}, "the generator")
+    load_weights(critic, build(TINY)[1].state_dict(), "the critic")

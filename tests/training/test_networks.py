@@ -1,3 +1,4 @@
+import sys
 from pathlib import Path
 
 import pytest
@@ -109,3 +110,51 @@ def test_a_network_of_ones_own_is_found_in_the_current_folder(
 def test_an_architecture_that_is_not_there_is_named(name: str) -> None:
     with pytest.raises(UsageError, match=f"--arch {name}"):
         load_architecture(name)
+
+
+@pytest.mark.parametrize(
+    ("name", "sentence"),
+    [
+        (
+            "os:getcwd",
+            r"cannot be called .*getcwd.*: write a function of one",
+        ),
+        ("copy:copy", "gives TrainConfig: a generator and a critic are needed"),
+        ("my_networks:two_arguments", "cannot be called with a run's settings"),
+        ("my_networks:one_network", "gives Linear: a generator and a critic"),
+    ],
+)
+def test_a_function_that_builds_no_networks_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, sentence: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "my_networks", raising=False)
+    (tmp_path / "my_networks.py").write_text(WRONG)
+    with pytest.raises(UsageError, match=f"--arch {name} {sentence}"):
+        build(TrainConfig(arch=name), load_architecture(name))
+    sys.modules.pop("my_networks", None)
+
+
+def test_a_mistake_inside_of_the_function_keeps_its_traceback(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "my_networks", raising=False)
+    (tmp_path / "my_networks.py").write_text(WRONG)
+    with pytest.raises(TypeError, match="takes 0 positional arguments"):
+        build(TrainConfig(arch="my_networks:mistaken"), load_architecture("my_networks:mistaken"))
+    sys.modules.pop("my_networks", None)
+
+
+WRONG = """
+from torch import nn
+
+def two_arguments(config, other): ...
+
+def one_network(config): return nn.Linear(2, 2)
+
+def mistaken(config): return nothing(config)
+
+def nothing(): ...
+"""

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from wgan.errors import CheckpointError, RunError, SettingChanged
+from wgan.errors import CheckpointError, RunError, SettingChanged, UsageError
 from wgan.runs import Run, latest_run
 from wgan.training.checkpoint import Checkpoint
 from wgan.training.config import TrainConfig
@@ -170,6 +170,12 @@ def test_a_run_whose_checkpoints_are_all_damaged_is_not_begun_anew() -> None:
     Run(Path("run")).checkpoint(3).write_bytes(b"")
     with pytest.raises(CheckpointError, match="none of the 1 checkpoints"):
         train(steps=4)
+
+
+def test_a_checkpoint_of_other_networks_names_what_does_not_fit() -> None:
+    train(steps=3)
+    with pytest.raises(UsageError, match=r"do not fit the generator of dcgan: \S+ is \["):
+        train(steps=4, width=3)
 
 
 def test_other_pictures_in_the_same_run_are_refused() -> None:

@@ -11,6 +11,7 @@ from onnx import GraphProto, ModelProto
 from torch import Tensor, nn
 
 from wgan.errors import ExportError
+from wgan.export.tracing import network_errors
 from wgan.manifest import METADATA_KEY
 
 OPSET = 18
@@ -44,11 +45,15 @@ def to_onnx(generator: nn.Module, latent_dim: int) -> ModelProto:
     Batch norm is folded into the convolutions. The same generator gives the same bytes.
 
     Raises:
-        ExportError: the model breaks ONNX's own rules.
+        ExportError: it cannot be traced, or the model breaks ONNX's own rules.
     """
     # Two rows: the exporter takes a batch of one for a constant (pytorch issue 148886).
     example = torch.zeros(2, latent_dim)
-    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+    with (
+        network_errors("exported to ONNX"),
+        warnings.catch_warnings(),
+        contextlib.redirect_stdout(io.StringIO()),
+    ):
         warnings.simplefilter("ignore")  # the exporter's own use of deprecated functions
         program = torch.onnx.export(
             Drawing(generator).eval(),

@@ -7,18 +7,23 @@ import torch
 from torch import Tensor, nn
 
 from wgan.export.archive import read_records, write_records
+from wgan.export.tracing import network_errors
 
 
 def to_pt2(generator: nn.Module, latent_dim: int) -> bytes:
     """Export `generator`, in eval mode and on the CPU: `forward(latents) -> images`.
 
     The same generator gives the same bytes.
+
+    Raises:
+        ExportError: it cannot be traced.
     """
-    program = torch.export.export(
-        generator,
-        (torch.zeros(2, latent_dim),),  # a batch of one would be taken for a constant
-        dynamic_shapes=({0: torch.export.Dim("batch")},),
-    )
+    with network_errors("exported to pt2"):
+        program = torch.export.export(
+            generator,
+            (torch.zeros(2, latent_dim),),  # a batch of one would be taken for a constant
+            dynamic_shapes=({0: torch.export.Dim("batch")},),
+        )
     for node in program.graph.nodes:
         node.meta.pop("stack_trace", None)  # it tells where the source code stands
     buffer = io.BytesIO()

@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from wgan.errors import ExportError
+from wgan.export.tracing import network_errors
 from wgan.images import Images, Pixels, to_pixels
 from wgan.latents import latents
 
@@ -39,17 +40,19 @@ class Reference:
         """Draw the pictures of `seeds` seeds, at least those that the batches need.
 
         Raises:
-            ExportError: the generator's images are not finite.
+            ExportError: the generator's images are not finite, or it cannot draw.
         """
         drawn = latents(range(max(seeds, sum(BATCH_SIZES))), latent_dim)
-        images = _draw(generator, drawn)
+        with network_errors("drawn from in batches"):
+            images = _draw(generator, drawn)
         if not np.isfinite(images).all():
             raise ExportError(
                 "the checkpoint's generator draws values that are not finite: its training"
                 " diverged, so export an earlier checkpoint"
             )
         tried = drawn[: sum(BATCH_SIZES)].astype(np.float64)
-        images64 = _draw(copy.deepcopy(generator).double(), tried)
+        with network_errors("drawn from in float64, the referee of rounding"):
+            images64 = _draw(copy.deepcopy(generator).double(), tried)
         return cls(drawn, images, to_pixels(images), images64)
 
     def batches(self) -> Iterator[slice]:

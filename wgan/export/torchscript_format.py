@@ -10,6 +10,7 @@ from torch import nn
 
 from wgan.errors import ExportError
 from wgan.export.archive import read_records, write_records
+from wgan.export.tracing import network_errors
 
 _MANGLED = re.compile(rb"___torch_mangle_\d+")
 
@@ -20,7 +21,7 @@ def to_torchscript(generator: nn.Module, latent_dim: int) -> bytes:
     The same generator gives the same bytes.
 
     Raises:
-        ExportError: this Python is too new for TorchScript.
+        ExportError: it cannot be traced, or this Python is too new for TorchScript.
     """
     if sys.version_info >= (3, 14):
         raise ExportError(
@@ -28,7 +29,7 @@ def to_torchscript(generator: nn.Module, latent_dim: int) -> bytes:
             " Python"
         )
     buffer = io.BytesIO()
-    with warnings.catch_warnings():
+    with network_errors("exported to TorchScript"), warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)  # that TorchScript is deprecated
         # The first trace in a process names its classes plainly, later ones number them.
         for _ in range(2):

@@ -87,13 +87,30 @@ class Checkpoint:
                 weights do not fit them.
         """
         generator, _ = build(self.config, architecture)
-        try:
-            generator.load_state_dict(self.average)
-        except RuntimeError as exc:  # PyTorch's for other names or shapes
-            raise UsageError(
-                f"the checkpoint's weights do not fit the networks of {self.config.arch}: {exc}"
-            ) from exc
+        load_weights(generator, self.average, f"the generator of {self.config.arch}")
         return generator.eval().requires_grad_(False)
+
+
+def load_weights(network: nn.Module, state: State, name: str) -> None:
+    """Give `network`, called `name`, the tensors of `state`.
+
+    Raises:
+        UsageError: they do not fit; the first that does not is named.
+    """
+    wanted, saved = _shapes(network.state_dict()), _shapes(state)
+    for key in dict.fromkeys((*wanted, *saved)):
+        if wanted.get(key) != saved.get(key):
+            raise UsageError(
+                f"the checkpoint's weights do not fit {name}: {key} is"
+                f" {saved.get(key, 'not there')} in the checkpoint and"
+                f" {wanted.get(key, 'not there')} in the network; give the networks that it was"
+                " trained with"
+            )
+    network.load_state_dict(state)
+
+
+def _shapes(state: State) -> dict[str, list[int]]:
+    return {name: list(getattr(value, "shape", ())) for name, value in state.items()}
 
 
 def check_archive(path: Path) -> None:

@@ -8,6 +8,7 @@ import importlib
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -65,7 +66,8 @@ def build(config: TrainConfig, architecture: Architecture | None = None) -> Netw
             handed in: a file from elsewhere must not choose the code that runs.
 
     Raises:
-        UsageError: `config.arch` is not built in and `architecture` is missing.
+        UsageError: `config.arch` is not built in and `architecture` is missing, or it does not
+            build networks.
     """
     chosen = architecture or BUILT_IN.get(config.arch)
     if chosen is None:
@@ -75,9 +77,31 @@ def build(config: TrainConfig, architecture: Architecture | None = None) -> Netw
         )
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(config.seed)  # the CPU's alone
-        generator, critic = chosen(config)
+        generator, critic = _call(chosen, config)
         if config.constraint == "spectral":
             limit_spectrum(critic)
+    return generator, critic
+
+
+def _call(chosen: Architecture, config: TrainConfig) -> Networks:
+    """Call a function that may be any; what goes wrong inside of it keeps its traceback."""
+    networks: Any
+    try:
+        networks = chosen(config)
+    except TypeError as exc:
+        if exc.__traceback__ is not None and exc.__traceback__.tb_next is not None:
+            raise
+        raise UsageError(
+            f"--arch {config.arch} cannot be called with a run's settings ({exc}): write a function"
+            " of one argument"
+        ) from exc
+    pair = isinstance(networks, tuple | list) and len(networks) == 2
+    if not pair or not all(isinstance(network, nn.Module) for network in networks):
+        raise UsageError(
+            f"--arch {config.arch} gives {type(networks).__name__}: a generator and a critic are"
+            " needed, two torch.nn.Module"
+        )
+    generator, critic = networks
     return generator, critic
 
 
