@@ -9,13 +9,16 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
-from wgan.errors import CheckpointError, RunError, SettingChanged, UsageError
+from wgan.errors import CheckpointError, RunError, SettingChanged, TrainingDiverged, UsageError
+from wgan.images import Pixels
 from wgan.runs import Run, latest_run
 from wgan.training.checkpoint import Checkpoint
 from wgan.training.config import TrainConfig
 from wgan.training.data import Pictures, load_pictures
 from wgan.training.data.source import ArraySource
+from wgan.training.metrics import Metrics
 from wgan.training.session import Plan, Session
 
 CPU = torch.device("cpu")
@@ -176,6 +179,35 @@ def test_a_checkpoint_of_other_networks_names_what_does_not_fit() -> None:
     train(steps=3)
     with pytest.raises(UsageError, match=r"do not fit the generator of dcgan: \S+ is \["):
         train(steps=4, width=3)
+
+
+class Ending:
+    """A tracker that keeps how the run ended."""
+
+    def __init__(self) -> None:
+        self.failed: list[bool] = []
+
+    def start(self, step: int, generator: nn.Module, critic: nn.Module) -> None: ...
+
+    def log(self, metrics: Metrics) -> None: ...
+
+    def show(self, step: int, preview: Pixels) -> None: ...
+
+    def close(self, failed: bool = False) -> None:
+        self.failed.append(failed)
+
+
+def test_trackers_are_told_whether_an_error_ended_the_run() -> None:
+    good, bad = Ending(), Ending()
+    config = session().config
+    with Session(Plan(Run(Path("a")), config, source(), False), pictures(), CPU, None, [good]):
+        pass
+    with (
+        pytest.raises(TrainingDiverged),
+        Session(Plan(Run(Path("b")), config, source(), False), pictures(), CPU, None, [bad]),
+    ):
+        raise TrainingDiverged("it went off")
+    assert (good.failed, bad.failed) == ([False], [True])
 
 
 def test_other_pictures_in_the_same_run_are_refused() -> None:

@@ -127,6 +127,38 @@ def test_wandb_keeps_the_runs_id_for_when_it_goes_on(trained: Path) -> None:
     assert file.stem == f"run-{(trained / 'wandb-id').read_text().strip()}"
 
 
+FAILED = """
+from pathlib import Path
+from torch import nn
+from wgan.runs import Run
+from wgan.training.config import TrainConfig
+from wgan.training.trackers import make_trackers
+(tracker,) = make_trackers(["wandb"], Run(Path("run")), TrainConfig())
+tracker.start(0, nn.Linear(1, 1), nn.Linear(1, 1))
+tracker.close(failed=True)
+"""
+
+
+def exit_codes(run: Path) -> list[int]:
+    (file,) = (run / "wandb").glob("offline-run-*/*.wandb")
+    records = [r for r in read_wandb(file) if r.WhichOneof("record_type") == "exit"]
+    return [record.exit.exit_code for record in records]
+
+
+@pytest.mark.slow
+def test_wandb_is_told_whether_the_run_came_to_its_end(trained: Path, tmp_path: Path) -> None:
+    assert exit_codes(trained) == [0]
+    (tmp_path / "run").mkdir()
+    subprocess.run(
+        [sys.executable, "-c", FAILED],
+        cwd=tmp_path,
+        env={**environment(), "WANDB_MODE": "offline", "WANDB_SILENT": "true"},
+        check=True,
+        timeout=120,
+    )
+    assert exit_codes(tmp_path / "run") == [1]
+
+
 def start(trackers: list[Tracker], step: int) -> Tracker:
     from torch import nn
 

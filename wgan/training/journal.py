@@ -65,10 +65,10 @@ class Journal:
             tracker.start(step, self._players.generator, self._players.critic)
         self._clock = _Clock(step)
 
-    def close(self) -> None:
-        """Let the trackers write what is pending."""
+    def close(self, failed: bool = False) -> None:
+        """Let the trackers write what is pending, and whether an error ended the run."""
         for tracker in self._trackers:
-            tracker.close()
+            tracker.close(failed)
 
     def note(self, step: Step, *, log: bool, preview: bool, save: bool) -> Metrics | None:
         """Take note of a step.

@@ -14,7 +14,7 @@ import torch
 from wgan.errors import CheckpointError, RunError, SettingChanged
 from wgan.files import discard_leftovers, write_whole
 from wgan.runs import RUNS, Run, remember_run
-from wgan.training.checkpoint import Checkpoint
+from wgan.training.checkpoint import Checkpoint, load_weights
 from wgan.training.config import TrainConfig
 from wgan.training.data import Pictures, Shards, Source, Stream, open_data
 from wgan.training.holdout import SCORED, HeldOut
@@ -68,6 +68,8 @@ def _stored_config(run: Run) -> TrainConfig | None:
         text = run.config.read_text(encoding="utf-8")
     except FileNotFoundError:
         return None
+    except NotADirectoryError as exc:
+        raise RunError(f"{run.path} is no folder: --run names the folder of a run") from exc
     except (OSError, UnicodeDecodeError) as exc:
         raise RunError(f"cannot read {run.config}: {exc}") from exc
     return TrainConfig.from_json(text, str(run.config))
@@ -123,6 +125,7 @@ class Session(AbstractContextManager["Session"]):
             RunError: another process trains this run.
             CheckpointError: there are checkpoints, but none is good.
             SettingChanged: the data is not what the run began with.
+            UsageError: the checkpoint's weights do not fit the networks.
             OutputError: the folder cannot be written.
         """
         self.run.make()
@@ -146,7 +149,7 @@ class Session(AbstractContextManager["Session"]):
         traceback: TracebackType | None,
     ) -> None:
         """Finish the journal and let the folder go."""
-        self.journal.close()
+        self.journal.close(failed=error is not None)
         self._lock.release()
 
     def train(self, should_stop: Callable[[], bool] = lambda: False) -> Iterator[Metrics | None]:
@@ -216,9 +219,10 @@ class Session(AbstractContextManager["Session"]):
                 " began with; restore them, or name another folder with --run"
             )
         players = self.players
-        players.generator.load_state_dict(checkpoint.generator)
-        players.critic.load_state_dict(checkpoint.critic)
-        players.average.load_state_dict(checkpoint.average)
+        arch = self.config.arch
+        load_weights(players.generator, checkpoint.generator, f"the generator of {arch}")
+        load_weights(players.critic, checkpoint.critic, f"the critic of {arch}")
+        load_weights(players.average, checkpoint.average, f"the generator of {arch}")
         players.generator_optimizer.load_state_dict(checkpoint.generator_optimizer)
         players.critic_optimizer.load_state_dict(checkpoint.critic_optimizer)
         players.noise.set_state(checkpoint.noise)

@@ -34,7 +34,8 @@ class TensorBoardTracker:
         assert self._writer is not None, "start comes first"
         self._writer.add_image("preview", preview, step, dataformats="HWC")
 
-    def close(self) -> None:
-        """Write what is pending."""
+    def close(self, failed: bool = False) -> None:
+        """Write what is pending; an event file has no place for how a run ended."""
+        del failed
         if self._writer is not None:
             self._writer.close()

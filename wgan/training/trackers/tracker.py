@@ -20,5 +20,8 @@ class Tracker(Protocol):
     def show(self, step: int, preview: Pixels) -> None:
         """Take a preview's grid, `[height, width, channels]`; comes before the step's `log`."""
 
-    def close(self) -> None:
-        """Write what is pending; not called when the process is killed."""
+    def close(self, failed: bool = False) -> None:
+        """Write what is pending; not called when the process is killed.
+
+        `failed` is whether an error ended the run: one that diverged is no success.
+        """

@@ -66,10 +66,10 @@ class WandbTracker:
         del step
         self._preview = wandb.Image(to_picture(preview))
 
-    def close(self) -> None:
-        """Finish the session there; waits until it is written or sent."""
+    def close(self, failed: bool = False) -> None:
+        """Finish the session there, or mark it failed; waits until it is written or sent."""
         if self._session is not None:
-            self._session.finish()
+            self._session.finish(exit_code=1 if failed else 0)
 
     def _id(self) -> str:
         place = self._run.path / "wandb-id"
