@@ -1,5 +1,6 @@
 """Pictures to files: the ending of a name says what is written."""
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
@@ -61,7 +62,7 @@ def kind_of(out: str, job: Job) -> Kind:
     """
     if out == STANDARD_OUTPUT:
         return "grid"
-    if out.endswith("/"):
+    if out.endswith(("/", os.sep)):  # a Windows path may end in either
         return "folder"
     ending = Path(out).suffix.lower()
     if ending not in _KINDS:

@@ -54,17 +54,10 @@ def write_pictures(path: Path, parts: Iterable[Part]) -> Pictures:
             skipped += damaged
             count, shape = count + len(pixels), pixels.shape[1:]
         file.flush()
-        pixels = _map(Path(file.name), (count, *shape))
-        sha256 = pixels_sha256(pixels)
-        trailer = {
-            "shape": pixels.shape,
-            "sha256": sha256,
-            "blocks": _checksums(pixels, range(_blocks(pixels))),
-            "skipped": skipped,
-        }
+        trailer = {**_describe(Path(file.name), (count, *shape)), "skipped": skipped}
         text = json.dumps(trailer).encode()
         file.write(text + _FOOTER.pack(len(text), zlib.crc32(text), _MAGIC))
-    return Pictures(_map(path, pixels.shape), skipped, sha256)
+    return Pictures(_map(path, (count, *shape)), skipped, trailer["sha256"])
 
 
 def read_pictures(path: Path) -> Pictures | None:
@@ -82,6 +75,16 @@ def read_pictures(path: Path) -> Pictures | None:
         os.utime(path)  # it was used last
     skipped = [(label, reason) for label, reason in trailer["skipped"]]
     return Pictures(pixels, skipped, trailer["sha256"])
+
+
+def _describe(path: Path, shape: tuple[int, ...]) -> dict[str, Any]:
+    """Shape and checksums of the pixels; the map ends here: Windows renames no mapped file."""
+    pixels = _map(path, shape)
+    return {
+        "shape": shape,
+        "sha256": pixels_sha256(pixels),
+        "blocks": _checksums(pixels, range(_blocks(pixels))),
+    }
 
 
 def _read_trailer(path: Path) -> dict[str, Any]:
