@@ -4,6 +4,8 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.installed
+BENCHMARKS := cold_start data_loading inference_cpu inference_profile kill_and_resume lowering \
+    sampling serving
 
 .PHONY: help demo test fuzz lint format bench constraints clean
 
@@ -38,8 +40,7 @@ format: $(READY) ## mend the style
 	$(BIN)/ruff check --fix .
 
 bench: $(READY) ## every benchmark that needs no GPU
-	for script in benchmarks/*.py; do \
-	    $(BIN)/python -m benchmarks.$$(basename $$script .py) || exit 1; done
+	for name in $(BENCHMARKS); do $(BIN)/python -m benchmarks.$$name || exit 1; done
 
 constraints: $(READY) ## write down the versions that are installed
 	$(BIN)/python -m pip list --exclude-editable --exclude pip --exclude setuptools \

@@ -1,6 +1,6 @@
 """How fast batches come: from the cache, from shards, and by decoding JPEG files each epoch.
 
-    python benchmarks/data_loading.py [--pictures 4000] [--size 64] [--workers 2] [--rounds 5]
+    python -m benchmarks.data_loading [--pictures 4000] [--size 64] [--workers 2] [--rounds 5]
 
 The last is what `torchvision.datasets.ImageFolder` with `torch.utils.data.DataLoader` does. All
 read the same pictures, 178x218 as CelebA's are, and give the same kind of batch: float32 in

@@ -4,7 +4,7 @@ Trains a small run that saves after every step, kills it with SIGKILL many times
 while a checkpoint is being written, looks at what is on the disk after each kill, lets the run go
 on to its end, and compares its weights and metrics with those of a run that was never killed.
 
-    python benchmarks/kill_and_resume.py [kills]
+    python -m benchmarks.kill_and_resume [kills]
 """
 
 import json

@@ -1,6 +1,6 @@
 """`wgan serve` against the bare runtime, and against MLServer and LitServe where they are.
 
-    python benchmarks/serving.py [--model FILE] [--seconds 20] [--rounds 3] [--threads N]
+    python -m benchmarks.serving [--model FILE] [--seconds 20] [--rounds 3] [--threads N]
         [--mlserver-python PYTHON] [--litserve-python PYTHON] [--overload-seconds 60]
 
 Same file, same clients, same machine, one run: 64 clients, each on a connection of its own, ask

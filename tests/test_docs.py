@@ -2,21 +2,23 @@
 
 import re
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
 
 from tests.processes import ROOT, run, wgan_command
+from tests.runtime import models
 
 
 def code_blocks(page: str, language: str) -> list[str]:
-    text = (ROOT / "docs" / page).read_text()
+    text = (ROOT / page).read_text()
     return re.findall(rf"^```{language}\n(.*?)^```", text, flags=re.DOTALL | re.MULTILINE)
 
 
 @pytest.fixture
 def own_networks(tmp_path: Path) -> Path:
-    networks, training = code_blocks("own-networks.md", "python")
+    networks, training = code_blocks("docs/own-networks.md", "python")
     (tmp_path / "my_networks.py").write_text(networks)
     (tmp_path / "training.py").write_text(training)
     return tmp_path
@@ -46,3 +48,38 @@ def test_training_ones_own_networks_from_the_command_line_resumes_and_asks_befor
     assert exported.returncode == 0, exported.stderr
     drawn = run(wgan_command("sample", "a.png"), own_networks)
     assert drawn.returncode == 0, drawn.stderr
+
+
+def test_the_readmes_python_draws(tmp_path: Path) -> None:
+    (block,) = code_blocks("README.md", "python")
+    (tmp_path / "generator.onnx").write_bytes(models.generator().SerializeToString())
+    code = f"{block}\nprint(pixels.dtype, pixels.shape)"
+    done = run([sys.executable, "-c", code], tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == "uint8 (64, 8, 8, 3)\n"
+
+
+def test_make_bench_names_every_benchmark() -> None:
+    scripts = {
+        path.stem
+        for path in (ROOT / "benchmarks").glob("*.py")
+        if "__main__" in path.read_text()  # the others are parts of these
+    }
+    makefile = (ROOT / "Makefile").read_text().replace("\\\n", " ")
+    (named,) = re.findall(r"^BENCHMARKS := (.*)$", makefile, re.MULTILINE)
+    assert set(named.split()) == scripts
+
+
+def test_what_the_pages_run_of_benchmarks_is_there() -> None:
+    for path in [*(ROOT / "docs").glob("*.md"), *(ROOT / "benchmarks").glob("*.py")]:
+        text = path.read_text()
+        assert "python benchmarks/" not in text, path  # they import each other: -m is needed
+        for name in re.findall(r"python -m benchmarks\.([a-z_.]+[a-z_])", text):
+            assert (ROOT / "benchmarks" / f"{name.replace('.', '/')}.py").is_file(), (path, name)
+
+
+def test_the_source_distribution_holds_every_folder() -> None:
+    told = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    included = told["tool"]["hatch"]["build"]["targets"]["sdist"]["include"]
+    folders = ("wgan", "tests", "benchmarks", "deploy", "docs")
+    assert {f"/{folder}" for folder in folders} <= set(included)
