@@ -42,9 +42,12 @@ def test_the_newest_checkpoint_has_the_highest_step() -> None:
     run = make_run("runs/one")
     with pytest.raises(CheckpointError, match="has no checkpoint yet"):
         run.newest_checkpoint()
-    for step in (9, 100000000, 10):
+    for step in (9, 100000000, 10, 99999999):
         run.checkpoint(step).touch()
+    (run.checkpoint(1).parent / "step-7-of-mine.pt").touch()
     assert run.newest_checkpoint() == run.checkpoint(100000000)
+    steps = [run.step_of(path) for path in run.checkpoints()]
+    assert steps == [9, 10, 99999999, 100000000]
 
 
 def test_the_latest_export_moves_with_its_folder(

@@ -11,6 +11,7 @@ runs/latest-export    names the ONNX file exported last
 """
 
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +20,8 @@ from wgan.files import make_folder, write_whole
 
 RUNS = Path("runs")
 """The folder of runs, in the folder where the command is given."""
+
+_STEP = re.compile(r"step-[0-9]+\.pt")
 
 
 @dataclass(frozen=True)
@@ -57,7 +60,9 @@ class Run:
 
     def checkpoints(self) -> list[Path]:
         """All checkpoints, the newest last."""
-        return sorted((self.path / "checkpoints").glob("step-[0-9]*.pt"))
+        found = (self.path / "checkpoints").glob("step-*.pt")
+        # By number: from a hundred million steps on, names are longer.
+        return sorted((path for path in found if _STEP.fullmatch(path.name)), key=self.step_of)
 
     def newest_checkpoint(self) -> Path:
         """The checkpoint that stands last.

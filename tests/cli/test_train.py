@@ -77,6 +77,9 @@ def test_a_dry_run_says_what_would_be_done_and_does_nothing(
         (("empty",), 1, "empty"),
         (("few", "--batch-size", 8), 1, "fewer than a batch of 8"),
         (("damaged",), 1, "--allow-damaged"),
+        (("few", "--run", "few/0.png"), 1, "few/0.png is no folder: --run names the folder"),
+        (("few", "--lr", "-1"), 2, "--learning-rate -1.0 is not allowed"),
+        (("few", "--arch", "os:getcwd"), 2, "--arch os:getcwd cannot be called"),
         (("few", "--size", 48), 2, "--size 48 is not allowed: it is one of 32, 64, 128"),
         (("few", "--recipe", "magic"), 2, "--recipe magic is not one of wgan-gp, article"),
         (("few", "--device", "cuda:99"), 1, "--device cuda:99"),
@@ -117,6 +120,26 @@ def test_a_changed_setting_is_named(tmp_path: Path, run_wgan: RunWgan) -> None:
     result = run_wgan("train", "faces", *TINY[2:], "--width", 3, "--steps", 2)
     assert result.returncode == 2
     assert "width was 2 when this run began and is now 3" in result.stderr
+
+
+@pytest.mark.parametrize("spelling", ["faces/", "./faces", "other/../faces"])
+def test_another_way_to_write_the_datas_path_is_no_change(
+    tmp_path: Path, run_wgan: RunWgan, spelling: str
+) -> None:
+    make_folder(tmp_path / "faces", 4)
+    (tmp_path / "other").mkdir()
+    assert run_wgan("train", "faces", *TINY, "--steps", 1, "--run", "run").returncode == 0
+    again = run_wgan("train", spelling, *TINY, "--steps", 2, "--run", "run")
+    assert again.returncode == 0, again.stderr
+    assert json.loads((tmp_path / "run" / "config.json").read_text())["data"] == "faces"
+
+
+def test_a_crop_larger_than_the_pictures_is_told(tmp_path: Path, run_wgan: RunWgan) -> None:
+    make_folder(tmp_path / "faces", 4)
+    told = run_wgan("train", "faces", *TINY, "--crop", 45, "--dry-run")
+    assert "--crop 45 is more than there is of" in told.stderr
+    assert "of 50x40 pixels: what is smaller is used whole" in told.stderr
+    assert run_wgan("train", "faces", *TINY, "--crop", 40, "--dry-run").stderr == ""
 
 
 def start(folder: Path, *arguments: object) -> subprocess.Popen[str]:

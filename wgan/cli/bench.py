@@ -32,7 +32,7 @@ def bench(
     seconds: float,
     as_json: bool,
 ) -> None:
-    """Time an exported FILE on this machine; by default the latest export.
+    """Time an exported FILE on this machine. By default the latest export.
 
     Images per second and milliseconds by batch size, the provider that ran, the memory it took.
     PyTorch and TorchScript take their turns beside it where they are installed.

@@ -61,7 +61,7 @@ def export(
     tolerance_mean_pixels: float | None,
     tolerance_psnr: float | None,
 ) -> None:
-    """Write a generator as one self-describing file, proved equal to PyTorch.
+    """Write a generator as one file, proved equal to PyTorch.
 
     The source is a run's folder, whose newest checkpoint is taken, or one checkpoint; without it,
     the run trained last. What is written are the averaged (EMA) weights. An export that does not

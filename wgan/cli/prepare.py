@@ -41,10 +41,11 @@ def prepare(
     download: bool,
     allow_damaged: bool,
 ) -> None:
-    """Write DATA into the new folder SHARDS as WebDataset tar shards, to be streamed.
+    """Write DATA as tar shards of WebDataset, to be streamed.
 
-    For data that is more than memory or the cache can hold. DATA is what wgan train takes. Each
-    picture is decoded once, so that no damaged one gets in; they come in a random order.
+    For data that is more than memory or the cache can hold. DATA is what wgan train takes, SHARDS
+    a folder that is made. Each picture is decoded once, so that no damaged one gets in; they come
+    in a random order.
     """
     with needs_extra("train", purpose="preparing data"):
         from wgan.training.data import Transform, open_source, parse_colour

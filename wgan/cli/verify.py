@@ -16,7 +16,7 @@ MARKS = {True: "ok", False: "FAILED", None: "not tried"}
 @click.option("--json", "as_json", is_flag=True, help="Print the checks as JSON.")
 @click.pass_obj
 def verify(owns_process: bool | None, file: Path, as_json: bool) -> None:
-    """Prove an exported FILE's receipt again on this machine, with no PyTorch.
+    """Prove an exported FILE's receipt again, with no PyTorch.
 
     Structure, checksums, the golden pictures that PyTorch drew, pictures that do not depend on
     their batch, and runs that repeat to the bit: on every provider that works here, with ONNX

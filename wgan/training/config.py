@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -146,12 +147,15 @@ class TrainConfig:
         """
         for name, value in given.items():
             old = getattr(self, name)
-            if value != old and name not in MAY_CHANGE:
+            # A path may be written in other ways, photos/ or ./photos; whether the pictures are
+            # the same is checked by their hash.
+            same = _path(value) == _path(old) if name == "data" else value == old
+            if not same and name not in MAY_CHANGE:
                 raise SettingChanged(
                     f"{name} was {old} when this run began and is now {value}: "
                     f"keep it, or name another folder with --run"
                 )
-        return dataclasses.replace(self, **given)
+        return dataclasses.replace(self, **{**given, "data": self.data})
 
     def to_json(self) -> str:
         """Write the settings as indented JSON, a line each."""
@@ -217,6 +221,10 @@ RECIPES: Mapping[str, Mapping[str, Any]] = MappingProxyType(
         },
     }
 )
+
+
+def _path(data: str) -> str:
+    return os.path.abspath(data)  # noqa: PTH100 - pathlib's keeps a ".."
 
 
 def _listed(values: Iterable[object]) -> str:

@@ -1,5 +1,8 @@
 """From a source to what a run learns from: all pictures at once, or a stream of them."""
 
+import logging
+
+from wgan.errors import PictureError
 from wgan.training.data.cache import Cache
 from wgan.training.data.decoded import Pictures
 from wgan.training.data.pictures import Tell, load_pictures
@@ -7,6 +10,8 @@ from wgan.training.data.shards import Shards
 from wgan.training.data.source import Source
 from wgan.training.data.stream import BUFFER, Stream
 from wgan.training.data.transform import WHITE, Colour, Transform
+
+logger = logging.getLogger(__name__)
 
 
 def load_data(
@@ -30,6 +35,8 @@ def load_data(
     if isinstance(source, Shards):
         transform = Transform(size=size, channels=channels, crop=crop, background=background)
         return Stream(source, transform, allow_damaged, buffer)
+    if crop:
+        _warn_of_small_pictures(source, crop, size)
     return load_pictures(
         source,
         size=size,
@@ -40,3 +47,19 @@ def load_data(
         progress=progress,
         cache=cache,
     )
+
+
+def _warn_of_small_pictures(source: Source, crop: int, size: int) -> None:
+    """Say where the first picture has not as many pixels as are to be cut out of it."""
+    try:
+        width, height = source.picture(0, size).size
+    except PictureError:  # it is counted among the damaged
+        return
+    if min(width, height) < crop:
+        logger.warning(
+            "--crop %d is more than there is of %s, of %dx%d pixels: what is smaller is used whole",
+            crop,
+            source.label(0),
+            width,
+            height,
+        )
