@@ -84,7 +84,7 @@ def measure(
 
 def _take_turn(run: Draw, drawn: Latents) -> list[float]:
     """Seconds of each run in about `TURN_S`."""
-    taken = []
+    taken: list[float] = []
     until = time.perf_counter() + TURN_S
     while not taken or time.perf_counter() < until:
         start = time.perf_counter()
