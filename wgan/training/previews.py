@@ -1,5 +1,7 @@
 """Pictures of how far a run has come: always the same seeds, from the EMA generator."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from torch import nn
@@ -8,11 +10,18 @@ from wgan.images import Pixels, encode, grid, to_pixels
 from wgan.latents import PREVIEW_SEEDS, latents
 
 
-@torch.no_grad()
 def draw_preview(average: nn.Module, latent_dim: int, device: torch.device) -> Pixels:
     """Draw seeds 0 to 63, `[64, height, width, channels]`, with a generator in eval mode."""
+    return draw_pixels(average, latent_dim, device, PREVIEW_SEEDS)
+
+
+@torch.no_grad()
+def draw_pixels(
+    average: nn.Module, latent_dim: int, device: torch.device, seeds: Sequence[int]
+) -> Pixels:
+    """Draw pictures of seeds in one run, `[n, height, width, channels]`; as `draw_preview`."""
     assert not average.training, "in training mode a picture depends on its neighbours"
-    drawn = average(torch.from_numpy(latents(PREVIEW_SEEDS, latent_dim)).to(device))
+    drawn = average(torch.from_numpy(latents(seeds, latent_dim)).to(device))
     return to_pixels(np.ascontiguousarray(drawn.float().cpu().numpy()))
 
 
