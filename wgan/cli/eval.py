@@ -21,6 +21,13 @@ if TYPE_CHECKING:
 @click.argument(
     "sources", metavar="[RUN|CHECKPOINT|FILE]...", nargs=-1, type=click.Path(path_type=Path)
 )
+@click.option(
+    "--checkpoint",
+    "which",
+    default="latest",
+    show_default=True,
+    help="Of each run: latest, best (see train --eval-every), or a step.",
+)
 @click.option("--data", help="The real pictures, as for train.  [default: what the run learned]")
 @click.option("-n", "count", default=10_000, show_default=True, help="Pictures drawn of each.")
 @click.option(
@@ -63,6 +70,7 @@ if TYPE_CHECKING:
 @click.option("--json", "as_json", is_flag=True, help="Print every value as JSON.")
 def eval(  # noqa: A001 - a command's function bears its name
     sources: tuple[Path, ...],
+    which: str,
     data: str | None,
     count: int,
     data_n: int | None,
@@ -115,7 +123,12 @@ def eval(  # noqa: A001 - a command's function bears its name
     architecture = load_architecture(arch) if arch else None
     candidates = [
         open_candidate(
-            source, where, batch_size, provider=provider_for(where), architecture=architecture
+            source,
+            where,
+            batch_size,
+            which=which,
+            provider=provider_for(where),
+            architecture=architecture,
         )
         for source in sources or (None,)
     ]

@@ -1,26 +1,21 @@
 """What is judged: exported files and checkpoints, each as a function from seeds to pictures."""
 
 import dataclasses
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
 
 from wgan.errors import UsageError
 from wgan.exported.model_file import ZIP_MAGIC, describe
-from wgan.images import Pixels
-from wgan.runs import Run, find_run, latest_run
+from wgan.runs import find_run, latest_run
 from wgan.runtime import Generator
 from wgan.training.checkpoint import Checkpoint
 from wgan.training.networks import Architecture
-from wgan.training.previews import draw_pixels
-from wgan.training.session import newest_good_checkpoint
-
-Draw = Callable[[range], Iterator[Pixels]]
-"""The pictures of seeds, `[n, height, width, channels]` at a time, in their order."""
+from wgan.training.previews import Draw, drawing
+from wgan.training.session import load_checkpoint
 
 
 @dataclass(frozen=True)
@@ -40,6 +35,7 @@ def open_candidate(
     device: torch.device,
     batch_size: int,
     *,
+    which: str = "latest",
     provider: str = "auto",
     architecture: Architecture | None = None,
 ) -> Candidate:
@@ -49,6 +45,7 @@ def open_candidate(
         path: a run's folder, a checkpoint, or an ONNX file; None is the run trained last.
         device: where checkpoints are drawn.
         batch_size: pictures drawn at a time.
+        which: of a run's checkpoints, as for `Run.find_checkpoint`.
         provider: where exported files are drawn, as for `wgan.runtime.Generator`.
         architecture: as for `wgan.training.networks.build`, for checkpoints.
 
@@ -61,20 +58,13 @@ def open_candidate(
     """
     if path is None or path.is_dir():
         run = latest_run() if path is None else find_run(path)
-        checkpoint = _newest(run)
+        checkpoint = load_checkpoint(run, which)
         return _of_checkpoint(str(run.path), checkpoint, device, batch_size, architecture)
     if _is_archive(path):
         _refuse_export(path)
         checkpoint = Checkpoint.load(path)
         return _of_checkpoint(str(path), checkpoint, device, batch_size, architecture)
     return _of_export(path, provider, batch_size)
-
-
-def _newest(run: Run) -> Checkpoint:
-    run.newest_checkpoint()  # says what to do where there is none
-    checkpoint = newest_good_checkpoint(run)
-    assert checkpoint is not None
-    return checkpoint
 
 
 def _is_archive(path: Path) -> bool:
@@ -110,16 +100,6 @@ def _of_checkpoint(
         config.data,
         drawing(generator, config.latent_dim, device, batch_size),
     )
-
-
-def drawing(generator: nn.Module, latent_dim: int, device: torch.device, batch_size: int) -> Draw:
-    """Draw with a network in eval mode, `batch_size` pictures at a time."""
-
-    def draw(seeds: range) -> Iterator[Pixels]:
-        for first in range(0, len(seeds), batch_size):
-            yield draw_pixels(generator, latent_dim, device, seeds[first : first + batch_size])
-
-    return draw
 
 
 def _of_export(path: Path, provider: str, batch_size: int) -> Candidate:

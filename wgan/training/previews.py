@@ -1,6 +1,6 @@
 """Pictures of how far a run has come: always the same seeds, from the EMA generator."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import torch
@@ -8,6 +8,9 @@ from torch import nn
 
 from wgan.images import Pixels, encode, grid, to_pixels
 from wgan.latents import PREVIEW_SEEDS, latents
+
+Draw = Callable[[range], Iterator[Pixels]]
+"""The pictures of seeds, `[n, height, width, channels]` at a time, in their order."""
 
 
 def draw_preview(average: nn.Module, latent_dim: int, device: torch.device) -> Pixels:
@@ -23,6 +26,16 @@ def draw_pixels(
     assert not average.training, "in training mode a picture depends on its neighbours"
     drawn = average(torch.from_numpy(latents(seeds, latent_dim)).to(device))
     return to_pixels(np.ascontiguousarray(drawn.float().cpu().numpy()))
+
+
+def drawing(average: nn.Module, latent_dim: int, device: torch.device, batch_size: int) -> Draw:
+    """Draw with a generator in eval mode, as it is then, `batch_size` pictures at a time."""
+
+    def draw(seeds: range) -> Iterator[Pixels]:
+        for first in range(0, len(seeds), batch_size):
+            yield draw_pixels(average, latent_dim, device, seeds[first : first + batch_size])
+
+    return draw
 
 
 def encode_preview(pixels: Pixels) -> bytes:
