@@ -2,6 +2,7 @@
 
 runs/<name>/config.json
 runs/<name>/checkpoints/step-00002000.pt
+runs/<name>/checkpoints/best.pt     a copy of the best one, with --eval-every; best.json says why
 runs/<name>/previews/step-00002000.png
 runs/<name>/metrics.jsonl
 runs/<name>/curves.png
@@ -15,7 +16,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from wgan.errors import CheckpointError, ModelFileError, RunError
+from wgan.errors import CheckpointError, ModelFileError, RunError, UsageError
 from wgan.files import make_folder, write_whole
 
 RUNS = Path("runs")
@@ -49,6 +50,16 @@ class Run:
         """Where the checkpoint of `step` stands."""
         return self.path / "checkpoints" / f"step-{step:08d}.pt"
 
+    @property
+    def best(self) -> Path:
+        """Where the best checkpoint stands, in a run that follows a metric."""
+        return self.path / "checkpoints" / "best.pt"
+
+    @property
+    def best_record(self) -> Path:
+        """Why it is the best, JSON."""
+        return self.path / "checkpoints" / "best.json"
+
     @staticmethod
     def step_of(checkpoint: Path) -> int:
         """The step that a path from `checkpoints` names."""
@@ -77,6 +88,35 @@ class Run:
                 f"  wgan train --run {self.path}"
             )
         return found[-1]
+
+    def find_checkpoint(self, which: str) -> Path:
+        """The checkpoint called "latest", "best", or by its step's number.
+
+        Raises:
+            CheckpointError: there is none.
+            UsageError: `which` is something else.
+        """
+        if which == "latest":
+            return self.newest_checkpoint()
+        if which == "best":
+            return self._best_checkpoint()
+        if not which.isdecimal():
+            raise UsageError(f"--checkpoint {which} is not latest, best, or the number of a step")
+        path = self.checkpoint(int(which))
+        if not path.is_file():
+            there = ", ".join(str(self.step_of(each)) for each in self.checkpoints()) or "none"
+            raise CheckpointError(
+                f"the run {self.path} has no checkpoint of step {which}: it has {there}"
+            )
+        return path
+
+    def _best_checkpoint(self) -> Path:
+        if not self.best.is_file():
+            raise CheckpointError(
+                f"the run {self.path} has no best checkpoint, since it followed no metric: train it"
+                f" on with  wgan train --run {self.path} --eval-every 500 --steps N"
+            )
+        return self.best
 
     def make(self) -> None:
         """Make the run's folders, unless they are there. Raises OutputError."""

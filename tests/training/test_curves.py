@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from tests.processes import ROOT, environment
-from wgan.training.curves import PANELS, draw_curves
+from wgan.training.curves import PANELS, QUALITY, draw_curves
 from wgan.training.history import History
 from wgan.training.metrics import FIGURES
 
@@ -65,7 +65,16 @@ def test_figures_that_are_not_there_are_said_to_be() -> None:
 
 
 def test_every_panel_shows_figures_that_are_logged() -> None:
-    assert {line.figure for panel in PANELS for line in panel.lines} <= set(FIGURES)
+    assert {line.figure for panel in (*PANELS, QUALITY) for line in panel.lines} <= set(FIGURES)
+
+
+def test_a_run_that_follows_a_metric_has_a_panel_more() -> None:
+    picture = drawn(a_run(50, fid=30.0))
+    assert picture.size == (1200, 1400)
+    last_row = np.asarray(picture)[1060:].astype(int)
+    blue = np.abs(last_row - [0x28, 0x64, 0xB4]).sum(axis=2) < 60
+    assert blue[:, :600].any()
+    assert not blue[:, 600:].any()
 
 
 def test_a_diagnosis_is_marked() -> None:

@@ -18,7 +18,7 @@ OWNS_PROCESS = True
 """Told to the commands: they may set signal handlers and fork, as no caller from Python wants."""
 
 
-COMMANDS = ("train", "export", "sample", "serve", "info", "verify", "bench", "prepare")
+COMMANDS = ("train", "export", "eval", "sample", "serve", "info", "verify", "bench", "prepare")
 """Each a function in the module of its name, `wgan.cli.train` and so on; in the help's order."""
 
 

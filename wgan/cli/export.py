@@ -15,6 +15,13 @@ if TYPE_CHECKING:
     "source", metavar="[RUN|CHECKPOINT]", required=False, type=click.Path(path_type=Path)
 )
 @click.option(
+    "--checkpoint",
+    "which",
+    default="latest",
+    show_default=True,
+    help="Of a run: latest, best (see train --eval-every), or a step.",
+)
+@click.option(
     "--format",
     "formats",
     type=click.Choice(["onnx", "torchscript", "pt2", "triton"]),
@@ -51,6 +58,7 @@ if TYPE_CHECKING:
 @click.option("--tolerance-psnr", type=float, help="Lowest PSNR of pixels, in dB.")
 def export(
     source: Path | None,
+    which: str,
     formats: tuple[str, ...],
     precision: str,
     target: str | None,
@@ -63,10 +71,11 @@ def export(
 ) -> None:
     """Write a generator as one file, proved equal to PyTorch.
 
-    The source is a run's folder, whose newest checkpoint is taken, or one checkpoint; without it,
-    the run trained last. What is written are the averaged (EMA) weights. An export that does not
-    draw what PyTorch draws is refused, and leaves no file; the tolerances, by precision, are in
-    docs/exporting.md, and an export that was given more says so in its manifest.
+    The source is a run's folder, whose newest checkpoint is taken unless --checkpoint says
+    otherwise, or one checkpoint; without it, the run trained last. What is written are the averaged
+    (EMA) weights. An export that does not draw what PyTorch draws is refused, and leaves no file;
+    the tolerances, by precision, are in docs/exporting.md, and an export that was given more says
+    so in its manifest.
     """
     from wgan.export.config import ExportConfig
     from wgan.export.places import choose_checkpoint, choose_places, choose_repository
@@ -91,21 +100,19 @@ def export(
     if output is not None and output.endswith(("/", os.sep)) and "triton" not in formats:
         make_folder(Path(output))
     # Places first: a wrong path is told at once, not after PyTorch has loaded.
-    checkpoint_path = choose_checkpoint(source)
+    checkpoint_path = choose_checkpoint(source, which)
     places = choose_places(configs, place, checkpoint_path) if configs else []
     repository = choose_repository(place, checkpoint_path) if "triton" in formats else None
     with needs_extra("export", purpose="exporting"):
         from wgan.export.exporting import export as write
         from wgan.training.checkpoint import Checkpoint
         from wgan.training.networks import load_architecture
-        from wgan.training.session import newest_good_checkpoint
+        from wgan.training.session import load_checkpoint
 
     if source is not None and source.is_file():
         checkpoint = Checkpoint.load(source)
-    else:  # of a run, a damaged checkpoint is passed over for the one before it
-        found = newest_good_checkpoint(Run(checkpoint_path.parent.parent))
-        assert found is not None  # choose_checkpoint saw one
-        checkpoint = found
+    else:
+        checkpoint = load_checkpoint(Run(checkpoint_path.parent.parent), which)
     architecture = load_architecture(arch) if arch else None
 
     def tell(path: Path, config: ExportConfig, manifest: "Manifest") -> None:

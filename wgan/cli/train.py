@@ -16,6 +16,11 @@ from wgan.extras import needs_extra
 from wgan.progress import Progress
 
 if TYPE_CHECKING:
+    import torch
+
+    from wgan.evaluation.following import SampleJudge
+    from wgan.evaluation.vectors import Features
+    from wgan.training.config import TrainConfig
     from wgan.training.data import Cache, Pictures, Stream
     from wgan.training.session import Plan, Session
 
@@ -55,6 +60,10 @@ SETTINGS = (
     click.option("--log-every", type=int, help="Steps.  [10]"),
     click.option("--keep", type=int, help="Newest checkpoints that stay; 0: all.  [0]"),
     click.option("--keep-every", type=int, help="Every so many-th stays too; 0: none.  [0]"),
+    click.option("--eval-every", type=int, help="Steps between two measurements; 0: none.  [0]"),
+    click.option("--eval-metric", help="fid or kid; the best checkpoint is kept.  [fid]"),
+    click.option("--eval-features", help="inception, or an ONNX file (see eval).  [inception]"),
+    click.option("--eval-n", type=int, help="Pictures drawn for a measurement.  [2000]"),
 )
 
 
@@ -81,6 +90,9 @@ def _settings(command: Any) -> Any:
 )
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:N or mps.")
 @click.option("--download", is_flag=True, help="Fetch a data set by name if it is not there.")
+@click.option(
+    "--weights", type=click.Path(path_type=Path), help="Inception's, where --eval-every needs them."
+)
 @click.option("--allow-damaged", is_flag=True, help="Go on when over 1 % of the data is damaged.")
 @click.option(
     "--cache",
@@ -98,6 +110,7 @@ def train(
     trackers: tuple[str, ...],
     device: str,
     download: bool,
+    weights: Path | None,
     allow_damaged: bool,
     cache_path: Path | None,
     cache_size: float,
@@ -128,9 +141,11 @@ def train(
     # What can be wrong is looked at before the data is decoded, which may take long.
     architecture = load_architecture(given["arch"]) if "arch" in given else None
     watchers = make_trackers(trackers, planned.run, config)
+    features = _open_features(config, where, weights, download) if config.eval_every else None
     loaded = _load(planned, cache, allow_damaged)
     say_skipped(loaded.skipped)
-    session = Session(planned, loaded, where, architecture, watchers)
+    judge = _make_judge(config, features, loaded) if features and not dry_run else None
+    session = Session(planned, loaded, where, architecture, watchers, judge)
     _describe(planned, session)
     if dry_run:
         _describe_cost(session)
@@ -159,6 +174,28 @@ def _load(planned: "Plan", cache: "Cache | None", allow_damaged: bool) -> "Pictu
             cache=cache,
             buffer=config.shuffle_buffer,
         )
+
+
+def _open_features(
+    config: "TrainConfig", device: "torch.device", weights: Path | None, download: bool
+) -> "Features":
+    with needs_extra("eval", purpose="--eval-every"):
+        from wgan.evaluation.opening import open_features
+
+    return open_features(config.eval_features, device, weights=weights, download=download)
+
+
+def _make_judge(
+    config: "TrainConfig", features: "Features", data: "Pictures | Stream"
+) -> "SampleJudge":
+    from wgan.evaluation.following import SampleJudge
+    from wgan.evaluation.reference import load_reference, statistics_folder
+    from wgan.evaluation.summary import KEPT
+
+    real = load_reference(
+        data, features, KEPT, statistics_folder(), lambda n: Progress(n, "data", "pictures")
+    )
+    return SampleJudge(config.eval_metric, real, data.sha256, features, config.eval_n)
 
 
 def _describe(planned: "Plan", session: "Session") -> None:
@@ -196,6 +233,9 @@ def _train(session: "Session", caught: "_Signals") -> None:
                 figures = f"{metrics.images_per_second:.0f} images/s  W {metrics.wasserstein:.3g}"
                 if metrics.gradient_penalty is not None:
                     figures += f"  penalty {metrics.gradient_penalty:.3g}"
+                for name, value in (("FID", metrics.fid), ("KID x1000", metrics.kid)):
+                    if value is not None:
+                        figures += f"  {name} {value:.4g}"
             progress.advance(1, figures)
 
 
@@ -205,6 +245,12 @@ def _say_what_next(session: "Session", caught: "_Signals") -> None:
         click.echo(f"stopped and saved at step {step} of {steps}; the same command goes on")
         return
     click.echo(f"at step {step} of {steps}; pictures: {run / 'previews'}")
+    if session.best is not None:
+        best = session.best
+        click.echo(
+            f"best {best.metric}: {best.value:.4g} at step {best.step}; export it with"
+            f"  wgan export {shlex.quote(str(run))} --checkpoint best"
+        )
     click.echo(
         f"Longer:  wgan train --run {shlex.quote(str(run))} --steps {10 * max(step, steps)}"
         "    On your own pictures:  wgan train FOLDER --size 64 --width 64 --steps 50000"

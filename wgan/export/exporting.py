@@ -144,8 +144,10 @@ def weights_sha256(state: dict[str, Any]) -> str:
 def described_config(checkpoint: Checkpoint) -> dict[str, Any]:
     """The training configuration for people to read anywhere: of a path, only its last part."""
     config = dataclasses.asdict(checkpoint.config)
-    data = PurePath(checkpoint.config.data.replace("\\", "/"))
-    return {**config, "data": data.name or str(data)}
+    for name in ("data", "eval_features"):
+        path = PurePath(config[name].replace("\\", "/"))
+        config[name] = path.name or str(path)
+    return config
 
 
 def _describe(checkpoint: Checkpoint, config: ExportConfig, candidate: Candidate) -> Manifest:

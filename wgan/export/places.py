@@ -8,17 +8,20 @@ from wgan.export.config import ExportConfig
 from wgan.runs import find_run, latest_run
 
 
-def choose_checkpoint(source: Path | None) -> Path:
-    """The checkpoint at `source`, or the newest of the run there, or of the latest run.
+def choose_checkpoint(source: Path | None, which: str = "latest") -> Path:
+    """The checkpoint at `source`, or one of the run there, or of the latest run.
+
+    `which` is as for `Run.find_checkpoint`; it has no say where `source` is a file.
 
     Raises:
         RunError: there is no such run.
         CheckpointError: there is no such checkpoint, or the run has none.
+        UsageError: `which` is not one of a run's.
     """
     if source is None:
-        return latest_run().newest_checkpoint()
+        return latest_run().find_checkpoint(which)
     if source.is_dir():
-        return find_run(source).newest_checkpoint()
+        return find_run(source).find_checkpoint(which)
     if not source.is_file():
         raise CheckpointError(
             f"there is no run or checkpoint {source}: name a run's folder or a .pt file in its"

@@ -27,8 +27,14 @@ spectral: each layer's largest singular value at 1 (Miyato et al. 2018).
 
 OPTIMIZERS = ("adam", "rmsprop")
 
+FOLLOWED = ("fid", "kid")
+"""The metrics that a run can follow: see docs/evaluating.md."""
+
 MAY_CHANGE = frozenset(
-    {"steps", "checkpoint_every", "preview_every", "log_every", "keep", "keep_every"}
+    {
+        *("steps", "checkpoint_every", "preview_every", "log_every", "keep", "keep_every"),
+        *("eval_every", "eval_metric", "eval_features", "eval_n"),
+    }
 )
 """Settings that may differ when a run goes on: they do not touch the mathematics."""
 
@@ -79,6 +85,12 @@ class TrainConfig:
     keep: int = 0  # the newest checkpoints that stay; 0: all
     keep_every: int = 0  # every so many-th checkpoint stays for good as well; 0: none does
 
+    # Which checkpoint is the best.
+    eval_every: int = 0  # steps between two measurements of eval_metric; 0: it is not followed
+    eval_metric: str = "fid"  # fid or kid; the lower the better
+    eval_features: str = "inception"  # inception, or an ONNX file from pixels to vectors
+    eval_n: int = 2000  # pictures drawn for a measurement
+
     def __post_init__(self) -> None:
         """Check each field. Raises UsageError."""
         if self.size not in SIZES:
@@ -89,6 +101,7 @@ class TrainConfig:
         self._check_choice("critic_norm", CRITIC_NORMS)
         self._check_choice("constraint", CONSTRAINTS)
         self._check_choice("optimizer", OPTIMIZERS)
+        self._check_choice("eval_metric", FOLLOWED)
         if self.arch not in ARCHITECTURES and not all(self.arch.partition(":")):
             raise UsageError(
                 f"--arch {self.arch} is not one of {_listed(ARCHITECTURES)}, nor a function of"
@@ -100,13 +113,15 @@ class TrainConfig:
                      "accumulate", "steps", "checkpoint_every", "preview_every",
                      "log_every"):  # fmt: skip
             self._check_range(name, 1, 2**31)
-        for name in ("seed", "crop", "ema_half_life", "decay_steps", "keep", "keep_every"):
+        for name in ("seed", "crop", "ema_half_life", "decay_steps", "keep", "keep_every",
+                     "eval_every"):  # fmt: skip
             self._check_range(name, 0, 2**32 - 1)
         for name in ("gp_weight", "learning_rate", "clip_limit", "drift"):
             self._check_range(name, 0, 1e6)
         for name in ("beta1", "beta2"):
             self._check_range(name, 0, 0.999999)
         self._check_range("holdout", 0, 0.9)
+        self._check_range("eval_n", 10, 10**6)
         if self.batch_size % self.accumulate:
             raise UsageError(
                 f"--accumulate {self.accumulate} does not divide --batch-size {self.batch_size}"

@@ -85,9 +85,16 @@ PANELS = (
     ),
 )
 
+QUALITY = Panel(
+    "FID, KID x 1000 of the samples (lower is better)",
+    [Line("fid", "FID"), Line("kid", "KID x 1000", ORANGE)],
+    logarithmic=True,
+)
+"""A seventh panel, for runs that follow a metric."""
+
 
 def draw_curves(history: History, title: str) -> bytes:
-    """Draw every panel of a run; a PNG of 1200 x 1050 pixels.
+    """Draw every panel of a run; a PNG of 1200 x 1050 pixels, or 1400 where it follows a metric.
 
     Raises:
         MissingExtra: matplotlib is not installed.
@@ -96,16 +103,25 @@ def draw_curves(history: History, title: str) -> bytes:
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
     # No pyplot: it would choose a window system and keep every figure.
-    figure = Figure(figsize=(12, 10.5), dpi=100, facecolor="white")
+    panels = (*PANELS, QUALITY) if _has(history, QUALITY) else PANELS
+    rows = -(-len(panels) // 2)
+    figure = Figure(figsize=(12, 3.5 * rows), dpi=100, facecolor="white")
     FigureCanvasAgg(figure)
     # Fixed margins: a layout that is computed would take as long again as all the rest.
     figure.subplots_adjust(left=0.06, right=0.98, top=0.92, bottom=0.05, wspace=0.14, hspace=0.26)
     figure.suptitle(f"{title} · {_summary(history)}", fontsize=12, color=DARK)
-    for axes, panel in zip(figure.subplots(3, 2).flat, PANELS, strict=True):
+    places = list(figure.subplots(rows, 2).flat)
+    for axes, panel in zip(places, panels, strict=False):
         _draw_panel(axes, panel, history)
+    for axes in places[len(panels) :]:
+        axes.set_axis_off()
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png")
     return buffer.getvalue()
+
+
+def _has(history: History, panel: Panel) -> bool:
+    return any(np.isfinite(history.column(line.figure)).any() for line in panel.lines)
 
 
 def _summary(history: History) -> str:

@@ -3,7 +3,7 @@
 import dataclasses
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -70,7 +70,15 @@ class Journal:
         for tracker in self._trackers:
             tracker.close(failed)
 
-    def note(self, step: Step, *, log: bool, preview: bool, save: bool) -> Metrics | None:
+    def note(
+        self,
+        step: Step,
+        *,
+        log: bool,
+        preview: bool,
+        save: bool,
+        judge: Callable[[int], Mapping[str, float]] | None = None,
+    ) -> Metrics | None:
         """Take note of a step.
 
         Args:
@@ -78,23 +86,26 @@ class Journal:
             log: write its figures; returns them.
             preview: draw a preview and the curves as well, and write the figures in any case.
             save: a checkpoint follows: look for NaN and Inf before.
+            judge: gives further figures of the step; they are written in any case.
 
         Raises:
             TrainingDiverged: something is not finite at this step or at one since the last look.
             OutputError: something could not be written.
         """
         self._watch.remember(step)
-        if log or preview or save or self._watch.full:
+        if log or preview or save or judge or self._watch.full:
             self.check(step.number)
-        if not (log or preview):
+        if not (log or preview or judge):
             return None
+        judged = self._clock.leave_out(lambda: judge(step.number)) if judge else {}
         metrics = self._measure(step, self._save_preview(step.number) if preview else None)
+        metrics = dataclasses.replace(metrics, fid=judged.get("fid"), kid=judged.get("kid"))
         self._history.add(metrics)
         metrics = dataclasses.replace(metrics, diagnosis=self._diagnose(metrics.step))
         append_metrics(self._run.metrics, metrics)
         for tracker in self._trackers:
             tracker.log(metrics)
-        if preview:
+        if preview or judge:
             write_whole(self._run.curves, draw_curves(self._history, title=self._run.path.name))
         return metrics
 
@@ -169,6 +180,13 @@ class _Clock:
 
     def __init__(self, step: int) -> None:
         self.step, self.time = step, time.perf_counter()
+
+    def leave_out(self, work: Callable[[], Mapping[str, float]]) -> Mapping[str, float]:
+        """Do some work whose time is no step's."""
+        begin = time.perf_counter()
+        result = work()
+        self.time += time.perf_counter() - begin
+        return result
 
     def seconds_per_step(self, step: int) -> float:
         now = time.perf_counter()

@@ -39,6 +39,8 @@ class Metrics:
     memory_mib: float | None = None  # the most that the process has held so far
     device_memory_mib: float | None = None  # the most that tensors have held on the GPU so far
     diversity: float | None = None  # how much the seeds of a preview differ; 1: as the data does
+    fid: float | None = None  # Fréchet distance to the data in feature space; lower is better
+    kid: float | None = None  # kernel distance, times 1000; only the one that the run follows
     diagnosis: Mapping[str, str] = field(default_factory=dict)  # what was found here, in words
 
 

@@ -17,15 +17,20 @@ from wgan.runs import RUNS, Run, remember_run
 from wgan.training.checkpoint import Checkpoint, load_weights
 from wgan.training.config import TrainConfig
 from wgan.training.data import Pictures, Shards, Source, Stream, open_data
+from wgan.training.following import Best, Follower, Judge
 from wgan.training.holdout import SCORED, HeldOut
 from wgan.training.journal import Journal
 from wgan.training.loop import Players, train_steps
 from wgan.training.metrics import Metrics
 from wgan.training.networks import Architecture, build
+from wgan.training.previews import drawing
 from wgan.training.pruning import prune
 from wgan.training.trackers import Tracker
 
 logger = logging.getLogger(__name__)
+
+JUDGED_BATCH = 64
+"""Pictures that are drawn at a time for a judge, as many as for a preview."""
 
 
 @dataclass(frozen=True)
@@ -85,6 +90,7 @@ class Session(AbstractContextManager["Session"]):
         device: torch.device,
         architecture: Architecture | None = None,
         trackers: Sequence[Tracker] = (),
+        judge: Judge | None = None,
     ) -> None:
         """Build the networks; nothing is written yet.
 
@@ -94,6 +100,7 @@ class Session(AbstractContextManager["Session"]):
             device: where to train.
             architecture: as for `wgan.training.networks.build`.
             trackers: told of all that is logged.
+            judge: asked every `config.eval_every` steps; the checkpoint that it likes best stays.
 
         Raises:
             DataError: there are fewer pictures than a batch.
@@ -116,6 +123,7 @@ class Session(AbstractContextManager["Session"]):
             held_out=HeldOut.of(learned, held_out, device),
             trackers=trackers,
         )
+        self._follower = self._follow(judge) if judge and self.config.eval_every else None
         self._lock = filelock.FileLock(self.run.path / ".lock", timeout=0)
 
     def __enter__(self) -> Self:
@@ -168,12 +176,19 @@ class Session(AbstractContextManager["Session"]):
             step = next(steps)
             self.step = step.number
             save = self._is_due(config.checkpoint_every)
+            follower = self._follower
+            if follower and not self._is_due(config.eval_every):
+                follower = None
             yield self.journal.note(
                 step,
                 log=self._is_due(config.log_every),
                 preview=self._is_due(config.preview_every),
                 save=save,
+                judge=follower.measure if follower else None,
             )
+            if follower and follower.improved:
+                self._checkpoint().save(self.run.best)
+                follower.remember()
             if save:
                 self.save()
                 saved = self.step
@@ -181,10 +196,19 @@ class Session(AbstractContextManager["Session"]):
             self.journal.check(self.step)
             self.save()
 
+    @property
+    def best(self) -> Best | None:
+        """What the judge liked best so far; None where there is no judge."""
+        return self._follower.best if self._follower else None
+
     def save(self) -> None:
         """Write a checkpoint of this step, then remove those too many. Raises OutputError."""
+        self._checkpoint().save(self.run.checkpoint(self.step))
+        prune(self.run, self.config)
+
+    def _checkpoint(self) -> Checkpoint:
         players = self.players
-        Checkpoint(
+        return Checkpoint(
             step=self.step,
             config=self.config,
             generator=players.generator.state_dict(),
@@ -195,8 +219,12 @@ class Session(AbstractContextManager["Session"]):
             noise=players.noise.get_state(),
             batches_drawn=self.batches.drawn,
             data_sha256=self.data.sha256,
-        ).save(self.run.checkpoint(self.step))
-        prune(self.run, self.config)
+        )
+
+    def _follow(self, judge: Judge) -> Follower:
+        players = self.players
+        draw = drawing(players.average, self.config.latent_dim, self.device, JUDGED_BATCH)
+        return Follower(self.run, judge, draw)
 
     def _is_due(self, every: int) -> bool:
         return self.step % every == 0 or self.step == self.config.steps
@@ -211,6 +239,8 @@ class Session(AbstractContextManager["Session"]):
         if checkpoint is not None:
             self._restore(checkpoint)
         self.journal.open(self.step)
+        if self._follower:
+            self._follower.open()
 
     def _restore(self, checkpoint: Checkpoint) -> None:
         if checkpoint.data_sha256 != self.data.sha256:
@@ -228,6 +258,23 @@ class Session(AbstractContextManager["Session"]):
         players.noise.set_state(checkpoint.noise)
         self.batches.drawn = checkpoint.batches_drawn
         self.step = checkpoint.step
+
+
+def load_checkpoint(run: Run, which: str = "latest") -> Checkpoint:
+    """The run's checkpoint of this name, as `Run.find_checkpoint` finds it.
+
+    Of the latest ones a damaged one is passed over for the one before it, with a warning.
+
+    Raises:
+        CheckpointError: there is none, or none that is whole.
+        UsageError: `which` is not one of a run's.
+    """
+    path = run.find_checkpoint(which)
+    if which != "latest":
+        return Checkpoint.load(path)
+    checkpoint = newest_good_checkpoint(run)
+    assert checkpoint is not None, "find_checkpoint saw one"
+    return checkpoint
 
 
 def newest_good_checkpoint(run: Run) -> Checkpoint | None:

@@ -1,0 +1,159 @@
+"""`wgan eval` and `wgan train --eval-every` as processes, with a tiny feature network."""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from onnx import TensorProto
+from PIL import Image
+
+from tests.evaluation.networks import network, save
+from tests.processes import RunWgan, run, wgan_command
+from wgan.cli import cli
+from wgan.errors import CheckpointError, DataError, WganError
+from wgan.training.checkpoint import Checkpoint
+
+TINY = ("--width", 2, "--latent-dim", 4, "--batch-size", 4, "--n-critic", 1, "--device", "cpu")
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with pictures, a run of them that followed a metric, its export, and features."""
+    folder = tmp_path_factory.mktemp("trained")
+    (folder / "faces").mkdir()
+    random = np.random.RandomState(0)
+    for index in range(40):
+        pixels = random.randint(0, 256, (32, 32, 3)).astype(np.uint8)
+        Image.fromarray(pixels).save(folder / "faces" / f"{index:02}.png")
+    save(network(TensorProto.UINT8, ("n", 32, 32, 3)), folder / "features.onnx")
+    followed = ("--eval-every", 2, "--eval-features", "features.onnx", "--eval-n", 20)
+    done = run(wgan_command("train", "faces", *TINY, "--steps", 5, "--keep", 1, *followed), folder)
+    assert done.returncode == 0, done.stderr
+    assert "best fid:" in done.stdout
+    assert "--checkpoint best" in done.stdout
+    exported = run(wgan_command("export", "--checkpoint", "best"), folder)
+    assert exported.returncode == 0, exported.stderr
+    return folder
+
+
+@pytest.fixture
+def folder(trained: Path, tmp_path: Path) -> Path:
+    """A copy, to be changed."""
+    return Path(shutil.copytree(trained, tmp_path / "copy"))
+
+
+RUN = Path("runs") / "faces-32-wgan-gp"
+
+
+def test_a_followed_run_logs_the_metric_and_keeps_the_best(trained: Path) -> None:
+    lines = map(json.loads, (trained / RUN / "metrics.jsonl").read_text().splitlines())
+    values = {line["step"]: line["fid"] for line in lines if "fid" in line}
+    assert list(values) == [2, 4, 5]
+    best = Checkpoint.load(trained / RUN / "checkpoints" / "best.pt")
+    assert values[best.step] == min(values.values())
+
+
+def test_a_run_and_its_export_are_judged_alike_by_the_same_seeds(
+    trained: Path, run_wgan: RunWgan
+) -> None:
+    named = ("--features", "features.onnx", "-n", 30, "--repeats", 2)
+    sources = (RUN, RUN / "checkpoints" / "best.pt", RUN / "generator.onnx")
+    done = run_wgan("eval", *sources, *named, "--json", cwd=trained)
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout)
+    latest, best, export = (each["metrics"]["fid"]["values"] for each in told["results"])
+    assert export == pytest.approx(best, rel=1e-3)
+    assert len(latest) == 2
+    assert told["data_pictures"] == 40
+    table = run_wgan("eval", *sources[1:], *named, "--metrics", "fid,recall", cwd=trained)
+    assert table.returncode == 0, table.stderr
+    assert f"(2) {sources[2]}, step " in table.stdout
+    assert "FID (lower is better)" in table.stdout
+    assert "KID" not in table.stdout
+    assert "±" in table.stdout
+
+
+def test_the_judge_of_a_run_and_eval_agree(trained: Path, run_wgan: RunWgan) -> None:
+    named = ("--features", "features.onnx", "-n", 20, "--metrics", "fid", "--json")
+    done = run_wgan("eval", "--checkpoint", "best", *named, cwd=trained)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)["results"][0]
+    record = json.loads((trained / RUN / "checkpoints" / "best.json").read_text())
+    assert found["step"] == record["step"]
+    assert found["metrics"]["fid"]["mean"] == pytest.approx(record["value"])
+
+
+def test_neighbours_are_drawn(folder: Path, run_wgan: RunWgan) -> None:
+    done = run_wgan(
+        "eval", "--features", "features.onnx", "-n", 20, "--neighbours", "near.png", cwd=folder
+    )
+    assert done.returncode == 0, done.stderr
+    with Image.open(folder / "near.png") as picture:
+        assert picture.size == (8 * 32 + 4, 16 * 32)
+    assert "near.png: seeds 0 to 15, each beside the nearest of 40 real pictures" in done.stderr
+
+
+def test_a_resumed_run_follows_on_without_being_told(folder: Path, run_wgan: RunWgan) -> None:
+    done = run_wgan("train", "--run", RUN, "--steps", 6, "--device", "cpu", cwd=folder)
+    assert done.returncode == 0, done.stderr
+    last = json.loads((folder / RUN / "metrics.jsonl").read_text().splitlines()[-1])
+    assert last["step"] == 6
+    assert "fid" in last
+
+
+def test_an_export_alone_needs_to_be_told_the_data(trained: Path, run_wgan: RunWgan) -> None:
+    named = ("--features", "features.onnx", "-n", 20, "--metrics", "fid")
+    asked = run_wgan("eval", RUN / "generator.onnx", *named, cwd=trained)
+    assert asked.returncode == 2
+    assert "give --data" in asked.stderr
+    told = run_wgan("eval", RUN / "generator.onnx", *named, "--data", "faces", cwd=trained)
+    assert told.returncode == 0, told.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "sentence"),
+    [
+        ((), 1, "the Inception weights are not at"),
+        (("--features", "none.onnx"), 1, "there is no model file none.onnx"),
+        (("--features", "features.onnx", "--metrics", "is"), 2, "needs a network that classifies"),
+        (("--features", "features.onnx", "-n", "3"), 2, "-n 3 is not allowed"),
+        (("--features", "features.onnx", "--checkpoint", "3"), 1, "no checkpoint of step 3"),
+        (("--features", "features.onnx", "--checkpoint", "worst"), 2, "not latest, best, or"),
+        (("nothing", "--features", "features.onnx"), 1, "there is no model file nothing"),
+        (("--features", "features.onnx", "--weights", "w.pth"), 2, "--weights goes with"),
+        (("a", "b", "--neighbours", "out.png"), 2, "--neighbours shows one generator"),
+    ],
+)
+def test_what_cannot_be_done_is_said(
+    trained: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    arguments: tuple[str, ...],
+    status: int,
+    sentence: str,
+) -> None:
+    monkeypatch.setenv("TORCH_HOME", str(trained / "no-torch-home"))
+    monkeypatch.chdir(trained)
+    with pytest.raises(WganError, match=sentence) as caught:
+        cli.main(["eval", *arguments], standalone_mode=False)
+    assert caught.value.exit_status == status
+
+
+def test_training_says_at_once_when_the_features_are_missing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "no-torch-home"))
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(DataError, match="the Inception weights are not at"):
+        cli.main(["train", "--steps", "2", "--eval-every", "1"], standalone_mode=False)
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_run_without_a_best_says_how_to_get_one(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (folder / RUN / "checkpoints" / "best.pt").unlink()
+    monkeypatch.chdir(folder)
+    with pytest.raises(CheckpointError, match="--eval-every"):
+        cli.main(["export", "--checkpoint", "best"], standalone_mode=False)

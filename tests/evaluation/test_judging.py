@@ -1,0 +1,151 @@
+"""Generators of known quality against data: values, intervals, differences, refusals."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from tests.evaluation.networks import network, save
+from wgan.errors import UsageError
+from wgan.evaluation.candidates import Candidate
+from wgan.evaluation.judging import (
+    METRICS,
+    Interval,
+    check_counts,
+    choose_metrics,
+    judge,
+    measure,
+)
+from wgan.evaluation.manifold import precision_recall
+from wgan.evaluation.metrics import fid, kid
+from wgan.evaluation.onnx_features import OnnxFeatures
+from wgan.evaluation.report import as_fields, table
+from wgan.evaluation.summary import Summary, summarise
+from wgan.images import Pixels
+
+
+@pytest.fixture
+def features(tmp_path: Path) -> OnnxFeatures:
+    return OnnxFeatures(save(network(logits=4), tmp_path / "features.onnx"), "cpu")
+
+
+def a_picture(seed: int) -> Pixels:
+    return np.random.RandomState(seed).randint(0, 256, (32, 32, 1)).astype(np.uint8)
+
+
+def real_pictures(n: int = 300) -> Pixels:
+    return np.stack([a_picture(10**6 + k) for k in range(n)])
+
+
+def candidate(name: str, of: Callable[[int], Pixels]) -> Candidate:
+    def draw(seeds: range) -> Iterator[Pixels]:
+        for first in range(0, len(seeds), 32):
+            yield np.stack([of(seed) for seed in seeds[first : first + 32]])
+
+    return Candidate(name, (32, 32, 1), 700, {}, None, draw)
+
+
+@pytest.fixture
+def real(features: OnnxFeatures) -> Summary:
+    return summarise([real_pictures()], 300, features)
+
+
+def test_every_metric_of_real_pictures_prefers_the_better_generator(
+    features: OnnxFeatures, real: Summary
+) -> None:
+    compared = {name: metric for name, metric in METRICS.items() if name != "is"}
+    good = candidate("good", a_picture)
+    bad = candidate("bad", lambda seed: a_picture(seed % 5) // 128 * np.uint8(255))
+    results = [judge(each, real, features, list(compared), n=200) for each in (good, bad)]
+    for name, metric in compared.items():
+        one, other = (result.values[name][0] for result in results)
+        assert one < other if metric.better == "lower" else one > other, name
+
+
+def test_values_are_those_of_the_seeds_that_a_repeat_draws(
+    features: OnnxFeatures, real: Summary
+) -> None:
+    result = judge(
+        candidate("a", a_picture), real, features, ("fid", "precision"), n=50, repeats=3, seed=7
+    )
+    truth = features(real_pictures()).vectors
+    for repeat in range(3):
+        seeds = range(7 + 50 * repeat, 7 + 50 * (repeat + 1))
+        drawn = features(np.stack([a_picture(seed) for seed in seeds])).vectors
+        assert result.values["fid"][repeat] == pytest.approx(fid(truth, drawn), abs=1e-4)
+        equal = truth[np.arange(50) * 300 // 50]
+        expected = precision_recall(equal, drawn).precision
+        assert result.values["precision"][repeat] == pytest.approx(expected, abs=0.021)
+
+
+def test_kid_is_told_in_thousandths(features: OnnxFeatures, real: Summary) -> None:
+    drawn = summarise([real_pictures() // 2], 300, features)
+    expected = 1000 * kid(real.vectors, drawn.vectors).mean
+    assert measure(["kid"], real, drawn)["kid"] == pytest.approx(expected)
+
+
+def test_an_interval_is_students() -> None:
+    values = [3.0, 4.0, 5.5]
+    interval = Interval.of(values)
+    low, high = stats.t.interval(0.95, 2, np.mean(values), stats.sem(values))
+    assert interval.half is not None
+    assert interval.mean - interval.half == pytest.approx(low)
+    assert interval.mean + interval.half == pytest.approx(high)
+    assert Interval.of([3.0]) == Interval(3.0, None)
+
+
+def test_a_small_loss_shows_in_the_difference_where_the_values_overlap(
+    features: OnnxFeatures, real: Summary
+) -> None:
+    def slightly_darker(seed: int) -> Pixels:
+        return a_picture(seed) // 2 * 2
+
+    whole, darker = (
+        judge(candidate(name, of), real, features, ("fid",), n=100, repeats=5)
+        for name, of in (("whole", a_picture), ("darker", slightly_darker))
+    )
+    apart = darker.difference("fid", whole)
+    values = [result.interval("fid") for result in (whole, darker)]
+    assert apart.half is not None
+    assert all(value.half is not None and value.half > 2 * apart.half for value in values)
+    assert apart.mean == pytest.approx(values[1].mean - values[0].mean)
+
+
+def test_the_table_and_the_fields_hold_every_value(features: OnnxFeatures, real: Summary) -> None:
+    results = [
+        judge(candidate(name, a_picture), real, features, ("fid", "recall"), n=20, repeats=2)
+        for name in ("one", "two")
+    ]
+    lines = table(results, ("fid", "recall"))
+    assert lines[:2] == ["(1) one, step 700", "(2) two, step 700"]
+    assert lines[3].split() == ["(1)", "(2)", "(2)", "-", "(1)"]
+    assert lines[4].startswith("FID (lower is better)")
+    assert lines[4].count("±") == 3
+    assert "+0.000 ± 0.000" in lines[4]
+    told = as_fields(
+        results, features="f", features_key="k", data_sha256="s", data_count=300, n=20, seed=0
+    )
+    assert told["results"][1]["metrics"]["fid"]["values"] == results[1].values["fid"]
+    assert told["results"][1]["metrics"]["fid"]["more_than_first"]["mean"] == 0
+
+
+def test_metrics_are_chosen_by_name(tmp_path: Path, features: OnnxFeatures) -> None:
+    assert choose_metrics(None, features) == tuple(METRICS)
+    assert choose_metrics("recall, FID", features) == ("fid", "recall")
+    with pytest.raises(UsageError, match="--metrics swd is not one of fid, kid, is"):
+        choose_metrics("fid,swd", features)
+    mute = OnnxFeatures(save(network(), tmp_path / "mute.onnx"), "cpu")
+    assert "is" not in choose_metrics(None, mute)
+    with pytest.raises(UsageError, match="needs a network that classifies"):
+        choose_metrics("is", mute)
+
+
+def test_counts_that_cannot_be_drawn_are_refused() -> None:
+    with pytest.raises(UsageError, match="-n 9 is not allowed: at least 10"):
+        check_counts(9, 1)
+    with pytest.raises(UsageError, match="--repeats 0"):
+        check_counts(100, 0)
+    with pytest.raises(UsageError, match="more seeds than"):
+        check_counts(2**31, 3)

@@ -1,0 +1,152 @@
+"""FID, KID and Inception Score against closed forms and against torch-fidelity."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch_fidelity.metric_fid import fid_features_to_statistics, fid_statistics_to_metric
+from torch_fidelity.metric_isc import isc_features_to_metric
+from torch_fidelity.metric_kid import kid_features_to_metric
+
+from wgan.errors import UsageError
+from wgan.evaluation.metrics import fid, frechet_distance, inception_score, kid
+from wgan.evaluation.moments import Array, Moments
+from wgan.evaluation.vectors import Vectors
+
+
+def drawn(n: int, d: int, seed: int, spread: float = 1.0, shift: float = 0.0) -> Vectors:
+    return shift + spread * np.random.RandomState(seed).standard_normal((n, d))
+
+
+def a_covariance(d: int, seed: int) -> Array:
+    root: Array = drawn(d, d, seed).astype(np.float64)
+    return root @ root.T
+
+
+def test_the_distance_of_gaussians_on_the_same_axes_is_that_of_their_deviations() -> None:
+    # |mu1 - mu2|^2 + sum (s1 - s2)^2 where both covariances have the same axes, turned here.
+    axes, _ = np.linalg.qr(drawn(5, 5, 0))
+    one, two = np.array([1.0, 2, 3, 4, 0]), np.array([2.0, 2, 1, 0, 0])
+    mean1, mean2 = drawn(2, 5, 1)
+    covariances = [(axes * deviations**2) @ axes.T for deviations in (one, two)]
+    expected = np.square(mean1 - mean2).sum() + np.square(one - two).sum()
+    found = frechet_distance(mean1, covariances[0], mean2, covariances[1])
+    assert found == pytest.approx(expected, abs=1e-6)
+
+
+def test_the_distance_of_any_two_planar_gaussians_is_the_closed_form() -> None:
+    # For 2x2 matrices tr sqrt(M) = sqrt(tr M + 2 sqrt(det M)).
+    one, two = a_covariance(2, 3), a_covariance(2, 4)
+    product = one @ two
+    shared = math.sqrt(np.trace(product) + 2 * math.sqrt(np.linalg.det(product)))
+    expected = np.trace(one) + np.trace(two) - 2 * shared
+    zero = np.zeros(2)
+    assert frechet_distance(zero, one, zero, two) == pytest.approx(expected, abs=1e-9)
+
+
+def test_the_fid_of_samples_nears_the_distance_of_their_gaussians() -> None:
+    one, two = drawn(200_000, 3, 0), drawn(200_000, 3, 1, spread=2.0, shift=0.5)
+    assert fid(one, two) == pytest.approx(3 * 0.5**2 + 3 * 1.0, rel=0.02)
+
+
+@pytest.mark.parametrize("n", [300, 20])  # more and fewer pictures than numbers in a vector
+def test_the_fid_is_torch_fidelitys(n: int) -> None:
+    real, generated = drawn(n, 40, 0), drawn(n + 7, 40, 1, spread=1.5, shift=0.2)
+    theirs = fid_statistics_to_metric(
+        fid_features_to_statistics(torch.from_numpy(real)),
+        fid_features_to_statistics(torch.from_numpy(generated)),
+        verbose=False,
+    )["frechet_inception_distance"]
+    # Theirs takes roots of rounding errors about 0 where a covariance lacks full rank.
+    assert fid(real, generated) == pytest.approx(theirs, abs=1e-4)
+
+
+def test_a_set_is_at_distance_0_from_itself_and_distances_are_mutual() -> None:
+    one, two = drawn(50, 8, 0).astype(np.float32), drawn(60, 8, 1, shift=3.0).astype(np.float32)
+    assert fid(one, one) == pytest.approx(0, abs=1e-5)
+    assert fid(one, two) == pytest.approx(fid(two, one))
+
+
+@given(st.lists(st.integers(1, 9), min_size=1, max_size=6), st.integers(0, 99))
+def test_moments_of_batches_are_those_of_the_whole(sizes: list[int], seed: int) -> None:
+    vectors = drawn(sum(sizes), 4, seed, shift=100.0)
+    parts = np.split(vectors, np.cumsum(sizes)[:-1])
+    total = Moments.of(parts[0])
+    for part in parts[1:]:
+        total = total + Moments.of(part)
+    np.testing.assert_allclose(total.mean, vectors.mean(axis=0), rtol=1e-12)
+    if len(vectors) > 1:
+        expected = np.cov(vectors, rowvar=False)
+        np.testing.assert_allclose(total.covariance, expected, atol=1e-9)
+
+
+def test_moments_keep_their_digits_far_from_0() -> None:
+    vectors = drawn(1000, 3, 0)
+    far = Moments.of(vectors[:300] + 1e6) + Moments.of(vectors[300:] + 1e6)
+    np.testing.assert_allclose(far.covariance, np.cov(vectors, rowvar=False), atol=1e-8)
+
+
+@pytest.mark.parametrize(("subsets", "size"), [(1, 80), (7, 30)])
+def test_the_kid_is_torch_fidelitys(subsets: int, size: int) -> None:
+    real, generated = drawn(80, 16, 0), drawn(80, 16, 1, shift=0.3)
+    theirs = kid_features_to_metric(
+        torch.from_numpy(real),
+        torch.from_numpy(generated),
+        kid_subsets=subsets,
+        kid_subset_size=size,
+        rng_seed=2020,
+        verbose=False,
+    )
+    ours = kid(real, generated, subsets, size)
+    assert ours.mean == pytest.approx(theirs["kernel_inception_distance_mean"], abs=1e-12)
+    assert ours.std == pytest.approx(theirs["kernel_inception_distance_std"], abs=1e-12)
+
+
+def test_the_kid_of_sets_of_one_distribution_is_0_within_its_error() -> None:
+    values = [kid(drawn(400, 8, k), drawn(400, 8, 1000 + k), 1, 400).mean for k in range(30)]
+    error = np.std(values) / math.sqrt(len(values))
+    assert abs(np.mean(values)) < 3 * error
+    assert kid(drawn(400, 8, 0), drawn(400, 8, 1, shift=0.2), 1, 400).mean > 10 * error
+
+
+def test_the_kid_does_not_depend_on_n() -> None:
+    def values(n: int) -> list[float]:
+        pairs = ((drawn(n, 4, k), drawn(n, 4, 5000 + k, shift=0.5)) for k in range(1000))
+        return [kid(one, two, 1).mean for one, two in pairs]
+
+    few, many = values(10), values(50)
+    error = math.hypot(np.std(few), np.std(many)) / math.sqrt(1000)
+    assert abs(np.mean(few) - np.mean(many)) < 3 * error < 0.15 * np.mean(many)
+
+
+def test_the_inception_score_of_certain_balanced_classes_is_their_number() -> None:
+    logits = np.tile(1000.0 * np.eye(7), (30, 1))
+    assert inception_score(logits, splits=3).mean == pytest.approx(7)
+
+
+def test_the_inception_score_of_pictures_that_are_all_alike_or_say_nothing_is_1() -> None:
+    assert inception_score(np.zeros((50, 10))).mean == pytest.approx(1)
+    one_class = np.tile(1000.0 * np.eye(10)[3], (50, 1))
+    assert inception_score(one_class).mean == pytest.approx(1)
+
+
+def test_the_inception_score_is_torch_fidelitys() -> None:
+    logits = drawn(95, 12, 0, spread=3.0)
+    theirs = isc_features_to_metric(torch.from_numpy(logits), splits=5, shuffle=False)
+    ours = inception_score(logits, splits=5)
+    assert ours.mean == pytest.approx(theirs["inception_score_mean"], abs=1e-10)
+    assert ours.std == pytest.approx(theirs["inception_score_std"], abs=1e-10)
+
+
+def test_what_cannot_be_compared_is_refused() -> None:
+    with pytest.raises(UsageError, match="vectors of 3 and of 4 numbers"):
+        fid(drawn(5, 3, 0), drawn(5, 4, 0))
+    with pytest.raises(UsageError, match="vectors of 3 and of 4 numbers"):
+        kid(drawn(5, 3, 0), drawn(5, 4, 0))
+    with pytest.raises(UsageError, match="a covariance of 1 pictures"):
+        fid(drawn(1, 3, 0), drawn(5, 3, 0))
+    with pytest.raises(UsageError, match=r"shape \[3, 4\] .* n at least 10"):
+        inception_score(drawn(3, 4, 0))

@@ -1,0 +1,236 @@
+"""`wgan eval`."""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from wgan.cli.skipped import say_skipped
+from wgan.progress import Progress
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from wgan.evaluation.candidates import Candidate
+    from wgan.evaluation.vectors import Features
+    from wgan.training.data import Pictures, Stream
+
+
+@click.command()
+@click.argument(
+    "sources", metavar="[RUN|CHECKPOINT|FILE]...", nargs=-1, type=click.Path(path_type=Path)
+)
+@click.option(
+    "--checkpoint",
+    "which",
+    default="latest",
+    show_default=True,
+    help="Of each run: latest, best (see train --eval-every), or a step.",
+)
+@click.option("--data", help="The real pictures, as for train.  [default: what the run learned]")
+@click.option("-n", "count", default=10_000, show_default=True, help="Pictures drawn of each.")
+@click.option(
+    "--data-n", type=int, help="Real pictures looked at, evenly spaced.  [default: all of them]"
+)
+@click.option(
+    "--metrics",
+    help="Of fid, kid, is, precision, recall, density, coverage.  [default: all that there can be]",
+)
+@click.option(
+    "--features",
+    "network",
+    default="inception",
+    show_default=True,
+    help="inception, or an ONNX file from pixels to vectors.",
+)
+@click.option(
+    "--feature-range",
+    metavar="LOW,HIGH",
+    default="-1,1",
+    show_default=True,
+    help="Black and white for an ONNX file with float input.",
+)
+@click.option("--weights", type=click.Path(path_type=Path), help="Your copy of Inception's.")
+@click.option("--download", is_flag=True, help="Fetch weights and data sets that are not there.")
+@click.option(
+    "--repeats", default=1, show_default=True, help="Times, each of new seeds: gives intervals."
+)
+@click.option("--seed", default=0, show_default=True, help="The first of all seeds.")
+@click.option("--batch-size", default=64, show_default=True, help="Pictures drawn at a time.")
+@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:N or mps.")
+@click.option("--arch", help="package.module:function, for checkpoints of networks of your own.")
+@click.option(
+    "--neighbours",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="OUT.png",
+    help="Draw samples beside the nearest pictures of the data: was it learned by heart?",
+)
+@click.option("--no-cache", is_flag=True, help="Keep neither pictures nor statistics on disk.")
+@click.option("--json", "as_json", is_flag=True, help="Print every value as JSON.")
+def eval(  # noqa: A001 - a command's function bears its name
+    sources: tuple[Path, ...],
+    which: str,
+    data: str | None,
+    count: int,
+    data_n: int | None,
+    metrics: str | None,
+    network: str,
+    feature_range: str,
+    weights: Path | None,
+    download: bool,
+    repeats: int,
+    seed: int,
+    batch_size: int,
+    device: str,
+    arch: str | None,
+    neighbours: Path | None,
+    no_cache: bool,
+    as_json: bool,
+) -> None:
+    """Say how good generators are: FID, KID, precision, recall and more, against real pictures.
+
+    Runs, checkpoints and exported ONNX files are judged by the same seeds, beside each other; by
+    default the run trained last. docs/evaluating.md says what each number means and costs.
+    """
+    from wgan.errors import UsageError
+    from wgan.extras import needs_extra
+
+    with needs_extra("train", "eval", purpose="evaluating"):
+        from wgan.evaluation.candidates import open_candidate
+        from wgan.evaluation.judging import check_counts, choose_metrics, judge
+        from wgan.evaluation.opening import open_features, provider_for
+        from wgan.evaluation.reference import load_reference, statistics_folder
+        from wgan.evaluation.report import as_fields, table
+        from wgan.runtime.generator import check_batch_size
+        from wgan.runtime.image_output import parse_value_range
+        from wgan.training.device import pick_device
+        from wgan.training.networks import load_architecture
+
+    check_counts(count, repeats)
+    check_batch_size(batch_size)
+    if neighbours is not None and len(sources) > 1:
+        raise UsageError("--neighbours shows one generator: name one")
+    where = pick_device(device)
+    features = open_features(
+        network,
+        where,
+        value_range=parse_value_range(feature_range),
+        weights=weights,
+        download=download,
+    )
+    names = choose_metrics(metrics, features)
+    architecture = load_architecture(arch) if arch else None
+    candidates = [
+        open_candidate(
+            source,
+            where,
+            batch_size,
+            which=which,
+            provider=provider_for(where),
+            architecture=architecture,
+        )
+        for source in sources or (None,)
+    ]
+    real = _load(candidates, data, download, no_cache)
+    reference = load_reference(
+        real,
+        features,
+        data_n,
+        None if no_cache else statistics_folder(),
+        lambda total: Progress(total, "data", "pictures"),
+    )
+    _warn(count, len(reference.moments.mean), names)
+    results = []
+    with Progress(count * repeats * len(candidates), "judging", "pictures") as progress:
+        for candidate in candidates:
+            results.append(
+                judge(
+                    candidate,
+                    reference,
+                    features,
+                    names,
+                    n=count,
+                    repeats=repeats,
+                    seed=seed,
+                    advance=progress.advance,
+                )
+            )
+    if as_json:
+        fields = as_fields(
+            results,
+            features=features.name,
+            features_key=features.key,
+            data_sha256=real.sha256,
+            data_count=reference.count,
+            n=count,
+            seed=seed,
+        )
+        click.echo(json.dumps(fields))
+    else:
+        click.echo(
+            f"{reference.count:,} real pictures; {count:,} drawn from seed {seed} on,"
+            f" {repeats} time{'s' * (repeats > 1)}; features: {features.name},"
+            f" {len(reference.moments.mean):,} numbers"
+        )
+        click.echo("\n".join(table(results, names)))
+    if neighbours is not None:
+        _draw_neighbours(neighbours, candidates[0], real, reference.count, features, seed)
+
+
+def _load(
+    candidates: "Sequence[Candidate]", data: str | None, download: bool, no_cache: bool
+) -> "Pictures | Stream":
+    from wgan.evaluation.opening import open_pictures
+    from wgan.training.data import Cache
+
+    with Progress(0, "decoding", "pictures") as progress:
+
+        def show(done: int, total: int) -> None:
+            progress.total = total
+            progress.advance(done - progress.done)
+
+        loaded = open_pictures(
+            candidates,
+            data,
+            download=download,
+            cache=None if no_cache else Cache.of(None, 50, 20),
+            progress=show,
+        )
+    say_skipped(loaded.skipped)
+    return loaded
+
+
+def _warn(count: int, numbers: int, names: "Sequence[str]") -> None:
+    if "fid" in names and count <= numbers:
+        click.echo(
+            f"Warning: the FID of {count:,} pictures in {numbers:,} numbers is mostly bias: compare"
+            " it at the same -n alone, or draw more",
+            err=True,
+        )
+
+
+def _draw_neighbours(
+    out: Path,
+    candidate: "Candidate",
+    data: "Pictures | Stream",
+    count: int,
+    features: "Features",
+    seed: int,
+) -> None:
+    import numpy as np
+
+    from wgan.evaluation.neighbours import SHOWN, find_neighbours
+    from wgan.files import write_whole
+    from wgan.images import encode
+
+    samples = np.concatenate(list(candidate.draw(range(seed, seed + SHOWN))))
+    with Progress(count, "searching", "pictures") as progress:
+        found = find_neighbours(samples, data, count, features, progress.advance)
+    write_whole(out, encode(found.sheet()))
+    click.echo(
+        f"{out}: seeds {seed} to {seed + SHOWN - 1}, each beside the nearest of {count:,} real"
+        f" pictures; the distance to the first is {found.ratio:.2f} of what real pictures have"
+        " (near 0: learned by heart)",
+        err=True,
+    )

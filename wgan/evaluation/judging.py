@@ -1,0 +1,185 @@
+"""Generators against data: every metric, over several ranges of seeds, with intervals."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from wgan.errors import UsageError
+from wgan.evaluation.candidates import Candidate
+from wgan.evaluation.manifold import ROBUST_K, density_coverage, precision_recall
+from wgan.evaluation.metrics import fid, kid
+from wgan.evaluation.summary import SPLITS, Advance, Summary, summarise
+from wgan.evaluation.vectors import Features
+from wgan.extras import needs_extra
+from wgan.latents import SEED_LIMIT, check_seed
+
+LEAST = max(SPLITS, ROBUST_K + 1)
+"""Fewer samples than this have no Inception Score and no neighbours."""
+
+CONFIDENCE = 0.95
+"""Of an interval."""
+
+
+@dataclass(frozen=True)
+class Metric:
+    """How a metric is shown, and which of two values is better."""
+
+    label: str
+    better: Literal["lower", "higher"]
+    digits: int  # after the point
+
+
+METRICS = {
+    "fid": Metric("FID", "lower", 3),
+    "kid": Metric("KID x1000", "lower", 3),  # the field's tables are in thousandths
+    "is": Metric("IS", "higher", 3),
+    "precision": Metric("precision", "higher", 4),
+    "recall": Metric("recall", "higher", 4),
+    "density": Metric("density", "higher", 4),
+    "coverage": Metric("coverage", "higher", 4),
+}
+"""By the name on the command line, in the order of a table."""
+
+Values = dict[str, float]
+"""Metric -> value."""
+
+
+def choose_metrics(text: str | None, features: Features) -> tuple[str, ...]:
+    """Read `"fid,kid"`, in the table's order; None is all that the features allow.
+
+    Raises:
+        UsageError: one is not known, or needs logits that the features have not.
+    """
+    if text is None:
+        return tuple(name for name in METRICS if name != "is" or features.has_logits)
+    asked = {part.strip().lower() for part in text.split(",")}
+    for name in sorted(asked - METRICS.keys()):
+        raise UsageError(f"--metrics {name} is not one of {', '.join(METRICS)}")
+    if "is" in asked and not features.has_logits:
+        raise UsageError(
+            f"the Inception Score needs a network that classifies, and {features.name} has no"
+            " output called logits: leave is out of --metrics"
+        )
+    return tuple(name for name in METRICS if name in asked)
+
+
+def measure(names: Sequence[str], real: Summary, generated: Summary) -> Values:
+    """The metrics of these names, by their summaries. KID is in thousandths.
+
+    Sets of one size are compared picture by picture: of the larger, evenly spaced ones.
+
+    Raises:
+        UsageError: the sets are too small, or seen by different features.
+    """
+    values: Values = {}
+    ours, theirs = _of_one_size(real.vectors, generated.vectors)
+    if "fid" in names:
+        values["fid"] = fid(real.moments, generated.moments)
+    if "kid" in names:
+        values["kid"] = 1000 * kid(ours, theirs).mean
+    if "is" in names:
+        assert generated.score is not None, "choose_metrics sees to it"
+        values["is"] = generated.score.mean
+    if "precision" in names or "recall" in names:
+        improved = precision_recall(ours, theirs)
+        values |= {"precision": improved.precision, "recall": improved.recall}
+    if "density" in names or "coverage" in names:
+        robust = density_coverage(ours, theirs)
+        values |= {"density": robust.density, "coverage": robust.coverage}
+    return {name: values[name] for name in names}
+
+
+def _of_one_size(
+    one: npt.NDArray[np.float32], two: npt.NDArray[np.float32]
+) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+    size = min(len(one), len(two))
+    return one[np.arange(size) * len(one) // size], two[np.arange(size) * len(two) // size]
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A mean over repeats and the half of its confidence interval; None of a single one."""
+
+    mean: float
+    half: float | None
+
+    @classmethod
+    def of(cls, values: Sequence[float]) -> "Interval":
+        """Student's t interval of the mean."""
+        mean = float(np.mean(values))
+        if len(values) < 2:
+            return cls(mean, None)
+        with needs_extra("eval", purpose="confidence intervals"):
+            from scipy.stats import t
+        quantile = float(t.ppf((1 + CONFIDENCE) / 2, len(values) - 1))
+        return cls(mean, quantile * float(np.std(values, ddof=1)) / math.sqrt(len(values)))
+
+
+@dataclass(frozen=True)
+class Result:
+    """A candidate's values: a list of each metric, one for each repeat."""
+
+    candidate: Candidate
+    values: dict[str, list[float]]
+
+    def interval(self, metric: str) -> Interval:
+        """The mean of a metric."""
+        return Interval.of(self.values[metric])
+
+    def difference(self, metric: str, other: "Result") -> Interval:
+        """How much more it has than `other`, repeat by repeat: both drew the same seeds."""
+        pairs = zip(self.values[metric], other.values[metric], strict=True)
+        return Interval.of([mine - theirs for mine, theirs in pairs])
+
+
+def check_counts(n: int, repeats: int) -> None:
+    """Raise UsageError unless so many samples can be drawn so often, each of its own seed."""
+    if n < LEAST:
+        raise UsageError(f"-n {n} is not allowed: at least {LEAST} pictures are needed")
+    if repeats < 1:
+        raise UsageError(f"--repeats {repeats} is not allowed: it is at least 1")
+    if n * repeats > SEED_LIMIT:
+        raise UsageError(f"{repeats} repeats of {n} pictures need more seeds than {SEED_LIMIT}")
+
+
+def judge(
+    candidate: Candidate,
+    real: Summary,
+    features: Features,
+    metrics: Sequence[str],
+    *,
+    n: int,
+    repeats: int = 1,
+    seed: int = 0,
+    advance: Advance | None = None,
+) -> Result:
+    """Measure a generator: repeat r draws seeds `seed + r * n` to `seed + (r + 1) * n - 1`.
+
+    Args:
+        candidate: the generator.
+        real: the data, seen by the same features.
+        features: the network.
+        metrics: their names.
+        n: pictures in a repeat.
+        repeats: how many.
+        seed: the first.
+        advance: told of pictures that are done.
+
+    Raises:
+        UsageError: see `check_counts`, or a seed is out of range.
+        ModelFileError: the generator or the features failed.
+    """
+    check_counts(n, repeats)
+    check_seed(seed)
+    check_seed(seed + n * repeats - 1)
+    values: dict[str, list[float]] = {name: [] for name in metrics}
+    for first in range(seed, seed + n * repeats, n):
+        drawn = candidate.draw(range(first, first + n))
+        found = measure(metrics, real, summarise(drawn, n, features, advance))
+        for name in metrics:
+            values[name].append(found[name])
+    return Result(candidate, values)

@@ -1,0 +1,124 @@
+"""Metrics by nearest neighbours: precision, recall, density and coverage.
+
+Each looks at the balls about the pictures of a set that reach to their k-th nearest neighbour in
+it: the place where such pictures are. Distances are taken a tile at a time, in float64: memory is
+that of the vectors and a few tiles.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from wgan.errors import UsageError
+from wgan.evaluation.moments import Array
+from wgan.evaluation.vectors import Vectors
+
+TILE = 1024
+"""Vectors on each side of a tile of distances: 8 MiB."""
+
+IMPROVED_K = 3
+"""The k of precision and recall (Kynkäänniemi et al. 2019, section 3.1)."""
+
+ROBUST_K = 5
+"""The k of density and coverage (Naeem et al. 2020, section 3.3)."""
+
+
+@dataclass(frozen=True)
+class PrecisionRecall:
+    """Shares, 0 to 1; 1 is best."""
+
+    precision: float  # of generated pictures that lie where real ones are: quality
+    recall: float  # of real pictures that lie where generated ones are: diversity
+
+
+@dataclass(frozen=True)
+class DensityCoverage:
+    """1 is what the data itself would get, on the average."""
+
+    density: float  # how many real balls a generated picture lies in, of k expected; can be above 1
+    coverage: float  # share of real pictures with a generated one in their ball, 0 to 1
+
+
+def precision_recall(real: Vectors, generated: Vectors, k: int = IMPROVED_K) -> PrecisionRecall:
+    """Improved precision and recall (Kynkäänniemi et al. 2019, equations 1 and 2).
+
+    Args:
+        real: `[n, d]`, n more than k.
+        generated: `[m, d]`, m more than k.
+        k: which nearest neighbour a ball reaches to.
+
+    Raises:
+        UsageError: a set has too few vectors, or their lengths differ.
+    """
+    real_radii, generated_radii = radii(real, (k,))[0], radii(generated, (k,))[0]
+    precise = np.zeros(len(generated), bool)
+    recalled = np.zeros(len(real), bool)
+    for rows, columns, squares in tiles(real, generated):
+        precise[columns] |= (squares <= real_radii[rows, None]).any(axis=0)
+        recalled[rows] |= (squares <= generated_radii[None, columns]).any(axis=1)
+    return PrecisionRecall(float(precise.mean()), float(recalled.mean()))
+
+
+def density_coverage(real: Vectors, generated: Vectors, k: int = ROBUST_K) -> DensityCoverage:
+    """Density and coverage (Naeem et al. 2020, equations 3 and 4): outliers count for less.
+
+    Arguments and errors as for `precision_recall`, but `generated` may have any length from 1 on.
+    """
+    real_radii = radii(real, (k,))[0]
+    inside = 0
+    covered = np.zeros(len(real), bool)
+    for rows, _, squares in tiles(real, generated):
+        hits = squares <= real_radii[rows, None]
+        inside += int(hits.sum())
+        covered[rows] |= hits.any(axis=1)
+    return DensityCoverage(inside / (k * len(generated)), float(covered.mean()))
+
+
+def radii(vectors: Vectors, ks: tuple[int, ...]) -> list[Array]:
+    """Squared distances to the k-th nearest other vector, `[n]` for each of `ks`.
+
+    Raises:
+        UsageError: there are not more vectors than k.
+    """
+    most = max(ks)
+    if len(vectors) <= most:
+        raise UsageError(f"{len(vectors)} pictures have no {most}. neighbour: take more")
+    found = np.full((len(vectors), most + 1), np.inf)
+    for rows, columns, squares in tiles(vectors, vectors):
+        if rows == columns:
+            np.fill_diagonal(squares, 0)  # itself, exactly
+        both = np.concatenate([found[rows], squares], axis=1)
+        found[rows] = np.partition(both, most, axis=1)[:, : most + 1]
+    found.sort(axis=1)
+    return [found[:, k] for k in ks]
+
+
+def tiles(one: Vectors, two: Vectors) -> Iterator[tuple[slice, slice, Array]]:
+    """Squared Euclidean distances a tile at a time: rows of `one`, of `two`, and `[rows, columns]`.
+
+    Raises:
+        UsageError: the vectors' lengths differ.
+    """
+    if one.shape[1] != two.shape[1]:
+        raise UsageError(
+            f"vectors of {one.shape[1]} and of {two.shape[1]} numbers cannot be compared: take"
+            " both from the same features"
+        )
+    # About their middle the vectors are shorter, and fewer digits cancel out.
+    middle = one.mean(axis=0, dtype=np.float64)
+    for rows in _slices(len(one)):
+        x = one[rows] - middle
+        for columns in _slices(len(two)):
+            yield rows, columns, squared_distances(x, two[columns] - middle)
+
+
+def squared_distances(x: Array, y: Array) -> Array:
+    """Squared Euclidean distances of `[n, d]` and `[m, d]`, `[n, m]`; never below 0."""
+    lengths = np.square(x).sum(axis=1)[:, None] + np.square(y).sum(axis=1)
+    squares: Array = np.maximum(lengths - 2 * (x @ y.T), 0)
+    return squares
+
+
+def _slices(count: int) -> list[slice]:
+    return [slice(first, min(first + TILE, count)) for first in range(0, count, TILE)]

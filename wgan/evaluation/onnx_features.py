@@ -1,0 +1,175 @@
+"""Features from any ONNX network, by ONNX Runtime: for pictures that ImageNet knows nothing of.
+
+The network has one input, a picture in one of two forms, told by its type:
+
+    uint8                       pixels, 0 to 255
+    float32, float16, float64   images, -1 (black) to 1 (white), or another range that is given
+
+as `[n, height, width, channels]` or `[n, channels, height, width]`, with 1 or 3 channels. Height
+and width may be free; where they are not, pictures of another size are resized (Pillow's bicubic,
+antialiased). Grey pictures are given to a network of 3 channels three times over.
+
+Its vectors are the output called `features`, or else the first one that is not called `logits`:
+`[n, ...]`, flattened. An output called `logits`, `[n, classes]`, gives the Inception Score.
+"""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from wgan.errors import ModelFileError
+from wgan.evaluation.vectors import Seen
+from wgan.images import Pixels, to_picture
+from wgan.runtime.image_output import Layout, ValueRange
+from wgan.runtime.model_source import look_through
+from wgan.runtime.session import first_line, open_session, ort_errors
+from wgan.runtime.signature import FLOATS, UINT8, Value
+
+VECTORS, LOGITS = "features", "logits"
+"""The names of outputs."""
+
+SYMMETRIC: ValueRange = (-1.0, 1.0)
+
+
+class OnnxFeatures:
+    """A feature network in an ONNX file; an implementation of `wgan.evaluation.vectors.Features`.
+
+    Args:
+        path: the ONNX file.
+        device: as for `wgan.runtime.Generator`.
+        threads: CPU threads; by default as many as there are usable cores.
+        value_range: the values of black and white that a network with float input wants.
+
+    Raises:
+        ModelFileError: the file is missing, damaged, unsafe, or not from pictures to vectors.
+        UsageError: the device is not known.
+        DeviceError: the device was named and does not work.
+        MissingExtra: onnxruntime is not installed.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        device: str = "auto",
+        threads: int | None = None,
+        value_range: ValueRange = SYMMETRIC,
+    ) -> None:
+        self.name = path.name
+        source, _ = look_through(path)
+        told = json.dumps([source.sha256(), value_range])
+        self.key = hashlib.sha256(told.encode()).hexdigest()
+        self._range = value_range
+        try:
+            self._session = open_session(source.content, device, threads, "all")
+            source.check_unchanged()
+            inputs = [Value.of(each) for each in self._session.get_inputs()]
+            outputs = [Value.of(each) for each in self._session.get_outputs()]
+            self._input, self._layout = _find_input(inputs)
+            self._outputs = _find_outputs(outputs)
+        except ModelFileError as exc:
+            raise ModelFileError(f"the features {path} cannot be used: {exc}") from exc
+
+    @property
+    def has_logits(self) -> bool:
+        """Whether the network has an output called `logits`."""
+        return LOGITS in self._outputs
+
+    def __call__(self, pixels: Pixels) -> Seen:
+        """Look at pictures, `[n, height, width, channels]`. Raises ModelFileError."""
+        feed = self._form(pixels)
+        size = self._input.shape[0]
+        if isinstance(size, int):  # an export that froze its batch size
+            parts = [self._run(feed[k : k + size], size) for k in range(0, len(feed), size)]
+            results = [np.concatenate(arrays) for arrays in zip(*parts, strict=True)]
+        else:
+            results = self._run(feed, len(feed))
+        return Seen(*(self._check(result, len(pixels)) for result in results))
+
+    def _form(self, pixels: Pixels) -> npt.NDArray[Any]:
+        """The network's input, whole."""
+        axes = self._input.shape[1:]
+        height, width, channels = axes if self._layout == "nhwc" else (*axes[1:], axes[0])
+        if pixels.shape[3] == 1 and channels == 3:
+            pixels = np.repeat(pixels, 3, axis=3)
+        if pixels.shape[3] != channels:
+            raise self._error(f"it takes pictures of {channels} channels, these have 3")
+        pixels = _resized(
+            pixels,
+            height if isinstance(height, int) else pixels.shape[1],
+            width if isinstance(width, int) else pixels.shape[2],
+        )
+        formed: npt.NDArray[Any] = pixels
+        if self._input.type != UINT8:
+            low, high = self._range
+            # In this order black and white are met exactly: -1 and 1, 0 and 1.
+            values = pixels.astype(np.float32) / np.float32(255 / (high - low)) + np.float32(low)
+            formed = values.astype(FLOATS[self._input.type], copy=False)
+        if self._layout == "nchw":
+            formed = formed.transpose(0, 3, 1, 2)
+        return np.ascontiguousarray(formed)
+
+    def _run(self, feed: npt.NDArray[Any], size: int) -> list[npt.NDArray[Any]]:
+        """Run a batch, filled up to `size`; the results are of what was given alone."""
+        count = len(feed)
+        if count < size:
+            feed = np.concatenate([feed, np.repeat(feed[-1:], size - count, axis=0)])
+        try:
+            results = self._session.run(self._outputs, {self._input.name: feed})
+        except ort_errors() as exc:
+            raise self._error(f"ONNX Runtime cannot run it: {first_line(exc)}") from exc
+        return [np.asarray(result)[:count] for result in results]
+
+    def _check(self, result: npt.NDArray[Any], count: int) -> npt.NDArray[np.float32]:
+        if result.ndim < 2 or len(result) != count:
+            raise self._error(
+                f"for {count} pictures it gives the shape {list(result.shape)}, not [{count}, ...]"
+            )
+        vectors = result.reshape(count, -1).astype(np.float32, copy=False)
+        if not np.isfinite(vectors).all():
+            raise self._error("it gives values that are not finite")
+        return vectors
+
+    def _error(self, words: str) -> ModelFileError:
+        return ModelFileError(f"the features {self.name} cannot be used: {words}")
+
+
+def _find_input(inputs: list[Value]) -> tuple[Value, Layout]:
+    if len(inputs) == 1 and inputs[0].type in (*FLOATS, UINT8) and len(inputs[0].shape) == 4:
+        shape = inputs[0].shape
+        if shape[3] in (1, 3):
+            return inputs[0], "nhwc"
+        if shape[1] in (1, 3):
+            return inputs[0], "nchw"
+    raise ModelFileError(
+        "expected one input, uint8 or float, [n, h, w, c] or [n, c, h, w] with 1 or 3 channels;"
+        f" found {', '.join(map(str, inputs[:4])) or 'none'}"
+    )
+
+
+def _find_outputs(outputs: list[Value]) -> list[str]:
+    """The name of the vectors' output, then that of the logits, if there are any."""
+    names = [output.name for output in outputs if output.type in FLOATS]
+    vectors = [name for name in names if name != LOGITS]
+    if not vectors:
+        raise ModelFileError(
+            f"expected a float output of vectors, best called {VECTORS!r}; found"
+            f" {', '.join(map(str, outputs[:4])) or 'none'}"
+        )
+    chosen = VECTORS if VECTORS in vectors else vectors[0]
+    return [chosen, LOGITS] if LOGITS in names else [chosen]
+
+
+def _resized(pixels: Pixels, height: int, width: int) -> Pixels:
+    """Resize pictures `[n, h, w, c]` where they are of another size."""
+    if pixels.shape[1:3] == (height, width):
+        return pixels
+    shape = (height, width, pixels.shape[3])
+    pictures = (
+        to_picture(each).resize((width, height), Image.Resampling.BICUBIC) for each in pixels
+    )
+    return np.stack([np.asarray(each).reshape(shape) for each in pictures])

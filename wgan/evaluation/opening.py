@@ -1,0 +1,107 @@
+"""From what the user names to features and real pictures."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import torch
+
+from wgan.errors import UsageError
+from wgan.evaluation.candidates import Candidate
+from wgan.evaluation.inception import InceptionFeatures
+from wgan.evaluation.onnx_features import SYMMETRIC, OnnxFeatures
+from wgan.evaluation.vectors import Features
+from wgan.evaluation.weights import find_weights
+from wgan.runtime.image_output import ValueRange
+from wgan.training.data import Cache, Pictures, Stream, load_data, open_data, parse_colour
+
+INCEPTION = "inception"
+"""The name of the standard features."""
+
+
+def open_features(
+    name: str,
+    device: torch.device,
+    *,
+    value_range: ValueRange = SYMMETRIC,
+    weights: Path | None = None,
+    download: bool = False,
+) -> Features:
+    """Open the feature network `name`: `"inception"`, or an ONNX file's path.
+
+    Args:
+        name: the network.
+        device: where Inception computes; ONNX Runtime takes the provider that goes with it.
+        value_range: black and white, for an ONNX network with float input.
+        weights: as for `find_weights`.
+        download: as for `find_weights`.
+
+    Raises:
+        DataError: Inception's weights are not there.
+        ModelFileError: the file cannot be used.
+        UsageError: `weights` are given with another network.
+        MissingExtra: a package is not installed.
+    """
+    if name == INCEPTION:
+        return InceptionFeatures(find_weights(weights, download=download), device)
+    if weights is not None:
+        raise UsageError(f"--weights goes with --features {INCEPTION}, not with {name}")
+    return OnnxFeatures(Path(name), provider_for(device), value_range=value_range)
+
+
+def provider_for(device: torch.device) -> str:
+    """What `wgan.runtime` calls a device of PyTorch's."""
+    return device.type if device.type in ("cpu", "cuda") else "auto"
+
+
+def open_pictures(
+    candidates: Sequence[Candidate],
+    data: str | None,
+    *,
+    download: bool = False,
+    cache: Cache | None = None,
+    progress: Callable[[int, int], object] | None = None,
+) -> Pictures | Stream:
+    """Load real pictures of the candidates' size, prepared as the first one's training did.
+
+    Args:
+        candidates: what is judged.
+        data: as for `wgan train`; None takes what a candidate was trained on.
+        download: fetch a data set by name that is not there.
+        cache: where decoded pictures are kept.
+        progress: as for `load_data`.
+
+    Raises:
+        UsageError: the candidates' pictures differ in size, or nobody says what the data is.
+        DataError: the data is not there, or damaged.
+    """
+    shape = candidates[0].shape
+    for candidate in candidates[1:]:
+        if candidate.shape != shape:
+            raise UsageError(
+                f"{candidates[0].name} draws pictures of {_size(shape)}, {candidate.name} of"
+                f" {_size(candidate.shape)}: judge them one by one"
+            )
+    height, width, channels = shape
+    if height != width:
+        raise UsageError(
+            f"{candidates[0].name} draws pictures of {_size(shape)}: squares alone are judged"
+        )
+    named = data or next((each.data for each in candidates if each.data), None)
+    if named is None:
+        raise UsageError("an exported file does not say where its data is: give --data")
+    settings = next((each.settings for each in candidates if each.settings), {})
+    return load_data(
+        open_data(named, download=download),
+        size=height,
+        channels=channels,
+        crop=settings.get("crop", 0),
+        background=parse_colour(settings.get("background", "white")),
+        allow_damaged=True,  # the training saw to it; what is skipped is said
+        progress=progress,
+        cache=cache,
+    )
+
+
+def _size(shape: tuple[int, int, int]) -> str:
+    height, width, channels = shape
+    return f"{width}x{height}x{channels}"
