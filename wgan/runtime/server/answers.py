@@ -35,12 +35,14 @@ class Pieces(Response):
     """
 
     def __init__(self, pieces: Sequence[Piece], headers: Mapping[str, str], status: int = 200):
-        super().__init__(b"", status)
+        self.status_code = status
+        self.background = None
         size = sum(map(len, pieces))
         self._pieces = pieces if size > _BUFFERED else [b"".join(pieces)]
-        for name, value in headers.items():
-            self.headers[name] = value
-        self.headers["content-length"] = str(size)
+        self.raw_headers = [
+            (name.lower().encode("latin-1"), value.encode("latin-1"))
+            for name, value in (*headers.items(), ("content-length", str(size)))
+        ]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send it all."""

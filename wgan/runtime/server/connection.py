@@ -6,7 +6,9 @@ headers and for its body, and each answer one to be taken.
 """
 
 import asyncio
+import contextlib
 import http
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import orjson
@@ -15,6 +17,39 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from wgan.runtime.server.settings import Limits
 
 MAX_HEADER_BYTES = 64 * 1024
+
+
+CLIENT = "wgan.client"
+"""Key of a request's scope: its `Client`."""
+
+
+class Client:
+    """Who asks, and whether they are still there.
+
+    uvicorn tells it to who awaits the next message; a task for that would cost each request more
+    than reading it does.
+    """
+
+    def __init__(self) -> None:
+        self.left = False
+        self._calls: set[Callable[[], object]] = set()
+
+    @contextlib.contextmanager
+    def on_leaving(self, call: Callable[[], object]) -> Iterator[None]:
+        """Have `call` called if the client leaves, or has left, while the block lasts."""
+        if self.left:
+            call()
+        self._calls.add(call)
+        try:
+            yield
+        finally:
+            self._calls.discard(call)
+
+    def leave(self) -> None:
+        """The connection is gone."""
+        self.left = True
+        for call in list(self._calls):
+            call()
 
 
 class Connection(HttpToolsProtocol):
@@ -28,6 +63,7 @@ class Connection(HttpToolsProtocol):
         self._send_timer: asyncio.TimerHandle | None = None
         self._header_bytes = 0  # of a request whose headers are not complete
         self._in_headers = True
+        self._client = Client()
 
     # The connection itself.
 
@@ -43,6 +79,7 @@ class Connection(HttpToolsProtocol):
         """Forget the client."""
         self._disarm()
         self._stop_send_timer()
+        self._client.leave()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -66,6 +103,7 @@ class Connection(HttpToolsProtocol):
         """Hand the request on: its body is awaited for so long."""
         self._in_headers = False
         self._header_bytes = 0
+        self.scope[CLIENT] = self._client  # type: ignore[literal-required]
         super().on_headers_complete()
         self._arm(self.limits.body_seconds, "body")
 
@@ -96,6 +134,7 @@ class Connection(HttpToolsProtocol):
         """Close without waiting for what the client has not taken."""
         if self.cycle is not None:
             self.cycle.disconnected = True  # before uvloop wakes who wants to write more
+        self._client.leave()
         self.transport.abort()
 
     def _stop_send_timer(self) -> None:

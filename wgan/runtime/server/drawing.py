@@ -3,10 +3,11 @@
 import asyncio
 
 from starlette.requests import ClientDisconnect, Request
-from starlette.types import Receive, Scope
+from starlette.types import Scope
 
 from wgan.errors import ModelFileError
 from wgan.runtime.server.batcher import Order, Outputs, QueueFull
+from wgan.runtime.server.connection import CLIENT, Client
 from wgan.runtime.server.metrics import Metrics
 from wgan.runtime.server.refusal import Refusal, bad_request
 from wgan.runtime.server.settings import Limits
@@ -50,14 +51,13 @@ class Drawing:
             waiting = model.batcher.waiting
             raise _overload(overload_status, "are waiting", waiting, exc.retry_after) from exc
         self._hold(request.scope, len(wanted))
-        return await self._wait(request.receive, model, order)
+        return await self._wait(request.scope[CLIENT], model, order)
 
-    async def _wait(self, receive: Receive, model: Model, order: Order) -> Outputs:
-        watcher = asyncio.create_task(_gone(receive))
-        watcher.add_done_callback(lambda task: order.done.cancel())
+    async def _wait(self, client: Client, model: Model, order: Order) -> Outputs:
         try:
             async with asyncio.timeout(self._limits.answer_seconds):
-                return await order.done
+                with client.on_leaving(order.done.cancel):
+                    return await order.done
         except TimeoutError as exc:
             seconds = self._limits.answer_seconds
             raise Refusal(
@@ -67,11 +67,10 @@ class Drawing:
             # Latents that a client made can drive a sound model to infinity.
             raise bad_request(f"the model cannot draw this: {exc}") from exc
         except asyncio.CancelledError:
-            if not watcher.done() or watcher.cancelled():
+            if not client.left:
                 raise  # the server is being stopped
             raise ClientDisconnect from None
         finally:
-            watcher.cancel()
             model.batcher.drop(order)
 
     def _hold(self, scope: Scope, images: int) -> None:
@@ -98,9 +97,3 @@ def _overload(status: int, state: str, images: int, retry_after: int) -> Refusal
         "overload",
         {"Retry-After": str(retry_after)},
     )
-
-
-async def _gone(receive: Receive) -> None:
-    """Return when the client goes away. The body has been read, so nothing else comes."""
-    while (await receive())["type"] != "http.disconnect":
-        pass

@@ -28,6 +28,10 @@ log = logging.getLogger("wgan.server")
 BACKLOG = 2048
 """Connections that the system keeps until they are accepted."""
 
+GARBAGE = 20_000
+"""Objects made between two collections. A request makes some hundred, and Python's 700 would have
+every few requests pay for one."""
+
 _LOCAL = ("127.0.0.1", "::1", "localhost")
 
 
@@ -81,6 +85,7 @@ async def _load(shelf: Shelf, server: uvicorn.Server, bound: socket.socket) -> N
         raise
     gc.collect()
     gc.freeze()  # what stands for good need not be looked through at each collection
+    gc.set_threshold(GARBAGE)
     log.info("ready at %s", _url(bound))
 
 
