@@ -44,15 +44,29 @@ def loaded_by(code: str) -> set[str]:
             "import wgan.runtime.server.serving",
             TORCH | EXPORT | {"wgan.training", "wgan.export", "wgan.cli"},
         ),
-        ("import wgan.training.session", {"wgan.runtime", "wgan.export", "wgan.cli", "onnx"}),
-        ("import wgan.export.exporting", {"wgan.cli"}),
+        (
+            "import wgan.training.session",
+            {"wgan.runtime", "wgan.export", "wgan.evaluation", "wgan.cli", "onnx"},
+        ),
+        ("import wgan.export.exporting", {"wgan.evaluation", "wgan.cli"}),
+        (
+            "import wgan.evaluation.metrics, wgan.evaluation.manifold",
+            HEAVY | {"wgan.training", "wgan.runtime", "wgan.cli"},
+        ),
+        (
+            "import wgan.evaluation.opening, wgan.evaluation.judging, wgan.evaluation.following",
+            EXPORT | {"onnxruntime", "torch_fidelity", "wgan.export", "wgan.cli"},
+        ),
         (
             COMMAND.format("--help"),
             HEAVY | {"numpy", "PIL", "wgan.training", "wgan.export", "wgan.runtime"},
         ),
         (COMMAND.format("--version"), HEAVY | {"numpy", "PIL"}),
     ],
-    ids=["wgan", "runtime", "server", "training", "export", "help", "version"],
+    ids=[
+        *("wgan", "runtime", "server", "training", "export"),
+        *("metrics", "evaluation", "help", "version"),
+    ],
 )
 def test_a_room_loads_only_what_it_may(code: str, forbidden: set[str]) -> None:
     assert not loaded_by(code) & forbidden
@@ -75,7 +89,7 @@ def touch(modules: set[str], package: str) -> bool:
     return any(name == package or name.startswith(f"{package}.") for name in modules)
 
 
-def test_only_parity_touches_both_pytorch_and_the_runtime() -> None:
+def test_only_parity_and_the_evaluation_touch_both_pytorch_and_the_runtime() -> None:
     imports = {
         path.relative_to(ROOT / "wgan").as_posix(): imports_of(path)
         for path in (ROOT / "wgan").rglob("*.py")
@@ -87,4 +101,14 @@ def test_only_parity_touches_both_pytorch_and_the_runtime() -> None:
         if touch(modules, "wgan.runtime")
         and (name.startswith(("export/", "training/")) or touch(modules, "torch"))
     }
-    assert both == {"export/parity.py"}
+    # The evaluation stands above both rooms, and draws with either.
+    assert both == {"export/parity.py", "evaluation/candidates.py", "evaluation/opening.py"}
+
+
+def test_nothing_but_the_command_line_imports_the_evaluation() -> None:
+    importers = {
+        path.relative_to(ROOT / "wgan").parts[0]
+        for path in (ROOT / "wgan").rglob("*.py")
+        if touch(imports_of(path), "wgan.evaluation")
+    }
+    assert importers == {"evaluation", "cli"}

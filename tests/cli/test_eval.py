@@ -91,7 +91,7 @@ def test_neighbours_are_drawn(folder: Path, run_wgan: RunWgan) -> None:
     )
     assert done.returncode == 0, done.stderr
     with Image.open(folder / "near.png") as picture:
-        assert picture.size == (8 * 32 + 4, 16 * 32)
+        assert picture.size == (2 * (8 * 32 + 4), 2 * 16 * 32)
     assert "near.png: seeds 0 to 15, each beside the nearest of 40 real pictures" in done.stderr
 
 

@@ -13,6 +13,7 @@ from wgan.evaluation.candidates import Candidate
 from wgan.evaluation.judging import (
     METRICS,
     Interval,
+    Judging,
     check_counts,
     choose_metrics,
     judge,
@@ -58,7 +59,7 @@ def test_every_metric_of_real_pictures_prefers_the_better_generator(
     compared = {name: metric for name, metric in METRICS.items() if name != "is"}
     good = candidate("good", a_picture)
     bad = candidate("bad", lambda seed: a_picture(seed % 5) // 128 * np.uint8(255))
-    results = [judge(each, real, features, list(compared), n=200) for each in (good, bad)]
+    results = [judge(each, real, features, Judging(tuple(compared), 200)) for each in (good, bad)]
     for name, metric in compared.items():
         one, other = (result.values[name][0] for result in results)
         assert one < other if metric.better == "lower" else one > other, name
@@ -68,7 +69,10 @@ def test_values_are_those_of_the_seeds_that_a_repeat_draws(
     features: OnnxFeatures, real: Summary
 ) -> None:
     result = judge(
-        candidate("a", a_picture), real, features, ("fid", "precision"), n=50, repeats=3, seed=7
+        candidate("a", a_picture),
+        real,
+        features,
+        Judging(("fid", "precision"), n=50, repeats=3, seed=7),
     )
     truth = features(real_pictures()).vectors
     for repeat in range(3):
@@ -103,7 +107,7 @@ def test_a_small_loss_shows_in_the_difference_where_the_values_overlap(
         return a_picture(seed) // 2 * 2
 
     whole, darker = (
-        judge(candidate(name, of), real, features, ("fid",), n=100, repeats=5)
+        judge(candidate(name, of), real, features, Judging(("fid",), 100, repeats=5))
         for name, of in (("whole", a_picture), ("darker", slightly_darker))
     )
     apart = darker.difference("fid", whole)
@@ -114,19 +118,15 @@ def test_a_small_loss_shows_in_the_difference_where_the_values_overlap(
 
 
 def test_the_table_and_the_fields_hold_every_value(features: OnnxFeatures, real: Summary) -> None:
-    results = [
-        judge(candidate(name, a_picture), real, features, ("fid", "recall"), n=20, repeats=2)
-        for name in ("one", "two")
-    ]
+    plan = Judging(("fid", "recall"), 20, repeats=2)
+    results = [judge(candidate(name, a_picture), real, features, plan) for name in ("one", "two")]
     lines = table(results, ("fid", "recall"))
     assert lines[:2] == ["(1) one, step 700", "(2) two, step 700"]
     assert lines[3].split() == ["(1)", "(2)", "(2)", "-", "(1)"]
     assert lines[4].startswith("FID (lower is better)")
     assert lines[4].count("±") == 3
     assert "+0.000 ± 0.000" in lines[4]
-    told = as_fields(
-        results, features="f", features_key="k", data_sha256="s", data_count=300, n=20, seed=0
-    )
+    told = as_fields(results, real, features, plan, "of the data")
     assert told["results"][1]["metrics"]["fid"]["values"] == results[1].values["fid"]
     assert told["results"][1]["metrics"]["fid"]["more_than_first"]["mean"] == 0
 

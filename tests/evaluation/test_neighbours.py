@@ -54,7 +54,9 @@ def test_a_generator_that_repeats_its_data_is_found_out(features: OnnxFeatures) 
 def test_the_sheet_has_a_row_for_each_sample(features: OnnxFeatures) -> None:
     found = find_neighbours(noise(3, 1), Pictures(noise(20, 0), [], ""), 20, features)
     sheet = found.sheet()
-    assert sheet.shape == (3 * 32, 32 * (1 + NEAREST) + GAP, 1)
+    assert sheet.shape == (2 * 3 * 32, 2 * (32 * (1 + NEAREST) + GAP), 1)
+    assert np.array_equal(sheet[::2, ::2], sheet[1::2, 1::2])  # twice as large as drawn
+    sheet = sheet[::2, ::2]
     assert np.array_equal(sheet[32:64, :32], found.samples[1])
     assert (sheet[:, 32 : 32 + GAP] == 255).all()
     assert np.array_equal(sheet[64:, 32 + GAP : 64 + GAP], found.pixels[2, 0])

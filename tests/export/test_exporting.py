@@ -157,6 +157,14 @@ def test_the_manifest_names_data_by_its_last_part(
     assert described_config(trained_checkpoint(data=data, steps=1))["data"] == described
 
 
+def test_an_export_does_not_say_where_the_features_were_that_a_run_followed() -> None:
+    from wgan.export.exporting import described_config
+
+    followed = trained_checkpoint(eval_features="/home/somebody/features.onnx", steps=1)
+    assert described_config(followed)["eval_features"] == "features.onnx"
+    assert described_config(trained_checkpoint(steps=1))["eval_features"] == "inception"
+
+
 def test_exports_are_equal_to_the_byte_from_any_process_and_folder(
     checkpoint: Checkpoint, tmp_path: Path
 ) -> None:

@@ -98,10 +98,10 @@ def eval(  # noqa: A001 - a command's function bears its name
 
     with needs_extra("train", "eval", purpose="evaluating"):
         from wgan.evaluation.candidates import open_candidate
-        from wgan.evaluation.judging import check_counts, choose_metrics, judge
+        from wgan.evaluation.judging import Judging, check_counts, choose_metrics, judge
         from wgan.evaluation.opening import open_features, provider_for
         from wgan.evaluation.reference import load_reference, statistics_folder
-        from wgan.evaluation.report import as_fields, table
+        from wgan.evaluation.report import as_fields, headline, table
         from wgan.runtime.generator import check_batch_size
         from wgan.runtime.image_output import parse_value_range
         from wgan.training.device import pick_device
@@ -141,39 +141,16 @@ def eval(  # noqa: A001 - a command's function bears its name
         lambda total: Progress(total, "data", "pictures"),
     )
     _warn(count, len(reference.moments.mean), names)
-    results = []
-    with Progress(count * repeats * len(candidates), "judging", "pictures") as progress:
-        for candidate in candidates:
-            results.append(
-                judge(
-                    candidate,
-                    reference,
-                    features,
-                    names,
-                    n=count,
-                    repeats=repeats,
-                    seed=seed,
-                    advance=progress.advance,
-                )
-            )
+    plan = Judging(names, count, repeats, seed)
+    with Progress(plan.pictures * len(candidates), "judging", "pictures") as progress:
+        results = [
+            judge(candidate, reference, features, plan, progress.advance)
+            for candidate in candidates
+        ]
     if as_json:
-        fields = as_fields(
-            results,
-            features=features.name,
-            features_key=features.key,
-            data_sha256=real.sha256,
-            data_count=reference.count,
-            n=count,
-            seed=seed,
-        )
-        click.echo(json.dumps(fields))
+        click.echo(json.dumps(as_fields(results, reference, features, plan, real.sha256)))
     else:
-        click.echo(
-            f"{reference.count:,} real pictures; {count:,} drawn from seed {seed} on,"
-            f" {repeats} time{'s' * (repeats > 1)}; features: {features.name},"
-            f" {len(reference.moments.mean):,} numbers"
-        )
-        click.echo("\n".join(table(results, names)))
+        click.echo("\n".join([headline(reference, features, plan), *table(results, names)]))
     if neighbours is not None:
         _draw_neighbours(neighbours, candidates[0], real, reference.count, features, seed)
 

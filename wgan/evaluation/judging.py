@@ -136,6 +136,27 @@ class Result:
         return Interval.of([mine - theirs for mine, theirs in pairs])
 
 
+@dataclass(frozen=True)
+class Judging:
+    """What is measured of every candidate: repeat r draws n seeds from `seed + r * n` on."""
+
+    metrics: tuple[str, ...]
+    n: int  # pictures in a repeat
+    repeats: int = 1
+    seed: int = 0  # the first
+
+    @property
+    def pictures(self) -> int:
+        """How many are drawn of a candidate."""
+        return self.n * self.repeats
+
+    @property
+    def seeds(self) -> list[range]:
+        """Those of each repeat."""
+        first, last = self.seed, self.seed + self.pictures
+        return [range(start, start + self.n) for start in range(first, last, self.n)]
+
+
 def check_counts(n: int, repeats: int) -> None:
     """Raise UsageError unless so many samples can be drawn so often, each of its own seed."""
     if n < LEAST:
@@ -150,36 +171,27 @@ def judge(
     candidate: Candidate,
     real: Summary,
     features: Features,
-    metrics: Sequence[str],
-    *,
-    n: int,
-    repeats: int = 1,
-    seed: int = 0,
+    plan: Judging,
     advance: Advance | None = None,
 ) -> Result:
-    """Measure a generator: repeat r draws seeds `seed + r * n` to `seed + (r + 1) * n - 1`.
+    """Measure a generator.
 
     Args:
         candidate: the generator.
         real: the data, seen by the same features.
         features: the network.
-        metrics: their names.
-        n: pictures in a repeat.
-        repeats: how many.
-        seed: the first.
+        plan: what is measured.
         advance: told of pictures that are done.
 
     Raises:
         UsageError: see `check_counts`, or a seed is out of range.
         ModelFileError: the generator or the features failed.
     """
-    check_counts(n, repeats)
-    check_seed(seed)
-    check_seed(seed + n * repeats - 1)
-    values: dict[str, list[float]] = {name: [] for name in metrics}
-    for first in range(seed, seed + n * repeats, n):
-        drawn = candidate.draw(range(first, first + n))
-        found = measure(metrics, real, summarise(drawn, n, features, advance))
-        for name in metrics:
-            values[name].append(found[name])
-    return Result(candidate, values)
+    check_counts(plan.n, plan.repeats)
+    check_seed(plan.seed)
+    check_seed(plan.seed + plan.pictures - 1)
+    found = [
+        measure(plan.metrics, real, summarise(candidate.draw(seeds), plan.n, features, advance))
+        for seeds in plan.seeds
+    ]
+    return Result(candidate, {name: [values[name] for values in found] for name in plan.metrics})

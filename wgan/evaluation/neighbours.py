@@ -22,6 +22,9 @@ NEAREST = 7
 GAP = 4
 """White pixels between a sample and its neighbours."""
 
+SMALL = 64
+"""Pictures of fewer pixels are enlarged to about so many, to be seen."""
+
 
 @dataclass(frozen=True)
 class Neighbours:
@@ -42,13 +45,18 @@ class Neighbours:
         return float(np.median(self.distances[:, 0])) / usual if usual > 0 else np.inf
 
     def sheet(self) -> Pixels:
-        """A row for each sample: it, a gap, its neighbours; `[height, width, channels]`."""
+        """A row for each sample: it, a gap, its neighbours; `[height, width, channels]`.
+
+        Small pictures are enlarged, each pixel to a square.
+        """
         rows = len(self.samples)
         left = grid(self.samples, (rows, 1))
         gap = np.full((len(left), GAP, left.shape[2]), 255, np.uint8)
         k, *shape = self.pixels.shape[1:]
         right = grid(self.pixels.reshape(-1, *shape), (rows, k))
-        return np.concatenate([left, gap, right], axis=1)
+        whole = np.concatenate([left, gap, right], axis=1)
+        scale = max(1, SMALL // self.samples.shape[1])
+        return whole.repeat(scale, axis=0).repeat(scale, axis=1)
 
 
 def find_neighbours(

@@ -3,7 +3,9 @@
 from collections.abc import Sequence
 from typing import Any
 
-from wgan.evaluation.judging import METRICS, Interval, Result
+from wgan.evaluation.judging import METRICS, Interval, Judging, Result
+from wgan.evaluation.summary import Summary
+from wgan.evaluation.vectors import Features
 
 
 def table(results: Sequence[Result], metrics: Sequence[str]) -> list[str]:
@@ -54,24 +56,27 @@ def _shown(interval: Interval, digits: int, sign: str = "") -> str:
     return mean if interval.half is None else f"{mean} ± {interval.half:.{digits}f}"
 
 
+def headline(real: Summary, features: Features, plan: Judging) -> str:
+    """What was held against what, in a line."""
+    return (
+        f"{real.count:,} real pictures; {plan.n:,} drawn from seed {plan.seed} on,"
+        f" {plan.repeats} time{'s' * (plan.repeats > 1)}; features: {features.name},"
+        f" {len(real.moments.mean):,} numbers"
+    )
+
+
 def as_fields(
-    results: Sequence[Result],
-    *,
-    features: str,
-    features_key: str,
-    data_sha256: str,
-    data_count: int,
-    n: int,
-    seed: int,
+    results: Sequence[Result], real: Summary, features: Features, plan: Judging, data_sha256: str
 ) -> dict[str, Any]:
     """Everything that was measured, as JSON takes it; `kid` is in thousandths."""
     return {
-        "features": features,
-        "features_key": features_key,
+        "features": features.name,
+        "features_key": features.key,
         "data_sha256": data_sha256,
-        "data_pictures": data_count,
-        "n": n,
-        "first_seed": seed,
+        "data_pictures": real.count,
+        "n": plan.n,
+        "repeats": plan.repeats,
+        "first_seed": plan.seed,
         "results": [_result_fields(result, results[0]) for result in results],
     }
 
