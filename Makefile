@@ -7,7 +7,7 @@ READY := $(VENV)/.installed
 BENCHMARKS := cold_start data_loading inference_cpu inference_profile kill_and_resume lowering \
     sampling serving
 
-.PHONY: help demo test fuzz lint format bench constraints clean
+.PHONY: help demo test fuzz lint format bench bench-gpu constraints clean
 
 help: ## what can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -41,6 +41,10 @@ format: $(READY) ## mend the style
 
 bench: $(READY) ## every benchmark that needs no GPU
 	for name in $(BENCHMARKS); do $(BIN)/python -m benchmarks.$$name || exit 1; done
+
+bench-gpu: $(READY) ## what only a GPU can show: its tests, and the tables of docs/performance.md
+	$(BIN)/python -m pytest -rs tests/training/test_cuda.py
+	$(BIN)/python -m benchmarks.training --device cuda --write docs/performance.md
 
 constraints: $(READY) ## write down the versions that are installed
 	$(BIN)/python -m pip list --exclude-editable --exclude pip --exclude setuptools \

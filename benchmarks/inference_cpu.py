@@ -26,6 +26,7 @@ from onnx import ModelProto, TensorProto, helper, numpy_helper
 from torch import nn
 
 from benchmarks.machine import describe_machine
+from benchmarks.pages import write_between
 from wgan.export.fp16 import halve
 from wgan.export.int8 import quantize
 from wgan.export.lowering import lower
@@ -41,7 +42,7 @@ SHAPES = ((64, 64), (32, 32))  # size, width
 BATCH_SIZES = (1, 8, 64)
 PLAIN = "plain ONNX, ONNX Runtime"
 MATRIX = 2048
-MARKS = "<!-- benchmarks/inference_cpu.py -->", "<!-- end -->"
+MARK = "<!-- benchmarks/inference_cpu.py -->"
 
 
 def main() -> None:
@@ -54,11 +55,7 @@ def main() -> None:
     torch.set_num_threads(options.threads)
     lines = list(report(options.threads, options.seconds))
     if options.write is not None:
-        page = options.write.read_text()
-        before, _, rest = page.partition(MARKS[0])
-        _, _, after = rest.partition(MARKS[1])
-        text = "\n".join([before + MARKS[0], "", *lines, "", MARKS[1] + after])
-        options.write.write_text(text)
+        write_between(options.write, MARK, lines)
 
 
 def report(threads: int, seconds: float) -> Iterator[str]:

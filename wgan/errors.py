@@ -4,6 +4,7 @@
     ├── UsageError            a setting or argument that is not allowed; exit status 2
     ├── MissingExtra          a package that one of wgan's extras installs
     ├── DeviceError           a device or provider that is not there, or does not work
+    │   └── MemoryShortage    a training step does not fit into the device's memory
     ├── OutputError           a file that could not be written whole
     ├── DataError             training data that is missing, damaged or too little
     │   └── PictureError      one picture that cannot be used
@@ -38,6 +39,10 @@ class MissingExtra(WganError):
 
 class DeviceError(WganError):
     """A device or an execution provider that is not there, or does not work."""
+
+
+class MemoryShortage(DeviceError):
+    """A training step does not fit into the device's memory."""
 
 
 class OutputError(WganError):

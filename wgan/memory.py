@@ -1,9 +1,14 @@
-"""How much memory this process has used."""
+"""How much memory this process has used, may use, and gives back."""
 
+import ctypes
 import sys
 from pathlib import Path
 
 MIB = 2**20
+
+# Of glibc's malloc.h, for mallopt.
+M_TRIM_THRESHOLD = -1
+M_MMAP_MAX = -4
 
 
 def peak_memory() -> int | None:
@@ -17,6 +22,44 @@ def peak_memory() -> int | None:
 def memory_now() -> int | None:
     """Bytes of memory that the process holds now; the peak where only that is known."""
     return _proc_status("VmRSS") if sys.platform == "linux" else _peak_by_getrusage()
+
+
+def keep_freed_memory() -> bool:
+    """Let this process keep what its tensors on the CPU free, for those of the next step.
+
+    glibc gives large blocks back to the kernel at once, and a step's activations come back as new
+    pages, each of which the kernel fills with zeros first. Returns whether that could be arranged;
+    the process then holds its peak until it ends.
+    """
+    if sys.platform != "linux":
+        return False
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # other C libraries have none
+    return mallopt is not None and bool(
+        mallopt(M_MMAP_MAX, 0) and mallopt(M_TRIM_THRESHOLD, 2**31 - 1)
+    )
+
+
+def free_memory() -> int | None:
+    """Bytes that the process may still take; None where that cannot be told."""
+    if sys.platform != "linux":
+        return None
+    known = [_free_of_the_machine(), _free_of_the_limit()]
+    return min((bytes_ for bytes_ in known if bytes_ is not None), default=None)
+
+
+def _free_of_the_machine() -> int | None:
+    for line in Path("/proc/meminfo").read_text(encoding="ascii").splitlines():
+        if line.startswith("MemAvailable:"):
+            return int(line.split()[1]) * 1024
+    return None
+
+
+def _free_of_the_limit() -> int | None:
+    """What is left of the address space that `ulimit -v` allows; None without a limit."""
+    import resource
+
+    limit, held = resource.getrlimit(resource.RLIMIT_AS)[0], _proc_status("VmSize")
+    return None if limit == resource.RLIM_INFINITY or held is None else max(0, limit - held)
 
 
 def _proc_status(key: str) -> int | None:

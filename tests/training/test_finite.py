@@ -113,7 +113,7 @@ def test_gradient_norms_are_those_of_each_parameter() -> None:
     assert not parameter_gradient_norms(players.generator).any()
 
 
-def test_remembering_reads_nothing_from_the_device() -> None:
+def test_remembering_and_looking_read_nothing_from_the_device() -> None:
     """Fake tensors have no values: whatever waited for one would fail."""
     players = Players(*build(TINY), TINY, CPU)
     for parameter in (*players.critic.parameters(), *players.generator.parameters()):
@@ -123,8 +123,9 @@ def test_remembering_reads_nothing_from_the_device() -> None:
         terms = CriticTerms(value, value, value, value)
         watch = FiniteWatch(players)
         watch.remember(Step(1, terms, value))
+        look = watch.look()
         with pytest.raises(DataDependentOutputException):
-            watch.check()
+            look.check()
 
 
 def test_a_run_that_diverges_stops_in_a_sentence_and_keeps_its_last_good_checkpoint(

@@ -8,7 +8,13 @@ import torch
 from torch import Tensor, nn
 
 from wgan.training.config import TrainConfig
-from wgan.training.loop import Players, train_steps, update_critic, update_generator
+from wgan.training.loop import (
+    Players,
+    penalty_weight,
+    train_steps,
+    update_critic,
+    update_generator,
+)
 from wgan.training.losses import gradient_norms, gradient_penalty
 from wgan.training.networks import build
 
@@ -175,3 +181,28 @@ def test_a_critic_learns_to_tell_real_from_generated() -> None:
     real = torch.ones(4, 3, 32, 32)
     estimates = [float(update_critic(players, real, config).wasserstein) for _ in range(40)]
     assert estimates[-1] > 10 * abs(estimates[0])
+
+
+@pytest.mark.parametrize(
+    ("n_critic", "every", "taken"), [(5, 1, 5), (5, 2, 3), (5, 5, 1), (3, 2, 2)]
+)
+def test_a_penalty_taken_now_and_then_weighs_as_much_in_a_step(
+    n_critic: int, every: int, taken: int
+) -> None:
+    config = dataclasses.replace(TINY, n_critic=n_critic, gp_every=every)
+    weights = [penalty_weight(config, update) for update in range(n_critic)]
+    given = [weight for weight in weights if weight is not None]
+    assert len(given) == taken
+    assert sum(given) == pytest.approx(n_critic * config.gp_weight)
+    assert weights[-1] is not None, "a step's figures are those of its last critic update"
+
+
+def test_where_the_penalty_is_not_taken_the_critics_loss_is_the_estimate() -> None:
+    config = dataclasses.replace(TINY, n_critic=2, gp_every=2)
+    without, with_ = (
+        update_critic(make_players(config), real_images(), config, update) for update in (0, 1)
+    )
+    assert float(without.loss) == pytest.approx(-float(without.wasserstein))
+    assert float(without.gradient_penalty) == 0
+    expected = 20 * float(with_.gradient_penalty) - float(with_.wasserstein)
+    assert float(with_.loss) == pytest.approx(expected, rel=1e-5)

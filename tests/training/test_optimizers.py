@@ -3,7 +3,13 @@ import torch
 from torch import nn
 
 from wgan.training.config import TrainConfig
-from wgan.training.optimizers import learning_rate, make_optimizer, set_learning_rate
+from wgan.training.optimizers import (
+    learning_rate,
+    make_capturable,
+    make_optimizer,
+    restore_optimizer,
+    set_learning_rate,
+)
 
 
 def test_the_learning_rate_is_constant_unless_it_decays() -> None:
@@ -35,3 +41,22 @@ def test_fused_adam_takes_the_textbook_step() -> None:
     optimizer.step()
     # Kingma and Ba 2015: the first step is the rate times the gradient's sign.
     assert float(layer.weight.detach()) == pytest.approx(start - 0.01, abs=1e-6)
+
+
+@pytest.mark.parametrize("name", ["adam", "rmsprop"])
+def test_an_optimisers_state_is_restored_under_its_own_options(name: str) -> None:
+    config = TrainConfig(optimizer=name)
+    saved, restored = torch.nn.Linear(2, 1), torch.nn.Linear(2, 1)
+    before, after = make_optimizer(saved, config), make_optimizer(restored, config)
+    saved(torch.ones(1, 2)).sum().backward()
+    before.step()
+    make_capturable(after, torch.device("cpu"))
+    restore_optimizer(after, before.state_dict())
+    set_learning_rate(after, 0.5)
+    (group,) = after.param_groups
+    assert group["capturable"] is True
+    assert isinstance(group["lr"], torch.Tensor)
+    assert float(group["lr"]) == 0.5
+    for old, new in zip(saved.parameters(), restored.parameters(), strict=True):
+        for key, value in before.state[old].items():
+            assert torch.equal(after.state[new][key], value)

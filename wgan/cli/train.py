@@ -41,6 +41,7 @@ SETTINGS = (
     click.option("--critic-norm", help="none, layer, instance or batch.  [none]"),
     click.option("--constraint", help="penalty, one-sided, clip or spectral.  [penalty]"),
     click.option("--gp-weight", type=float, help="Weight of the gradient penalty.  [10]"),
+    click.option("--gp-every", type=int, help="Penalty in every so many-th critic update.  [1]"),
     click.option("--clip-limit", type=float, help="Largest weight under clip.  [0.01]"),
     click.option("--drift", type=float, help="Weight of the mean square real score.  [0]"),
     click.option("--steps", type=int, help="Generator updates, those done included.  [700]"),
@@ -53,6 +54,7 @@ SETTINGS = (
     click.option("--beta1", type=float, help="Adam's decay of the mean.  [0; article 0.5]"),
     click.option("--beta2", type=float, help="Adam's decay of the square.  [0.9; article 0.999]"),
     click.option("--ema-half-life", type=int, help="Pictures; 0: no averaging.  [10000]"),
+    click.option("--precision", help="fp32, tf32 (a GPU's quick float32) or bf16.  [tf32]"),
     click.option("--seed", type=int, help="Of weights, noise and the data's order.  [0]"),
     click.option("--holdout", type=float, help="Share kept to test the critic on.  [0]"),
     click.option("--checkpoint-every", type=int, help="Steps.  [250]"),
@@ -89,6 +91,18 @@ def _settings(command: Any) -> Any:
     help="tensorboard, wandb or none; may be repeated.  [none]",
 )
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:N or mps.")
+@click.option(
+    "--data-on-device",
+    default="auto",
+    show_default=True,
+    help="Keep all pictures in the GPU's memory: auto (where they fit), yes or no.",
+)
+@click.option(
+    "--capture",
+    default="auto",
+    show_default=True,
+    help="Record a step as a CUDA graph: auto, yes or no.",
+)
 @click.option("--download", is_flag=True, help="Fetch a data set by name if it is not there.")
 @click.option(
     "--weights", type=click.Path(path_type=Path), help="Inception's, where --eval-every needs them."
@@ -109,6 +123,8 @@ def train(
     run_path: Path | None,
     trackers: tuple[str, ...],
     device: str,
+    data_on_device: str,
+    capture: str,
     download: bool,
     weights: Path | None,
     allow_damaged: bool,
@@ -145,7 +161,9 @@ def train(
     loaded = _load(planned, cache, allow_damaged)
     say_skipped(loaded.skipped)
     judge = _make_judge(config, features, loaded) if features and not dry_run else None
-    session = Session(planned, loaded, where, architecture, watchers, judge)
+    session = Session(
+        planned, loaded, where, architecture, watchers, judge, data_on_device, capture
+    )
     _describe(planned, session)
     if dry_run:
         _describe_cost(session)

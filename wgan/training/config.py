@@ -29,6 +29,8 @@ OPTIMIZERS = ("adam", "rmsprop")
 
 FOLLOWED = ("fid", "kid")
 """The metrics that a run can follow: see docs/evaluating.md."""
+PRECISIONS = ("fp32", "tf32", "bf16")
+"""See `precision.py`."""
 
 MAY_CHANGE = frozenset(
     {
@@ -66,6 +68,7 @@ class TrainConfig:
     accumulate: int = 1  # parts that a batch is taken in, to save memory; divides batch_size
     constraint: str = "penalty"  # what holds the critic's slope: see CONSTRAINTS
     gp_weight: float = 10.0  # lambda, the weight of the gradient penalty
+    gp_every: int = 1  # the penalty is taken in each so many-th critic update, weighted up
     clip_limit: float = 0.01  # with constraint clip: the largest size of a critic's weight
     drift: float = 0.0  # weight of the mean square score of real images
     optimizer: str = "adam"  # "adam", or "rmsprop", which has no betas
@@ -74,6 +77,7 @@ class TrainConfig:
     beta1: float = 0.0  # Adam's decay of the gradient's mean
     beta2: float = 0.9  # Adam's decay of the gradient's square
     ema_half_life: int = 10_000  # pictures after which the EMA has forgotten half; 0 turns it off
+    precision: str = "tf32"  # of the networks' products: see PRECISIONS
     seed: int = 0  # of the weights, the noise and the order of the data
     holdout: float = 0.0  # share of the pictures that the critic is tested on, never trained
 
@@ -102,6 +106,7 @@ class TrainConfig:
         self._check_choice("constraint", CONSTRAINTS)
         self._check_choice("optimizer", OPTIMIZERS)
         self._check_choice("eval_metric", FOLLOWED)
+        self._check_choice("precision", PRECISIONS)
         if self.arch not in ARCHITECTURES and not all(self.arch.partition(":")):
             raise UsageError(
                 f"--arch {self.arch} is not one of {_listed(ARCHITECTURES)}, nor a function of"
@@ -122,6 +127,7 @@ class TrainConfig:
             self._check_range(name, 0, 0.999999)
         self._check_range("holdout", 0, 0.9)
         self._check_range("eval_n", 10, 10**6)
+        self._check_range("gp_every", 1, self.n_critic)
         if self.batch_size % self.accumulate:
             raise UsageError(
                 f"--accumulate {self.accumulate} does not divide --batch-size {self.batch_size}"

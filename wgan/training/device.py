@@ -1,8 +1,18 @@
-"""Which device a run trains on."""
+"""Which device a run trains on, and what of its powers is used."""
+
+from collections.abc import Sequence
 
 import torch
 
+from wgan import memory
 from wgan.errors import DeviceError, UsageError
+from wgan.training.config import ARCHITECTURES, TrainConfig
+from wgan.training.trackers import Tracker
+
+CHOICES = ("auto", "yes", "no")
+
+RESIDENT_SHARE = 0.5
+"""The share of a GPU's free memory that pictures may take of themselves."""
 
 
 def pick_device(name: str) -> torch.device:
@@ -38,3 +48,63 @@ def _check_cuda(name: str, index: int) -> None:
 def peak_device_memory(device: torch.device) -> int | None:
     """The most bytes that tensors have held on a CUDA device; None elsewhere."""
     return torch.cuda.max_memory_allocated(device) if device.type == "cuda" else None
+
+
+def free_memory(device: torch.device) -> int | None:
+    """Bytes that the process may still take on the device; None where that cannot be told."""
+    if device.type != "cuda":
+        return memory.free_memory()
+    unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+    return int(torch.cuda.mem_get_info(device)[0]) + unused
+
+
+def keeps_data(choice: str, device: torch.device, bytes_: int | None) -> bool:
+    """Whether the pictures are kept on the device; auto: on a GPU where they fit.
+
+    Args:
+        choice: auto, yes or no.
+        device: where the run trains.
+        bytes_: what all pictures take; None for a stream, which auto leaves where it is.
+
+    Raises:
+        UsageError: `choice` is none of these.
+        DeviceError: they do not fit.
+    """
+    _check_choice("data-on-device", choice)
+    if choice == "no" or (choice == "auto" and (device.type != "cuda" or bytes_ is None)):
+        return False
+    if device.type != "cuda" or bytes_ is None:
+        return True
+    free = torch.cuda.mem_get_info(device)[0]
+    if choice == "yes" and bytes_ > free:
+        raise DeviceError(
+            f"--data-on-device yes: the pictures take {bytes_ / 2**30:.1f} GiB and {device} has"
+            f" {free / 2**30:.1f} GiB free; run with --data-on-device no"
+        )
+    return choice == "yes" or bytes_ <= RESIDENT_SHARE * free
+
+
+def captures_steps(
+    choice: str, device: torch.device, config: TrainConfig, trackers: Sequence[Tracker]
+) -> bool:
+    """Whether steps are recorded as a CUDA graph; auto: on a GPU, where nothing stands against it.
+
+    Networks of the user's own may do what a graph cannot hold, so auto does not record them.
+
+    Raises:
+        UsageError: `choice` is none of auto, yes and no, or a graph is asked for where none can be.
+    """
+    _check_choice("capture", choice)
+    watched = any(tracker.watches_gradients for tracker in trackers)
+    if choice == "yes" and device.type != "cuda":
+        raise UsageError(f"--capture yes: there are no CUDA graphs on {device}; leave it out")
+    if choice == "yes" and watched:
+        raise UsageError("--capture yes does not go with --tracker wandb, which watches gradients")
+    if choice != "auto":
+        return choice == "yes"
+    return device.type == "cuda" and config.arch in ARCHITECTURES and not watched
+
+
+def _check_choice(option: str, choice: str) -> None:
+    if choice not in CHOICES:
+        raise UsageError(f"--{option} {choice} is not one of {', '.join(CHOICES)}")

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from wgan.errors import TrainingDiverged
+from wgan.training.fetch import Fetched
 from wgan.training.loop import Players, Step
 
 MOST_REMEMBERED = 1000
@@ -63,34 +64,79 @@ class FiniteWatch:
         """Whether it is time to look."""
         return len(self._rows) >= MOST_REMEMBERED
 
+    def look(self) -> "Look":
+        """Look at every step since the last look, and at the weights as they are.
+
+        What is seen comes to the host meanwhile: `Look.check` waits for it.
+        """
+        rows, self._rows = self._rows, []
+        return Look([number for number, _ in rows], self._names, [row for _, row in rows],
+                    list(_state(self._players)))  # fmt: skip
+
     def check(self) -> None:
-        """Look at every step since the last look, and at the weights as they are; waits for them.
+        """Look, and wait for what is seen. Raises TrainingDiverged, as `Look.check` does."""
+        self.look().check()
+
+
+class Look:
+    """What was seen of some steps and of the weights after the last of them."""
+
+    def __init__(
+        self,
+        steps: list[int],
+        names: list[str],
+        rows: list[Tensor],
+        state: list[tuple[str, Tensor]],
+    ) -> None:
+        """Ask the device, without waiting for it.
+
+        Args:
+            steps: their numbers.
+            names: what a row holds.
+            rows: a step's values, `[names]`, for each step.
+            state: every tensor that a checkpoint would hold, by its name.
+        """
+        self._steps, self._names = steps, names
+        self._values = Fetched(torch.stack(rows)) if rows else None
+        self._state, finite = _finite(state)
+        self._finite = Fetched(finite)
+
+    def check(self) -> None:
+        """Wait for what was asked, and judge it.
 
         Raises:
             TrainingDiverged: something is not finite; the message names the first step and, at
                 that step, what was computed first.
         """
-        rows, self._rows = self._rows, []
-        values = torch.stack([row for _, row in rows]).cpu() if rows else torch.empty(0, 0)
-        if not bool(values.isfinite().all()):
-            at, which = (int(index) for index in (~values.isfinite()).nonzero()[0])
-            number, value = rows[at][0], float(values[at, which])
-            raise TrainingDiverged(
-                f"training diverged: at step {number} {self._names[which]} is {value}; {ADVICE}"
-            )
-        name = first_not_finite(_state(self._players))
+        if self._values is not None:
+            values = self._values.values()
+            if not bool(values.isfinite().all()):
+                at, which = (int(index) for index in (~values.isfinite()).nonzero()[0])
+                number, value = self._steps[at], float(values[at, which])
+                raise TrainingDiverged(
+                    f"training diverged: at step {number} {self._names[which]} is {value}; {ADVICE}"
+                )
+        name = _first_false(self._state, self._finite.values())
         if name is not None:
-            after = f"after step {rows[-1][0]} " if rows else ""
+            after = f"after step {self._steps[-1]} " if self._steps else ""
             raise TrainingDiverged(f"training diverged: {after}{name} is not finite; {ADVICE}")
 
 
 def first_not_finite(tensors: Iterable[tuple[str, Tensor]]) -> str | None:
     """The name of the first tensor that holds a NaN or an Inf, or None; waits once."""
+    names, finite = _finite(tensors)
+    return _first_false(names, finite.cpu())
+
+
+def _finite(tensors: Iterable[tuple[str, Tensor]]) -> tuple[list[str], Tensor]:
+    """The names of those that can be anything else, and whether each is finite, `[names]`."""
     named = [(name, tensor) for name, tensor in tensors if tensor.is_floating_point()]
-    if not named:
-        return None
-    finite = torch.stack([tensor.isfinite().all() for _, tensor in named]).cpu()
-    return next((name for (name, _), fine in zip(named, finite, strict=True) if not fine), None)
+    flags = [tensor.isfinite().all() for _, tensor in named]
+    return [name for name, _ in named], torch.stack(flags) if flags else torch.empty(0)
+
+
+def _first_false(names: list[str], flags: Tensor) -> str | None:
+    return next((name for name, fine in zip(names, flags, strict=True) if not fine), None)
 
 
 def _gradient_names(player: str, network: nn.Module) -> Iterator[str]:

@@ -41,10 +41,17 @@ class HeldOut:
         return cls(to_batch(learned, device), to_batch(held_out, device))
 
     @torch.no_grad()
-    def score(self, critic: nn.Module) -> Scores:
-        """Score both handfuls. The critic is left as it was: no gradient, no running statistic."""
+    def means(self, critic: nn.Module) -> Tensor:
+        """Both handfuls' mean scores, learned and held out, `[2]`, on the device.
+
+        The critic is left as it was: no gradient, no running statistic.
+        """
         was_training = critic.training
         critic.eval()
-        learned, held_out = critic(self.learned).mean(), critic(self.held_out).mean()
+        means = torch.stack([critic(self.learned).mean(), critic(self.held_out).mean()])
         critic.train(was_training)
-        return Scores(float(learned), float(held_out))
+        return means
+
+    def score(self, critic: nn.Module) -> Scores:
+        """`means` as numbers, which waits for the device."""
+        return Scores(*self.means(critic).tolist())

@@ -2,25 +2,20 @@
 
 import dataclasses
 import logging
-import time
 from collections.abc import Callable, Mapping, Sequence
-
-import torch
-from torch import Tensor
 
 from wgan.errors import TrainingDiverged
 from wgan.files import write_whole
 from wgan.images import Pixels, grid
-from wgan.memory import MIB, peak_memory
 from wgan.runs import Run
 from wgan.training.config import TrainConfig
 from wgan.training.curves import draw_curves
-from wgan.training.device import peak_device_memory
 from wgan.training.diagnosis import diagnose, spread
-from wgan.training.finite import FiniteWatch, parameter_gradient_norms
+from wgan.training.finite import FiniteWatch, Look
 from wgan.training.history import History
 from wgan.training.holdout import HeldOut
 from wgan.training.loop import Players, Step
+from wgan.training.measured import Clock, Measured
 from wgan.training.metrics import Metrics, append_line, append_metrics, rewind_metrics
 from wgan.training.previews import draw_preview, encode_preview
 from wgan.training.trackers import Tracker
@@ -39,6 +34,7 @@ class Journal:
         sample: Pixels,
         held_out: HeldOut | None = None,
         trackers: Sequence[Tracker] = (),
+        late: bool = False,
     ) -> None:
         """Write nothing yet.
 
@@ -50,20 +46,23 @@ class Journal:
                 diverse as they.
             held_out: scored at each logged step.
             trackers: told of all that is logged.
+            late: write a step's figures when the next one is noted, so that nobody waits for them.
         """
+        self._late = late
+        self._pending: _Pending | None = None
         self._run, self._config, self._players = run, config, players
         self._held_out, self._trackers = held_out, trackers
         self._sample_spread = spread(sample)
         self._watch = FiniteWatch(players)
         self._history = History()
-        self._clock = _Clock(0)
+        self._clock = Clock(0)
 
     def open(self, step: int) -> None:
         """Begin after `step`, forgetting what was written of later ones. Raises OutputError."""
         self._history = History(rewind_metrics(self._run.metrics, step))
         for tracker in self._trackers:
             tracker.start(step, self._players.generator, self._players.critic)
-        self._clock = _Clock(step)
+        self._clock = Clock(step)
 
     def close(self, failed: bool = False) -> None:
         """Let the trackers write what is pending, and whether an error ended the run."""
@@ -79,11 +78,11 @@ class Journal:
         save: bool,
         judge: Callable[[int], Mapping[str, float]] | None = None,
     ) -> Metrics | None:
-        """Take note of a step.
+        """Take note of a step; returns the newest figures, where new ones were written.
 
         Args:
             step: it.
-            log: write its figures; returns them.
+            log: write its figures.
             preview: draw a preview and the curves as well, and write the figures in any case.
             save: a checkpoint follows: look for NaN and Inf before.
             judge: gives further figures of the step; they are written in any case.
@@ -92,29 +91,52 @@ class Journal:
             TrainingDiverged: something is not finite at this step or at one since the last look.
             OutputError: something could not be written.
         """
+        newest = self._finish()
         self._watch.remember(step)
-        if log or preview or save or judge or self._watch.full:
-            self.check(step.number)
-        if not (log or preview or judge):
+        if not (log or preview or save or judge or self._watch.full):
+            return newest
+        measured = None
+        if log or preview or judge:
+            measured = Measured(step, self._players, self._clock, self._held_out)
+        self._pending = _Pending(step.number, self._watch.look(), measured, preview, judge)
+        if self._late and not (preview or save or judge):
+            return newest
+        return self._finish() or newest
+
+    def check(self, step: int) -> None:
+        """Write what is pending, and see that all since the last look is finite; as `note`."""
+        self._finish()
+        self._pending = _Pending(step, self._watch.look())
+        self._finish()
+
+    def _finish(self) -> Metrics | None:
+        """Judge and write what is pending; returns its figures, if there are any."""
+        pending, self._pending = self._pending, None
+        if pending is None:
             return None
-        judged = self._clock.leave_out(lambda: judge(step.number)) if judge else {}
-        metrics = self._measure(step, self._save_preview(step.number) if preview else None)
+        self._check(pending)
+        if pending.measured is None:
+            return None
+        judge = pending.judge
+        judged = self._clock.leave_out(lambda: judge(pending.step)) if judge else {}
+        diversity = self._save_preview(pending.step) if pending.preview else None
+        metrics = pending.measured.metrics(self._config, diversity)
         metrics = dataclasses.replace(metrics, fid=judged.get("fid"), kid=judged.get("kid"))
         self._history.add(metrics)
         metrics = dataclasses.replace(metrics, diagnosis=self._diagnose(metrics.step))
         append_metrics(self._run.metrics, metrics)
         for tracker in self._trackers:
             tracker.log(metrics)
-        if preview or judge:
+        if pending.preview or judge:
             write_whole(self._run.curves, draw_curves(self._history, title=self._run.path.name))
         return metrics
 
-    def check(self, step: int) -> None:
-        """Raise TrainingDiverged, and note it, when anything since the last look is not finite."""
+    def _check(self, pending: "_Pending") -> None:
+        """Raise TrainingDiverged, and note it, when something that was seen is not finite."""
         try:
-            self._watch.check()
+            pending.look.check()
         except TrainingDiverged as exc:
-            line = {"step": step, "diagnosis": {"not-finite": str(exc)}}
+            line = {"step": pending.step, "diagnosis": {"not-finite": str(exc)}}
             append_line(self._run.metrics, line)
             raise
 
@@ -126,33 +148,6 @@ class Journal:
         for tracker in self._trackers:
             tracker.show(step, grid(pixels))
         return spread(pixels) / self._sample_spread if self._sample_spread > 0 else None
-
-    def _measure(self, step: Step, diversity: float | None) -> Metrics:
-        """Fetch a step's figures from the device, which waits for it."""
-        seconds = self._clock.seconds_per_step(step.number)
-        scores = self._held_out.score(self._players.critic) if self._held_out else None
-        estimate = float(step.critic.wasserstein)
-        penalty = self._config.has_penalty
-        device_memory = peak_device_memory(self._players.device)
-        memory = peak_memory()
-        return Metrics(
-            step=step.number,
-            seconds_per_step=seconds,
-            images_per_second=self._config.batch_size * self._config.n_critic / seconds,
-            wasserstein=estimate,
-            learned_score=scores.learned if scores else None,
-            held_out_score=scores.held_out if scores else None,
-            held_out_wasserstein=estimate - scores.gap if scores else None,
-            gradient_penalty=float(step.critic.gradient_penalty) if penalty else None,
-            critic_gradient_norm=float(step.critic.gradient_norm) if penalty else None,
-            critic_loss=float(step.critic.loss),
-            generator_loss=float(step.generator_loss),
-            critic_weights_gradient=_norm(parameter_gradient_norms(self._players.critic)),
-            generator_weights_gradient=_norm(parameter_gradient_norms(self._players.generator)),
-            memory_mib=memory / MIB if memory else None,
-            device_memory_mib=device_memory / MIB if device_memory else None,
-            diversity=diversity,
-        )
 
     def _diagnose(self, step: int) -> dict[str, str]:
         """What is found for the first time, by name; says it on standard error too."""
@@ -170,26 +165,12 @@ class Journal:
         return new
 
 
-def _norm(norms: Tensor) -> float:
-    """The norm of a whole from the norms of its parts."""
-    return float(torch.linalg.vector_norm(norms))
+@dataclasses.dataclass(frozen=True)
+class _Pending:
+    """What was asked of the device at a step, and has not been looked at."""
 
-
-class _Clock:
-    """Time since the last look, shared out over the steps between."""
-
-    def __init__(self, step: int) -> None:
-        self.step, self.time = step, time.perf_counter()
-
-    def leave_out(self, work: Callable[[], Mapping[str, float]]) -> Mapping[str, float]:
-        """Do some work whose time is no step's."""
-        begin = time.perf_counter()
-        result = work()
-        self.time += time.perf_counter() - begin
-        return result
-
-    def seconds_per_step(self, step: int) -> float:
-        now = time.perf_counter()
-        mean = (now - self.time) / (step - self.step)
-        self.step, self.time = step, now
-        return mean
+    step: int
+    look: Look
+    measured: Measured | None = None  # None where nothing is logged
+    preview: bool = False
+    judge: Callable[[int], Mapping[str, float]] | None = None

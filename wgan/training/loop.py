@@ -1,10 +1,11 @@
 """The algorithm: WGAN-GP training (Gulrajani et al. 2017, Algorithm 1), one step after another.
 
 This file is the whole of it. It draws nothing, saves nothing and prints nothing: `train_steps`
-yields a `Step`, and whoever iterates decides what to do with it.
+yields a `Step`, and whoever iterates decides what to do with it. It never waits for the device.
 """
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -20,6 +21,7 @@ from wgan.training.losses import (
     wasserstein_estimate,
 )
 from wgan.training.optimizers import learning_rate, make_optimizer, set_learning_rate
+from wgan.training.precision import in_precision
 
 
 @dataclass(frozen=True)
@@ -45,6 +47,17 @@ class Step:
     generator_loss: Tensor
 
 
+NextBatch = Callable[[], Tensor]
+"""Gives real images `[batch_size, channels, size, size]` in [-1, 1], on the device, new ones at
+each call."""
+
+Outcome = tuple[CriticTerms, Tensor]
+"""What a step says of itself: its last critic update's terms, and the generator's loss."""
+
+TakeStep = Callable[["Players", NextBatch, TrainConfig], Outcome]
+"""`take_step`, or what does the same."""
+
+
 class Players:
     """All that a step changes: both networks, the EMA, both optimisers and the noise.
 
@@ -67,19 +80,22 @@ class Players:
 
 def train_steps(
     players: Players,
-    next_batch: Callable[[], Tensor],
+    next_batch: NextBatch,
     config: TrainConfig,
     start: int = 0,
+    captured: TakeStep | None = None,
 ) -> Iterator[Step]:
     """Train for ever, yielding after each step; the caller stops by no longer asking.
 
     Args:
         players: what is trained, in place.
-        next_batch: gives real images `[batch_size, channels, size, size]` in [-1, 1], on the
-            device, new ones at each call.
+        next_batch: gives real images.
         config: the settings of the algorithm.
         start: steps already done.
+        captured: does what `take_step` does in fewer launches (`CapturedStep`). The values of a
+            step that it yields hold until the next.
     """
+    take = captured or take_step
     step = start
     while True:
         step += 1
@@ -87,24 +103,39 @@ def train_steps(
         set_learning_rate(players.critic_optimizer, rate)
         set_learning_rate(players.generator_optimizer, rate)
 
-        real = next_batch()
-        for update in range(config.n_critic):
-            if update > 0 and config.fresh_batches:
-                real = next_batch()
-            critic_terms = update_critic(players, real, config)
-        loss = update_generator(players, config)
+        critic_terms, loss = take(players, next_batch, config)
 
         decay = ema_decay(config.ema_half_life, step * config.batch_size, config.batch_size)
         update_average(players.average, players.generator, decay)
         yield Step(step, critic_terms, loss)
 
 
-def update_critic(players: Players, real: Tensor, config: TrainConfig) -> CriticTerms:
-    """Let the critic take one step towards telling real from generated images."""
+def take_step(players: Players, next_batch: NextBatch, config: TrainConfig) -> Outcome:
+    """Let the critic take its `n_critic` steps, then the generator one (lines 2 to 12)."""
+    real = next_batch()
+    for update in range(config.n_critic):
+        if update > 0 and config.fresh_batches:
+            real = next_batch()
+        terms = update_critic(players, real, config, update)
+    return terms, update_generator(players, config)
+
+
+def update_critic(
+    players: Players, real: Tensor, config: TrainConfig, update: int = 0
+) -> CriticTerms:
+    """Let the critic take one step towards telling real from generated images.
+
+    Args:
+        players: of whom the critic moves.
+        real: images `[n, c, h, w]`.
+        config: the settings of the algorithm.
+        update: which of the step's critic updates this is, counted from 0.
+    """
+    weight = penalty_weight(config, update)
     players.critic_optimizer.zero_grad()
     seen = []
     for part in real.chunk(config.accumulate):
-        terms = critic_terms(players, part, config)
+        terms = critic_terms(players, part, config, weight)
         (terms.loss / config.accumulate).backward()  # gradients add up over the parts
         seen.append(terms)
     players.critic_optimizer.step()
@@ -113,11 +144,26 @@ def update_critic(players: Players, real: Tensor, config: TrainConfig) -> Critic
     return _mean_terms(seen)
 
 
-def critic_terms(players: Players, real: Tensor, config: TrainConfig) -> CriticTerms:
+def penalty_weight(config: TrainConfig, update: int) -> float | None:
+    """The weight of the gradient penalty in a critic update of a step; None: it is not taken.
+
+    With `gp_every` above 1 only every so many-th update takes the penalty, the last one among them,
+    with a weight that makes up for the others: lazy regularisation (Karras et al. 2020, StyleGAN2,
+    section 3.1).
+    """
+    if not config.has_penalty or (config.n_critic - 1 - update) % config.gp_every:
+        return None
+    taken = -(-config.n_critic // config.gp_every)
+    return config.gp_weight * config.n_critic / taken
+
+
+def critic_terms(
+    players: Players, real: Tensor, config: TrainConfig, penalty_weight: float | None
+) -> CriticTerms:
     """The critic's loss on real images `[n, c, h, w]` and as many generated ones (equation 3)."""
-    critic = players.critic
+    critic = in_precision(config.precision, players.critic, players.device)
     with torch.no_grad():  # the generator learns nothing from a critic update
-        generated = players.generator(draw_latents(players, config))
+        generated = draw_images(players, config)
 
     if config.critic_norm == "batch":  # the critic would see other statistics in a joint batch
         real_scores, generated_scores = critic(real), critic(generated)
@@ -127,11 +173,11 @@ def critic_terms(players: Players, real: Tensor, config: TrainConfig) -> CriticT
     loss = -wasserstein
 
     penalty = norm = torch.zeros_like(loss)
-    if config.constraint in ("penalty", "one-sided"):
+    if penalty_weight is not None:
         epsilon = torch.rand(len(real), 1, 1, 1, generator=players.noise, device=players.device)
         norms = gradient_norms(critic, real, generated, epsilon)
         penalty, norm = gradient_penalty(norms, config.constraint == "one-sided"), norms.mean()
-        loss = loss + config.gp_weight * penalty
+        loss = loss + penalty_weight * penalty
     if config.drift > 0:
         loss = loss + config.drift * drift_penalty(real_scores)
     return CriticTerms(wasserstein, penalty, norm, loss)
@@ -139,21 +185,22 @@ def critic_terms(players: Players, real: Tensor, config: TrainConfig) -> CriticT
 
 def update_generator(players: Players, config: TrainConfig) -> Tensor:
     """Let the generator take one step towards a higher score; returns its loss before the step."""
-    # The critic's own gradients are not wanted here, and leaving them out saves their work.
-    learning = [weight for weight in players.critic.parameters() if weight.requires_grad]
-    for weight in learning:
-        weight.requires_grad_(False)
+    critic = in_precision(config.precision, players.critic, players.device)
     players.generator_optimizer.zero_grad()
     losses = []
-    for _ in range(config.accumulate):
-        scores = players.critic(players.generator(draw_latents(players, config)))
-        loss = generator_loss(scores)
-        (loss / config.accumulate).backward()
-        losses.append(loss.detach())
+    with frozen(players.critic):  # its own gradients are not wanted here, and they would be work
+        for _ in range(config.accumulate):
+            loss = generator_loss(critic(draw_images(players, config)))
+            (loss / config.accumulate).backward()
+            losses.append(loss.detach())
     players.generator_optimizer.step()
-    for weight in learning:
-        weight.requires_grad_(True)
     return torch.stack(losses).mean()
+
+
+def draw_images(players: Players, config: TrainConfig) -> Tensor:
+    """Generated images for one part of a batch, `[n, c, h, w]`."""
+    generator = in_precision(config.precision, players.generator, players.device)
+    return generator(draw_latents(players, config))
 
 
 def draw_latents(players: Players, config: TrainConfig) -> Tensor:
@@ -167,6 +214,19 @@ def clip_weights(critic: nn.Module, limit: float) -> None:
     """Bring each weight back to [-limit, limit] (Arjovsky et al. 2017, Algorithm 1, line 7)."""
     torch._foreach_clamp_max_(list(critic.parameters()), limit)
     torch._foreach_clamp_min_(list(critic.parameters()), -limit)
+
+
+@contextmanager
+def frozen(network: nn.Module) -> Iterator[None]:
+    """Let a network's weights take no gradients; those that its owner froze stay so."""
+    learning = [weight for weight in network.parameters() if weight.requires_grad]
+    for weight in learning:
+        weight.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for weight in learning:
+            weight.requires_grad_(True)
 
 
 def _mean_terms(parts: list[CriticTerms]) -> CriticTerms:

@@ -9,6 +9,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from wgan.training.second_order import CheapSecondOrder
+
 Critic = Callable[[Tensor], Tensor]
 """Maps images `[n, ...]` to scores `[n]`, each from its own image alone."""
 
@@ -43,8 +45,11 @@ def gradient_norms(critic: Critic, real: Tensor, generated: Tensor, epsilon: Ten
         `[n]`, and it can be differentiated by the critic's parameters.
     """
     x_hat = torch.lerp(generated, real, epsilon).requires_grad_()
-    # The sum lets one backward pass give each image's own gradient: scores do not mix images.
-    (gradient,) = torch.autograd.grad(critic(x_hat).sum(), x_hat, create_graph=True)
+    with CheapSecondOrder() as operations:
+        scores = critic(x_hat)
+    with operations.first_pass():
+        # The sum lets one backward pass give each image's own gradient: scores do not mix images.
+        (gradient,) = torch.autograd.grad(scores.sum(), x_hat, create_graph=True)
     # (n, ...) -> (n,). vector_norm has gradient 0 at 0, where sqrt of a sum would give NaN.
     norms: Tensor = torch.linalg.vector_norm(gradient.flatten(1), dim=1)
     return norms

@@ -1,7 +1,10 @@
 """How the networks' weights are moved, and by how much at which step."""
 
+from collections.abc import Mapping
+from typing import Any
+
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from wgan.training.config import TrainConfig
 
@@ -12,6 +15,26 @@ def make_optimizer(network: nn.Module, config: TrainConfig) -> torch.optim.Optim
         return torch.optim.RMSprop(network.parameters(), config.learning_rate)
     betas = (config.beta1, config.beta2)
     return torch.optim.Adam(network.parameters(), config.learning_rate, betas, fused=True)
+
+
+def make_capturable(optimizer: torch.optim.Optimizer, device: torch.device) -> None:
+    """Let a CUDA graph hold the updates of an optimiser that has made none yet.
+
+    The learning rate becomes a number on the device, where a graph reads it anew each time.
+    """
+    for group in optimizer.param_groups:
+        group["capturable"] = True
+        group["lr"] = torch.tensor(group["lr"], device=device)
+
+
+def restore_optimizer(optimizer: torch.optim.Optimizer, saved: Mapping[str, Any]) -> None:
+    """Give an optimiser the state that another had, perhaps on another kind of device.
+
+    Its own options stay, the learning rate among them: they are those of the run's settings and
+    of this device.
+    """
+    own = optimizer.state_dict()["param_groups"]
+    optimizer.load_state_dict({"state": saved["state"], "param_groups": own})
 
 
 def learning_rate(config: TrainConfig, step: int) -> float:
@@ -25,6 +48,9 @@ def learning_rate(config: TrainConfig, step: int) -> float:
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
-    """Let the next step be taken at `rate`."""
+    """Let the next step be taken at `rate`, without a word from the device."""
     for group in optimizer.param_groups:
-        group["lr"] = rate
+        if isinstance(group["lr"], Tensor):
+            group["lr"].fill_(rate)
+        else:
+            group["lr"] = rate

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -13,18 +13,24 @@ import torch
 
 from wgan.errors import CheckpointError, RunError, SettingChanged
 from wgan.files import discard_leftovers, write_whole
+from wgan.memory import keep_freed_memory
 from wgan.runs import RUNS, Run, remember_run
+from wgan.training.capture import CapturedStep, CUDARecorder
 from wgan.training.checkpoint import Checkpoint, load_weights
 from wgan.training.config import TrainConfig
 from wgan.training.data import Pictures, Shards, Source, Stream, open_data
+from wgan.training.device import captures_steps, free_memory, keeps_data
 from wgan.training.following import Best, Follower, Judge
 from wgan.training.holdout import SCORED, HeldOut
 from wgan.training.journal import Journal
 from wgan.training.loop import Players, train_steps
 from wgan.training.metrics import Metrics
 from wgan.training.networks import Architecture, build
+from wgan.training.optimizers import restore_optimizer
+from wgan.training.precision import check_precision, float32_products
 from wgan.training.previews import drawing
 from wgan.training.pruning import prune
+from wgan.training.shortage import told_of_shortage
 from wgan.training.trackers import Tracker
 
 logger = logging.getLogger(__name__)
@@ -91,6 +97,8 @@ class Session(AbstractContextManager["Session"]):
         architecture: Architecture | None = None,
         trackers: Sequence[Tracker] = (),
         judge: Judge | None = None,
+        data_on_device: str = "auto",
+        capture: str = "auto",
     ) -> None:
         """Build the networks; nothing is written yet.
 
@@ -101,19 +109,30 @@ class Session(AbstractContextManager["Session"]):
             architecture: as for `wgan.training.networks.build`.
             trackers: told of all that is logged.
             judge: asked every `config.eval_every` steps; the checkpoint that it likes best stays.
+            data_on_device: as for `wgan.training.device.keeps_data`.
+            capture: as for `wgan.training.device.captures_steps`.
 
         Raises:
             DataError: there are fewer pictures than a batch.
             UsageError: the networks are not built in and `architecture` is missing.
+            DeviceError: the device cannot do what is asked of it.
         """
+        check_precision(plan.config.precision, device)
         self.run, self.config = plan.run, plan.config
         self.data, self.device = data, device
         self.step = 0
         self.players = Players(*build(self.config, architecture), self.config, device)
         batch_size, seed, holdout = self.config.batch_size, self.config.seed, self.config.holdout
         self.batches = data.batches(
-            batch_size, seed, device, flip=self.config.flip, holdout=holdout
+            batch_size,
+            seed,
+            device,
+            flip=self.config.flip,
+            holdout=holdout,
+            resident=keeps_data(data_on_device, device, data.nbytes),
         )
+        captured = captures_steps(capture, device, self.config, trackers)
+        self._captured = CapturedStep(CUDARecorder(self.players)) if captured else None
         learned, held_out = data.handfuls(holdout, seed, SCORED)
         self.journal = Journal(
             self.run,
@@ -122,9 +141,11 @@ class Session(AbstractContextManager["Session"]):
             sample=learned,
             held_out=HeldOut.of(learned, held_out, device),
             trackers=trackers,
+            late=device.type == "cuda",
         )
         self._follower = self._follow(judge) if judge and self.config.eval_every else None
         self._lock = filelock.FileLock(self.run.path / ".lock", timeout=0)
+        self._settings = ExitStack()  # PyTorch's, that hold for the whole process
 
     def __enter__(self) -> Self:
         """Lock the run's folder, then begin or resume.
@@ -148,6 +169,7 @@ class Session(AbstractContextManager["Session"]):
         except BaseException:
             self._lock.release()
             raise
+        self._settings.enter_context(float32_products(self.config.precision))
         return self
 
     def __exit__(
@@ -157,23 +179,30 @@ class Session(AbstractContextManager["Session"]):
         traceback: TracebackType | None,
     ) -> None:
         """Finish the journal and let the folder go."""
+        self._settings.close()
         self.journal.close(failed=error is not None)
         self._lock.release()
 
     def train(self, should_stop: Callable[[], bool] = lambda: False) -> Iterator[Metrics | None]:
         """Train up to `config.steps`, or until `should_stop()`; saves at the end either way.
 
-        Yields after each step: its metrics where it is a logged one, else None.
+        Yields after each step the metrics that were written meanwhile, else None: on a CPU a logged
+        step's own, on a GPU those of the step before.
 
         Raises:
             TrainingDiverged: a logged value is not finite; the last checkpoint is kept.
             OutputError: something could not be written; the last checkpoint is kept.
+            MemoryShortage: a step does not fit; the message says which batch would.
         """
         config = self.config
-        steps = train_steps(self.players, self.batches.next, config, self.step)
+        if self.device.type == "cpu":
+            keep_freed_memory()
+        room = free_memory(self.device)
+        steps = train_steps(self.players, self.batches.next, config, self.step, self._captured)
         saved = self.step
         while self.step < config.steps and not should_stop():
-            step = next(steps)
+            with told_of_shortage(self.players, config, room):
+                step = next(steps)
             self.step = step.number
             save = self._is_due(config.checkpoint_every)
             follower = self._follower
@@ -253,8 +282,8 @@ class Session(AbstractContextManager["Session"]):
         load_weights(players.generator, checkpoint.generator, f"the generator of {arch}")
         load_weights(players.critic, checkpoint.critic, f"the critic of {arch}")
         load_weights(players.average, checkpoint.average, f"the generator of {arch}")
-        players.generator_optimizer.load_state_dict(checkpoint.generator_optimizer)
-        players.critic_optimizer.load_state_dict(checkpoint.critic_optimizer)
+        restore_optimizer(players.generator_optimizer, checkpoint.generator_optimizer)
+        restore_optimizer(players.critic_optimizer, checkpoint.critic_optimizer)
         players.noise.set_state(checkpoint.noise)
         self.batches.drawn = checkpoint.batches_drawn
         self.step = checkpoint.step

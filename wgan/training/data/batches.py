@@ -7,6 +7,7 @@ from torch import Tensor
 
 from wgan.errors import DataError
 from wgan.images import Pixels
+from wgan.training.data.resident import ResidentPixels
 
 
 class Batches:
@@ -26,6 +27,7 @@ class Batches:
         drawn: int = 0,
         chosen: npt.NDArray[np.int64] | None = None,
         flip: bool = False,
+        resident: bool = False,
     ) -> None:
         """Start after `drawn` batches.
 
@@ -37,6 +39,7 @@ class Batches:
             drawn: batches drawn before.
             chosen: which of the pictures take part; None for all.
             flip: mirror half of each epoch's pictures, at random.
+            resident: keep the pictures on the device, and make batches there.
 
         Raises:
             DataError: there are fewer pictures than a batch holds.
@@ -56,6 +59,7 @@ class Batches:
         self._device = device
         self._epoch = -1
         self._flip = flip
+        self._resident = ResidentPixels(pixels, device) if resident else None
         self._order: npt.NDArray[np.int64] = np.empty(0, np.int64)
         self._mirrored: npt.NDArray[np.bool_] = np.empty(0, np.bool_)
 
@@ -66,9 +70,11 @@ class Batches:
             self._begin(epoch)
         chosen = self._order[place * self._batch_size : (place + 1) * self._batch_size]
         self.drawn += 1
+        mirrored = self._mirrored[chosen] if self._flip else None
+        if self._resident is not None:
+            return scale(self._resident.take(chosen, mirrored))
         pixels = self._pixels[chosen]
-        if self._flip:
-            mirrored = self._mirrored[chosen]
+        if mirrored is not None:
             pixels[mirrored] = pixels[mirrored, :, ::-1]
         return to_batch(pixels, self._device)
 

@@ -32,6 +32,11 @@ class Pictures:
         """How many there are."""
         return len(self.pixels)
 
+    @property
+    def nbytes(self) -> int:
+        """Bytes that the pixels take."""
+        return self.pixels.nbytes
+
     def batches(
         self,
         batch_size: int,
@@ -40,10 +45,19 @@ class Pictures:
         *,
         flip: bool = False,
         holdout: float = 0.0,
+        resident: bool = False,
     ) -> Batches:
         """Batches without end, less the share that is held out. Raises what `Batches` does."""
         learned, _ = split(self.count, holdout, seed)
-        return Batches(self.pixels, batch_size, seed, device, chosen=learned, flip=flip)
+        return Batches(
+            self.pixels,
+            batch_size,
+            seed,
+            device,
+            chosen=learned,
+            flip=flip,
+            resident=resident,
+        )
 
     def handfuls(self, holdout: float, seed: int, n: int) -> tuple[Pixels, Pixels]:
         """At most `n` pictures that are learned from, and at most `n` that are held out.

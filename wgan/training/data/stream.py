@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from wgan.errors import DataError, PictureError
+from wgan.errors import DataError, PictureError, UsageError
 from wgan.images import Pixels
 from wgan.training.data.batches import to_batch
 from wgan.training.data.decode import decode
@@ -62,6 +62,11 @@ class Stream:
         sizes = [(path.name, path.stat().st_size) for path in self.shards.paths]
         return hashlib.sha256(repr((sizes, asdict(self.transform))).encode()).hexdigest()
 
+    @property
+    def nbytes(self) -> None:
+        """Nobody knows how many bytes the pixels of a stream take."""
+        return None
+
     def batches(
         self,
         batch_size: int,
@@ -70,8 +75,17 @@ class Stream:
         *,
         flip: bool = False,
         holdout: float = 0.0,
+        resident: bool = False,
     ) -> "StreamedBatches":
-        """Batches without end, less the share that is held out."""
+        """Batches without end, less the share that is held out.
+
+        Raises:
+            UsageError: they are to be `resident` on the device: a stream is too much for that.
+        """
+        if resident:
+            raise UsageError(
+                "--data-on-device yes: shards are streamed and never all there; run with auto"
+            )
         pictures = StreamedPictures(self, seed, flip, holdout)
         return StreamedBatches(pictures, batch_size, device)
 

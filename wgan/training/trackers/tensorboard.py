@@ -11,6 +11,8 @@ from wgan.training.metrics import Metrics, figures
 class TensorBoardTracker:
     """Writes `<run>/tensorboard`; look at it with  tensorboard --logdir runs."""
 
+    watches_gradients = False
+
     def __init__(self, run: Run) -> None:
         self._folder = run.path / "tensorboard"
         self._writer: SummaryWriter | None = None

@@ -11,6 +11,9 @@ from wgan.training.metrics import Metrics
 class Tracker(Protocol):
     """Receives what a run logs. Nothing is opened before `start`."""
 
+    watches_gradients: bool
+    """It looks at gradients in the midst of a backward pass."""
+
     def start(self, step: int, generator: nn.Module, critic: nn.Module) -> None:
         """Begin after `step`; what an earlier session logged of later steps counts no more."""
 

@@ -26,6 +26,8 @@ class WandbTracker:
     The run keeps its id in `<run>/wandb-id`, so a resumed run goes on as the same one there.
     """
 
+    watches_gradients = True
+
     def __init__(self, run: Run, config: TrainConfig) -> None:
         self._run, self._config = run, config
         self._session: wandb.Run | None = None

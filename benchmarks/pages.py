@@ -1,0 +1,15 @@
+"""Pages of the documentation whose tables a benchmark writes."""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+END = "<!-- end -->"
+
+
+def write_between(page: Path, mark: str, lines: Iterable[str]) -> None:
+    """Replace what stands in `page` between the line `mark` and the next `<!-- end -->`."""
+    before, found, rest = page.read_text().partition(mark)
+    _, ended, after = rest.partition(END)
+    if not found or not ended:
+        raise SystemExit(f"{page} has no {mark} ... {END}")
+    page.write_text("\n".join([before + mark, "", *lines, "", END + after]))

@@ -1,0 +1,99 @@
+"""Two other ways to write a WGAN-GP loop, on any pair of networks, for benchmarks/training.py.
+
+`article_step` is the seed article's loop as the article has it: one real batch for all critic
+updates, real and generated images scored apart, generated images drawn with a graph that nobody
+uses, `retain_graph`, a loss fetched by `.item()` after each update. `usual_step` is what WGAN-GP
+repositories agree on: a fresh batch for each update, no gradients through the generator.
+Both are written with PyTorch's defaults, as they are used.
+"""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+NextBatch = Callable[[], Tensor]
+"""Gives real images in the host's memory, as a DataLoader does."""
+
+
+class Rival:
+    """Both networks with their optimisers, and the settings of the loops."""
+
+    def __init__(
+        self,
+        generator: nn.Module,
+        critic: nn.Module,
+        betas: tuple[float, float],
+        n_critic: int,
+        latent_dim: int,
+        device: torch.device,
+    ) -> None:
+        self.generator, self.critic = generator.to(device), critic.to(device)
+        self.generator_optimizer = torch.optim.Adam(generator.parameters(), 1e-4, betas)
+        self.critic_optimizer = torch.optim.Adam(critic.parameters(), 1e-4, betas)
+        self.n_critic, self.latent_dim, self.device = n_critic, latent_dim, device
+        self.losses: list[tuple[float, float]] = []
+
+    def draw(self, n: int) -> Tensor:
+        """Generated images."""
+        return self.generator(torch.randn(n, self.latent_dim, device=self.device))  # type: ignore[no-any-return]
+
+
+def article_step(rival: Rival, next_batch: NextBatch) -> None:
+    """The article's step."""
+    real = next_batch().to(rival.device)
+    critic_loss = 0.0
+    for _ in range(rival.n_critic):
+        rival.critic_optimizer.zero_grad()
+        generated = rival.draw(len(real))
+        generated_scores = rival.critic(generated.detach())
+        real_scores = rival.critic(real)
+        alpha = torch.rand(len(real), 1, 1, 1, device=rival.device, requires_grad=True)
+        penalty = _penalty(rival.critic, real, generated.detach(), alpha)
+        loss = generated_scores.mean() - real_scores.mean() + 10 * penalty
+        critic_loss += loss.item() / rival.n_critic
+        loss.backward(retain_graph=True)
+        rival.critic_optimizer.step()
+    _update_generator(rival, len(real), critic_loss)
+
+
+def usual_step(rival: Rival, next_batch: NextBatch) -> None:
+    """The usual step."""
+    critic_loss = 0.0
+    for _ in range(rival.n_critic):
+        real = next_batch().to(rival.device)
+        rival.critic_optimizer.zero_grad()
+        with torch.no_grad():
+            generated = rival.draw(len(real))
+        real_loss = -rival.critic(real).mean()
+        generated_loss = rival.critic(generated).mean()
+        alpha = torch.rand(len(real), 1, 1, 1, device=rival.device)
+        loss = real_loss + generated_loss + 10 * _penalty(rival.critic, real, generated, alpha)
+        loss.backward()
+        rival.critic_optimizer.step()
+        critic_loss = loss.item()
+    _update_generator(rival, len(real), critic_loss)
+
+
+def _update_generator(rival: Rival, n: int, critic_loss: float) -> None:
+    rival.generator_optimizer.zero_grad()
+    loss = -rival.critic(rival.draw(n)).mean()
+    loss.backward()
+    rival.generator_optimizer.step()
+    rival.losses.append((critic_loss, loss.item()))
+
+
+def _penalty(critic: nn.Module, real: Tensor, generated: Tensor, alpha: Tensor) -> Tensor:
+    mixed = alpha * real + (1 - alpha) * generated
+    if not mixed.requires_grad:
+        mixed.requires_grad_()
+    scores = critic(mixed)
+    (gradient,) = torch.autograd.grad(
+        outputs=scores,
+        inputs=mixed,
+        grad_outputs=torch.ones_like(scores),
+        create_graph=True,
+        retain_graph=True,
+    )
+    penalty: Tensor = ((gradient.flatten(1).norm(2, dim=1) - 1) ** 2).mean()
+    return penalty

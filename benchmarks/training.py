@@ -1,0 +1,375 @@
+"""Training speed: the seed article's loop, a usual WGAN-GP loop, and wgan's, on one machine.
+
+    python -m benchmarks.training [--device cpu|cuda] [--threads 2] [--rounds 7]
+        [--write docs/performance.md]
+
+All train the same networks on the same pictures, each in a process of its own, in turns: a round
+gives each a few seconds while the others wait. An image counts when the critic sees it as a real
+one. Operations are those of the convolutions and products of a step, as `torch.utils.flop_counter`
+counts them; the ceiling is what a large matrix product reaches in the same rounds. Memory is the
+process's peak, on a GPU that of PyTorch's memory there. The rivals get their batches ready made;
+wgan cuts its own out of the pictures.
+"""
+
+import argparse
+import json
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from benchmarks.machine import describe_machine
+from benchmarks.operations import count_operations
+from benchmarks.pages import write_between
+from benchmarks.rivals.training_loops import Rival, article_step, usual_step
+from wgan.memory import MIB, keep_freed_memory, peak_memory
+from wgan.training.capture import CapturedStep, CUDARecorder
+from wgan.training.config import TrainConfig
+from wgan.training.data import Pictures
+from wgan.training.finite import FiniteWatch, Look
+from wgan.training.loop import Players, train_steps
+from wgan.training.networks import build
+from wgan.training.precision import float32_products
+
+PICTURES = 1024
+LOOK_EVERY = 10
+"""Steps after which wgan's figures are fetched, as `--log-every` has it."""
+
+ARTICLE = "the article's loop"
+
+Step = Callable[[], object]
+
+
+@dataclass(frozen=True)
+class Workload:
+    """What everybody trains."""
+
+    batch_size: int
+    width: int
+    n_critic: int
+    device: torch.device
+    size: int = 64
+    latent_dim: int = 128
+
+    @property
+    def images_per_step(self) -> int:
+        """Real images that the critic sees."""
+        return self.batch_size * self.n_critic
+
+    def config(self, recipe: str = "wgan-gp", **settings: object) -> TrainConfig:
+        """The settings of a run that trains this."""
+        return TrainConfig.resolve(
+            {
+                "recipe": recipe,
+                "size": self.size,
+                "width": self.width,
+                "latent_dim": self.latent_dim,
+                "batch_size": self.batch_size,
+                "n_critic": self.n_critic,
+                **settings,
+            }
+        )
+
+
+@dataclass(frozen=True)
+class Contender:
+    """A loop by its name in the table."""
+
+    name: str
+    make: Callable[[Workload], Step]
+    ceiling: str = "fp32"  # in which precision its products are taken
+
+
+@dataclass(frozen=True)
+class Found:
+    """What was measured of a contender."""
+
+    name: str
+    seconds: list[float]  # per step, of each turn
+    operations: int  # of a step
+    ceiling: float  # operations per second
+    peak: int | None  # bytes
+
+
+def main() -> None:
+    """Measure, print, and write where asked to."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
+    parser.add_argument("--threads", type=int, default=2, help="of the CPU")
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--seconds", type=float, default=2.0, help="a turn takes at least so long")
+    parser.add_argument("--write", type=Path, help="the page whose tables are replaced")
+    parser.add_argument("--contender", nargs=2, help=argparse.SUPPRESS)  # one of the processes
+    options = parser.parse_args()
+    if options.device == "cuda" and not torch.cuda.is_available():
+        parser.error("--device cuda: PyTorch finds no CUDA device here")
+    torch.set_num_threads(options.threads)
+    if options.contender:
+        take_turns(options.device, *options.contender, seconds=options.seconds)
+        return
+    lines = list(report(options.device, options.threads, options.rounds, options.seconds))
+    if options.write is not None:
+        write_between(options.write, f"<!-- benchmarks/training.py, {options.device} -->", lines)
+
+
+def report(device: str, threads: int, rounds: int, seconds: float) -> Iterator[str]:
+    """The lines of the page, printed as they come."""
+    for line in _report(device, threads, rounds, seconds):
+        print(line, flush=True)
+        yield line
+
+
+def _report(device: str, threads: int, rounds: int, seconds: float) -> Iterator[str]:
+    on = f"{torch.cuda.get_device_name()}; " if device == "cuda" else ""
+    yield f"    {on}{describe_machine('torch')}, {threads} threads"
+    for workload in workloads(torch.device(device)):
+        found = race(workload, rounds, seconds, threads)
+        yield ""
+        yield (
+            f"{workload.size}x{workload.size}, width {workload.width}, batch"
+            f" {workload.batch_size}, {workload.n_critic} critic updates, {rounds} rounds:"
+        )
+        yield ""
+        yield from table(found, workload)
+
+
+def workloads(device: torch.device) -> list[Workload]:
+    """What is trained on a device."""
+    if device.type == "cpu":
+        return [Workload(32, 32, 3, device)]
+    return [Workload(batch_size, 64, 5, device) for batch_size in (64, 256)]
+
+
+def contenders(device: torch.device) -> list[Contender]:
+    """Who takes part on a device; PyTorch's own defaults take convolutions in TF32 on a GPU."""
+    if device.type == "cpu":
+        return [
+            Contender(ARTICLE, partial(rival, article_step, "article")),
+            Contender("a usual WGAN-GP loop", partial(rival, usual_step, "wgan-gp")),
+            Contender("wgan, --recipe article", partial(ours, recipe="article")),
+            Contender("wgan", ours),
+            Contender("wgan, --gp-every 3", partial(ours, gp_every=3)),
+        ]
+    return [
+        Contender(ARTICLE, partial(rival, article_step, "article"), "tf32"),
+        Contender("a usual WGAN-GP loop", partial(rival, usual_step, "wgan-gp"), "tf32"),
+        *(
+            Contender(
+                f"wgan, --precision {precision}{'' if capture else ' --capture no'}",
+                partial(ours, capture=capture, precision=precision),
+                precision,
+            )
+            for precision in ("fp32", "tf32", "bf16")
+            for capture in (False, True)
+        ),
+    ]
+
+
+def rival(
+    step: Callable[[Rival, Callable[[], Tensor]], None], recipe: str, workload: Workload
+) -> Step:
+    """A step of another loop, on batches that lie ready in the host's memory."""
+    config = workload.config(recipe)
+    contender = Rival(
+        *build(config),
+        betas=(config.beta1, config.beta2),
+        n_critic=config.n_critic,
+        latent_dim=config.latent_dim,
+        device=workload.device,
+    )
+    images = torch.from_numpy(pixels(workload)).permute(0, 3, 1, 2).float().div(127.5).sub(1)
+    batches = [part.contiguous() for part in images.split(workload.batch_size)]
+    drawn = iter(int(n) for n in np.random.RandomState(0).randint(len(batches), size=10**6))
+    return lambda: step(contender, lambda: batches[next(drawn)])
+
+
+def ours(
+    workload: Workload, capture: bool = False, recipe: str = "wgan-gp", **settings: object
+) -> Step:
+    """A step of wgan's loop, with all that a run does at each step."""
+    config = workload.config(recipe, **settings)
+    on_gpu = workload.device.type == "cuda"
+    if not on_gpu:
+        keep_freed_memory()
+    players = Players(*build(config), config, workload.device)
+    batches = Pictures(pixels(workload), [], "").batches(
+        config.batch_size, 0, workload.device, resident=on_gpu
+    )
+    captured = CapturedStep(CUDARecorder(players)) if capture else None
+    steps = train_steps(players, batches.next, config, captured=captured)
+    watch = FiniteWatch(players)
+    looks: list[Look] = []  # judged a step late, so that nobody waits
+
+    def step() -> None:
+        with float32_products(config.precision):
+            taken = next(steps)
+        if looks:
+            looks.pop().check()
+        watch.remember(taken)
+        if taken.number % LOOK_EVERY == 0:
+            looks.append(watch.look())
+
+    return step
+
+
+def pixels(workload: Workload) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
+    """Pictures of noise: what they show does not change how long a step takes."""
+    shape = (PICTURES, workload.size, workload.size, 3)
+    return np.random.RandomState(0).randint(0, 256, shape).astype(np.uint8)
+
+
+def race(workload: Workload, rounds: int, seconds: float, threads: int) -> list[Found]:
+    """Let everybody train in turns."""
+    taking_part = contenders(workload.device)
+    rates: dict[str, list[float]] = {contender.ceiling: [] for contender in taking_part}
+    times: dict[str, list[float]] = {contender.name: [] for contender in taking_part}
+    with ExitStack() as stack:
+        processes = {
+            name: stack.enter_context(Process(name, workload, seconds, threads)) for name in times
+        }
+        for number in range(rounds):
+            for precision, found in rates.items():
+                found.append(matrix_rate(precision, workload.device))
+            for name in list(processes)[:: -1 if number % 2 else 1]:
+                times[name].append(processes[name].turn())
+        ceilings = {precision: statistics.median(found) for precision, found in rates.items()}
+        return [
+            Found(
+                contender.name,
+                times[contender.name],
+                processes[contender.name].operations,
+                ceilings[contender.ceiling],
+                processes[contender.name].peak(),
+            )
+            for contender in taking_part
+        ]
+
+
+class Process:
+    """A contender in a process of its own, which waits for its turns."""
+
+    def __init__(self, name: str, workload: Workload, seconds: float, threads: int) -> None:
+        command = [sys.executable, "-m", "benchmarks.training", "--device", workload.device.type]
+        command += ["--threads", str(threads), "--seconds", str(seconds)]
+        command += ["--contender", name, str(workload.batch_size)]
+        self._process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+        self.operations = int(self._answer())
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._process.communicate()  # the end of its input ends it
+
+    def turn(self) -> float:
+        """Let it train; seconds per step."""
+        return float(self._ask("turn"))
+
+    def peak(self) -> int | None:
+        """The most bytes that it has held."""
+        answer = self._ask("peak")
+        return None if answer is None else int(answer)
+
+    def _ask(self, what: str) -> Any:
+        assert self._process.stdin is not None
+        self._process.stdin.write(what + "\n")
+        self._process.stdin.flush()
+        return self._answer()
+
+    def _answer(self) -> Any:
+        assert self._process.stdout is not None
+        line = self._process.stdout.readline()
+        if not line:
+            raise SystemExit(f"a contender ended: {self._process.args}")
+        return json.loads(line)
+
+
+def take_turns(device: str, name: str, batch_size: str, seconds: float) -> None:
+    """Be a contender: say how many operations a step takes, then train whenever told to."""
+    (workload,) = (
+        one for one in workloads(torch.device(device)) if one.batch_size == int(batch_size)
+    )
+    (chosen,) = (one for one in contenders(workload.device) if one.name == name)
+    step = chosen.make(workload)
+    print(count_operations(step), flush=True)
+    turn(step, 0.0, 5, workload.device)  # what is made once: plans, graphs, the optimisers' state
+    for line in sys.stdin:
+        asked = turn(step, seconds, 2, workload.device) if line == "turn\n" else peak(device)
+        print(json.dumps(asked), flush=True)
+
+
+def peak(device: str) -> int | None:
+    """The most bytes that this process has held, on a GPU or else in the host's memory."""
+    return torch.cuda.max_memory_reserved() if device == "cuda" else peak_memory()
+
+
+def turn(step: Step, seconds: float, least: int, device: torch.device) -> float:
+    """Take at least `least` steps, for at least `seconds`; returns seconds per step."""
+    taken, start = 0, time.perf_counter()
+    while taken < least or time.perf_counter() - start < seconds:
+        for _ in range(least):
+            step()
+        taken += least
+        synchronize(device)
+    return (time.perf_counter() - start) / taken
+
+
+def synchronize(device: torch.device) -> None:
+    """Wait for the device."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def matrix_rate(precision: str, device: torch.device) -> float:
+    """Operations per second of a large product: the best of five."""
+    side = 2048 if device.type == "cpu" else 8192
+    dtype = torch.bfloat16 if precision == "bf16" else torch.float32
+    a, b = (torch.randn(side, side, device=device, dtype=dtype) for _ in range(2))
+    before = torch.backends.cuda.matmul.allow_tf32
+    torch.backends.cuda.matmul.allow_tf32 = precision == "tf32"
+    times = []
+    for _ in range(5):
+        synchronize(device)
+        start = time.perf_counter()
+        a @ b
+        synchronize(device)
+        times.append(time.perf_counter() - start)
+    torch.backends.cuda.matmul.allow_tf32 = before
+    return float(2 * side**3 / min(times))
+
+
+def table(found: list[Found], workload: Workload) -> Iterator[str]:
+    """A row for each contender."""
+    yield (
+        "| | images/s, median | least to most | s/step | times the article's | GFLOP/step |"
+        " of the ceiling | peak MiB |"
+    )
+    yield "| --- |" + " --- |" * 7
+    images = workload.images_per_step
+    article = statistics.median(found[0].seconds)
+    for row in found:
+        median = statistics.median(row.seconds)
+        share = row.operations / median / row.ceiling
+        peak = "not told" if row.peak is None else f"{row.peak / MIB:,.0f}"
+        yield (
+            f"| {row.name} | {images / median:,.1f} | {images / max(row.seconds):,.1f} to"
+            f" {images / min(row.seconds):,.1f} | {median:.4f} | {article / median:.2f} |"
+            f" {row.operations / 1e9:,.0f} | {share:.0%} of {row.ceiling / 1e9:,.0f} GFLOP/s |"
+            f" {peak} |"
+        )
+
+
+if __name__ == "__main__":
+    main()

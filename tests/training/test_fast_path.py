@@ -1,0 +1,126 @@
+"""The fast loop does what the plain one does, to rounding."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from tests.training.plain_loop import PlainLoop
+from wgan.training.capture import CapturedStep, Work
+from wgan.training.config import TrainConfig
+from wgan.training.loop import Outcome, Players, train_steps
+from wgan.training.networks import build
+
+CPU = torch.device("cpu")
+STEPS = 5
+
+
+class Rehearsal:
+    """Stands for a CUDA graph where there is no GPU: repeats the work that was recorded."""
+
+    def __init__(self) -> None:
+        self.prepared = self.recorded = self.repeated = 0
+
+    def prepare(self, work: Work) -> Outcome:
+        self.prepared += 1
+        return work()
+
+    def record(self, work: Work) -> Work:
+        self.recorded += 1
+
+        def repeat() -> Outcome:
+            self.repeated += 1
+            return work()
+
+        return repeat
+
+
+@pytest.fixture
+def double_precision() -> Iterator[None]:
+    """Rounding is small there, so that any other difference shows."""
+    torch.set_default_dtype(torch.float64)
+    yield
+    torch.set_default_dtype(torch.float32)
+
+
+def configuration(**settings: Any) -> TrainConfig:
+    small = {"width": 2, "latent_dim": 4, "batch_size": 4, "learning_rate": 1e-3}
+    return TrainConfig.resolve({**small, **settings})
+
+
+def batches(config: TrainConfig) -> Callable[[], Tensor]:
+    noise = torch.Generator().manual_seed(1)
+    shape = (config.batch_size, 3, config.size, config.size)
+    return lambda: torch.rand(shape, generator=noise) * 2 - 1
+
+
+def fast(
+    config: TrainConfig, captured: CapturedStep | None = None
+) -> tuple[list[list[float]], dict[str, Tensor]]:
+    players = Players(*build(config), config, CPU)
+    figures = []
+    for step in train_steps(players, batches(config), config, captured=captured):
+        terms = step.critic
+        figures.append([
+            float(value.detach())
+            for value in (terms.wasserstein, terms.gradient_penalty, terms.gradient_norm,
+                          terms.loss, step.generator_loss)
+        ])  # fmt: skip
+        if step.number == STEPS:
+            break
+    networks = {"c": players.critic, "g": players.generator, "a": players.average}
+    return figures, weights(networks)
+
+
+def plain(config: TrainConfig) -> tuple[list[list[float]], dict[str, Tensor]]:
+    loop, next_batch = PlainLoop(*build(config), config), batches(config)
+    figures = [loop.step(number, next_batch) for number in range(1, STEPS + 1)]
+    return figures, weights({"c": loop.critic, "g": loop.generator, "a": loop.average})
+
+
+def weights(networks: dict[str, torch.nn.Module]) -> dict[str, Tensor]:
+    return {
+        f"{player}.{name}": parameter.detach()
+        for player, network in networks.items()
+        for name, parameter in network.named_parameters()
+    }
+
+
+def largest_difference(one: dict[str, Tensor], two: dict[str, Tensor]) -> float:
+    assert one.keys() == two.keys()
+    return max(float((one[name] - two[name]).abs().max()) for name in one)
+
+
+@pytest.mark.usefixtures("double_precision")
+@pytest.mark.parametrize(
+    "settings",
+    [{}, {"critic_norm": "layer"}, {"critic_norm": "instance"}, {"recipe": "article"},
+     {"arch": "resnet"}],
+    ids=str,
+)  # fmt: skip
+def test_the_fast_path_gives_the_plain_ones_losses_and_weights(settings: dict[str, Any]) -> None:
+    config = configuration(**settings)
+    (fast_figures, fast_weights), (plain_figures, plain_weights) = fast(config), plain(config)
+    for mine, expected in zip(fast_figures, plain_figures, strict=True):
+        assert mine == pytest.approx(expected, rel=1e-8, abs=1e-10)
+    assert largest_difference(fast_weights, plain_weights) < 1e-7
+
+
+def test_in_float32_too_they_agree_to_rounding() -> None:
+    config = configuration(beta1=0.5)
+    (fast_figures, _), (plain_figures, _) = fast(config), plain(config)
+    for mine, expected in zip(fast_figures, plain_figures, strict=True):
+        assert mine == pytest.approx(expected, rel=1e-3, abs=1e-4)
+
+
+@pytest.mark.parametrize("recipe", ["wgan-gp", "article"])
+def test_recorded_steps_give_the_same_weights_bit_for_bit(recipe: str) -> None:
+    config = configuration(recipe=recipe, decay_steps=10)
+    rehearsal = Rehearsal()
+    recorded = fast(config, CapturedStep(rehearsal))
+    taken = fast(config)
+    assert (rehearsal.prepared, rehearsal.recorded, rehearsal.repeated) == (3, 1, STEPS - 3)
+    assert recorded[0] == taken[0]
+    assert largest_difference(recorded[1], taken[1]) == 0

@@ -1,0 +1,109 @@
+"""A batch that does not fit: the message names one that does."""
+
+import re
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests.processes import Finished, run
+from wgan.errors import MemoryShortage
+from wgan.memory import MIB
+from wgan.training.config import TrainConfig
+from wgan.training.device import free_memory
+from wgan.training.footprint import step_memory
+from wgan.training.loop import Players
+from wgan.training.networks import build
+from wgan.training.shortage import is_shortage, largest_part, told_of_shortage
+
+CPU = torch.device("cpu")
+
+LIMITED = """
+import resource, sys
+from pathlib import Path
+import numpy as np
+import torch
+from wgan.errors import WganError
+from wgan.runs import Run
+from wgan.training.config import TrainConfig
+from wgan.training.data import Pictures
+from wgan.training.data.source import ArraySource
+from wgan.memory import MIB, _proc_status
+from wgan.training.session import Plan, Session
+
+torch.set_num_threads(1)
+batch_size = int(sys.argv[1])
+pixels = np.zeros((batch_size, 64, 64, 3), np.uint8)
+given = {"size": 64, "width": 16, "n_critic": 1, "steps": 1, "batch_size": batch_size}
+plan = Plan(Run(Path(sys.argv[1])), TrainConfig.resolve(given), ArraySource("", pixels), False)
+with Session(plan, Pictures(pixels, [], ""), torch.device("cpu")) as session:
+    limit = _proc_status("VmSize") + 700 * MIB
+    resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+    steps = session.train()
+    try:
+        next(steps)
+    except WganError as exc:
+        sys.exit(str(exc))
+"""
+
+
+def players_of(config: TrainConfig) -> Players:
+    return Players(*build(config), config, CPU)
+
+
+def test_what_fits_is_as_large_as_can_be() -> None:
+    config = TrainConfig(width=8, batch_size=512)
+    players = players_of(config)
+    free = 64 * MIB
+    fits = largest_part(players, config, free)
+    assert 0 < fits < 512
+
+    def needed(batch_size: int) -> int:
+        memory = step_memory(players, TrainConfig(width=8, batch_size=batch_size))
+        assert memory is not None
+        return memory
+
+    assert needed(fits) < free < needed(int(1.25 * fits))
+
+
+def test_pytorchs_errors_about_memory_become_a_sentence_and_others_stay() -> None:
+    config = TrainConfig(width=2, batch_size=12)
+    players = players_of(config)
+    with (
+        pytest.raises(MemoryShortage, match=r"a batch of 12 pictures of 32x32 does not fit .* --"),
+        told_of_shortage(players, config, 2 * MIB),
+    ):
+        torch.empty(2**60)  # more than any machine has
+    with (
+        pytest.raises(MemoryShortage, match="and neither does one picture: lower --width"),
+        told_of_shortage(players, config, 0),
+    ):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+    with (
+        pytest.raises(MemoryShortage, match="with a lower --batch-size, or a higher --accumul"),
+        told_of_shortage(players, config, None),
+    ):
+        raise MemoryError
+    with pytest.raises(RuntimeError, match="another"), told_of_shortage(players, config, None):
+        raise RuntimeError("another")
+    assert not is_shortage(RuntimeError("mat1 and mat2 shapes cannot be multiplied"))
+
+
+def test_what_is_free_of_a_cpu_is_less_than_it_has() -> None:
+    free = free_memory(CPU)
+    assert free is None or 0 < free < 2**50
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="limits of memory are Linux's here")
+def test_the_batch_that_the_message_names_fits(tmp_path: Path) -> None:
+    def train(batch_size: int) -> Finished:
+        return run([sys.executable, "-c", LIMITED, str(batch_size)], tmp_path)
+
+    failed = train(1024)
+    named = re.search(r"about (\d+) would: .* --batch-size \1, or with --accumulate", failed.stderr)
+    assert named is not None, failed.stderr
+    assert 1 < int(named[1]) < 1024
+    fits = train(int(named[1]))
+    assert fits.returncode == 0, fits.stderr

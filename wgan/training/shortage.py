@@ -1,0 +1,85 @@
+"""What is said when a step does not fit into memory: how large a batch would."""
+
+import dataclasses
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+
+from wgan.errors import MemoryShortage
+from wgan.memory import MIB
+from wgan.training.config import TrainConfig
+from wgan.training.footprint import step_memory
+from wgan.training.loop import Players
+
+CPU_ALLOCATOR = "can't allocate memory"
+"""How the RuntimeError reads that PyTorch raises on a CPU."""
+
+SPARE = 0.9
+"""The share of the free memory that a batch may take: the estimate is one."""
+
+
+@contextmanager
+def told_of_shortage(players: Players, config: TrainConfig, free: int | None) -> Iterator[None]:
+    """Turn PyTorch's errors about memory into a sentence that says which batch would fit.
+
+    Args:
+        players: what is trained.
+        config: the run's settings.
+        free: bytes that were free on the device before the first step; None: nobody knows.
+
+    Raises:
+        MemoryShortage: a step does not fit.
+    """
+    try:
+        yield
+    except (MemoryError, RuntimeError) as exc:  # torch.OutOfMemoryError is a RuntimeError
+        if not is_shortage(exc):
+            raise
+        raise MemoryShortage(advice(players, config, free)) from exc
+
+
+def is_shortage(error: Exception) -> bool:
+    """Whether it was memory that an error is about."""
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or CPU_ALLOCATOR in str(error)
+
+
+def advice(players: Players, config: TrainConfig, free: int | None) -> str:
+    """The sentence: what does not fit, and what would."""
+    does_not_fit = (
+        f"a batch of {config.batch_size} pictures of {config.size}x{config.size} does not fit into"
+        f" the memory of {players.device}"
+    )
+    if free is None:
+        return f"{does_not_fit}; begin anew with a lower --batch-size, or a higher --accumulate"
+    does_not_fit += f", of which {free / MIB:,.0f} MiB were free"
+    fits = largest_part(players, config, free)
+    if fits == 0:
+        return f"{does_not_fit}, and neither does one picture: lower --width"
+    parts = next(k for k in range(1, config.batch_size + 1)
+                 if config.batch_size % k == 0 and config.batch_size // k <= fits)  # fmt: skip
+    return (
+        f"{does_not_fit}; about {fits} would: begin anew, in another --run, with --batch-size"
+        f" {fits}, or with --accumulate {parts}, which takes the same batch in parts"
+    )
+
+
+def largest_part(players: Players, config: TrainConfig, free: int) -> int:
+    """About how many pictures fit at a time into `free` bytes; 0 for none.
+
+    A step's memory grows in proportion with them, so two estimates are enough.
+    """
+    part = config.batch_size // config.accumulate
+    small = max(1, part // 8)
+    least, most = (_needed(players, config, pictures) for pictures in (small, part))
+    if least is None or most is None:
+        return max(1, part // 2)
+    each = max(1.0, (most - least) / max(1, part - small))
+    fits = int(small + (SPARE * free - least) / each)
+    # That it does not fit is known, whatever the estimate says.
+    return max(0, min(fits, part - 1))
+
+
+def _needed(players: Players, config: TrainConfig, pictures: int) -> int | None:
+    smaller = dataclasses.replace(config, batch_size=pictures, accumulate=1)
+    return step_memory(players, smaller)
