@@ -88,10 +88,11 @@ def eval(  # noqa: A001 - a command's function bears its name
     no_cache: bool,
     as_json: bool,
 ) -> None:
-    """Say how good generators are: FID, KID, precision, recall and more, against real pictures.
+    """Say how good generators are, by FID, KID, recall and more.
 
-    Runs, checkpoints and exported ONNX files are judged by the same seeds, beside each other; by
-    default the run trained last. docs/evaluating.md says what each number means and costs.
+    They are held against real pictures. Runs, checkpoints and exported ONNX files are judged by
+    the same seeds, beside each other; by default the run trained last. docs/evaluating.md says
+    what each number means and costs.
     """
     from wgan.errors import UsageError
     from wgan.extras import needs_extra
