@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from wgan.cli.process import guard
 from wgan.cli.skipped import say_skipped
 from wgan.progress import Progress
 
@@ -68,7 +69,9 @@ if TYPE_CHECKING:
 )
 @click.option("--no-cache", is_flag=True, help="Keep neither pictures nor statistics on disk.")
 @click.option("--json", "as_json", is_flag=True, help="Print every value as JSON.")
+@click.pass_obj
 def eval(  # noqa: A001 - a command's function bears its name
+    owns_process: bool | None,
     sources: tuple[Path, ...],
     which: str,
     data: str | None,
@@ -94,6 +97,7 @@ def eval(  # noqa: A001 - a command's function bears its name
     the same seeds, beside each other; by default the run trained last. docs/evaluating.md says
     what each number means and costs.
     """
+    guard(owns_process)
     from wgan.errors import UsageError
     from wgan.extras import needs_extra
 
