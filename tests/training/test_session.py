@@ -184,6 +184,8 @@ def test_a_checkpoint_of_other_networks_names_what_does_not_fit() -> None:
 class Ending:
     """A tracker that keeps how the run ended."""
 
+    watches_gradients = False
+
     def __init__(self) -> None:
         self.failed: list[bool] = []
 
