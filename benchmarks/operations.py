@@ -15,13 +15,13 @@ def count_operations(work: Callable[[], object]) -> int:
     """
     with _Counter() as counter:
         work()
-    return counter.total
+    return int(counter.total)
 
 
 class _Counter(TorchDispatchMode):
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self.total = 0
+        self.total: int = 0
 
     def __torch_dispatch__(
         self,

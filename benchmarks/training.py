@@ -115,7 +115,8 @@ def main() -> None:
         parser.error("--device cuda: PyTorch finds no CUDA device here")
     torch.set_num_threads(options.threads)
     if options.contender:
-        take_turns(options.device, *options.contender, seconds=options.seconds)
+        name, batch_size = options.contender
+        take_turns(options.device, name, batch_size, options.seconds)
         return
     lines = list(report(options.device, options.threads, options.rounds, options.seconds))
     if options.write is not None:
@@ -292,7 +293,7 @@ class Process:
         assert self._process.stdout is not None
         line = self._process.stdout.readline()
         if not line:
-            raise SystemExit(f"a contender ended: {self._process.args}")
+            raise SystemExit(f"a contender ended: {self._process.args!r}")
         return json.loads(line)
 
 

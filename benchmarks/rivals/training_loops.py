@@ -36,7 +36,7 @@ class Rival:
 
     def draw(self, n: int) -> Tensor:
         """Generated images."""
-        return self.generator(torch.randn(n, self.latent_dim, device=self.device))  # type: ignore[no-any-return]
+        return self.generator(torch.randn(n, self.latent_dim, device=self.device))
 
 
 def article_step(rival: Rival, next_batch: NextBatch) -> None:

@@ -1,6 +1,6 @@
 """The twins of PyTorch's operations: the same second derivatives for less work."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
@@ -20,7 +20,8 @@ def pytorchs(critic: Critic, images: Tensor) -> Tensor:
     """The penalty as PyTorch's own operations give it."""
     images = images.clone().requires_grad_()
     (slope,) = torch.autograd.grad(critic(images).sum(), images, create_graph=True)
-    return (slope.flatten(1).norm(dim=1) - 1).square().mean()
+    penalty: Tensor = (slope.flatten(1).norm(dim=1) - 1).square().mean()
+    return penalty
 
 
 def cheap(critic: Critic, images: Tensor) -> Tensor:
@@ -29,10 +30,11 @@ def cheap(critic: Critic, images: Tensor) -> Tensor:
         scores = critic(images)
     with operations.first_pass():
         (slope,) = torch.autograd.grad(scores.sum(), images, create_graph=True)
-    return (slope.flatten(1).norm(dim=1) - 1).square().mean()
+    penalty: Tensor = (slope.flatten(1).norm(dim=1) - 1).square().mean()
+    return penalty
 
 
-def gradients(penalty: Tensor, weights: list[Tensor]) -> list[Tensor]:
+def gradients(penalty: Tensor, weights: Sequence[Tensor]) -> list[Tensor]:
     found = torch.autograd.grad(penalty, weights, allow_unused=True)
     return [
         torch.zeros_like(weight) if gradient is None else gradient
@@ -40,7 +42,7 @@ def gradients(penalty: Tensor, weights: list[Tensor]) -> list[Tensor]:
     ]
 
 
-def agree(critic: Critic, weights: list[Tensor], images: Tensor, tolerance: float) -> None:
+def agree(critic: Critic, weights: Sequence[Tensor], images: Tensor, tolerance: float) -> None:
     expected, found = pytorchs(critic, images), cheap(critic, images)
     assert float(found.detach()) == pytest.approx(float(expected.detach()), rel=tolerance)
     largest = 0.0
@@ -57,7 +59,7 @@ def test_the_penalty_and_its_gradient_are_pytorchs(
     arch: str, norm: str, dtype: torch.dtype
 ) -> None:
     _, critic = build(TrainConfig(width=4, critic_norm=norm, arch=arch))
-    critic.to(dtype, memory_format=torch.channels_last)
+    critic.to(dtype).to(memory_format=torch.channels_last)
     noise = torch.Generator().manual_seed(0)
     images = torch.randn(4, 3, 32, 32, generator=noise).to(dtype)
     agree(critic, list(critic.parameters()), images, 1e-4 if dtype == torch.float32 else 1e-11)
