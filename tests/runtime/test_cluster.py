@@ -7,7 +7,7 @@ import subprocess
 import sys
 import tarfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -35,8 +35,22 @@ def seeds_in(shards: Sequence[Path]) -> list[int]:
     return seeds
 
 
+STARTED: list["subprocess.Popen[str]"] = []
+
+
+@pytest.fixture(autouse=True)
+def _nothing_is_left_running() -> Iterator[None]:
+    """Stop what a failed test has left; Ray's processes end with the one that started them."""
+    yield
+    while STARTED:
+        process = STARTED.pop()
+        if process.poll() is None:
+            process.terminate()
+            process.communicate(timeout=60)
+
+
 def sample_on_ray(folder: Path) -> "subprocess.Popen[str]":
-    return subprocess.Popen(
+    process = subprocess.Popen(
         wgan_command("sample", "--ray", "-n", COUNT, "--shard-size", SHARD_SIZE, "--model",
                      "builtin", "out/"),
         cwd=folder,
@@ -45,6 +59,8 @@ def sample_on_ray(folder: Path) -> "subprocess.Popen[str]":
         stderr=subprocess.PIPE,
         text=True,
     )  # fmt: skip
+    STARTED.append(process)
+    return process
 
 
 def wait_for(process: "subprocess.Popen[str]", folder: Path, pattern: str) -> Path:

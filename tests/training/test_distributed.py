@@ -7,6 +7,7 @@ import subprocess
 import sys
 import tarfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -50,7 +51,7 @@ TRAIN = (
 def of_two(*command: object, folder: Path) -> "subprocess.Popen[str]":
     """Start two processes under torchrun."""
     quiet = {"GLOO_SOCKET_IFNAME": "lo", "OMP_NUM_THREADS": "1"}
-    return subprocess.Popen(
+    process = subprocess.Popen(
         [*TORCHRUN, *map(str, command)],
         cwd=folder,
         env={**environment(), **quiet},
@@ -58,6 +59,22 @@ def of_two(*command: object, folder: Path) -> "subprocess.Popen[str]":
         stderr=subprocess.PIPE,
         text=True,
     )
+    STARTED.append(process)
+    return process
+
+
+STARTED: list["subprocess.Popen[str]"] = []
+
+
+@pytest.fixture(autouse=True)
+def _nothing_is_left_running() -> Iterator[None]:
+    """Stop what a failed test has left, torchrun and its processes."""
+    yield
+    while STARTED:
+        process = STARTED.pop()
+        if process.poll() is None:
+            process.terminate()
+            process.communicate(timeout=60)
 
 
 def finish(process: "subprocess.Popen[str]") -> Finished:

@@ -166,13 +166,17 @@ class StreamedBatches:
         Raises:
             DataError: a shard is damaged, too many pictures are, or there is none.
         """
+        return to_batch(self.pixels(self._batch_size), self._device)
+
+    def pixels(self, count: int) -> Pixels:
+        """Draw `count` pictures: this process's rows of them, `[n, h, w, c]`; raises as `next`."""
         good: list[Entry] = []
         with quiet_pillow():
-            while len(good) < self._batch_size:
-                good += self._more(self._batch_size - len(good))
+            while len(good) < count:
+                good += self._more(count - len(good))
             mine = good[self._world.rows]
             self._decode(mine)  # a damaged one has shifted the rows behind it
-        return to_batch(np.stack([_pixels(entry) for entry in mine]), self._device)
+        return np.stack([_pixels(entry) for entry in mine])
 
     def _more(self, count: int) -> list[Entry]:
         """The good ones among the next `count` samples; all processes agree on which they are."""
