@@ -432,7 +432,7 @@ def print_limits(
     counts: Counts, share: float, loader: float, stream: float, checkpoint: float
 ) -> None:
     """Print where each part stops paying."""
-    print("\n| what | stops paying at |\n| --- | --- |")
+    print("\n| limits | |\n| --- | --- |")
     for network in NETWORKS:
         for batch in (SHARED_BATCH, 8 * SHARED_BATCH):
             one = foretell(counts, network, 1, batch, share).seconds
@@ -441,15 +441,13 @@ def print_limits(
                 and one / foretell(counts, network, n, batch, share).seconds / n >= 0.5
             ]  # fmt: skip
             print(
-                f"| a batch of {batch:,} shared out, {network.name}: at least half of each GPU's"
-                f" rate | {max(fit):,} GPUs |"
+                f"| half of each GPU's rate is left: batch {batch:,}, shared out, {network.name}"
+                f" | {max(fit):,} GPUs |"
             )
     alone = foretell(counts, NETWORKS[0], 1, LARGE.batch_size, share)
     need = LARGE.n_critic * alone.batch / alone.seconds
     print(f"| a GPU asks its loader for | {need:,.0f} images/s |")
-    print(
-        f"| the cache's loader, one process for each GPU, gives {loader / need:.1f} times that | |"
-    )
+    print(f"| the cache's loader, a process for each GPU, gives | {loader / need:.1f} times that |")
     cores = usable_cores()
     print(f"| streamed shards of PNG, on {cores} cores, feed | {stream / need:.2f} GPUs |")
     interval = LARGE.checkpoint_every * alone.seconds
