@@ -96,6 +96,16 @@ def rank_of(launcher: int, rank: int) -> int:
     raise AssertionError(f"there is no process {rank} under {launcher}")
 
 
+def signal_at(
+    process: "subprocess.Popen[str]", run_folder: Path, step: int, rank: int, number: int
+) -> None:
+    """Send a signal to one process as soon as the run has logged `step`."""
+    wait_for_step(process, run_folder, 1)
+    pid = rank_of(process.pid, rank)  # found before, since the run goes on meanwhile
+    wait_for_step(process, run_folder, step)
+    os.kill(pid, number)
+
+
 def wait_for_step(process: "subprocess.Popen[str]", run_folder: Path, step: int) -> None:
     """Wait until the run has logged `step`."""
     end = time.monotonic() + 120
@@ -219,8 +229,7 @@ def test_a_killed_process_is_told_and_torchrun_goes_on_from_the_last_checkpoint_
     place: Path, whole: Path
 ) -> None:
     restarting = of_two("--max-restarts", 1, *TRAIN, "--run", "killed", folder=place)
-    wait_for_step(restarting, place / "killed", 12)
-    os.kill(rank_of(restarting.pid, 1), signal.SIGKILL)
+    signal_at(restarting, place / "killed", 12, 1, signal.SIGKILL)
     finished = finish(restarting)
     assert finished.returncode == 0, finished.stderr
     assert "Error: another process of this training was killed" in finished.stderr
@@ -240,8 +249,7 @@ def tensors(fields: dict[str, Any]) -> dict[str, Any]:
 def test_the_killed_leader_leaves_a_run_that_goes_on(place: Path, whole: Path) -> None:
     command = (*TRAIN, "--run", "leaderless")
     first = of_two(*command, folder=place)
-    wait_for_step(first, place / "leaderless", 12)
-    os.kill(rank_of(first.pid, 0), signal.SIGKILL)
+    signal_at(first, place / "leaderless", 12, 0, signal.SIGKILL)
     finished = finish(first)
     assert finished.returncode != 0
     again = finish(of_two(*command, folder=place))
@@ -277,8 +285,7 @@ def test_a_signal_stops_all_after_the_same_step_and_the_same_command_goes_on(
 ) -> None:
     command = (*TRAIN, "--run", "stopped")
     first = of_two(*command, folder=place)
-    wait_for_step(first, place / "stopped", 12)
-    os.kill(rank_of(first.pid, 1), signal.SIGTERM)  # one of them alone
+    signal_at(first, place / "stopped", 12, 1, signal.SIGTERM)  # one of them alone
     finished = finish(first)
     assert "stopped and saved at step" in finished.stdout, finished.stderr
     newest = Run(place / "stopped").newest_checkpoint()
