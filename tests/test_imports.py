@@ -45,6 +45,10 @@ def loaded_by(code: str) -> set[str]:
             TORCH | EXPORT | {"wgan.training", "wgan.export", "wgan.cli"},
         ),
         (
+            "import wgan.runtime.cluster",
+            TORCH | EXPORT | {"ray", "wgan.training", "wgan.export", "wgan.cli"},
+        ),
+        (
             "import wgan.training.session",
             {"wgan.runtime", "wgan.export", "wgan.evaluation", "wgan.cli", "onnx"},
         ),
@@ -64,7 +68,7 @@ def loaded_by(code: str) -> set[str]:
         (COMMAND.format("--version"), HEAVY | {"numpy", "PIL"}),
     ],
     ids=[
-        *("wgan", "runtime", "server", "training", "export"),
+        *("wgan", "runtime", "server", "cluster", "training", "export"),
         *("metrics", "evaluation", "help", "version"),
     ],
 )

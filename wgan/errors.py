@@ -12,6 +12,8 @@
     │   ├── SettingChanged    a resumed run was given another setting than it began with
     │   └── CheckpointError   a checkpoint that is missing or damaged
     ├── TrainingDiverged      a loss or weight that is no longer finite
+    ├── PeerLost              another process of a training is gone
+    │   └── PeerStopped       another process stopped, and has said why
     ├── ModelFileError        a model file that cannot be used
     └── ExportError           an export that was not made
         └── ParityError       the export does not match PyTorch
@@ -73,6 +75,14 @@ class CheckpointError(RunError):
 
 class TrainingDiverged(WganError):
     """A loss, gradient or weight is no longer finite."""
+
+
+class PeerLost(WganError):
+    """Another process of a training is gone, or does not answer."""
+
+
+class PeerStopped(PeerLost):
+    """Another process of a training stopped with an error, and has said why."""
 
 
 class ModelFileError(WganError):

@@ -11,8 +11,8 @@ from importlib import import_module
 import click
 
 from wgan import __version__
-from wgan.cli.process import Stopped
-from wgan.errors import WganError
+from wgan.cli.process import Stopped, end_at_once, rank_label
+from wgan.errors import PeerLost, PeerStopped, WganError
 
 OWNS_PROCESS = True
 """Told to the commands: they may set signal handlers and fork, as no caller from Python wants."""
@@ -56,8 +56,12 @@ def main() -> None:
     logging.basicConfig(format="Warning: %(message)s", level=logging.WARNING)
     try:
         cli(obj=OWNS_PROCESS)
+    except PeerLost as exc:
+        if not isinstance(exc, PeerStopped):
+            click.echo(f"Error{rank_label()}: {exc}", err=True)
+        end_at_once(exc.exit_status)  # to close ways to processes that are gone may take for ever
     except WganError as exc:
-        click.echo(f"Error: {exc}", err=True)
+        click.echo(f"Error{rank_label()}: {exc}", err=True)
         sys.exit(exc.exit_status)
     except MemoryError:
         click.echo("Error: there is not enough memory: try a smaller --batch-size", err=True)

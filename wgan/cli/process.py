@@ -74,14 +74,20 @@ def guard(owns_process: bool | None) -> None:
         raise_on_signals()
 
 
-def end_at_once() -> NoReturn:
-    """End the process in success, all that was to be written written.
+def end_at_once(status: int = 0) -> NoReturn:
+    """End the process, all that was to be written written.
 
     Taking numpy and ONNX Runtime apart takes longer than drawing a few pictures.
     """
     sys.stdout.flush()
     sys.stderr.flush()
-    os._exit(0)
+    os._exit(status)
+
+
+def rank_label() -> str:
+    """Which of several processes that train together speaks; nothing for the one that leads."""
+    rank = os.environ.get("RANK", "0")
+    return "" if rank == "0" else f" (process {rank})"
 
 
 def _wait_for(child: int) -> NoReturn:

@@ -37,6 +37,8 @@ DEFAULT_OUT = "samples.png"
 @click.option("--images", is_flag=True, help="Float images, [-1, 1], into a .npy or .npz.")
 @click.option("--metadata", is_flag=True, help="Write seed, model and settings into PNGs.")
 @click.option("--shard", metavar="I/N", help="Every N-th picture, from the I-th on: 1/N to N/N.")
+@click.option("--ray", is_flag=True, help="Draw on a Ray cluster, into tar shards in a folder.")
+@click.option("--shard-size", type=int, help="With --ray, pictures in a shard.  [default: 1000]")
 @click.option("--overwrite", is_flag=True, help="Draw anew what was begun before.")
 @click.option("--model", help="The ONNX file, or builtin.  [default: the latest export]")
 @click.option("--value-range", metavar="LOW,HIGH", help="Black and white, for a foreign model.")
@@ -68,6 +70,8 @@ def sample(
     images: bool,
     metadata: bool,
     shard: str | None,
+    ray: bool,
+    shard_size: int | None,
     overwrite: bool,
     model: str | None,
     value_range: str | None,
@@ -88,7 +92,8 @@ def sample(
     out.gif out.webp out.mp4   an animation, with --interpolate
     -                          a PNG on standard output
 
-    A folder or tar that was interrupted is gone on with by the same command.
+    A folder or tar that was interrupted is gone on with by the same command. With --ray, out/
+    is a folder of shards, shard-00000.tar and so on, which the workers of a Ray cluster draw.
     """  # noqa: D301 - click's \b is a real backspace
     guard(owns_process)
     from wgan.images import parse_grid
@@ -122,7 +127,13 @@ def sample(
     )
     # Opening a model takes a while, in which Python is free to import what writes the pictures.
     threading.Thread(target=import_module, args=("PIL.PngImagePlugin",)).start()
-    with Generator(find_model(model), device, threads, value_range=expected) as generator:
+    if ray and shard is not None:
+        raise UsageError("--ray and --shard both divide the work: give one of them")
+    if shard_size is not None and not ray:
+        raise UsageError("--shard-size goes with --ray")
+    path = find_model(model)
+    here = "cpu" if ray else device  # the device is the workers'
+    with Generator(path, here, threads, value_range=expected) as generator:
         if verbose:
             click.echo(f"running on {generator.provider}", err=True)
         source = choice.source(generator.latent_dim)
@@ -132,9 +143,21 @@ def sample(
         place = DEFAULT_OUT if out is None else out
         job = Job(generator, source, positions, options)
         try:
-            write(place, job)
+            if ray:
+                from wgan.runtime.cluster import SHARD_SIZE, Crew, write_shards
+
+                crew = Crew(
+                    device=device,
+                    threads=threads or 1,
+                    value_range=expected,
+                    shard_size=SHARD_SIZE if shard_size is None else shard_size,
+                )
+                write_shards(place, job, path, crew)
+            else:
+                write(place, job)
         except Stopped:
-            whole = "the same command goes on" if goes_on(place, job) else "nothing was written"
+            resumes = ray or goes_on(place, job)
+            whole = "the same command goes on" if resumes else "nothing was written"
             click.echo(f"stopped; {whole}", err=True)
             raise
         if verbose or out is None:  # who has said where need not be told

@@ -1,5 +1,8 @@
 """`wgan train`."""
 
+import contextlib
+import io
+import logging
 import shlex
 import signal
 import sys
@@ -12,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from wgan.cli.skipped import say_skipped
+from wgan.errors import UsageError
 from wgan.extras import needs_extra
 from wgan.progress import Progress
 
@@ -22,6 +26,8 @@ if TYPE_CHECKING:
     from wgan.evaluation.vectors import Features
     from wgan.training.config import TrainConfig
     from wgan.training.data import Cache, Pictures, Stream
+    from wgan.training.distributed import World
+    from wgan.training.peer import Peer
     from wgan.training.session import Plan, Session
 
 # Settings have no default here: what is not given comes from the run, the recipe or TrainConfig.
@@ -45,7 +51,9 @@ SETTINGS = (
     click.option("--clip-limit", type=float, help="Largest weight under clip.  [0.01]"),
     click.option("--drift", type=float, help="Weight of the mean square real score.  [0]"),
     click.option("--steps", type=int, help="Generator updates, those done included.  [700]"),
-    click.option("--batch-size", type=int, help="Pictures in a critic update.  [64]"),
+    click.option(
+        "--batch-size", type=int, help="Pictures in a critic update, of all processes.  [64]"
+    ),
     click.option("--accumulate", type=int, help="Parts a batch is taken in, to save memory.  [1]"),
     click.option("--n-critic", type=int, help="Critic updates in a step.  [5; article 3]"),
     click.option("--optimizer", help="adam or rmsprop.  [adam]"),
@@ -117,6 +125,12 @@ def _settings(command: Any) -> Any:
 @click.option("--cache-size", type=float, default=50, show_default=True, help="GB, of all of it.")
 @click.option("--cache-limit", type=float, default=20, show_default=True, help="GB, of one set.")
 @click.option("--no-cache", is_flag=True, help="Decode into memory, every time.")
+@click.option(
+    "--dist-timeout",
+    default=600.0,
+    show_default=True,
+    help="Seconds; under torchrun, after which a process that does not answer is given up.",
+)
 @click.option("--dry-run", is_flag=True, help="Say what would be done; only decodes the data.")
 def train(
     data: str | None,
@@ -132,6 +146,7 @@ def train(
     cache_size: float,
     cache_limit: float,
     no_cache: bool,
+    dist_timeout: float,
     dry_run: bool,
     **settings: Any,
 ) -> None:
@@ -141,39 +156,61 @@ def train(
     data (MNIST, Fashion-MNIST), or a name: glyphs (built in, the default), mnist, fashion-mnist,
     cifar10, celeba, stl10, svhn. Shards as wgan prepare writes them, named by a pattern such as
     'shards/{000..099}.tar', are streamed.
+
+    Several GPUs or machines: torchrun --nproc-per-node N -m wgan train ...
     """
     with needs_extra("train", purpose="training"):
         from wgan.training.data import Cache
-        from wgan.training.device import pick_device
+        from wgan.training.distributed import is_launched, join
         from wgan.training.networks import load_architecture
-        from wgan.training.session import Session, plan
+        from wgan.training.peer import Peer, plan_together
+        from wgan.training.session import Session
         from wgan.training.trackers import make_trackers
 
     given = {name: value for name, value in {"data": data, **settings}.items() if value is not None}
-    where = pick_device(device)
-    planned = plan(given, run_path, download)
-    config = planned.config
+    if dry_run and is_launched():
+        raise UsageError("--dry-run describes a single process: leave torchrun out")
     cache = None if no_cache else Cache.of(cache_path, cache_size, cache_limit)
-    # What can be wrong is looked at before the data is decoded, which may take long.
-    architecture = load_architecture(given["arch"]) if "arch" in given else None
-    watchers = make_trackers(trackers, planned.run, config)
-    features = _open_features(config, where, weights, download) if config.eval_every else None
-    loaded = _load(planned, cache, allow_damaged)
-    say_skipped(loaded.skipped)
-    judge = _make_judge(config, features, loaded) if features and not dry_run else None
-    session = Session(
-        planned, loaded, where, architecture, watchers, judge, data_on_device, capture
-    )
-    _describe(planned, session)
-    if dry_run:
-        _describe_cost(session)
-        click.echo(config.to_json(), nl=False)
+    with join(dist_timeout) as world, _leader_speaks(world):
+        where = world.device(device)
+        planned = plan_together(world, given, run_path, download)
+        config = planned.config
+        # What can be wrong is looked at before the data is decoded, which may take long.
+        architecture = load_architecture(given["arch"]) if "arch" in given else None
+        watchers = make_trackers(trackers, planned.run, config) if world.leads else []
+        judged = world.leads and config.eval_every > 0
+        features = _open_features(config, where, weights, download) if judged else None
+        loaded = world.first_here(lambda: _load(planned, cache, allow_damaged))
+        say_skipped(loaded.skipped)
+        judge = _make_judge(config, features, loaded) if features and not dry_run else None
+        world.connect(where)
+        if not world.leads:
+            _train_along(Peer(planned, loaded, where, architecture, world, data_on_device))
+            return
+        session = Session(
+            planned, loaded, where, architecture, watchers, judge, data_on_device, capture, world
+        )
+        _describe(planned, session)
+        if dry_run:
+            _describe_cost(session)
+            click.echo(config.to_json(), nl=False)
+            return
+        with session, _signals() as caught:
+            _train(session, caught)
+        _say_what_next(session)
+    if session.step < session.config.steps:  # here or in another process, somebody asked to stop
+        sys.exit(128 + (caught.number or signal.SIGTERM))
+
+
+@contextmanager
+def _leader_speaks(world: "World") -> Iterator[None]:
+    """Keep the processes that do not lead quiet; an error of theirs is still told."""
+    if world.leads:
+        yield
         return
-    with session, _signals() as caught:
-        _train(session, caught)
-    _say_what_next(session, caught)
-    if caught.is_set():
-        sys.exit(128 + caught.number)
+    logging.disable(logging.WARNING)
+    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+        yield
 
 
 def _load(planned: "Plan", cache: "Cache | None", allow_damaged: bool) -> "Pictures | Stream":
@@ -227,7 +264,8 @@ def _describe(planned: "Plan", session: "Session") -> None:
     for name, network in (("generator", players.generator), ("critic", players.critic)):
         parameters = sum(parameter.numel() for parameter in network.parameters())
         click.echo(f"{name:9} {parameters:,} parameters")
-    click.echo(f"device    {session.device}")
+    shared = f", {session.world.size} processes" if session.world.size > 1 else ""
+    click.echo(f"device    {session.device}{shared}")
 
 
 def _describe_cost(session: "Session") -> None:
@@ -257,9 +295,15 @@ def _train(session: "Session", caught: "_Signals") -> None:
             progress.advance(1, figures)
 
 
-def _say_what_next(session: "Session", caught: "_Signals") -> None:
+def _train_along(peer: "Peer") -> None:
+    with peer, _signals() as caught:
+        for _ in peer.train(should_stop=caught.is_set):
+            pass
+
+
+def _say_what_next(session: "Session") -> None:
     run, step, steps = session.run.path, session.step, session.config.steps
-    if caught.is_set():
+    if step < steps:
         click.echo(f"stopped and saved at step {step} of {steps}; the same command goes on")
         return
     click.echo(f"at step {step} of {steps}; pictures: {run / 'previews'}")

@@ -2,7 +2,6 @@
 
 import hashlib
 import io
-import itertools
 import json
 import logging
 import zipfile
@@ -10,6 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from wgan.errors import DataError, OutputError
 from wgan.evaluation.moments import Moments
@@ -19,9 +19,7 @@ from wgan.files import make_folder, write_whole
 from wgan.images import Pixels
 from wgan.progress import Progress
 from wgan.training.data import Pictures, Stream
-from wgan.training.data.parallel import quiet_pillow
 from wgan.training.data.places import cache_folder
-from wgan.training.data.stream import StreamedPictures
 
 logger = logging.getLogger(__name__)
 
@@ -78,11 +76,9 @@ def pictures_of(data: Pictures | Stream, count: int) -> Iterator[Pixels]:
         DataError: a shard is damaged.
     """
     if isinstance(data, Stream):
-        shuffled = StreamedPictures(data, seed=0, flip=False, holdout=0.0).since(0)
-        with quiet_pillow():
-            for first in range(0, count, BATCH):
-                some = itertools.islice(shuffled, min(BATCH, count - first))
-                yield np.stack([pixels for _, pixels in some])
+        shuffled = data.batches(BATCH, seed=0, device=torch.device("cpu"))
+        for first in range(0, count, BATCH):
+            yield shuffled.pixels(min(BATCH, count - first))
         return
     places = np.arange(count) * data.count // count
     for first in range(0, count, BATCH):

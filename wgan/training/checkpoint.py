@@ -20,7 +20,9 @@ from wgan.archives import ARCHIVE_ERRORS
 from wgan.errors import CheckpointError, UsageError
 from wgan.files import write_whole
 from wgan.training.config import TrainConfig
+from wgan.training.loop import Players
 from wgan.training.networks import Architecture, build
+from wgan.training.optimizers import restore_optimizer
 
 FORMAT = "wgan-checkpoint-1"
 
@@ -44,14 +46,46 @@ class Checkpoint:
     data_sha256: str  # of the pictures that the run learns from
     wgan_version: str = __version__
 
+    @classmethod
+    def of(
+        cls, players: Players, config: TrainConfig, step: int, batches_drawn: int, data_sha256: str
+    ) -> Self:
+        """What `players` hold now; the tensors are shared with them."""
+        return cls(
+            step=step,
+            config=config,
+            generator=players.generator.state_dict(),
+            critic=players.critic.state_dict(),
+            average=players.average.state_dict(),
+            generator_optimizer=players.generator_optimizer.state_dict(),
+            critic_optimizer=players.critic_optimizer.state_dict(),
+            noise=players.noise.get_state(),
+            batches_drawn=batches_drawn,
+            data_sha256=data_sha256,
+        )
+
+    def restore(self, players: Players) -> None:
+        """Let `players` hold what they held then. Raises UsageError where weights do not fit."""
+        arch = self.config.arch
+        load_weights(players.generator, self.generator, f"the generator of {arch}")
+        load_weights(players.critic, self.critic, f"the critic of {arch}")
+        load_weights(players.average, self.average, f"the generator of {arch}")
+        restore_optimizer(players.generator_optimizer, self.generator_optimizer)
+        restore_optimizer(players.critic_optimizer, self.critic_optimizer)
+        players.noise.set_state(self.noise)
+
     def save(self, path: Path) -> None:
         """Write the checkpoint, all of it or nothing. Raises OutputError."""
+        write_whole(path, self.to_bytes())
+
+    def to_bytes(self) -> bytes:
+        """The file's content."""
         fields = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
         fields |= {"format": FORMAT, "config": dataclasses.asdict(self.config)}
         # By way of memory: torch's own writer reports a full disk in the destructor, too late.
         buffer = io.BytesIO()
         torch.save(fields, buffer)
-        write_whole(path, buffer.getvalue())
+        return buffer.getvalue()
 
     @classmethod
     def load(cls, path: Path) -> Self:
@@ -61,20 +95,29 @@ class Checkpoint:
             CheckpointError: it is missing, damaged, or not a wgan checkpoint.
         """
         check_archive(path)
+        return cls._read(path, str(path))
+
+    @classmethod
+    def from_bytes(cls, content: bytes, name: str) -> Self:
+        """Read what `to_bytes` gave; `name` is what an error calls it. Raises CheckpointError."""
+        return cls._read(io.BytesIO(content), name)
+
+    @classmethod
+    def _read(cls, source: Path | io.BytesIO, name: str) -> Self:
         try:
-            fields = torch.load(path, map_location="cpu", weights_only=True)
+            fields = torch.load(source, map_location="cpu", weights_only=True)
         except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError) as exc:
             raise CheckpointError(
-                f"{path} is not a wgan checkpoint: it holds more than tensors and plain values,"
+                f"{name} is not a wgan checkpoint: it holds more than tensors and plain values,"
                 " or is damaged"
             ) from exc
         if not isinstance(fields, dict) or fields.pop("format", None) != FORMAT:
-            raise CheckpointError(f"{path} is not a wgan checkpoint of the format {FORMAT}")
-        config = TrainConfig.from_dict(fields.pop("config", None), str(path))
+            raise CheckpointError(f"{name} is not a wgan checkpoint of the format {FORMAT}")
+        config = TrainConfig.from_dict(fields.pop("config", None), name)
         try:
             return cls(config=config, **fields)
         except TypeError as exc:
-            raise CheckpointError(f"{path} lacks a part of a wgan checkpoint") from exc
+            raise CheckpointError(f"{name} lacks a part of a wgan checkpoint") from exc
 
     def ema_generator(self, architecture: Architecture | None = None) -> nn.Module:
         """The averaged generator, on the CPU, in eval mode: what previews and exports draw with.

@@ -85,11 +85,16 @@ def keeps_data(choice: str, device: torch.device, bytes_: int | None) -> bool:
 
 
 def captures_steps(
-    choice: str, device: torch.device, config: TrainConfig, trackers: Sequence[Tracker]
+    choice: str,
+    device: torch.device,
+    config: TrainConfig,
+    trackers: Sequence[Tracker],
+    processes: int = 1,
 ) -> bool:
     """Whether steps are recorded as a CUDA graph; auto: on a GPU, where nothing stands against it.
 
-    Networks of the user's own may do what a graph cannot hold, so auto does not record them.
+    Networks of the user's own may do what a graph cannot hold, so auto does not record them; nor
+    does it record what several processes say to each other.
 
     Raises:
         UsageError: `choice` is none of auto, yes and no, or a graph is asked for where none can be.
@@ -100,9 +105,11 @@ def captures_steps(
         raise UsageError(f"--capture yes: there are no CUDA graphs on {device}; leave it out")
     if choice == "yes" and watched:
         raise UsageError("--capture yes does not go with --tracker wandb, which watches gradients")
+    if choice == "yes" and processes > 1:
+        raise UsageError("--capture yes does not go with several processes; leave it out")
     if choice != "auto":
         return choice == "yes"
-    return device.type == "cuda" and config.arch in ARCHITECTURES and not watched
+    return device.type == "cuda" and processes == 1 and config.arch in ARCHITECTURES and not watched
 
 
 def _check_choice(option: str, choice: str) -> None:

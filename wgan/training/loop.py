@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from wgan.training.config import TrainConfig
+from wgan.training.distributed import ALONE, World, gradients
 from wgan.training.ema import averaged_copy, ema_decay, update_average
 from wgan.training.losses import (
     drift_penalty,
@@ -20,6 +21,7 @@ from wgan.training.losses import (
     gradient_penalty,
     wasserstein_estimate,
 )
+from wgan.training.networks.shared_norm import share_norms
 from wgan.training.optimizers import learning_rate, make_optimizer, set_learning_rate
 from wgan.training.precision import in_precision
 
@@ -66,8 +68,14 @@ class Players:
     """
 
     def __init__(
-        self, generator: nn.Module, critic: nn.Module, config: TrainConfig, device: torch.device
+        self,
+        generator: nn.Module,
+        critic: nn.Module,
+        config: TrainConfig,
+        device: torch.device,
+        world: World = ALONE,
     ) -> None:
+        generator, critic = share_norms(generator, world.size), share_norms(critic, world.size)
         # Channels last is the layout that convolutions run fastest in, on CPUs and GPUs.
         self.generator = generator.to(device).to(memory_format=torch.channels_last).train()
         self.critic = critic.to(device).to(memory_format=torch.channels_last).train()
@@ -76,6 +84,7 @@ class Players:
         self.critic_optimizer = make_optimizer(critic, config)
         self.noise = torch.Generator(device).manual_seed(config.seed)
         self.device = device
+        self.world = world  # the processes that each take their rows of a batch
 
 
 def train_steps(
@@ -89,7 +98,7 @@ def train_steps(
 
     Args:
         players: what is trained, in place.
-        next_batch: gives real images.
+        next_batch: gives real images; of each batch the world's `rows` alone.
         config: the settings of the algorithm.
         start: steps already done.
         captured: does what `take_step` does in fewer launches (`CapturedStep`). The values of a
@@ -138,10 +147,12 @@ def update_critic(
         terms = critic_terms(players, part, config, weight)
         (terms.loss / config.accumulate).backward()  # gradients add up over the parts
         seen.append(terms)
+    terms = _mean_terms(seen)
+    players.world.average([*gradients(players.critic), *vars(terms).values()])
     players.critic_optimizer.step()
     if config.constraint == "clip":
         clip_weights(players.critic, config.clip_limit)
-    return _mean_terms(seen)
+    return terms
 
 
 def penalty_weight(config: TrainConfig, update: int) -> float | None:
@@ -174,7 +185,7 @@ def critic_terms(
 
     penalty = norm = torch.zeros_like(loss)
     if penalty_weight is not None:
-        epsilon = torch.rand(len(real), 1, 1, 1, generator=players.noise, device=players.device)
+        epsilon = draw_epsilon(players, config)
         norms = gradient_norms(critic, real, generated, epsilon)
         penalty, norm = gradient_penalty(norms, config.constraint == "one-sided"), norms.mean()
         loss = loss + penalty_weight * penalty
@@ -193,8 +204,10 @@ def update_generator(players: Players, config: TrainConfig) -> Tensor:
             loss = generator_loss(critic(draw_images(players, config)))
             (loss / config.accumulate).backward()
             losses.append(loss.detach())
+    loss = torch.stack(losses).mean()
+    players.world.average([*gradients(players.generator), loss])
     players.generator_optimizer.step()
-    return torch.stack(losses).mean()
+    return loss
 
 
 def draw_images(players: Players, config: TrainConfig) -> Tensor:
@@ -204,9 +217,20 @@ def draw_images(players: Players, config: TrainConfig) -> Tensor:
 
 
 def draw_latents(players: Players, config: TrainConfig) -> Tensor:
-    """Latents for one part of a batch, from the run's own noise."""
+    """Latents for one part of a batch, from the run's own noise; this process's rows."""
     shape = (config.batch_size // config.accumulate, config.latent_dim)
-    return torch.randn(shape, generator=players.noise, device=players.device)
+    drawn = torch.randn(shape, generator=players.noise, device=players.device)
+    return drawn[players.world.rows]
+
+
+def draw_epsilon(players: Players, config: TrainConfig) -> Tensor:
+    """Where between real and generated images the penalty looks, `[n, 1, 1, 1]`; as `draw_latents`.
+
+    Uniform on [0, 1], one number for each image.
+    """
+    shape = (config.batch_size // config.accumulate, 1, 1, 1)
+    drawn = torch.rand(shape, generator=players.noise, device=players.device)
+    return drawn[players.world.rows]
 
 
 @torch.no_grad()

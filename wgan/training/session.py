@@ -16,17 +16,17 @@ from wgan.files import discard_leftovers, write_whole
 from wgan.memory import keep_freed_memory
 from wgan.runs import RUNS, Run, remember_run
 from wgan.training.capture import CapturedStep, CUDARecorder
-from wgan.training.checkpoint import Checkpoint, load_weights
+from wgan.training.checkpoint import Checkpoint
 from wgan.training.config import TrainConfig
 from wgan.training.data import Pictures, Shards, Source, Stream, open_data
 from wgan.training.device import captures_steps, free_memory, keeps_data
+from wgan.training.distributed import ALONE, World
 from wgan.training.following import Best, Follower, Judge
 from wgan.training.holdout import SCORED, HeldOut
 from wgan.training.journal import Journal
 from wgan.training.loop import Players, train_steps
 from wgan.training.metrics import Metrics
 from wgan.training.networks import Architecture, build
-from wgan.training.optimizers import restore_optimizer
 from wgan.training.precision import check_precision, float32_products
 from wgan.training.previews import drawing
 from wgan.training.pruning import prune
@@ -99,6 +99,7 @@ class Session(AbstractContextManager["Session"]):
         judge: Judge | None = None,
         data_on_device: str = "auto",
         capture: str = "auto",
+        world: World = ALONE,
     ) -> None:
         """Build the networks; nothing is written yet.
 
@@ -111,6 +112,7 @@ class Session(AbstractContextManager["Session"]):
             judge: asked every `config.eval_every` steps; the checkpoint that it likes best stays.
             data_on_device: as for `wgan.training.device.keeps_data`.
             capture: as for `wgan.training.device.captures_steps`.
+            world: the processes that share the work; this one leads, the others are `Peer`s.
 
         Raises:
             DataError: there are fewer pictures than a batch.
@@ -119,9 +121,9 @@ class Session(AbstractContextManager["Session"]):
         """
         check_precision(plan.config.precision, device)
         self.run, self.config = plan.run, plan.config
-        self.data, self.device = data, device
+        self.data, self.device, self.world = data, device, world
         self.step = 0
-        self.players = Players(*build(self.config, architecture), self.config, device)
+        self.players = Players(*build(self.config, architecture), self.config, device, world)
         batch_size, seed, holdout = self.config.batch_size, self.config.seed, self.config.holdout
         self.batches = data.batches(
             batch_size,
@@ -130,8 +132,9 @@ class Session(AbstractContextManager["Session"]):
             flip=self.config.flip,
             holdout=holdout,
             resident=keeps_data(data_on_device, device, data.nbytes),
+            world=world,
         )
-        captured = captures_steps(capture, device, self.config, trackers)
+        captured = captures_steps(capture, device, self.config, trackers, world.size)
         self._captured = CapturedStep(CUDARecorder(self.players)) if captured else None
         learned, held_out = data.handfuls(holdout, seed, SCORED)
         self.journal = Journal(
@@ -166,6 +169,8 @@ class Session(AbstractContextManager["Session"]):
             self._resume()
             write_whole(self.run.config, self.config.to_json().encode())
             remember_run(self.run)
+            if self.world.size > 1:  # all begin with the same weights, those of the last checkpoint
+                self.world.from_leader(self._checkpoint().to_bytes())
         except BaseException:
             self._lock.release()
             raise
@@ -193,14 +198,16 @@ class Session(AbstractContextManager["Session"]):
             TrainingDiverged: a logged value is not finite; the last checkpoint is kept.
             OutputError: something could not be written; the last checkpoint is kept.
             MemoryShortage: a step does not fit; the message says which batch would.
+            PeerLost: another process of the training is gone; the last checkpoint is kept.
         """
         config = self.config
         if self.device.type == "cpu":
             keep_freed_memory()
-        room = free_memory(self.device)
+        # What a share of a batch would take, nobody has found out.
+        room = free_memory(self.device) if self.world.size == 1 else None
         steps = train_steps(self.players, self.batches.next, config, self.step, self._captured)
         saved = self.step
-        while self.step < config.steps and not should_stop():
+        while self.step < config.steps and not self.world.any(should_stop()):
             with told_of_shortage(self.players, config, room):
                 step = next(steps)
             self.step = step.number
@@ -235,25 +242,15 @@ class Session(AbstractContextManager["Session"]):
         self._checkpoint().save(self.run.checkpoint(self.step))
         prune(self.run, self.config)
 
-    def _checkpoint(self) -> Checkpoint:
-        players = self.players
-        return Checkpoint(
-            step=self.step,
-            config=self.config,
-            generator=players.generator.state_dict(),
-            critic=players.critic.state_dict(),
-            average=players.average.state_dict(),
-            generator_optimizer=players.generator_optimizer.state_dict(),
-            critic_optimizer=players.critic_optimizer.state_dict(),
-            noise=players.noise.get_state(),
-            batches_drawn=self.batches.drawn,
-            data_sha256=self.data.sha256,
-        )
-
     def _follow(self, judge: Judge) -> Follower:
         players = self.players
         draw = drawing(players.average, self.config.latent_dim, self.device, JUDGED_BATCH)
         return Follower(self.run, judge, draw)
+
+    def _checkpoint(self) -> Checkpoint:
+        return Checkpoint.of(
+            self.players, self.config, self.step, self.batches.drawn, self.data.sha256
+        )
 
     def _is_due(self, every: int) -> bool:
         return self.step % every == 0 or self.step == self.config.steps
@@ -277,14 +274,7 @@ class Session(AbstractContextManager["Session"]):
                 f"data: the pictures of {self.config.data} are not those that {self.run.path}"
                 " began with; restore them, or name another folder with --run"
             )
-        players = self.players
-        arch = self.config.arch
-        load_weights(players.generator, checkpoint.generator, f"the generator of {arch}")
-        load_weights(players.critic, checkpoint.critic, f"the critic of {arch}")
-        load_weights(players.average, checkpoint.average, f"the generator of {arch}")
-        restore_optimizer(players.generator_optimizer, checkpoint.generator_optimizer)
-        restore_optimizer(players.critic_optimizer, checkpoint.critic_optimizer)
-        players.noise.set_state(checkpoint.noise)
+        checkpoint.restore(self.players)
         self.batches.drawn = checkpoint.batches_drawn
         self.step = checkpoint.step
 

@@ -2,9 +2,14 @@
 
 import json
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from wgan.errors import OutputError
+from wgan.files import write_whole
+
+RECORD = ".wgan-sample.json"
+"""Says what the pictures of a folder were drawn with."""
 
 
 def to_text(settings: Mapping[str, Any]) -> str:
@@ -31,6 +36,32 @@ def check_same(text: str | bytes, settings: Mapping[str, Any], place: str) -> No
                 f"{place} was begun with {name} {_short(before.get(name))}, now it is"
                 f" {_short(now.get(name))}: choose another name, or add --overwrite"
             )
+
+
+def make_folder_here(path: Path) -> None:
+    """Make a folder whose parent is there, unless it is there itself. Raises OutputError."""
+    try:
+        path.mkdir(exist_ok=True)
+    except OSError as exc:
+        raise OutputError(f"cannot make the folder {path}: {exc.strerror}") from exc
+
+
+def begun_before(folder: Path, settings: Mapping[str, Any], *, anew: bool) -> bool:
+    """Whether the folder was begun before with these settings; else it is begun now.
+
+    `anew` begins it in any case. Raises OutputError where the settings were others.
+    """
+    record = folder / RECORD
+    if not anew:
+        try:
+            check_same(record.read_bytes(), settings, str(folder))
+            return True
+        except FileNotFoundError:
+            pass
+        except OSError as exc:
+            raise OutputError(f"cannot read {record}: {exc.strerror}") from exc
+    write_whole(record, (to_text(settings) + "\n").encode())
+    return False
 
 
 def _short(value: object) -> str:

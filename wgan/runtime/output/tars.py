@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from wgan.errors import OutputError
-from wgan.files import TEMPORARY_SUFFIX, lock_file
+from wgan.files import TEMPORARY_SUFFIX, lock_file, whole_file
 from wgan.runtime.job import Job
 from wgan.runtime.output.folders import name
 from wgan.runtime.output.record import check_same, to_text
@@ -36,11 +36,7 @@ def write_tar(path: Path, job: Job) -> None:
             if job.options.overwrite:
                 file.truncate()
             done = _go_on(file, job, path)
-            for key, data in job.encoded(start=done):
-                file.write(_header(key, len(data)))
-                file.write(data)
-                file.write(bytes(-len(data) % BLOCK))
-            file.write(bytes(2 * BLOCK))  # the end of an archive
+            _write_members(file, job, done)
             file.flush()
             os.fsync(file.fileno())
             if os.name == "posix":  # while it is ours; Windows renames no open file
@@ -49,6 +45,24 @@ def write_tar(path: Path, job: Job) -> None:
             partial.replace(path)
     except OSError as exc:
         raise OutputError(f"cannot write {path}: {exc.strerror or exc}") from exc
+
+
+def write_whole_tar(path: Path, job: Job) -> None:
+    """Write the same bytes as `write_tar`, in one go: an interrupted archive leaves nothing.
+
+    For archives that several processes may try to write at once. Raises OutputError.
+    """
+    with whole_file(path) as file:
+        file.write(_comment(job))
+        _write_members(file, job, 0)
+
+
+def _write_members(file: BinaryIO, job: Job, done: int) -> None:
+    for key, data in job.encoded(start=done):
+        file.write(_header(key, len(data)))
+        file.write(data)
+        file.write(bytes(-len(data) % BLOCK))
+    file.write(bytes(2 * BLOCK))  # the end of an archive
 
 
 @contextmanager

@@ -9,6 +9,9 @@ from wgan.errors import DataError
 from wgan.images import Pixels
 from wgan.training.data.resident import ResidentPixels
 
+ALL_ROWS = slice(None)
+"""A batch as a whole."""
+
 
 class Batches:
     """Batches without end, each epoch in a new order.
@@ -28,6 +31,7 @@ class Batches:
         chosen: npt.NDArray[np.int64] | None = None,
         flip: bool = False,
         resident: bool = False,
+        rows: slice = ALL_ROWS,
     ) -> None:
         """Start after `drawn` batches.
 
@@ -40,6 +44,7 @@ class Batches:
             chosen: which of the pictures take part; None for all.
             flip: mirror half of each epoch's pictures, at random.
             resident: keep the pictures on the device, and make batches there.
+            rows: which of a batch's pictures are given, where others take the rest.
 
         Raises:
             DataError: there are fewer pictures than a batch holds.
@@ -60,6 +65,7 @@ class Batches:
         self._epoch = -1
         self._flip = flip
         self._resident = ResidentPixels(pixels, device) if resident else None
+        self._rows = rows
         self._order: npt.NDArray[np.int64] = np.empty(0, np.int64)
         self._mirrored: npt.NDArray[np.bool_] = np.empty(0, np.bool_)
 
@@ -68,7 +74,7 @@ class Batches:
         epoch, place = divmod(self.drawn, len(self._chosen) // self._batch_size)
         if epoch != self._epoch:
             self._begin(epoch)
-        chosen = self._order[place * self._batch_size : (place + 1) * self._batch_size]
+        chosen = self._order[place * self._batch_size : (place + 1) * self._batch_size][self._rows]
         self.drawn += 1
         mirrored = self._mirrored[chosen] if self._flip else None
         if self._resident is not None:

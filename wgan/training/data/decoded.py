@@ -9,6 +9,7 @@ import torch
 
 from wgan.images import Pixels
 from wgan.training.data.batches import Batches
+from wgan.training.distributed import ALONE, World
 
 Skipped = tuple[str, str]
 """A picture's label, and why it is not used."""
@@ -46,8 +47,12 @@ class Pictures:
         flip: bool = False,
         holdout: float = 0.0,
         resident: bool = False,
+        world: World = ALONE,
     ) -> Batches:
-        """Batches without end, less the share that is held out. Raises what `Batches` does."""
+        """Batches without end, less the share that is held out. Raises what `Batches` does.
+
+        Of each batch the `world`'s rows alone.
+        """
         learned, _ = split(self.count, holdout, seed)
         return Batches(
             self.pixels,
@@ -57,6 +62,7 @@ class Pictures:
             chosen=learned,
             flip=flip,
             resident=resident,
+            rows=world.rows,
         )
 
     def handfuls(self, holdout: float, seed: int, n: int) -> tuple[Pixels, Pixels]:

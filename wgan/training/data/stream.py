@@ -28,6 +28,7 @@ from wgan.training.data.parallel import in_threads, quiet_pillow
 from wgan.training.data.pictures import DAMAGED_LIMIT
 from wgan.training.data.shards import Sample, Shards, picture_file, read_samples
 from wgan.training.data.transform import Transform
+from wgan.training.distributed import ALONE, World
 
 logger = logging.getLogger(__name__)
 
@@ -76,8 +77,11 @@ class Stream:
         flip: bool = False,
         holdout: float = 0.0,
         resident: bool = False,
+        world: World = ALONE,
     ) -> "StreamedBatches":
-        """Batches without end, less the share that is held out.
+        """Batches without end, less the share that is held out; of each the `world`'s rows alone.
+
+        Every process reads all samples, and decodes those of its rows.
 
         Raises:
             UsageError: they are to be `resident` on the device: a stream is too much for that.
@@ -87,7 +91,7 @@ class Stream:
                 "--data-on-device yes: shards are streamed and never all there; run with auto"
             )
         pictures = StreamedPictures(self, seed, flip, holdout)
-        return StreamedBatches(pictures, batch_size, device)
+        return StreamedBatches(pictures, batch_size, device, world)
 
     def handfuls(self, holdout: float, seed: int, n: int) -> tuple[Pixels, Pixels]:
         """The first `n` pictures that are learned from, and the first `n` that are held out."""
@@ -122,11 +126,27 @@ def is_held_out(sample: Sample, share: float, seed: int) -> bool:
     return zlib.crc32(name.encode()) < share * 2**32
 
 
+@dataclass
+class Entry:
+    """A sample on its way into a batch."""
+
+    position: int  # the one that follows it
+    item: tuple[Sample, bool]  # the bool: mirrored
+    picture: Pixels | Skipped | None = None  # None as long as it is not decoded here
+
+
 class StreamedBatches:
     """Batches without end; as `Batches`, but a batch may end one epoch and begin the next."""
 
-    def __init__(self, pictures: "StreamedPictures", batch_size: int, device: torch.device) -> None:
+    def __init__(
+        self,
+        pictures: "StreamedPictures",
+        batch_size: int,
+        device: torch.device,
+        world: World = ALONE,
+    ) -> None:
         self._pictures, self._batch_size, self._device = pictures, batch_size, device
+        self._world = world
         self.drawn = 0
 
     @property
@@ -138,6 +158,7 @@ class StreamedBatches:
     def drawn(self, position: int) -> None:
         self._drawn = position
         self._ahead = self._pictures.since(position)
+        self._damage = Damage(self._pictures.stream)
 
     def next(self) -> Tensor:
         """Draw a batch: float32 `[batch, c, h, w]` in [-1, 1], channels last, on the device.
@@ -145,12 +166,45 @@ class StreamedBatches:
         Raises:
             DataError: a shard is damaged, too many pictures are, or there is none.
         """
-        batch = []
+        return to_batch(self.pixels(self._batch_size), self._device)
+
+    def pixels(self, count: int) -> Pixels:
+        """Draw `count` pictures: this process's rows of them, `[n, h, w, c]`; raises as `next`."""
+        good: list[Entry] = []
         with quiet_pillow():
-            for _ in range(self._batch_size):
-                self._drawn, pixels = next(self._ahead)
-                batch.append(pixels)
-        return to_batch(np.stack(batch), self._device)
+            while len(good) < count:
+                good += self._more(count - len(good))
+            mine = good[self._world.rows]
+            self._decode(mine)  # a damaged one has shifted the rows behind it
+        return np.stack([_pixels(entry) for entry in mine])
+
+    def _more(self, count: int) -> list[Entry]:
+        """The good ones among the next `count` samples; all processes agree on which they are."""
+        entries = [Entry(*ahead) for ahead in itertools.islice(self._ahead, count)]
+        self._decode(entries[self._world.rows])
+        damaged = self._world.any_of([isinstance(entry.picture, tuple) for entry in entries])
+        # Those that another process could not use are few: let this one tell their reason too.
+        self._decode(list(itertools.compress(entries, damaged)))
+        for entry, is_damaged in zip(entries, damaged, strict=True):
+            self._damage.note(entry.position, entry.picture if is_damaged else None)
+        self._drawn = entries[-1].position
+        return [entry for entry, is_damaged in zip(entries, damaged, strict=True) if not is_damaged]
+
+    def _decode(self, entries: list[Entry]) -> None:
+        left = [entry for entry in entries if entry.picture is None]
+        pictures = in_threads(self._pictures.decode, [entry.item for entry in left])
+        for entry, picture in zip(left, pictures, strict=True):
+            entry.picture = picture
+
+
+def _pixels(entry: Entry) -> Pixels:
+    """An entry's picture. Raises DataError where it was good elsewhere and is not here."""
+    if isinstance(entry.picture, tuple):
+        raise DataError(
+            "{} can be read by another process, but not here: {}".format(*entry.picture)
+        )
+    assert entry.picture is not None
+    return entry.picture
 
 
 @dataclass(frozen=True)
@@ -165,27 +219,19 @@ class StreamedPictures:
     flip: bool  # mirror half of them, at random
     holdout: float  # the share that is left out
 
-    def since(self, position: int) -> Iterator[tuple[int, Pixels]]:
-        """The good pictures from `position` on, each with the position that follows it.
+    def since(self, position: int) -> Iterator[tuple[int, tuple[Sample, bool]]]:
+        """The samples from `position` on, each with the position that follows it.
 
         Raises:
-            DataError: a shard is damaged, too many pictures are, or there is none.
+            DataError: a shard is damaged, or there is no sample.
         """
         epoch, passed = divmod(position, EPOCH)
-        named: set[str] = set()
         while True:
-            damaged = 0
-            samples = itertools.islice(self._samples(epoch), passed, None)
-            for picture in in_threads(self._decode, samples):
+            for item in itertools.islice(self._samples(epoch), passed, None):
                 passed += 1
-                if isinstance(picture, tuple):
-                    damaged += 1
-                    self._skip(picture, named)
-                    self._check_damage(damaged, passed)
-                else:
-                    yield epoch * EPOCH + passed, picture
-            if damaged == passed:
-                raise DataError(f"none of the {passed} pictures in {self.stream.shards} is good")
+                yield epoch * EPOCH + passed, item
+            if passed == 0:
+                raise DataError(f"none of the 0 pictures in {self.stream.shards} is good")
             epoch, passed = epoch + 1, 0
 
     def _samples(self, epoch: int) -> Iterator[tuple[Sample, bool]]:
@@ -199,22 +245,49 @@ class StreamedPictures:
     def _is_learned(self, sample: Sample) -> bool:
         return not is_held_out(sample, self.holdout, self.seed)
 
-    def _decode(self, item: tuple[Sample, bool]) -> Pixels | Skipped:
+    def decode(self, item: tuple[Sample, bool]) -> Pixels | Skipped:
+        """A sample's pixels, or why it is not used."""
         sample, mirrored = item
         pixels = self.stream.decode(sample)
         return pixels[:, ::-1] if mirrored and not isinstance(pixels, tuple) else pixels
 
-    def _skip(self, picture: Skipped, named: set[str]) -> None:
-        if picture[0] not in named:
-            named.add(picture[0])
-            self.stream.skipped.append(picture)
-            logger.warning("skipped %s: %s", *picture)
 
-    def _check_damage(self, damaged: int, passed: int) -> None:
-        limit = DAMAGED_LIMIT * max(passed, SEEN_AT_LEAST)
-        if damaged > limit and not self.stream.allow_damaged:
+class Damage:
+    """The damaged pictures of an epoch: each is named once, and too many of them stop the run."""
+
+    def __init__(self, stream: Stream) -> None:
+        self._stream = stream
+        self._epoch, self._passed, self._damaged = 0, 0, 0
+        self._named: set[str] = set()
+
+    def note(self, position: int, picture: Pixels | Skipped | None) -> None:
+        """Count the sample before `position`; `picture` tells why, where it is damaged.
+
+        Raises:
+            DataError: too many are damaged, or all of an epoch.
+        """
+        epoch, before = divmod(position - 1, EPOCH)
+        if epoch != self._epoch:
+            if self._damaged == self._passed > 0:
+                raise DataError(
+                    f"none of the {self._passed} pictures in {self._stream.shards} is good"
+                )
+            self._epoch, self._damaged = epoch, 0
+        self._passed = before + 1
+        if isinstance(picture, tuple):
+            self._damaged += 1
+            self._skip(picture)
+
+    def _skip(self, picture: Skipped) -> None:
+        stream = self._stream
+        if picture[0] not in self._named:
+            self._named.add(picture[0])
+            stream.skipped.append(picture)
+            logger.warning("skipped %s: %s", *picture)
+        limit = DAMAGED_LIMIT * max(self._passed, SEEN_AT_LEAST)
+        if self._damaged > limit and not stream.allow_damaged:
             raise DataError(
-                f"{damaged} of {passed} pictures are damaged, the last of them in"
-                f" {self.stream.skipped[-1][0]}. At most {DAMAGED_LIMIT:.0%} may be: mend them, or"
+                f"{self._damaged} of {self._passed} pictures are damaged, the last of them in"
+                f" {stream.skipped[-1][0]}. At most {DAMAGED_LIMIT:.0%} may be: mend them, or"
                 " skip them all with --allow-damaged"
             )

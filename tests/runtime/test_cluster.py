@@ -1,0 +1,165 @@
+"""Seeds on a real Ray cluster of this machine: what a stop and a killed worker leave."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import tarfile
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import pytest
+
+from tests.processes import RunWgan, environment, wgan_command
+from tests.runtime.output.test_output import make_job
+from wgan.errors import OutputError, UsageError
+from wgan.runtime import Generator
+from wgan.runtime.cluster import Crew, Task, draw_shard
+from wgan.runtime.job import Options
+from wgan.runtime.output import write
+from wgan.runtime.output.record import begun_before
+
+COUNT, SHARD_SIZE = 24_000, 3_000
+
+PARTIAL = re.compile(r"\.(shard-\d+\.tar)\.(\d+)-\d+\.partial")
+
+
+def seeds_in(shards: Sequence[Path]) -> list[int]:
+    """The seeds of all shards, as the names of their members tell."""
+    seeds = []
+    for path in shards:
+        with tarfile.open(path) as archive:
+            seeds += [int(Path(name).stem) for name in archive.getnames()]
+    return seeds
+
+
+STARTED: list["subprocess.Popen[str]"] = []
+
+
+@pytest.fixture(autouse=True)
+def _nothing_is_left_running() -> Iterator[None]:
+    """Stop what a failed test has left; Ray's processes end with the one that started them."""
+    yield
+    while STARTED:
+        process = STARTED.pop()
+        if process.poll() is None:
+            process.terminate()
+            process.communicate(timeout=60)
+
+
+def sample_on_ray(folder: Path) -> "subprocess.Popen[str]":
+    process = subprocess.Popen(
+        wgan_command("sample", "--ray", "-n", COUNT, "--shard-size", SHARD_SIZE, "--model",
+                     "builtin", "out/"),
+        cwd=folder,
+        env={**environment(), "RAY_ADDRESS": "local"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )  # fmt: skip
+    STARTED.append(process)
+    return process
+
+
+def wait_for(process: "subprocess.Popen[str]", folder: Path, pattern: str) -> Path:
+    """Wait for a file in `folder`."""
+    end = time.monotonic() + 120
+    while True:
+        found = sorted(folder.glob(pattern))
+        if found:
+            return found[0]
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < end
+        time.sleep(0.005)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="needs signals and a fork")
+def test_a_stopped_job_goes_on_and_a_killed_worker_costs_no_seed(
+    tmp_path: Path, run_wgan: RunWgan
+) -> None:
+    pytest.importorskip("ray", exc_type=ImportError)
+    out = tmp_path / "out"
+
+    stopped = sample_on_ray(tmp_path)
+    wait_for(stopped, out, "shard-*.tar")
+    stopped.send_signal(signal.SIGTERM)
+    _, told = stopped.communicate(timeout=100)
+    assert stopped.returncode == 143, told
+    assert "stopped; the same command goes on" in told
+    before = {path: path.stat().st_mtime_ns for path in out.glob("shard-*.tar")}
+    assert 0 < len(before) < COUNT // SHARD_SIZE
+    assert len(seeds_in(list(before))) == len(before) * SHARD_SIZE  # whole ones only
+
+    again = sample_on_ray(tmp_path)
+    # Those that the stop left behind are removed first; what comes then is a worker's.
+    wait_for(again, out, "shard-*.tar")
+    left = set(out.glob(".*.partial"))
+    while not (fresh := [path for path in out.glob(".*.partial") if path not in left]):
+        assert again.poll() is None, again.communicate()
+        time.sleep(0.002)
+    name = PARTIAL.fullmatch(fresh[0].name)
+    assert name is not None
+    os.kill(int(name[2]), signal.SIGKILL)  # the worker that writes it
+    _, told = again.communicate(timeout=200)
+    assert again.returncode == 0, told
+
+    shards = sorted(out.glob("*.tar"))
+    assert len(shards) == COUNT // SHARD_SIZE
+    assert seeds_in(shards) == list(range(COUNT))
+    assert {path: path.stat().st_mtime_ns for path in before} == before
+    assert not list(out.glob(".*.partial"))
+    plain = run_wgan("sample", "--model", "builtin", "--seeds", "3000-5999", "one.tar")
+    assert plain.returncode == 0, plain.stderr
+    assert (tmp_path / "one.tar").read_bytes() == shards[1].read_bytes()
+
+
+def shared(model_file: Path, folder: Path) -> Task:
+    return Task(model_file.read_bytes(), Crew(), Options(), 1.0, folder)
+
+
+def test_a_shard_is_the_tar_of_its_seeds(
+    model_file: Path, generator: Generator, tmp_path: Path
+) -> None:
+    begun_before(tmp_path, {}, anew=False)
+    draw_shard(shared(model_file, tmp_path), "shard-00001.tar", range(5, 12))
+    write(str(tmp_path / "plain.tar"), make_job(generator, range(5, 12), batch_size=None))
+    plain = (tmp_path / "plain.tar").read_bytes()
+    assert (tmp_path / "shard-00001.tar").read_bytes() == plain
+
+
+def test_a_machine_that_does_not_see_the_folder_says_so(model_file: Path, tmp_path: Path) -> None:
+    with pytest.raises(OutputError, match="a folder that all machines of the Ray cluster share"):
+        draw_shard(shared(model_file, tmp_path / "elsewhere"), "shard-00000.tar", range(3))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (("--ray", "out.tar"), "end 'out.tar' in a slash"),
+        (("--ray", "--shard", "1/2", "out/"), "--ray and --shard both divide the work"),
+        (("--shard-size", "10", "out/"), "--shard-size goes with --ray"),
+        (("--ray", "--interpolate", "1,2", "out/"), "leave out --latents and --interpolate"),
+        (("--ray", "--shard-size", "0", "out/"), "--shard-size 0 is not allowed"),
+        (("--ray", "--grid", "2x2", "out/"), "leave out --images and --grid"),
+    ],
+    ids=str,
+)
+def test_what_does_not_go_with_ray_is_refused_before_ray_begins(
+    run_wgan: RunWgan, arguments: tuple[str, ...], told: str
+) -> None:
+    finished = run_wgan("sample", "--model", "builtin", *arguments)
+    assert finished.returncode == UsageError.exit_status
+    assert told in finished.stderr
+
+
+def test_a_folder_that_was_begun_with_other_shards_is_refused(
+    run_wgan: RunWgan, tmp_path: Path
+) -> None:
+    (tmp_path / "out").mkdir()
+    begun_before(tmp_path / "out", {"shard_size": 5}, anew=False)
+    finished = run_wgan("sample", "--model", "builtin", "--ray", "out/")
+    assert finished.returncode == OutputError.exit_status
+    assert "was begun with" in finished.stderr

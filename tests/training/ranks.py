@@ -1,0 +1,103 @@
+"""What each of several processes does in `test_distributed`; torchrun starts them.
+
+torchrun --nproc-per-node 2 tests/training/ranks.py FOLDER
+"""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from wgan.training.config import TrainConfig
+from wgan.training.data import load_data, open_data
+from wgan.training.data.batches import Batches
+from wgan.training.distributed import ALONE, World, join
+from wgan.training.loop import Players, train_steps
+from wgan.training.networks import build
+from wgan.training.networks.shared_norm import share_norms
+
+CPU = torch.device("cpu")
+
+STEPS = 4
+
+CASES: dict[str, dict[str, Any]] = {
+    "wgan-gp": {},
+    "article": {"recipe": "article"},  # batch norm under the penalty: twice back through all
+    "parts": {"accumulate": 2, "flip": True, "critic_norm": "layer", "drift": 0.001},
+    "clipped": {"recipe": "wgan-clip"},
+    "spectral": {"constraint": "spectral"},
+}
+
+
+def trained(case: str, world: World = ALONE) -> dict[str, Any]:
+    """Both networks' and the average's weights after a few steps, and what the last one told."""
+    settings = {"data": "", "channels": 1, "width": 4, "latent_dim": 8, "batch_size": 8,
+                "n_critic": 2, **CASES[case]}  # fmt: skip
+    config = TrainConfig.resolve(settings)
+    pixels = np.random.RandomState(0).randint(0, 256, (50, 32, 32, 1)).astype(np.uint8)
+    batches = Batches(pixels, config.batch_size, 0, CPU, flip=config.flip, rows=world.rows)
+    players = Players(*build(config), config, CPU, world)
+    for step in train_steps(players, batches.next, config):
+        if step.number == STEPS:
+            break
+    return {
+        "generator": players.generator.state_dict(),
+        "critic": players.critic.state_dict(),
+        "average": players.average.state_dict(),
+        "terms": {**vars(step.critic), "generator_loss": step.generator_loss},
+    }
+
+
+def streamed(folder: Path, world: World = ALONE) -> Tensor:
+    """Six batches of streamed shards, this world's rows: `[6, n, channels, 32, 32]`."""
+    data = load_data(open_data(str(folder / "shard-?.tar")), size=32, channels=1)
+    batches = data.batches(8, seed=0, device=CPU, flip=True, world=world)
+    return torch.stack([batches.next() for _ in range(6)])
+
+
+def normalised(world: World = ALONE) -> dict[str, Tensor]:
+    """A batch norm's outputs, gradients, second gradients and statistics, of this world's rows."""
+    random = torch.Generator().manual_seed(1)
+    norm = nn.BatchNorm2d(3)
+    with torch.no_grad():
+        norm.weight.copy_(torch.randn(3, generator=random))
+        norm.bias.copy_(torch.randn(3, generator=random))
+    shared = share_norms(norm, world.size).train()
+    images = torch.randn(8, 3, 5, 5, generator=random) * 3 + 100  # far from 0: digits get lost
+    factors = torch.randn(8, 3, 5, 5, generator=random)[world.rows]
+    inputs = images[world.rows].clone().requires_grad_()
+    outputs = shared(inputs)
+    (gradient,) = torch.autograd.grad((outputs.sin() * factors).sum(), inputs, create_graph=True)
+    (gradient.square().sum()).backward()
+    assert inputs.grad is not None
+    weights = [weight.grad for weight in shared.parameters() if weight.grad is not None]
+    world.average(weights)
+    return {
+        "outputs": outputs.detach(),
+        "gradient": gradient.detach(),
+        "second": inputs.grad,
+        "weights": torch.stack(weights) * world.size,  # the loss is a sum over all rows
+        "running": torch.stack([shared.running_mean, shared.running_var]),  # type: ignore[list-item]
+        "later": shared.eval()(images).detach(),
+    }
+
+
+def main() -> None:
+    """Train every case with the others and write what came out."""
+    torch.set_num_threads(1)
+    folder = Path(sys.argv[1])
+    with join(60) as world:
+        world.connect(world.device("cpu"))
+        torch.save(normalised(world), folder / f"norm-{world.rank}.pt")
+        torch.save(streamed(folder, world), folder / f"stream-{world.rank}.pt")
+        for case in CASES:
+            result = trained(case, world)
+            if world.leads:
+                torch.save(result, folder / f"{case}.pt")
+
+
+if __name__ == "__main__":
+    main()

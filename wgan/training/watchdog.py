@@ -1,0 +1,38 @@
+"""Ends a process that waits for ever for another one, where no library would say so."""
+
+import os
+import sys
+import threading
+
+
+class Watchdog:
+    """Ends the process with a sentence unless it is fed again within so many seconds.
+
+    A thread of its own: while a GPU waits for a collective that never ends, the main thread sits
+    in a call that nothing can interrupt.
+    """
+
+    def __init__(self, seconds: float, sentence: str) -> None:
+        """Begin at the first `feed`."""
+        self._seconds, self._sentence = seconds, sentence
+        self._fed = threading.Event()
+        self._over = False
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+
+    def feed(self) -> None:
+        """Say that all is well."""
+        self._fed.set()
+        if not self._thread.is_alive() and not self._over:
+            self._thread.start()
+
+    def stop(self) -> None:
+        """Watch no more."""
+        self._over = True
+        self._fed.set()
+
+    def _watch(self) -> None:
+        while not self._over:
+            self._fed.clear()
+            if not self._fed.wait(self._seconds) and not self._over:
+                print(f"Error: {self._sentence}", file=sys.stderr, flush=True)  # noqa: T201
+                os._exit(1)
