@@ -62,7 +62,7 @@ class Players:
     """All that a step changes: both networks, the EMA, both optimisers and the noise.
 
     The networks are plain modules: a generator from latents `[n, latent_dim]` to images, a critic
-    from images to scores `[n]`.
+    from images to scores `[n]`. What is called an image may be `[n, ...]` of any shape.
     """
 
     def __init__(
@@ -174,7 +174,8 @@ def critic_terms(
 
     penalty = norm = torch.zeros_like(loss)
     if penalty_weight is not None:
-        epsilon = torch.rand(len(real), 1, 1, 1, generator=players.noise, device=players.device)
+        shape = (len(real), *(1 for _ in real.shape[1:]))  # (n, 1, 1, 1) for images
+        epsilon = torch.rand(shape, generator=players.noise, device=players.device)
         norms = gradient_norms(critic, real, generated, epsilon)
         penalty, norm = gradient_penalty(norms, config.constraint == "one-sided"), norms.mean()
         loss = loss + penalty_weight * penalty
