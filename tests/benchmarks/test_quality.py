@@ -10,11 +10,15 @@ import pytest
 import torch
 
 from benchmarks.quality.gaussians import SETTINGS, Trial
+from benchmarks.quality.large import Plan, report, run_plan, step_flops
 from benchmarks.quality.mixtures import MIXTURES, Points, score
 from benchmarks.quality.records import load_records, spread, write_block
 from benchmarks.quality.stacked_mnist import coverage, stack
+from tests.evaluation.networks import network, save
 from tests.processes import ROOT, run
 from wgan.errors import UsageError
+from wgan.images import encode
+from wgan.training.config import TrainConfig
 
 GRID = MIXTURES["grid"]
 
@@ -140,3 +144,27 @@ def test_fashion_mnist_runs_to_tables_with_exports(
     written = page.read_text()
     assert "| resnet |" in written
     assert "| ONNX, int8 |" in written
+
+
+def test_large_trains_and_evaluates_by_the_commands_of_wgan(tmp_path: Path) -> None:
+    random = np.random.RandomState(0)
+    pictures = tmp_path / "pictures"
+    pictures.mkdir()
+    for number in range(12):
+        pixels = random.randint(0, 256, (32, 32, 3), dtype=np.uint8)
+        (pictures / f"{number}.png").write_bytes(encode(pixels))
+    features = save(network(shape=("n", 3, 32, 32)), tmp_path / "features.onnx")
+    given = {"width": 4, "steps": 1, "batch_size": 4}
+    plan = Plan(str(pictures), given, features=str(features))
+    run_plan(plan, 0, tmp_path / "results", scored=10, device="cpu")
+    (record,) = load_records(tmp_path / "results")
+    assert record["fid"] > 0
+    assert "| FID |" in report([record])
+
+
+def test_a_steps_arithmetic_grows_with_its_critic_updates() -> None:
+    def flops(n_critic: int) -> float:
+        return step_flops(TrainConfig(width=4, n_critic=n_critic))
+
+    one, two, three = map(flops, (1, 2, 3))
+    assert three - two == two - one > 0
