@@ -105,8 +105,8 @@ class Arithmetic(TorchDispatchMode):
     """
 
     def __init__(self) -> None:
-        super().__init__()
-        self.flops = 0
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.flops = 0.0
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Run an operator, and count it."""
@@ -125,7 +125,7 @@ def step_flops(config: TrainConfig) -> float:
     real = torch.zeros(shape).to(memory_format=torch.channels_last)
     with Arithmetic() as counted:
         next(train_steps(players, lambda: real, small))
-    return counted.flops * config.batch_size / COUNTED
+    return float(counted.flops) * config.batch_size / COUNTED
 
 
 def estimate(plan: Plan, tflops: float) -> str:
@@ -188,21 +188,29 @@ def main() -> None:
     parser.add_argument("--tflops", type=float, default=15, help="assumed by --estimate")
     options = parser.parse_args()
     plans = [PLANS[options.only]] if options.only else list(PLANS.values())
+    folder = options.results / "large"
     if options.estimate:
-        for plan in plans:
-            print(estimate(plan, options.tflops))
+        tell(
+            "\n".join(f"- {estimate(plan, options.tflops)}" for plan in plans),
+            folder,
+            options.write,
+        )
         return
     if options.device.startswith("cuda") and not torch.cuda.is_available():
         print("nothing was run: PyTorch finds no CUDA device here; --estimate says what it takes")
         return
-    folder = options.results / "large"
     for seed in range(options.seeds):
         for plan in plans:
             run_plan(plan, seed, folder, options.scored, options.device)
-    text = report(load_records(folder))
+    tell("", folder, options.write)
+
+
+def tell(before: str, folder: Path, page: Path | None) -> None:
+    """Print the table under what comes before it, and write both where asked."""
+    text = f"{before}\n\n{report(load_records(folder))}".strip()
     print(text)
-    if options.write:
-        write_block(options.write, "large", text)
+    if page:
+        write_block(page, "large", text)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks.quality.gaussians import SETTINGS, Trial
+from benchmarks.quality.gaussians import COMMON, Trial
 from benchmarks.quality.large import Plan, report, run_plan, step_flops
 from benchmarks.quality.mixtures import MIXTURES, Points, score
 from benchmarks.quality.records import load_records, spread, write_block
@@ -52,7 +52,7 @@ def test_a_mixtures_own_points_are_as_good_as_the_rayleigh_law_says(name: str) -
 
 
 def trial(path: Path, steps: int) -> Trial:
-    config = dataclasses.replace(SETTINGS, width=8, batch_size=16, steps=steps, decay_steps=8)
+    config = dataclasses.replace(COMMON, width=8, batch_size=16, steps=steps, decay_steps=8)
     return Trial(GRID, config, path)
 
 
