@@ -84,9 +84,9 @@ def test_each_critic_update_sees_a_fresh_batch_but_in_the_article(
 
 
 def test_what_is_learned_may_be_points_instead_of_images() -> None:
-    critic = nn.Sequential(nn.Linear(2, 1), nn.Flatten(0))
-    players = Players(nn.Linear(4, 2), critic, TINY, CPU)
-    slope = critic[0].weight.detach().norm()  # a linear critic's gradient, wherever it is taken
+    linear = nn.Linear(2, 1)
+    players = Players(nn.Linear(4, 2), nn.Sequential(linear, nn.Flatten(0)), TINY, CPU)
+    slope = linear.weight.detach().norm()  # a linear critic's gradient, wherever it is taken
     terms = update_critic(players, torch.randn(4, 2), TINY)
     assert torch.allclose(terms.gradient_norm, slope)
     assert next(train_steps(players, lambda: torch.randn(4, 2), TINY)).number == 1
