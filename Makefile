@@ -7,7 +7,7 @@ READY := $(VENV)/.installed
 BENCHMARKS := cold_start data_loading inference_cpu inference_profile kill_and_resume lowering \
     sampling serving training
 
-.PHONY: help demo test fuzz lint format bench bench-gpu constraints clean
+.PHONY: help demo test fuzz lint format bench bench-gpu quality constraints clean
 
 help: ## what can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -45,6 +45,14 @@ bench: $(READY) ## every benchmark that needs no GPU
 bench-gpu: $(READY) ## what only a GPU can show: its tests, and the tables of docs/performance.md
 	$(BIN)/python -m pytest -rs tests/training/test_cuda.py
 	$(BIN)/python -m benchmarks.training --device cuda --write docs/performance.md
+
+QUALITY ?= runs/quality
+
+quality: $(READY) ## the scorecard of docs/quality.md: hours; goes on where it was stopped
+	for script in gaussians stacked_mnist fashion_mnist large; do \
+	    $(BIN)/python -m benchmarks.quality.$$script $(QUALITY) --write docs/quality.md || exit 1; \
+	done
+	$(BIN)/python -m benchmarks.quality.gaussians $(QUALITY) --picture docs/images/gaussians.png
 
 constraints: $(READY) ## write down the versions that are installed
 	$(BIN)/python -m pip list --exclude-editable --exclude pip --exclude setuptools \

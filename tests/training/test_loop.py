@@ -83,6 +83,15 @@ def test_each_critic_update_sees_a_fresh_batch_but_in_the_article(
     assert next(drawn) == batches
 
 
+def test_what_is_learned_may_be_points_instead_of_images() -> None:
+    linear = nn.Linear(2, 1)
+    players = Players(nn.Linear(4, 2), nn.Sequential(linear, nn.Flatten(0)), TINY, CPU)
+    slope = linear.weight.detach().norm()  # a linear critic's gradient, wherever it is taken
+    terms = update_critic(players, torch.randn(4, 2), TINY)
+    assert torch.allclose(terms.gradient_norm, slope)
+    assert next(train_steps(players, lambda: torch.randn(4, 2), TINY)).number == 1
+
+
 def test_a_step_reports_what_the_losses_say() -> None:
     config = TrainConfig(width=2, latent_dim=4, batch_size=4, n_critic=1)
     players, twin = make_players(config), make_players(config)

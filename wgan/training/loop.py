@@ -64,7 +64,7 @@ class Players:
     """All that a step changes: both networks, the EMA, both optimisers and the noise.
 
     The networks are plain modules: a generator from latents `[n, latent_dim]` to images, a critic
-    from images to scores `[n]`.
+    from images to scores `[n]`. What is called an image may be `[n, ...]` of any shape.
     """
 
     def __init__(
@@ -185,7 +185,7 @@ def critic_terms(
 
     penalty = norm = torch.zeros_like(loss)
     if penalty_weight is not None:
-        epsilon = draw_epsilon(players, config)
+        epsilon = draw_epsilon(players, config, real.ndim)
         norms = gradient_norms(critic, real, generated, epsilon)
         penalty, norm = gradient_penalty(norms, config.constraint == "one-sided"), norms.mean()
         loss = loss + penalty_weight * penalty
@@ -223,12 +223,12 @@ def draw_latents(players: Players, config: TrainConfig) -> Tensor:
     return drawn[players.world.rows]
 
 
-def draw_epsilon(players: Players, config: TrainConfig) -> Tensor:
-    """Where between real and generated images the penalty looks, `[n, 1, 1, 1]`; as `draw_latents`.
+def draw_epsilon(players: Players, config: TrainConfig, axes: int = 4) -> Tensor:
+    """Where between real and generated images the penalty looks; as `draw_latents`.
 
-    Uniform on [0, 1], one number for each image.
+    Uniform on [0, 1], one number for each image: `[n, 1, 1, 1]` for the 4 axes of images.
     """
-    shape = (config.batch_size // config.accumulate, 1, 1, 1)
+    shape = (config.batch_size // config.accumulate, *[1] * (axes - 1))
     drawn = torch.rand(shape, generator=players.noise, device=players.device)
     return drawn[players.world.rows]
 

@@ -1,0 +1,117 @@
+"""Runs of `wgan train`'s own session on pictures in memory, measured in CPU seconds."""
+
+import contextlib
+import dataclasses
+import json
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import torch
+from torch import nn
+
+from wgan.files import make_folder, write_whole
+from wgan.images import Images, Pixels
+from wgan.latents import latents
+from wgan.runs import Run
+from wgan.training.checkpoint import Checkpoint
+from wgan.training.config import TrainConfig
+from wgan.training.data.decoded import Pictures, pixels_sha256
+from wgan.training.data.source import ArraySource
+from wgan.training.networks import build
+from wgan.training.session import Plan, Session
+
+CPU = torch.device("cpu")
+
+ENDLESS = 10**9
+"""Steps that no run reaches: when it ends is decided here."""
+
+Which = Literal["average", "generator"]
+"""The EMA of the generator, or the generator as it is."""
+
+
+@dataclass(frozen=True)
+class Milestone:
+    """A checkpoint of a run, and what it took to come there."""
+
+    step: int
+    cpu_seconds: float
+
+
+class Clock:
+    """CPU seconds of a run over all the processes that trained it, kept in a file beside it."""
+
+    def __init__(self, path: Path, step: int) -> None:
+        self._path = path
+        marks = json.loads(path.read_text()) if path.exists() else []
+        # What a killed process did after its last checkpoint is done again, and counted once.
+        self.marks = [Milestone(**mark) for mark in marks if mark["step"] <= step]
+        before = self.marks[-1].cpu_seconds if self.marks else 0.0
+        self._began = time.process_time() - before
+
+    def seconds(self) -> float:
+        """CPU seconds so far."""
+        return time.process_time() - self._began
+
+    def mark(self, step: int) -> None:
+        """Remember how long it took to `step`, which is about to be saved."""
+        self.marks.append(Milestone(step, self.seconds()))
+        write_whole(self._path, json.dumps([vars(mark) for mark in self.marks]).encode())
+
+    def reached(self, step: int = 0, cpu_seconds: float = 0.0) -> Milestone | None:
+        """The first mark that is as far as that."""
+        far = (m for m in self.marks if m.step >= step and m.cpu_seconds >= cpu_seconds)
+        return next(far, None)
+
+
+def train_for(
+    pixels: Pixels, config: TrainConfig, folder: Path, *, steps: int, cpu_seconds: float
+) -> tuple[Milestone, Milestone]:
+    """Train, or go on, until both limits are reached, with a checkpoint at each.
+
+    Returns:
+        Where `steps` were done, and where `cpu_seconds` were spent.
+    """
+    config = dataclasses.replace(config, steps=ENDLESS)
+    source = ArraySource(config.data, pixels[..., 0] if config.channels == 1 else pixels)
+    data = Pictures(pixels, [], pixels_sha256(pixels))
+    folder = folder.resolve()
+    make_folder(folder.parent)
+    plan = Plan(Run(folder), config, source, folder.exists())
+    # A session remembers itself as the latest run of the current folder: not of the user's.
+    with contextlib.chdir(folder.parent), Session(plan, data, CPU) as session:
+        clock = Clock(folder / "cpu.json", session.step)
+
+        def done() -> bool:
+            return session.step >= steps and clock.seconds() >= cpu_seconds
+
+        for _ in session.train(done):
+            in_time = clock.seconds() >= cpu_seconds and not clock.reached(0, cpu_seconds)
+            goal = in_time or session.step == steps
+            if goal or session.step % config.checkpoint_every == 0:
+                clock.mark(session.step)
+            if goal:
+                session.save()
+    by_steps, by_time = clock.reached(steps), clock.reached(0, cpu_seconds)
+    assert by_steps is not None
+    assert by_time is not None
+    return by_steps, by_time
+
+
+def load_generator(folder: Path, step: int, which: Which) -> nn.Module:
+    """The generator of a run's checkpoint, in eval mode."""
+    checkpoint = Checkpoint.load(Run(folder).checkpoint(step))
+    generator, _ = build(checkpoint.config)
+    generator.load_state_dict(getattr(checkpoint, which))
+    return generator.eval().requires_grad_(False)
+
+
+@torch.inference_mode()
+def draw(generator: nn.Module, latent_dim: int, n: int, size: int = 250) -> Iterator[Images]:
+    """The images of seeds 0 to n - 1, some at a time."""
+    for start in range(0, n, size):
+        seeds = range(start, min(start + size, n))
+        images: Images = generator(torch.from_numpy(latents(seeds, latent_dim))).numpy()
+        yield images
