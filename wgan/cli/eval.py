@@ -120,6 +120,7 @@ def eval(  # noqa: A001 - a command's function bears its name
     features = open_features(
         network,
         where,
+        provider=provider_for(device),
         value_range=parse_value_range(feature_range),
         weights=weights,
         download=download,
@@ -132,7 +133,7 @@ def eval(  # noqa: A001 - a command's function bears its name
             where,
             batch_size,
             which=which,
-            provider=provider_for(where),
+            provider=provider_for(device),
             architecture=architecture,
         )
         for source in sources or (None,)

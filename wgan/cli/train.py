@@ -179,7 +179,7 @@ def train(
         architecture = load_architecture(given["arch"]) if "arch" in given else None
         watchers = make_trackers(trackers, planned.run, config) if world.leads else []
         judged = world.leads and config.eval_every > 0
-        features = _open_features(config, where, weights, download) if judged else None
+        features = _open_features(config, where, device, weights, download) if judged else None
         loaded = world.first_here(lambda: _load(planned, cache, allow_damaged))
         say_skipped(loaded.skipped)
         judge = _make_judge(config, features, loaded) if features and not dry_run else None
@@ -232,12 +232,22 @@ def _load(planned: "Plan", cache: "Cache | None", allow_damaged: bool) -> "Pictu
 
 
 def _open_features(
-    config: "TrainConfig", device: "torch.device", weights: Path | None, download: bool
+    config: "TrainConfig",
+    where: "torch.device",
+    device: str,
+    weights: Path | None,
+    download: bool,
 ) -> "Features":
     with needs_extra("eval", purpose="--eval-every"):
-        from wgan.evaluation.opening import open_features
+        from wgan.evaluation.opening import open_features, provider_for
 
-    return open_features(config.eval_features, device, weights=weights, download=download)
+    return open_features(
+        config.eval_features,
+        where,
+        provider=provider_for(device),
+        weights=weights,
+        download=download,
+    )
 
 
 def _make_judge(

@@ -22,6 +22,7 @@ def open_features(
     name: str,
     device: torch.device,
     *,
+    provider: str = "auto",
     value_range: ValueRange = SYMMETRIC,
     weights: Path | None = None,
     download: bool = False,
@@ -30,7 +31,8 @@ def open_features(
 
     Args:
         name: the network.
-        device: where Inception computes; ONNX Runtime takes the provider that goes with it.
+        device: where Inception computes.
+        provider: where an ONNX network does, as for `wgan.runtime.Generator`.
         value_range: black and white, for an ONNX network with float input.
         weights: as for `find_weights`.
         download: as for `find_weights`.
@@ -39,18 +41,24 @@ def open_features(
         DataError: Inception's weights are not there.
         ModelFileError: the file cannot be used.
         UsageError: `weights` are given with another network.
+        DeviceError: the provider was named and does not work.
         MissingExtra: a package is not installed.
     """
     if name == INCEPTION:
         return InceptionFeatures(find_weights(weights, download=download), device)
     if weights is not None:
         raise UsageError(f"--weights goes with --features {INCEPTION}, not with {name}")
-    return OnnxFeatures(Path(name), provider_for(device), value_range=value_range)
+    return OnnxFeatures(Path(name), provider, value_range=value_range)
 
 
-def provider_for(device: torch.device) -> str:
-    """What `wgan.runtime` calls a device of PyTorch's."""
-    return device.type if device.type in ("cpu", "cuda") else "auto"
+def provider_for(device: str) -> str:
+    """What `wgan.runtime` calls the device that the user named, as for `pick_device`.
+
+    What was not named is ONNX Runtime's own choice: PyTorch may see a GPU where the installed
+    onnxruntime is that for CPUs. It takes the first GPU alone, so a GPU's number is left out.
+    """
+    kind = device.partition(":")[0]
+    return kind if kind in ("cpu", "cuda") else "auto"
 
 
 def open_pictures(
