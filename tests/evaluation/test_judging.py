@@ -22,7 +22,7 @@ from wgan.evaluation.judging import (
 from wgan.evaluation.manifold import precision_recall
 from wgan.evaluation.metrics import fid, kid
 from wgan.evaluation.onnx_features import OnnxFeatures
-from wgan.evaluation.report import as_fields, table
+from wgan.evaluation.report import as_fields, headline, table
 from wgan.evaluation.summary import Summary, summarise
 from wgan.images import Pixels
 
@@ -126,9 +126,11 @@ def test_the_table_and_the_fields_hold_every_value(features: OnnxFeatures, real:
     assert lines[4].startswith("FID (lower is better)")
     assert lines[4].count("±") == 3
     assert "+0.000 ± 0.000" in lines[4]
-    told = as_fields(results, real, features, plan, "of the data")
+    told = as_fields(results, real, features, plan, "photos/", "of the data")
     assert told["results"][1]["metrics"]["fid"]["values"] == results[1].values["fid"]
     assert told["results"][1]["metrics"]["fid"]["more_than_first"]["mean"] == 0
+    assert told["data"] == "photos/"
+    assert headline(real, features, plan, "photos/").startswith("300 real pictures of photos/; 20")
 
 
 def test_metrics_are_chosen_by_name(tmp_path: Path, features: OnnxFeatures) -> None:

@@ -6,8 +6,10 @@ import pytest
 import torch
 
 from tests.evaluation.networks import network, save
+from wgan.errors import UsageError
+from wgan.evaluation.candidates import Candidate
 from wgan.evaluation.onnx_features import OnnxFeatures
-from wgan.evaluation.opening import open_features, provider_for
+from wgan.evaluation.opening import choose_data, open_features, provider_for
 
 
 @pytest.mark.parametrize(
@@ -22,3 +24,18 @@ def test_a_gpu_of_pytorchs_asks_none_of_onnx_runtime(tmp_path: Path) -> None:
     path = save(network(), tmp_path / "features.onnx")
     features = open_features(str(path), torch.device("cuda"), provider=provider_for("auto"))
     assert isinstance(features, OnnxFeatures)
+
+
+def candidate(name: str, data: str | None) -> Candidate:
+    return Candidate(name, (32, 32, 3), 1, {}, data, lambda seeds: iter(()))
+
+
+def test_runs_of_different_data_are_not_silently_held_against_the_first_ones() -> None:
+    faces, cats = candidate("runs/faces", "faces/"), candidate("runs/cats", "cats/")
+    export = candidate("generator.onnx", None)
+    with pytest.raises(UsageError, match="trained on different data, faces/ and cats/: give"):
+        choose_data([export, faces, cats], None)
+    assert choose_data([export, faces, faces], None) == "faces/"
+    assert choose_data([faces, cats], "both/") == "both/"
+    with pytest.raises(UsageError, match="does not say where its data is"):
+        choose_data([export], None)

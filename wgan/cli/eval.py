@@ -104,7 +104,7 @@ def eval(  # noqa: A001 - a command's function bears its name
     with needs_extra("train", "eval", purpose="evaluating"):
         from wgan.evaluation.candidates import open_candidate
         from wgan.evaluation.judging import Judging, check_counts, choose_metrics, judge
-        from wgan.evaluation.opening import open_features, provider_for
+        from wgan.evaluation.opening import choose_data, open_features, provider_for
         from wgan.evaluation.reference import load_reference, statistics_folder
         from wgan.evaluation.report import as_fields, headline, table
         from wgan.runtime.generator import check_batch_size
@@ -138,7 +138,8 @@ def eval(  # noqa: A001 - a command's function bears its name
         )
         for source in sources or (None,)
     ]
-    real = _load(candidates, data, download, no_cache)
+    named = choose_data(candidates, data)
+    real = _load(candidates, named, download, no_cache)
     reference = load_reference(
         real,
         features,
@@ -154,15 +155,17 @@ def eval(  # noqa: A001 - a command's function bears its name
             for candidate in candidates
         ]
     if as_json:
-        click.echo(json.dumps(as_fields(results, reference, features, plan, real.sha256)))
+        fields = as_fields(results, reference, features, plan, named, real.sha256)
+        click.echo(json.dumps(fields))
     else:
-        click.echo("\n".join([headline(reference, features, plan), *table(results, names)]))
+        told = [headline(reference, features, plan, named), *table(results, names)]
+        click.echo("\n".join(told))
     if neighbours is not None:
         _draw_neighbours(neighbours, candidates[0], real, reference.count, features, seed)
 
 
 def _load(
-    candidates: "Sequence[Candidate]", data: str | None, download: bool, no_cache: bool
+    candidates: "Sequence[Candidate]", data: str, download: bool, no_cache: bool
 ) -> "Pictures | Stream":
     from wgan.evaluation.opening import open_pictures
     from wgan.training.data import Cache

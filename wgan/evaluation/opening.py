@@ -61,9 +61,31 @@ def provider_for(device: str) -> str:
     return kind if kind in ("cpu", "cuda") else "auto"
 
 
+def choose_data(candidates: Sequence[Candidate], data: str | None) -> str:
+    """What the candidates are held against: `data`, or else what all of them were trained on.
+
+    Raises:
+        UsageError: `data` is None, and nobody says what it is, or two say different things.
+    """
+    if data is not None:
+        return data
+    known = [each for each in candidates if each.data]
+    if not known:
+        raise UsageError("an exported file does not say where its data is: give --data")
+    first = known[0]
+    for other in known[1:]:
+        if other.data != first.data:
+            raise UsageError(
+                f"{first.name} and {other.name} were trained on different data, {first.data} and"
+                f" {other.data}: give --data"
+            )
+    assert first.data is not None
+    return first.data
+
+
 def open_pictures(
     candidates: Sequence[Candidate],
-    data: str | None,
+    data: str,
     *,
     download: bool = False,
     cache: Cache | None = None,
@@ -73,13 +95,13 @@ def open_pictures(
 
     Args:
         candidates: what is judged.
-        data: as for `wgan train`; None takes what a candidate was trained on.
+        data: as for `wgan train`.
         download: fetch a data set by name that is not there.
         cache: where decoded pictures are kept.
         progress: as for `load_data`.
 
     Raises:
-        UsageError: the candidates' pictures differ in size, or nobody says what the data is.
+        UsageError: the candidates' pictures differ in size, or are no squares.
         DataError: the data is not there, or damaged.
     """
     shape = candidates[0].shape
@@ -94,12 +116,9 @@ def open_pictures(
         raise UsageError(
             f"{candidates[0].name} draws pictures of {_size(shape)}: squares alone are judged"
         )
-    named = data or next((each.data for each in candidates if each.data), None)
-    if named is None:
-        raise UsageError("an exported file does not say where its data is: give --data")
     settings = next((each.settings for each in candidates if each.settings), {})
     return load_data(
-        open_data(named, download=download),
+        open_data(data, download=download),
         size=height,
         channels=channels,
         crop=settings.get("crop", 0),

@@ -56,22 +56,28 @@ def _shown(interval: Interval, digits: int, sign: str = "") -> str:
     return mean if interval.half is None else f"{mean} ± {interval.half:.{digits}f}"
 
 
-def headline(real: Summary, features: Features, plan: Judging) -> str:
-    """What was held against what, in a line."""
+def headline(real: Summary, features: Features, plan: Judging, data: str) -> str:
+    """What was held against what, in a line; `data` is as the user or the run calls it."""
     return (
-        f"{real.count:,} real pictures; {plan.n:,} drawn from seed {plan.seed} on,"
+        f"{real.count:,} real pictures of {data}; {plan.n:,} drawn from seed {plan.seed} on,"
         f" {plan.repeats} time{'s' * (plan.repeats > 1)}; features: {features.name},"
         f" {len(real.moments.mean):,} numbers"
     )
 
 
 def as_fields(
-    results: Sequence[Result], real: Summary, features: Features, plan: Judging, data_sha256: str
+    results: Sequence[Result],
+    real: Summary,
+    features: Features,
+    plan: Judging,
+    data: str,
+    data_sha256: str,
 ) -> dict[str, Any]:
     """Everything that was measured, as JSON takes it; `kid` is in thousandths."""
     return {
         "features": features.name,
         "features_key": features.key,
+        "data": data,
         "data_sha256": data_sha256,
         "data_pictures": real.count,
         "n": plan.n,
