@@ -8,7 +8,7 @@ import pytest
 
 from tests.processes import ROOT
 from wgan.errors import OutputError
-from wgan.files import whole_file, write_whole
+from wgan.files import check_place, whole_file, write_whole
 
 
 def names_in(folder: Path) -> list[str]:
@@ -42,6 +42,12 @@ def test_threads_may_write_the_same_name(tmp_path: Path) -> None:
 def test_a_missing_folder_is_named(tmp_path: Path) -> None:
     with pytest.raises(OutputError, match=r"folder .*nowhere does not exist"):
         write_whole(tmp_path / "nowhere" / "a.bin", b"")
+
+
+def test_a_missing_folder_can_be_seen_before_the_work(tmp_path: Path) -> None:
+    check_place(tmp_path / "file")
+    with pytest.raises(OutputError, match=r"folder .*nowhere does not exist"):
+        check_place(tmp_path / "nowhere" / "file")
 
 
 def test_a_limit_on_the_file_size_ends_in_a_sentence_and_leaves_the_old_file(

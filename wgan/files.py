@@ -106,6 +106,16 @@ def make_folder(path: Path) -> None:
         raise OutputError(f"cannot make the folder {path}: {_reason(exc, path)}") from exc
 
 
+def check_place(path: Path) -> None:
+    """Refuse a file whose folder is not there, before work is done whose result goes there.
+
+    Raises:
+        OutputError: the folder does not exist.
+    """
+    if not path.parent.is_dir():
+        raise OutputError(f"cannot write {path}: the folder {path.parent} does not exist")
+
+
 def _reason(exc: OSError, path: Path) -> str:
     if isinstance(exc, FileNotFoundError):
         there = path.parent.is_dir()  # as /proc is, in which nobody can make a file

@@ -123,6 +123,12 @@ def test_an_export_alone_needs_to_be_told_the_data(trained: Path, run_wgan: RunW
         (("--features", "features.onnx", "--checkpoint", "worst"), 2, "not latest, best, or"),
         (("nothing", "--features", "features.onnx"), 1, "there is no model file nothing"),
         (("--features", "features.onnx", "--weights", "w.pth"), 2, "--weights goes with"),
+        # What costs nothing to see is said before the features are missed.
+        (("--features", "none.onnx", "--seed", "-1"), 2, "seed -1 is not allowed"),
+        (("--features", "none.onnx", "--seed", str(2**32 - 5)), 2, "beyond the last seed"),
+        (("--features", "none.onnx", "--repeats", "0"), 2, "--repeats 0 is not allowed"),
+        (("--features", "none.onnx", "--data-n", "4"), 2, "--data-n 4 is not allowed"),
+        (("--features", "none.onnx", "--neighbours", "no/out.png"), 1, "folder no does not exist"),
         (("a", "b", "--neighbours", "out.png"), 2, "--neighbours shows one generator"),
     ],
 )

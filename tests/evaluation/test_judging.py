@@ -8,7 +8,7 @@ import pytest
 from scipy import stats
 
 from tests.evaluation.networks import network, save
-from wgan.errors import UsageError
+from wgan.errors import DataError, UsageError
 from wgan.evaluation.candidates import Candidate
 from wgan.evaluation.judging import (
     METRICS,
@@ -151,3 +151,19 @@ def test_counts_that_cannot_be_drawn_are_refused() -> None:
         check_counts(100, 0)
     with pytest.raises(UsageError, match="more seeds than"):
         check_counts(2**31, 3)
+    with pytest.raises(UsageError, match="--data-n 9 is not allowed: at least 10"):
+        check_counts(100, 1, data_n=9)
+    with pytest.raises(UsageError, match="seed -1 is not allowed"):
+        check_counts(100, 1, seed=-1)
+    with pytest.raises(UsageError, match="200 pictures go beyond the last seed"):
+        check_counts(100, 2, seed=2**32 - 199)
+    check_counts(100, 2, seed=2**32 - 200)
+
+
+def test_too_few_real_pictures_are_refused_before_any_is_drawn(features: OnnxFeatures) -> None:
+    def draw(seeds: range) -> Iterator[Pixels]:
+        raise AssertionError(f"{seeds} were drawn")
+
+    few = summarise([real_pictures(5)], 5, features)
+    with pytest.raises(DataError, match="5 real pictures are too few"):
+        judge(Candidate("a", (32, 32, 1), 1, {}, None, draw), few, features, Judging(("fid",), 20))

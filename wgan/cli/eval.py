@@ -100,6 +100,7 @@ def eval(  # noqa: A001 - a command's function bears its name
     guard(owns_process)
     from wgan.errors import UsageError
     from wgan.extras import needs_extra
+    from wgan.files import check_place
 
     with needs_extra("train", "eval", purpose="evaluating"):
         from wgan.evaluation.candidates import open_candidate
@@ -112,10 +113,13 @@ def eval(  # noqa: A001 - a command's function bears its name
         from wgan.training.device import pick_device
         from wgan.training.networks import load_architecture
 
-    check_counts(count, repeats)
+    check_counts(count, repeats, seed, data_n)
     check_batch_size(batch_size)
     if neighbours is not None and len(sources) > 1:
         raise UsageError("--neighbours shows one generator: name one")
+    if neighbours is not None:
+        check_place(neighbours)
+    architecture = load_architecture(arch) if arch else None
     where = pick_device(device)
     features = open_features(
         network,
@@ -126,7 +130,6 @@ def eval(  # noqa: A001 - a command's function bears its name
         download=download,
     )
     names = choose_metrics(metrics, features)
-    architecture = load_architecture(arch) if arch else None
     candidates = [
         open_candidate(
             source,

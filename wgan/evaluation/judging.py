@@ -8,7 +8,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from wgan.errors import UsageError
+from wgan.errors import DataError, UsageError
 from wgan.evaluation.candidates import Candidate
 from wgan.evaluation.manifold import ROBUST_K, density_coverage, precision_recall
 from wgan.evaluation.metrics import fid, kid
@@ -157,14 +157,33 @@ class Judging:
         return [range(start, start + self.n) for start in range(first, last, self.n)]
 
 
-def check_counts(n: int, repeats: int) -> None:
-    """Raise UsageError unless so many samples can be drawn so often, each of its own seed."""
-    if n < LEAST:
-        raise UsageError(f"-n {n} is not allowed: at least {LEAST} pictures are needed")
+def check_counts(n: int, repeats: int, seed: int = 0, data_n: int | None = None) -> None:
+    """Refuse what cannot be measured, before anything is opened.
+
+    Args:
+        n: pictures in a repeat.
+        repeats: how often, each of seeds of its own.
+        seed: the first.
+        data_n: real pictures; None for all.
+
+    Raises:
+        UsageError: a number is out of range.
+    """
+    for option, count in (("-n", n), ("--data-n", data_n)):
+        if count is not None and count < LEAST:
+            raise UsageError(
+                f"{option} {count} is not allowed: at least {LEAST} pictures are needed"
+            )
     if repeats < 1:
         raise UsageError(f"--repeats {repeats} is not allowed: it is at least 1")
     if n * repeats > SEED_LIMIT:
         raise UsageError(f"{repeats} repeats of {n} pictures need more seeds than {SEED_LIMIT}")
+    check_seed(seed)
+    if seed + n * repeats > SEED_LIMIT:
+        raise UsageError(
+            f"--seed {seed} is not allowed: {n * repeats} pictures go beyond the last seed,"
+            f" {SEED_LIMIT - 1}"
+        )
 
 
 def judge(
@@ -184,12 +203,13 @@ def judge(
         advance: told of pictures that are done.
 
     Raises:
-        UsageError: see `check_counts`, or a seed is out of range.
+        UsageError: see `check_counts`.
+        DataError: there are too few real pictures.
         ModelFileError: the generator or the features failed.
     """
-    check_counts(plan.n, plan.repeats)
-    check_seed(plan.seed)
-    check_seed(plan.seed + plan.pictures - 1)
+    check_counts(plan.n, plan.repeats, plan.seed)
+    if real.count < LEAST:
+        raise DataError(f"{real.count} real pictures are too few: at least {LEAST} are needed")
     found = [
         measure(plan.metrics, real, summarise(candidate.draw(seeds), plan.n, features, advance))
         for seeds in plan.seeds

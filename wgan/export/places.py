@@ -5,6 +5,7 @@ from pathlib import Path
 
 from wgan.errors import CheckpointError, OutputError, UsageError
 from wgan.export.config import ExportConfig
+from wgan.files import check_place
 from wgan.runs import find_run, latest_run
 
 
@@ -47,8 +48,7 @@ def choose_places(
         return [output / config.filename for config in configs]
     if len(configs) > 1:
         raise UsageError(f"--output {output} is one file for {len(configs)} formats: name a folder")
-    if not output.parent.is_dir():
-        raise OutputError(f"cannot write {output}: the folder {output.parent} does not exist")
+    check_place(output)
     return [output]
 
 
