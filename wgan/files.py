@@ -112,7 +112,7 @@ def check_place(path: Path) -> None:
     Raises:
         OutputError: the folder does not exist.
     """
-    if not path.parent.is_dir():
+    if not path.absolute().parent.is_dir():
         raise OutputError(f"cannot write {path}: the folder {path.parent} does not exist")
 
 

@@ -87,17 +87,23 @@ def test_the_judge_of_a_run_and_eval_agree(trained: Path, run_wgan: RunWgan) -> 
 
 def test_neighbours_are_drawn(folder: Path, run_wgan: RunWgan) -> None:
     done = run_wgan(
-        "eval", "--features", "features.onnx", "-n", 20, "--neighbours", "near.png", cwd=folder
+        *("eval", "--features", "features.onnx", "-n", 20, "--neighbours", "near.png"),
+        *("--cache", "kept"),
+        cwd=folder,
     )
     assert done.returncode == 0, done.stderr
+    assert len(list((folder / "kept" / "statistics").iterdir())) == 1
     with Image.open(folder / "near.png") as picture:
         assert picture.size == (2 * (8 * 32 + 4), 2 * 16 * 32)
     assert "near.png: seeds 0 to 15, each beside the nearest of 40 real pictures" in done.stderr
 
 
 def test_a_resumed_run_follows_on_without_being_told(folder: Path, run_wgan: RunWgan) -> None:
-    done = run_wgan("train", "--run", RUN, "--steps", 6, "--device", "cpu", cwd=folder)
+    done = run_wgan(
+        "train", "--run", RUN, "--steps", 6, *("--device", "cpu", "--cache", "kept"), cwd=folder
+    )
     assert done.returncode == 0, done.stderr
+    assert len(list((folder / "kept" / "statistics").iterdir())) == 1
     last = json.loads((folder / RUN / "metrics.jsonl").read_text().splitlines()[-1])
     assert last["step"] == 6
     assert "fid" in last

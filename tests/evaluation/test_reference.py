@@ -13,11 +13,11 @@ from wgan.errors import DataError
 from wgan.evaluation import summary
 from wgan.evaluation.metrics import inception_score
 from wgan.evaluation.onnx_features import OnnxFeatures
-from wgan.evaluation.reference import load_reference, pictures_of
+from wgan.evaluation.reference import load_reference, pictures_of, statistics_folder
 from wgan.evaluation.summary import is_kept, summarise
 from wgan.evaluation.vectors import Seen
 from wgan.images import Pixels
-from wgan.training.data import Pictures, Shards, Stream, Transform, open_data, open_source
+from wgan.training.data import Cache, Pictures, Shards, Stream, Transform, open_data, open_source
 from wgan.training.data.decoded import pixels_sha256
 from wgan.training.data.prepare import write_shards
 
@@ -104,6 +104,11 @@ def test_statistics_are_kept_by_data_features_and_count(tmp_path: Path, features
     load_reference(pictures(), others, folder=folder)
     assert others.looked_at == 150
     assert len(list(folder.glob("*.npz"))) == 4
+
+
+def test_statistics_are_kept_where_the_pictures_are_or_not_at_all(tmp_path: Path) -> None:
+    assert statistics_folder(Cache(folder=tmp_path)) == tmp_path / "statistics"
+    assert statistics_folder(None) is None
 
 
 def test_damaged_statistics_are_made_anew(

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from wgan.cli.caching import cache_options, choose_cache
 from wgan.cli.process import guard
 from wgan.cli.skipped import say_skipped
 from wgan.progress import Progress
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 
     from wgan.evaluation.candidates import Candidate
     from wgan.evaluation.vectors import Features
-    from wgan.training.data import Pictures, Stream
+    from wgan.training.data import Cache, Pictures, Stream
 
 
 @click.command()
@@ -67,7 +68,7 @@ if TYPE_CHECKING:
     metavar="OUT.png",
     help="Draw samples beside the nearest pictures of the data: was it learned by heart?",
 )
-@click.option("--no-cache", is_flag=True, help="Keep neither pictures nor statistics on disk.")
+@cache_options
 @click.option("--json", "as_json", is_flag=True, help="Print every value as JSON.")
 @click.pass_obj
 def eval(  # noqa: A001 - a command's function bears its name
@@ -88,6 +89,9 @@ def eval(  # noqa: A001 - a command's function bears its name
     device: str,
     arch: str | None,
     neighbours: Path | None,
+    cache_path: Path | None,
+    cache_size: float | None,
+    cache_limit: float | None,
     no_cache: bool,
     as_json: bool,
 ) -> None:
@@ -142,12 +146,13 @@ def eval(  # noqa: A001 - a command's function bears its name
         for source in sources or (None,)
     ]
     named = choose_data(candidates, data)
-    real = _load(candidates, named, download, no_cache)
+    cache = choose_cache(cache_path, cache_size, cache_limit, no_cache)
+    real = _load(candidates, named, download, cache)
     reference = load_reference(
         real,
         features,
         data_n,
-        None if no_cache else statistics_folder(),
+        statistics_folder(cache),
         lambda total: Progress(total, "data", "pictures"),
     )
     _warn(count, len(reference.moments.mean), names)
@@ -168,10 +173,9 @@ def eval(  # noqa: A001 - a command's function bears its name
 
 
 def _load(
-    candidates: "Sequence[Candidate]", data: str, download: bool, no_cache: bool
+    candidates: "Sequence[Candidate]", data: str, download: bool, cache: "Cache | None"
 ) -> "Pictures | Stream":
     from wgan.evaluation.opening import open_pictures
-    from wgan.training.data import Cache
 
     with Progress(0, "decoding", "pictures") as progress:
 
@@ -183,7 +187,7 @@ def _load(
             candidates,
             data,
             download=download,
-            cache=None if no_cache else Cache.of(None, 50, 20),
+            cache=cache,
             progress=show,
         )
     say_skipped(loaded.skipped)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from wgan.cli.caching import cache_options, choose_cache
 from wgan.cli.skipped import say_skipped
 from wgan.errors import UsageError
 from wgan.extras import needs_extra
@@ -116,15 +117,7 @@ def _settings(command: Any) -> Any:
     "--weights", type=click.Path(path_type=Path), help="Inception's, where --eval-every needs them."
 )
 @click.option("--allow-damaged", is_flag=True, help="Go on when over 1 % of the data is damaged.")
-@click.option(
-    "--cache",
-    "cache_path",
-    type=click.Path(path_type=Path, file_okay=False),
-    help="Where decoded pictures are kept.  [~/.cache/wgan/pictures]",
-)
-@click.option("--cache-size", type=float, default=50, show_default=True, help="GB, of all of it.")
-@click.option("--cache-limit", type=float, default=20, show_default=True, help="GB, of one set.")
-@click.option("--no-cache", is_flag=True, help="Decode into memory, every time.")
+@cache_options
 @click.option(
     "--dist-timeout",
     default=600.0,
@@ -143,8 +136,8 @@ def train(
     weights: Path | None,
     allow_damaged: bool,
     cache_path: Path | None,
-    cache_size: float,
-    cache_limit: float,
+    cache_size: float | None,
+    cache_limit: float | None,
     no_cache: bool,
     dist_timeout: float,
     dry_run: bool,
@@ -160,7 +153,6 @@ def train(
     Several GPUs or machines: torchrun --nproc-per-node N -m wgan train ...
     """
     with needs_extra("train", purpose="training"):
-        from wgan.training.data import Cache
         from wgan.training.distributed import is_launched, join
         from wgan.training.networks import load_architecture
         from wgan.training.peer import Peer, plan_together
@@ -170,7 +162,7 @@ def train(
     given = {name: value for name, value in {"data": data, **settings}.items() if value is not None}
     if dry_run and is_launched():
         raise UsageError("--dry-run describes a single process: leave torchrun out")
-    cache = None if no_cache else Cache.of(cache_path, cache_size, cache_limit)
+    cache = choose_cache(cache_path, cache_size, cache_limit, no_cache)
     with join(dist_timeout) as world, _leader_speaks(world):
         where = world.device(device)
         planned = plan_together(world, given, run_path, download)
@@ -182,7 +174,7 @@ def train(
         features = _open_features(config, where, device, weights, download) if judged else None
         loaded = world.first_here(lambda: _load(planned, cache, allow_damaged))
         say_skipped(loaded.skipped)
-        judge = _make_judge(config, features, loaded) if features and not dry_run else None
+        judge = _make_judge(config, features, loaded, cache) if features and not dry_run else None
         world.connect(where)
         if not world.leads:
             _train_along(Peer(planned, loaded, where, architecture, world, data_on_device))
@@ -251,14 +243,14 @@ def _open_features(
 
 
 def _make_judge(
-    config: "TrainConfig", features: "Features", data: "Pictures | Stream"
+    config: "TrainConfig", features: "Features", data: "Pictures | Stream", cache: "Cache | None"
 ) -> "SampleJudge":
     from wgan.evaluation.following import SampleJudge
     from wgan.evaluation.reference import load_reference, statistics_folder
     from wgan.evaluation.summary import KEPT
 
     real = load_reference(
-        data, features, KEPT, statistics_folder(), lambda n: Progress(n, "data", "pictures")
+        data, features, KEPT, statistics_folder(cache), lambda n: Progress(n, "data", "pictures")
     )
     return SampleJudge(config.eval_metric, real, data.sha256, features, config.eval_n)
 

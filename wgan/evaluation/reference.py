@@ -18,8 +18,7 @@ from wgan.evaluation.vectors import Features
 from wgan.files import make_folder, write_whole
 from wgan.images import Pixels
 from wgan.progress import Progress
-from wgan.training.data import Pictures, Stream
-from wgan.training.data.places import cache_folder
+from wgan.training.data import Cache, Pictures, Stream
 
 logger = logging.getLogger(__name__)
 
@@ -29,9 +28,9 @@ BATCH = 64
 """Pictures that a feature network looks at in one go."""
 
 
-def statistics_folder() -> Path:
-    """Where summaries are kept: in the folder of all that can be made again."""
-    return cache_folder() / "statistics"
+def statistics_folder(cache: Cache | None) -> Path | None:
+    """Where summaries are kept: in the decoded pictures' folder; None where nothing is kept."""
+    return None if cache is None else cache.folder / "statistics"
 
 
 def load_reference(
@@ -47,7 +46,7 @@ def load_reference(
         data: what `load_data` gave.
         features: the network.
         n: how many pictures; None for all.
-        folder: where summaries are kept, as in `statistics_folder()`; None keeps none. One that
+        folder: where summaries are kept, as `statistics_folder` says; None keeps none. One that
             cannot be written is named in a warning.
         progress: makes what shows how far the work is, of so many pictures.
 

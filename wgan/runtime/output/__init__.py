@@ -5,7 +5,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
 
-from wgan.errors import OutputError, UsageError
+from wgan.errors import UsageError
+from wgan.files import check_place
 from wgan.runtime.job import Job
 from wgan.runtime.sources import Loop, Seeds, Source
 
@@ -47,9 +48,8 @@ def write(out: str, job: Job) -> None:
     if kind in ("folder", "tar", "zip"):
         _check_names(out, job.source)
     path = Path(out)
-    if out != STANDARD_OUTPUT and not path.absolute().parent.is_dir():
-        # Said before the work, not after it.
-        raise OutputError(f"cannot write {out}: the folder {path.parent} does not exist")
+    if out != STANDARD_OUTPUT:
+        check_place(path)
     _writer(kind)(path, job)
 
 

@@ -33,10 +33,13 @@ class Cache:
     limit: int = 20 * 10**9  # bytes that one set of pictures may take
 
     @classmethod
-    def of(cls, folder: Path | None, size: float, limit: float) -> Self:
-        """A cache in `folder`, or the usual one; `size` and `limit` in gigabytes."""
-        place = folder or cache_folder() / "pictures"
-        return cls(folder=place, size=round(size * 1e9), limit=round(limit * 1e9))
+    def of(cls, folder: Path | None, size: float | None, limit: float | None) -> Self:
+        """A cache in `folder`, or the usual one; `size` and `limit` in gigabytes, or as usual."""
+        return cls(
+            folder=folder or cache_folder() / "pictures",
+            size=cls.size if size is None else round(size * 1e9),
+            limit=cls.limit if limit is None else round(limit * 1e9),
+        )
 
     def place(self, source: Source, transform: Transform) -> Path:
         """Where the pictures of `source` stand, there or not yet: named after their contents."""
