@@ -4,8 +4,8 @@ from pathlib import Path
 import pytest
 
 from wgan import runs
-from wgan.errors import CheckpointError, ModelFileError, RunError
-from wgan.runs import Run
+from wgan.errors import CheckpointError, ModelFileError, RunError, UsageError
+from wgan.runs import Run, which_checkpoint
 
 
 @pytest.fixture(autouse=True)
@@ -48,6 +48,16 @@ def test_the_newest_checkpoint_has_the_highest_step() -> None:
     assert run.newest_checkpoint() == run.checkpoint(100000000)
     steps = [run.step_of(path) for path in run.checkpoints()]
     assert steps == [9, 10, 99999999, 100000000]
+
+
+def test_a_checkpoint_is_chosen_where_there_is_a_run_alone(tmp_path: Path) -> None:
+    file = tmp_path / "generator.onnx"
+    file.touch()
+    assert which_checkpoint(None, [file]) == "latest"
+    assert which_checkpoint("best", []) == "best"
+    assert which_checkpoint("best", [file, tmp_path]) == "best"
+    with pytest.raises(UsageError, match=r"--checkpoint best .*generator\.onnx is a file"):
+        which_checkpoint("best", [file])
 
 
 def test_the_latest_export_moves_with_its_folder(

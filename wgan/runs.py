@@ -13,6 +13,7 @@ runs/latest-export    names the ONNX file exported last
 
 import os
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -134,6 +135,24 @@ def find_run(path: Path) -> Run:
     if not run.config.is_file():
         raise RunError(f"{path} is not a run folder: it has no config.json")
     return run
+
+
+def which_checkpoint(asked: str | None, sources: Sequence[Path]) -> str:
+    """What `Run.find_checkpoint` is asked for: what the user asks, or "latest".
+
+    Args:
+        asked: the option `--checkpoint`; None where it is not given.
+        sources: what the user names; nothing is the latest run.
+
+    Raises:
+        UsageError: a checkpoint is asked for, and there is no run among the sources.
+    """
+    if asked is not None and sources and all(source.is_file() for source in sources):
+        raise UsageError(
+            f"--checkpoint {asked} chooses among those of a run, and {sources[0]} is a file: leave"
+            " it out, or name the run's folder"
+        )
+    return asked or "latest"
 
 
 def remember_run(run: Run) -> None:

@@ -135,6 +135,7 @@ def test_an_export_alone_needs_to_be_told_the_data(trained: Path, run_wgan: RunW
         (("--features", "none.onnx", "--repeats", "0"), 2, "--repeats 0 is not allowed"),
         (("--features", "none.onnx", "--data-n", "4"), 2, "--data-n 4 is not allowed"),
         (("--features", "none.onnx", "--neighbours", "no/out.png"), 1, "folder no does not exist"),
+        (("features.onnx", "--checkpoint", "best"), 2, "features.onnx is a file: leave it out"),
         (("a", "b", "--neighbours", "out.png"), 2, "--neighbours shows one generator"),
     ],
 )

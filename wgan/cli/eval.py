@@ -25,10 +25,8 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--checkpoint",
-    "which",
-    default="latest",
-    show_default=True,
-    help="Of each run: latest, best (see train --eval-every), or a step.",
+    "asked",
+    help="Of each run: latest, best (see train --eval-every), or a step.  [default: latest]",
 )
 @click.option("--data", help="The real pictures, as for train.  [default: what the run learned]")
 @click.option("-n", "count", default=10_000, show_default=True, help="Pictures drawn of each.")
@@ -74,7 +72,7 @@ if TYPE_CHECKING:
 def eval(  # noqa: A001 - a command's function bears its name
     owns_process: bool | None,
     sources: tuple[Path, ...],
-    which: str,
+    asked: str | None,
     data: str | None,
     count: int,
     data_n: int | None,
@@ -105,6 +103,7 @@ def eval(  # noqa: A001 - a command's function bears its name
     from wgan.errors import UsageError
     from wgan.extras import needs_extra
     from wgan.files import check_place
+    from wgan.runs import which_checkpoint
 
     with needs_extra("train", "eval", purpose="evaluating"):
         from wgan.evaluation.candidates import open_candidate
@@ -117,6 +116,7 @@ def eval(  # noqa: A001 - a command's function bears its name
         from wgan.training.device import pick_device
         from wgan.training.networks import load_architecture
 
+    which = which_checkpoint(asked, sources)
     check_counts(count, repeats, seed, data_n)
     check_batch_size(batch_size)
     if neighbours is not None and len(sources) > 1:

@@ -16,10 +16,8 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--checkpoint",
-    "which",
-    default="latest",
-    show_default=True,
-    help="Of a run: latest, best (see train --eval-every), or a step.",
+    "asked",
+    help="Of a run: latest, best (see train --eval-every), or a step.  [default: latest]",
 )
 @click.option(
     "--format",
@@ -58,7 +56,7 @@ if TYPE_CHECKING:
 @click.option("--tolerance-psnr", type=float, help="Lowest PSNR of pixels, in dB.")
 def export(
     source: Path | None,
-    which: str,
+    asked: str | None,
     formats: tuple[str, ...],
     precision: str,
     target: str | None,
@@ -82,7 +80,7 @@ def export(
     from wgan.export.triton import write_repository
     from wgan.extras import needs_extra
     from wgan.files import make_folder
-    from wgan.runs import Run, remember_export
+    from wgan.runs import Run, remember_export, which_checkpoint
 
     def config_of(kind: str) -> ExportConfig:
         return ExportConfig(
@@ -95,6 +93,7 @@ def export(
             tolerance_psnr=tolerance_psnr,
         )
 
+    which = which_checkpoint(asked, [source] if source else [])
     configs = [config_of(kind) for kind in dict.fromkeys(formats) if kind != "triton"]
     place = None if output is None else Path(output)
     if output is not None and output.endswith(("/", os.sep)) and "triton" not in formats:
