@@ -8,11 +8,12 @@ from typing import Any
 
 import torch
 
-from wgan.errors import UsageError
+from wgan.errors import ModelFileError, UsageError
 from wgan.exported.model_file import ZIP_MAGIC, describe
 from wgan.runs import find_run, latest_run
 from wgan.runtime import Generator
 from wgan.training.checkpoint import Checkpoint
+from wgan.training.data import parse_colour
 from wgan.training.networks import Architecture
 from wgan.training.previews import Draw, drawing
 from wgan.training.session import load_checkpoint
@@ -105,6 +106,8 @@ def _of_checkpoint(
 def _of_export(path: Path, provider: str, batch_size: int) -> Candidate:
     generator = Generator(path, provider)
     manifest = generator.manifest
+    if manifest:
+        _check_preparation(path, manifest.config)
     return Candidate(
         str(path),
         generator.picture_shape,
@@ -113,3 +116,22 @@ def _of_export(path: Path, provider: str, batch_size: int) -> Candidate:
         None,  # of the data's path a manifest keeps the last part alone
         lambda seeds: generator.stream(seeds, batch_size),
     )
+
+
+def _check_preparation(path: Path, settings: Mapping[str, Any]) -> None:
+    """What a manifest says of the data's preparation comes from anyone, as the whole file does."""
+    crop, background = settings.get("crop", 0), settings.get("background", "white")
+    if isinstance(crop, bool) or not isinstance(crop, int) or crop < 0:
+        raise ModelFileError(
+            f"{path} cannot be judged: its manifest's crop is {str(crop)[:40]!r}, not a number of"
+            " pixels"
+        )
+    try:
+        if not isinstance(background, str):
+            raise UsageError("it is not text")
+        parse_colour(background)
+    except UsageError as exc:
+        raise ModelFileError(
+            f"{path} cannot be judged: its manifest's background is {str(background)[:40]!r}, not a"
+            " colour"
+        ) from exc

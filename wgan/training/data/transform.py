@@ -52,7 +52,7 @@ def parse_colour(text: str) -> Colour:
     """
     try:
         return Image.new("RGB", (1, 1), text).getpixel((0, 0))  # type: ignore[return-value]
-    except ValueError as exc:
+    except (ValueError, OverflowError) as exc:
         raise UsageError(
             f"--background {text!r} is not a colour: write a name or #rrggbb, as in white"
         ) from exc
