@@ -86,7 +86,7 @@ def test_values_are_those_of_the_seeds_that_a_repeat_draws(
 
 def test_kid_is_told_in_thousandths(features: OnnxFeatures, real: Summary) -> None:
     drawn = summarise([real_pictures() // 2], 300, features)
-    expected = 1000 * kid(real.vectors, drawn.vectors).mean
+    expected = 1000 * kid(real.vectors, drawn.vectors)
     assert measure(["kid"], real, drawn)["kid"] == pytest.approx(expected)
 
 

@@ -20,9 +20,8 @@ def line(*places: float) -> Vectors:
 
 
 def test_radii_reach_to_the_kth_other_vector() -> None:
-    one, two = radii(line(0, 1, 3, 7), (1, 3))
-    assert np.sqrt(one).tolist() == [1, 1, 2, 4]
-    assert np.sqrt(two).tolist() == [7, 6, 4, 7]
+    assert np.sqrt(radii(line(0, 1, 3, 7), 1)).tolist() == [1, 1, 2, 4]
+    assert np.sqrt(radii(line(0, 1, 3, 7), 3)).tolist() == [7, 6, 4, 7]
 
 
 def test_a_generator_that_drops_half_of_the_modes_is_precise_and_recalls_half() -> None:

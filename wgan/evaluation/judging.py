@@ -11,8 +11,8 @@ import numpy.typing as npt
 from wgan.errors import DataError, UsageError
 from wgan.evaluation.candidates import Candidate
 from wgan.evaluation.manifold import ROBUST_K, density_coverage, precision_recall
-from wgan.evaluation.metrics import fid, kid
-from wgan.evaluation.summary import SPLITS, Advance, Summary, summarise
+from wgan.evaluation.metrics import SPLITS, fid, kid
+from wgan.evaluation.summary import Advance, Summary, summarise
 from wgan.evaluation.vectors import Features
 from wgan.extras import needs_extra
 from wgan.latents import SEED_LIMIT, check_seed
@@ -62,7 +62,7 @@ def choose_metrics(text: str | None, features: Features) -> tuple[str, ...]:
     if "is" in asked and not features.has_logits:
         raise UsageError(
             f"the Inception Score needs a network that classifies, and {features.name} has no"
-            " output called logits: leave is out of --metrics"
+            " output called logits: leave 'is' out of --metrics"
         )
     return tuple(name for name in METRICS if name in asked)
 
@@ -80,10 +80,10 @@ def measure(names: Sequence[str], real: Summary, generated: Summary) -> Values:
     if "fid" in names:
         values["fid"] = fid(real.moments, generated.moments)
     if "kid" in names:
-        values["kid"] = 1000 * kid(ours, theirs).mean
+        values["kid"] = 1000 * kid(ours, theirs)
     if "is" in names:
         assert generated.score is not None, "choose_metrics sees to it"
-        values["is"] = generated.score.mean
+        values["is"] = generated.score
     if "precision" in names or "recall" in names:
         improved = precision_recall(ours, theirs)
         values |= {"precision": improved.precision, "recall": improved.recall}

@@ -12,7 +12,7 @@ import numpy as np
 
 from wgan.errors import UsageError
 from wgan.evaluation.moments import Array
-from wgan.evaluation.vectors import Vectors
+from wgan.evaluation.vectors import Vectors, check_lengths
 
 TILE = 1024
 """Vectors on each side of a tile of distances: 8 MiB."""
@@ -34,10 +34,10 @@ class PrecisionRecall:
 
 @dataclass(frozen=True)
 class DensityCoverage:
-    """1 is what the data itself would get, on the average."""
+    """More is better; what other pictures of the data would get is not 1 for both."""
 
-    density: float  # how many real balls a generated picture lies in, of k expected; can be above 1
-    coverage: float  # share of real pictures with a generated one in their ball, 0 to 1
+    density: float  # real balls that a generated picture lies in, of k: 1 for the data, or above
+    coverage: float  # share of real pictures with a generated one in their ball: below 1 even then
 
 
 def precision_recall(real: Vectors, generated: Vectors, k: int = IMPROVED_K) -> PrecisionRecall:
@@ -51,7 +51,7 @@ def precision_recall(real: Vectors, generated: Vectors, k: int = IMPROVED_K) -> 
     Raises:
         UsageError: a set has too few vectors, or their lengths differ.
     """
-    real_radii, generated_radii = radii(real, (k,))[0], radii(generated, (k,))[0]
+    real_radii, generated_radii = radii(real, k), radii(generated, k)
     precise = np.zeros(len(generated), bool)
     recalled = np.zeros(len(real), bool)
     for rows, columns, squares in tiles(real, generated):
@@ -65,7 +65,7 @@ def density_coverage(real: Vectors, generated: Vectors, k: int = ROBUST_K) -> De
 
     Arguments and errors as for `precision_recall`, but `generated` may have any length from 1 on.
     """
-    real_radii = radii(real, (k,))[0]
+    real_radii = radii(real, k)
     inside = 0
     covered = np.zeros(len(real), bool)
     for rows, _, squares in tiles(real, generated):
@@ -75,23 +75,22 @@ def density_coverage(real: Vectors, generated: Vectors, k: int = ROBUST_K) -> De
     return DensityCoverage(inside / (k * len(generated)), float(covered.mean()))
 
 
-def radii(vectors: Vectors, ks: tuple[int, ...]) -> list[Array]:
-    """Squared distances to the k-th nearest other vector, `[n]` for each of `ks`.
+def radii(vectors: Vectors, k: int) -> Array:
+    """Squared distances to the k-th nearest other vector, `[n]`.
 
     Raises:
         UsageError: there are not more vectors than k.
     """
-    most = max(ks)
-    if len(vectors) <= most:
-        raise UsageError(f"{len(vectors)} pictures have no {most}. neighbour: take more")
-    found = np.full((len(vectors), most + 1), np.inf)
+    if len(vectors) <= k:
+        raise UsageError(f"{len(vectors)} pictures have no {k}. neighbour: take more")
+    found = np.full((len(vectors), k + 1), np.inf)  # the nearest so far, itself among them
     for rows, columns, squares in tiles(vectors, vectors):
         if rows == columns:
             np.fill_diagonal(squares, 0)  # itself, exactly
         both = np.concatenate([found[rows], squares], axis=1)
-        found[rows] = np.partition(both, most, axis=1)[:, : most + 1]
-    found.sort(axis=1)
-    return [found[:, k] for k in ks]
+        found[rows] = np.partition(both, k, axis=1)[:, : k + 1]
+    farthest: Array = found.max(axis=1)
+    return farthest
 
 
 def tiles(one: Vectors, two: Vectors) -> Iterator[tuple[slice, slice, Array]]:
@@ -100,11 +99,7 @@ def tiles(one: Vectors, two: Vectors) -> Iterator[tuple[slice, slice, Array]]:
     Raises:
         UsageError: the vectors' lengths differ.
     """
-    if one.shape[1] != two.shape[1]:
-        raise UsageError(
-            f"vectors of {one.shape[1]} and of {two.shape[1]} numbers cannot be compared: take"
-            " both from the same features"
-        )
+    check_lengths(one.shape[1], two.shape[1])
     # About their middle the vectors are shorter, and fewer digits cancel out.
     middle = one.mean(axis=0, dtype=np.float64)
     for rows in _slices(len(one)):

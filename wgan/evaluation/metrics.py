@@ -4,22 +4,15 @@ Vectors are `[n, d]`, one row for a picture, from any network; those of the two 
 same one. Nothing here knows where they come from.
 """
 
-from dataclasses import dataclass
-
 import numpy as np
 import numpy.typing as npt
 
 from wgan.errors import UsageError
 from wgan.evaluation.moments import Array, Moments
-from wgan.evaluation.vectors import Vectors
+from wgan.evaluation.vectors import Vectors, check_lengths
 
-
-@dataclass(frozen=True)
-class Estimate:
-    """A mean, and how much the parts that it is the mean of differ."""
-
-    mean: float
-    std: float
+SPLITS = 10
+"""Parts that the Inception Score is taken over (Salimans et al. 2016)."""
 
 
 def fid(real: Vectors | Moments, generated: Vectors | Moments) -> float:
@@ -36,11 +29,7 @@ def fid(real: Vectors | Moments, generated: Vectors | Moments) -> float:
         UsageError: a set has fewer than 2 vectors, or their lengths differ.
     """
     one, two = _moments(real), _moments(generated)
-    if one.mean.shape != two.mean.shape:
-        raise UsageError(
-            f"vectors of {len(one.mean)} and of {len(two.mean)} numbers cannot be compared: take"
-            " both from the same features"
-        )
+    check_lengths(len(one.mean), len(two.mean))
     return frechet_distance(one.mean, one.covariance, two.mean, two.covariance)
 
 
@@ -73,7 +62,7 @@ def kid(
     subsets: int = 100,
     subset_size: int = 1000,
     seed: int = 2020,
-) -> Estimate:
+) -> float:
     """Kernel Inception Distance (Bińkowski et al. 2018, section 4): 0 is best, it can be below.
 
     The unbiased estimate of the squared maximum mean discrepancy (Gretton et al. 2012, equation
@@ -88,7 +77,7 @@ def kid(
         seed: of the draws.
 
     Returns:
-        The mean over the subsets, and their standard deviation.
+        The mean over the subsets.
 
     Raises:
         UsageError: a set has fewer than 2 vectors, or their lengths differ.
@@ -103,7 +92,7 @@ def kid(
         )
         for _ in range(subsets)
     ]
-    return Estimate(float(np.mean(values)), float(np.std(values)))
+    return float(np.mean(values))
 
 
 def _squared_mmd(x: Vectors, y: Vectors) -> float:
@@ -119,7 +108,37 @@ def _kernel(x: Vectors, y: Vectors) -> Array:
 
 
 class ScoreTally:
-    """The Inception Score of logits that come a batch at a time."""
+    """The Inception Score (Salimans et al. 2016, section 4) of logits that come a batch at a time.
+
+    1 is worst, the number of classes best. It never looks at real pictures.
+
+    Args:
+        count: how many logits will come.
+        splits: parts, one after the other, that the score is taken of; less where fewer come.
+    """
+
+    def __init__(self, count: int, splits: int = SPLITS) -> None:
+        # Where the paper's code cuts.
+        self._ends = np.arange(1, splits + 1) * count // splits
+        self._parts = [_Part() for _ in range(splits)]
+        self._done = 0
+
+    def add(self, logits: npt.NDArray[np.floating]) -> None:
+        """Count logits `[n, classes]`, before the softmax."""
+        places = np.arange(self._done, self._done + len(logits))
+        parts = np.searchsorted(self._ends, places, side="right")
+        for part in np.unique(parts):
+            self._parts[part].add(logits[parts == part])
+        self._done += len(logits)
+
+    @property
+    def score(self) -> float:
+        """The mean over the parts."""
+        return float(np.mean([part.score for part in self._parts if part.count]))
+
+
+class _Part:
+    """The score of one part."""
 
     def __init__(self) -> None:
         self.count = 0
@@ -144,24 +163,6 @@ class ScoreTally:
         return float(np.exp(self._negentropies / self.count - (known * np.log(known)).sum()))
 
 
-def inception_score(logits: npt.NDArray[np.floating], splits: int = 10) -> Estimate:
-    """Inception Score (Salimans et al. 2016, section 4): 1 is worst, the number of classes best.
-
-    It never looks at real pictures. `logits` are `[n, classes]`, before the softmax; the score is
-    taken of `splits` parts, one after the other, and their mean and standard deviation given.
-
-    Raises:
-        UsageError: there are fewer logits than splits.
-    """
-    _checked(logits, splits)
-    scores = []
-    for part in np.array_split(logits, splits):
-        tally = ScoreTally()
-        tally.add(part)
-        scores.append(tally.score)
-    return Estimate(float(np.mean(scores)), float(np.std(scores)))
-
-
 def _checked(values: npt.NDArray[np.floating], least: int) -> npt.NDArray[np.floating]:
     if values.ndim != 2 or len(values) < least or values.shape[1] < 1:
         raise UsageError(
@@ -172,9 +173,5 @@ def _checked(values: npt.NDArray[np.floating], least: int) -> npt.NDArray[np.flo
 
 
 def _checked_pair(one: Vectors, two: Vectors, least: int) -> tuple[Vectors, Vectors]:
-    if _checked(one, least).shape[1] != _checked(two, least).shape[1]:
-        raise UsageError(
-            f"vectors of {one.shape[1]} and of {two.shape[1]} numbers cannot be compared: take"
-            " both from the same features"
-        )
+    check_lengths(_checked(one, least).shape[1], _checked(two, least).shape[1])
     return one, two

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from wgan.evaluation.metrics import Estimate, ScoreTally
+from wgan.evaluation.metrics import ScoreTally
 from wgan.evaluation.moments import Moments
 from wgan.evaluation.vectors import Features
 from wgan.images import Pixels
@@ -14,9 +14,6 @@ from wgan.images import Pixels
 KEPT = 10_000
 """At most so many vectors of a set are kept, for the metrics that compare pictures one by one: of
 2,048 numbers they take 82 MB. FID and Inception Score take every picture into account."""
-
-SPLITS = 10
-"""Parts that the Inception Score is taken over (Salimans et al. 2016)."""
 
 Advance = Callable[[int], object]
 """Told how many more pictures are done."""
@@ -28,7 +25,7 @@ class Summary:
 
     moments: Moments  # of all of them
     vectors: npt.NDArray[np.float32]  # [m, d] of at most KEPT of them, evenly spaced
-    score: Estimate | None = None  # the Inception Score, where the network classifies
+    score: float | None = None  # the Inception Score, where the network classifies
 
     @property
     def count(self) -> int:
@@ -48,24 +45,21 @@ def summarise(
     """
     moments: Moments | None = None
     kept: list[npt.NDArray[np.float32]] = []
-    tallies = [ScoreTally() for _ in range(SPLITS)]
+    tally = ScoreTally(count) if features.has_logits else None
     done = 0
     for pixels in batches:
         seen = features(pixels)
         moments = Moments.of(seen.vectors) + moments if moments else Moments.of(seen.vectors)
-        places = np.arange(done, done + len(pixels))
-        kept.append(seen.vectors[is_kept(places, count)])
-        if seen.logits is not None:
-            for split in np.unique(parts := places * SPLITS // count):
-                tallies[split].add(seen.logits[parts == split])
+        kept.append(seen.vectors[is_kept(np.arange(done, done + len(pixels)), count)])
+        if tally is not None:
+            assert seen.logits is not None, "the features say that they have them"
+            tally.add(seen.logits)
         done += len(pixels)
         if advance:
             advance(len(pixels))
     assert moments is not None
     assert done == count, f"{done} pictures came, {count} were announced"
-    scores = [tally.score for tally in tallies if tally.count]
-    score = Estimate(float(np.mean(scores)), float(np.std(scores))) if scores else None
-    return Summary(moments, np.concatenate(kept), score)
+    return Summary(moments, np.concatenate(kept), tally.score if tally else None)
 
 
 def is_kept(places: npt.NDArray[np.int64], count: int) -> npt.NDArray[np.bool_]:

@@ -6,6 +6,7 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
+from wgan.errors import UsageError
 from wgan.images import Pixels
 
 Vectors = npt.NDArray[np.floating]
@@ -18,6 +19,15 @@ class Seen:
 
     vectors: npt.NDArray[np.float32]  # [n, d]
     logits: npt.NDArray[np.float32] | None = None  # [n, classes], before the softmax
+
+
+def check_lengths(one: int, two: int) -> None:
+    """Raise UsageError unless vectors of so many numbers can be held against each other."""
+    if one != two:
+        raise UsageError(
+            f"vectors of {one} and of {two} numbers cannot be compared: take both from the same"
+            " features"
+        )
 
 
 class Features(Protocol):
