@@ -1,12 +1,13 @@
 """From what the user names to features and real pictures."""
 
+import sys
 from pathlib import Path
 
 import pytest
 import torch
 
 from tests.evaluation.networks import network, save
-from wgan.errors import UsageError
+from wgan.errors import MissingExtra, UsageError
 from wgan.evaluation.candidates import Candidate
 from wgan.evaluation.onnx_features import OnnxFeatures
 from wgan.evaluation.opening import choose_data, open_features, provider_for
@@ -24,6 +25,15 @@ def test_a_gpu_of_pytorchs_asks_none_of_onnx_runtime(tmp_path: Path) -> None:
     path = save(network(), tmp_path / "features.onnx")
     features = open_features(str(path), torch.device("cuda"), provider=provider_for("auto"))
     assert isinstance(features, OnnxFeatures)
+
+
+def test_a_missing_package_is_told_before_missing_weights(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    monkeypatch.setitem(sys.modules, "torch_fidelity.feature_extractor_inceptionv3", None)
+    with pytest.raises(MissingExtra, match=r"torch_fidelity, .*pip install 'wgan\[eval\]'"):
+        open_features("inception", torch.device("cpu"))
 
 
 def candidate(name: str, data: str | None) -> Candidate:

@@ -6,6 +6,7 @@ published tables. torch-fidelity's agrees with the original to rounding, its res
 
 import pickle
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -33,12 +34,11 @@ class InceptionFeatures:
     has_logits = True
 
     def __init__(self, weights: Path, device: torch.device) -> None:
-        with needs_extra("eval", purpose="Inception features"):
-            from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
+        network_class = import_network()
         _check_plain(weights)
         try:
             # The logits without bias are those of the original Inception Score.
-            network = FeatureExtractorInceptionV3(
+            network = network_class(
                 "inception-v3-compat", ["2048", "logits_unbiased"], str(weights)
             )
         except (RuntimeError, TypeError, AttributeError) as exc:
@@ -55,6 +55,13 @@ class InceptionFeatures:
         batch = torch.from_numpy(np.ascontiguousarray(pixels.transpose(0, 3, 1, 2)))
         vectors, logits = self._network(batch.to(self._device))
         return Seen(vectors.cpu().numpy(), logits.cpu().numpy())
+
+
+def import_network() -> Any:  # torch-fidelity has no types
+    """torch-fidelity's network. Raises MissingExtra."""
+    with needs_extra("eval", purpose="Inception features"):
+        from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
+    return FeatureExtractorInceptionV3
 
 
 def _check_plain(weights: Path) -> None:

@@ -7,7 +7,7 @@ import torch
 
 from wgan.errors import UsageError
 from wgan.evaluation.candidates import Candidate
-from wgan.evaluation.inception import InceptionFeatures
+from wgan.evaluation.inception import InceptionFeatures, import_network
 from wgan.evaluation.onnx_features import SYMMETRIC, OnnxFeatures
 from wgan.evaluation.vectors import Features
 from wgan.evaluation.weights import find_weights
@@ -45,6 +45,7 @@ def open_features(
         MissingExtra: a package is not installed.
     """
     if name == INCEPTION:
+        import_network()  # before anybody fetches weights that nothing could read
         return InceptionFeatures(find_weights(weights, download=download), device)
     if weights is not None:
         raise UsageError(f"--weights goes with --features {INCEPTION}, not with {name}")
