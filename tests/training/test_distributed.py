@@ -15,14 +15,16 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torch import nn
 from torch._C._distributed_c10d import HashStore
 
 from tests.processes import ROOT, Finished, environment, run, wgan_command
 from tests.training.data.conftest import save_picture
-from tests.training.ranks import CASES, normalised, streamed, trained
+from tests.training.ranks import CASES, normalised, normalised_bf16, streamed, trained
 from wgan.errors import UsageError
 from wgan.runs import Run
 from wgan.training.distributed import ALONE, World, check_divides, join
+from wgan.training.networks.shared_norm import share_norms
 
 pytestmark = [
     pytest.mark.slow,
@@ -204,6 +206,27 @@ def test_a_batch_norm_that_is_spread_over_two_is_pytorchs_of_all_rows(ranks: Pat
     for name in ("weights", "running", "later"):
         scale = float(whole[name].abs().max())
         assert largest_difference(first[name], whole[name]) <= 1e-5 * max(1.0, scale), name
+
+
+def test_a_batch_norm_of_bfloat16_takes_its_statistics_in_float32(ranks: Path) -> None:
+    first, second = (torch.load(ranks / f"norm-bf16-{k}.pt", weights_only=True) for k in (0, 1))
+    whole = normalised_bf16()
+    joined = torch.stack([first["outputs"], second["outputs"]], 1).flatten(0, 1)
+    last_digit = 2**-8 * float(whole["outputs"].abs().max())
+    assert largest_difference(joined, whole["outputs"]) <= last_digit
+    assert largest_difference(first["running"], whole["running"]) <= 1e-4
+
+
+def test_a_batch_norm_of_somebodys_own_is_refused_by_several_processes() -> None:
+    class Own(nn.BatchNorm2d):
+        pass
+
+    network = nn.Sequential(nn.Conv2d(3, 3, 1), Own(3))
+    assert share_norms(network, 1) is network
+    with pytest.raises(
+        UsageError, match="the norm Own of your networks cannot count the rows of 2"
+    ):
+        share_norms(network, 2)
 
 
 def test_two_processes_share_out_a_stream_and_agree_on_what_is_damaged(ranks: Path) -> None:
