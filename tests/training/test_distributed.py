@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import tarfile
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,9 +22,9 @@ from torch._C._distributed_c10d import HashStore
 from tests.processes import ROOT, Finished, environment, run, wgan_command
 from tests.training.data.conftest import save_picture
 from tests.training.ranks import CASES, normalised, normalised_bf16, streamed, trained
-from wgan.errors import UsageError
+from wgan.errors import PeerLost, PeerStopped, UsageError
 from wgan.runs import Run
-from wgan.training.distributed import ALONE, World, check_divides, join
+from wgan.training.distributed import ALONE, World, _collective, check_divides, join
 from wgan.training.networks.shared_norm import share_norms
 
 pytestmark = [
@@ -355,3 +356,65 @@ def test_one_device_is_not_given_to_several_processes() -> None:
     assert world.device("cpu") == torch.device("cpu")
     with pytest.raises(UsageError, match="--device cuda:0 is not allowed for 2 processes"):
         world.device("cuda:0")
+
+
+def test_without_local_rank_a_gpu_is_not_given_to_all_and_a_cpu_is() -> None:
+    world = World(rank=1, size=2, local_rank=None, store=HashStore())
+    assert world.device("cpu") == torch.device("cpu")
+    with pytest.raises(UsageError, match="LOCAL_RANK is not set"):
+        world.device("cuda")
+
+
+def test_each_machine_waits_for_its_own_first_process_at_each_stage(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    store = HashStore()
+    monkeypatch.setenv("GROUP_RANK", "0")
+    leader = World(0, 3, 0, store)
+    monkeypatch.setenv("GROUP_RANK", "1")
+    first, sibling = World(1, 3, 0, store), World(2, 3, 1, store)
+    opened, decoded = threading.Event(), threading.Event()
+
+    def follow() -> None:
+        sibling.first_here("open", opened.set)
+        sibling.first_here("decode", decoded.set)
+
+    following = threading.Thread(target=follow)
+    following.start()
+    leader.first_here("open", lambda: None)
+    leader.first_here("decode", lambda: None)
+    assert not first.first_here("open", lambda: opened.wait(0.1))
+    assert opened.wait(30)
+    assert not first.first_here("decode", lambda: decoded.wait(0.1))
+    assert decoded.wait(30)
+    following.join()
+
+
+def test_an_error_that_nobody_foresaw_is_told_to_the_others(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    place = {"RANK": "0", "WORLD_SIZE": "1", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "0"}
+    for name, value in place.items():
+        monkeypatch.setenv(name, value)
+    worlds = []
+
+    def fail() -> None:
+        with join(1) as world:
+            worlds.append(world)
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fail()
+    assert worlds[0].was_told_failure()
+    with pytest.raises(PeerStopped):
+        worlds[0].read("ready")
+
+
+def test_a_collective_that_fails_says_why_and_a_shortage_of_memory_stays_one() -> None:
+    def fails(error: Exception) -> None:
+        raise error
+
+    with pytest.raises(PeerLost, match=r"by itself \(Connection closed by peer\)$"):
+        _collective(lambda: fails(RuntimeError("Connection closed by peer\nframe 0")))
+    with pytest.raises(torch.OutOfMemoryError):
+        _collective(lambda: fails(torch.OutOfMemoryError("CUDA out of memory")))

@@ -180,7 +180,7 @@ def train(
         watchers = make_trackers(trackers, planned.run, config) if world.leads else []
         judged = world.leads and config.eval_every > 0
         features = _open_features(config, where, weights, download) if judged else None
-        loaded = world.first_here(lambda: _load(planned, cache, allow_damaged))
+        loaded = world.first_here("decode", lambda: _load(planned, cache, allow_damaged))
         say_skipped(loaded.skipped)
         judge = _make_judge(config, features, loaded) if features and not dry_run else None
         world.connect(where)

@@ -33,13 +33,13 @@ def plan_together(
         PeerStopped: the process that leads stopped with an error.
     """
     if world.leads:
-        planned = plan(given, run, download)
+        planned = world.first_here("open", lambda: plan(given, run, download))
         check_divides(world.size, planned.config.batch_size, planned.config.accumulate)
         world.publish("run", str(planned.run.path))
         world.publish("plan", planned.config.to_json())
         return planned
     config = TrainConfig.from_json(world.read("plan"), "the process that leads")
-    source = world.first_here(lambda: open_data(config.data, download=download))
+    source = world.first_here("open", lambda: open_data(config.data, download=download))
     return Plan(Run(Path(world.read("run"))), config, source, resumes=False)
 
 
