@@ -124,6 +124,7 @@ class Session(AbstractContextManager["Session"]):
         self.data, self.device, self.world = data, device, world
         self.step = 0
         self.players = Players(*build(self.config, architecture), self.config, device, world)
+        self._resident = keeps_data(data_on_device, device, data.nbytes)
         batch_size, seed, holdout = self.config.batch_size, self.config.seed, self.config.holdout
         self.batches = data.batches(
             batch_size,
@@ -131,7 +132,7 @@ class Session(AbstractContextManager["Session"]):
             device,
             flip=self.config.flip,
             holdout=holdout,
-            resident=keeps_data(data_on_device, device, data.nbytes),
+            resident=self._resident,
             world=world,
         )
         captured = captures_steps(capture, device, self.config, trackers, world.size)
@@ -158,6 +159,7 @@ class Session(AbstractContextManager["Session"]):
             CheckpointError: there are checkpoints, but none is good.
             SettingChanged: the data is not what the run began with.
             UsageError: the checkpoint's weights do not fit the networks.
+            DeviceError: the run began on another kind of device.
             OutputError: the folder cannot be written.
         """
         self.run.make()
@@ -208,7 +210,7 @@ class Session(AbstractContextManager["Session"]):
         steps = train_steps(self.players, self.batches.next, config, self.step, self._captured)
         saved = self.step
         while self.step < config.steps and not self.world.any(should_stop()):
-            with told_of_shortage(self.players, config, room):
+            with told_of_shortage(self.players, config, room, self._resident):
                 step = next(steps)
             self.step = step.number
             save = self._is_due(config.checkpoint_every)
