@@ -223,6 +223,11 @@ class World:
 
     # The end.
 
+    def rest(self) -> None:
+        """Expect nothing more of the others: what is left to do may take its time."""
+        if self._watchdog is not None:
+            self._watchdog.stop()
+
     def tell_failure(self) -> None:
         """Wake up who waits for this process; to be called once it has failed."""
         if self._store is None:
@@ -243,8 +248,7 @@ class World:
 
     def leave(self) -> None:
         """Close the ways to the others, all work done."""
-        if self._watchdog is not None:
-            self._watchdog.stop()
+        self.rest()
         if dist.is_initialized():
             dist.destroy_process_group()
 

@@ -174,6 +174,7 @@ class Session(AbstractContextManager["Session"]):
             if self.world.size > 1:  # all begin with the same weights, those of the last checkpoint
                 self.world.from_leader(self._checkpoint().to_bytes())
         except BaseException:
+            self.journal.close(failed=True)
             self._lock.release()
             raise
         self._settings.enter_context(float32_products(self.config.precision))
@@ -233,6 +234,7 @@ class Session(AbstractContextManager["Session"]):
         if saved != self.step:
             self.journal.check(self.step)
             self.save()
+        self.world.rest()
 
     @property
     def best(self) -> Best | None:
