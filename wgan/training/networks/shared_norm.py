@@ -98,13 +98,18 @@ def share_norms(network: nn.Module, size: int) -> nn.Module:
     """
     if size == 1:
         return network
-    if type(network) in PLAIN:
-        return SharedBatchNorm(network, size)
     if isinstance(network, nn.modules.batchnorm._BatchNorm):
-        raise UsageError(
-            f"the norm {type(network).__name__} of your networks cannot count the rows of {size}"
-            f" processes: take one of {', '.join(norm.__name__ for norm in PLAIN)}, or one process"
-        )
+        _check_is_known(network, size)
+        return SharedBatchNorm(network, size)
     for name, child in network.named_children():
         setattr(network, name, share_norms(child, size))
     return network
+
+
+def _check_is_known(norm: nn.Module, size: int) -> None:
+    if type(norm) not in PLAIN:
+        known = ", ".join(plain.__name__ for plain in PLAIN)
+        raise UsageError(
+            f"the norm {type(norm).__name__} of your networks cannot count the rows of {size}"
+            f" processes: build them with one of {known}, or train with one process"
+        )
