@@ -5,7 +5,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.installed
 BENCHMARKS := cold_start data_loading inference_cpu inference_profile kill_and_resume lowering \
-    sampling serving training
+    sampling scaling serving training
 
 .PHONY: help demo test fuzz lint format bench bench-gpu quality constraints clean
 

@@ -69,6 +69,10 @@ def discard_leftovers(folder: Path, name: str = "*") -> None:
             raise OutputError(f"cannot remove {partial}: {exc.strerror}") from exc
 
 
+NO_LOCKS = {errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS}
+"""What file systems without locks answer."""
+
+
 def lock_file(file: BinaryIO) -> bool:
     """Claim a file just opened, until it is closed; False where another process has it.
 
@@ -89,7 +93,7 @@ def lock_file(file: BinaryIO) -> bool:
         except BlockingIOError:
             return False
         except OSError as exc:
-            if exc.errno not in (errno.ENOLCK, errno.ENOTSUP):
+            if exc.errno not in NO_LOCKS:
                 raise
     return True
 

@@ -123,6 +123,10 @@ class Trial:
                 self.cpu_seconds = time.process_time() - began
                 self._note()
                 self._save()
+        return self.record()
+
+    def record(self) -> Record:
+        """Where the run stands: at its end, or as it was stopped."""
         return {
             "mixture": self.mixture.name,
             "seed": self.config.seed,
@@ -195,13 +199,20 @@ def report(records: Sequence[Record]) -> str:
                     f"{name}: wgan, {len(runs)} {'run' if len(runs) == 1 else 'runs'}",
                     f"{spread([run['modes'] for run in runs], '.1f')} of {most}",
                     spread([100 * run["high_quality"] for run in runs], ".1f"),
+                    _steps(runs),
                     spread([run["cpu_seconds"] / 60 for run in runs], ".1f"),
                 )
             )
-        rows += [(f"{name}: {who}", f"{modes} of {most}", share, "")
+        rows += [(f"{name}: {who}", f"{modes} of {most}", share, "", "")
                  for who, modes, share in PUBLISHED[name]]  # fmt: skip
-    heads = ("", "modes", "high quality, %", "CPU minutes")
+    heads = ("", "modes", "high quality, %", "steps", "CPU minutes")
     return f"    {records[-1]['machine']}\n\n{table(heads, rows)}\n\n{describe(records)}"
+
+
+def _steps(runs: Sequence[Record]) -> str:
+    """How many steps the runs took; and of how many, where they were stopped before their end."""
+    taken, planned = min(run["step"] for run in runs), runs[0]["settings"]["steps"]
+    return f"{taken:,}" if taken == planned else f"stopped at {taken:,} of {planned:,}"
 
 
 def describe(records: Sequence[Record]) -> str:

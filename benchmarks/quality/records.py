@@ -45,7 +45,8 @@ def write_block(page: Path, name: str, text: str) -> None:
     """
     before = page.read_text(encoding="utf-8")
     pattern = re.compile(rf"(<!-- {name} -->\n).*?(<!-- /{name} -->)", re.DOTALL)
-    after, count = pattern.subn(lambda found: f"{found[1]}\n{text.strip()}\n\n{found[2]}", before)
+    stripped = text.strip("\n")  # spaces at its start make the machine's line a block
+    after, count = pattern.subn(lambda found: f"{found[1]}\n{stripped}\n\n{found[2]}", before)
     if count != 1:
         raise UsageError(f"{page} has no place for {name}: <!-- {name} --> to <!-- /{name} -->")
     write_whole(page, after.encode())

@@ -87,9 +87,9 @@ def test_each_digit_stands_once_in_each_colour() -> None:
 def test_only_the_named_block_of_a_page_is_written(tmp_path: Path) -> None:
     page = tmp_path / "page.md"
     page.write_text("before\n<!-- a -->\nold\n<!-- /a -->\n<!-- b -->\n<!-- /b -->\nafter\n")
-    write_block(page, "a", r"new \1")
+    write_block(page, "a", "    new \\1\n")
     assert page.read_text() == (
-        "before\n<!-- a -->\n\nnew \\1\n\n<!-- /a -->\n<!-- b -->\n<!-- /b -->\nafter\n"
+        "before\n<!-- a -->\n\n    new \\1\n\n<!-- /a -->\n<!-- b -->\n<!-- /b -->\nafter\n"
     )
     with pytest.raises(UsageError, match="has no place for c"):
         write_block(page, "c", "")

@@ -15,8 +15,9 @@ import pytest
 from tests.processes import RunWgan, environment, wgan_command
 from tests.runtime.output.test_output import make_job
 from wgan.errors import OutputError, UsageError
+from wgan.files import lock_file
 from wgan.runtime import Generator
-from wgan.runtime.cluster import Crew, Task, draw_shard
+from wgan.runtime.cluster import LOCK, Crew, Task, draw_shard
 from wgan.runtime.job import Options
 from wgan.runtime.output import write
 from wgan.runtime.output.record import begun_before
@@ -144,6 +145,7 @@ def test_a_machine_that_does_not_see_the_folder_says_so(model_file: Path, tmp_pa
         (("--ray", "--interpolate", "1,2", "out/"), "leave out --latents and --interpolate"),
         (("--ray", "--shard-size", "0", "out/"), "--shard-size 0 is not allowed"),
         (("--ray", "--grid", "2x2", "out/"), "leave out --images and --grid"),
+        (("--ray", "--seeds", "5,5", "out/"), "seed 5 is asked for twice"),
     ],
     ids=str,
 )
@@ -163,3 +165,24 @@ def test_a_folder_that_was_begun_with_other_shards_is_refused(
     finished = run_wgan("sample", "--model", "builtin", "--ray", "out/")
     assert finished.returncode == OutputError.exit_status
     assert "was begun with" in finished.stderr
+
+
+def test_shards_that_somebody_else_wrote_are_left_alone(run_wgan: RunWgan, tmp_path: Path) -> None:
+    theirs = tmp_path / "out" / "shard-000000.tar"
+    theirs.parent.mkdir()
+    theirs.write_bytes(b"theirs")
+    finished = run_wgan("sample", "--model", "builtin", "--ray", "out/")
+    assert finished.returncode == OutputError.exit_status
+    assert "holds shard-000000.tar" in finished.stderr
+    assert theirs.read_bytes() == b"theirs"
+
+
+def test_a_folder_that_another_command_draws_into_is_refused(
+    run_wgan: RunWgan, tmp_path: Path
+) -> None:
+    (tmp_path / "out").mkdir()
+    with (tmp_path / "out" / LOCK).open("ab") as file:
+        assert lock_file(file)
+        finished = run_wgan("sample", "--model", "builtin", "--ray", "out/")
+    assert finished.returncode == OutputError.exit_status
+    assert "another process is drawing" in finished.stderr

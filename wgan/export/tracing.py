@@ -21,7 +21,7 @@ def network_errors(doing: str) -> Iterator[None]:
     """
     try:
         yield
-    except WganError:
+    except (WganError, MemoryError):
         raise
     except Exception as exc:
         raise ExportError(

@@ -63,8 +63,8 @@ def measure(
 
     The engines take turns, so that whatever else the machine does meets all of them alike. Two
     kinds of run are not counted: the first of all, which allocates, and compiles where there is a
-    compiler; and of a turn with several runs the first, which finds the threads asleep and another
-    engine's weights in the cache.
+    compiler; and the first of each turn, which finds the threads asleep and another engine's
+    weights in the cache.
     """
     for batch_size in batch_sizes:
         drawn = latents(range(batch_size), latent_dim)
@@ -83,14 +83,15 @@ def measure(
 
 
 def _take_turn(run: Draw, drawn: Latents) -> list[float]:
-    """Seconds of each run in about `TURN_S`."""
+    """Seconds of each run in about `TURN_S`, of one at least."""
+    run(drawn)
     taken: list[float] = []
     until = time.perf_counter() + TURN_S
     while not taken or time.perf_counter() < until:
         start = time.perf_counter()
         run(drawn)
         taken.append(time.perf_counter() - start)
-    return taken[1:] or taken
+    return taken
 
 
 def memory_grown(make: Callable[[], Draw], drawn: Latents) -> tuple[Draw, int | None]:

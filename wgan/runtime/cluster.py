@@ -14,7 +14,7 @@ import logging
 import os
 import signal
 import socket
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,11 +22,12 @@ from typing import Any
 
 from wgan.errors import DeviceError, ModelFileError, OutputError, UsageError, WganError
 from wgan.extras import needs_extra
-from wgan.files import discard_leftovers
+from wgan.files import discard_leftovers, lock_file
 from wgan.progress import Progress
 from wgan.runtime.generator import Generator
 from wgan.runtime.image_output import ValueRange
 from wgan.runtime.job import Job, Options
+from wgan.runtime.output import check_names
 from wgan.runtime.output.record import RECORD, begun_before, make_folder_here
 from wgan.runtime.output.tars import write_whole_tar
 from wgan.runtime.sources import Seeds
@@ -45,6 +46,11 @@ CONNECT_ATTEMPTS = 3
 """Ray gives a cluster that it starts 30 s, which a busy machine may miss."""
 
 GPU_DEVICES = ("cuda", "tensorrt")
+
+SHARDS = "shard-*.tar"
+
+LOCK = ".wgan-lock"
+"""Held while a command draws into a folder."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,27 +102,71 @@ def write_shards(out: str, job: Job, model: Path, crew: Crew) -> None:
         MissingExtra: ray is not installed.
     """
     source = _check(out, job)
-    folder = Path(out).absolute()
-    make_folder_here(folder)
-    settings = {**job.settings(), **_division(source, crew)}
-    if not begun_before(folder, settings, anew=job.options.overwrite):
-        for old in folder.glob("shard-*.tar"):
-            old.unlink()
-    discard_leftovers(folder, "shard-*.tar")
-    parts = [(path, seeds) for path, seeds in _shards(folder, source.seeds, crew.shard_size)]
-    missing = [(path, seeds) for path, seeds in parts if not path.exists()]
-    done = len(source) - sum(len(seeds) for _, seeds in missing)
     try:
         content = model.read_bytes()
     except OSError as exc:
         raise ModelFileError(f"{model} cannot be read: {exc.strerror}") from exc
+    folder = Path(out).absolute()
+    make_folder_here(folder)
     task = Task(content, crew, job.options, source.truncation, folder)
+    with _claimed(folder):
+        _begin(folder, {**job.settings(), **_division(source, crew)}, job.options)
+        discard_leftovers(folder, SHARDS)
+        _draw_missing(task, source)
+        discard_leftovers(folder, SHARDS)  # of workers that died
+
+
+def _begin(folder: Path, settings: Mapping[str, Any], options: Options) -> None:
+    """Make sure that the shards in the folder are this job's. Raises OutputError."""
+    shards = sorted(folder.glob(SHARDS))
+    if options.overwrite:  # before the record says that what is there is this job's
+        for old in shards:
+            old.unlink()
+    elif shards and not (folder / RECORD).is_file():
+        raise OutputError(
+            f"{folder} holds {shards[0].name}, which no  wgan sample --ray  wrote: choose another"
+            " folder"
+        )
+    begun_before(folder, settings, anew=options.overwrite)
+
+
+def _draw_missing(task: Task, source: Seeds) -> None:
+    parts = list(_shards(task.folder, source.seeds, task.crew.shard_size))
+    missing = [(path, seeds) for path, seeds in parts if not path.exists()]
+    done = len(source) - sum(len(seeds) for _, seeds in missing)
     with Progress(len(source), "sampling", "images", done=done) as progress:
         if missing:
             with _cluster() as ray:
+                _check_room(ray, task.crew)
                 for drawn in _draw_all(ray, task, missing):
                     progress.advance(drawn)
-    discard_leftovers(folder, "shard-*.tar")  # of workers that died
+
+
+@contextmanager
+def _claimed(folder: Path) -> Iterator[None]:
+    """Keep other commands from the folder. Raises OutputError where one is at work there."""
+    path = folder / LOCK
+    try:
+        file = path.open("ab")
+    except OSError as exc:
+        raise OutputError(f"cannot write {path}: {exc.strerror}") from exc
+    with file:
+        if not lock_file(file):
+            raise OutputError(
+                f"another process is drawing into {folder}: wait for it, or choose another folder"
+            )
+        yield
+
+
+def _check_room(ray: Any, crew: Crew) -> None:
+    """Raise DeviceError where no machine could ever take a task: Ray would wait for one."""
+    needed = {"CPU": crew.threads, "GPU": int(crew.device in GPU_DEVICES)}
+    machines = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    if not any(all(has.get(kind, 0) >= n for kind, n in needed.items()) for has in machines):
+        wanted = f"{crew.threads} CPU cores" + (" and a GPU" if needed["GPU"] else "")
+        raise DeviceError(
+            f"no machine of the Ray cluster has {wanted}: set another --threads or --device"
+        )
 
 
 def _check(out: str, job: Job) -> Seeds:
@@ -126,6 +176,7 @@ def _check(out: str, job: Job) -> Seeds:
         raise UsageError("--ray draws seeds: leave out --latents and --interpolate")
     if job.options.floats or job.options.grid is not None:
         raise UsageError("--ray writes PNGs into tar shards: leave out --images and --grid")
+    check_names(out, job.source)
     return job.source
 
 

@@ -100,8 +100,9 @@ class Generator:
     def default_batch_size(self) -> int:
         """How many pictures are drawn at a time where nobody says otherwise.
 
-        On a CPU 64 take almost twice the memory of 16 (benchmarks/sampling.py), and a process that
-        draws a few pictures starts and ends sooner with less. A GPU wants more work at once.
+        On a CPU 64 are drawn a tenth faster than 16 and take 1.4 times the memory
+        (docs/performance.md); a process that draws a few pictures starts and ends sooner with less.
+        A GPU wants more work at once.
         """
         return 16 if self.provider == DEVICES["cpu"].provider else 64
 

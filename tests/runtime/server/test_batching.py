@@ -37,11 +37,11 @@ def slow(slow_file: Path) -> Iterator[Server]:
         yield running
 
 
-def request(content: object) -> bytes:
-    """An infer request as it goes over the wire."""
-    body = json.dumps(content).encode()
+def request(content: object, padding: int = 0) -> tuple[bytes, bytes]:
+    """An infer request as it goes over the wire: head and body, with so many spaces at its end."""
+    body = json.dumps(content).encode() + b" " * padding
     head = f"POST {INFER} HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n"
-    return head.encode() + body
+    return head.encode(), body
 
 
 def test_a_thousand_mixed_requests_at_once_each_get_their_own_pictures(
@@ -121,12 +121,18 @@ def test_a_full_queue_refuses_at_once_and_says_when_to_come_back(
     assert slow.post(path, content).status == 200
 
 
-def test_a_request_whose_client_has_gone_is_dropped_from_the_queue(slow: Server) -> None:
+@pytest.mark.parametrize("padding", [0, 300_000], ids=["short", "long"])
+def test_a_request_whose_client_has_gone_is_dropped_from_the_queue(
+    slow: Server, padding: int
+) -> None:
     busy = threading.Thread(target=slow.infer, args=[seeds_request(*range(50))])
     busy.start()
     slow.await_metric(WAITING, lambda waiting: waiting > 0)
     with socket.create_connection(("127.0.0.1", slow.port)) as gone:
-        gone.sendall(request(seeds_request(*range(40))))
+        head, body = request(seeds_request(*range(40)), padding)
+        gone.sendall(head)
+        slow.get("/v2/health/live")  # so that the body comes while the server waits for it
+        gone.sendall(body)
         slow.await_metric(WAITING, lambda waiting: waiting > 45)
     slow.await_metric("wgan_dropped_requests_total", lambda dropped: dropped == 1)
     busy.join()
@@ -144,7 +150,7 @@ def test_who_goes_while_waiting_for_company_stops_nobody_else(slow_file: Path) -
             patient.await_metric(WAITING, lambda waiting: waiting == 4)
             assert {each.result().status for each in crowd} == {200}
         with socket.create_connection(("127.0.0.1", patient.port)) as gone:
-            gone.sendall(request(seeds_request(1)))
+            gone.sendall(b"".join(request(seeds_request(1))))
             patient.await_metric(WAITING, lambda waiting: waiting == 1)
         patient.await_metric("wgan_dropped_requests_total", lambda dropped: dropped == 1)
         over = time.monotonic() + 1.2  # the wait for company ends with nobody there

@@ -45,7 +45,7 @@ def write(out: str, job: Job) -> None:
     kind = kind_of(out, job)
     _check_options(out, kind, job)
     if kind in ("folder", "tar", "zip"):
-        _check_names(out, job.source)
+        check_names(out, job.source)
     path = Path(out)
     if out != STANDARD_OUTPUT and not path.absolute().parent.is_dir():
         # Said before the work, not after it.
@@ -94,7 +94,7 @@ def _check_options(out: str, kind: Kind, job: Job) -> None:
         raise UsageError(f"metadata goes into PNG files, not into {out}")
 
 
-def _check_names(out: str, source: Source) -> None:
+def check_names(out: str, source: Source) -> None:
     """Raise UsageError where two pictures would have one name; a grid or an array may repeat."""
     if not isinstance(source, Seeds) or isinstance(source.seeds, range):
         return

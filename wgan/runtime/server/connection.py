@@ -112,6 +112,8 @@ class Connection(HttpToolsProtocol):
         self._in_headers = True
         self._disarm()
         super().on_message_complete()
+        if not self.pipeline:
+            self.flow.resume_reading()  # a large body stopped it: else nobody sees the client leave
 
     def send_400_response(self, msg: str) -> None:
         """Answer what is not HTTP."""

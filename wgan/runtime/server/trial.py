@@ -44,6 +44,11 @@ async def try_out(data: bytes) -> None:
         if process.returncode is None:  # the server is told to stop
             process.kill()
             await process.wait()
+    if -code == getattr(signal, "SIGKILL", None):
+        raise ModelFileError(
+            "the process that tried it was killed (SIGKILL), most likely for lack of memory: a"
+            " second copy of the model has to fit beside the one at work"
+        )
     if code < 0 or code > 255:  # a signal, or one of Windows' exceptions
         raise ModelFileError(
             f"ONNX Runtime crashes on this model ({_name(code)}): the file is damaged, or not made"
