@@ -8,8 +8,8 @@ END = "<!-- end -->"
 
 def write_between(page: Path, mark: str, lines: Iterable[str]) -> None:
     """Replace what stands in `page` between the line `mark` and the next `<!-- end -->`."""
-    before, found, rest = page.read_text().partition(mark)
+    before, found, rest = page.read_text(encoding="utf-8").partition(mark)
     _, ended, after = rest.partition(END)
     if not found or not ended:
         raise SystemExit(f"{page} has no {mark} ... {END}")
-    page.write_text("\n".join([before + mark, "", *lines, "", END + after]))
+    page.write_text("\n".join([before + mark, "", *lines, "", END + after]), encoding="utf-8")

@@ -359,6 +359,7 @@ def foretell(counts: Counts, network: Network, gpus: int, batch: int, share: flo
     """A step of `batch` pictures on `gpus` GPUs, `share` of PEAK reached."""
     mine = batch / gpus
     arithmetic = counts.flops * mine / LARGE.batch_size / (PEAK * share)
+    launches = counts.operations * LAUNCH
     updates = counts.critic_updates + 1
     large = counts.all_reduces[:updates]
     small = counts.all_reduces[updates:]
@@ -367,7 +368,8 @@ def foretell(counts: Counts, network: Network, gpus: int, batch: int, share: flo
     return Foretold(
         gpus=gpus,
         batch=batch,
-        compute=max(arithmetic, counts.operations * LAUNCH),
+        # One GPU by itself repeats a recorded step (--capture); several launch each operation.
+        compute=arithmetic if gpus == 1 else max(arithmetic, launches),
         gradients=sum(all_reduce(size, network, gpus) for size in large),
         norms=sum(all_reduce(size, network, gpus) for size in small),
         draws=drawn if gpus > 1 else 0.0,
@@ -446,14 +448,14 @@ def print_limits(
             )
     alone = foretell(counts, NETWORKS[0], 1, LARGE.batch_size, share)
     need = LARGE.n_critic * alone.batch / alone.seconds
-    print(f"| a GPU asks its loader for | {need:,.0f} images/s |")
-    print(f"| the cache's loader, a process for each GPU, gives | {loader / need:.1f} times that |")
+    print(f"| a GPU by itself asks its loader for | {need:,.0f} images/s |")
+    print(f"| the cache's loader, in one process, gives | {loader / need:.1f} times that |")
     cores = usable_cores()
     print(f"| streamed shards of PNG, on {cores} cores, feed | {stream / need:.2f} GPUs |")
     interval = LARGE.checkpoint_every * alone.seconds
     print(
-        f"| a checkpoint each {LARGE.checkpoint_every} steps ({interval:.1f} s), while all wait"
-        f" | {checkpoint / (interval + checkpoint):.1%} of the time, however many GPUs |"
+        f"| a checkpoint each {LARGE.checkpoint_every} steps of a GPU by itself ({interval:.1f} s)"
+        f" | {checkpoint / (interval + checkpoint):.1%} of the time |"
     )
     for machines in (8, 1000):
         a_day = machines * FAILURES_PER_MACHINE_DAY

@@ -61,12 +61,7 @@ def streamed(folder: Path, world: World = ALONE) -> Tensor:
 def normalised(world: World = ALONE) -> dict[str, Tensor]:
     """A batch norm's outputs, gradients, second gradients and statistics, of this world's rows."""
     random = torch.Generator().manual_seed(1)
-    norm = nn.BatchNorm2d(3)
-    with torch.no_grad():
-        norm.weight.copy_(torch.randn(3, generator=random))
-        norm.bias.copy_(torch.randn(3, generator=random))
-    shared = share_norms(norm, world.size).train()
-    images = torch.randn(8, 3, 5, 5, generator=random) * 3 + 100  # far from 0: digits get lost
+    shared, images = norm_and_images(world, random)
     factors = torch.randn(8, 3, 5, 5, generator=random)[world.rows]
     inputs = images[world.rows].clone().requires_grad_()
     outputs = shared(inputs)
@@ -85,6 +80,28 @@ def normalised(world: World = ALONE) -> dict[str, Tensor]:
     }
 
 
+def normalised_bf16(world: World = ALONE) -> dict[str, Tensor]:
+    """A batch norm's outputs and statistics, of this world's rows, in bfloat16."""
+    shared, images = norm_and_images(world, torch.Generator().manual_seed(1))
+    with torch.autocast("cpu", torch.bfloat16):
+        outputs = shared(images[world.rows].bfloat16())
+    assert outputs.dtype == torch.bfloat16
+    return {
+        "outputs": outputs.detach().float(),
+        "running": torch.stack([shared.running_mean, shared.running_var]),  # type: ignore[list-item]
+    }
+
+
+def norm_and_images(world: World, random: torch.Generator) -> tuple[nn.Module, Tensor]:
+    """A batch norm with weights, and eight images far from 0, where digits get lost."""
+    norm = nn.BatchNorm2d(3)
+    with torch.no_grad():
+        norm.weight.copy_(torch.randn(3, generator=random))
+        norm.bias.copy_(torch.randn(3, generator=random))
+    shared = share_norms(norm, world.size).train()
+    return shared, torch.randn(8, 3, 5, 5, generator=random) * 3 + 100
+
+
 def main() -> None:
     """Train every case with the others and write what came out."""
     torch.set_num_threads(1)
@@ -92,6 +109,7 @@ def main() -> None:
     with join(60) as world:
         world.connect(world.device("cpu"))
         torch.save(normalised(world), folder / f"norm-{world.rank}.pt")
+        torch.save(normalised_bf16(world), folder / f"norm-bf16-{world.rank}.pt")
         torch.save(streamed(folder, world), folder / f"stream-{world.rank}.pt")
         for case in CASES:
             result = trained(case, world)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from wgan.errors import CheckpointError, UsageError
+from wgan.errors import CheckpointError, DeviceError, UsageError
 from wgan.training.checkpoint import Checkpoint, load_weights
 from wgan.training.config import TrainConfig
 from wgan.training.loop import Players
@@ -45,6 +45,15 @@ def test_a_checkpoint_holds_all_that_was_saved(saved: Path) -> None:
     assert torch.equal(after.noise, before.noise)
     for name, tensor in before.average.items():
         assert torch.equal(after.average[name], tensor)
+
+
+@pytest.mark.parametrize(("size", "began"), [(16, "cuda"), (77, "another kind of device")])
+def test_a_run_goes_on_on_the_kind_of_device_that_it_began_on(size: int, began: str) -> None:
+    players = Players(*build(TINY), TINY, torch.device("cpu"))
+    make_checkpoint().restore(players)
+    elsewhere = dataclasses.replace(make_checkpoint(), noise=torch.zeros(size, dtype=torch.uint8))
+    with pytest.raises(DeviceError, match=f"began on {began} and cannot go on on cpu"):
+        elsewhere.restore(players)
 
 
 def test_plain_pytorch_opens_it_as_tensors_and_plain_values(saved: Path) -> None:

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import tarfile
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,14 +16,16 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torch import nn
 from torch._C._distributed_c10d import HashStore
 
 from tests.processes import ROOT, Finished, environment, run, wgan_command
 from tests.training.data.conftest import save_picture
-from tests.training.ranks import CASES, normalised, streamed, trained
-from wgan.errors import UsageError
+from tests.training.ranks import CASES, normalised, normalised_bf16, streamed, trained
+from wgan.errors import PeerLost, PeerStopped, UsageError
 from wgan.runs import Run
-from wgan.training.distributed import ALONE, World, check_divides, join
+from wgan.training.distributed import ALONE, World, _collective, check_divides, join
+from wgan.training.networks.shared_norm import share_norms
 
 pytestmark = [
     pytest.mark.slow,
@@ -206,6 +209,27 @@ def test_a_batch_norm_that_is_spread_over_two_is_pytorchs_of_all_rows(ranks: Pat
         assert largest_difference(first[name], whole[name]) <= 1e-5 * max(1.0, scale), name
 
 
+def test_a_batch_norm_of_bfloat16_takes_its_statistics_in_float32(ranks: Path) -> None:
+    first, second = (torch.load(ranks / f"norm-bf16-{k}.pt", weights_only=True) for k in (0, 1))
+    whole = normalised_bf16()
+    joined = torch.stack([first["outputs"], second["outputs"]], 1).flatten(0, 1)
+    last_digit = 2**-8 * float(whole["outputs"].abs().max())
+    assert largest_difference(joined, whole["outputs"]) <= last_digit
+    assert largest_difference(first["running"], whole["running"]) <= 1e-4
+
+
+def test_a_batch_norm_of_somebodys_own_is_refused_by_several_processes() -> None:
+    class Own(nn.BatchNorm2d):
+        pass
+
+    network = nn.Sequential(nn.Conv2d(3, 3, 1), Own(3))
+    assert share_norms(network, 1) is network
+    with pytest.raises(
+        UsageError, match="the norm Own of your networks cannot count the rows of 2"
+    ):
+        share_norms(network, 2)
+
+
 def test_two_processes_share_out_a_stream_and_agree_on_what_is_damaged(ranks: Path) -> None:
     first, second = (torch.load(ranks / f"stream-{k}.pt", weights_only=True) for k in (0, 1))
     assert torch.equal(torch.stack([first, second], 2).flatten(1, 2), streamed(ranks))
@@ -332,3 +356,65 @@ def test_one_device_is_not_given_to_several_processes() -> None:
     assert world.device("cpu") == torch.device("cpu")
     with pytest.raises(UsageError, match="--device cuda:0 is not allowed for 2 processes"):
         world.device("cuda:0")
+
+
+def test_without_local_rank_a_gpu_is_not_given_to_all_and_a_cpu_is() -> None:
+    world = World(rank=1, size=2, local_rank=None, store=HashStore())
+    assert world.device("cpu") == torch.device("cpu")
+    with pytest.raises(UsageError, match="LOCAL_RANK is not set"):
+        world.device("cuda")
+
+
+def test_each_machine_waits_for_its_own_first_process_at_each_stage(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    store = HashStore()
+    monkeypatch.setenv("GROUP_RANK", "0")
+    leader = World(0, 3, 0, store)
+    monkeypatch.setenv("GROUP_RANK", "1")
+    first, sibling = World(1, 3, 0, store), World(2, 3, 1, store)
+    opened, decoded = threading.Event(), threading.Event()
+
+    def follow() -> None:
+        sibling.first_here("open", opened.set)
+        sibling.first_here("decode", decoded.set)
+
+    following = threading.Thread(target=follow)
+    following.start()
+    leader.first_here("open", lambda: None)
+    leader.first_here("decode", lambda: None)
+    assert not first.first_here("open", lambda: opened.wait(0.1))
+    assert opened.wait(30)
+    assert not first.first_here("decode", lambda: decoded.wait(0.1))
+    assert decoded.wait(30)
+    following.join()
+
+
+def test_an_error_that_nobody_foresaw_is_told_to_the_others(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    place = {"RANK": "0", "WORLD_SIZE": "1", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "0"}
+    for name, value in place.items():
+        monkeypatch.setenv(name, value)
+    worlds = []
+
+    def fail() -> None:
+        with join(1) as world:
+            worlds.append(world)
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fail()
+    assert worlds[0].was_told_failure()
+    with pytest.raises(PeerStopped):
+        worlds[0].read("ready")
+
+
+def test_a_collective_that_fails_says_why_and_a_shortage_of_memory_stays_one() -> None:
+    def fails(error: Exception) -> None:
+        raise error
+
+    with pytest.raises(PeerLost, match=r"by itself \(Connection closed by peer\)$"):
+        _collective(lambda: fails(RuntimeError("Connection closed by peer\nframe 0")))
+    with pytest.raises(torch.OutOfMemoryError):
+        _collective(lambda: fails(torch.OutOfMemoryError("CUDA out of memory")))

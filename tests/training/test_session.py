@@ -11,13 +11,21 @@ import pytest
 import torch
 from torch import nn
 
-from wgan.errors import CheckpointError, RunError, SettingChanged, TrainingDiverged, UsageError
+from wgan.errors import (
+    CheckpointError,
+    PeerLost,
+    RunError,
+    SettingChanged,
+    TrainingDiverged,
+    UsageError,
+)
 from wgan.images import Pixels
 from wgan.runs import Run, latest_run
 from wgan.training.checkpoint import Checkpoint
 from wgan.training.config import TrainConfig
 from wgan.training.data import Pictures, load_pictures
 from wgan.training.data.source import ArraySource
+from wgan.training.distributed import World
 from wgan.training.metrics import Metrics
 from wgan.training.session import Plan, Session
 
@@ -210,6 +218,20 @@ def test_trackers_are_told_whether_an_error_ended_the_run() -> None:
     ):
         raise TrainingDiverged("it went off")
     assert (good.failed, bad.failed) == ([False], [True])
+
+
+def test_trackers_are_told_of_a_run_that_could_not_begin() -> None:
+    class Unheard(World):
+        def from_leader(self, data: bytes | None) -> bytes:
+            raise PeerLost("another process is gone")
+
+    tracker, config = Ending(), session().config
+    plan, world = Plan(Run(Path("run")), config, source(), False), Unheard(size=2)
+    with pytest.raises(PeerLost), Session(plan, pictures(), CPU, None, [tracker], world=world):
+        pass
+    assert tracker.failed == [True]
+    with session():  # the folder's lock is free
+        pass
 
 
 def test_other_pictures_in_the_same_run_are_refused() -> None:

@@ -15,7 +15,7 @@ from wgan.training.device import free_memory
 from wgan.training.footprint import step_memory
 from wgan.training.loop import Players
 from wgan.training.networks import build
-from wgan.training.shortage import is_shortage, largest_part, told_of_shortage
+from wgan.training.shortage import advice, is_shortage, largest_part, told_of_shortage
 
 CPU = torch.device("cpu")
 
@@ -87,7 +87,25 @@ def test_pytorchs_errors_about_memory_become_a_sentence_and_others_stay() -> Non
         raise MemoryError
     with pytest.raises(RuntimeError, match="another"), told_of_shortage(players, config, None):
         raise RuntimeError("another")
+    with (
+        pytest.raises(MemoryShortage, match=r"with --data-on-device no$"),
+        told_of_shortage(players, config, None, resident=True),
+    ):
+        raise RuntimeError("MPS backend out of memory (MPS allocated: 8.00 GB")
+    assert is_shortage(RuntimeError("DefaultCPUAllocator: not enough memory: you tried to"))
     assert not is_shortage(RuntimeError("mat1 and mat2 shapes cannot be multiplied"))
+
+
+def test_the_batch_and_the_parts_that_are_advised_are_accepted_settings() -> None:
+    config = TrainConfig(width=8, batch_size=512, accumulate=4)
+    sentence = advice(players_of(config), config, 10 * MIB)
+    named = re.search(r"in 4 parts .* --batch-size (\d+), or with --accumulate (\d+)", sentence)
+    assert named is not None, sentence
+    batch_size, parts = map(int, named.groups())
+    assert 4 < batch_size < 512
+    assert parts > 4
+    TrainConfig.resolve({"batch_size": batch_size, "accumulate": 4})
+    TrainConfig.resolve({"batch_size": 512, "accumulate": parts})
 
 
 def test_what_is_free_of_a_cpu_is_less_than_it_has() -> None:

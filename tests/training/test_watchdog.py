@@ -9,7 +9,7 @@ import pytest
 from tests.processes import run
 
 SCRIPT = """
-import threading, time
+import contextlib, io, threading, time
 from wgan.training.watchdog import Watchdog
 
 watchdog = Watchdog({seconds}, "nobody answered")
@@ -25,11 +25,12 @@ print("at the end")
     ("seconds", "meals", "then", "status"),
     [
         (0.2, 3, "threading.Event().wait(60)", 1),
+        (0.2, 3, "with contextlib.redirect_stderr(io.StringIO()): threading.Event().wait(60)", 1),
         (60, 10, "", 0),
         (0.2, 3, "watchdog.stop(); time.sleep(0.5)", 0),
         (0.2, 0, "time.sleep(0.5)", 0),  # it begins with the first meal
     ],
-    ids=["starved", "fed", "stopped", "never begun"],
+    ids=["starved", "starved and kept quiet", "fed", "stopped", "never begun"],
 )
 def test_a_process_that_is_not_fed_is_ended(
     tmp_path: Path, seconds: float, meals: int, then: str, status: int

@@ -153,6 +153,7 @@ def train(
     Several GPUs or machines: torchrun --nproc-per-node N -m wgan train ...
     """
     with needs_extra("train", purpose="training"):
+        from wgan.training.device import check_options
         from wgan.training.distributed import is_launched, join
         from wgan.training.networks import load_architecture
         from wgan.training.peer import Peer, plan_together
@@ -170,9 +171,11 @@ def train(
         # What can be wrong is looked at before the data is decoded, which may take long.
         architecture = load_architecture(given["arch"]) if "arch" in given else None
         watchers = make_trackers(trackers, planned.run, config) if world.leads else []
+        if world.leads:
+            check_options(config, where, data_on_device, capture, watchers, world.size)
         judged = world.leads and config.eval_every > 0
         features = _open_features(config, where, device, weights, download) if judged else None
-        loaded = world.first_here(lambda: _load(planned, cache, allow_damaged))
+        loaded = world.first_here("decode", lambda: _load(planned, cache, allow_damaged))
         say_skipped(loaded.skipped)
         judge = _make_judge(config, features, loaded, cache) if features and not dry_run else None
         world.connect(where)

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from wgan import __version__
 from wgan.archives import ARCHIVE_ERRORS
-from wgan.errors import CheckpointError, UsageError
+from wgan.errors import CheckpointError, DeviceError, UsageError
 from wgan.files import write_whole
 from wgan.training.config import TrainConfig
 from wgan.training.loop import Players
@@ -25,6 +25,9 @@ from wgan.training.networks import Architecture, build
 from wgan.training.optimizers import restore_optimizer
 
 FORMAT = "wgan-checkpoint-1"
+
+NOISE_BYTES = {16: "cuda", 5056: "cpu"}
+"""How long PyTorch's state of random numbers is on each kind of device; they draw other numbers."""
 
 State = dict[str, Any]
 """A `state_dict`: names to tensors and plain values."""
@@ -65,7 +68,13 @@ class Checkpoint:
         )
 
     def restore(self, players: Players) -> None:
-        """Let `players` hold what they held then. Raises UsageError where weights do not fit."""
+        """Let `players` hold what they held then.
+
+        Raises:
+            DeviceError: the random numbers are of another kind of device.
+            UsageError: the weights do not fit.
+        """
+        self._check_device(players)
         arch = self.config.arch
         load_weights(players.generator, self.generator, f"the generator of {arch}")
         load_weights(players.critic, self.critic, f"the critic of {arch}")
@@ -73,6 +82,14 @@ class Checkpoint:
         restore_optimizer(players.generator_optimizer, self.generator_optimizer)
         restore_optimizer(players.critic_optimizer, self.critic_optimizer)
         players.noise.set_state(self.noise)
+
+    def _check_device(self, players: Players) -> None:
+        if self.noise.numel() != players.noise.get_state().numel():
+            began = NOISE_BYTES.get(self.noise.numel(), "another kind of device")
+            raise DeviceError(
+                f"the run began on {began} and cannot go on on {players.device.type}, which draws"
+                f" other random numbers: go on on {began}, or begin anew with another --run"
+            )
 
     def save(self, path: Path) -> None:
         """Write the checkpoint, all of it or nothing. Raises OutputError."""

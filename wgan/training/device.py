@@ -7,6 +7,7 @@ import torch
 from wgan import memory
 from wgan.errors import DeviceError, UsageError
 from wgan.training.config import ARCHITECTURES, TrainConfig
+from wgan.training.precision import check_precision
 from wgan.training.trackers import Tracker
 
 CHOICES = ("auto", "yes", "no")
@@ -110,6 +111,25 @@ def captures_steps(
     if choice != "auto":
         return choice == "yes"
     return device.type == "cuda" and processes == 1 and config.arch in ARCHITECTURES and not watched
+
+
+def check_options(
+    config: TrainConfig,
+    device: torch.device,
+    data_on_device: str,
+    capture: str,
+    trackers: Sequence[Tracker],
+    processes: int = 1,
+) -> None:
+    """See that a device can do what is asked of it, before the data is there.
+
+    Raises:
+        UsageError: as `keeps_data` and `captures_steps`.
+        DeviceError: as `check_precision`.
+    """
+    check_precision(config.precision, device)
+    captures_steps(capture, device, config, trackers, processes)
+    _check_choice("data-on-device", data_on_device)
 
 
 def _check_choice(option: str, choice: str) -> None:

@@ -12,9 +12,11 @@ who still decodes may take long. From then on an answer must come within the tim
 
 import contextlib
 import os
+import socket
+import time
 from collections.abc import Callable, Iterable, Iterator
 from datetime import timedelta
-from typing import TypeVar
+from typing import Literal, TypeVar, get_args
 
 import torch
 import torch.distributed as dist
@@ -22,15 +24,21 @@ from torch import Tensor, nn
 from torch._C._distributed_c10d import PrefixStore, Store  # as torch.distributed does
 from torch.distributed.rendezvous import rendezvous
 
-from wgan.errors import PeerLost, PeerStopped, UsageError, WganError
+from wgan.errors import PeerLost, PeerStopped, UsageError
 from wgan.training.device import pick_device
 from wgan.training.watchdog import Watchdog
+
+LAST_WORD = 0.2
+"""Seconds for other threads at the end."""
 
 PREPARING = timedelta(days=2)
 """How long others may take to fetch and decode their data."""
 
 CONNECTING = timedelta(minutes=10)
 """How long the processes may take to find each other."""
+
+Stage = Literal["open", "decode"]
+"""What one process of a machine does before its others."""
 
 Result = TypeVar("Result")
 
@@ -41,7 +49,7 @@ class World:
     Args:
         rank: which process this is, from 0; 0 leads: it alone writes and speaks.
         size: how many there are.
-        local_rank: which of this machine's processes it is.
+        local_rank: which of this machine's processes it is; None where no launcher says so.
         store: where the processes leave each other notes; None for a process alone.
         timeout: seconds in which an answer must come.
     """
@@ -50,13 +58,13 @@ class World:
         self,
         rank: int = 0,
         size: int = 1,
-        local_rank: int = 0,
+        local_rank: int | None = 0,
         store: Store | None = None,
         timeout: float = 600.0,
     ) -> None:
         self.rank, self.size, self.local_rank, self.timeout = rank, size, local_rank, timeout
         self._store = store
-        self._machine = os.environ.get("GROUP_RANK", "0")
+        self._machine = os.environ.get("GROUP_RANK") or socket.gethostname()
         self._watchdog: Watchdog | None = None
 
     @property
@@ -76,7 +84,7 @@ class World:
         """The device called `name`, a GPU of its own for each process of a machine.
 
         Raises:
-            UsageError: it names one device for all.
+            UsageError: it names one device for all, or LOCAL_RANK is not set.
             DeviceError: it is not there.
         """
         if self._store is None:
@@ -88,7 +96,12 @@ class World:
             )
         if name == "cpu" or (name == "auto" and not torch.cuda.is_available()):
             return torch.device("cpu")
-        return pick_device(f"cuda:{self.local_rank}")
+        if self.local_rank is None and self.size > 1:
+            raise UsageError(
+                f"LOCAL_RANK is not set, and {self.size} processes cannot all take cuda:0: set it"
+                " to each process's number on its machine, from 0, as torchrun does"
+            )
+        return pick_device(f"cuda:{self.local_rank or 0}")
 
     # Before the first step: notes in the store.
 
@@ -109,24 +122,34 @@ class World:
             self._store.wait([key], PREPARING)
             text: str = self._store.get(key).decode()
         except RuntimeError as exc:
-            raise PeerLost(_lost(self.timeout)) from exc
+            raise PeerLost(_lost(exc, self.timeout)) from exc
         if not text:
             raise PeerStopped("another process of this training stopped; it has said why")
         return text
 
-    def first_here(self, work: Callable[[], Result]) -> Result:
+    def first_here(self, stage: Stage, work: Callable[[], Result]) -> Result:
         """Do some work in one process of each machine, then in its others, who find it done.
 
         So that a machine fetches and decodes its data once; the others read what was kept.
+
+        Args:
+            stage: which work it is.
+            work: it.
+
+        Raises:
+            PeerStopped, PeerLost: as `read`.
         """
         if self._store is None:
             return work()
         if self.local_rank:
-            self.read(f"done/{self._machine}")
+            self.read(self._done(stage))
         result = work()
         if not self.local_rank:
-            self.publish(f"done/{self._machine}", "yes")
+            self.publish(self._done(stage), "yes")
         return result
+
+    def _done(self, stage: Stage) -> str:
+        return f"done/{stage}/{self._machine}"
 
     def connect(self, device: torch.device) -> None:
         """Wait until all are ready to train, then open the ways between them.
@@ -144,7 +167,7 @@ class World:
         if on_gpu:
             torch.cuda.set_device(device)
             # NCCL's own end after a time-out is an abort without a sentence; ours comes first.
-            self._watchdog = Watchdog(self.timeout, _lost(self.timeout))
+            self._watchdog = Watchdog(self.timeout, _lost(None, self.timeout))
         try:
             dist.init_process_group(
                 "cpu:gloo,cuda:nccl" if on_gpu else "gloo",
@@ -154,7 +177,7 @@ class World:
                 timeout=timedelta(seconds=self.timeout * (2 if on_gpu else 1)),
             )
         except RuntimeError as exc:
-            raise PeerLost(_lost(self.timeout)) from exc
+            raise PeerLost(_lost(exc, self.timeout)) from exc
 
     # From the first step on: collectives. All processes call the same ones in the same order.
 
@@ -204,12 +227,18 @@ class World:
 
     # The end.
 
+    def rest(self) -> None:
+        """Expect nothing more of the others: what is left to do may take its time."""
+        if self._watchdog is not None:
+            self._watchdog.stop()
+
     def tell_failure(self) -> None:
-        """Wake up who waits for this process; to be called once it has failed with a sentence."""
+        """Wake up who waits for this process; to be called once it has failed."""
         if self._store is None:
             return
         with contextlib.suppress(RuntimeError):  # the store went with the process that kept it
-            for key in ("failed", "ready", f"done/{self._machine}", *["plan"] * self.leads):
+            done = (self._done(stage) for stage in get_args(Stage))
+            for key in ("failed", "ready", *done, *["plan"] * self.leads):
                 self._store.set(key, "")
 
     def was_told_failure(self) -> bool:
@@ -223,10 +252,12 @@ class World:
 
     def leave(self) -> None:
         """Close the ways to the others, all work done."""
-        if self._watchdog is not None:
-            self._watchdog.stop()
+        self.rest()
         if dist.is_initialized():
             dist.destroy_process_group()
+            # A thread of gloo's lets go of the last tensors under the interpreter's lock. Where it
+            # gets that only when the interpreter is being taken down, the process aborts.
+            time.sleep(LAST_WORD)
 
 
 ALONE = World()
@@ -262,7 +293,7 @@ def join(timeout: float) -> Iterator[World]:
         if world.was_told_failure():
             raise PeerStopped("another process of this training stopped") from exc
         raise
-    except WganError:
+    except BaseException:  # a bug as well: others would wait for days
         world.tell_failure()
         raise
     world.leave()
@@ -276,7 +307,8 @@ def _find(timeout: float) -> World:
     # A launcher may keep its store over a restart, and with it the notes of those who died.
     restarts = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
     store = PrefixStore(f"wgan/{restarts}", store)
-    return World(rank, size, int(os.environ.get("LOCAL_RANK", "0")), store, timeout)
+    local_rank = os.environ.get("LOCAL_RANK")
+    return World(rank, size, None if local_rank is None else int(local_rank), store, timeout)
 
 
 def check_divides(size: int, batch_size: int, accumulate: int) -> None:
@@ -305,14 +337,17 @@ def sum_over_all(tensor: Tensor) -> None:
 def _collective(work: Callable[[], object]) -> None:
     try:
         work()
+    except torch.OutOfMemoryError:  # this process's own
+        raise
     except RuntimeError as exc:  # gloo's for a closed connection and for a time-out
-        raise PeerLost(_lost()) from exc
+        raise PeerLost(_lost(exc)) from exc
 
 
-def _lost(timeout: float | None = None) -> str:
+def _lost(cause: Exception | None, timeout: float | None = None) -> str:
     within = "" if timeout is None else f" of {timeout:g} s"
+    said = str(cause).partition("\n")[0] if cause else ""
     return (
         f"another process of this training was killed, or gave no answer within the --dist-timeout"
         f"{within}. The same command goes on from the last checkpoint; torchrun --max-restarts"
-        " gives it by itself"
+        " gives it by itself" + (f" ({said})" if said else "")
     )

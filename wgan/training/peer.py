@@ -33,13 +33,13 @@ def plan_together(
         PeerStopped: the process that leads stopped with an error.
     """
     if world.leads:
-        planned = plan(given, run, download)
+        planned = world.first_here("open", lambda: plan(given, run, download))
         check_divides(world.size, planned.config.batch_size, planned.config.accumulate)
         world.publish("run", str(planned.run.path))
         world.publish("plan", planned.config.to_json())
         return planned
     config = TrainConfig.from_json(world.read("plan"), "the process that leads")
-    source = world.first_here(lambda: open_data(config.data, download=download))
+    source = world.first_here("open", lambda: open_data(config.data, download=download))
     return Plan(Run(Path(world.read("run"))), config, source, resumes=False)
 
 
@@ -61,13 +61,14 @@ class Peer(AbstractContextManager["Peer"]):
         self.step = 0
         config = plan.config
         self.players = Players(*build(config, architecture), config, device, world)
+        self._resident = keeps_data(data_on_device, device, data.nbytes)
         self.batches = data.batches(
             config.batch_size,
             config.seed,
             device,
             flip=config.flip,
             holdout=config.holdout,
-            resident=keeps_data(data_on_device, device, data.nbytes),
+            resident=self._resident,
             world=world,
         )
         self._settings = ExitStack()  # PyTorch's, that hold for the whole process
@@ -112,6 +113,6 @@ class Peer(AbstractContextManager["Peer"]):
             keep_freed_memory()
         steps = train_steps(self.players, self.batches.next, self.config, self.step)
         while self.step < self.config.steps and not self.world.any(should_stop()):
-            with told_of_shortage(self.players, self.config, None):
+            with told_of_shortage(self.players, self.config, None, self._resident):
                 self.step = next(steps).number
             yield None

@@ -124,6 +124,7 @@ class Session(AbstractContextManager["Session"]):
         self.data, self.device, self.world = data, device, world
         self.step = 0
         self.players = Players(*build(self.config, architecture), self.config, device, world)
+        self._resident = keeps_data(data_on_device, device, data.nbytes)
         batch_size, seed, holdout = self.config.batch_size, self.config.seed, self.config.holdout
         self.batches = data.batches(
             batch_size,
@@ -131,7 +132,7 @@ class Session(AbstractContextManager["Session"]):
             device,
             flip=self.config.flip,
             holdout=holdout,
-            resident=keeps_data(data_on_device, device, data.nbytes),
+            resident=self._resident,
             world=world,
         )
         captured = captures_steps(capture, device, self.config, trackers, world.size)
@@ -158,6 +159,7 @@ class Session(AbstractContextManager["Session"]):
             CheckpointError: there are checkpoints, but none is good.
             SettingChanged: the data is not what the run began with.
             UsageError: the checkpoint's weights do not fit the networks.
+            DeviceError: the run began on another kind of device.
             OutputError: the folder cannot be written.
         """
         self.run.make()
@@ -172,6 +174,7 @@ class Session(AbstractContextManager["Session"]):
             if self.world.size > 1:  # all begin with the same weights, those of the last checkpoint
                 self.world.from_leader(self._checkpoint().to_bytes())
         except BaseException:
+            self.journal.close(failed=True)
             self._lock.release()
             raise
         self._settings.enter_context(float32_products(self.config.precision))
@@ -208,7 +211,7 @@ class Session(AbstractContextManager["Session"]):
         steps = train_steps(self.players, self.batches.next, config, self.step, self._captured)
         saved = self.step
         while self.step < config.steps and not self.world.any(should_stop()):
-            with told_of_shortage(self.players, config, room):
+            with told_of_shortage(self.players, config, room, self._resident):
                 step = next(steps)
             self.step = step.number
             save = self._is_due(config.checkpoint_every)
@@ -231,6 +234,7 @@ class Session(AbstractContextManager["Session"]):
         if saved != self.step:
             self.journal.check(self.step)
             self.save()
+        self.world.rest()
 
     @property
     def best(self) -> Best | None:

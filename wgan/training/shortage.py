@@ -12,21 +12,24 @@ from wgan.training.config import TrainConfig
 from wgan.training.footprint import step_memory
 from wgan.training.loop import Players
 
-CPU_ALLOCATOR = "can't allocate memory"
-"""How the RuntimeError reads that PyTorch raises on a CPU."""
+ALLOCATORS = ("DefaultCPUAllocator", "MPS backend out of memory")
+"""What stands in the RuntimeErrors that PyTorch raises on CPUs and on Apple's GPUs."""
 
 SPARE = 0.9
 """The share of the free memory that a batch may take: the estimate is one."""
 
 
 @contextmanager
-def told_of_shortage(players: Players, config: TrainConfig, free: int | None) -> Iterator[None]:
+def told_of_shortage(
+    players: Players, config: TrainConfig, free: int | None, resident: bool = False
+) -> Iterator[None]:
     """Turn PyTorch's errors about memory into a sentence that says which batch would fit.
 
     Args:
         players: what is trained.
         config: the run's settings.
         free: bytes that were free on the device before the first step; None: nobody knows.
+        resident: the pictures lie on the device as well.
 
     Raises:
         MemoryShortage: a step does not fit.
@@ -36,19 +39,25 @@ def told_of_shortage(players: Players, config: TrainConfig, free: int | None) ->
     except (MemoryError, RuntimeError) as exc:  # torch.OutOfMemoryError is a RuntimeError
         if not is_shortage(exc):
             raise
-        raise MemoryShortage(advice(players, config, free)) from exc
+        sentence = advice(players, config, free)
+        if resident:
+            sentence += "; or leave the pictures in the host's memory with --data-on-device no"
+        raise MemoryShortage(sentence) from exc
 
 
 def is_shortage(error: Exception) -> bool:
     """Whether it was memory that an error is about."""
-    return isinstance(error, MemoryError | torch.OutOfMemoryError) or CPU_ALLOCATOR in str(error)
+    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+        return True
+    return any(name in str(error) for name in ALLOCATORS)
 
 
 def advice(players: Players, config: TrainConfig, free: int | None) -> str:
     """The sentence: what does not fit, and what would."""
     does_not_fit = (
-        f"a batch of {config.batch_size} pictures of {config.size}x{config.size} does not fit into"
-        f" the memory of {players.device}"
+        f"a batch of {config.batch_size} pictures of {config.size}x{config.size}"
+        f"{f' in {config.accumulate} parts' if config.accumulate > 1 else ''} does not fit into the"
+        f" memory of {players.device}"
     )
     if free is None:
         return f"{does_not_fit}; begin anew with a lower --batch-size, or a higher --accumulate"
@@ -58,9 +67,10 @@ def advice(players: Players, config: TrainConfig, free: int | None) -> str:
         return f"{does_not_fit}, and neither does one picture: lower --width"
     parts = next(k for k in range(1, config.batch_size + 1)
                  if config.batch_size % k == 0 and config.batch_size // k <= fits)  # fmt: skip
+    whole = fits * config.accumulate  # --accumulate has to divide it
     return (
-        f"{does_not_fit}; about {fits} would: begin anew, in another --run, with --batch-size"
-        f" {fits}, or with --accumulate {parts}, which takes the same batch in parts"
+        f"{does_not_fit}; about {whole} would: begin anew, in another --run, with --batch-size"
+        f" {whole}, or with --accumulate {parts}, which takes the same batch in smaller parts"
     )
 
 

@@ -1,7 +1,6 @@
 """Ends a process that waits for ever for another one, where no library would say so."""
 
 import os
-import sys
 import threading
 
 
@@ -34,5 +33,6 @@ class Watchdog:
         while not self._over:
             self._fed.clear()
             if not self._fed.wait(self._seconds) and not self._over:
-                print(f"Error: {self._sentence}", file=sys.stderr, flush=True)  # noqa: T201
+                # Not sys.stderr, which may lead elsewhere while the process does not lead.
+                os.write(2, f"Error: {self._sentence}\n".encode())
                 os._exit(1)

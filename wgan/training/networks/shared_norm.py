@@ -10,7 +10,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from wgan.errors import UsageError
 from wgan.training.distributed import sum_over_all
+
+PLAIN = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
+"""The batch norms whose mathematics is known; a subclass of them may be another one."""
 
 
 class _SumOverAll(torch.autograd.Function):
@@ -45,11 +49,15 @@ class SharedBatchNorm(nn.modules.batchnorm._BatchNorm):
             raise ValueError(f"expected at least a 2D input, got a {input.dim()}D one")
 
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002 - PyTorch's name
-        """Normalise: `[n, features, ...]` -> the same shape."""
+        """Normalise: `[n, features, ...]` -> the same shape and type.
+
+        Statistics and products are float32 at least, as PyTorch's are of a bfloat16 input.
+        """
         if not self.training:
             return super().forward(input)
         axes = [axis for axis in range(input.dim()) if axis != 1]
-        variance, mean = torch.var_mean(input, axes, correction=0)  # (n, c, ...) -> (c,)
+        values = input.float() if input.dtype.itemsize < 4 else input
+        variance, mean = torch.var_mean(values, axes, correction=0)  # (n, c, ...) -> (c,)
         # The mean of squares of all, less the square of the mean of all, would lose digits in
         # float32; there are few of these numbers, so float64 costs nothing.
         mean = mean.double()
@@ -65,8 +73,8 @@ class SharedBatchNorm(nn.modules.batchnorm._BatchNorm):
         if self.bias is not None:
             shift = shift + self.bias
         shape = (1, -1, *[1] * (input.dim() - 2))
-        scale, shift = scale.to(input.dtype), shift.to(input.dtype)
-        return torch.addcmul(shift.view(shape), input, scale.view(shape))
+        scale, shift = scale.to(values.dtype), shift.to(values.dtype)
+        return torch.addcmul(shift.view(shape), values, scale.view(shape)).to(input.dtype)
 
     @torch.no_grad()
     def _remember(self, mean: Tensor, variance: Tensor, count: int) -> None:
@@ -84,11 +92,24 @@ def share_norms(network: nn.Module, size: int) -> nn.Module:
     """Let every batch norm of `network` count the rows of all `size` processes; in place.
 
     Its weights keep their names, so that a checkpoint does not show how many there were.
+
+    Raises:
+        UsageError: one of them is of a class of somebody's own.
     """
     if size == 1:
         return network
     if isinstance(network, nn.modules.batchnorm._BatchNorm):
+        _check_is_known(network, size)
         return SharedBatchNorm(network, size)
     for name, child in network.named_children():
         setattr(network, name, share_norms(child, size))
     return network
+
+
+def _check_is_known(norm: nn.Module, size: int) -> None:
+    if type(norm) not in PLAIN:
+        known = ", ".join(plain.__name__ for plain in PLAIN)
+        raise UsageError(
+            f"the norm {type(norm).__name__} of your networks cannot count the rows of {size}"
+            f" processes: build them with one of {known}, or train with one process"
+        )
