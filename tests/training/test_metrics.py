@@ -71,5 +71,6 @@ def test_memory_is_that_of_this_process() -> None:
         after = memory_now()
     assert after is not None
     assert after - before > 0.9 * 64 * MIB
-    assert (peak_memory() or 0) >= after > before > 50 * MIB
+    # Linux counts each to within some pages of every thread.
+    assert (peak_memory() or 0) > after - MIB > before > 50 * MIB
     assert peak_device_memory(torch.device("cpu")) is None

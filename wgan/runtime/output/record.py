@@ -52,14 +52,12 @@ def begun_before(folder: Path, settings: Mapping[str, Any], *, anew: bool) -> bo
     `anew` begins it in any case. Raises OutputError where the settings were others.
     """
     record = folder / RECORD
-    if not anew:
-        try:
+    try:
+        if not anew and record.exists():
             check_same(record.read_bytes(), settings, str(folder))
             return True
-        except FileNotFoundError:
-            pass
-        except OSError as exc:
-            raise OutputError(f"cannot read {record}: {exc.strerror}") from exc
+    except OSError as exc:
+        raise OutputError(f"cannot read {record}: {exc.strerror}") from exc
     write_whole(record, (to_text(settings) + "\n").encode())
     return False
 
