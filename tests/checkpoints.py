@@ -40,18 +40,7 @@ def trained_checkpoint(
         if step.number == steps:
             break
     _enliven(players.average, config)
-    return Checkpoint(
-        step=steps,
-        config=config,
-        generator=players.generator.state_dict(),
-        critic=players.critic.state_dict(),
-        average=players.average.state_dict(),
-        generator_optimizer=players.generator_optimizer.state_dict(),
-        critic_optimizer=players.critic_optimizer.state_dict(),
-        noise=players.noise.get_state(),
-        batches_drawn=steps,
-        data_sha256="0" * 64,
-    )
+    return Checkpoint.of(players, config, steps, batches_drawn=steps, data_sha256="0" * 64)
 
 
 @torch.no_grad()
