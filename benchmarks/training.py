@@ -34,10 +34,11 @@ from benchmarks.pages import write_between
 from benchmarks.rivals.training_loops import Rival, article_step, usual_step
 from wgan.memory import MIB, keep_freed_memory, peak_memory
 from wgan.training.capture import CapturedStep, CUDARecorder
+from wgan.training.compiled import CompiledGradients
 from wgan.training.config import TrainConfig
 from wgan.training.data import Pictures
 from wgan.training.finite import FiniteWatch, Look
-from wgan.training.loop import Players, train_steps
+from wgan.training.loop import Players, differentiate, train_steps
 from wgan.training.networks import build
 from wgan.training.precision import float32_products
 
@@ -88,6 +89,7 @@ class Contender:
     name: str
     make: Callable[[Workload], Step]
     ceiling: str = "fp32"  # in which precision its products are taken
+    counted: Callable[[Workload], Step] | None = None  # its twin, where it hides its operations
 
 
 @dataclass(frozen=True)
@@ -160,6 +162,12 @@ def contenders(device: torch.device) -> list[Contender]:
             Contender("wgan, --recipe article", partial(ours, recipe="article")),
             Contender("wgan", ours),
             Contender("wgan, --gp-every 3", partial(ours, gp_every=3)),
+            Contender("wgan, --compile", partial(ours, compile=True), counted=ours),
+            Contender(
+                "wgan, --compile --gp-every 3",
+                partial(ours, compile=True, gp_every=3),
+                counted=partial(ours, gp_every=3),
+            ),
         ]
     return [
         Contender(ARTICLE, partial(rival, article_step, "article"), "tf32"),
@@ -172,6 +180,15 @@ def contenders(device: torch.device) -> list[Contender]:
             )
             for precision in ("fp32", "tf32", "bf16")
             for capture in (False, True)
+        ),
+        *(
+            Contender(
+                f"wgan, --precision {precision} --compile",
+                partial(ours, capture=True, compile=True, precision=precision),
+                precision,
+                counted=partial(ours, precision=precision),
+            )
+            for precision in ("fp32", "tf32", "bf16")
         ),
     ]
 
@@ -202,7 +219,8 @@ def ours(
     on_gpu = workload.device.type == "cuda"
     if not on_gpu:
         keep_freed_memory()
-    players = Players(*build(config), config, workload.device)
+    gradients = CompiledGradients() if config.compile else differentiate
+    players = Players(*build(config), config, workload.device, differentiate=gradients)
     batches = Pictures(pixels(workload), [], "").batches(
         config.batch_size, 0, workload.device, resident=on_gpu
     )
@@ -305,7 +323,8 @@ def take_turns(device: str, name: str, batch_size: str, seconds: float) -> None:
     )
     (chosen,) = (one for one in contenders(workload.device) if one.name == name)
     step = chosen.make(workload)
-    print(count_operations(step), flush=True)
+    counted = chosen.counted(workload) if chosen.counted else step
+    print(count_operations(counted), flush=True)
     turn(step, 0.0, 5, workload.device)  # what is made once: plans, graphs, the optimisers' state
     for line in sys.stdin:
         asked = turn(step, seconds, 2, workload.device) if line == "turn\n" else peak(device)

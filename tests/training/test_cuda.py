@@ -13,9 +13,10 @@ from tests.training.test_session import equal, pictures, source, state
 from wgan.errors import MemoryShortage
 from wgan.runs import Run
 from wgan.training.capture import CapturedStep, CUDARecorder
+from wgan.training.compiled import CompiledGradients
 from wgan.training.config import TrainConfig
 from wgan.training.data import Pictures
-from wgan.training.loop import Players, train_steps
+from wgan.training.loop import Players, differentiate, train_steps
 from wgan.training.networks import build
 from wgan.training.precision import float32_products
 from wgan.training.session import Plan, Session
@@ -38,7 +39,8 @@ def train(
     config: TrainConfig, device: torch.device, steps: int, capture: bool = False
 ) -> tuple[list[list[float]], dict[str, Tensor]]:
     """Figures of each step, and the weights after the last."""
-    players = Players(*build(config), config, device)
+    gradients = CompiledGradients() if config.compile else differentiate
+    players = Players(*build(config), config, device, differentiate=gradients)
     captured = CapturedStep(CUDARecorder(players)) if capture else None
     draw = batches(config)
     figures = []
@@ -56,7 +58,8 @@ def train(
 @pytest.mark.parametrize(
     "settings",
     [{}, {"recipe": "article"}, {"recipe": "wgan-clip"}, {"constraint": "spectral"},
-     {"accumulate": 2, "gp_every": 2, "decay_steps": 20}, {"arch": "resnet", "width": 8}],
+     {"accumulate": 2, "gp_every": 2, "decay_steps": 20}, {"arch": "resnet", "width": 8},
+     {"compile": True}],
     ids=str,
 )  # fmt: skip
 def test_a_captured_step_is_the_same_bit_for_bit(settings: dict[str, Any], precision: str) -> None:
@@ -78,6 +81,13 @@ def test_in_fp32_a_gpu_gives_the_cpus_gradients() -> None:
         gradients = [parameter.grad for parameter in players.critic.parameters()]
         found.append(torch.cat([g.cpu().flatten() for g in gradients if g is not None]))
     assert float((found[0] - found[1]).norm() / found[0].norm()) < 1e-4
+
+
+def test_compiled_gradients_are_the_plain_ones_to_rounding() -> None:
+    plain, _ = train(configuration(precision="fp32", width=8), CUDA, 3)
+    found, _ = train(configuration(precision="fp32", width=8, compile=True), CUDA, 3)
+    for mine, expected in zip(found, plain, strict=True):
+        assert mine == pytest.approx(expected, rel=1e-3, abs=1e-4)
 
 
 @pytest.mark.parametrize(("precision", "tolerance"), [("tf32", 0.02), ("bf16", 0.1)])

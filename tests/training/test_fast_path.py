@@ -1,6 +1,6 @@
 """The fast loop does what the plain one does, to rounding."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -35,14 +35,6 @@ class Rehearsal:
             return work()
 
         return repeat
-
-
-@pytest.fixture
-def double_precision() -> Iterator[None]:
-    """Rounding is small there, so that any other difference shows."""
-    torch.set_default_dtype(torch.float64)
-    yield
-    torch.set_default_dtype(torch.float32)
 
 
 def configuration(**settings: Any) -> TrainConfig:

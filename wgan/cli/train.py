@@ -64,6 +64,11 @@ SETTINGS = (
     click.option("--beta2", type=float, help="Adam's decay of the square.  [0.9; article 0.999]"),
     click.option("--ema-half-life", type=int, help="Pictures; 0: no averaging.  [10000]"),
     click.option("--precision", help="fp32, tf32 (a GPU's quick float32) or bf16.  [tf32]"),
+    click.option(
+        "--compile/--no-compile",
+        default=None,
+        help="Compile a step for these networks, which takes a minute at the start.  [no]",
+    ),
     click.option("--seed", type=int, help="Of weights, noise and the data's order.  [0]"),
     click.option("--holdout", type=float, help="Share kept to test the critic on.  [0]"),
     click.option("--checkpoint-every", type=int, help="Steps.  [250]"),
@@ -271,6 +276,8 @@ def _describe(planned: "Plan", session: "Session") -> None:
         click.echo(f"{name:9} {parameters:,} parameters")
     shared = f", {session.world.size} processes" if session.world.size > 1 else ""
     click.echo(f"device    {session.device}{shared}")
+    if config.compile:
+        click.echo("compile   the first step takes a minute or more")
 
 
 def _describe_cost(session: "Session") -> None:

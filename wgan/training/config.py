@@ -78,6 +78,7 @@ class TrainConfig:
     beta2: float = 0.9  # Adam's decay of the gradient's square
     ema_half_life: int = 10_000  # pictures after which the EMA has forgotten half; 0 turns it off
     precision: str = "tf32"  # of the networks' products: see PRECISIONS
+    compile: bool = False  # gradients by code that is compiled for these networks
     seed: int = 0  # of the weights, the noise and the order of the data
     holdout: float = 0.0  # share of the pictures that the critic is tested on, never trained
 

@@ -19,7 +19,7 @@ from wgan.latents import PREVIEW_SEEDS
 from wgan.memory import memory_now
 from wgan.training.config import TrainConfig
 from wgan.training.holdout import SCORED
-from wgan.training.loop import Players, train_steps
+from wgan.training.loop import Players, differentiate, train_steps
 from wgan.training.optimizers import make_optimizer
 
 WORKSPACE = {"cpu": 2.0, "cuda": 1.1, "mps": 1.1}
@@ -55,6 +55,7 @@ def step_memory(players: Players, config: TrainConfig) -> int | None:
     twin.critic_optimizer = make_optimizer(twin.critic, config)
     # Nothing is drawn: fake tensors have no values, and the run's own noise stays where it is.
     twin.noise = None  # type: ignore[assignment]
+    twin.differentiate = differentiate  # what a compiler would hold is not known before it did
     tally = _Tally()
     with fake, tally:
         for network in networks:

@@ -7,6 +7,7 @@ yields a `Step`, and whoever iterates decides what to do with it. It never waits
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -26,14 +27,22 @@ from wgan.training.optimizers import learning_rate, make_optimizer, set_learning
 from wgan.training.precision import in_precision
 
 
-@dataclass(frozen=True)
-class CriticTerms:
+class CriticTerms(NamedTuple):
     """What a critic update saw before it moved; 0-d tensors."""
 
     wasserstein: Tensor  # mean critic score of real minus of generated images
     gradient_penalty: Tensor  # before its weight; 0 under a constraint that has none
     gradient_norm: Tensor  # mean over images; 0 under a constraint that has no penalty
     loss: Tensor
+
+
+class GeneratorTerms(NamedTuple):
+    """What a generator update saw before it moved; a 0-d tensor."""
+
+    loss: Tensor
+
+
+Terms = TypeVar("Terms", CriticTerms, GeneratorTerms)
 
 
 @dataclass(frozen=True)
@@ -60,6 +69,41 @@ TakeStep = Callable[["Players", NextBatch, TrainConfig], Outcome]
 """`take_step`, or what does the same."""
 
 
+class Differentiate(Protocol):
+    """`differentiate`, or what does the same."""
+
+    def __call__(
+        self,
+        terms_of: Callable[..., Terms],
+        players: "Players",
+        settings: tuple[Any, ...],
+        inputs: tuple[Tensor, ...],
+        scale: float,
+    ) -> Terms:
+        """Add gradients to the weights' own."""
+
+
+def differentiate(
+    terms_of: Callable[..., Terms],
+    players: "Players",
+    settings: tuple[Any, ...],
+    inputs: tuple[Tensor, ...],
+    scale: float,
+) -> Terms:
+    """Add the gradients of a loss to the `.grad` of the weights that take any.
+
+    Args:
+        terms_of: gives terms, the loss among them, for all that follows but the scale.
+        players: whose networks it uses.
+        settings: what stays the same from step to step.
+        inputs: what is new in each: images, latents, epsilon.
+        scale: what the loss is multiplied by.
+    """
+    terms = terms_of(players, *settings, *inputs)
+    (terms.loss * scale).backward()
+    return type(terms)(*(value.detach() for value in terms))
+
+
 class Players:
     """All that a step changes: both networks, the EMA, both optimisers and the noise.
 
@@ -74,6 +118,7 @@ class Players:
         config: TrainConfig,
         device: torch.device,
         world: World = ALONE,
+        differentiate: Differentiate = differentiate,
     ) -> None:
         generator, critic = share_norms(generator, world.size), share_norms(critic, world.size)
         # Channels last is the layout that convolutions run fastest in, on CPUs and GPUs.
@@ -83,6 +128,7 @@ class Players:
         self.generator_optimizer = make_optimizer(generator, config)
         self.critic_optimizer = make_optimizer(critic, config)
         self.noise = torch.Generator(device).manual_seed(config.seed)
+        self.differentiate = differentiate
         self.device = device
         self.world = world  # the processes that each take their rows of a batch
 
@@ -144,11 +190,16 @@ def update_critic(
     players.critic_optimizer.zero_grad()
     seen = []
     for part in real.chunk(config.accumulate):
-        terms = critic_terms(players, part, config, weight)
-        (terms.loss / config.accumulate).backward()  # gradients add up over the parts
-        seen.append(terms)
+        inputs = [part, draw_latents(players, config)]
+        if weight is not None:
+            inputs.append(draw_epsilon(players, config, real.ndim))
+        seen.append(
+            players.differentiate(
+                critic_terms, players, (config, weight), tuple(inputs), 1 / config.accumulate
+            )
+        )
     terms = _mean_terms(seen)
-    players.world.average([*gradients(players.critic), *vars(terms).values()])
+    players.world.average([*gradients(players.critic), *terms])
     players.critic_optimizer.step()
     if config.constraint == "clip":
         clip_weights(players.critic, config.clip_limit)
@@ -169,12 +220,20 @@ def penalty_weight(config: TrainConfig, update: int) -> float | None:
 
 
 def critic_terms(
-    players: Players, real: Tensor, config: TrainConfig, penalty_weight: float | None
+    players: Players,
+    config: TrainConfig,
+    penalty_weight: float | None,
+    real: Tensor,
+    latents: Tensor,
+    epsilon: Tensor | None = None,
 ) -> CriticTerms:
-    """The critic's loss on real images `[n, c, h, w]` and as many generated ones (equation 3)."""
+    """The critic's loss on real images `[n, c, h, w]` and as many generated ones (equation 3).
+
+    Latents are `[n, latent_dim]`; epsilon is needed where the penalty has a weight.
+    """
     critic = in_precision(config.precision, players.critic, players.device)
     with torch.no_grad():  # the generator learns nothing from a critic update
-        generated = draw_images(players, config)
+        generated = draw_images(players, config, latents)
 
     if config.critic_norm == "batch":  # the critic would see other statistics in a joint batch
         real_scores, generated_scores = critic(real), critic(generated)
@@ -184,8 +243,7 @@ def critic_terms(
     loss = -wasserstein
 
     penalty = norm = torch.zeros_like(loss)
-    if penalty_weight is not None:
-        epsilon = draw_epsilon(players, config, real.ndim)
+    if penalty_weight is not None and epsilon is not None:
         norms = gradient_norms(critic, real, generated, epsilon)
         penalty, norm = gradient_penalty(norms, config.constraint == "one-sided"), norms.mean()
         loss = loss + penalty_weight * penalty
@@ -196,24 +254,31 @@ def critic_terms(
 
 def update_generator(players: Players, config: TrainConfig) -> Tensor:
     """Let the generator take one step towards a higher score; returns its loss before the step."""
-    critic = in_precision(config.precision, players.critic, players.device)
     players.generator_optimizer.zero_grad()
-    losses = []
+    seen = []
     with frozen(players.critic):  # its own gradients are not wanted here, and they would be work
         for _ in range(config.accumulate):
-            loss = generator_loss(critic(draw_images(players, config)))
-            (loss / config.accumulate).backward()
-            losses.append(loss.detach())
-    loss = torch.stack(losses).mean()
-    players.world.average([*gradients(players.generator), loss])
+            latents = draw_latents(players, config)
+            seen.append(
+                players.differentiate(
+                    generator_terms, players, (config,), (latents,), 1 / config.accumulate
+                )
+            )
+    terms = _mean_terms(seen)
+    players.world.average([*gradients(players.generator), *terms])
     players.generator_optimizer.step()
-    return loss
+    return terms.loss
 
 
-def draw_images(players: Players, config: TrainConfig) -> Tensor:
-    """Generated images for one part of a batch, `[n, c, h, w]`."""
-    generator = in_precision(config.precision, players.generator, players.device)
-    return generator(draw_latents(players, config))
+def generator_terms(players: Players, config: TrainConfig, latents: Tensor) -> GeneratorTerms:
+    """The generator's loss for latents `[n, latent_dim]` (Algorithm 1, line 12)."""
+    critic = in_precision(config.precision, players.critic, players.device)
+    return GeneratorTerms(generator_loss(critic(draw_images(players, config, latents))))
+
+
+def draw_images(players: Players, config: TrainConfig, latents: Tensor) -> Tensor:
+    """The generator's images for latents: `[n, latent_dim]` -> `[n, c, h, w]`."""
+    return in_precision(config.precision, players.generator, players.device)(latents)
 
 
 def draw_latents(players: Players, config: TrainConfig) -> Tensor:
@@ -253,12 +318,6 @@ def frozen(network: nn.Module) -> Iterator[None]:
             weight.requires_grad_(True)
 
 
-def _mean_terms(parts: list[CriticTerms]) -> CriticTerms:
+def _mean_terms(parts: list[Terms]) -> Terms:
     """The terms of a whole batch from those of its parts, which are of one size."""
-
-    def mean(name: str) -> Tensor:
-        return torch.stack([getattr(part, name).detach() for part in parts]).mean()
-
-    return CriticTerms(
-        mean("wasserstein"), mean("gradient_penalty"), mean("gradient_norm"), mean("loss")
-    )
+    return type(parts[0])(*(torch.stack(values).mean() for values in zip(*parts, strict=True)))

@@ -17,6 +17,7 @@ from wgan.memory import keep_freed_memory
 from wgan.runs import RUNS, Run, remember_run
 from wgan.training.capture import CapturedStep, CUDARecorder
 from wgan.training.checkpoint import Checkpoint
+from wgan.training.compiled import CompiledGradients
 from wgan.training.config import TrainConfig
 from wgan.training.data import Pictures, Shards, Source, Stream, open_data
 from wgan.training.device import captures_steps, free_memory, keeps_data
@@ -24,7 +25,7 @@ from wgan.training.distributed import ALONE, World
 from wgan.training.following import Best, Follower, Judge
 from wgan.training.holdout import SCORED, HeldOut
 from wgan.training.journal import Journal
-from wgan.training.loop import Players, train_steps
+from wgan.training.loop import Players, differentiate, train_steps
 from wgan.training.metrics import Metrics
 from wgan.training.networks import Architecture, build
 from wgan.training.precision import check_precision, float32_products
@@ -123,7 +124,10 @@ class Session(AbstractContextManager["Session"]):
         self.run, self.config = plan.run, plan.config
         self.data, self.device, self.world = data, device, world
         self.step = 0
-        self.players = Players(*build(self.config, architecture), self.config, device, world)
+        gradients = CompiledGradients() if self.config.compile else differentiate
+        self.players = Players(
+            *build(self.config, architecture), self.config, device, world, gradients
+        )
         self._resident = keeps_data(data_on_device, device, data.nbytes)
         batch_size, seed, holdout = self.config.batch_size, self.config.seed, self.config.holdout
         self.batches = data.batches(
