@@ -26,6 +26,7 @@ from torch.distributed.rendezvous import rendezvous
 
 from wgan.errors import PeerLost, PeerStopped, UsageError
 from wgan.training.device import pick_device
+from wgan.training.meeting import meet
 from wgan.training.watchdog import Watchdog
 
 LAST_WORD = 0.2
@@ -302,11 +303,9 @@ def join(timeout: float) -> Iterator[World]:
 def _find(timeout: float) -> World:
     try:
         store, rank, size = next(rendezvous("env://", timeout=CONNECTING))
+        store = meet(store, rank, size)
     except (RuntimeError, ValueError) as exc:
         raise PeerLost(f"the processes of this training cannot find each other: {exc}") from exc
-    # A launcher may keep its store over a restart, and with it the notes of those who died.
-    restarts = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
-    store = PrefixStore(f"wgan/{restarts}", store)
     local_rank = os.environ.get("LOCAL_RANK")
     return World(rank, size, None if local_rank is None else int(local_rank), store, timeout)
 
