@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from wgan.training.config import TrainConfig
     from wgan.training.data import Cache, Pictures, Stream
     from wgan.training.distributed import World
-    from wgan.training.peer import Peer
     from wgan.training.session import Plan, Session
 
 # Settings have no default here: what is not given comes from the run, the recipe or TrainConfig.
@@ -156,9 +155,10 @@ def train(
         from wgan.training.device import check_options
         from wgan.training.distributed import is_launched, join
         from wgan.training.networks import load_architecture
-        from wgan.training.peer import Peer, plan_together
+        from wgan.training.peer import plan_together, train_along
         from wgan.training.session import Session
         from wgan.training.trackers import make_trackers
+        from wgan.training.trainee import Trainee
 
     given = {name: value for name, value in {"data": data, **settings}.items() if value is not None}
     if dry_run and is_launched():
@@ -180,7 +180,9 @@ def train(
         judge = _make_judge(config, features, loaded, cache) if features and not dry_run else None
         world.connect(where)
         if not world.leads:
-            _train_along(Peer(planned, loaded, where, architecture, world, data_on_device))
+            trainee = Trainee(config, loaded, where, architecture, data_on_device, world)
+            with _signals() as caught:
+                train_along(trainee, caught.is_set)
             return
         session = Session(
             planned, loaded, where, architecture, watchers, judge, data_on_device, capture, world
@@ -298,12 +300,6 @@ def _train(session: "Session", caught: "_Signals") -> None:
                     if value is not None:
                         figures += f"  {name} {value:.4g}"
             progress.advance(1, figures)
-
-
-def _train_along(peer: "Peer") -> None:
-    with peer, _signals() as caught:
-        for _ in peer.train(should_stop=caught.is_set):
-            pass
 
 
 def _say_what_next(session: "Session") -> None:
