@@ -1,6 +1,7 @@
 """`wgan train`."""
 
 import contextlib
+import dataclasses
 import io
 import logging
 import shlex
@@ -16,7 +17,6 @@ import click
 
 from wgan.cli.caching import cache_options, choose_cache
 from wgan.cli.skipped import say_skipped
-from wgan.errors import UsageError
 from wgan.extras import needs_extra
 from wgan.progress import Progress
 
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from wgan.training.config import TrainConfig
     from wgan.training.data import Cache, Pictures, Stream
     from wgan.training.distributed import World
+    from wgan.training.networks import Architecture
     from wgan.training.session import Plan, Session
 
 # Settings have no default here: what is not given comes from the run, the recipe or TrainConfig.
@@ -153,7 +154,7 @@ def train(
     """
     with needs_extra("train", purpose="training"):
         from wgan.training.device import check_options
-        from wgan.training.distributed import is_launched, join
+        from wgan.training.distributed import join
         from wgan.training.networks import load_architecture
         from wgan.training.peer import plan_together, train_along
         from wgan.training.session import Session
@@ -161,8 +162,6 @@ def train(
         from wgan.training.trainee import Trainee
 
     given = {name: value for name, value in {"data": data, **settings}.items() if value is not None}
-    if dry_run and is_launched():
-        raise UsageError("--dry-run describes a single process: leave torchrun out")
     cache = choose_cache(cache_path, cache_size, cache_limit, no_cache)
     with join(dist_timeout) as world, _leader_speaks(world):
         where = world.device(device)
@@ -179,6 +178,8 @@ def train(
         say_skipped(loaded.skipped)
         judge = _make_judge(config, features, loaded, cache) if features and not dry_run else None
         world.connect(where)
+        if dry_run and not world.leads:
+            return
         if not world.leads:
             trainee = Trainee(config, loaded, where, architecture, data_on_device, world)
             with _signals() as caught:
@@ -189,7 +190,7 @@ def train(
         )
         _describe(planned, session)
         if dry_run:
-            _describe_cost(session)
+            _describe_cost(session, architecture)
             click.echo(config.to_json(), nl=False)
             return
         with session, _signals() as caught:
@@ -275,17 +276,24 @@ def _describe(planned: "Plan", session: "Session") -> None:
     click.echo(f"device    {session.device}{shared}")
 
 
-def _describe_cost(session: "Session") -> None:
+def _describe_cost(session: "Session", architecture: "Architecture | None") -> None:
     """What only a dry run says, since it takes a second to find."""
     from wgan.memory import MIB
     from wgan.training.footprint import memory_needed
+    from wgan.training.loop import Players
+    from wgan.training.networks import build
 
     click.echo(f"skipped   {len(session.data.skipped):,} damaged pictures")
-    needed = memory_needed(session.players, session.config)
+    share, players, size = session.config, session.players, session.world.size
+    if size > 1:  # a process's share, with networks that wait for no other process
+        share = dataclasses.replace(share, batch_size=share.batch_size // size)
+        players = Players(*build(share, architecture), share, session.device)
+    needed = memory_needed(players, share)
     if needed is None:
         click.echo("memory    cannot be told for these networks")
     else:
-        click.echo(f"memory    about {needed / MIB:,.0f} MiB on the {session.device.type}")
+        each = ", in each process" if size > 1 else ""
+        click.echo(f"memory    about {needed / MIB:,.0f} MiB on the {session.device.type}{each}")
 
 
 def _train(session: "Session", caught: "_Signals") -> None:
