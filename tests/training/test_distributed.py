@@ -327,6 +327,15 @@ def test_a_batch_that_cannot_be_shared_out_is_refused_with_one_that_can(place: P
     assert not (place / "uneven").exists()
 
 
+def test_a_dry_run_of_two_processes_says_what_they_would_do_and_does_nothing(place: Path) -> None:
+    finished = finish(of_two(*TRAIN, "--run", "dry", "--dry-run", folder=place))
+    assert finished.returncode == 0, finished.stderr
+    assert "cpu, 2 processes" in finished.stdout
+    assert finished.stdout.count("MiB on the cpu, in each process") == 1
+    assert finished.stdout.count('"batch_size": 8') == 1
+    assert not (place / "dry").exists()
+
+
 @pytest.mark.parametrize(
     ("size", "batch_size", "accumulate", "wanted"),
     [(2, 7, 1, "6"), (4, 8, 4, "16"), (8, 3, 1, "8"), (3, 24, 2, None), (1, 7, 1, None)],

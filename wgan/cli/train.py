@@ -1,6 +1,7 @@
 """`wgan train`."""
 
 import contextlib
+import dataclasses
 import io
 import logging
 import shlex
@@ -16,7 +17,6 @@ import click
 
 from wgan.cli.caching import cache_options, choose_cache
 from wgan.cli.skipped import say_skipped
-from wgan.errors import UsageError
 from wgan.extras import needs_extra
 from wgan.progress import Progress
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from wgan.training.config import TrainConfig
     from wgan.training.data import Cache, Pictures, Stream
     from wgan.training.distributed import World
-    from wgan.training.peer import Peer
+    from wgan.training.networks import Architecture
     from wgan.training.session import Plan, Session
 
 # Settings have no default here: what is not given comes from the run, the recipe or TrainConfig.
@@ -159,15 +159,14 @@ def train(
     """
     with needs_extra("train", purpose="training"):
         from wgan.training.device import check_options
-        from wgan.training.distributed import is_launched, join
+        from wgan.training.distributed import join
         from wgan.training.networks import load_architecture
-        from wgan.training.peer import Peer, plan_together
+        from wgan.training.peer import plan_together, train_along
         from wgan.training.session import Session
         from wgan.training.trackers import make_trackers
+        from wgan.training.trainee import Trainee
 
     given = {name: value for name, value in {"data": data, **settings}.items() if value is not None}
-    if dry_run and is_launched():
-        raise UsageError("--dry-run describes a single process: leave torchrun out")
     cache = choose_cache(cache_path, cache_size, cache_limit, no_cache)
     with join(dist_timeout) as world, _leader_speaks(world):
         where = world.device(device)
@@ -184,15 +183,19 @@ def train(
         say_skipped(loaded.skipped)
         judge = _make_judge(config, features, loaded, cache) if features and not dry_run else None
         world.connect(where)
+        if dry_run and not world.leads:
+            return
         if not world.leads:
-            _train_along(Peer(planned, loaded, where, architecture, world, data_on_device))
+            trainee = Trainee(config, loaded, where, architecture, data_on_device, world)
+            with _signals() as caught:
+                train_along(trainee, caught.is_set)
             return
         session = Session(
             planned, loaded, where, architecture, watchers, judge, data_on_device, capture, world
         )
         _describe(planned, session)
         if dry_run:
-            _describe_cost(session)
+            _describe_cost(session, architecture)
             click.echo(config.to_json(), nl=False)
             return
         with session, _signals() as caught:
@@ -280,17 +283,24 @@ def _describe(planned: "Plan", session: "Session") -> None:
         click.echo("compile   the first step takes a minute or more")
 
 
-def _describe_cost(session: "Session") -> None:
+def _describe_cost(session: "Session", architecture: "Architecture | None") -> None:
     """What only a dry run says, since it takes a second to find."""
     from wgan.memory import MIB
     from wgan.training.footprint import memory_needed
+    from wgan.training.loop import Players
+    from wgan.training.networks import build
 
     click.echo(f"skipped   {len(session.data.skipped):,} damaged pictures")
-    needed = memory_needed(session.players, session.config)
+    share, players, size = session.config, session.players, session.world.size
+    if size > 1:  # a process's share, with networks that wait for no other process
+        share = dataclasses.replace(share, batch_size=share.batch_size // size)
+        players = Players(*build(share, architecture), share, session.device)
+    needed = memory_needed(players, share)
     if needed is None:
         click.echo("memory    cannot be told for these networks")
     else:
-        click.echo(f"memory    about {needed / MIB:,.0f} MiB on the {session.device.type}")
+        each = ", in each process" if size > 1 else ""
+        click.echo(f"memory    about {needed / MIB:,.0f} MiB on the {session.device.type}{each}")
 
 
 def _train(session: "Session", caught: "_Signals") -> None:
@@ -305,12 +315,6 @@ def _train(session: "Session", caught: "_Signals") -> None:
                     if value is not None:
                         figures += f"  {name} {value:.4g}"
             progress.advance(1, figures)
-
-
-def _train_along(peer: "Peer") -> None:
-    with peer, _signals() as caught:
-        for _ in peer.train(should_stop=caught.is_set):
-            pass
 
 
 def _say_what_next(session: "Session") -> None:

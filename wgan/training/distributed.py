@@ -7,14 +7,15 @@ but for rounding. DistributedDataParallel is not used, since it does not go with
 penalty's double backward (pytorch issues 47562 and 63812).
 
 What is agreed on before the first step goes through the launcher's store, where waiting for one
-who still decodes may take long. From then on an answer must come within the time-out.
+who still decodes may take long, while signs of life tell who is gone. From then on an answer must
+come within the time-out.
 """
 
 import contextlib
 import os
 import socket
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import timedelta
 from typing import Literal, TypeVar, get_args
 
@@ -26,16 +27,24 @@ from torch.distributed.rendezvous import rendezvous
 
 from wgan.errors import PeerLost, PeerStopped, UsageError
 from wgan.training.device import pick_device
+from wgan.training.meeting import meet
+from wgan.training.signs import FAILED, STOPPED, Signs
 from wgan.training.watchdog import Watchdog
 
 LAST_WORD = 0.2
 """Seconds for other threads at the end."""
 
-PREPARING = timedelta(days=2)
-"""How long others may take to fetch and decode their data."""
+LAST_QUESTION = 5.0
+"""Seconds for asking a store that may be gone why all ended."""
+
+PREPARING = timedelta(days=365)
+"""How long others may take to fetch and decode their data, as long as they give signs of life."""
 
 CONNECTING = timedelta(minutes=10)
-"""How long the processes may take to find each other."""
+"""How long the processes may take to find each other: the first of them to start, the last."""
+
+NAMED = 8
+"""So many of those lost are named."""
 
 Stage = Literal["open", "decode"]
 """What one process of a machine does before its others."""
@@ -52,6 +61,9 @@ class World:
         local_rank: which of this machine's processes it is; None where no launcher says so.
         store: where the processes leave each other notes; None for a process alone.
         timeout: seconds in which an answer must come.
+
+    Attributes:
+        signs: the signs of life until all are ready to train; None where there is nobody to see.
     """
 
     def __init__(
@@ -66,6 +78,7 @@ class World:
         self._store = store
         self._machine = os.environ.get("GROUP_RANK") or socket.gethostname()
         self._watchdog: Watchdog | None = None
+        self.signs: Signs | None = None
 
     @property
     def leads(self) -> bool:
@@ -111,7 +124,7 @@ class World:
             self._store.set(key, text)
 
     def read(self, key: str) -> str:
-        """A note that another process leaves, waiting for it.
+        """A note that another process leaves, waiting for it as long as all give signs of life.
 
         Raises:
             PeerStopped: a process stopped with an error meanwhile.
@@ -124,7 +137,7 @@ class World:
         except RuntimeError as exc:
             raise PeerLost(_lost(exc, self.timeout)) from exc
         if not text:
-            raise PeerStopped("another process of this training stopped; it has said why")
+            raise PeerStopped(STOPPED)
         return text
 
     def first_here(self, stage: Stage, work: Callable[[], Result]) -> Result:
@@ -163,11 +176,13 @@ class World:
         if self._store.add("arrived", 1) == self.size:
             self._store.set("ready", "yes")
         self.read("ready")
+        self._need_no_signs()
         on_gpu = device.type == "cuda"
         if on_gpu:
             torch.cuda.set_device(device)
             # NCCL's own end after a time-out is an abort without a sentence; ours comes first.
             self._watchdog = Watchdog(self.timeout, _lost(None, self.timeout))
+            self._watchdog.feed()
         try:
             dist.init_process_group(
                 "cpu:gloo,cuda:nccl" if on_gpu else "gloo",
@@ -227,8 +242,13 @@ class World:
 
     # The end.
 
+    def _need_no_signs(self) -> None:
+        if self.signs is not None:
+            self.signs.stop()
+
     def rest(self) -> None:
         """Expect nothing more of the others: what is left to do may take its time."""
+        self._need_no_signs()
         if self._watchdog is not None:
             self._watchdog.stop()
 
@@ -238,7 +258,7 @@ class World:
             return
         with contextlib.suppress(RuntimeError):  # the store went with the process that kept it
             done = (self._done(stage) for stage in get_args(Stage))
-            for key in ("failed", "ready", *done, *["plan"] * self.leads):
+            for key in (FAILED, "ready", *done, *["plan"] * self.leads):
                 self._store.set(key, "")
 
     def was_told_failure(self) -> bool:
@@ -246,7 +266,7 @@ class World:
         if self._store is None:
             return False
         try:
-            return bool(self._store.check(["failed"]))
+            return bool(self._store.check([FAILED]))
         except RuntimeError:  # the store went with the process that kept it
             return False
 
@@ -290,10 +310,16 @@ def join(timeout: float) -> Iterator[World]:
     try:
         yield world
     except PeerLost as exc:
-        if world.was_told_failure():
-            raise PeerStopped("another process of this training stopped") from exc
+        world.rest()
+        asking = Watchdog(LAST_QUESTION, str(exc))
+        asking.feed()
+        told = world.was_told_failure()
+        asking.stop()
+        if told:
+            raise PeerStopped(STOPPED) from exc
         raise
     except BaseException:  # a bug as well: others would wait for days
+        world.rest()
         world.tell_failure()
         raise
     world.leave()
@@ -302,13 +328,14 @@ def join(timeout: float) -> Iterator[World]:
 def _find(timeout: float) -> World:
     try:
         store, rank, size = next(rendezvous("env://", timeout=CONNECTING))
+        store = meet(store, rank, size)
     except (RuntimeError, ValueError) as exc:
         raise PeerLost(f"the processes of this training cannot find each other: {exc}") from exc
-    # A launcher may keep its store over a restart, and with it the notes of those who died.
-    restarts = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
-    store = PrefixStore(f"wgan/{restarts}", store)
     local_rank = os.environ.get("LOCAL_RANK")
-    return World(rank, size, None if local_rank is None else int(local_rank), store, timeout)
+    world = World(rank, size, None if local_rank is None else int(local_rank), store, timeout)
+    if size > 1:
+        world.signs = Signs(store, rank, size, timeout, lambda lost: _lost(None, timeout, lost))
+    return world
 
 
 def check_divides(size: int, batch_size: int, accumulate: int) -> None:
@@ -343,11 +370,13 @@ def _collective(work: Callable[[], object]) -> None:
         raise PeerLost(_lost(exc)) from exc
 
 
-def _lost(cause: Exception | None, timeout: float | None = None) -> str:
+def _lost(cause: Exception | None, timeout: float | None = None, ranks: Sequence[int] = ()) -> str:
     within = "" if timeout is None else f" of {timeout:g} s"
     said = str(cause).partition("\n")[0] if cause else ""
+    names = ", ".join(map(str, ranks[:NAMED])) + ", ..." * (len(ranks) > NAMED)
+    named = f" (RANK {names})" if ranks else ""
     return (
-        f"another process of this training was killed, or gave no answer within the --dist-timeout"
-        f"{within}. The same command goes on from the last checkpoint; torchrun --max-restarts"
-        " gives it by itself" + (f" ({said})" if said else "")
+        f"another process of this training{named} was killed, or gave no answer within the"
+        f" --dist-timeout{within}. The same command goes on from the last checkpoint; torchrun"
+        " --max-restarts gives it by itself" + (f" ({said})" if said else "")
     )

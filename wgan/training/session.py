@@ -13,26 +13,23 @@ import torch
 
 from wgan.errors import CheckpointError, RunError, SettingChanged
 from wgan.files import discard_leftovers, write_whole
-from wgan.memory import keep_freed_memory
 from wgan.runs import RUNS, Run, remember_run
 from wgan.training.capture import CapturedStep, CUDARecorder
 from wgan.training.checkpoint import Checkpoint
-from wgan.training.compiled import CompiledGradients
 from wgan.training.config import TrainConfig
 from wgan.training.data import Pictures, Shards, Source, Stream, open_data
-from wgan.training.device import captures_steps, free_memory, keeps_data
+from wgan.training.device import captures_steps
 from wgan.training.distributed import ALONE, World
 from wgan.training.following import Best, Follower, Judge
 from wgan.training.holdout import SCORED, HeldOut
 from wgan.training.journal import Journal
-from wgan.training.loop import Players, differentiate, train_steps
 from wgan.training.metrics import Metrics
-from wgan.training.networks import Architecture, build
-from wgan.training.precision import check_precision, float32_products
+from wgan.training.networks import Architecture
+from wgan.training.precision import float32_products
 from wgan.training.previews import drawing
 from wgan.training.pruning import prune
-from wgan.training.shortage import told_of_shortage
 from wgan.training.trackers import Tracker
+from wgan.training.trainee import Trainee
 
 logger = logging.getLogger(__name__)
 
@@ -113,35 +110,20 @@ class Session(AbstractContextManager["Session"]):
             judge: asked every `config.eval_every` steps; the checkpoint that it likes best stays.
             data_on_device: as for `wgan.training.device.keeps_data`.
             capture: as for `wgan.training.device.captures_steps`.
-            world: the processes that share the work; this one leads, the others are `Peer`s.
+            world: the processes that share the work; this one leads, the others `train_along`.
 
         Raises:
             DataError: there are fewer pictures than a batch.
             UsageError: the networks are not built in and `architecture` is missing.
             DeviceError: the device cannot do what is asked of it.
         """
-        check_precision(plan.config.precision, device)
-        self.run, self.config = plan.run, plan.config
-        self.data, self.device, self.world = data, device, world
-        self.step = 0
-        gradients = CompiledGradients() if self.config.compile else differentiate
-        self.players = Players(
-            *build(self.config, architecture), self.config, device, world, gradients
-        )
-        self._resident = keeps_data(data_on_device, device, data.nbytes)
-        batch_size, seed, holdout = self.config.batch_size, self.config.seed, self.config.holdout
-        self.batches = data.batches(
-            batch_size,
-            seed,
-            device,
-            flip=self.config.flip,
-            holdout=holdout,
-            resident=self._resident,
-            world=world,
-        )
+        self.run, self.config, self.world = plan.run, plan.config, world
+        self.data, self.device = data, device
+        self._trainee = Trainee(self.config, data, device, architecture, data_on_device, world)
+        self.players = self._trainee.players
         captured = captures_steps(capture, device, self.config, trackers, world.size)
         self._captured = CapturedStep(CUDARecorder(self.players)) if captured else None
-        learned, held_out = data.handfuls(holdout, seed, SCORED)
+        learned, held_out = data.handfuls(self.config.holdout, self.config.seed, SCORED)
         self.journal = Journal(
             self.run,
             self.config,
@@ -176,7 +158,7 @@ class Session(AbstractContextManager["Session"]):
             write_whole(self.run.config, self.config.to_json().encode())
             remember_run(self.run)
             if self.world.size > 1:  # all begin with the same weights, those of the last checkpoint
-                self.world.from_leader(self._checkpoint().to_bytes())
+                self.world.from_leader(self._trainee.checkpoint().to_bytes())
         except BaseException:
             self.journal.close(failed=True)
             self._lock.release()
@@ -208,16 +190,8 @@ class Session(AbstractContextManager["Session"]):
             PeerLost: another process of the training is gone; the last checkpoint is kept.
         """
         config = self.config
-        if self.device.type == "cpu":
-            keep_freed_memory()
-        # What a share of a batch would take, nobody has found out.
-        room = free_memory(self.device) if self.world.size == 1 else None
-        steps = train_steps(self.players, self.batches.next, config, self.step, self._captured)
         saved = self.step
-        while self.step < config.steps and not self.world.any(should_stop()):
-            with told_of_shortage(self.players, config, room, self._resident):
-                step = next(steps)
-            self.step = step.number
+        for step in self._trainee.steps(should_stop, self._captured):
             save = self._is_due(config.checkpoint_every)
             follower = self._follower
             if follower and not self._is_due(config.eval_every):
@@ -230,7 +204,7 @@ class Session(AbstractContextManager["Session"]):
                 judge=follower.measure if follower else None,
             )
             if follower and follower.improved:
-                self._checkpoint().save(self.run.best)
+                self._trainee.checkpoint().save(self.run.best)
                 follower.remember()
             if save:
                 self.save()
@@ -241,24 +215,24 @@ class Session(AbstractContextManager["Session"]):
         self.world.rest()
 
     @property
+    def step(self) -> int:
+        """Steps done."""
+        return self._trainee.step
+
+    @property
     def best(self) -> Best | None:
         """What the judge liked best so far; None where there is no judge."""
         return self._follower.best if self._follower else None
 
     def save(self) -> None:
         """Write a checkpoint of this step, then remove those too many. Raises OutputError."""
-        self._checkpoint().save(self.run.checkpoint(self.step))
+        self._trainee.checkpoint().save(self.run.checkpoint(self.step))
         prune(self.run, self.config)
 
     def _follow(self, judge: Judge) -> Follower:
         players = self.players
         draw = drawing(players.average, self.config.latent_dim, self.device, JUDGED_BATCH)
         return Follower(self.run, judge, draw)
-
-    def _checkpoint(self) -> Checkpoint:
-        return Checkpoint.of(
-            self.players, self.config, self.step, self.batches.drawn, self.data.sha256
-        )
 
     def _is_due(self, every: int) -> bool:
         return self.step % every == 0 or self.step == self.config.steps
@@ -282,9 +256,7 @@ class Session(AbstractContextManager["Session"]):
                 f"data: the pictures of {self.config.data} are not those that {self.run.path}"
                 " began with; restore them, or name another folder with --run"
             )
-        checkpoint.restore(self.players)
-        self.batches.drawn = checkpoint.batches_drawn
-        self.step = checkpoint.step
+        self._trainee.restore(checkpoint)
 
 
 def load_checkpoint(run: Run, which: str = "latest") -> Checkpoint:

@@ -1,0 +1,106 @@
+"""What one process of a run trains: its networks, on its rows of the batches, as far as it came."""
+
+from collections.abc import Callable, Iterator
+
+import torch
+
+from wgan.memory import keep_freed_memory
+from wgan.training.checkpoint import Checkpoint
+from wgan.training.compiled import CompiledGradients
+from wgan.training.config import TrainConfig
+from wgan.training.data import Pictures, Stream
+from wgan.training.device import free_memory, keeps_data
+from wgan.training.distributed import ALONE, World
+from wgan.training.loop import Players, Step, TakeStep, differentiate, train_steps
+from wgan.training.networks import Architecture, build
+from wgan.training.precision import check_precision
+from wgan.training.shortage import told_of_shortage
+
+
+class Trainee:
+    """Networks that learn; the same in a process that leads and in one that does not.
+
+    Attributes:
+        step: steps done.
+    """
+
+    def __init__(
+        self,
+        config: TrainConfig,
+        data: Pictures | Stream,
+        device: torch.device,
+        architecture: Architecture | None = None,
+        data_on_device: str = "auto",
+        world: World = ALONE,
+    ) -> None:
+        """Build the networks.
+
+        Args:
+            config: the run's settings.
+            data: what `load_data` gave for them.
+            device: where to train.
+            architecture: as for `wgan.training.networks.build`.
+            data_on_device: as for `wgan.training.device.keeps_data`.
+            world: the processes that share the work.
+
+        Raises:
+            DataError: there are fewer pictures than a batch.
+            UsageError: the networks are not built in and `architecture` is missing.
+            DeviceError: the device cannot do what is asked of it.
+        """
+        check_precision(config.precision, device)
+        self.config, self.data, self.device, self.world = config, data, device, world
+        self.step = 0
+        gradients = CompiledGradients() if config.compile else differentiate
+        self.players = Players(*build(config, architecture), config, device, world, gradients)
+        self._resident = keeps_data(data_on_device, device, data.nbytes)
+        self._batches = data.batches(
+            config.batch_size,
+            config.seed,
+            device,
+            flip=config.flip,
+            holdout=config.holdout,
+            resident=self._resident,
+            world=world,
+        )
+
+    def steps(
+        self, should_stop: Callable[[], bool], captured: TakeStep | None = None
+    ) -> Iterator[Step]:
+        """Train up to `config.steps`, or until `should_stop()` in any process of the world.
+
+        Args:
+            should_stop: asked before each step.
+            captured: as for `train_steps`.
+
+        Raises:
+            MemoryShortage: a step does not fit; the message says which batch would.
+            PeerLost: another process is gone.
+        """
+        if self.device.type == "cpu":
+            keep_freed_memory()
+        # What a share of a batch would take, nobody has found out.
+        room = free_memory(self.device) if self.world.size == 1 else None
+        steps = train_steps(self.players, self._batches.next, self.config, self.step, captured)
+        while self.step < self.config.steps and not self.world.any(should_stop()):
+            with told_of_shortage(self.players, self.config, room, self._resident):
+                step = next(steps)
+            self.step = step.number
+            yield step
+
+    def checkpoint(self) -> Checkpoint:
+        """All that is needed to go on from here."""
+        return Checkpoint.of(
+            self.players, self.config, self.step, self._batches.drawn, self.data.sha256
+        )
+
+    def restore(self, checkpoint: Checkpoint) -> None:
+        """Go on from there.
+
+        Raises:
+            DeviceError: the checkpoint is of another kind of device.
+            UsageError: its weights do not fit the networks.
+        """
+        checkpoint.restore(self.players)
+        self._batches.drawn = checkpoint.batches_drawn
+        self.step = checkpoint.step
