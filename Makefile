@@ -42,9 +42,15 @@ format: $(READY) ## mend the style
 bench: $(READY) ## every benchmark that needs no GPU
 	for name in $(BENCHMARKS); do $(BIN)/python -m benchmarks.$$name || exit 1; done
 
-bench-gpu: $(READY) ## what only a GPU can show: its tests, and the tables of docs/performance.md
-	$(BIN)/python -m pytest -rs tests/training/test_cuda.py
-	$(BIN)/python -m benchmarks.training --device cuda --write docs/performance.md
+GPU := .venv-gpu
+
+bench-gpu: ## what only a GPU can show: its tests, and the tables of docs/performance.md
+	$(MAKE) --no-print-directory VENV=$(GPU) $(GPU)/.installed
+	$(GPU)/bin/python -m pip uninstall --quiet --yes onnxruntime  # the same import package
+	$(GPU)/bin/python -m pip install --quiet --disable-pip-version-check 'onnxruntime-gpu[cuda,cudnn]'
+	$(GPU)/bin/python -m pytest -rs tests/training/test_cuda.py
+	$(GPU)/bin/python -m benchmarks.training --device cuda --write docs/performance.md
+	$(GPU)/bin/python -m benchmarks.inference_cuda --write docs/performance.md
 
 QUALITY ?= runs/quality
 
@@ -59,4 +65,4 @@ constraints: $(READY) ## write down the versions that are installed
 	    --format freeze --disable-pip-version-check > constraints.txt
 
 clean: ## remove the environment and the demo
-	rm -rf $(VENV) demo
+	rm -rf $(VENV) $(GPU) demo

@@ -15,7 +15,7 @@ import copy
 import statistics
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -77,23 +77,23 @@ def _report(threads: int, seconds: float) -> Iterator[str]:
         yield ""
         yield f"{size}x{size}, width {width}, {work:.2f} GFLOP an image:"
         yield ""
-        yield from table(timings)
+        yield from table(timings, BATCH_SIZES)
 
 
-def table(timings: list[Timing]) -> Iterator[str]:
+def table(timings: list[Timing], batch_sizes: Sequence[int]) -> Iterator[str]:
     """A row for each engine, with three columns for each batch size."""
     by_engine: dict[str, dict[int, Timing]] = {}
     for timing in timings:
         by_engine.setdefault(timing.engine, {})[timing.batch_size] = timing
     yield (
         "| images/s | "
-        + " | ".join(f"batch {n} | middle half | times plain" for n in BATCH_SIZES)
+        + " | ".join(f"batch {n} | middle half | times plain" for n in batch_sizes)
         + " |"
     )
-    yield "| --- |" + " --- |" * (3 * len(BATCH_SIZES))
+    yield "| --- |" + " --- |" * (3 * len(batch_sizes))
     for engine, found in by_engine.items():
         cells = []
-        for n in BATCH_SIZES:
+        for n in batch_sizes:
             timing, plain = found[n], by_engine[PLAIN][n]
             low, high = timing.spread_ms
             cells += [

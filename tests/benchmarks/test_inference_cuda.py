@@ -1,0 +1,26 @@
+"""What the GPU's table compares draws the same pictures; tried on the CPU."""
+
+import numpy as np
+import torch
+
+from benchmarks.inference_cuda import make_engines
+from tests.checkpoints import SMALL, trained_checkpoint
+from wgan.latents import latents
+from wgan.training.networks import build
+
+
+def test_all_engines_draw_the_same_pictures() -> None:
+    generator, _ = build(SMALL)
+    generator.load_state_dict(trained_checkpoint().average)
+    engines = make_engines(generator.eval().requires_grad_(False), "cpu", SMALL.latent_dim)
+    drawn = latents(range(3), SMALL.latent_dim)
+    del engines["PyTorch, torch.compile"]  # it would compile for a while
+    images = {name: np.asarray(draw(drawn)) for name, draw in engines.items()}
+    expected = images.pop("PyTorch, eager")
+    assert expected.shape == (3, 3, 32, 32)
+    assert np.ptp(expected) > 1  # there is something to see
+    assert len(images) == 6
+    for name, found in images.items():
+        few_digits = "16" in name
+        assert np.abs(found - expected).max() < (0.1 if few_digits else 1e-4), name
+    assert not torch.from_numpy(images["PyTorch, bfloat16"]).equal(torch.from_numpy(expected))
