@@ -8,9 +8,9 @@ from wgan.errors import RunError, SettingChanged, UsageError
 from wgan.training.config import TrainConfig
 
 
-def test_the_default_is_the_papers_recipe() -> None:
+def test_the_default_is_the_papers_recipe_at_twice_its_learning_rate() -> None:
     config = TrainConfig.resolve({})
-    assert (config.learning_rate, config.beta1, config.beta2) == (1e-4, 0.0, 0.9)
+    assert (config.learning_rate, config.beta1, config.beta2) == (2e-4, 0.0, 0.9)
     assert (config.n_critic, config.gp_weight) == (5, 10.0)
     assert config.critic_norm == "none"
     assert config.fresh_batches
@@ -18,7 +18,8 @@ def test_the_default_is_the_papers_recipe() -> None:
 
 def test_the_article_is_followed_to_the_letter() -> None:
     config = TrainConfig.resolve({"recipe": "article"})
-    assert (config.beta1, config.beta2, config.n_critic) == (0.5, 0.999, 3)
+    assert (config.learning_rate, config.beta1, config.beta2) == (1e-4, 0.5, 0.999)
+    assert config.n_critic == 3
     assert config.critic_norm == "batch"
     assert not config.fresh_batches
 

@@ -58,7 +58,9 @@ SETTINGS = (
     click.option("--accumulate", type=int, help="Parts a batch is taken in, to save memory.  [1]"),
     click.option("--n-critic", type=int, help="Critic updates in a step.  [5; article 3]"),
     click.option("--optimizer", help="adam or rmsprop.  [adam]"),
-    click.option("--learning-rate", "--lr", type=float, help="Of both networks.  [1e-4]"),
+    click.option(
+        "--learning-rate", "--lr", type=float, help="Of both networks.  [2e-4; article 1e-4]"
+    ),
     click.option("--decay-steps", type=int, help="Steps until the rate is 0; 0: never.  [0]"),
     click.option("--beta1", type=float, help="Adam's decay of the mean.  [0; article 0.5]"),
     click.option("--beta2", type=float, help="Adam's decay of the square.  [0.9; article 0.999]"),
