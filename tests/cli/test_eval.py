@@ -15,6 +15,7 @@ from wgan.cli import cli
 from wgan.errors import CheckpointError, DataError, WganError
 from wgan.training.checkpoint import Checkpoint
 
+FORMATS = ("--format", "onnx", "--format", "torchscript")
 TINY = ("--width", 2, "--latent-dim", 4, "--batch-size", 4, "--n-critic", 1, "--device", "cpu")
 
 
@@ -33,7 +34,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     assert done.returncode == 0, done.stderr
     assert "best fid:" in done.stdout
     assert "--checkpoint best" in done.stdout
-    exported = run(wgan_command("export", "--checkpoint", "best"), folder)
+    exported = run(wgan_command("export", "--checkpoint", "best", *FORMATS), folder)
     assert exported.returncode == 0, exported.stderr
     return folder
 
@@ -59,12 +60,14 @@ def test_a_run_and_its_export_are_judged_alike_by_the_same_seeds(
     trained: Path, run_wgan: RunWgan
 ) -> None:
     named = ("--features", "features.onnx", "-n", 30, "--repeats", 2)
-    sources = (RUN, RUN / "checkpoints" / "best.pt", RUN / "generator.onnx")
+    names = ("checkpoints/best.pt", "generator.onnx", "generator.ts")
+    sources = (RUN, *(RUN / name for name in names))
     done = run_wgan("eval", *sources, *named, "--json", cwd=trained)
     assert done.returncode == 0, done.stderr
     told = json.loads(done.stdout)
-    latest, best, export = (each["metrics"]["fid"]["values"] for each in told["results"])
-    assert export == pytest.approx(best, rel=1e-3)
+    latest, best, onnx, torchscript = (each["metrics"]["fid"]["values"] for each in told["results"])
+    assert onnx == pytest.approx(best, rel=1e-3)
+    assert torchscript == pytest.approx(best, rel=1e-3)
     assert len(latest) == 2
     assert told["data_pictures"] == 40
     table = run_wgan("eval", *sources[1:], *named, "--metrics", "fid,recall", cwd=trained)

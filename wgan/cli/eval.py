@@ -95,9 +95,9 @@ def eval(  # noqa: A001 - a command's function bears its name
 ) -> None:
     """Say how good generators are, by FID, KID, recall and more.
 
-    They are held against real pictures. Runs, checkpoints and exported ONNX files are judged by
-    the same seeds, beside each other; by default the run trained last. docs/evaluating.md says
-    what each number means and costs.
+    They are held against real pictures. Runs, checkpoints and exported files, of any format, are
+    judged by the same seeds, beside each other; by default the run trained last.
+    docs/evaluating.md says what each number means and costs.
     """
     guard(owns_process)
     from wgan.errors import UsageError
