@@ -18,6 +18,7 @@ from wgan.evaluation.judging import (
     choose_metrics,
     judge,
     measure,
+    parse_metrics,
 )
 from wgan.evaluation.manifold import precision_recall
 from wgan.evaluation.metrics import fid, kid
@@ -135,13 +136,17 @@ def test_the_table_and_the_fields_hold_every_value(features: OnnxFeatures, real:
 
 def test_metrics_are_chosen_by_name(tmp_path: Path, features: OnnxFeatures) -> None:
     assert choose_metrics(None, features) == tuple(METRICS)
-    assert choose_metrics("recall, FID", features) == ("fid", "recall")
+    asked = parse_metrics("recall, FID")
+    assert asked == ("fid", "recall")
+    assert choose_metrics(asked, features) == asked
     with pytest.raises(UsageError, match="--metrics swd is not one of fid, kid, is"):
-        choose_metrics("fid,swd", features)
+        parse_metrics("fid,swd")
+    with pytest.raises(UsageError, match="--metrics 'fid,' is not one of fid, kid, is"):
+        parse_metrics("fid,")
     mute = OnnxFeatures(save(network(), tmp_path / "mute.onnx"), "cpu")
     assert "is" not in choose_metrics(None, mute)
     with pytest.raises(UsageError, match="needs a network that classifies"):
-        choose_metrics("is", mute)
+        choose_metrics(("is",), mute)
 
 
 def test_counts_that_cannot_be_drawn_are_refused() -> None:
