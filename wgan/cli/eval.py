@@ -101,7 +101,7 @@ def eval(  # noqa: A001 - a command's function bears its name
     judged by the same seeds, beside each other; by default the run trained last.
     docs/evaluating.md says what each number means and costs.
     """
-    guard(owns_process)
+    guard(owns_process, "PyTorch or ONNX Runtime")
     from wgan.errors import UsageError
     from wgan.extras import needs_extra
     from wgan.files import check_place
