@@ -283,7 +283,8 @@ def _describe_cost(session: "Session") -> None:
     if needed is None:
         click.echo("memory    cannot be told for these networks")
     else:
-        click.echo(f"memory    about {needed / MIB:,.0f} MiB on the {session.device.type}")
+        judging = ", and what judging takes" if session.config.eval_every else ""
+        click.echo(f"memory    about {needed / MIB:,.0f} MiB on the {session.device.type}{judging}")
 
 
 def _train(session: "Session", caught: "_Signals") -> None:
