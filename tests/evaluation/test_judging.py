@@ -1,5 +1,6 @@
 """Generators of known quality against data: values, intervals, differences, refusals."""
 
+import tracemalloc
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -83,6 +84,27 @@ def test_values_are_those_of_the_seeds_that_a_repeat_draws(
         equal = truth[np.arange(50) * 300 // 50]
         expected = precision_recall(equal, drawn).precision
         assert result.values["precision"][repeat] == pytest.approx(expected, abs=0.021)
+
+
+def test_memory_does_not_grow_with_the_pictures_that_are_drawn(features: OnnxFeatures) -> None:
+    data = summarise([real_pictures(1000)], 1000, features)
+    drawn = np.stack([a_picture(seed) for seed in range(64)])
+
+    def draw(seeds: range) -> Iterator[Pixels]:
+        for first in range(0, len(seeds), 64):
+            yield drawn[: len(seeds) - first].copy()
+
+    def peak(n: int) -> int:
+        same = Candidate("a", (32, 32, 1), 1, {}, None, draw)
+        tracemalloc.start()
+        judge(same, data, features, Judging(("fid", "is"), n))  # the others see KEPT at most
+        most = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        return most
+
+    few, many = peak(1000), peak(8000)
+    vectors = 7000 * 6 * 4  # bytes more, as far as KEPT; the pictures themselves are 7 MB more
+    assert many < few + 3 * vectors
 
 
 def test_kid_is_told_in_thousandths(features: OnnxFeatures, real: Summary) -> None:
