@@ -132,7 +132,11 @@ def test_an_export_alone_needs_to_be_told_the_data(trained: Path, run_wgan: RunW
         (("--features", "features.onnx", "-n", "3"), 2, "-n 3 is not allowed"),
         (("--features", "features.onnx", "--checkpoint", "3"), 1, "no checkpoint of step 3"),
         (("--features", "features.onnx", "--checkpoint", "worst"), 2, "not latest, best, or"),
-        (("nothing", "--features", "features.onnx"), 1, "there is no model file nothing"),
+        (
+            ("nothing", "--features", "features.onnx"),
+            1,
+            "there is no run, checkpoint or exported file nothing",
+        ),
         (("--features", "features.onnx", "--weights", "w.pth"), 2, "--weights goes with"),
         (
             ("--features", "grey.onnx", "--data", "nowhere"),

@@ -1,5 +1,6 @@
 """From what the user names to features and real pictures."""
 
+import dataclasses
 import sys
 from pathlib import Path
 from typing import Any
@@ -56,6 +57,8 @@ def test_runs_of_different_data_are_not_silently_held_against_the_first_ones() -
     assert choose_data([faces, cats], "both/") == "both/"
     with pytest.raises(UsageError, match="does not say where its data is"):
         choose_data([export], None)
+    with pytest.raises(UsageError, match="only that it is called 'faces': give --data"):
+        choose_data([dataclasses.replace(export, settings={"data": "faces"})], None)
 
 
 @pytest.fixture

@@ -56,7 +56,7 @@ def open_candidate(
 
     Raises:
         RunError: there is no such run.
-        CheckpointError: the checkpoint is missing or damaged, or the run has none.
+        CheckpointError: the checkpoint is damaged, or the run has none.
         ModelFileError: the file is missing, damaged, unsafe or not a generator.
         UsageError: a setting is not allowed.
         MissingExtra: onnxruntime is not installed.
@@ -65,6 +65,8 @@ def open_candidate(
         run = latest_run() if path is None else find_run(path)
         checkpoint = load_checkpoint(run, which)
         return _of_checkpoint(str(run.path), checkpoint, device, batch_size, architecture)
+    if not path.exists():
+        raise ModelFileError(f"there is no run, checkpoint or exported file {path}")
     if not _is_archive(path):
         return _of_onnx(path, provider, batch_size)
     if is_program(path):
@@ -78,7 +80,7 @@ def _is_archive(path: Path) -> bool:
         with path.open("rb") as file:
             return file.read(len(ZIP_MAGIC)) == ZIP_MAGIC
     except OSError:  # what is wrong with it is told by whoever opens it next
-        return path.suffix == ".pt"
+        return False
 
 
 def _of_checkpoint(

@@ -86,7 +86,7 @@ def choose_data(candidates: Sequence[Candidate], data: str | None) -> str:
         return data
     known = [each for each in candidates if each.data]
     if not known:
-        raise UsageError("an exported file does not say where its data is: give --data")
+        raise UsageError(f"an exported file does not say where its data is{_called(candidates)}")
     first = known[0]
     for other in known[1:]:
         if other.data != first.data:
@@ -96,6 +96,14 @@ def choose_data(candidates: Sequence[Candidate], data: str | None) -> str:
             )
     assert first.data is not None
     return first.data
+
+
+def _called(candidates: Sequence[Candidate]) -> str:
+    """What to do about missing data, and what its name was, where a manifest has kept that."""
+    name = candidates[0].settings.get("data")
+    if not isinstance(name, str) or not name:
+        return ": give --data"
+    return f", only that it is called {name[:80]!r}: give --data"
 
 
 def choose_transform(candidates: Sequence[Candidate], features: Features) -> Transform:
