@@ -4,8 +4,8 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.installed
-BENCHMARKS := cold_start data_loading inference_cpu inference_profile kill_and_resume lowering \
-    sampling scaling serving training
+BENCHMARKS := cold_start data_loading evaluating inference_cpu inference_profile kill_and_resume \
+    lowering sampling scaling serving training
 
 .PHONY: help demo test fuzz lint format bench bench-gpu quality constraints clean
 

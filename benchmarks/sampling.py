@@ -180,7 +180,8 @@ def in_turn(ways: dict[str, Callable[[], None]], rounds: int) -> dict[str, list[
 APART = """
 import resource, subprocess, sys, time
 start = time.perf_counter()
-subprocess.run(sys.argv[1:], check=True, stderr=subprocess.DEVNULL)
+quiet = subprocess.DEVNULL
+subprocess.run(sys.argv[1:], check=True, stdout=quiet, stderr=quiet)
 print(time.perf_counter() - start, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024)
 """
 

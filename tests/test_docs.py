@@ -9,6 +9,8 @@ import pytest
 
 from tests.processes import ROOT, run, wgan_command
 from tests.runtime import models
+from wgan.evaluation.onnx_features import OnnxFeatures
+from wgan.runtime import Generator
 
 
 def code_blocks(page: str, language: str) -> list[str]:
@@ -48,6 +50,17 @@ def test_training_ones_own_networks_from_the_command_line_resumes_and_asks_befor
     assert exported.returncode == 0, exported.stderr
     drawn = run(wgan_command("sample", "a.png"), own_networks)
     assert drawn.returncode == 0, drawn.stderr
+
+
+def test_the_features_that_the_page_makes_judge_a_generator(tmp_path: Path) -> None:
+    (block,) = code_blocks("docs/evaluating.md", "python")
+    made = run([sys.executable, "-W", "ignore", "-c", block], tmp_path)
+    assert made.returncode == 0, made.stderr
+    (tmp_path / "generator.onnx").write_bytes(models.generator().SerializeToString())
+    features = OnnxFeatures(tmp_path / "mine.onnx", "cpu")
+    with Generator(tmp_path / "generator.onnx") as generator:
+        seen = features(generator.sample(range(5)))
+    assert seen.vectors.shape == (5, 64)
 
 
 def test_the_readmes_python_draws(tmp_path: Path) -> None:

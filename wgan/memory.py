@@ -4,11 +4,20 @@ import ctypes
 import sys
 from pathlib import Path
 
+from wgan.cgroups import ROOT, Version, group_folders
+
 MIB = 2**20
 
 # Of glibc's malloc.h, for mallopt.
 M_TRIM_THRESHOLD = -1
 M_MMAP_MAX = -4
+
+_GROUP_FILES = {
+    1: ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
+    2: ("memory.max", "memory.current", "inactive_file"),
+}
+"""Of a control group, by version: the limit, what is taken, and of its `memory.stat` what of that
+is files that nobody has used of late."""
 
 
 def peak_memory() -> int | None:
@@ -40,11 +49,36 @@ def keep_freed_memory() -> bool:
 
 
 def free_memory() -> int | None:
-    """Bytes that the process may still take; None where that cannot be told."""
+    """Bytes that the process may still take; None where that cannot be told.
+
+    The least of what the machine has, `ulimit -v` and a container's limit leave.
+    """
     if sys.platform != "linux":
         return None
-    known = [_free_of_the_machine(), _free_of_the_limit()]
+    known = [_free_of_the_machine(), _free_of_the_limit(), free_in_groups()]
     return min((bytes_ for bytes_ in known if bytes_ is not None), default=None)
+
+
+def free_in_groups(root: Path = ROOT) -> int | None:
+    """Bytes that the process's control groups still allow; None where none sets a limit.
+
+    `root` is where `/proc` and `/sys` are looked for.
+    """
+    found = [_free_in_group(*each) for each in group_folders("memory", root)]
+    return min((free for free in found if free is not None), default=None)
+
+
+def _free_in_group(version: Version, folder: Path) -> int | None:
+    limit, used, cached = _GROUP_FILES[version]
+    try:
+        most = int((folder / limit).read_text())  # "max" is no limit
+        taken = int((folder / used).read_text())
+        stat = (folder / "memory.stat").read_text().split()
+    except (OSError, ValueError):
+        return None
+    # Before it lets a process die, the kernel forgets files that it has cached.
+    forgettable = dict(zip(stat[::2], stat[1::2], strict=False)).get(cached, "0")
+    return max(0, most - taken + int(forgettable))
 
 
 def _free_of_the_machine() -> int | None:

@@ -15,6 +15,7 @@ from wgan.cli import cli
 from wgan.errors import CheckpointError, DataError, WganError
 from wgan.training.checkpoint import Checkpoint
 
+FORMATS = ("--format", "onnx", "--format", "torchscript")
 TINY = ("--width", 2, "--latent-dim", 4, "--batch-size", 4, "--n-critic", 1, "--device", "cpu")
 
 
@@ -28,12 +29,13 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
         pixels = random.randint(0, 256, (32, 32, 3)).astype(np.uint8)
         Image.fromarray(pixels).save(folder / "faces" / f"{index:02}.png")
     save(network(TensorProto.UINT8, ("n", 32, 32, 3)), folder / "features.onnx")
+    save(network(TensorProto.UINT8, ("n", 32, 32, 1)), folder / "grey.onnx")
     followed = ("--eval-every", 2, "--eval-features", "features.onnx", "--eval-n", 20)
     done = run(wgan_command("train", "faces", *TINY, "--steps", 5, "--keep", 1, *followed), folder)
     assert done.returncode == 0, done.stderr
     assert "best fid:" in done.stdout
     assert "--checkpoint best" in done.stdout
-    exported = run(wgan_command("export", "--checkpoint", "best"), folder)
+    exported = run(wgan_command("export", "--checkpoint", "best", *FORMATS), folder)
     assert exported.returncode == 0, exported.stderr
     return folder
 
@@ -59,14 +61,17 @@ def test_a_run_and_its_export_are_judged_alike_by_the_same_seeds(
     trained: Path, run_wgan: RunWgan
 ) -> None:
     named = ("--features", "features.onnx", "-n", 30, "--repeats", 2)
-    sources = (RUN, RUN / "checkpoints" / "best.pt", RUN / "generator.onnx")
+    names = ("checkpoints/best.pt", "generator.onnx", "generator.ts")
+    sources = (RUN, *(RUN / name for name in names))
     done = run_wgan("eval", *sources, *named, "--json", cwd=trained)
     assert done.returncode == 0, done.stderr
     told = json.loads(done.stdout)
-    latest, best, export = (each["metrics"]["fid"]["values"] for each in told["results"])
-    assert export == pytest.approx(best, rel=1e-3)
+    latest, best, onnx, torchscript = (each["metrics"]["fid"]["values"] for each in told["results"])
+    assert onnx == pytest.approx(best, rel=1e-3)
+    assert torchscript == pytest.approx(best, rel=1e-3)
     assert len(latest) == 2
     assert told["data_pictures"] == 40
+    named = ("--features", "features.onnx", "--n", 30, "--repeats", 2)
     table = run_wgan("eval", *sources[1:], *named, "--metrics", "fid,recall", cwd=trained)
     assert table.returncode == 0, table.stderr
     assert f"(2) {sources[2]}, step " in table.stdout
@@ -127,11 +132,21 @@ def test_an_export_alone_needs_to_be_told_the_data(trained: Path, run_wgan: RunW
         (("--features", "features.onnx", "-n", "3"), 2, "-n 3 is not allowed"),
         (("--features", "features.onnx", "--checkpoint", "3"), 1, "no checkpoint of step 3"),
         (("--features", "features.onnx", "--checkpoint", "worst"), 2, "not latest, best, or"),
-        (("nothing", "--features", "features.onnx"), 1, "there is no model file nothing"),
+        (
+            ("nothing", "--features", "features.onnx"),
+            1,
+            "there is no run, checkpoint or exported file nothing",
+        ),
         (("--features", "features.onnx", "--weights", "w.pth"), 2, "--weights goes with"),
+        (
+            ("--features", "grey.onnx", "--data", "nowhere"),
+            1,
+            "pictures of 1 channels, these have 3",
+        ),
         # What costs nothing to see is said before the features are missed.
         (("--features", "none.onnx", "--seed", "-1"), 2, "seed -1 is not allowed"),
         (("--features", "none.onnx", "--seed", str(2**32 - 5)), 2, "beyond the last seed"),
+        (("--features", "none.onnx", "--metrics", "fid,swd"), 2, "--metrics swd is not one of"),
         (("--features", "none.onnx", "--repeats", "0"), 2, "--repeats 0 is not allowed"),
         (("--features", "none.onnx", "--data-n", "4"), 2, "--data-n 4 is not allowed"),
         (("--features", "none.onnx", "--neighbours", "no/out.png"), 1, "folder no does not exist"),

@@ -126,12 +126,20 @@ def test_a_crash_of_native_code_ends_in_a_sentence(model: Path, tmp_path: Path) 
         os.kill(child_of(process), signal.SIGSEGV)
         _, said = process.communicate(timeout=30)
     assert process.returncode == 1
-    assert said.startswith("Error: ONNX Runtime crashed on this model (SIGSEGV)")
+    assert said.startswith("Error: ONNX Runtime crashed (SIGSEGV), most likely on a model file")
 
 
-@pytest.mark.parametrize("command", [["verify"], ["info", "--device", "cpu"], ["bench"]])
+@pytest.mark.parametrize(
+    ("command", "engine"),
+    [
+        (["verify"], "ONNX Runtime"),
+        (["info", "--device", "cpu"], "ONNX Runtime"),
+        (["bench"], "ONNX Runtime"),
+        (["eval", "--features"], "PyTorch or ONNX Runtime"),
+    ],
+)
 def test_a_crash_while_a_model_is_opened_ends_in_a_sentence(
-    tmp_path: Path, command: list[str]
+    tmp_path: Path, command: list[str], engine: str
 ) -> None:
     path = tmp_path / "model.onnx"
     path.write_bytes(models.slow_to_open())
@@ -140,7 +148,7 @@ def test_a_crash_while_a_model_is_opened_ends_in_a_sentence(
         os.kill(child_of(process), signal.SIGSEGV)
         _, said = process.communicate(timeout=30)
     assert process.returncode == 1
-    assert said.startswith("Error: ONNX Runtime crashed on this model (SIGSEGV)")
+    assert said.startswith(f"Error: {engine} crashed (SIGSEGV)")
 
 
 def test_work_that_the_system_kills_ends_in_a_sentence(model: Path, tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """Generators of known quality against data: values, intervals, differences, refusals."""
 
+import tracemalloc
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -14,10 +15,12 @@ from wgan.evaluation.judging import (
     METRICS,
     Interval,
     Judging,
+    Result,
     check_counts,
     choose_metrics,
     judge,
     measure,
+    parse_metrics,
 )
 from wgan.evaluation.manifold import precision_recall
 from wgan.evaluation.metrics import fid, kid
@@ -84,6 +87,27 @@ def test_values_are_those_of_the_seeds_that_a_repeat_draws(
         assert result.values["precision"][repeat] == pytest.approx(expected, abs=0.021)
 
 
+def test_memory_does_not_grow_with_the_pictures_that_are_drawn(features: OnnxFeatures) -> None:
+    data = summarise([real_pictures(1000)], 1000, features)
+    drawn = np.stack([a_picture(seed) for seed in range(64)])
+
+    def draw(seeds: range) -> Iterator[Pixels]:
+        for first in range(0, len(seeds), 64):
+            yield drawn[: len(seeds) - first].copy()
+
+    def peak(n: int) -> int:
+        same = Candidate("a", (32, 32, 1), 1, {}, None, draw)
+        tracemalloc.start()
+        judge(same, data, features, Judging(("fid", "is"), n))  # the others see KEPT at most
+        most = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        return most
+
+    few, many = peak(1000), peak(8000)
+    vectors = 7000 * 6 * 4  # bytes more, as far as KEPT; the pictures themselves are 7 MB more
+    assert many < few + 3 * vectors
+
+
 def test_kid_is_told_in_thousandths(features: OnnxFeatures, real: Summary) -> None:
     drawn = summarise([real_pictures() // 2], 300, features)
     expected = 1000 * kid(real.vectors, drawn.vectors)
@@ -122,10 +146,13 @@ def test_the_table_and_the_fields_hold_every_value(features: OnnxFeatures, real:
     results = [judge(candidate(name, a_picture), real, features, plan) for name in ("one", "two")]
     lines = table(results, ("fid", "recall"))
     assert lines[:2] == ["(1) one, step 700", "(2) two, step 700"]
-    assert lines[3].split() == ["(1)", "(2)", "(2)", "-", "(1)"]
-    assert lines[4].startswith("FID (lower is better)")
-    assert lines[4].count("±") == 3
-    assert "+0.000 ± 0.000" in lines[4]
+    assert lines[3].strip() == "- (1)"
+    assert lines[4].split()[:5] == ["FID", "(lower", "is", "better)", "(1)"]
+    assert lines[4].count("±") == 1
+    assert lines[5].split()[0] == "(2)"
+    assert lines[5].endswith("+0.000 ± 0.000")
+    assert len(set(map(len, lines[5::2]))) == 1, "numbers stand in columns"
+    assert len(lines) == 8
     told = as_fields(results, real, features, plan, "photos/", "of the data")
     assert told["results"][1]["metrics"]["fid"]["values"] == results[1].values["fid"]
     assert told["results"][1]["metrics"]["fid"]["more_than_first"]["mean"] == 0
@@ -133,15 +160,32 @@ def test_the_table_and_the_fields_hold_every_value(features: OnnxFeatures, real:
     assert headline(real, features, plan, "photos/").startswith("300 real pictures of photos/; 20")
 
 
+def test_a_single_candidate_is_compared_with_nothing(features: OnnxFeatures, real: Summary) -> None:
+    lines = table(
+        [judge(candidate("a", a_picture), real, features, Judging(("fid",), 20))], ["fid"]
+    )
+    assert len(lines) == 3
+    assert "- (1)" not in lines[2]
+
+
+def test_huge_values_keep_the_table_narrow() -> None:
+    result = Result(candidate("a", a_picture), {"kid": [9745918811889242.0]})
+    assert table([result], ["kid"])[2].endswith(" 9.746e+15")
+
+
 def test_metrics_are_chosen_by_name(tmp_path: Path, features: OnnxFeatures) -> None:
     assert choose_metrics(None, features) == tuple(METRICS)
-    assert choose_metrics("recall, FID", features) == ("fid", "recall")
+    asked = parse_metrics("recall, FID")
+    assert asked == ("fid", "recall")
+    assert choose_metrics(asked, features) == asked
     with pytest.raises(UsageError, match="--metrics swd is not one of fid, kid, is"):
-        choose_metrics("fid,swd", features)
+        parse_metrics("fid,swd")
+    with pytest.raises(UsageError, match="--metrics 'fid,' is not one of fid, kid, is"):
+        parse_metrics("fid,")
     mute = OnnxFeatures(save(network(), tmp_path / "mute.onnx"), "cpu")
     assert "is" not in choose_metrics(None, mute)
     with pytest.raises(UsageError, match="needs a network that classifies"):
-        choose_metrics("is", mute)
+        choose_metrics(("is",), mute)
 
 
 def test_counts_that_cannot_be_drawn_are_refused() -> None:

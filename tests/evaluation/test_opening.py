@@ -1,16 +1,19 @@
 """From what the user names to features and real pictures."""
 
+import dataclasses
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
 from tests.evaluation.networks import network, save
-from wgan.errors import MissingExtra, UsageError
+from wgan.errors import MissingExtra, ModelFileError, UsageError
 from wgan.evaluation.candidates import Candidate
 from wgan.evaluation.onnx_features import OnnxFeatures
-from wgan.evaluation.opening import choose_data, open_features, provider_for
+from wgan.evaluation.opening import choose_data, choose_transform, open_features, provider_for
+from wgan.training.data import Transform
 
 
 @pytest.mark.parametrize(
@@ -36,8 +39,13 @@ def test_a_missing_package_is_told_before_missing_weights(
         open_features("inception", torch.device("cpu"))
 
 
-def candidate(name: str, data: str | None) -> Candidate:
-    return Candidate(name, (32, 32, 3), 1, {}, data, lambda seeds: iter(()))
+def candidate(
+    name: str,
+    data: str | None = None,
+    shape: tuple[int, int, int] = (32, 32, 3),
+    **settings: object,
+) -> Candidate:
+    return Candidate(name, shape, 1, settings, data, lambda seeds: iter(()))
 
 
 def test_runs_of_different_data_are_not_silently_held_against_the_first_ones() -> None:
@@ -49,3 +57,51 @@ def test_runs_of_different_data_are_not_silently_held_against_the_first_ones() -
     assert choose_data([faces, cats], "both/") == "both/"
     with pytest.raises(UsageError, match="does not say where its data is"):
         choose_data([export], None)
+    with pytest.raises(UsageError, match="only that it is called 'faces': give --data"):
+        choose_data([dataclasses.replace(export, settings={"data": "faces"})], None)
+
+
+@pytest.fixture
+def features(tmp_path: Path) -> OnnxFeatures:
+    return OnnxFeatures(save(network(shape=("n", 3, 32, 32)), tmp_path / "f.onnx"), "cpu")
+
+
+def test_real_pictures_are_prepared_as_the_candidates_learned_them(features: OnnxFeatures) -> None:
+    unknown = candidate("elsewhere.onnx")
+    plain = candidate("plain", crop=0, background="white")
+    cropped = candidate("cropped", crop=20, background="#00ff00")
+    assert choose_transform([unknown], features) == Transform(size=32, channels=3)
+    alike = candidate("alike", background="#ffffff")
+    assert choose_transform([plain, unknown, alike], features) == Transform(size=32, channels=3)
+    found = choose_transform([unknown, cropped, cropped], features)
+    assert found == Transform(size=32, channels=3, crop=20, background=(0, 255, 0))
+
+
+@pytest.mark.parametrize(
+    ("others", "said"),
+    [
+        ({"crop": 20}, "a was trained with --crop 0, b with --crop 20"),
+        ({"background": "black"}, "a was trained with --background white, b with --background"),
+        ({"shape": (32, 32, 1)}, "a draws pictures of 32x32x3, b of 32x32x1"),
+        ({"shape": (64, 64, 3)}, "a draws pictures of 32x32x3, b of 64x64x3"),
+    ],
+)
+def test_candidates_that_no_pictures_suit_are_named_with_what_differs(
+    features: OnnxFeatures, others: dict[str, Any], said: str
+) -> None:
+    one = candidate("a", crop=0, background="white")
+    with pytest.raises(UsageError, match=f"{said}.*: judge them one by one"):
+        choose_transform([one, candidate("b", **others)], features)
+
+
+def test_pictures_that_are_no_squares_are_refused(features: OnnxFeatures) -> None:
+    with pytest.raises(UsageError, match="draws pictures of 32x16x3: squares alone"):
+        choose_transform([candidate("wide", shape=(16, 32, 3))], features)
+
+
+def test_features_that_do_not_take_the_pictures_are_told_before_any_is_decoded(
+    tmp_path: Path,
+) -> None:
+    grey = OnnxFeatures(save(network(), tmp_path / "grey.onnx"), "cpu")
+    with pytest.raises(ModelFileError, match="takes pictures of 1 channels, these have 3"):
+        choose_transform([candidate("a")], grey)

@@ -13,10 +13,10 @@ import torch
 from tests.checkpoints import trained_checkpoint
 from tests.processes import ROOT
 from wgan.errors import ExportError
-from wgan.export.archive import read_records
 from wgan.export.config import ExportConfig
 from wgan.export.exporting import export, weights_sha256
 from wgan.export.torchscript_format import load_torchscript
+from wgan.exported.archive import read_records
 from wgan.images import to_pixels
 from wgan.latents import latents
 from wgan.manifest import METADATA_KEY, Manifest

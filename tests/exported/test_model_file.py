@@ -11,9 +11,10 @@ from wgan.manifest import SIZE_LIMIT
 
 
 def write_archive(path: Path, text: str | bytes, name: str = "generator") -> Path:
-    """An archive laid out as PyTorch lays out TorchScript and pt2 files with an extra file."""
+    """An archive laid out as PyTorch lays out a TorchScript file with an extra file."""
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr(f"{name}/data.pkl", b"weights")
+        archive.writestr(f"{name}/constants.pkl", b"none")
         archive.writestr(f"{name}/extra/wgan.manifest", text)
     return path
 
@@ -46,8 +47,15 @@ def test_a_file_may_have_no_manifest(tmp_path: Path) -> None:
     plain.write_bytes(models.generator(metadata=[("author", "me")]).SerializeToString())
     assert describe(plain).manifest is None
     with zipfile.ZipFile(tmp_path / "g.pt", "w") as archive:
-        archive.writestr("g/data.pkl", b"weights")
+        archive.writestr("g/constants.pkl", b"none")
     assert describe(tmp_path / "g.pt").manifest is None
+
+
+def test_a_checkpoint_is_not_taken_for_an_export(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "step.pt", "w") as archive:
+        archive.writestr("archive/data.pkl", b"weights")
+    with pytest.raises(ModelFileError, match=r"neither TorchScript nor pt2: .* wgan export "):
+        describe(tmp_path / "step.pt")
 
 
 def test_a_bomb_in_an_archive_is_not_unpacked(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from wgan.evaluation.candidates import Candidate
     from wgan.evaluation.vectors import Features
-    from wgan.training.data import Cache, Pictures, Stream
+    from wgan.training.data import Cache, Pictures, Stream, Transform
 
 
 @click.command()
@@ -29,7 +29,9 @@ if TYPE_CHECKING:
     help="Of each run: latest, best (see train --eval-every), or a step.  [default: latest]",
 )
 @click.option("--data", help="The real pictures, as for train.  [default: what the run learned]")
-@click.option("-n", "count", default=10_000, show_default=True, help="Pictures drawn of each.")
+@click.option(
+    "-n", "--n", "count", default=10_000, show_default=True, help="Pictures drawn of each."
+)
 @click.option(
     "--data-n", type=int, help="Real pictures looked at, evenly spaced.  [default: all of them]"
 )
@@ -95,11 +97,11 @@ def eval(  # noqa: A001 - a command's function bears its name
 ) -> None:
     """Say how good generators are, by FID, KID, recall and more.
 
-    They are held against real pictures. Runs, checkpoints and exported ONNX files are judged by
-    the same seeds, beside each other; by default the run trained last. docs/evaluating.md says
-    what each number means and costs.
+    They are held against real pictures. Runs, checkpoints and exported files, of any format, are
+    judged by the same seeds, beside each other; by default the run trained last.
+    docs/evaluating.md says what each number means and costs.
     """
-    guard(owns_process)
+    guard(owns_process, "PyTorch or ONNX Runtime")
     from wgan.errors import UsageError
     from wgan.extras import needs_extra
     from wgan.files import check_place
@@ -107,8 +109,19 @@ def eval(  # noqa: A001 - a command's function bears its name
 
     with needs_extra("train", "eval", purpose="evaluating"):
         from wgan.evaluation.candidates import open_candidate
-        from wgan.evaluation.judging import Judging, check_counts, choose_metrics, judge
-        from wgan.evaluation.opening import choose_data, open_features, provider_for
+        from wgan.evaluation.judging import (
+            Judging,
+            check_counts,
+            choose_metrics,
+            judge,
+            parse_metrics,
+        )
+        from wgan.evaluation.opening import (
+            choose_data,
+            choose_transform,
+            open_features,
+            provider_for,
+        )
         from wgan.evaluation.reference import load_reference, statistics_folder
         from wgan.evaluation.report import as_fields, headline, table
         from wgan.runtime.generator import check_batch_size
@@ -119,6 +132,7 @@ def eval(  # noqa: A001 - a command's function bears its name
     which = which_checkpoint(asked, sources)
     check_counts(count, repeats, seed, data_n)
     check_batch_size(batch_size)
+    wanted = None if metrics is None else parse_metrics(metrics)
     if neighbours is not None and len(sources) > 1:
         raise UsageError("--neighbours shows one generator: name one")
     if neighbours is not None:
@@ -133,7 +147,7 @@ def eval(  # noqa: A001 - a command's function bears its name
         weights=weights,
         download=download,
     )
-    names = choose_metrics(metrics, features)
+    names = choose_metrics(wanted, features)
     candidates = [
         open_candidate(
             source,
@@ -145,9 +159,10 @@ def eval(  # noqa: A001 - a command's function bears its name
         )
         for source in sources or (None,)
     ]
+    transform = choose_transform(candidates, features)
     named = choose_data(candidates, data)
     cache = choose_cache(cache_path, cache_size, cache_limit, no_cache)
-    real = _load(candidates, named, download, cache)
+    real = _load(named, transform, download, cache)
     reference = load_reference(
         real,
         features,
@@ -173,7 +188,7 @@ def eval(  # noqa: A001 - a command's function bears its name
 
 
 def _load(
-    candidates: "Sequence[Candidate]", data: str, download: bool, cache: "Cache | None"
+    data: str, transform: "Transform", download: bool, cache: "Cache | None"
 ) -> "Pictures | Stream":
     from wgan.evaluation.opening import open_pictures
 
@@ -184,8 +199,8 @@ def _load(
             progress.advance(done - progress.done)
 
         loaded = open_pictures(
-            candidates,
             data,
+            transform,
             download=download,
             cache=cache,
             progress=show,

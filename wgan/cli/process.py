@@ -42,8 +42,10 @@ def raise_on_signals() -> None:
         signal.signal(number, stop)
 
 
-def survive_crashes() -> None:
+def survive_crashes(engine: str) -> None:
     """Go on in a child process; the parent waits, and says in a sentence if the child crashed.
+
+    `engine` is the native code that the sentence names.
 
     A model file may come from anyone, and native code that reads it may crash, which no Python
     can catch. To be called before anything large is imported: the fork is then over in about a
@@ -55,7 +57,7 @@ def survive_crashes() -> None:
     parent = os.getpid()
     child = os.fork()
     if child:
-        _wait_for(child)
+        _wait_for(child, engine)
     import ctypes
 
     # Whoever kills the parent means the work.
@@ -64,13 +66,13 @@ def survive_crashes() -> None:
         os._exit(1)
 
 
-def guard(owns_process: bool | None) -> None:
+def guard(owns_process: bool | None, engine: str = "ONNX Runtime") -> None:
     """What a command that opens a model does first: `survive_crashes` and `raise_on_signals`.
 
     Nothing where somebody else's process is not to be forked, as that of a caller from Python.
     """
     if owns_process:
-        survive_crashes()
+        survive_crashes(engine)
         raise_on_signals()
 
 
@@ -90,7 +92,7 @@ def rank_label() -> str:
     return "" if rank == "0" else f" (process {rank})"
 
 
-def _wait_for(child: int) -> NoReturn:
+def _wait_for(child: int, engine: str) -> NoReturn:
     first: list[float] = []
 
     def forward(number: int, frame: FrameType | None) -> None:
@@ -105,12 +107,12 @@ def _wait_for(child: int) -> NoReturn:
     _, status = os.waitpid(child, 0)
     code = os.waitstatus_to_exitcode(status)
     if code < 0 and not first:
-        click.echo(f"Error: {_crash(-code)}", err=True)
+        click.echo(f"Error: {_crash(-code, engine)}", err=True)
         os._exit(1)
     os._exit(code if code >= 0 else 128 - code)
 
 
-def _crash(number: int) -> str:
+def _crash(number: int, engine: str) -> str:
     name = signal.Signals(number).name
     if number == signal.SIGKILL:
         return (
@@ -118,6 +120,6 @@ def _crash(number: int) -> str:
             " --batch-size; nothing half-written stands under a final name"
         )
     return (
-        f"ONNX Runtime crashed on this model ({name}): the file is damaged, or not made for it;"
-        " nothing half-written stands under a final name"
+        f"{engine} crashed ({name}), most likely on a model file that is damaged or not made for"
+        " it; nothing half-written stands under a final name"
     )

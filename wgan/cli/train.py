@@ -301,8 +301,10 @@ def _describe_cost(session: "Session", architecture: "Architecture | None") -> N
     if needed is None:
         click.echo("memory    cannot be told for these networks")
     else:
-        each = ", in each process" if size > 1 else ""
-        click.echo(f"memory    about {needed / MIB:,.0f} MiB on the {session.device.type}{each}")
+        more = ", in each process" if size > 1 else ""
+        if session.config.eval_every:
+            more += ", and what judging takes"
+        click.echo(f"memory    about {needed / MIB:,.0f} MiB on the {session.device.type}{more}")
 
 
 def _train(session: "Session", caught: "_Signals") -> None:

@@ -9,7 +9,10 @@ from typing import Any
 import torch
 
 from wgan.errors import ModelFileError, UsageError
-from wgan.exported.model_file import ZIP_MAGIC, describe
+from wgan.evaluation.programs import Program
+from wgan.exported.archive import is_program
+from wgan.exported.model_file import ZIP_MAGIC
+from wgan.manifest import Manifest
 from wgan.runs import find_run, latest_run
 from wgan.runtime import Generator
 from wgan.training.checkpoint import Checkpoint
@@ -43,29 +46,33 @@ def open_candidate(
     """Open what `path` names.
 
     Args:
-        path: a run's folder, a checkpoint, or an ONNX file; None is the run trained last.
-        device: where checkpoints are drawn.
+        path: a run's folder, a checkpoint, or an ONNX, TorchScript or pt2 file, told apart by what
+            they hold; None is the run trained last.
+        device: where checkpoints and the exports for PyTorch are drawn.
         batch_size: pictures drawn at a time.
         which: of a run's checkpoints, as for `Run.find_checkpoint`.
-        provider: where exported files are drawn, as for `wgan.runtime.Generator`.
+        provider: where ONNX files are drawn, as for `wgan.runtime.Generator`.
         architecture: as for `wgan.training.networks.build`, for checkpoints.
 
     Raises:
         RunError: there is no such run.
-        CheckpointError: the checkpoint is missing or damaged, or the run has none.
+        CheckpointError: the checkpoint is damaged, or the run has none.
         ModelFileError: the file is missing, damaged, unsafe or not a generator.
-        UsageError: it is an export for PyTorch, or another setting is not allowed.
+        UsageError: a setting is not allowed.
         MissingExtra: onnxruntime is not installed.
     """
     if path is None or path.is_dir():
         run = latest_run() if path is None else find_run(path)
         checkpoint = load_checkpoint(run, which)
         return _of_checkpoint(str(run.path), checkpoint, device, batch_size, architecture)
-    if _is_archive(path):
-        _refuse_export(path)
-        checkpoint = Checkpoint.load(path)
-        return _of_checkpoint(str(path), checkpoint, device, batch_size, architecture)
-    return _of_export(path, provider, batch_size)
+    if not path.exists():
+        raise ModelFileError(f"there is no run, checkpoint or exported file {path}")
+    if not _is_archive(path):
+        return _of_onnx(path, provider, batch_size)
+    if is_program(path):
+        return _of_program(path, device, batch_size)
+    checkpoint = Checkpoint.load(path)
+    return _of_checkpoint(str(path), checkpoint, device, batch_size, architecture)
 
 
 def _is_archive(path: Path) -> bool:
@@ -73,15 +80,7 @@ def _is_archive(path: Path) -> bool:
         with path.open("rb") as file:
             return file.read(len(ZIP_MAGIC)) == ZIP_MAGIC
     except OSError:  # what is wrong with it is told by whoever opens it next
-        return path.suffix == ".pt"
-
-
-def _refuse_export(path: Path) -> None:
-    if path.suffix in (".ts", ".pt2"):
-        raise UsageError(
-            f"{path} is an export for PyTorch ({describe(path).format}): judge its checkpoint, or"
-            " run  wgan export --format onnx  and judge that file"
-        )
+        return False
 
 
 def _of_checkpoint(
@@ -103,19 +102,35 @@ def _of_checkpoint(
     )
 
 
-def _of_export(path: Path, provider: str, batch_size: int) -> Candidate:
+def _of_onnx(path: Path, provider: str, batch_size: int) -> Candidate:
     generator = Generator(path, provider)
-    manifest = generator.manifest
-    if manifest:
-        _check_preparation(path, manifest.config)
-    return Candidate(
-        str(path),
+    return _of_export(
+        path,
         generator.picture_shape,
-        manifest.step if manifest else None,
-        manifest.config if manifest else {},
-        None,  # of the data's path a manifest keeps the last part alone
+        generator.manifest,
         lambda seeds: generator.stream(seeds, batch_size),
     )
+
+
+def _of_program(path: Path, device: torch.device, batch_size: int) -> Candidate:
+    program = Program(path, device)
+    told = program.manifest
+    return _of_export(
+        path,
+        (told.height, told.width, told.channels),
+        told,
+        drawing(program, told.latent_dim, device, batch_size),
+    )
+
+
+def _of_export(
+    path: Path, shape: tuple[int, int, int], manifest: Manifest | None, draw: Draw
+) -> Candidate:
+    if manifest is None:
+        return Candidate(str(path), shape, None, {}, None, draw)
+    _check_preparation(path, manifest.config)
+    # Of the data's path a manifest keeps the last part alone.
+    return Candidate(str(path), shape, manifest.step, manifest.config, None, draw)
 
 
 def _check_preparation(path: Path, settings: Mapping[str, Any]) -> None:

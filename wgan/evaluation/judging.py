@@ -48,23 +48,32 @@ Values = dict[str, float]
 """Metric -> value."""
 
 
-def choose_metrics(text: str | None, features: Features) -> tuple[str, ...]:
-    """Read `"fid,kid"`, in the table's order; None is all that the features allow.
+def parse_metrics(text: str) -> tuple[str, ...]:
+    """Read `"fid,kid"`, into the table's order.
 
     Raises:
-        UsageError: one is not known, or needs logits that the features have not.
+        UsageError: one is not known.
     """
-    if text is None:
-        return tuple(name for name in METRICS if name != "is" or features.has_logits)
     asked = {part.strip().lower() for part in text.split(",")}
     for name in sorted(asked - METRICS.keys()):
-        raise UsageError(f"--metrics {name} is not one of {', '.join(METRICS)}")
+        raise UsageError(f"--metrics {name or repr(text)} is not one of {', '.join(METRICS)}")
+    return tuple(name for name in METRICS if name in asked)
+
+
+def choose_metrics(asked: Sequence[str] | None, features: Features) -> tuple[str, ...]:
+    """What was asked for, as `parse_metrics` gave it; None is all that the features allow.
+
+    Raises:
+        UsageError: one needs logits that the features have not.
+    """
+    if asked is None:
+        return tuple(name for name in METRICS if name != "is" or features.has_logits)
     if "is" in asked and not features.has_logits:
         raise UsageError(
             f"the Inception Score needs a network that classifies, and {features.name} has no"
             " output called logits: leave 'is' out of --metrics"
         )
-    return tuple(name for name in METRICS if name in asked)
+    return tuple(asked)
 
 
 def measure(names: Sequence[str], real: Summary, generated: Summary) -> Values:

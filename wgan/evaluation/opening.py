@@ -1,8 +1,10 @@
 """From what the user names to features and real pictures."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import torch
 
 from wgan.errors import UsageError
@@ -12,7 +14,19 @@ from wgan.evaluation.onnx_features import SYMMETRIC, OnnxFeatures
 from wgan.evaluation.vectors import Features
 from wgan.evaluation.weights import find_weights
 from wgan.runtime.image_output import ValueRange
-from wgan.training.data import Cache, Pictures, Stream, load_data, open_data, parse_colour
+from wgan.training.config import TrainConfig
+from wgan.training.data import (
+    Cache,
+    Pictures,
+    Stream,
+    Transform,
+    load_data,
+    open_data,
+    parse_colour,
+)
+
+NO_CROP, WHITE = TrainConfig.crop, TrainConfig.background
+"""How pictures are prepared where nobody says."""
 
 INCEPTION = "inception"
 """The name of the standard features."""
@@ -72,7 +86,7 @@ def choose_data(candidates: Sequence[Candidate], data: str | None) -> str:
         return data
     known = [each for each in candidates if each.data]
     if not known:
-        raise UsageError("an exported file does not say where its data is: give --data")
+        raise UsageError(f"an exported file does not say where its data is{_called(candidates)}")
     first = known[0]
     for other in known[1:]:
         if other.data != first.data:
@@ -84,26 +98,26 @@ def choose_data(candidates: Sequence[Candidate], data: str | None) -> str:
     return first.data
 
 
-def open_pictures(
-    candidates: Sequence[Candidate],
-    data: str,
-    *,
-    download: bool = False,
-    cache: Cache | None = None,
-    progress: Callable[[int, int], object] | None = None,
-) -> Pictures | Stream:
-    """Load real pictures of the candidates' size, prepared as the first one's training did.
+def _called(candidates: Sequence[Candidate]) -> str:
+    """What to do about missing data, and what its name was, where a manifest has kept that."""
+    name = candidates[0].settings.get("data")
+    if not isinstance(name, str) or not name:
+        return ": give --data"
+    return f", only that it is called {name[:80]!r}: give --data"
+
+
+def choose_transform(candidates: Sequence[Candidate], features: Features) -> Transform:
+    """How real pictures are prepared, as they were for the candidates' training.
+
+    Of a file that does not say how, the others decide; nothing is cut off where nobody says.
 
     Args:
         candidates: what is judged.
-        data: as for `wgan train`.
-        download: fetch a data set by name that is not there.
-        cache: where decoded pictures are kept.
-        progress: as for `load_data`.
+        features: have to take such pictures.
 
     Raises:
-        UsageError: the candidates' pictures differ in size, or are no squares.
-        DataError: the data is not there, or damaged.
+        UsageError: the candidates' pictures differ in size or preparation, or are no squares.
+        ModelFileError: the features do not take them.
     """
     shape = candidates[0].shape
     for candidate in candidates[1:]:
@@ -117,13 +131,57 @@ def open_pictures(
         raise UsageError(
             f"{candidates[0].name} draws pictures of {_size(shape)}: squares alone are judged"
         )
-    settings = next((each.settings for each in candidates if each.settings), {})
-    return load_data(
-        open_data(data, download=download),
+    settings = _common_settings(candidates)
+    transform = Transform(
         size=height,
         channels=channels,
-        crop=settings.get("crop", 0),
-        background=parse_colour(settings.get("background", "white")),
+        crop=settings.get("crop", NO_CROP),
+        background=parse_colour(settings.get("background", WHITE)),
+    )
+    features(np.zeros((1, *transform.shape), np.uint8))
+    return transform
+
+
+def _common_settings(candidates: Sequence[Candidate]) -> Mapping[str, Any]:
+    """Those of the first candidate that has any, once the others are seen to prepare alike."""
+    known = [each for each in candidates if each.settings]
+    for other in known[1:]:
+        for name, default, read in (("crop", NO_CROP, int), ("background", WHITE, parse_colour)):
+            one, two = (each.settings.get(name, default) for each in (known[0], other))
+            if read(one) != read(two):
+                raise UsageError(
+                    f"{known[0].name} was trained with --{name} {one}, {other.name} with"
+                    f" --{name} {two}, so that no pictures suit both: judge them one by one"
+                )
+    return known[0].settings if known else {}
+
+
+def open_pictures(
+    data: str,
+    transform: Transform,
+    *,
+    download: bool = False,
+    cache: Cache | None = None,
+    progress: Callable[[int, int], object] | None = None,
+) -> Pictures | Stream:
+    """Load real pictures.
+
+    Args:
+        data: as for `wgan train`.
+        transform: how they are prepared.
+        download: fetch a data set by name that is not there.
+        cache: where decoded pictures are kept.
+        progress: as for `load_data`.
+
+    Raises:
+        DataError: the data is not there, or damaged.
+    """
+    return load_data(
+        open_data(data, download=download),
+        size=transform.size,
+        channels=transform.channels,
+        crop=transform.crop,
+        background=transform.background,
         allow_damaged=True,  # the training saw to it; what is skipped is said
         progress=progress,
         cache=cache,

@@ -7,14 +7,19 @@ from wgan.evaluation.judging import METRICS, Interval, Judging, Result
 from wgan.evaluation.summary import Summary
 from wgan.evaluation.vectors import Features
 
+SHORTENED = 1e6
+"""From this value on digits after the point are left out, for the first four."""
+
 
 def table(results: Sequence[Result], metrics: Sequence[str]) -> list[str]:
-    """Lines: the candidates by number, then a row for each metric.
+    """Lines: the candidates by number, then for each metric a row of each candidate.
 
-    Every candidate but the first has a second column: how much more it has than the first. With
+    Behind each candidate's value but the first stands how much more it is than the first's. With
     repeats, each number is a mean and the half of its 95 % interval.
     """
-    rows = [_header(len(results)), *(_row(name, results) for name in metrics)]
+    rows = [_row(name, k, results) for name in metrics for k in range(len(results))]
+    if len(results) > 1:
+        rows.insert(0, ("", "", "", "- (1)"))
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     names = [f"({k}) {_title(result)}" for k, result in enumerate(results, 1)]
     return [*names, "", *(_line(row, widths) for row in rows)]
@@ -25,22 +30,14 @@ def _title(result: Result) -> str:
     return result.candidate.name + ("" if step is None else f", step {step:,}")
 
 
-def _header(count: int) -> list[str]:
-    columns = ["(1)"]
-    for k in range(2, count + 1):
-        columns += [f"({k})", f"({k}) - (1)"]
-    return ["", *columns]
-
-
-def _row(name: str, results: Sequence[Result]) -> list[str]:
-    metric = METRICS[name]
-    cells = []
-    for result in results:
-        cells.append(_shown(result.interval(name), metric.digits))
-        if result is not results[0]:
-            apart = result.difference(name, results[0])
-            cells.append(_shown(apart, metric.digits, sign="+"))
-    return [f"{metric.label} ({metric.better} is better)", *cells]
+def _row(name: str, k: int, results: Sequence[Result]) -> tuple[str, str, str, str]:
+    """A metric's name on its first row alone, the candidate's number, its value, its difference."""
+    metric, first = METRICS[name], results[0]
+    value = _shown(results[k].interval(name), metric.digits)
+    if k == 0:
+        return f"{metric.label} ({metric.better} is better)", "(1)", value, ""
+    apart = results[k].difference(name, first)
+    return "", f"({k + 1})", value, _shown(apart, metric.digits, sign="+")
 
 
 def _line(row: Sequence[str], widths: Sequence[int]) -> str:
@@ -52,8 +49,11 @@ def _line(row: Sequence[str], widths: Sequence[int]) -> str:
 
 
 def _shown(interval: Interval, digits: int, sign: str = "") -> str:
-    mean = f"{interval.mean:{sign}.{digits}f}"
-    return mean if interval.half is None else f"{mean} ± {interval.half:.{digits}f}"
+    def number(value: float, sign: str = "") -> str:
+        return f"{value:{sign}.{digits}f}" if abs(value) < SHORTENED else f"{value:{sign}.4g}"
+
+    mean = number(interval.mean, sign)
+    return mean if interval.half is None else f"{mean} ± {number(interval.half)}"
 
 
 def headline(real: Summary, features: Features, plan: Judging, data: str) -> str:

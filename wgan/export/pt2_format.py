@@ -6,8 +6,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from wgan.export.archive import read_records, write_records
 from wgan.export.tracing import network_errors
+from wgan.exported.archive import read_records, write_records
 
 
 def to_pt2(generator: nn.Module, latent_dim: int) -> bytes:

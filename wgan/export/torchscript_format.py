@@ -9,8 +9,8 @@ import torch
 from torch import nn
 
 from wgan.errors import ExportError
-from wgan.export.archive import read_records, write_records
 from wgan.export.tracing import network_errors
+from wgan.exported.archive import read_records, write_records
 
 _MANGLED = re.compile(rb"___torch_mangle_\d+")
 

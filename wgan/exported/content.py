@@ -11,6 +11,11 @@ from wgan.manifest import METADATA_KEY
 
 _METADATA_PROPS, _KEY = 14, 1
 
+CHANGED = (
+    "its content is not what was exported: it is damaged, or was changed since. Export it again;"
+    " wgan verify tells more"
+)
+"""Said of a file whose checksum is not its manifest's."""
 
 UNPACKED_LIMIT = 2**30
 """Bytes that an archive may unpack to: a bomb is refused."""

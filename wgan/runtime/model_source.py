@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from wgan.errors import ModelFileError
-from wgan.exported.content import content_sha256
+from wgan.exported.content import CHANGED, content_sha256
 from wgan.exported.model_file import map_bytes, read_model, scan_model
 from wgan.exported.onnx_file import OnnxFile
 from wgan.exported.wire import WireError
@@ -72,10 +72,7 @@ def unchanged_since_export(source: ModelSource, manifest: Manifest | None) -> It
     finally:
         thread.join()
     if found != [manifest.content_sha256]:
-        raise ModelFileError(
-            "its content is not what was exported: it is damaged, or was changed since. Export it"
-            " again; wgan verify tells more"
-        )
+        raise ModelFileError(CHANGED)
 
 
 def look_through(model: Path | str | bytes) -> tuple[ModelSource, OnnxFile]:

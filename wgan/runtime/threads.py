@@ -4,11 +4,13 @@ import math
 import os
 from pathlib import Path
 
+from wgan.cgroups import ROOT, group_folders
+
 THREADS_LIMIT = 1024
 """More threads than this help nowhere, and each takes memory."""
 
 
-def usable_cores(root: Path = Path("/")) -> int:
+def usable_cores(root: Path = ROOT) -> int:
     """Count the cores that this process may keep busy, at least 1.
 
     The smaller of the cores it may run on (affinity, cpuset) and the CPU time that its control
@@ -28,27 +30,11 @@ def _schedulable_cores() -> int:
 
 def _cgroup_cores(root: Path) -> float | None:
     """The smallest CPU limit among the process's control groups and those above them, in cores."""
-    try:
-        lines = (root / "proc/self/cgroup").read_text().splitlines()
-    except OSError:
-        return None
-    limits = [limit for line in lines for limit in _line_limits(root, line)]
-    return min(limits, default=None)
-
-
-def _line_limits(root: Path, line: str) -> list[float]:
-    """The limits along the path that a line of `/proc/self/cgroup` names."""
-    _, controllers, path = line.split(":", 2)
-    if controllers == "":
-        top, read = root / "sys/fs/cgroup", _read_version_2
-    elif "cpu" in controllers.split(","):
-        top, read = root / "sys/fs/cgroup/cpu", _read_version_1
-    else:
-        return []
-    # Inside a container the path may be the host's, and then only the top is there.
-    parts = Path(path.lstrip("/")).parts
-    folders = [top.joinpath(*parts[:depth]) for depth in range(len(parts) + 1)]
-    return [limit for folder in folders if (limit := read(folder)) is not None]
+    limits = [
+        _read_version_2(folder) if version == 2 else _read_version_1(folder)
+        for version, folder in group_folders("cpu", root)
+    ]
+    return min((limit for limit in limits if limit is not None), default=None)
 
 
 def _read_version_2(folder: Path) -> float | None:
