@@ -219,8 +219,9 @@ def ours(
     on_gpu = workload.device.type == "cuda"
     if not on_gpu:
         keep_freed_memory()
-    gradients = CompiledGradients() if config.compile else differentiate
-    players = Players(*build(config), config, workload.device, differentiate=gradients)
+    networks = build(config)
+    gradients = CompiledGradients(*networks) if config.compile else differentiate
+    players = Players(*networks, config, workload.device, differentiate=gradients)
     batches = Pictures(pixels(workload), [], "").batches(
         config.batch_size, 0, workload.device, resident=on_gpu
     )

@@ -14,12 +14,14 @@ from torch.fx import GraphModule
 from tests.processes import RunWgan
 from tests.training.test_fast_path import CPU, batches, configuration, largest_difference, weights
 from wgan.errors import DeviceError, UsageError
-from wgan.training.compiled import CompiledGradients, Operations
+from wgan.training.compiled import CompiledGradients, Operations, compile_operations
 from wgan.training.config import TrainConfig
-from wgan.training.loop import Differentiate, Players, differentiate, train_steps
+from wgan.training.loop import Players, differentiate, train_steps
 from wgan.training.networks import build
 
 STEPS = 4
+
+Compiler = Callable[[GraphModule], Operations]
 
 EVERYTHING: list[dict[str, Any]] = [
     {},
@@ -39,27 +41,29 @@ def as_traced(operations: GraphModule) -> Operations:
 
 
 def train(
-    config: TrainConfig, gradients: Differentiate
+    config: TrainConfig, compiler: Compiler | None = None
 ) -> tuple[list[list[float]], dict[str, Tensor]]:
-    players = Players(*build(config), config, CPU, differentiate=gradients)
+    networks = build(config)
+    gradients = CompiledGradients(*networks, compiler) if compiler else differentiate
+    players = Players(*networks, config, CPU, differentiate=gradients)
     figures = []
     for step in train_steps(players, batches(config), config):
         figures.append([float(value) for value in (*step.critic, step.generator_loss)])
         if step.number == STEPS:
             break
-    networks = {"c": players.critic, "g": players.generator, "a": players.average}
+    changed = {"c": players.critic, "g": players.generator, "a": players.average}
     buffers = {
         f"{player}.{name}": buffer.double()
-        for player, network in networks.items()
+        for player, network in changed.items()
         for name, buffer in network.named_buffers()
     }
-    return figures, {**weights(networks), **buffers}
+    return figures, {**weights(changed), **buffers}
 
 
 @pytest.mark.parametrize("settings", EVERYTHING, ids=str)
 def test_what_is_traced_is_what_the_loop_does_bit_for_bit(settings: dict[str, Any]) -> None:
     config = configuration(**settings)
-    traced, taken = train(config, CompiledGradients(as_traced)), train(config, differentiate)
+    traced, taken = train(config, as_traced), train(config)
     assert traced[0] == taken[0]
     assert largest_difference(traced[1], taken[1]) == 0
 
@@ -69,7 +73,7 @@ def test_gradients_in_another_layout_are_brought_into_the_weights_own() -> None:
         return lambda state, inputs: [each.contiguous() for each in operations(state, inputs)]
 
     config = configuration(width=4)
-    traced, taken = train(config, CompiledGradients(contiguous)), train(config, differentiate)
+    traced, taken = train(config, contiguous), train(config)
     assert largest_difference(traced[1], taken[1]) == 0
 
 
@@ -77,7 +81,7 @@ def test_gradients_in_another_layout_are_brought_into_the_weights_own() -> None:
 @pytest.mark.usefixtures("double_precision", "compiler")
 def test_compiled_gradients_give_the_plain_loops_losses_and_weights() -> None:
     config = configuration()
-    compiled, taken = train(config, CompiledGradients()), train(config, differentiate)
+    compiled, taken = train(config, compile_operations), train(config)
     for mine, expected in zip(compiled[0], taken[0], strict=True):
         assert mine == pytest.approx(expected, rel=1e-8, abs=1e-10)
     assert largest_difference(compiled[1], taken[1]) < 1e-7
@@ -98,7 +102,9 @@ class ByValue(nn.Module):
 def test_networks_that_choose_by_values_are_refused() -> None:
     config = configuration()
     generator, _ = build(config)
-    players = Players(generator, ByValue(), config, CPU, differentiate=CompiledGradients(as_traced))
+    critic = ByValue()
+    gradients = CompiledGradients(generator, critic, as_traced)
+    players = Players(generator, critic, config, CPU, differentiate=gradients)
     with pytest.raises(UsageError, match=r"cannot be compiled.*leave --compile out"):
         next(train_steps(players, batches(config), config))
 
@@ -106,7 +112,7 @@ def test_networks_that_choose_by_values_are_refused() -> None:
 def test_an_error_of_the_first_run_says_what_is_missing_and_a_later_one_stays_what_it_is() -> None:
     config = configuration()
 
-    def fails_at(run: int) -> Callable[[GraphModule], Operations]:
+    def fails_at(run: int) -> Compiler:
         runs = []
 
         def compiler(operations: GraphModule) -> Operations:
@@ -121,10 +127,10 @@ def test_an_error_of_the_first_run_says_what_is_missing_and_a_later_one_stays_wh
 
         return compiler
 
-    with pytest.raises(DeviceError, match=r"does not run for cpu here \(no compiler\); .*Install"):
-        train(config, CompiledGradients(fails_at(1)))
+    with pytest.raises(DeviceError, match=r"does not run here \(no compiler\); .*Install"):
+        train(config, fails_at(1))
     with pytest.raises(RuntimeError, match="lines of it"):
-        train(config, CompiledGradients(fails_at(2)))
+        train(config, fails_at(2))
 
 
 @pytest.mark.slow

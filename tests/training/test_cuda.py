@@ -39,8 +39,9 @@ def train(
     config: TrainConfig, device: torch.device, steps: int, capture: bool = False
 ) -> tuple[list[list[float]], dict[str, Tensor]]:
     """Figures of each step, and the weights after the last."""
-    gradients = CompiledGradients() if config.compile else differentiate
-    players = Players(*build(config), config, device, differentiate=gradients)
+    networks = build(config)
+    gradients = CompiledGradients(*networks) if config.compile else differentiate
+    players = Players(*networks, config, device, differentiate=gradients)
     captured = CapturedStep(CUDARecorder(players)) if capture else None
     draw = batches(config)
     figures = []

@@ -7,6 +7,7 @@ is compiled; nothing in it asks for a gradient any more.
 """
 
 from collections.abc import Callable, Hashable
+from functools import partial
 from typing import Any, NamedTuple, cast
 
 import torch
@@ -15,7 +16,7 @@ from torch.fx import GraphModule
 from torch.fx.experimental.proxy_tensor import make_fx
 
 from wgan.errors import DeviceError, UsageError
-from wgan.training.loop import CriticTerms, GeneratorTerms, Players, Terms
+from wgan.training.loop import CriticTerms, GeneratorTerms, Terms
 
 State = dict[str, Tensor]
 """All tensors of both networks, by name."""
@@ -41,34 +42,33 @@ class Update(NamedTuple):
 class CompiledGradients:
     """Does what `loop.differentiate` does; each kind of update is compiled when it first comes."""
 
-    def __init__(self, compiler: Callable[[GraphModule], Operations] = compile_operations) -> None:
+    def __init__(
+        self,
+        generator: nn.Module,
+        critic: nn.Module,
+        compiler: Callable[[GraphModule], Operations] = compile_operations,
+    ) -> None:
         """Compile nothing yet; `compiler` turns traced operations into what is run."""
+        self._networks = _Networks(generator, critic)
         self._compiler = compiler
         self._updates: dict[Hashable, Update] = {}
 
-    def __call__(
-        self,
-        terms_of: Callable[..., Terms],
-        players: Players,
-        settings: tuple[Any, ...],
-        inputs: tuple[Tensor, ...],
-        scale: float,
-    ) -> Terms:
+    def __call__(self, terms_of: partial[Terms], inputs: tuple[Tensor, ...], share: float) -> Terms:
         """Add gradients to the weights' own; arguments as for `loop.differentiate`.
 
         Raises:
             UsageError: the networks choose by values what to do, which no list of operations can.
             DeviceError: the compiler does not run here.
         """
-        networks = _Networks(players)
+        networks = self._networks
         state = {**dict(networks.named_parameters()), **dict(networks.named_buffers())}
-        kind = (terms_of, settings, scale, *(each.shape for each in inputs))
+        kind = (terms_of.func, terms_of.args, share, *(each.shape for each in inputs))
         new = kind not in self._updates
         if new:
-            networks.compute = lambda *given: terms_of(players, *settings, *given)
-            self._updates[kind] = _trace(networks, state, inputs, scale, self._compiler)
+            networks.compute = terms_of
+            self._updates[kind] = _trace(networks, state, inputs, share, self._compiler)
         update = self._updates[kind]
-        found = _run(update.operations, state, inputs, new, players.device)
+        found = _run(update.operations, state, inputs, new)
         count = len(update.terms._fields)
         for name, gradient in zip(update.learning, found[count:], strict=True):
             _add_gradient(state[name], gradient)
@@ -81,9 +81,9 @@ class _Networks(nn.Module):
 
     compute: Callable[..., Any]
 
-    def __init__(self, players: Players) -> None:
+    def __init__(self, generator: nn.Module, critic: nn.Module) -> None:
         super().__init__()
-        self.generator, self.critic = players.generator, players.critic
+        self.generator, self.critic = generator, critic
 
     def forward(self, *inputs: Tensor) -> Any:
         return self.compute(*inputs)
@@ -93,7 +93,7 @@ def _trace(
     networks: _Networks,
     state: State,
     inputs: tuple[Tensor, ...],
-    scale: float,
+    share: float,
     compiler: Callable[[GraphModule], Operations],
 ) -> Update:
     """Write down what an update computes, values aside. Raises UsageError."""
@@ -103,7 +103,7 @@ def _trace(
     def work(lent: State, given: tuple[Tensor, ...]) -> list[Tensor]:
         terms = torch.func.functional_call(networks, lent, given)
         weights = {name: tensor for name, tensor in lent.items() if tensor.requires_grad}
-        found = torch.autograd.grad(terms.loss * scale, list(weights.values()), allow_unused=True)
+        found = torch.autograd.grad(terms.loss * share, list(weights.values()), allow_unused=True)
         gradients = {
             name: each for name, each in zip(weights, found, strict=True) if each is not None
         }
@@ -124,7 +124,6 @@ def _run(
     state: State,
     inputs: tuple[Tensor, ...],
     first: bool,
-    device: torch.device,
 ) -> list[Tensor]:
     """Run what was compiled; the compiler does its work at the first call. Raises DeviceError."""
     try:
@@ -136,7 +135,7 @@ def _run(
         if not first:
             raise
         raise DeviceError(
-            f"--compile: PyTorch's compiler does not run for {device} here ({_first_line(exc)});"
+            f"--compile: PyTorch's compiler does not run here ({_first_line(exc)});"
             " on a CPU it needs a C++ compiler, on a GPU Triton and a C compiler. Install it, or"
             " leave --compile out"
         ) from exc

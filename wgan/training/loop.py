@@ -7,7 +7,8 @@ yields a `Step`, and whoever iterates decides what to do with it. It never waits
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol, TypeVar
+from functools import partial
+from typing import NamedTuple, Protocol, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -72,35 +73,20 @@ TakeStep = Callable[["Players", NextBatch, TrainConfig], Outcome]
 class Differentiate(Protocol):
     """`differentiate`, or what does the same."""
 
-    def __call__(
-        self,
-        terms_of: Callable[..., Terms],
-        players: "Players",
-        settings: tuple[Any, ...],
-        inputs: tuple[Tensor, ...],
-        scale: float,
-    ) -> Terms:
+    def __call__(self, terms_of: partial[Terms], inputs: tuple[Tensor, ...], share: float) -> Terms:
         """Add gradients to the weights' own."""
 
 
-def differentiate(
-    terms_of: Callable[..., Terms],
-    players: "Players",
-    settings: tuple[Any, ...],
-    inputs: tuple[Tensor, ...],
-    scale: float,
-) -> Terms:
+def differentiate(terms_of: partial[Terms], inputs: tuple[Tensor, ...], share: float) -> Terms:
     """Add the gradients of a loss to the `.grad` of the weights that take any.
 
     Args:
-        terms_of: gives terms, the loss among them, for all that follows but the scale.
-        players: whose networks it uses.
-        settings: what stays the same from step to step.
-        inputs: what is new in each: images, latents, epsilon.
-        scale: what the loss is multiplied by.
+        terms_of: `critic_terms` or `generator_terms`, with all that is not in `inputs`.
+        inputs: what is new in each update: images, latents, epsilon.
+        share: of the batch that the inputs are; the loss is multiplied by it.
     """
-    terms = terms_of(players, *settings, *inputs)
-    (terms.loss * scale).backward()
+    terms = terms_of(*inputs)
+    (terms.loss * share).backward()
     return type(terms)(*(value.detach() for value in terms))
 
 
@@ -187,17 +173,14 @@ def update_critic(
         update: which of the step's critic updates this is, counted from 0.
     """
     weight = penalty_weight(config, update)
+    terms_of = partial(critic_terms, players, config, weight)
     players.critic_optimizer.zero_grad()
     seen = []
     for part in real.chunk(config.accumulate):
         inputs = [part, draw_latents(players, config)]
         if weight is not None:
             inputs.append(draw_epsilon(players, config, real.ndim))
-        seen.append(
-            players.differentiate(
-                critic_terms, players, (config, weight), tuple(inputs), 1 / config.accumulate
-            )
-        )
+        seen.append(players.differentiate(terms_of, tuple(inputs), 1 / config.accumulate))
     terms = _mean_terms(seen)
     players.world.average([*gradients(players.critic), *terms])
     players.critic_optimizer.step()
@@ -254,16 +237,13 @@ def critic_terms(
 
 def update_generator(players: Players, config: TrainConfig) -> Tensor:
     """Let the generator take one step towards a higher score; returns its loss before the step."""
+    terms_of = partial(generator_terms, players, config)
     players.generator_optimizer.zero_grad()
     seen = []
     with frozen(players.critic):  # its own gradients are not wanted here, and they would be work
         for _ in range(config.accumulate):
             latents = draw_latents(players, config)
-            seen.append(
-                players.differentiate(
-                    generator_terms, players, (config,), (latents,), 1 / config.accumulate
-                )
-            )
+            seen.append(players.differentiate(terms_of, (latents,), 1 / config.accumulate))
     terms = _mean_terms(seen)
     players.world.average([*gradients(players.generator), *terms])
     players.generator_optimizer.step()

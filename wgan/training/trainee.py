@@ -51,8 +51,9 @@ class Trainee:
         check_precision(config.precision, device)
         self.config, self.data, self.device, self.world = config, data, device, world
         self.step = 0
-        gradients = CompiledGradients() if config.compile else differentiate
-        self.players = Players(*build(config, architecture), config, device, world, gradients)
+        networks = build(config, architecture)
+        gradients = CompiledGradients(*networks) if config.compile else differentiate
+        self.players = Players(*networks, config, device, world, gradients)
         self._resident = keeps_data(data_on_device, device, data.nbytes)
         self._batches = data.batches(
             config.batch_size,
