@@ -1,4 +1,4 @@
-"""How many floating-point operations something takes."""
+"""How much PyTorch is asked to do."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -7,21 +7,21 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
 
-def count_operations(work: Callable[[], object]) -> int:
-    """Floating-point operations of the convolutions and products that `work` does.
+class Operations(TorchDispatchMode):
+    """Counts while it is on.
 
     By PyTorch's formulas. `FlopCounterMode` itself follows modules by hooks, which do not go with
     a gradient that is taken of a gradient.
+
+    Attributes:
+        flops: floating-point operations of convolutions and matrix products.
+        calls: operations of PyTorch, about as many as kernels on a GPU.
     """
-    with _Counter() as counter:
-        work()
-    return int(counter.total)
 
-
-class _Counter(TorchDispatchMode):
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self.total: int = 0
+        self.flops: int = 0
+        self.calls: int = 0
 
     def __torch_dispatch__(
         self,
@@ -30,10 +30,19 @@ class _Counter(TorchDispatchMode):
         args: tuple[Any, ...] = (),
         kwargs: Mapping[str, Any] | None = None,
     ) -> Any:
-        """Let an operation run, then count its own."""
+        """Let an operation run, then count it and its own."""
         given = dict(kwargs or {})
         result = func(*args, **given)
+        self.calls += 1
         formula = flop_registry.get(func._overloadpacket)
         if formula is not None:
-            self.total += formula(*args, **given, out_val=result)
+            self.flops += int(formula(*args, **given, out_val=result))
         return result
+
+
+def count_operations(work: Callable[[], object]) -> Operations:
+    """What `work` does."""
+    counted = Operations()
+    with counted:
+        work()
+    return counted

@@ -325,7 +325,7 @@ def take_turns(device: str, name: str, batch_size: str, seconds: float) -> None:
     (chosen,) = (one for one in contenders(workload.device) if one.name == name)
     step = chosen.make(workload)
     counted = chosen.counted(workload) if chosen.counted else step
-    print(count_operations(counted), flush=True)
+    print(count_operations(counted).flops, flush=True)
     turn(step, 0.0, 5, workload.device)  # what is made once: plans, graphs, the optimisers' state
     for line in sys.stdin:
         asked = turn(step, seconds, 2, workload.device) if line == "turn\n" else peak(device)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.processes import ROOT, Finished, RunWgan, run, wgan_command
+from tests.processes import ROOT, STARTED, Finished, RunWgan, run, wgan_command
 
 SHARED = ROOT.parent / "shared" / "data"
 
@@ -26,6 +26,17 @@ def run_wgan(tmp_path: Path) -> RunWgan:
         return run(wgan_command(*arguments), cwd)
 
     return run_in
+
+
+@pytest.fixture
+def nothing_is_left_running() -> Iterator[None]:
+    """Stop what a failed test has left of what it began by `start`, and so what that began."""
+    yield
+    while STARTED:
+        process = STARTED.pop()
+        if process.poll() is None:
+            process.terminate()
+            process.communicate(timeout=60)
 
 
 @pytest.fixture(scope="session")

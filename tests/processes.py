@@ -9,6 +9,7 @@ from typing import Protocol
 ROOT = Path(__file__).resolve().parents[1]
 
 Finished = subprocess.CompletedProcess[str]
+Process = subprocess.Popen[str]
 
 
 class RunWgan(Protocol):
@@ -36,6 +37,23 @@ def run(command: list[str], cwd: Path) -> Finished:
         timeout=240,
         check=False,
     )
+
+
+STARTED: list[Process] = []
+
+
+def start(command: list[str], cwd: Path, **variables: str) -> Process:
+    """Start a command that the fixture `nothing_is_left_running` stops if its test does not."""
+    process = subprocess.Popen(
+        command,
+        cwd=cwd,
+        env={**environment(), **variables},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    STARTED.append(process)
+    return process
 
 
 def cpu_seconds(pid: int) -> float:

@@ -20,10 +20,9 @@ from types import MappingProxyType
 from typing import Any
 
 import torch
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils.flop_counter import flop_registry
 
 from benchmarks.machine import describe_machine
+from benchmarks.operations import count_operations
 from benchmarks.quality.records import (
     Record,
     arguments,
@@ -97,35 +96,14 @@ def eval_command(plan: Plan, run: Path, scored: int, device: str) -> list[str]:
     return [sys.executable, "-m", "wgan", "eval", str(run), *where, *what]
 
 
-class Arithmetic(TorchDispatchMode):
-    """Counts additions and multiplications of convolutions and matrix products.
-
-    By PyTorch's own formulas; its FlopCounterMode watches modules as well, and fails on the
-    gradient that the penalty takes.
-    """
-
-    def __init__(self) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
-        self.flops = 0.0
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        """Run an operator, and count it."""
-        out = func(*args, **(kwargs or {}))
-        formula = flop_registry.get(func._overloadpacket)
-        if formula is not None:
-            self.flops += formula(*args, **(kwargs or {}), out_val=out)
-        return out
-
-
 def step_flops(config: TrainConfig) -> float:
     """Additions and multiplications of one step, its critic updates included."""
     small = dataclasses.replace(config, batch_size=COUNTED, accumulate=1)
     players = Players(*build(small), small, torch.device("cpu"))
     shape = (COUNTED, config.channels, config.size, config.size)
     real = torch.zeros(shape).to(memory_format=torch.channels_last)
-    with Arithmetic() as counted:
-        next(train_steps(players, lambda: real, small))
-    return float(counted.flops) * config.batch_size / COUNTED
+    counted = count_operations(lambda: next(train_steps(players, lambda: real, small)))
+    return counted.flops * config.batch_size / COUNTED
 
 
 def estimate(plan: Plan, tflops: float) -> str:

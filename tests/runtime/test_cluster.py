@@ -3,16 +3,15 @@
 import os
 import re
 import signal
-import subprocess
 import sys
 import tarfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
-from tests.processes import RunWgan, environment, wgan_command
+from tests.processes import Process, RunWgan, start, wgan_command
 from tests.runtime.output.test_output import make_job
 from wgan.errors import OutputError, UsageError
 from wgan.files import lock_file
@@ -36,35 +35,13 @@ def seeds_in(shards: Sequence[Path]) -> list[int]:
     return seeds
 
 
-STARTED: list["subprocess.Popen[str]"] = []
+def sample_on_ray(folder: Path) -> Process:
+    command = wgan_command("sample", "--ray", "-n", COUNT, "--shard-size", SHARD_SIZE, "--model",
+                           "builtin", "out/")  # fmt: skip
+    return start(command, folder, RAY_ADDRESS="local")
 
 
-@pytest.fixture(autouse=True)
-def _nothing_is_left_running() -> Iterator[None]:
-    """Stop what a failed test has left; Ray's processes end with the one that started them."""
-    yield
-    while STARTED:
-        process = STARTED.pop()
-        if process.poll() is None:
-            process.terminate()
-            process.communicate(timeout=60)
-
-
-def sample_on_ray(folder: Path) -> "subprocess.Popen[str]":
-    process = subprocess.Popen(
-        wgan_command("sample", "--ray", "-n", COUNT, "--shard-size", SHARD_SIZE, "--model",
-                     "builtin", "out/"),
-        cwd=folder,
-        env={**environment(), "RAY_ADDRESS": "local"},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )  # fmt: skip
-    STARTED.append(process)
-    return process
-
-
-def wait_for(process: "subprocess.Popen[str]", folder: Path, pattern: str) -> Path:
+def wait_for(process: Process, folder: Path, pattern: str) -> Path:
     """Wait for a file in `folder`."""
     end = time.monotonic() + 120
     while True:
@@ -77,6 +54,7 @@ def wait_for(process: "subprocess.Popen[str]", folder: Path, pattern: str) -> Pa
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("nothing_is_left_running")
 @pytest.mark.skipif(sys.platform != "linux", reason="needs signals and a fork")
 def test_a_stopped_job_goes_on_and_a_killed_worker_costs_no_seed(
     tmp_path: Path, run_wgan: RunWgan

@@ -3,12 +3,10 @@
 import json
 import os
 import signal
-import subprocess
 import sys
 import tarfile
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +17,7 @@ from PIL import Image
 from torch import nn
 from torch._C._distributed_c10d import HashStore
 
-from tests.processes import ROOT, Finished, environment, run, wgan_command
+from tests.processes import ROOT, Finished, Process, run, start, wgan_command
 from tests.training.data.conftest import save_picture
 from tests.training.ranks import CASES, normalised, normalised_bf16, streamed, trained
 from wgan.errors import PeerLost, PeerStopped, UsageError
@@ -29,6 +27,7 @@ from wgan.training.networks.shared_norm import share_norms
 
 pytestmark = [
     pytest.mark.slow,
+    pytest.mark.usefixtures("nothing_is_left_running"),
     pytest.mark.skipif(sys.platform != "linux", reason="finds processes in /proc"),
 ]
 
@@ -51,36 +50,13 @@ TRAIN = (
 )  # fmt: skip
 
 
-def of_two(*command: object, folder: Path) -> "subprocess.Popen[str]":
+def of_two(*command: object, folder: Path) -> Process:
     """Start two processes under torchrun."""
-    quiet = {"GLOO_SOCKET_IFNAME": "lo", "OMP_NUM_THREADS": "1"}
-    process = subprocess.Popen(
-        [*TORCHRUN, *map(str, command)],
-        cwd=folder,
-        env={**environment(), **quiet},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    STARTED.append(process)
-    return process
+    whole = [*TORCHRUN, *map(str, command)]
+    return start(whole, folder, GLOO_SOCKET_IFNAME="lo", OMP_NUM_THREADS="1")
 
 
-STARTED: list["subprocess.Popen[str]"] = []
-
-
-@pytest.fixture(autouse=True)
-def _nothing_is_left_running() -> Iterator[None]:
-    """Stop what a failed test has left, torchrun and its processes."""
-    yield
-    while STARTED:
-        process = STARTED.pop()
-        if process.poll() is None:
-            process.terminate()
-            process.communicate(timeout=60)
-
-
-def finish(process: "subprocess.Popen[str]") -> Finished:
+def finish(process: Process) -> Finished:
     with process:
         out, err = process.communicate(timeout=200)
     return Finished(process.args, process.returncode, out, err)
@@ -99,9 +75,7 @@ def rank_of(launcher: int, rank: int) -> int:
     raise AssertionError(f"there is no process {rank} under {launcher}")
 
 
-def signal_at(
-    process: "subprocess.Popen[str]", run_folder: Path, step: int, rank: int, number: int
-) -> None:
+def signal_at(process: Process, run_folder: Path, step: int, rank: int, number: int) -> None:
     """Send a signal to one process as soon as the run has logged `step`."""
     wait_for_step(process, run_folder, 1)
     pid = rank_of(process.pid, rank)  # found before, since the run goes on meanwhile
@@ -109,7 +83,7 @@ def signal_at(
     os.kill(pid, number)
 
 
-def wait_for_step(process: "subprocess.Popen[str]", run_folder: Path, step: int) -> None:
+def wait_for_step(process: Process, run_folder: Path, step: int) -> None:
     """Wait until the run has logged `step`."""
     end = time.monotonic() + 120
     while not any(line["step"] >= step for line in logged(run_folder)):

@@ -2,7 +2,6 @@
 
 import signal
 import socket
-import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -10,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 from torch._C._distributed_c10d import Store, TCPStore
 
-from tests.processes import environment
+from tests.processes import ROOT, Process, start
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(sys.platform != "linux", reason="signals")]
 
@@ -53,9 +52,9 @@ class Launcher:
 
     def __init__(self, store: Store | None, port: int) -> None:
         self._store, self._port = store, port
-        self.started: list[subprocess.Popen[str]] = []
+        self.started: list[Process] = []
 
-    def start(self, *tasks: str) -> "list[subprocess.Popen[str]]":
+    def start(self, *tasks: str) -> list[Process]:
         """A process for each task, in the order of their ranks."""
         for rank, task in enumerate(tasks):
             place = {
@@ -64,15 +63,9 @@ class Launcher:
                 "TORCHELASTIC_USE_AGENT_STORE": self._store is not None,
                 "TORCHELASTIC_RESTART_COUNT": rank, "GLOO_SOCKET_IFNAME": "lo",
             }  # fmt: skip
-            self.started.append(
-                subprocess.Popen(
-                    [sys.executable, "-c", SCRIPT.format(timeout=TIMEOUT), task],
-                    env={**environment(), **{name: str(value) for name, value in place.items()}},
-                    stdout=subprocess.PIPE,
-                    stderr=subprocess.PIPE,
-                    text=True,
-                )
-            )
+            command = [sys.executable, "-c", SCRIPT.format(timeout=TIMEOUT), task]
+            variables = {name: str(value) for name, value in place.items()}
+            self.started.append(start(command, ROOT, **variables))
         return self.started
 
 
@@ -101,7 +94,7 @@ def end(launcher: Launcher) -> None:
             process.kill()
 
 
-def wait_for(process: "subprocess.Popen[str]", word: str) -> None:
+def wait_for(process: Process, word: str) -> None:
     assert process.stdout is not None
     for line in process.stdout:
         if line == f"{word}\n":
@@ -109,7 +102,7 @@ def wait_for(process: "subprocess.Popen[str]", word: str) -> None:
     raise AssertionError(process.communicate())
 
 
-def told(process: "subprocess.Popen[str]", within: float) -> str:
+def told(process: Process, within: float) -> str:
     """What a process says that has to end with a sentence in so many seconds."""
     _, err = process.communicate(timeout=within)
     assert process.returncode == 1, err

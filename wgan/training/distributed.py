@@ -119,9 +119,10 @@ class World:
     # Before the first step: notes in the store.
 
     def publish(self, key: str, text: str) -> None:
-        """Leave a note, not an empty one, that the others `read`."""
+        """Leave a note, not an empty one, that the others `read`. Raises PeerLost."""
         if self._store is not None:
-            self._store.set(key, text)
+            with self._asking():
+                self._store.set(key, text)
 
     def read(self, key: str) -> str:
         """A note that another process leaves, waiting for it as long as all give signs of life.
@@ -131,11 +132,9 @@ class World:
             PeerLost: the store is gone.
         """
         assert self._store is not None, "a process alone has nobody to hear from"
-        try:
+        with self._asking():
             self._store.wait([key], PREPARING)
             text: str = self._store.get(key).decode()
-        except RuntimeError as exc:
-            raise PeerLost(_lost(exc, self.timeout)) from exc
         if not text:
             raise PeerStopped(STOPPED)
         return text
@@ -173,8 +172,9 @@ class World:
         """
         if self._store is None:
             return
-        if self._store.add("arrived", 1) == self.size:
-            self._store.set("ready", "yes")
+        with self._asking():
+            if self._store.add("arrived", 1) == self.size:
+                self._store.set("ready", "yes")
         self.read("ready")
         self._need_no_signs()
         on_gpu = device.type == "cuda"
@@ -183,7 +183,7 @@ class World:
             # NCCL's own end after a time-out is an abort without a sentence; ours comes first.
             self._watchdog = Watchdog(self.timeout, _lost(None, self.timeout))
             self._watchdog.feed()
-        try:
+        with self._asking():
             dist.init_process_group(
                 "cpu:gloo,cuda:nccl" if on_gpu else "gloo",
                 store=PrefixStore("group", self._store),
@@ -191,6 +191,12 @@ class World:
                 world_size=self.size,
                 timeout=timedelta(seconds=self.timeout * (2 if on_gpu else 1)),
             )
+
+    @contextlib.contextmanager
+    def _asking(self) -> Iterator[None]:
+        """Say what it means where the store gives no answer."""
+        try:
+            yield
         except RuntimeError as exc:
             raise PeerLost(_lost(exc, self.timeout)) from exc
 
@@ -326,15 +332,17 @@ def join(timeout: float) -> Iterator[World]:
 
 
 def _find(timeout: float) -> World:
+    local_rank = os.environ.get("LOCAL_RANK")
     try:
         store, rank, size = next(rendezvous("env://", timeout=CONNECTING))
         store = meet(store, rank, size)
+        world = World(rank, size, None if local_rank is None else int(local_rank), store, timeout)
+        if size > 1:
+            world.signs = Signs(store, rank, size, timeout, lambda lost: _lost(None, timeout, lost))
     except (RuntimeError, ValueError) as exc:
-        raise PeerLost(f"the processes of this training cannot find each other: {exc}") from exc
-    local_rank = os.environ.get("LOCAL_RANK")
-    world = World(rank, size, None if local_rank is None else int(local_rank), store, timeout)
-    if size > 1:
-        world.signs = Signs(store, rank, size, timeout, lambda lost: _lost(None, timeout, lost))
+        raise PeerLost(
+            f"the processes of this training cannot find each other: {_first_line(exc)}"
+        ) from exc
     return world
 
 
@@ -372,7 +380,7 @@ def _collective(work: Callable[[], object]) -> None:
 
 def _lost(cause: Exception | None, timeout: float | None = None, ranks: Sequence[int] = ()) -> str:
     within = "" if timeout is None else f" of {timeout:g} s"
-    said = str(cause).partition("\n")[0] if cause else ""
+    said = _first_line(cause) if cause else ""
     names = ", ".join(map(str, ranks[:NAMED])) + ", ..." * (len(ranks) > NAMED)
     named = f" (RANK {names})" if ranks else ""
     return (
@@ -380,3 +388,8 @@ def _lost(cause: Exception | None, timeout: float | None = None, ranks: Sequence
         f" --dist-timeout{within}. The same command goes on from the last checkpoint; torchrun"
         " --max-restarts gives it by itself" + (f" ({said})" if said else "")
     )
+
+
+def _first_line(error: Exception) -> str:
+    """What PyTorch says before it lists the C++ functions that it came through."""
+    return str(error).partition("\n")[0]

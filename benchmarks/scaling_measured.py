@@ -1,0 +1,141 @@
+"""What one machine can measure of training on many: two processes, the loader, a checkpoint."""
+
+import dataclasses
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from benchmarks.scaling_model import LARGE, count
+from wgan.training.checkpoint import Checkpoint
+from wgan.training.config import TrainConfig
+from wgan.training.data import load_data, open_data
+from wgan.training.data.batches import Batches
+from wgan.training.data.glyphs import GlyphSource
+from wgan.training.data.prepare import write_shards
+from wgan.training.data.transform import Transform
+from wgan.training.distributed import ALONE, World, gradients, join
+from wgan.training.loop import Players, train_steps
+from wgan.training.networks import build
+
+CPU = torch.device("cpu")
+
+SMALL = TrainConfig(size=64, width=16, batch_size=16, n_critic=2)
+"""What this machine's cores can train while we wait; 16 pictures in each process."""
+
+
+def run_pair() -> Mapping[str, Any]:
+    """Start this script in two processes under torchrun; gives what the first one found."""
+    with tempfile.TemporaryDirectory() as folder:
+        found = Path(folder) / "found.json"
+        command = [
+            sys.executable, "-m", "torch.distributed.run", "--standalone", "--local-addr",
+            "127.0.0.1", "--nproc-per-node", "2", "-m", "benchmarks.scaling", "--pair", str(found),
+        ]  # fmt: skip
+        environment = {**os.environ, "OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"}
+        begin = time.time()
+        subprocess.run(command, check=True, env=environment)
+        result: dict[str, Any] = json.loads(found.read_text())
+    result["start"] = result["connected"] - begin
+    return result
+
+
+def measure_pair(found: Path, rounds: int = 7) -> None:
+    """In each of two processes: all-reduces of several sizes, and steps without and with them."""
+    torch.set_num_threads(1)
+    with join(120) as world:
+        world.connect(CPU)
+        connected = time.time()
+        small = count(SMALL)
+        sizes = [2**10, 2**14, 2**18, 2**22, small.critic_bytes, small.generator_bytes, 2**26]
+        times = {size: time_all_reduce(world, size) for size in sorted(sizes)}
+        norms = {size: time_all_reduce(world, size) for size in set(small.norm_bytes)}
+        # Both at work in either case, since they share caches and memory. In turns.
+        apart, together = trainer(SMALL, ALONE), trainer(SMALL, world)
+        seconds: dict[str, list[float]] = {"apart": [], "together": []}
+        for _ in range(rounds):
+            seconds["apart"].append(time_of(apart))
+            world.any(False)
+            seconds["together"].append(time_of(together))
+        if world.leads:
+            all_reduced = small.all_reduces
+            known = {**times, **norms}
+            report = {
+                "connected": connected,
+                "all_reduce": times,
+                "apart": seconds["apart"],
+                "together": seconds["together"],
+                "foretold": statistics.median(seconds["apart"])
+                + sum(known[size] for size in all_reduced),
+                "all_reduces": len(all_reduced),
+                "bytes": sum(all_reduced),
+            }
+            found.write_text(json.dumps(report))
+
+
+def trainer(config: TrainConfig, world: World) -> Callable[[], object]:
+    """Gives a function that takes a step."""
+    if world.size > 1:
+        config = dataclasses.replace(config, batch_size=config.batch_size * world.size)
+    players = Players(*build(config), config, CPU, world)
+    shape = (config.batch_size // world.size, config.channels, config.size, config.size)
+    real = torch.rand(shape, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    steps = train_steps(players, lambda: real, config)
+    next(steps)
+    return lambda: next(steps)
+
+
+def time_of(work: Callable[[], object]) -> float:
+    """Seconds that some work takes."""
+    begin = time.perf_counter()
+    work()
+    return time.perf_counter() - begin
+
+
+def time_all_reduce(world: World, size: int, rounds: int = 15) -> float:
+    """The median seconds of averaging so many bytes, copies into and out of the buffer included."""
+    tensors = [torch.ones(max(1, size // 4))]
+    world.average(tensors)
+    return statistics.median(time_of(lambda: world.average(tensors)) for _ in range(rounds))
+
+
+def loader_rates() -> tuple[float, float]:
+    """Images per second of the loader: from memory, and streamed."""
+    pixels = np.zeros((20_000, LARGE.size, LARGE.size, 3), np.uint8)
+    batches = Batches(pixels, LARGE.batch_size, seed=0, device=CPU)
+    batches.next()
+    cached = time_of(lambda: [batches.next() for _ in range(200)])
+    with tempfile.TemporaryDirectory() as folder:
+        transform = Transform(size=LARGE.size, channels=3)
+        written = write_shards(GlyphSource(2000), Path(folder), shard_size=500, transform=transform)
+        data = load_data(open_data(written.pattern), size=LARGE.size, channels=3)
+        streamed = data.batches(LARGE.batch_size, seed=0, device=CPU)
+        streamed.next()
+        seconds = time_of(lambda: [streamed.next() for _ in range(25)])
+    return 200 * LARGE.batch_size / cached, 25 * LARGE.batch_size / seconds
+
+
+def checkpoint_cost() -> tuple[float, int]:
+    """Seconds and bytes of saving LARGE's networks with their optimisers' state."""
+    players = Players(*build(LARGE), LARGE, CPU)
+    for network, optimizer in (
+        (players.generator, players.generator_optimizer),
+        (players.critic, players.critic_optimizer),
+    ):
+        for weight in network.parameters():
+            weight.grad = torch.zeros_like(weight)
+        optimizer.step()
+    assert gradients(players.critic)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "step.pt"
+        checkpoint = Checkpoint.of(players, LARGE, 1, 0, "")
+        return time_of(lambda: checkpoint.save(path)), path.stat().st_size
