@@ -168,6 +168,13 @@ def contenders(device: torch.device) -> list[Contender]:
                 partial(ours, compile=True, gp_every=3),
                 counted=partial(ours, gp_every=3),
             ),
+            Contender("wgan, --precision bf16", partial(ours, precision="bf16"), "bf16"),
+            Contender(
+                "wgan, --precision bf16 --compile",
+                partial(ours, compile=True, precision="bf16"),
+                "bf16",
+                counted=partial(ours, precision="bf16"),
+            ),
         ]
     return [
         Contender(ARTICLE, partial(rival, article_step, "article"), "tf32"),

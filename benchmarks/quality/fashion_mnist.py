@@ -167,31 +167,37 @@ def report(folder: Path) -> str:
     about = (
         f"    {last['machine']}\n    {last['scored']:,} pictures; the classifier names"
         f" {floor['accuracy']:.2%} of the test\n    pictures, which themselves have a FID of"
-        f" {floor['fid']:.2f}\n    same pictures: {last['shown']:,} shown to the critic; same time:"
-        f" {last['minutes']:g} CPU minutes"
+        f" {floor['fid']:.2f}"
     )
-    exports = (_exports(record) for record in records if "exports" in record)
-    return "\n\n".join([about, _recipes(records), *exports])
+    return "\n\n".join(
+        [
+            about,
+            f"When the critic was shown {last['shown']:,} real pictures:",
+            _recipes(records, "pictures"),
+            f"After {last['minutes']:g} CPU minutes:",
+            _recipes(records, "time"),
+            *(_exports(record) for record in records if "exports" in record),
+        ]
+    )
 
 
-def _recipes(records: Sequence[Record]) -> str:
+def _recipes(records: Sequence[Record], at: str) -> str:
+    """A row for each variant, at a milestone."""
     rows = []
     for variant in VARIANTS:
-        runs = [record for record in records if record["variant"] == variant]
-        if not runs:
-            continue
-        cells = [variant]
-        for at in ("pictures", "time"):
-            cells += [
-                f"{np.mean([run[at]['step'] for run in runs]):,.0f}",
-                f"{np.mean([run[at]['cpu_seconds'] for run in runs]) / 60:.1f}",
-                spread([run[at]["average"] for run in runs], ".1f"),
-                spread([run[at]["generator"] for run in runs], ".1f"),
-            ]
-        rows.append(cells)
-    columns = ("steps", "CPU minutes", "FID, EMA", "FID, without")
-    heads = ["", *(f"same pictures: {name}" for name in columns)]
-    return table([*heads, *(f"same time: {name}" for name in columns)], rows)
+        runs = [record[at] for record in records if record["variant"] == variant]
+        if runs:
+            rows.append(
+                (
+                    variant,
+                    len(runs),
+                    f"{np.mean([run['step'] for run in runs]):,.0f}",
+                    f"{np.mean([run['cpu_seconds'] for run in runs]) / 60:.1f}",
+                    spread([run["average"] for run in runs], ".1f"),
+                    spread([run["generator"] for run in runs], ".1f"),
+                )
+            )
+    return table(("", "runs", "steps", "CPU minutes", "FID, EMA", "FID, without"), rows)
 
 
 def _exports(record: Record) -> str:
