@@ -67,6 +67,11 @@ VARIANTS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
         "wgan-gp, 1e-4": {"recipe": "wgan-gp", "learning_rate": 1e-4},
         "wgan-gp, 2e-4": {"recipe": "wgan-gp", "learning_rate": 2e-4},
         "wgan-gp, 2e-4, gp-every 5": {"recipe": "wgan-gp", "learning_rate": 2e-4, "gp_every": 5},
+        "wgan-gp, 2e-4, bf16": {
+            "recipe": "wgan-gp",
+            "learning_rate": 2e-4,
+            "precision": "bf16",
+        },
         "wgan-clip": {"recipe": "wgan-clip"},
         "resnet": {"recipe": "resnet"},
     }
