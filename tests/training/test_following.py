@@ -123,6 +123,14 @@ def test_a_record_that_cannot_be_read_is_named_and_the_best_sought_anew(
     assert Checkpoint.load(run.best).step == 6
 
 
+def test_a_value_that_is_no_number_is_told_and_never_the_best(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    session = train(tmp_path / "run", Scripted([float("nan"), 5.0, float("nan")]), steps=6)
+    assert "the fid at step 2 is nan" in caplog.text
+    assert Checkpoint.load(session.run.best).step == 4
+
+
 def test_the_last_step_is_judged_whatever_its_number(tmp_path: Path) -> None:
     session = train(tmp_path / "run", Scripted([2.0, 1.0]), steps=3)
     assert logged(session.run.path) == {2: 2.0, 3: 1.0}

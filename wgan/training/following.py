@@ -6,6 +6,7 @@ takes one from `wgan.evaluation`.
 
 import json
 import logging
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Protocol, Self
@@ -78,7 +79,12 @@ class Follower:
     def measure(self, step: int) -> Mapping[str, float]:
         """Judge the generator as it is after `step`; returns the figure by its name."""
         value = self._judge(self._draw)
-        self._improved = self._best is None or value < self._best.value
+        is_value = math.isfinite(value)  # a NaN would stay the best for ever
+        if not is_value:
+            logger.warning(
+                "the %s at step %d is %s: it is passed over", self._judge.metric, step, value
+            )
+        self._improved = is_value and (self._best is None or value < self._best.value)
         if self._improved:
             self._best = Best(step, self._judge.metric, value, self._judge.key)
         return {self._judge.metric: value}
