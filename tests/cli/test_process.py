@@ -17,12 +17,10 @@ import pytest
 from onnx import TensorProto, helper
 from PIL import Image
 
-from tests.processes import RunWgan, cpu_seconds, environment, run, wgan_command
+from tests.processes import Process, RunWgan, cpu_seconds, environment, run, wgan_command
 from tests.runtime import models
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="signals and /proc of Linux")
-
-Started = subprocess.Popen[str]
 
 
 @pytest.fixture
@@ -33,14 +31,14 @@ def model(tmp_path: Path) -> Path:
 
 
 @contextlib.contextmanager
-def start(cwd: Path, *arguments: object) -> Iterator[Started]:
+def start(cwd: Path, *arguments: object) -> Iterator[Process]:
     """`wgan sample` at work on more pictures than it will get to draw."""
     with start_command(cwd, "sample", "--model", "model.onnx", "-n", 10**7, *arguments) as process:
         yield process
 
 
 @contextlib.contextmanager
-def start_command(cwd: Path, *arguments: object) -> Iterator[Started]:
+def start_command(cwd: Path, *arguments: object) -> Iterator[Process]:
     """A command that is killed at the end of the block, if it has not ended."""
     with subprocess.Popen(
         wgan_command(*arguments),
@@ -63,7 +61,7 @@ def wait_until(condition: Callable[[], bool]) -> None:
         time.sleep(0.01)
 
 
-def child_of(process: Started) -> int:
+def child_of(process: Process) -> int:
     children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
     wait_until(lambda: children.read_text() != "")
     (child,) = children.read_text().split()

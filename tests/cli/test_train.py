@@ -3,7 +3,6 @@
 import json
 import os
 import signal
-import subprocess
 import time
 from pathlib import Path
 
@@ -11,8 +10,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.processes import RunWgan, environment, run, wgan_command
+from tests.processes import Process, RunWgan, run, start, wgan_command
 from wgan.training.checkpoint import Checkpoint
+
+pytestmark = pytest.mark.usefixtures("nothing_is_left_running")
 
 TINY = ("--width", 2, "--latent-dim", 4, "--batch-size", 4, "--n-critic", 1)
 
@@ -144,19 +145,11 @@ def test_a_crop_larger_than_the_pictures_is_told(tmp_path: Path, run_wgan: RunWg
     assert run_wgan("train", "faces", *TINY, "--crop", 40, "--dry-run").stderr == ""
 
 
-def start(folder: Path, *arguments: object) -> subprocess.Popen[str]:
-    command = wgan_command("train", "faces", *TINY, "--run", "run", *arguments)
-    return subprocess.Popen(
-        command,
-        cwd=folder,
-        env=environment(),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+def start_training(folder: Path, *arguments: object) -> Process:
+    return start(wgan_command("train", "faces", *TINY, "--run", "run", *arguments), folder)
 
 
-def wait_for(path: Path, process: subprocess.Popen[str]) -> None:
+def wait_for(path: Path, process: Process) -> None:
     """Return once something stands at `path`, or the process has ended."""
     end = time.monotonic() + 120
     while not path.exists() and process.poll() is None and time.monotonic() < end:
@@ -169,7 +162,7 @@ def test_a_signal_finishes_the_step_saves_and_says_so(
     tmp_path: Path, number: signal.Signals, status: int
 ) -> None:
     make_folder(tmp_path / "faces", 4)
-    process = start(tmp_path, "--steps", 10**6, "--log-every", 1)
+    process = start_training(tmp_path, "--steps", 10**6, "--log-every", 1)
     wait_for(tmp_path / "run" / "metrics.jsonl", process)
     process.send_signal(number)
     stdout, stderr = process.communicate(timeout=60)
@@ -184,7 +177,7 @@ def test_a_second_process_on_a_run_is_refused_until_the_first_is_gone(
     tmp_path: Path, run_wgan: RunWgan
 ) -> None:
     make_folder(tmp_path / "faces", 4)
-    process = start(tmp_path, "--steps", 10**6, "--log-every", 1)
+    process = start_training(tmp_path, "--steps", 10**6, "--log-every", 1)
     wait_for(tmp_path / "run" / "metrics.jsonl", process)
     second = run_wgan("train", "--run", "run", "--steps", 10**6)
     process.kill()
@@ -197,7 +190,7 @@ def test_a_second_process_on_a_run_is_refused_until_the_first_is_gone(
 
 def test_a_killed_run_goes_on_from_its_last_checkpoint(tmp_path: Path, run_wgan: RunWgan) -> None:
     make_folder(tmp_path / "faces", 4)
-    process = start(tmp_path, "--steps", 10**6, "--checkpoint-every", 5, "--log-every", 1)
+    process = start_training(tmp_path, "--steps", 10**6, "--checkpoint-every", 5, "--log-every", 1)
     wait_for(tmp_path / "run" / "checkpoints" / "step-00000010.pt", process)
     process.kill()
     process.communicate(timeout=60)

@@ -11,7 +11,7 @@ from wgan.runtime import Generator
 @pytest.fixture(scope="session")
 def model_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The generator of tests/runtime/models.py as a file: 8x8, colour."""
-    path = tmp_path_factory.mktemp("model") / "model.onnx"
+    path = tmp_path_factory.mktemp("model") / "generator.onnx"
     path.write_bytes(models.generator().SerializeToString())
     return path
 

@@ -8,23 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.runtime import models
 from tests.runtime.server.servers import Server, serving
-from wgan.runtime import Generator
-
-
-@pytest.fixture(scope="session")
-def model_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A small generator of 8x8 pictures, from 4 latents."""
-    path = tmp_path_factory.mktemp("models") / "generator.onnx"
-    path.write_bytes(models.generator().SerializeToString())
-    return path
-
-
-@pytest.fixture(scope="session")
-def generator(model_file: Path) -> Generator:
-    """The same model without a server."""
-    return Generator(model_file)
 
 
 @pytest.fixture(scope="session")

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.processes import environment
+from tests.processes import run
 from tests.runtime.server.servers import Server
 from wgan.runtime import Generator
 
@@ -36,14 +36,7 @@ def test_tritonclient_and_kserve_get_the_pictures_of_the_runtime(
     server: Server, generator: Generator, clients_python: str, tmp_path: Path
 ) -> None:
     out = tmp_path / "out.npz"
-    done = subprocess.run(
-        [clients_python, CALLS, str(server.port), "generator", out],
-        env=environment(),
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
+    done = run([clients_python, str(CALLS), str(server.port), "generator", str(out)], tmp_path)
     assert done.returncode == 0, done.stderr
     expected = generator.sample([3, 1, 2**32 - 1])
     with np.load(out) as arrays:

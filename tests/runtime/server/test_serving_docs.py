@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.processes import ROOT, environment
+from tests.processes import ROOT, run
 from tests.runtime.server.servers import Server
 
 TEXT = (ROOT / "docs" / "serving.md").read_text()
@@ -49,15 +49,7 @@ def test_python(server: Server, tmp_path: Path, example: str) -> None:
         probe = [python, "-c", "import tritonclient.http"]
         if subprocess.run(probe, capture_output=True, check=False).returncode:
             pytest.skip("tritonclient[http] is not here: set WGAN_CLIENTS_PYTHON")
-    done = subprocess.run(
-        [python, "-c", to(server, example)],
-        cwd=tmp_path,
-        env=environment(),
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    done = run([python, "-c", to(server, example)], tmp_path)
     assert done.returncode == 0, done.stderr
     assert done.stdout == "(64, 8, 8, 3) uint8\n"
 
