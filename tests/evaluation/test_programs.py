@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from torch.nn import functional
 
 from tests.checkpoints import trained_checkpoint
 from wgan.errors import ModelFileError
@@ -19,9 +20,12 @@ from wgan.evaluation.candidates import Candidate, open_candidate
 from wgan.export.archive import add_manifest
 from wgan.export.config import ExportConfig
 from wgan.export.exporting import export
+from wgan.export.pt2_format import to_pt2
+from wgan.export.torchscript_format import to_torchscript
 from wgan.exported.archive import read_records, write_records
 from wgan.exported.content import content_sha256
 from wgan.exported.model_file import describe
+from wgan.exported.program import harmless
 from wgan.images import Pixels
 from wgan.training.checkpoint import Checkpoint
 
@@ -68,6 +72,35 @@ def test_the_resnets_program_is_let_through(tmp_path: Path, format_: str) -> Non
     export(checkpoint, ExportConfig(format=format_), tmp_path / "program")
     off = np.abs(drawn(tmp_path / "program").astype(int) - drawn(tmp_path / "c.pt"))
     assert off.max() <= 1
+
+
+class OwnGenerator(torch.nn.Module):
+    """Of layers that people build generators from, 8x8."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = torch.nn.Linear(16, 32 * 16)
+        self.norm = torch.nn.GroupNorm(4, 32)
+        self.mix = torch.nn.Parameter(torch.ones(32))
+        self.last = torch.nn.Conv2d(32, 12, 3, padding=1)
+
+    def forward(self, latents: torch.Tensor) -> torch.Tensor:
+        n = latents.shape[0]
+        unit = latents * torch.rsqrt(latents.square().mean(1, keepdim=True) + 1e-8)
+        maps = functional.gelu(self.norm(self.first(unit).view(n, 32, 4, 4)), approximate="tanh")
+        rows = maps.flatten(2).transpose(1, 2)
+        rows = rows + functional.scaled_dot_product_attention(rows, rows, rows)
+        maps = torch.einsum("nrc,c->ncr", rows, self.mix).reshape(n, 32, 4, 4)
+        images = functional.pixel_shuffle(self.last(maps), 2) + torch.zeros(n, 1, 1, 1)
+        return torch.tanh(functional.interpolate(images, scale_factor=2, mode="bilinear"))
+
+
+@pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning")
+@pytest.mark.parametrize("make", [to_torchscript, to_pt2])
+def test_a_network_of_ones_own_is_let_through(
+    make: Callable[[torch.nn.Module, int], bytes],
+) -> None:
+    harmless(read_records(make(OwnGenerator().eval(), 16)))
 
 
 def forged(source: Path, target: Path, change: Callable[[dict[str, bytes]], None]) -> Path:

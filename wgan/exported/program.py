@@ -22,19 +22,19 @@ _CONFIGS = re.compile(r"data/(weights|constants)/model_\1_config\.json")
 _MODEL = "models/model.json"
 _SAMPLES = "data/sample_inputs/model.pt"
 
+_ARITHMETIC = "Add|CeilToInt|FloorDiv|Integer|Max|Min|Mod|Mul|Pow|Rational"
 _PLAIN = re.compile(r"[\w.]*")
 _STRINGS = {
     "target": re.compile(
         r"torch\.ops\.aten\.(?!from_file|save)\w+\.\w+"
         r"|_operator\.(?:add|floordiv|getitem|mul|neg|sub)"
     ),
-    "expr_str": re.compile(
-        r"(?:Symbol\('\w+'(?:, \w+=True)*\)|(?:Add|Integer|Mul|Pow)\(|\d+|[-, )])*"
-    ),
+    "expr_str": re.compile(rf"(?:Symbol\('\w+'(?:, \w+=True)*\)|(?:{_ARITHMETIC})\(|[-\d, )])*"),
     "in_spec": re.compile(
         r'(?:"(?:type|context|children_spec|builtins\.(?:tuple|list|dict)|null|\[\])"'
         r"|null|[\d\[\]{},: ])*"
     ),
+    "as_string": re.compile(r"[\w.,> -]*"),  # a constant, as in "nchw,c->nchw"
     "torch_version": re.compile(r"[\w.+]*"),
 }
 _STRINGS["out_spec"] = _STRINGS["in_spec"]
