@@ -307,13 +307,33 @@ def test_a_pt2_file_cannot_keep_its_reader_busy_or_deep(folder: Path, tmp_path: 
         opened(with_size("[" * 100_000 + "]" * 100_000))
 
 
-def test_a_program_that_pytorch_cannot_run_ends_in_a_sentence(folder: Path, tmp_path: Path) -> None:
-    def change(records: dict[str, bytes]) -> None:
-        name = next(name for name in records if "/code/" in name)
-        records[name] = b"no program"
+def no_program(records: dict[str, bytes]) -> None:
+    records[next(name for name in records if "/code/" in name)] = b"no program"
 
-    with pytest.raises(ModelFileError, match=r"g\.ts cannot be used: PyTorch cannot open it: "):
-        opened(forged(folder / "torchscript.pt", tmp_path / "g.ts", change))
+
+def lost_weight(records: dict[str, bytes]) -> None:
+    del records["archive/data/weights/weight_0"]
+
+
+@pytest.mark.parametrize(
+    ("format_", "change", "said"),
+    [
+        ("torchscript", no_program, "open it: Unexpected token in code import: ident"),
+        ("pt2", lost_weight, "open it: PytorchStreamReader failed locating file data/weights/w"),
+    ],
+)
+def test_a_program_that_pytorch_cannot_run_ends_in_a_sentence(
+    folder: Path,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    format_: str,
+    change: Callable[[dict[str, bytes]], None],
+    said: str,
+) -> None:
+    path = forged(folder / f"{format_}.pt", tmp_path / "changed", change)
+    with pytest.raises(ModelFileError, match=f"changed cannot be used: PyTorch cannot {said}"):
+        opened(path)
+    assert not caplog.records, "PyTorch's own log has a traceback"
 
 
 def test_a_damaged_archive_is_refused(folder: Path, tmp_path: Path) -> None:
