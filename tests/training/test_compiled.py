@@ -13,9 +13,11 @@ from torch.fx import GraphModule
 
 from tests.processes import RunWgan
 from tests.training.test_fast_path import CPU, batches, configuration, largest_difference, weights
+from tests.training.test_session import Ending
 from wgan.errors import DeviceError, UsageError
 from wgan.training.compiled import CompiledGradients, Operations, compile_operations
 from wgan.training.config import TrainConfig
+from wgan.training.device import check_compile
 from wgan.training.loop import Players, differentiate, train_steps
 from wgan.training.networks import build
 
@@ -188,6 +190,19 @@ def test_an_error_of_the_first_run_says_what_is_missing_and_a_later_one_stays_wh
         train(config, fails_at(1))
     with pytest.raises(RuntimeError, match="lines of it"):
         train(config, fails_at(2))
+
+
+def test_what_does_not_go_with_compiling_is_named() -> None:
+    class Watcher(Ending):
+        watches_gradients = True
+
+    compiled = configuration(compile=True)
+    check_compile(compiled, [Ending()])
+    check_compile(configuration(), [Watcher()], processes=2)
+    with pytest.raises(UsageError, match="--compile does not go with several processes"):
+        check_compile(compiled, [], processes=2)
+    with pytest.raises(UsageError, match="--compile does not go with --tracker wandb"):
+        check_compile(compiled, [Watcher()])
 
 
 @pytest.mark.slow
