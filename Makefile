@@ -46,7 +46,7 @@ GPU := .venv-gpu
 
 bench-gpu: ## what only a GPU can show: its tests, and the tables of docs/performance.md
 	$(MAKE) --no-print-directory VENV=$(GPU) $(GPU)/.installed
-	$(GPU)/bin/python -m pip uninstall --quiet --yes onnxruntime  # the same import package
+	$(GPU)/bin/python -m pip uninstall --quiet --yes onnxruntime onnxruntime-gpu  # one import package
 	$(GPU)/bin/python -m pip install --quiet --disable-pip-version-check 'onnxruntime-gpu[cuda,cudnn]'
 	$(GPU)/bin/python -m pytest -rs tests/training/test_cuda.py
 	$(GPU)/bin/python -m benchmarks.training --device cuda --write docs/performance.md

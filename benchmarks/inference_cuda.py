@@ -8,6 +8,7 @@ onnxruntime-gpu: pip install 'wgan[gpu]'.
 """
 
 import argparse
+import copy
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -71,8 +72,8 @@ def _report(device: str, seconds: float) -> Iterator[str]:
     yield f"    {on}{describe_machine('torch', 'onnxruntime')}"
     for size, width in SHAPES:
         generator = make_generator(size, width)
-        timings = measure(make_engines(generator, device), LATENT_DIM, BATCH_SIZES, seconds)
         work = 2 * multiplications(generator) / 1e9
+        timings = measure(make_engines(generator, device), LATENT_DIM, BATCH_SIZES, seconds)
         yield ""
         yield f"{size}x{size}, width {width}, {work:.2f} GFLOP an image:"
         yield ""
@@ -95,7 +96,7 @@ def make_engines(
         "--precision fp16": run_file(halve(plain), device),
         "--target cpu, in fp16": run_file(halve(lowered), device),
     }
-    here = generator.to(device)
+    here = copy.deepcopy(generator).to(device)  # the caller's own stays where it is
     return {
         "PyTorch, eager": run_module(here, device),
         "PyTorch, channels last": run_module(channels_last(here), device),

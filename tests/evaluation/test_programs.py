@@ -158,25 +158,69 @@ class Writer(torch.nn.Module):
         return torch.zeros(len(latents), 3, 32, 32)
 
 
-def test_torchscript_that_would_write_a_file_is_not_run(folder: Path, tmp_path: Path) -> None:
+def in_capitals(records: dict[str, bytes]) -> dict[str, bytes]:
+    return {name.replace("/code/", "/CODE/"): content for name, content in records.items()}
+
+
+def spelt_otherwise(records: dict[str, bytes]) -> dict[str, bytes]:
+    return {
+        name: content.replace(b"torch.save(", b'getattr(torch, "s\\141ve")(')
+        for name, content in records.items()
+        if not name.endswith(".debug_pkl")  # it holds the line as it was
+    }
+
+
+def spelt_in_parts(records: dict[str, bytes]) -> dict[str, bytes]:
+    return {
+        name: content.replace(rb"s\141ve", b'sa" "ve')
+        for name, content in spelt_otherwise(records).items()
+    }
+
+
+@pytest.mark.parametrize(
+    ("disguised", "said"),
+    [
+        (dict, "its program may not use 'save'"),
+        (in_capitals, "it holds 'CODE/.*, which no export of wgan does"),
+        (spelt_otherwise, "its program may not use 'getattr'"),
+        (spelt_in_parts, "its program may not use 'getattr'"),
+    ],
+)
+def test_torchscript_that_would_write_a_file_is_not_run(
+    folder: Path,
+    tmp_path: Path,
+    disguised: Callable[[dict[str, bytes]], dict[str, bytes]],
+    said: str,
+) -> None:
     trace = tmp_path / "trace"
     buffer = io.BytesIO()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)
-        scripted = torch.jit.script(Writer(str(trace)))
-        torch.jit.save(scripted, buffer)
-        torch.jit.load(io.BytesIO(buffer.getvalue()))(torch.zeros(1, 16))
+        torch.jit.save(torch.jit.script(Writer(str(trace))), buffer)
+        disguise = disguised(read_records(buffer.getvalue()))
+        torch.jit.load(io.BytesIO(write_records(disguise)))(torch.zeros(1, 16))
     assert trace.exists(), "PyTorch itself lets it"
     trace.unlink()
 
     def change(records: dict[str, bytes]) -> None:
         records.clear()
-        records.update(read_records(buffer.getvalue()))
+        records.update(disguise)
 
     path = forged(folder / "torchscript.pt", tmp_path / "g.ts", change)
-    with pytest.raises(ModelFileError, match="its program may not use 'save'"):
+    with pytest.raises(ModelFileError, match=said):
         opened(path)
     assert not trace.exists()
+
+
+def test_torchscript_does_not_make_objects_of_pytorchs_cpp_classes(
+    folder: Path, tmp_path: Path
+) -> None:
+    def change(records: dict[str, bytes]) -> None:
+        name = "__torch__.torch.classes.quantized\nLinearPackedParamsBase"
+        records["archive/constants.pkl"] = f"\x80\x02c{name}\n.".encode("latin-1")
+
+    with pytest.raises(ModelFileError, match=r"may not use 'torch\.classes': constants\.pkl"):
+        opened(forged(folder / "torchscript.pt", tmp_path / "g.ts", change))
 
 
 class Touch:
@@ -246,13 +290,50 @@ def test_no_text_in_a_pt2_file_becomes_code(folder: Path, tmp_path: Path) -> Non
         opened(with_model(lambda model: model.clear()))
 
 
-def test_a_program_that_pytorch_cannot_run_ends_in_a_sentence(folder: Path, tmp_path: Path) -> None:
-    def change(records: dict[str, bytes]) -> None:
-        name = next(name for name in records if "/code/" in name)
-        records[name] = b"no program"
+def test_a_pt2_file_cannot_keep_its_reader_busy_or_deep(folder: Path, tmp_path: Path) -> None:
+    def with_size(text: str) -> Path:
+        def change(records: dict[str, bytes]) -> None:
+            model = json.loads(records["archive/models/model.json"])
+            tensor = model["graph_module"]["graph"]["tensor_values"]["latents"]
+            tensor["sizes"][0]["as_expr"]["expr_str"] = "SIZE"
+            content = json.dumps(model).replace('"SIZE"', text)
+            records["archive/models/model.json"] = content.encode()
 
-    with pytest.raises(ModelFileError, match=r"g\.ts cannot be used: PyTorch cannot open it: "):
-        opened(forged(folder / "torchscript.pt", tmp_path / "g.ts", change))
+        return forged(folder / "pt2.pt", tmp_path / "g.pt2", change)
+
+    with pytest.raises(ModelFileError, match="its program may not use '1111"):
+        opened(with_size('"' + "1" * 60 + '!"'))
+    with pytest.raises(ModelFileError, match=r"its models/model\.json is nested too deeply"):
+        opened(with_size("[" * 100_000 + "]" * 100_000))
+
+
+def no_program(records: dict[str, bytes]) -> None:
+    records[next(name for name in records if "/code/" in name)] = b"no program"
+
+
+def lost_weight(records: dict[str, bytes]) -> None:
+    del records["archive/data/weights/weight_0"]
+
+
+@pytest.mark.parametrize(
+    ("format_", "change", "said"),
+    [
+        ("torchscript", no_program, "open it: Unexpected token in code import: ident"),
+        ("pt2", lost_weight, "open it: PytorchStreamReader failed locating file data/weights/w"),
+    ],
+)
+def test_a_program_that_pytorch_cannot_run_ends_in_a_sentence(
+    folder: Path,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    format_: str,
+    change: Callable[[dict[str, bytes]], None],
+    said: str,
+) -> None:
+    path = forged(folder / f"{format_}.pt", tmp_path / "changed", change)
+    with pytest.raises(ModelFileError, match=f"changed cannot be used: PyTorch cannot {said}"):
+        opened(path)
+    assert not caplog.records, "PyTorch's own log has a traceback"
 
 
 def test_a_damaged_archive_is_refused(folder: Path, tmp_path: Path) -> None:

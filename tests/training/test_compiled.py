@@ -13,9 +13,11 @@ from torch.fx import GraphModule
 
 from tests.processes import RunWgan
 from tests.training.test_fast_path import CPU, batches, configuration, largest_difference, weights
+from tests.training.test_session import Ending
 from wgan.errors import DeviceError, UsageError
 from wgan.training.compiled import CompiledGradients, Operations, compile_operations
 from wgan.training.config import TrainConfig
+from wgan.training.device import check_compile
 from wgan.training.loop import Players, differentiate, train_steps
 from wgan.training.networks import build
 
@@ -109,6 +111,63 @@ def test_networks_that_choose_by_values_are_refused() -> None:
         next(train_steps(players, batches(config), config))
 
 
+class Twins(nn.Module):
+    """A critic of two weights with the same gradient, which PyTorch hands out once for both."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.one, self.two = nn.Parameter(torch.ones(())), nn.Parameter(torch.ones(()))
+
+    def forward(self, images: Tensor) -> Tensor:
+        scores: Tensor = images.flatten(1).mean(1) * (self.one + self.two)
+        return scores
+
+
+def test_parts_of_a_batch_add_up_where_two_weights_share_a_gradient() -> None:
+    config = configuration(accumulate=2, constraint="spectral")
+    found = []
+    for compiles in (True, False):
+        (generator, _), critic = build(config), Twins()
+        gradients = CompiledGradients(generator, critic, as_traced) if compiles else differentiate
+        players = Players(generator, critic, config, CPU, differentiate=gradients)
+        next(train_steps(players, batches(config), config))
+        assert critic.one.grad is not None
+        found.append(critic.one.grad)
+    assert torch.equal(*found)
+
+
+class Counting(Twins):
+    """A critic that makes a new tensor of its buffer."""
+
+    seen: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("seen", torch.zeros(()))
+
+    def forward(self, images: Tensor) -> Tensor:
+        self.seen = self.seen + 1
+        return super().forward(images)
+
+
+def test_networks_that_replace_their_buffers_are_refused() -> None:
+    config = configuration()
+    (generator, _), critic = build(config), Counting()
+    gradients = CompiledGradients(generator, critic, as_traced)
+    players = Players(generator, critic, config, CPU, differentiate=gradients)
+    with pytest.raises(UsageError, match=r"in the place of critic\.seen\): .*leave --compile out"):
+        next(train_steps(players, batches(config), config))
+
+
+def test_a_first_run_that_does_not_fit_into_memory_is_no_missing_compiler() -> None:
+    def too_large(operations: GraphModule) -> Operations:
+        del operations
+        return lambda state, inputs: [torch.empty(2**60)]
+
+    with pytest.raises(RuntimeError, match="DefaultCPUAllocator"):
+        train(configuration(), too_large)
+
+
 def test_an_error_of_the_first_run_says_what_is_missing_and_a_later_one_stays_what_it_is() -> None:
     config = configuration()
 
@@ -131,6 +190,19 @@ def test_an_error_of_the_first_run_says_what_is_missing_and_a_later_one_stays_wh
         train(config, fails_at(1))
     with pytest.raises(RuntimeError, match="lines of it"):
         train(config, fails_at(2))
+
+
+def test_what_does_not_go_with_compiling_is_named() -> None:
+    class Watcher(Ending):
+        watches_gradients = True
+
+    compiled = configuration(compile=True)
+    check_compile(compiled, [Ending()])
+    check_compile(configuration(), [Watcher()], processes=2)
+    with pytest.raises(UsageError, match="--compile does not go with several processes"):
+        check_compile(compiled, [], processes=2)
+    with pytest.raises(UsageError, match="--compile does not go with --tracker wandb"):
+        check_compile(compiled, [Watcher()])
 
 
 @pytest.mark.slow

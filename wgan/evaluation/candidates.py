@@ -16,10 +16,14 @@ from wgan.manifest import Manifest
 from wgan.runs import find_run, latest_run
 from wgan.runtime import Generator
 from wgan.training.checkpoint import Checkpoint
+from wgan.training.config import TrainConfig
 from wgan.training.data import parse_colour
 from wgan.training.networks import Architecture
 from wgan.training.previews import Draw, drawing
 from wgan.training.session import load_checkpoint
+
+NO_CROP, WHITE = TrainConfig.crop, TrainConfig.background
+"""How pictures are prepared where nobody says."""
 
 
 @dataclass(frozen=True)
@@ -135,7 +139,7 @@ def _of_export(
 
 def _check_preparation(path: Path, settings: Mapping[str, Any]) -> None:
     """What a manifest says of the data's preparation comes from anyone, as the whole file does."""
-    crop, background = settings.get("crop", 0), settings.get("background", "white")
+    crop, background = settings.get("crop", NO_CROP), settings.get("background", WHITE)
     if isinstance(crop, bool) or not isinstance(crop, int) or crop < 0:
         raise ModelFileError(
             f"{path} cannot be judged: its manifest's crop is {str(crop)[:40]!r}, not a number of"

@@ -8,13 +8,12 @@ import numpy as np
 import torch
 
 from wgan.errors import UsageError
-from wgan.evaluation.candidates import Candidate
+from wgan.evaluation.candidates import NO_CROP, WHITE, Candidate
 from wgan.evaluation.inception import InceptionFeatures, import_network
 from wgan.evaluation.onnx_features import SYMMETRIC, OnnxFeatures
 from wgan.evaluation.vectors import Features
 from wgan.evaluation.weights import find_weights
 from wgan.runtime.image_output import ValueRange
-from wgan.training.config import TrainConfig
 from wgan.training.data import (
     Cache,
     Pictures,
@@ -24,9 +23,6 @@ from wgan.training.data import (
     open_data,
     parse_colour,
 )
-
-NO_CROP, WHITE = TrainConfig.crop, TrainConfig.background
-"""How pictures are prepared where nobody says."""
 
 INCEPTION = "inception"
 """The name of the standard features."""

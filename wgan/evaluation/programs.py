@@ -1,6 +1,8 @@
 """Exports for PyTorch, drawn with: TorchScript and pt2 files."""
 
 import io
+import logging
+import re
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -22,6 +24,8 @@ Run = Callable[[Tensor], Tensor]
 
 SHOWN = 200
 """Characters of PyTorch's own words."""
+
+_NAMES_ERROR = re.compile(r"[\w.]*(?:Error|Exception): ")
 
 
 class Program(nn.Module):
@@ -105,7 +109,8 @@ def _load_torchscript(archive: bytes, device: torch.device) -> Run:
 
 
 def _load_pt2(archive: bytes, device: torch.device) -> Run:
-    program = torch.export.load(io.BytesIO(archive))
+    with _logged_errors():
+        program = torch.export.load(io.BytesIO(archive))
     if device.type != "cpu":
         from torch.export.passes import move_to_device_pass  # takes a while to import
 
@@ -114,7 +119,30 @@ def _load_pt2(archive: bytes, device: torch.device) -> Run:
     return forward
 
 
+@contextmanager
+def _logged_errors() -> Iterator[None]:
+    """Raise what `torch.export.load` logs before it raises that something was logged."""
+    found: list[BaseException] = []
+
+    def keep(record: logging.LogRecord) -> bool:
+        if record.exc_info and record.exc_info[1]:
+            found.append(record.exc_info[1])
+        return not found
+
+    log = logging.getLogger("torch.export")
+    log.addFilter(keep)
+    try:
+        yield
+    except Exception:
+        if found:
+            raise found[0] from None
+        raise
+    finally:
+        log.removeFilter(keep)
+
+
 def _told(exc: BaseException) -> str:
-    """The last line of PyTorch's words, which the places in a program come before."""
-    lines = str(exc).strip().splitlines()
-    return lines[-1].strip()[:SHOWN] if lines else type(exc).__name__
+    """What PyTorch says, less the places in a program: they stand before its last error, if any."""
+    lines = [line.strip() for line in str(exc).splitlines() if line.strip()]
+    errors = [line for line in lines if _NAMES_ERROR.match(line)]
+    return (errors[-1:] or lines[:1] or [type(exc).__name__])[0].rstrip(":")[:SHOWN]

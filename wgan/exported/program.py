@@ -13,10 +13,24 @@ from typing import Any
 from wgan.errors import ModelFileError
 from wgan.exported.archive import program_format
 
-_REACHES_OUT = re.compile(rb"\b(?:save|load|from_file|classes)\b|\bops\b(?!\.prim\.)")
-"""Words of TorchScript that reach beyond tensors: to files, and to operators of other libraries."""
+_SOURCE = re.compile(r"code/__torch__(?:/\w+)*\.py")
+_REACHES_OUT = re.compile(
+    rb"\b(?:save|load|from_file|classes)\b"
+    rb"|\bops\b(?!\.prim\.(?:NumToTensor|RaiseException|abs|device|dtype|layout|max|min)\b)"
+    rb'|\bgetattr\b(?!\([\w.]+, "[^"\\]*"\))'
+)
+"""Words of TorchScript that reach beyond tensors: to files, and to operators of other libraries;
+and a `getattr` that could spell such a word in another way."""
 
-_HARMLESS = re.compile(r"archive_(?:format|version)|byteorder|\.data/version")
+_PICKLES = re.compile(r"(?:constants|data)\.pkl")
+_REACHES_CODE = re.compile(rb"\btorch\.classes\b")
+"""What a pickle of TorchScript's would name to make objects of PyTorch's own C++ classes."""
+
+_VALUES = re.compile(r"(?:constants|data)/\d+|byteorder|version|\.data/version")
+_UNUSED = re.compile(r"extra/.*|traced_inputs(?:\.pkl|/\d+)|code/.*\.debug_pkl")
+"""Records that PyTorch can do without."""
+
+_MARKS = re.compile(r"archive_(?:format|version)|byteorder|\.data/version")
 _TENSORS = re.compile(r"data/(?:weights/weight|constants/tensor)_\d+")
 _CONFIGS = re.compile(r"data/(weights|constants)/model_\1_config\.json")
 _MODEL = "models/model.json"
@@ -50,31 +64,47 @@ def harmless(records: Mapping[str, bytes]) -> dict[str, bytes]:
     Raises:
         ModelFileError: a record could make PyTorch do something else than compute.
     """
-    if program_format(records) == "pt2":
-        return _harmless_pt2(records)
-    for name, content in records.items():
-        found = _REACHES_OUT.search(content) if "/code/" in name else None
-        if found:
-            raise ModelFileError(f"its program may not use {found[0].decode()!r}: {name}")
-    return dict(records)
-
-
-def _harmless_pt2(records: Mapping[str, bytes]) -> dict[str, bytes]:
+    check = _harmless_pt2 if program_format(records) == "pt2" else _harmless_torchscript
     kept = {}
     for whole_name, content in records.items():
-        root, _, name = whole_name.partition("/")
-        if name.startswith("extra/"):
-            continue
-        if _CONFIGS.fullmatch(name):
-            _check_payload(name, _parsed(name, content))
-        elif name == _MODEL:
-            content = _harmless_model(_parsed(name, content))
-        elif name == _SAMPLES:
-            content = b""  # pickled, and not needed
-        elif not (_HARMLESS.fullmatch(name) or _TENSORS.fullmatch(name)):
-            raise ModelFileError(f"it holds {whole_name[:80]!r}, which no export of wgan does")
-        kept[f"{root}/{name}"] = content
+        name = whole_name.partition("/")[2]  # behind the archive's own, as PyTorch takes it
+        if not _UNUSED.fullmatch(name):
+            try:
+                kept[whole_name] = check(name, content)
+            except RecursionError as exc:
+                raise ModelFileError(f"its {name} is nested too deeply") from exc
     return kept
+
+
+def _harmless_torchscript(name: str, content: bytes) -> bytes:
+    # All names that there may be are known: PyTorch finds "CODE/" where it looks for "code/".
+    if _SOURCE.fullmatch(name):
+        found = _REACHES_OUT.search(content)
+    elif _PICKLES.fullmatch(name):
+        found = _REACHES_CODE.search(content)
+    elif _VALUES.fullmatch(name):
+        found = None
+    else:
+        raise _unknown(name)
+    if found:
+        raise ModelFileError(f"its program may not use {found[0].decode()!r}: {name}")
+    return content
+
+
+def _harmless_pt2(name: str, content: bytes) -> bytes:
+    if _CONFIGS.fullmatch(name):
+        _check_payload(name, _parsed(name, content))
+    elif name == _MODEL:
+        return _harmless_model(_parsed(name, content))
+    elif name == _SAMPLES:
+        return b""  # pickled, and not needed
+    elif not (_MARKS.fullmatch(name) or _TENSORS.fullmatch(name)):
+        raise _unknown(name)
+    return content
+
+
+def _unknown(name: str) -> ModelFileError:
+    return ModelFileError(f"it holds {name[:80]!r}, which no export of wgan does")
 
 
 def _check_payload(name: str, config: Any) -> None:
@@ -122,5 +152,5 @@ def _check_string(text: str, key: str) -> None:
 def _parsed(name: str, content: bytes) -> Any:
     try:
         return json.loads(content)
-    except (ValueError, RecursionError) as exc:
+    except ValueError as exc:
         raise ModelFileError(f"its {name} is not JSON") from exc

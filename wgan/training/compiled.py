@@ -17,6 +17,7 @@ from torch.fx.experimental.proxy_tensor import make_fx
 
 from wgan.errors import DeviceError, UsageError
 from wgan.training.loop import CriticTerms, GeneratorTerms, Terms
+from wgan.training.shortage import is_shortage
 
 State = dict[str, Tensor]
 """All tensors of both networks, by name."""
@@ -57,7 +58,8 @@ class CompiledGradients:
         """Add gradients to the weights' own; arguments as for `loop.differentiate`.
 
         Raises:
-            UsageError: the networks choose by values what to do, which no list of operations can.
+            UsageError: the networks choose by values what to do, or replace their buffers, which
+                no list of operations can.
             DeviceError: the compiler does not run here.
         """
         networks = self._networks
@@ -101,7 +103,9 @@ def _trace(
     kinds: list[type[CriticTerms | GeneratorTerms]] = []
 
     def work(lent: State, given: tuple[Tensor, ...]) -> list[Tensor]:
+        before = dict(lent)
         terms = torch.func.functional_call(networks, lent, given)
+        _check_in_place(before, lent)
         weights = {name: tensor for name, tensor in lent.items() if tensor.requires_grad}
         found = torch.autograd.grad(terms.loss * share, list(weights.values()), allow_unused=True)
         gradients = {
@@ -119,6 +123,16 @@ def _trace(
     return Update(compiler(operations), kinds[0], learning)
 
 
+def _check_in_place(before: State, after: State) -> None:
+    """Raise UsageError where networks have tensors now that their own ones do not learn of."""
+    for name, tensor in before.items():
+        if after[name] is not tensor:
+            raise UsageError(
+                f"these networks cannot be compiled (they put a new tensor in the place of {name}):"
+                " write into the old one, as copy_ does, or leave --compile out"
+            )
+
+
 def _run(
     operations: Operations,
     state: State,
@@ -129,22 +143,20 @@ def _run(
     try:
         with torch.no_grad():
             return operations(state, inputs)
-    except torch.OutOfMemoryError:
-        raise
     except RuntimeError as exc:
-        if not first:
+        if not first or is_shortage(exc):
             raise
         raise DeviceError(
             f"--compile: PyTorch's compiler does not run here ({_first_line(exc)});"
             " on a CPU it needs a C++ compiler, on a GPU Triton and a C compiler. Install it, or"
-            " leave --compile out"
+            " begin a run without --compile"
         ) from exc
 
 
 def _add_gradient(weight: Tensor, gradient: Tensor) -> None:
     """As a backward pass does: in the weight's own layout, which optimisers count on."""
     if weight.grad is not None:
-        weight.grad += gradient
+        weight.grad = weight.grad + gradient  # not in place: two weights may share one gradient
     elif gradient.stride() == weight.stride():
         weight.grad = gradient
     else:

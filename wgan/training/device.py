@@ -116,7 +116,7 @@ def captures_steps(
 def check_compile(config: TrainConfig, trackers: Sequence[Tracker], processes: int = 1) -> None:
     """Raise UsageError where gradients by compiled code do not go with what else is asked."""
     if config.compile and processes > 1:
-        raise UsageError("--compile does not go with several processes; leave it out")
+        raise UsageError("--compile does not go with several processes: begin a run without it")
     if config.compile and any(tracker.watches_gradients for tracker in trackers):
         raise UsageError("--compile does not go with --tracker wandb, which watches gradients")
 
