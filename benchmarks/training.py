@@ -173,7 +173,7 @@ def contenders(device: torch.device) -> list[Contender]:
                 "wgan, --precision bf16 --compile",
                 partial(ours, compile=True, precision="bf16"),
                 "bf16",
-                counted=partial(ours, precision="bf16"),
+                twin="wgan, --precision bf16",
             ),
         ]
     return [
