@@ -3,6 +3,8 @@
 import dataclasses
 import io
 import json
+import logging
+import math
 import pickle
 import warnings
 from collections.abc import Callable
@@ -89,6 +91,7 @@ class OwnGenerator(torch.nn.Module):
         unit = latents * torch.rsqrt(latents.square().mean(1, keepdim=True) + 1e-8)
         maps = functional.gelu(self.norm(self.first(unit).view(n, 32, 4, 4)), approximate="tanh")
         rows = maps.flatten(2).transpose(1, 2)
+        rows = rows.masked_fill(rows > 1e9, -math.inf)
         rows = rows + functional.scaled_dot_product_attention(rows, rows, rows)
         maps = torch.einsum("nrc,c->ncr", rows, self.mix).reshape(n, 32, 4, 4)
         images = functional.pixel_shuffle(self.last(maps), 2) + torch.zeros(n, 1, 1, 1)
@@ -333,7 +336,8 @@ def test_a_program_that_pytorch_cannot_run_ends_in_a_sentence(
     path = forged(folder / f"{format_}.pt", tmp_path / "changed", change)
     with pytest.raises(ModelFileError, match=f"changed cannot be used: PyTorch cannot {said}"):
         opened(path)
-    assert not caplog.records, "PyTorch's own log has a traceback"
+    shown = [record for record in caplog.records if record.levelno >= logging.WARNING]
+    assert not shown, "PyTorch's own log has a traceback"
 
 
 def test_a_damaged_archive_is_refused(folder: Path, tmp_path: Path) -> None:

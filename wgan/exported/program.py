@@ -49,8 +49,10 @@ _STRINGS = {
         r"|null|[\d\[\]{},: ])*"
     ),
     "as_string": re.compile(r"[\w.,> -]*"),  # a constant, as in "nchw,c->nchw"
+    "as_float": re.compile(r"-?Infinity|NaN"),
     "torch_version": re.compile(r"[\w.+]*"),
 }
+_STRINGS["as_floats"] = _STRINGS["as_float"]
 _STRINGS["out_spec"] = _STRINGS["in_spec"]
 """What text of a pt2 model may be, by its key: anything else could end up as Python code."""
 
