@@ -222,7 +222,15 @@ def test_torchscript_does_not_make_objects_of_pytorchs_cpp_classes(
         name = "__torch__.torch.classes.quantized\nLinearPackedParamsBase"
         records["archive/constants.pkl"] = f"\x80\x02c{name}\n.".encode("latin-1")
 
-    with pytest.raises(ModelFileError, match=r"may not use 'torch\.classes': constants\.pkl"):
+    with pytest.raises(ModelFileError, match=r"may not use '__torch__\.torch\.classes"):
+        opened(forged(folder / "torchscript.pt", tmp_path / "g.ts", change))
+
+
+def test_no_tensor_reaches_beyond_its_record(folder: Path, tmp_path: Path) -> None:
+    def change(records: dict[str, bytes]) -> None:
+        records["archive/data/0"] = records["archive/data/0"][:-4]
+
+    with pytest.raises(ModelFileError, match="its tensor '0' is not as large as it says"):
         opened(forged(folder / "torchscript.pt", tmp_path / "g.ts", change))
 
 

@@ -12,6 +12,7 @@ from typing import Any
 
 from wgan.errors import ModelFileError
 from wgan.exported.archive import program_format
+from wgan.exported.pickles import check_pickle
 
 _SOURCE = re.compile(r"code/__torch__(?:/\w+)*\.py")
 _REACHES_OUT = re.compile(
@@ -22,10 +23,7 @@ _REACHES_OUT = re.compile(
 """Words of TorchScript that reach beyond tensors: to files, and to operators of other libraries;
 and a `getattr` that could spell such a word in another way."""
 
-_PICKLES = re.compile(r"(?:constants|data)\.pkl")
-_REACHES_CODE = re.compile(rb"\btorch\.classes\b")
-"""What a pickle of TorchScript's would name to make objects of PyTorch's own C++ classes."""
-
+_PICKLES = re.compile(r"(constants|data)\.pkl")
 _VALUES = re.compile(r"(?:constants|data)/\d+|byteorder|version|\.data/version")
 _UNUSED = re.compile(r"extra/.*|traced_inputs(?:\.pkl|/\d+)|code/.*\.debug_pkl")
 """Records that PyTorch can do without."""
@@ -66,7 +64,11 @@ def harmless(records: Mapping[str, bytes]) -> dict[str, bytes]:
     Raises:
         ModelFileError: a record could make PyTorch do something else than compute.
     """
-    check = _harmless_pt2 if program_format(records) == "pt2" else _harmless_torchscript
+    if program_format(records) == "pt2":
+        check = _harmless_pt2
+    else:
+        _check_pickles(records)
+        check = _harmless_torchscript
     kept = {}
     for whole_name, content in records.items():
         name = whole_name.partition("/")[2]  # behind the archive's own, as PyTorch takes it
@@ -82,15 +84,25 @@ def _harmless_torchscript(name: str, content: bytes) -> bytes:
     # All names that there may be are known: PyTorch finds "CODE/" where it looks for "code/".
     if _SOURCE.fullmatch(name):
         found = _REACHES_OUT.search(content)
-    elif _PICKLES.fullmatch(name):
-        found = _REACHES_CODE.search(content)
-    elif _VALUES.fullmatch(name):
-        found = None
-    else:
+        if found:
+            raise ModelFileError(f"its program may not use {found[0].decode()!r}: {name}")
+    elif not (_PICKLES.fullmatch(name) or _VALUES.fullmatch(name)):
         raise _unknown(name)
-    if found:
-        raise ModelFileError(f"its program may not use {found[0].decode()!r}: {name}")
     return content
+
+
+def _check_pickles(records: Mapping[str, bytes]) -> None:
+    for whole_name, content in records.items():
+        root, _, name = whole_name.partition("/")
+        found = _PICKLES.fullmatch(name)
+        if found:
+            folder = f"{root}/{found[1]}/"
+            sizes = {
+                each.removeprefix(folder): len(value)
+                for each, value in records.items()
+                if each.startswith(folder)
+            }
+            check_pickle(content, sizes)
 
 
 def _harmless_pt2(name: str, content: bytes) -> bytes:
