@@ -19,7 +19,7 @@ ITEM_BYTES = {
 """Of a number in a storage, by its type's name in `torch`."""
 
 _MADE = re.compile(
-    r"__torch__\.(?!torch\.classes\b).*|collections\.OrderedDict|torch\._utils\._rebuild_tensor_v2"
+    r"__torch__\.(?!torch\.classes\b).*|collections\.OrderedDict"
     r"|torch\.jit\._pickle\.(?:restore_type_tag|build_(?:int|double|bool|tensor)list)"
 )
 """What a network's pickles name: its own classes, tensors and lists."""
@@ -59,6 +59,8 @@ class _Look(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Any:
         if module == "torch" and name in ITEM_BYTES:
             return name
+        if (module, name) == ("torch._utils", "_rebuild_tensor_v2"):
+            return _check_tensor
         if _MADE.fullmatch(f"{module}.{name}"):
             return _Anything
         raise ModelFileError(f"its program may not use {f'{module}.{name}'[:80]!r}")
@@ -68,4 +70,15 @@ class _Look(pickle.Unpickler):
         _, kind, record, _, count = pid
         if not 0 <= count * ITEM_BYTES[kind] <= self._sizes[record]:
             raise ModelFileError(f"its tensor {record[:80]!r} is not as large as it says")
-        return _Anything()
+        return count
+
+
+def _check_tensor(
+    count: int, offset: int, size: tuple[int, ...], stride: tuple[int, ...], *_: Any
+) -> _Anything:
+    """Raise ModelFileError unless a tensor lies within its storage of `count` numbers."""
+    steps = list(zip(size, stride, strict=True))
+    last = offset + sum((length - 1) * step for length, step in steps)
+    if min(offset, *size, *stride, 0) < 0 or (all(size) and last >= count):
+        raise ModelFileError("a tensor of its reaches beyond its storage")
+    return _Anything()
