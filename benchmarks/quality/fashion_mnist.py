@@ -11,6 +11,7 @@ process's own, on one thread.
 """
 
 import dataclasses
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
@@ -26,6 +27,7 @@ from benchmarks.quality.labelled import Labelled
 from benchmarks.quality.records import (
     Record,
     arguments,
+    is_done,
     load_records,
     save_record,
     spread,
@@ -107,8 +109,8 @@ def steps_for(pictures: int, config: TrainConfig) -> int:
 
 def run(variant: str, seed: int, pixels: Pixels, ruler: Ruler, folder: Path, options: Any) -> None:
     """Train and measure unless the record is there."""
-    path = folder / f"{variant.replace(', ', '-')}-{seed}.json"
-    if path.exists():
+    path = folder / f"{re.sub(', | ', '-', variant)}-{seed}.json"
+    if is_done(path, scored=options.scored, shown=options.pictures, minutes=options.minutes):
         return
     config = settings(variant, seed)
     place = path.with_suffix("")

@@ -32,6 +32,23 @@ def save_record(path: Path, record: Record) -> None:
     write_whole(path, json.dumps(record, indent=1).encode() + b"\n")
 
 
+def is_done(path: Path, **settings: object) -> bool:
+    """Whether the record of a run is there.
+
+    Raises:
+        UsageError: it is, of a run with other settings: the two do not go into one table.
+    """
+    if not path.exists():
+        return False
+    record = json.loads(path.read_text())
+    for name, value in settings.items():
+        if record[name] != value:
+            raise UsageError(
+                f"{path} is of {name} {record[name]}, not {value}: name another folder"
+            )
+    return True
+
+
 def load_records(folder: Path) -> list[Record]:
     """The records in a folder, by their file's name."""
     return [json.loads(path.read_text()) for path in sorted(folder.glob("*.json"))]

@@ -9,7 +9,6 @@ was killed. The time is the process's own, on one thread.
 """
 
 import dataclasses
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +24,7 @@ from benchmarks.quality.labelled import CLASSES, Labelled
 from benchmarks.quality.records import (
     Record,
     arguments,
+    is_done,
     load_records,
     save_record,
     spread,
@@ -98,9 +98,9 @@ def measure_real(pixels: Pixels, classifier: Classifier) -> Coverage:
 def run(
     seed: int, steps: int, digits: Pixels, classifier: Classifier, folder: Path, n: int
 ) -> None:
-    """Train and count, unless the record of as many steps is there."""
+    """Train and count, unless the record is there."""
     path = folder / f"seed-{seed}.json"
-    if path.exists() and json.loads(path.read_text())["step"] >= steps:
+    if is_done(path, step=steps, scored=n):
         return
     config = dataclasses.replace(SETTINGS, seed=seed, decay_steps=steps)
     place = folder / f"seed-{seed}"

@@ -12,7 +12,7 @@ import torch
 from benchmarks.quality.gaussians import COMMON, Trial
 from benchmarks.quality.large import Plan, report, run_plan, step_flops
 from benchmarks.quality.mixtures import MIXTURES, Points, score
-from benchmarks.quality.records import load_records, spread, write_block
+from benchmarks.quality.records import is_done, load_records, save_record, spread, write_block
 from benchmarks.quality.stacked_mnist import coverage, stack
 from tests.evaluation.networks import network, save
 from tests.processes import ROOT, run
@@ -168,3 +168,12 @@ def test_a_steps_arithmetic_grows_with_its_critic_updates() -> None:
 
     one, two, three = map(flops, (1, 2, 3))
     assert three - two == two - one > 0
+
+
+def test_records_of_other_settings_are_not_taken_into_a_table(tmp_path: Path) -> None:
+    path = tmp_path / "run-0.json"
+    assert not is_done(path, steps=5)
+    save_record(path, {"steps": 5, "found": 1.0})
+    assert is_done(path, steps=5)
+    with pytest.raises(UsageError, match=r"run-0.json is of steps 5, not 6: name another folder"):
+        is_done(path, steps=6)
