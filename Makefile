@@ -17,7 +17,15 @@ $(READY): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	@touch $(READY)
 
-demo: $(READY) ## train, export and sample on the built-in data; says where the pictures are
+# The demo needs less than the rest; it takes the whole environment where that is there already.
+SMALL := $(VENV)/.demo
+
+$(SMALL): pyproject.toml constraints.txt
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[cpu,train,export]'
+	@touch $(SMALL)
+
+demo: $(if $(wildcard $(READY)),$(READY),$(SMALL)) ## train, export and sample on the built-in data; says where the pictures are
 	@mkdir -p demo
 	cd demo && ../$(BIN)/wgan train
 	cd demo && ../$(BIN)/wgan export --format onnx

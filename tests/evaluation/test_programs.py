@@ -354,3 +354,10 @@ def test_a_damaged_archive_is_refused(folder: Path, tmp_path: Path) -> None:
     (tmp_path / "g.pt2").write_bytes(data)
     with pytest.raises(ModelFileError, match=r"g\.pt2 cannot be used: it is a damaged archive"):
         opened(tmp_path / "g.pt2")
+
+
+def test_half_an_archive_is_called_what_its_name_says(folder: Path, tmp_path: Path) -> None:
+    data = (folder / "pt2.pt").read_bytes()
+    (tmp_path / "g.pt2").write_bytes(data[: len(data) // 2])
+    with pytest.raises(ModelFileError, match=r"g\.pt2 cannot be used: it is a damaged archive"):
+        opened(tmp_path / "g.pt2")

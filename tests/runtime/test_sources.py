@@ -75,9 +75,9 @@ def test_a_row_that_is_not_finite_is_named(tmp_path: Path) -> None:
     ("content", "sentence"),
     [
         (None, "there is no file of latents"),
-        (b"", "cannot be read"),
-        (b"\x93NUMPY\x01\x00\xff\xff{", "cannot be read"),
-        (b"hello", "cannot be read"),
+        (b"", "no .npy file of numbers"),
+        (b"\x93NUMPY\x01\x00\xff\xff{", "no .npy file of numbers"),
+        (b"hello", "no .npy file of numbers"),
         (
             np.zeros((4, 7), np.float32),
             r"are float32 \[4, 7\]: this generator takes float \[n, 8\]",
@@ -85,7 +85,7 @@ def test_a_row_that_is_not_finite_is_named(tmp_path: Path) -> None:
         (np.zeros((4, 8), np.int64), r"are int64 \[4, 8\]"),
         (np.zeros((0, 8), np.float32), "n at least 1"),
         (np.zeros(8, np.float32), r"are float32 \[8\]"),
-        (np.array([None]), "cannot be read"),
+        (np.array([None]), "no .npy file of numbers"),
     ],
 )
 def test_a_bad_file_of_latents_ends_in_a_sentence(

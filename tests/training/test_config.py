@@ -54,7 +54,7 @@ def test_a_setting_that_is_not_allowed_is_named_with_its_value(name: str, value:
 
 
 def test_a_changed_setting_is_named_with_both_values() -> None:
-    with pytest.raises(SettingChanged, match="width was 16 when this run began and is now 32"):
+    with pytest.raises(SettingChanged, match="--width was 16 when this run began and is now 32"):
         TrainConfig().resume({"steps": 900, "width": 32})
 
 

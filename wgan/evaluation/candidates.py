@@ -1,6 +1,7 @@
 """What is judged: exported files and checkpoints, each as a function from seeds to pictures."""
 
 import dataclasses
+import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -73,7 +74,8 @@ def open_candidate(
         raise ModelFileError(f"there is no run, checkpoint or exported file {path}")
     if not _is_archive(path):
         return _of_onnx(path, provider, batch_size)
-    if is_program(path):
+    only_named = not zipfile.is_zipfile(path) and path.suffix in (".ts", ".pt2")  # it is cut off
+    if is_program(path) or only_named:
         return _of_program(path, device, batch_size)
     checkpoint = Checkpoint.load(path)
     return _of_checkpoint(str(path), checkpoint, device, batch_size, architecture)

@@ -191,8 +191,12 @@ def load_rows(path: Path, latent_dim: int, truncation: float) -> Rows:
             sha256 = hashlib.file_digest(file, "sha256").hexdigest()
     except FileNotFoundError as exc:
         raise UsageError(f"there is no file of latents {path}") from exc
-    except (OSError, ValueError, EOFError, SyntaxError) as exc:  # what a damaged header raises
+    except OSError as exc:
         raise UsageError(f"the latents {path} cannot be read: {exc}") from exc
+    except (ValueError, EOFError, SyntaxError) as exc:  # what another kind of file raises
+        raise UsageError(
+            f"the latents {path} are no .npy file of numbers: write one with numpy.save"
+        ) from exc
     fits = isinstance(rows, np.ndarray) and rows.ndim == 2 and rows.shape[1] == latent_dim
     if not fits or not np.issubdtype(rows.dtype, np.floating) or not len(rows):
         found = f"{rows.dtype} {list(rows.shape)}" if isinstance(rows, np.ndarray) else "an archive"

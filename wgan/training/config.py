@@ -173,8 +173,9 @@ class TrainConfig:
             # the same is checked by their hash.
             same = _path(value) == _path(old) if name == "data" else value == old
             if not same and name not in MAY_CHANGE:
+                option = name if name == "data" else f"--{name.replace('_', '-')}"
                 raise SettingChanged(
-                    f"{name} was {old} when this run began and is now {value}: "
+                    f"{option} was {old} when this run began and is now {value}: "
                     f"keep it, or name another folder with --run"
                 )
         return dataclasses.replace(self, **{**given, "data": self.data})

@@ -1,10 +1,11 @@
+import os
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
 from tests.training.data.conftest import save_picture
-from wgan.errors import DataError
+from wgan.errors import DataError, PictureError
 from wgan.training.data.folder import FolderSource
 
 
@@ -62,3 +63,13 @@ def test_damaged_pictures_have_no_say_in_the_channels(tmp_path: Path) -> None:
     assert FolderSource(tmp_path).channels == 3
     Image.new("L", (8, 8)).save(tmp_path / "b.png")
     assert FolderSource(tmp_path).channels == 1
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no named pipes here")
+def test_a_pipe_among_the_pictures_is_passed_over_and_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "a.png")
+    save_picture(tmp_path / "b.png")
+    source = FolderSource(tmp_path)
+    assert source.channels == 3
+    with pytest.raises(PictureError, match="no ordinary file"):
+        source.encoded(0)

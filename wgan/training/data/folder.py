@@ -37,15 +37,21 @@ class FolderSource(Source):
 
     def picture(self, index: int, size: int) -> Image.Image:
         """Decode the picture's file. Raises PictureError."""
-        return decode(self.folder / self._names[index])
+        return decode(self._file(index))
 
     def encoded(self, index: int) -> tuple[bytes, str]:
         """The picture's file. Raises PictureError."""
-        path = self.folder / self._names[index]
+        path = self._file(index)
         try:
             return path.read_bytes(), path.suffix[1:].lower()
         except OSError as exc:
             raise PictureError(f"it cannot be read: {exc.strerror}") from exc
+
+    def _file(self, index: int) -> Path:
+        path = self.folder / self._names[index]
+        if path.exists() and not path.is_file():  # a pipe would be waited for without end
+            raise PictureError("it is no ordinary file")
+        return path
 
     def fingerprint(self) -> str:
         """A hash of all pictures' paths in the folder, sizes and times of change."""
