@@ -162,6 +162,7 @@ def archive(code: str, manifest: Manifest) -> bytes:
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as file:
         file.writestr("archive/code", code)
+        file.writestr("archive/constants.pkl", b"")  # which makes it TorchScript
         file.writestr(f"archive/extra/{METADATA_KEY}", manifest.to_json())
     return buffer.getvalue()
 

@@ -23,8 +23,9 @@ CPU = torch.device("cpu")
 
 STEPS = 4
 
+# With seed 0 the last digit of a sum of eight tips a ReLU from off to on, which is no rounding.
 CASES: dict[str, dict[str, Any]] = {
-    "wgan-gp": {},
+    "wgan-gp": {"seed": 1},
     "article": {"recipe": "article"},  # batch norm under the penalty: twice back through all
     "parts": {"accumulate": 2, "flip": True, "critic_norm": "layer", "drift": 0.001},
     "clipped": {"recipe": "wgan-clip"},
@@ -47,7 +48,7 @@ def trained(case: str, world: World = ALONE) -> dict[str, Any]:
         "generator": players.generator.state_dict(),
         "critic": players.critic.state_dict(),
         "average": players.average.state_dict(),
-        "terms": {**vars(step.critic), "generator_loss": step.generator_loss},
+        "terms": {**step.critic._asdict(), "generator_loss": step.generator_loss},
     }
 
 
