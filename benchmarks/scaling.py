@@ -127,7 +127,10 @@ def print_tables(counts: Counts, network: Network, share: float) -> None:
 
 def _print_places(rows: list[Foretold], rate_of_one: float) -> None:
     names = {gpus: name for name, gpus in PLACES.items()}
-    print("| | batch | compute, ms | gradients | norms | draws | step, ms | real images/s | of |")
+    print(
+        "| | batch | compute, ms | gradients | norms | draws | step, ms | real images/s"
+        " | of N times 1 GPU |"
+    )
     print("| --- | --- | --- | --- | --- | --- | --- | --- | --- |")
     for row in rows:
         parts = (row.compute, row.gradients, row.norms, row.draws, row.seconds)
