@@ -26,7 +26,7 @@ from onnx import ModelProto, TensorProto, helper, numpy_helper
 from torch import nn
 
 from benchmarks.machine import describe_machine
-from benchmarks.pages import write_between
+from benchmarks.pages import printed, write_between
 from wgan.export.fp16 import halve
 from wgan.export.int8 import quantize
 from wgan.export.lowering import lower
@@ -53,19 +53,13 @@ def main() -> None:
     parser.add_argument("--write", type=Path, help="the page whose tables are replaced")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    lines = list(report(options.threads, options.seconds))
+    lines = list(printed(report(options.threads, options.seconds)))
     if options.write is not None:
         write_between(options.write, MARK, lines)
 
 
 def report(threads: int, seconds: float) -> Iterator[str]:
-    """The lines of the page, printed as they come."""
-    for line in _report(threads, seconds):
-        print(line, flush=True)
-        yield line
-
-
-def _report(threads: int, seconds: float) -> Iterator[str]:
+    """The lines of the page, as they come."""
     packages = ("torch", "onnxruntime", "openvino")
     yield f"    {describe_machine(*packages)}, {threads} threads"
     yield f"    float32 matrix products: {matrix_rate(threads):.0f} GFLOP/s"

@@ -27,7 +27,7 @@ from benchmarks.inference_cpu import (
     table,
 )
 from benchmarks.machine import describe_machine
-from benchmarks.pages import write_between
+from benchmarks.pages import printed, write_between
 from wgan.errors import WganError
 from wgan.export.fp16 import halve
 from wgan.export.lowering import lower
@@ -49,7 +49,7 @@ def main() -> None:
     parser.add_argument("--write", type=Path, help="the page whose tables are replaced")
     options = parser.parse_args()
     try:
-        lines = list(report(options.device, options.seconds))
+        lines = list(printed(report(options.device, options.seconds)))
     except WganError as exc:
         sys.exit(f"Error: {exc}")
     if options.write is not None:
@@ -57,13 +57,7 @@ def main() -> None:
 
 
 def report(device: str, seconds: float) -> Iterator[str]:
-    """The lines of the page, printed as they come."""
-    for line in _report(device, seconds):
-        print(line, flush=True)
-        yield line
-
-
-def _report(device: str, seconds: float) -> Iterator[str]:
+    """The lines of the page, as they come."""
     on = (
         f"{torch.cuda.get_device_name()}; "
         if device == "cuda" and torch.cuda.is_available()

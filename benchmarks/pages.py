@@ -1,9 +1,16 @@
 """Pages of the documentation whose tables a benchmark writes."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 END = "<!-- end -->"
+
+
+def printed(lines: Iterable[str]) -> Iterator[str]:
+    """The lines of a page, printed as they come."""
+    for line in lines:
+        print(line, flush=True)
+        yield line
 
 
 def write_between(page: Path, mark: str, lines: Iterable[str]) -> None:

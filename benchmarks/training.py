@@ -30,7 +30,7 @@ from torch import Tensor
 
 from benchmarks.machine import describe_machine
 from benchmarks.operations import count_operations
-from benchmarks.pages import write_between
+from benchmarks.pages import printed, write_between
 from benchmarks.rivals.training_loops import Rival, article_step, usual_step
 from wgan.memory import MIB, keep_freed_memory, peak_memory
 from wgan.training.capture import CapturedStep, CUDARecorder
@@ -120,19 +120,13 @@ def main() -> None:
         name, batch_size = options.contender
         take_turns(options.device, name, batch_size, options.seconds)
         return
-    lines = list(report(options.device, options.threads, options.rounds, options.seconds))
+    lines = list(printed(report(options.device, options.threads, options.rounds, options.seconds)))
     if options.write is not None:
         write_between(options.write, f"<!-- benchmarks/training.py, {options.device} -->", lines)
 
 
 def report(device: str, threads: int, rounds: int, seconds: float) -> Iterator[str]:
-    """The lines of the page, printed as they come."""
-    for line in _report(device, threads, rounds, seconds):
-        print(line, flush=True)
-        yield line
-
-
-def _report(device: str, threads: int, rounds: int, seconds: float) -> Iterator[str]:
+    """The lines of the page, as they come."""
     on = f"{torch.cuda.get_device_name()}; " if device == "cuda" else ""
     yield f"    {on}{describe_machine('torch')}, {threads} threads"
     for workload in workloads(torch.device(device)):
