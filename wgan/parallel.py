@@ -3,6 +3,7 @@
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from queue import SimpleQueue
 from typing import TypeVar
 
 Item = TypeVar("Item")
@@ -20,13 +21,16 @@ def in_parallel(
     then is left undone, what was begun is finished first.
     """
     pool = ThreadPoolExecutor(workers)
-    pending: deque[Future[Result]] = deque()
+    pending: deque[SimpleQueue[Future[Result]]] = deque()
     try:
         for item in items:
-            pending.append(pool.submit(work, item))
+            # To wait in C, unlike in Future.result, is safe to be interrupted by a signal.
+            done: SimpleQueue[Future[Result]] = SimpleQueue()
+            pool.submit(work, item).add_done_callback(done.put)
+            pending.append(done)
             if len(pending) > ahead:
-                yield pending.popleft().result()
+                yield pending.popleft().get().result()
         while pending:
-            yield pending.popleft().result()
+            yield pending.popleft().get().result()
     finally:
         pool.shutdown(cancel_futures=True)

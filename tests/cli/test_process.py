@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import tarfile
+import textwrap
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -116,6 +117,80 @@ def test_a_signal_before_an_array_is_whole_leaves_nothing(model: Path, tmp_path:
         _, said = process.communicate(timeout=30)
     assert (process.returncode, said) == (143, "stopped; nothing was written\n")
     assert list(tmp_path.iterdir()) == [model]
+
+
+STOPPED_AT_WORK = """
+import os, signal, time
+from wgan.cli.process import Stopped, end_raising, raise_on_signals
+
+def ask_to_stop():
+    os.kill(os.getpid(), signal.SIGTERM)
+
+raise_on_signals()
+try:
+{work}
+    time.sleep(30)
+except Stopped as stopped:
+    end_raising()
+    print(stopped, stopped.exit_status)
+"""
+
+FINALIZER = """
+class Finalized:
+    def __del__(self):  # what is raised here goes no further
+        ask_to_stop()
+Finalized()
+"""
+
+CLEARING_UP = """
+try:
+    ask_to_stop()
+finally:
+    time.sleep(0.5)
+    print("cleared up")
+"""
+
+IMPORT = """
+import interrupted
+"""
+
+INTERRUPTED = """
+import time
+from __main__ import ask_to_stop
+ask_to_stop()
+time.sleep(0.5)
+print("imported")
+"""
+
+
+@pytest.mark.parametrize(
+    ("work", "said"), [(FINALIZER, ""), (CLEARING_UP, "cleared up\n"), (IMPORT, "imported\n")]
+)
+def test_a_stop_arrives_once_whatever_it_interrupts(work: str, said: str, tmp_path: Path) -> None:
+    (tmp_path / "interrupted.py").write_text(INTERRUPTED)
+    program = tmp_path / "program.py"
+    program.write_text(STOPPED_AT_WORK.format(work=textwrap.indent(work, "    ")))
+    done = run([sys.executable, str(program)], tmp_path)
+    assert (done.returncode, done.stdout, done.stderr) == (0, f"{said}SIGTERM 143\n", "")
+
+
+def test_a_command_that_inherits_ignored_children_ends_all_the_same(
+    model: Path, tmp_path: Path
+) -> None:
+    def as_a_careless_parent() -> None:
+        signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+
+    command = wgan_command("sample", "--model", model, "-n", 4, "out.png")
+    done = subprocess.run(
+        command,
+        cwd=tmp_path,
+        env=environment(),
+        preexec_fn=as_a_careless_parent,
+        capture_output=True,
+        timeout=60,
+    )
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert (tmp_path / "out.png").exists()
 
 
 def test_a_crash_of_native_code_ends_in_a_sentence(model: Path, tmp_path: Path) -> None:

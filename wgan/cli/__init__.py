@@ -11,7 +11,7 @@ from importlib import import_module
 import click
 
 from wgan import __version__
-from wgan.cli.process import Stopped, end_at_once, rank_label
+from wgan.cli.process import Stopped, end_at_once, end_raising, rank_label
 from wgan.errors import PeerLost, PeerStopped, WganError
 
 OWNS_PROCESS = True
@@ -67,4 +67,6 @@ def main() -> None:
         click.echo("Error: there is not enough memory: try a smaller --batch-size", err=True)
         sys.exit(1)
     except Stopped as exc:
-        sys.exit(exc.exit_status)
+        end_at_once(exc.exit_status)  # no other thread is waited for
+    finally:
+        end_raising()

@@ -4,6 +4,8 @@ import os
 import signal
 import sys
 import time
+import weakref
+from collections.abc import Callable, Iterable
 from types import FrameType
 from typing import NoReturn
 
@@ -13,6 +15,11 @@ STOPPING = (signal.SIGINT, signal.SIGTERM)
 
 IMPATIENCE_SECONDS = 1.0
 """A second signal, so long after the first or later, ends the work at once."""
+
+_RETRY_SECONDS = 0.05  # where Stopped could not be raised, or was swallowed
+
+_LOCKING = ("_frozen_importlib", "importlib.", "threading", "queue", "concurrent.")
+"""Modules that an exception out of nowhere leaves with a lock taken, or one too few."""
 
 _PR_SET_PDEATHSIG = 1  # from <sys/prctl.h>
 
@@ -30,16 +37,22 @@ def raise_on_signals() -> None:
 
     A terminal's Ctrl-C arrives twice under `survive_crashes`, and clearing up must not be
     interrupted by the second.
+
+    Code that holds locks is let finish, an import for one, which other threads would wait for
+    for ever. And code that is interrupted may swallow what is raised, as finalizers do: nobody
+    holds the exception then, and it is raised anew, until `end_raising`. Windows has no timer for
+    either.
     """
-
-    def stop(number: int, frame: FrameType | None) -> None:
-        del frame
-        for each in STOPPING:
-            signal.signal(each, signal.SIG_IGN)
-        raise Stopped(number)
-
+    raiser = _Raiser()
     for number in STOPPING:
-        signal.signal(number, stop)
+        signal.signal(number, raiser.stop)
+    sys.unraisablehook = _pass_over_stopped
+
+
+def end_raising() -> None:
+    """Raise no more of what `raise_on_signals` does: it has arrived where the process ends."""
+    if sys.platform != "win32":
+        signal.setitimer(signal.ITIMER_REAL, 0)
 
 
 def survive_crashes(engine: str) -> None:
@@ -55,9 +68,14 @@ def survive_crashes(engine: str) -> None:
     if sys.platform != "linux":
         return
     parent = os.getpid()
+    # Blocked until they are waited for: one that came just before would go unseen.
+    awaited = (*STOPPING, signal.SIGCHLD)
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # or there may be no child to ask about its end
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, awaited)
     child = os.fork()
     if child:
-        _wait_for(child, engine)
+        _wait_for(child, engine, awaited)
+    signal.pthread_sigmask(signal.SIG_SETMASK, mask)
     import ctypes
 
     # Whoever kills the parent means the work.
@@ -92,21 +110,60 @@ def rank_label() -> str:
     return "" if rank == "0" else f" (process {rank})"
 
 
-def _wait_for(child: int, engine: str) -> NoReturn:
-    first: list[float] = []
+class _Raiser:
+    """Raises Stopped, and raises it anew where it was swallowed."""
 
-    def forward(number: int, frame: FrameType | None) -> None:
-        del frame
-        now = time.monotonic()
-        impatient = bool(first) and now - first[0] >= IMPATIENCE_SECONDS
-        first.append(now)
-        os.kill(child, signal.SIGKILL if impatient else number)
+    def __init__(self) -> None:
+        self._raised: Callable[[], Stopped | None] = lambda: None
 
-    for number in STOPPING:
-        signal.signal(number, forward)
-    _, status = os.waitpid(child, 0)
+    def stop(self, number: int, frame: FrameType | None) -> None:
+        for each in STOPPING:
+            signal.signal(each, signal.SIG_IGN)
+        if sys.platform == "win32":
+            raise Stopped(number)
+        signal.signal(signal.SIGALRM, lambda _, frame: self._raise(number, frame))
+        signal.setitimer(signal.ITIMER_REAL, _RETRY_SECONDS, _RETRY_SECONDS)
+        self._raise(number, frame)
+
+    def _raise(self, number: int, frame: FrameType | None) -> None:
+        if self._raised() is None and not _holds_locks(frame):
+            raise self._watched(Stopped(number))
+
+    def _watched(self, error: Stopped) -> Stopped:
+        # Here and not in the frame that raises: a traceback holds its frames' variables, and the
+        # exception would hold itself.
+        self._raised = weakref.ref(error)
+        return error
+
+
+def _holds_locks(frame: FrameType | None) -> bool:
+    while frame is not None:
+        if str(frame.f_globals.get("__name__")).startswith(_LOCKING):
+            return True
+        frame = frame.f_back
+    return False
+
+
+def _pass_over_stopped(unraisable: "sys.UnraisableHookArgs") -> None:
+    """Say nothing of a Stopped that was swallowed: it is raised anew."""
+    if not issubclass(unraisable.exc_type, Stopped):
+        sys.__unraisablehook__(unraisable)
+
+
+def _wait_for(child: int, engine: str, awaited: Iterable[signal.Signals]) -> NoReturn:
+    """End as the child does, passing on the signals that arrive meanwhile."""
+    first: float | None = None
+    ended, status = 0, 0
+    while not ended:
+        number = signal.sigwait(awaited)
+        if number in STOPPING:
+            now = time.monotonic()
+            first = now if first is None else first
+            impatient = now - first >= IMPATIENCE_SECONDS
+            os.kill(child, signal.SIGKILL if impatient else number)
+        ended, status = os.waitpid(child, os.WNOHANG)
     code = os.waitstatus_to_exitcode(status)
-    if code < 0 and not first:
+    if code < 0 and first is None:
         click.echo(f"Error: {_crash(-code, engine)}", err=True)
         os._exit(1)
     os._exit(code if code >= 0 else 128 - code)
