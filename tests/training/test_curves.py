@@ -77,6 +77,11 @@ def test_a_run_that_follows_a_metric_has_a_panel_more() -> None:
     assert not blue[:, 600:].any()
 
 
+def test_a_metric_that_is_followed_alone_is_named() -> None:
+    where_names_stand = np.asarray(drawn(a_run(50, fid=30.0)))[1080:1110, 480:590]
+    assert (where_names_stand.max(axis=2) < 90).sum() > 20
+
+
 def test_a_diagnosis_is_marked() -> None:
     history = a_run(50)
     before = drawn(history)

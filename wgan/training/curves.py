@@ -144,6 +144,7 @@ def _draw_panel(axes: "Axes", panel: Panel, history: History) -> None:
     axes.grid(color=PALE, linewidth=0.8)
     axes.tick_params(which="both", labelsize=8, labelcolor=DARK, color=GREY)
     axes.set_xlim(0, history.steps[-1])
+    axes.xaxis.get_major_locator().set_params(integer=True)
     if panel.logarithmic and np.all(values > 0):
         axes.set_yscale("log")
         axes.yaxis.set_major_formatter("{x:g}")
@@ -152,7 +153,7 @@ def _draw_panel(axes: "Axes", panel: Panel, history: History) -> None:
         axes.axhline(panel.level, color=GREY, linewidth=1, linestyle="--")
     axes.set_ylim(*_limits(values, panel))
     _mark_diagnoses(axes, history)
-    if sum(len(line) > 0 for line in drawn) > 1:
+    if sum(len(line) > 0 for line in drawn) > 1 or panel is QUALITY:
         axes.legend(fontsize=8, edgecolor="none", loc=panel.legend)
 
 
@@ -169,7 +170,8 @@ def _draw_line(axes: "Axes", line: Line, history: History) -> Column:
     if length > 1:
         axes.plot(steps, values, color=line.colour, linewidth=0.8, alpha=0.3)
     marker = "o" if len(values) == 1 else None
-    axes.plot(middles, smooth, color=line.colour, linewidth=1.8, marker=marker, label=line.label)
+    axes.plot(middles, smooth, color=line.colour, linewidth=1.8, marker=marker, label=line.label,
+              clip_on=marker is None)  # fmt: skip
     return values[int(BEGINNING * len(values)) :]
 
 
