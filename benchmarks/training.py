@@ -26,11 +26,12 @@ from typing import Any, Self
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from benchmarks.machine import describe_machine
 from benchmarks.operations import count_operations
 from benchmarks.pages import printed, write_between
+from benchmarks.rivals.functional import FunctionalGradients
 from benchmarks.rivals.training_loops import Rival, article_step, usual_step
 from wgan.memory import MIB, keep_freed_memory, peak_memory
 from wgan.training.capture import CapturedStep, CUDARecorder
@@ -38,7 +39,7 @@ from wgan.training.compiled import CompiledGradients
 from wgan.training.config import TrainConfig
 from wgan.training.data import Pictures
 from wgan.training.finite import FiniteWatch, Look
-from wgan.training.loop import Players, differentiate, train_steps
+from wgan.training.loop import Differentiate, Players, differentiate, train_steps
 from wgan.training.networks import build
 from wgan.training.precision import float32_products
 
@@ -162,6 +163,7 @@ def contenders(device: torch.device) -> list[Contender]:
                 partial(ours, compile=True, gp_every=3),
                 twin="wgan, --gp-every 3",
             ),
+            Contender("wgan, compiled by `torch.func.grad`", functional, twin="wgan"),
             Contender("wgan, --precision bf16", partial(ours, precision="bf16"), "bf16"),
             Contender(
                 "wgan, --precision bf16 --compile",
@@ -191,6 +193,12 @@ def contenders(device: torch.device) -> list[Contender]:
             )
             for precision in ("fp32", "tf32", "bf16")
         ),
+        Contender(
+            "wgan, --precision tf32 --capture no, compiled by `torch.func.grad`",
+            partial(functional, precision="tf32"),
+            "tf32",
+            twin="wgan, --precision tf32 --capture no",
+        ),
     ]
 
 
@@ -217,11 +225,30 @@ def ours(
 ) -> Step:
     """A step of wgan's loop, with all that a run does at each step."""
     config = workload.config(recipe, **settings)
+    networks = build(config)
+    gradients = CompiledGradients(*networks) if config.compile else differentiate
+    return a_run_of_steps(workload, config, networks, gradients, capture)
+
+
+def functional(workload: Workload, **settings: object) -> Step:
+    """A step of the same loop whose updates are compiled as others do it."""
+    config = workload.config("wgan-gp", **settings)
+    networks = build(config)
+    gradients = FunctionalGradients(*networks, config.gp_weight)
+    return a_run_of_steps(workload, config, networks, gradients, capture=False)
+
+
+def a_run_of_steps(
+    workload: Workload,
+    config: TrainConfig,
+    networks: tuple[nn.Module, nn.Module],
+    gradients: Differentiate,
+    capture: bool,
+) -> Step:
+    """A step of a run whose updates find their gradients so."""
     on_gpu = workload.device.type == "cuda"
     if not on_gpu:
         keep_freed_memory()
-    networks = build(config)
-    gradients = CompiledGradients(*networks) if config.compile else differentiate
     players = Players(*networks, config, workload.device, differentiate=gradients)
     batches = Pictures(pixels(workload), [], "").batches(
         config.batch_size, 0, workload.device, resident=on_gpu
@@ -325,8 +352,9 @@ def take_turns(device: str, name: str, batch_size: str, seconds: float) -> None:
     )
     (chosen,) = (one for one in contenders(workload.device) if one.name == name)
     step = chosen.make(workload)
-    print(0 if chosen.twin else count_operations(step).flops, flush=True)
+    operations = 0 if chosen.twin else count_operations(step).flops
     turn(step, 0.0, 5, workload.device)  # what is made once: plans, graphs, the optimisers' state
+    print(operations, flush=True)  # ready: from now on nothing is done but in turns
     for line in sys.stdin:
         asked = turn(step, seconds, 2, workload.device) if line == "turn\n" else peak(device)
         print(json.dumps(asked), flush=True)

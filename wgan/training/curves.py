@@ -144,7 +144,7 @@ def _draw_panel(axes: "Axes", panel: Panel, history: History) -> None:
     axes.grid(color=PALE, linewidth=0.8)
     axes.tick_params(which="both", labelsize=8, labelcolor=DARK, color=GREY)
     axes.set_xlim(0, history.steps[-1])
-    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.locator_params(axis="x", integer=True)
     if panel.logarithmic and np.all(values > 0):
         axes.set_yscale("log")
         axes.yaxis.set_major_formatter("{x:g}")
