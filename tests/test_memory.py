@@ -16,7 +16,7 @@ if sys.argv[1] == "keep":
     assert keep_freed_memory()
 def step():  # blocks of 40 MiB, which glibc always gives back by itself
     blocks = [torch.ones(10 * 2**20) for _ in range(2)]
-for _ in range(3):  # until the holes that alignment leaves are large enough
+for _ in range(20):  # the holes that alignment leaves are large enough after five or so
     step()
 before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
 for _ in range(5):
