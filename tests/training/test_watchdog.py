@@ -27,7 +27,7 @@ print("at the end")
         (0.2, 3, "threading.Event().wait(60)", 1),
         (0.2, 3, "with contextlib.redirect_stderr(io.StringIO()): threading.Event().wait(60)", 1),
         (60, 10, "", 0),
-        (0.2, 3, "watchdog.stop(); time.sleep(0.5)", 0),
+        (1, 3, "watchdog.stop(); time.sleep(2)", 0),
         (0.2, 0, "time.sleep(0.5)", 0),  # it begins with the first meal
     ],
     ids=["starved", "starved and kept quiet", "fed", "stopped", "never begun"],
