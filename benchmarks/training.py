@@ -227,7 +227,7 @@ def ours(
     config = workload.config(recipe, **settings)
     networks = build(config)
     gradients = CompiledGradients(*networks) if config.compile else differentiate
-    return a_run_of_steps(workload, config, networks, gradients, capture)
+    return step_of_run(workload, config, networks, gradients, capture)
 
 
 def functional(workload: Workload, **settings: object) -> Step:
@@ -235,17 +235,17 @@ def functional(workload: Workload, **settings: object) -> Step:
     config = workload.config("wgan-gp", **settings)
     networks = build(config)
     gradients = FunctionalGradients(*networks, config.gp_weight)
-    return a_run_of_steps(workload, config, networks, gradients, capture=False)
+    return step_of_run(workload, config, networks, gradients, capture=False)
 
 
-def a_run_of_steps(
+def step_of_run(
     workload: Workload,
     config: TrainConfig,
     networks: tuple[nn.Module, nn.Module],
     gradients: Differentiate,
     capture: bool,
 ) -> Step:
-    """A step of a run whose updates find their gradients so."""
+    """A step of a run whose updates' gradients are found by `gradients`."""
     on_gpu = workload.device.type == "cuda"
     if not on_gpu:
         keep_freed_memory()
@@ -346,7 +346,7 @@ class Process:
 
 
 def take_turns(device: str, name: str, batch_size: str, seconds: float) -> None:
-    """Be a contender: say how many operations a step takes, then train whenever told to."""
+    """Be a contender: once warm, say how many operations a step takes; then train when told to."""
     (workload,) = (
         one for one in workloads(torch.device(device)) if one.batch_size == int(batch_size)
     )

@@ -51,5 +51,5 @@ def test_whoever_stops_asking_leaves_no_thread_behind() -> None:
     before = threading.active_count()
     results = in_parallel(range(100), lambda n: n, workers=4, ahead=4)
     next(results)
-    results.close()  # type: ignore[attr-defined]
+    results.close()
     assert threading.active_count() == before

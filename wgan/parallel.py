@@ -1,7 +1,7 @@
 """Work on a stream of things in threads, in order, never far ahead of who asks."""
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from queue import SimpleQueue
 from typing import TypeVar
@@ -12,7 +12,7 @@ Result = TypeVar("Result")
 
 def in_parallel(
     items: Iterable[Item], work: Callable[[Item], Result], *, workers: int, ahead: int
-) -> Iterator[Result]:
+) -> Generator[Result, None, None]:
     """Yield `work(item)` for each item, in the items' order.
 
     Threads help where `work` waits or lets go of the interpreter, as ONNX Runtime's runs and

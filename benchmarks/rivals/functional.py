@@ -15,7 +15,10 @@ from wgan.training.losses import generator_loss, gradient_penalty, wasserstein_e
 
 
 class FunctionalGradients:
-    """Does what `wgan.training.loop.differentiate` does, for the recipe `wgan-gp` alone."""
+    """Does what `wgan.training.loop.differentiate` does, for the recipe `wgan-gp` alone.
+
+    In float32, with a penalty at each update and a batch in one piece.
+    """
 
     def __init__(self, generator: nn.Module, critic: nn.Module, gp_weight: float) -> None:
         self._generator, self._critic, self._gp_weight = generator, critic, gp_weight
@@ -24,7 +27,8 @@ class FunctionalGradients:
 
     def __call__(self, terms_of: partial[Terms], inputs: tuple[Tensor, ...], share: float) -> Terms:
         """Add gradients to the weights' own; a critic update's inputs are more than latents."""
-        del terms_of, share
+        del terms_of
+        assert share == 1
         terms: Any = (self._critic_terms if len(inputs) > 1 else self._generator_terms)(*inputs)
         terms.loss.backward()
         return cast("Terms", type(terms)(*(value.detach() for value in terms)))

@@ -32,7 +32,8 @@ def test_gradients_taken_by_torch_func_are_those_of_the_loop(
     functional = FunctionalGradients(others.generator, others.critic, config.gp_weight)
     random = torch.Generator().manual_seed(0)
     real = torch.rand(4, 3, 32, 32, generator=random) * 2 - 1
-    latents, epsilon = torch.randn(4, 8, generator=random), torch.rand(4, 1, 1, 1)
+    latents = torch.randn(4, 8, generator=random)
+    epsilon = torch.rand(4, 1, 1, 1, generator=random)
 
     critic = partial(critic_terms, players, config, config.gp_weight), (real, latents, epsilon), 1.0
     torch.testing.assert_close(functional(*critic), differentiate(*critic))

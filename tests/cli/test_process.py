@@ -163,8 +163,33 @@ print("imported")
 """
 
 
+IN_THREADING = """
+import threading
+def work():
+    ask_to_stop()
+    time.sleep(0.5)
+    print("let finish")
+threading.Thread(target=work).run()
+"""
+
+BOTH_AT_ONCE = """
+both = [signal.SIGINT, signal.SIGTERM]
+signal.pthread_sigmask(signal.SIG_BLOCK, both)
+for number in both:
+    os.kill(os.getpid(), number)
+signal.pthread_sigmask(signal.SIG_UNBLOCK, both)
+"""
+
+
 @pytest.mark.parametrize(
-    ("work", "said"), [(FINALIZER, ""), (CLEARING_UP, "cleared up\n"), (IMPORT, "imported\n")]
+    ("work", "said"),
+    [
+        (FINALIZER, ""),
+        (CLEARING_UP, "cleared up\n"),
+        (IMPORT, "imported\n"),
+        (IN_THREADING, "let finish\n"),
+    ],
+    ids=["finalizer", "clearing up", "import", "threading"],
 )
 def test_a_stop_arrives_once_whatever_it_interrupts(work: str, said: str, tmp_path: Path) -> None:
     (tmp_path / "interrupted.py").write_text(INTERRUPTED)
@@ -172,6 +197,59 @@ def test_a_stop_arrives_once_whatever_it_interrupts(work: str, said: str, tmp_pa
     program.write_text(STOPPED_AT_WORK.format(work=textwrap.indent(work, "    ")))
     done = run([sys.executable, str(program)], tmp_path)
     assert (done.returncode, done.stdout, done.stderr) == (0, f"{said}SIGTERM 143\n", "")
+
+
+def test_two_signals_at_once_stop_once(tmp_path: Path) -> None:
+    program = STOPPED_AT_WORK.format(work=textwrap.indent(BOTH_AT_ONCE, "    "))
+    done = run([sys.executable, "-c", program], tmp_path)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "SIGINT 130\n", "")
+
+
+STOPPED_EARLY = """
+import os, signal, time
+from wgan.cli import main
+
+def ask_to_stop():  # as the child begins, who can have done nothing yet
+    os.kill(os.getppid(), signal.SIGINT)
+    time.sleep(0.2)
+
+os.register_at_fork(after_in_child=ask_to_stop)
+main()
+"""
+
+
+def test_a_stop_that_comes_as_the_child_begins_is_one(model: Path, tmp_path: Path) -> None:
+    command = [sys.executable, "-c", STOPPED_EARLY, "verify", str(model)]
+    done = run(command, tmp_path)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
+
+
+STOPPED_LATE = """
+import atexit, builtins, os, signal, time
+from wgan.cli import main
+
+class SlowToEnd:
+    def __del__(self):
+        time.sleep(0.3)
+
+def ask_to_stop():
+    os.kill(os.{whom}(), signal.SIGTERM)
+    time.sleep(0.1)
+
+builtins.at_the_end = SlowToEnd()
+atexit.register(ask_to_stop)
+main()
+"""
+
+
+@pytest.mark.parametrize("whom", ["getpid", "getppid"])
+def test_a_stop_that_comes_when_the_work_is_over_changes_nothing(
+    model: Path, tmp_path: Path, whom: str
+) -> None:
+    command = [sys.executable, "-c", STOPPED_LATE.format(whom=whom), "info", "--device", "cpu"]
+    done = run([*command, str(model)], tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "CPUExecutionProvider" in done.stdout
 
 
 def test_a_command_that_inherits_ignored_children_ends_all_the_same(

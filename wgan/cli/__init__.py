@@ -11,7 +11,7 @@ from importlib import import_module
 import click
 
 from wgan import __version__
-from wgan.cli.process import Stopped, end_at_once, end_raising, rank_label
+from wgan.cli.process import Stopped, end_at_once, rank_label
 from wgan.errors import PeerLost, PeerStopped, WganError
 
 OWNS_PROCESS = True
@@ -68,5 +68,3 @@ def main() -> None:
         sys.exit(1)
     except Stopped as exc:
         end_at_once(exc.exit_status)  # no other thread is waited for
-    finally:
-        end_raising()

@@ -18,8 +18,11 @@ IMPATIENCE_SECONDS = 1.0
 
 _RETRY_SECONDS = 0.05  # where Stopped could not be raised, or was swallowed
 
-_LOCKING = ("_frozen_importlib", "importlib.", "threading", "queue", "concurrent.")
-"""Modules that an exception out of nowhere leaves with a lock taken, or one too few."""
+_LOCKING = {
+    "_frozen_importlib", "_frozen_importlib_external", "importlib", "threading", "queue",
+    "concurrent",
+}  # fmt: skip
+"""Packages that an exception out of nowhere may leave with a lock that is never let go."""
 
 _PR_SET_PDEATHSIG = 1  # from <sys/prctl.h>
 
@@ -39,18 +42,27 @@ def raise_on_signals() -> None:
     interrupted by the second.
 
     Code that holds locks is let finish, an import for one, which other threads would wait for
-    for ever. And code that is interrupted may swallow what is raised, as finalizers do: nobody
-    holds the exception then, and it is raised anew, until `end_raising`. Windows has no timer for
+    for ever. So is a wait for a thread, through `threading` or `concurrent`: let none be long.
+    And code that is interrupted may swallow what is raised, as finalizers do: once nothing holds
+    the exception any more, a cycle of garbage neither, it is raised anew. Windows has no timer for
     either.
+
+    To be followed by `end_raising`.
     """
     raiser = _Raiser()
     for number in STOPPING:
         signal.signal(number, raiser.stop)
-    sys.unraisablehook = _pass_over_stopped
+    if sys.platform != "win32":
+        sys.unraisablehook = _pass_over_stopped
 
 
 def end_raising() -> None:
-    """Raise no more of what `raise_on_signals` does: it has arrived where the process ends."""
+    """Ignore what `raise_on_signals` raises for, now that the work is over and its end stands.
+
+    Python gives the timer's signal back its first meaning as it ends, which is to kill.
+    """
+    for number in STOPPING:
+        signal.signal(number, signal.SIG_IGN)
     if sys.platform != "win32":
         signal.setitimer(signal.ITIMER_REAL, 0)
 
@@ -85,13 +97,14 @@ def survive_crashes(engine: str) -> None:
 
 
 def guard(owns_process: bool | None, engine: str = "ONNX Runtime") -> None:
-    """What a command that opens a model does first: `survive_crashes` and `raise_on_signals`.
+    """What a command that opens a model does first: `raise_on_signals` and `survive_crashes`.
 
     Nothing where somebody else's process is not to be forked, as that of a caller from Python.
     """
     if owns_process:
+        click.get_current_context().call_on_close(end_raising)
+        raise_on_signals()  # first, so that the child is never without
         survive_crashes(engine)
-        raise_on_signals()
 
 
 def end_at_once(status: int = 0) -> NoReturn:
@@ -114,11 +127,13 @@ class _Raiser:
     """Raises Stopped, and raises it anew where it was swallowed."""
 
     def __init__(self) -> None:
+        self._stops = False
         self._raised: Callable[[], Stopped | None] = lambda: None
 
     def stop(self, number: int, frame: FrameType | None) -> None:
-        for each in STOPPING:
-            signal.signal(each, signal.SIG_IGN)
+        if self._stops:
+            return
+        self._stops = True
         if sys.platform == "win32":
             raise Stopped(number)
         signal.signal(signal.SIGALRM, lambda _, frame: self._raise(number, frame))
@@ -138,7 +153,7 @@ class _Raiser:
 
 def _holds_locks(frame: FrameType | None) -> bool:
     while frame is not None:
-        if str(frame.f_globals.get("__name__")).startswith(_LOCKING):
+        if str(frame.f_globals.get("__name__")).partition(".")[0] in _LOCKING:
             return True
         frame = frame.f_back
     return False

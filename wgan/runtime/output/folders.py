@@ -1,5 +1,6 @@
 """A folder with a PNG for each picture, named by its key."""
 
+import contextlib
 from pathlib import Path
 
 from wgan.files import write_whole
@@ -32,8 +33,9 @@ def write_folder(path: Path, job: Job) -> None:
         workers=usable_cores(),
         ahead=PICTURES_AHEAD,
     )
-    for _ in saved:
-        pass
+    with contextlib.closing(saved):  # after a stop too, what was begun is finished
+        for _ in saved:
+            pass
 
 
 def name(key: int) -> str:
