@@ -24,7 +24,7 @@ def in_parallel(
     pending: deque[SimpleQueue[Future[Result]]] = deque()
     try:
         for item in items:
-            # To wait in C, unlike in Future.result, is safe to be interrupted by a signal.
+            # To wait in C, unlike in Future.result, is where a signal can interrupt safely.
             done: SimpleQueue[Future[Result]] = SimpleQueue()
             pool.submit(work, item).add_done_callback(done.put)
             pending.append(done)

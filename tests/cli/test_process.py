@@ -8,7 +8,6 @@ import subprocess
 import sys
 import tarfile
 import textwrap
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -18,7 +17,16 @@ import pytest
 from onnx import TensorProto, helper
 from PIL import Image
 
-from tests.processes import Process, RunWgan, cpu_seconds, environment, run, wgan_command
+from tests.processes import (
+    Process,
+    RunWgan,
+    children_of,
+    cpu_seconds,
+    environment,
+    run,
+    wait_until,
+    wgan_command,
+)
 from tests.runtime import models
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="signals and /proc of Linux")
@@ -55,18 +63,10 @@ def start_command(cwd: Path, *arguments: object) -> Iterator[Process]:
             process.kill()
 
 
-def wait_until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 30
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-
-
 def child_of(process: Process) -> int:
-    children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
-    wait_until(lambda: children.read_text() != "")
-    (child,) = children.read_text().split()
-    return int(child)
+    wait_until(lambda: children_of(process.pid) != [])
+    (child,) = children_of(process.pid)
+    return child
 
 
 def pictures(folder: Path) -> list[Path]:
@@ -172,6 +172,15 @@ def work():
 threading.Thread(target=work).run()
 """
 
+IN_PARALLEL = """
+import threading
+from wgan.parallel import in_parallel
+threading.Timer(0.2, ask_to_stop).start()
+for _ in in_parallel(range(200), lambda _: time.sleep(0.02), workers=1, ahead=1):
+    pass
+print("all done")
+"""
+
 BOTH_AT_ONCE = """
 both = [signal.SIGINT, signal.SIGTERM]
 signal.pthread_sigmask(signal.SIG_BLOCK, both)
@@ -188,8 +197,9 @@ signal.pthread_sigmask(signal.SIG_UNBLOCK, both)
         (CLEARING_UP, "cleared up\n"),
         (IMPORT, "imported\n"),
         (IN_THREADING, "let finish\n"),
+        (IN_PARALLEL, ""),
     ],
-    ids=["finalizer", "clearing up", "import", "threading"],
+    ids=["finalizer", "clearing up", "import", "threading", "parallel"],
 )
 def test_a_stop_arrives_once_whatever_it_interrupts(work: str, said: str, tmp_path: Path) -> None:
     (tmp_path / "interrupted.py").write_text(INTERRUPTED)

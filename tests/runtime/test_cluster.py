@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.processes import Process, RunWgan, start, wgan_command
+from tests.processes import Process, RunWgan, children_of, start, wait_until, wgan_command
 from tests.runtime.output.test_output import make_job
 from wgan.errors import OutputError, UsageError
 from wgan.files import lock_file
@@ -35,8 +35,8 @@ def seeds_in(shards: Sequence[Path]) -> list[int]:
     return seeds
 
 
-def sample_on_ray(folder: Path) -> Process:
-    command = wgan_command("sample", "--ray", "-n", COUNT, "--shard-size", SHARD_SIZE, "--model",
+def sample_on_ray(folder: Path, count: int = COUNT, shard_size: int = SHARD_SIZE) -> Process:
+    command = wgan_command("sample", "--ray", "-n", count, "--shard-size", shard_size, "--model",
                            "builtin", "out/")  # fmt: skip
     return start(command, folder, RAY_ADDRESS="local")
 
@@ -93,6 +93,22 @@ def test_a_stopped_job_goes_on_and_a_killed_worker_costs_no_seed(
     plain = run_wgan("sample", "--model", "builtin", "--seeds", "3000-5999", "one.tar")
     assert plain.returncode == 0, plain.stderr
     assert (tmp_path / "one.tar").read_bytes() == shards[1].read_bytes()
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("nothing_is_left_running")
+@pytest.mark.skipif(sys.platform != "linux", reason="needs signals and a fork")
+@pytest.mark.parametrize("at_work", [False, True], ids=["Ray starts", "Ray works"])
+def test_a_stop_does_not_wait_for_a_shard(tmp_path: Path, at_work: bool) -> None:
+    pytest.importorskip("ray", exc_type=ImportError)
+    stopped = sample_on_ray(tmp_path, count=4_000_000, shard_size=1_000_000)  # of minutes each
+    if at_work:
+        wait_for(stopped, tmp_path / "out", ".shard-*.partial")
+    else:
+        wait_until(lambda: any(children_of(child) for child in children_of(stopped.pid)))
+    stopped.send_signal(signal.SIGTERM)
+    _, told = stopped.communicate(timeout=60)
+    assert (stopped.returncode, told) == (143, "stopped; the same command goes on\n")
 
 
 def shared(model_file: Path, folder: Path) -> Task:

@@ -18,11 +18,12 @@ IMPATIENCE_SECONDS = 1.0
 
 _RETRY_SECONDS = 0.05  # where Stopped could not be raised, or was swallowed
 
-_LOCKING = {
+_LET_FINISH = {
     "_frozen_importlib", "_frozen_importlib_external", "importlib", "threading", "queue",
-    "concurrent",
+    "concurrent", "ray",
 }  # fmt: skip
-"""Packages that an exception out of nowhere may leave with a lock that is never let go."""
+"""Packages that an exception out of nowhere may leave with a lock that is never let go; Ray's
+native code goes on with the exception set."""
 
 _PR_SET_PDEATHSIG = 1  # from <sys/prctl.h>
 
@@ -42,7 +43,8 @@ def raise_on_signals() -> None:
     interrupted by the second.
 
     Code that holds locks is let finish, an import for one, which other threads would wait for
-    for ever. So is a wait for a thread, through `threading` or `concurrent`: let none be long.
+    for ever. So is a wait for a thread, through `threading` or `concurrent`, and a loop that does
+    little else is stopped at its end: wait in C, as `wgan.parallel` does.
     And code that is interrupted may swallow what is raised, as finalizers do: once nothing holds
     the exception any more, a cycle of garbage neither, it is raised anew. Windows has no timer for
     either.
@@ -141,7 +143,7 @@ class _Raiser:
         self._raise(number, frame)
 
     def _raise(self, number: int, frame: FrameType | None) -> None:
-        if self._raised() is None and not _holds_locks(frame):
+        if self._raised() is None and not _must_finish(frame):
             raise self._watched(Stopped(number))
 
     def _watched(self, error: Stopped) -> Stopped:
@@ -151,9 +153,9 @@ class _Raiser:
         return error
 
 
-def _holds_locks(frame: FrameType | None) -> bool:
+def _must_finish(frame: FrameType | None) -> bool:
     while frame is not None:
-        if str(frame.f_globals.get("__name__")).partition(".")[0] in _LOCKING:
+        if str(frame.f_globals.get("__name__")).partition(".")[0] in _LET_FINISH:
             return True
         frame = frame.f_back
     return False

@@ -14,6 +14,7 @@ import logging
 import os
 import signal
 import socket
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -41,6 +42,9 @@ RETRIES = 3
 
 WAITING = 2
 """Tasks that are handed to Ray at a time, for each core of the cluster."""
+
+ASK_SECONDS = 0.1
+"""How often Ray is asked whether a shard is whole."""
 
 CONNECT_ATTEMPTS = 3
 """Ray gives a cluster that it starts 30 s, which a busy machine may miss."""
@@ -208,7 +212,9 @@ def _draw_all(ray: Any, task: Task, shards: Sequence[tuple[Path, Sequence[int]]]
             under_way[work.remote(shared, path.name, seeds)] = (path, seeds)
         if not under_way:
             return
-        ended, _ = ray.wait(list(under_way), num_returns=1)
+        # Ray is asked and not waited in, where no signal could stop the command.
+        while not (ended := ray.wait(list(under_way), num_returns=1, timeout=0)[0]):
+            time.sleep(ASK_SECONDS)
         for reference in ended:
             path, seeds = under_way.pop(reference)
             _result(ray, reference, path)
@@ -256,13 +262,26 @@ def _cluster() -> Iterator[Any]:
     with needs_extra("ray", purpose="drawing on a Ray cluster"):
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # no reports without being asked
         import ray
-    handler = signal.getsignal(signal.SIGTERM)
-    _connect(ray)
     try:
-        signal.signal(signal.SIGTERM, handler)  # Ray has put its own in place
+        with _handler_kept(signal.SIGTERM):
+            _connect(ray)
         yield ray
     finally:
         ray.shutdown()
+
+
+@contextmanager
+def _handler_kept(number: int) -> Iterator[None]:
+    """Put a signal's handler back after Ray's start, which sets one of its own that exits."""
+    handler = signal.getsignal(number)
+    try:
+        yield
+    except SystemExit:
+        signal.signal(number, handler)
+        signal.raise_signal(number)
+        raise
+    finally:
+        signal.signal(number, handler)
 
 
 def _connect(ray: Any) -> None:

@@ -18,7 +18,7 @@ import numpy as np
 import onnx
 import pytest
 
-from tests.processes import RunWgan, cpu_seconds
+from tests.processes import RunWgan, children_of, cpu_seconds
 from tests.runtime import models
 from tests.runtime.server.heavy import slow_generator
 from tests.runtime.server.servers import (
@@ -159,9 +159,7 @@ def test_a_bad_file_leaves_the_old_model_at_work(
 
 def trial_of(server: Server) -> int | None:
     """The process in which the server tries a model; None while there is none."""
-    tasks = Path(f"/proc/{server.process.pid}/task").glob("*/children")
-    children = [int(number) for path in tasks for number in path.read_text().split()]
-    return children[0] if children else None
+    return next(iter(children_of(server.process.pid)), None)
 
 
 def crash_trial(server: Server) -> None:
