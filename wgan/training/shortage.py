@@ -16,8 +16,8 @@ ALLOCATORS = ("DefaultCPUAllocator", "MPS backend out of memory")
 """What stands in the RuntimeErrors that PyTorch raises on CPUs and on Apple's GPUs."""
 
 SPARE = 0.75
-"""The share of the free memory that a batch may take: how the heap falls to pieces differs from run
-to run. With 0.9, on a busy CPU, about one advice in ten was too large by a little."""
+"""The share of the free memory that a batch may take: the estimate is one, and how the heap falls
+to pieces differs from run to run. `ulimit -v` counts addresses as well that are never used."""
 
 
 @contextmanager
