@@ -15,7 +15,7 @@ from wgan.training.loop import Players
 ALLOCATORS = ("DefaultCPUAllocator", "MPS backend out of memory")
 """What stands in the RuntimeErrors that PyTorch raises on CPUs and on Apple's GPUs."""
 
-SPARE = 0.75
+SPARE = 0.85
 """The share of the free memory that a batch may take: the estimate is one, and how the heap falls
 to pieces differs from run to run. `ulimit -v` counts addresses as well that are never used."""
 
