@@ -25,12 +25,12 @@ $(SMALL): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[cpu,train,export]'
 	@touch $(SMALL)
 
-demo: $(if $(wildcard $(READY)),$(READY),$(SMALL)) ## train, export and sample on the built-in data; says where the pictures are
+demo: $(if $(wildcard $(READY)),$(READY),$(SMALL)) ## train, export and sample on the built-in data; says where the images are
 	@mkdir -p demo
 	cd demo && ../$(BIN)/wgan train
 	cd demo && ../$(BIN)/wgan export --format onnx
 	cd demo && ../$(BIN)/wgan sample -n 64 out.png
-	@echo "Pictures: demo/out.png, and how they came about in demo/runs/*/previews/"
+	@echo "Images: demo/out.png, and how they came about in demo/runs/*/previews/"
 
 test: $(READY) ## all tests, the slow ones too
 	$(BIN)/python -m pytest
@@ -66,7 +66,7 @@ quality: $(READY) ## the scorecard of docs/quality.md: hours; goes on where it w
 	for script in gaussians stacked_mnist fashion_mnist large; do \
 	    $(BIN)/python -m benchmarks.quality.$$script $(QUALITY) --write docs/quality.md || exit 1; \
 	done
-	$(BIN)/python -m benchmarks.quality.gaussians $(QUALITY) --picture docs/images/gaussians.png
+	$(BIN)/python -m benchmarks.quality.gaussians $(QUALITY) --image docs/images/gaussians.png
 
 constraints: $(READY) ## write down the versions that are installed
 	$(BIN)/python -m pip list --exclude-editable --exclude pip --exclude setuptools \

@@ -88,7 +88,7 @@ def main() -> None:
     parser.add_argument("--models", type=Path, help="where models are kept for the next time")
     options = parser.parse_args()
     print(describe_machine("onnxruntime", "numpy", "pillow", "torch"))
-    print(f"generator {options.size}x{options.size}, width {options.width}; 64 pictures\n")
+    print(f"generator {options.size}x{options.size}, width {options.width}; 64 images\n")
     with tempfile.TemporaryDirectory() as name:
         work = Path(name)
         models = options.models or work / "models"
@@ -101,7 +101,7 @@ def make_models(folder: Path, size: int, width: int) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     exports = {
         "fp32.onnx": (),
-        # After a step its pictures are noise, which int8 may miss: that is not measured here.
+        # After a step its images are noise, which int8 may miss: that is not measured here.
         "int8.onnx": ("--precision", "int8", *ANY_DIFFERENCE),
         "fp32.ts": ("--format", "torchscript"),
     }

@@ -1,9 +1,9 @@
 """How fast batches come: from the cache, from shards, and by decoding JPEG files each epoch.
 
-    python -m benchmarks.data_loading [--pictures 4000] [--size 64] [--workers 2] [--rounds 5]
+    python -m benchmarks.data_loading [--images 4000] [--size 64] [--workers 2] [--rounds 5]
 
 The last is what `torchvision.datasets.ImageFolder` with `torch.utils.data.DataLoader` does. All
-read the same pictures, 178x218 as CelebA's are, and give the same kind of batch: float32 in
+read the same images, 178x218 as CelebA's are, and give the same kind of batch: float32 in
 [-1, 1] on the CPU. A round draws an epoch from each in turn; the first round is not counted.
 """
 
@@ -30,24 +30,24 @@ from wgan.training.data import (
     Cache,
     Transform,
     load_data,
-    load_pictures,
+    load_images,
     open_data,
     open_source,
 )
-from wgan.training.data.glyphs import GlyphSource
-from wgan.training.data.prepare import write_shards
+from wgan.training.data.sources.glyphs import GlyphSource
+from wgan.training.data.streaming.prepare import write_shards
 
 BATCH_SIZE = 64
 CPU = torch.device("cpu")
 
 Epoch = Callable[[], int]
-"""Draws an epoch's batches; gives the number of pictures in them."""
+"""Draws an epoch's batches; gives the number of images in them."""
 
 
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--pictures", type=int, default=4000)
+    parser.add_argument("--images", type=int, default=4000)
     parser.add_argument("--size", type=int, default=64)
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--rounds", type=int, default=5)
@@ -59,12 +59,12 @@ def main() -> None:
         f" pillow {PIL.__version__}, wgan {__version__}"
     )
     with tempfile.TemporaryDirectory() as name:
-        measure(Path(name), options.pictures, options.size, options.workers, options.rounds)
+        measure(Path(name), options.images, options.size, options.workers, options.rounds)
 
 
 def measure(folder: Path, count: int, size: int, workers: int, rounds: int) -> None:
-    """Write the pictures, then time what happens once and what happens each epoch."""
-    mean_bytes = write_pictures(folder / "pictures" / "all", count)
+    """Write the images, then time what happens once and what happens each epoch."""
+    mean_bytes = write_images(folder / "images" / "all", count)
     print(f"{count} JPEG of 178x218, {mean_bytes / 1000:.1f} kB each, to {size}x{size}\n")
     ways = {
         f"ImageFolder and DataLoader, {workers} workers": image_folder(folder, size, workers),
@@ -93,15 +93,15 @@ def print_rates(rates: dict[str, list[float]]) -> None:
         print(f"| {way} | {rate:,.0f} | {spread} | {rate / first:.1f} |")
 
 
-def write_pictures(folder: Path, count: int) -> float:
+def write_images(folder: Path, count: int) -> float:
     """Write JPEG files of 178x218 with soft shading, as photographs have; gives their mean size."""
     folder.mkdir(parents=True)
     source = GlyphSource(count)
     for index in range(count):
         random = np.random.RandomState(index)
         shade = Image.fromarray(random.randint(0, 256, (14, 12, 3)).astype(np.uint8))
-        picture = source.picture(index, 218).crop((20, 0, 198, 218))
-        shaded = Image.blend(picture, shade.resize(picture.size, Image.Resampling.BICUBIC), 0.4)
+        image = source.image(index, 218).crop((20, 0, 198, 218))
+        shaded = Image.blend(image, shade.resize(image.size, Image.Resampling.BICUBIC), 0.4)
         shaded.filter(ImageFilter.GaussianBlur(1)).save(folder / f"{index:06}.jpg", quality=92)
     return sum(path.stat().st_size for path in folder.iterdir()) / count
 
@@ -109,7 +109,7 @@ def write_pictures(folder: Path, count: int) -> float:
 def image_folder(folder: Path, size: int, workers: int) -> Epoch:
     """Decode each file in each epoch, as most training scripts do."""
     data = torchvision.datasets.ImageFolder(
-        str(folder / "pictures"),
+        str(folder / "images"),
         v2.Compose(
             [
                 v2.Resize(size, antialias=True),
@@ -136,18 +136,18 @@ def cache(folder: Path, size: int) -> Epoch:
     place = Cache(folder=folder / "cache")
     for what in ("decoding once, into the cache", "opening the cache in a later run"):
         start = time.perf_counter()
-        source = open_source(folder / "pictures")
+        source = open_source(folder / "images")
         listed = time.perf_counter() - start
-        pictures = load_pictures(source, size=size, channels=3, cache=place)
+        images = load_images(source, size=size, channels=3, cache=place)
         print(f"{what}: {time.perf_counter() - start:.2f} s, of which listing {listed:.2f} s")
     print()
-    batches = Batches(pictures.pixels, BATCH_SIZE, seed=0, device=CPU)
-    return lambda: draw(batches.next, len(pictures.pixels))
+    batches = Batches(images.pixels, BATCH_SIZE, seed=0, device=CPU)
+    return lambda: draw(batches.next, len(images.pixels))
 
 
 def shards(folder: Path, size: int, resized: bool) -> Epoch:
     """Stream shards, of the files as they are or resized once."""
-    source = open_source(folder / "pictures")
+    source = open_source(folder / "images")
     transform = Transform(size=size, channels=3) if resized else None
     place = folder / f"shards-{'resized' if resized else 'files'}"
     written = write_shards(source, place, shard_size=-(-len(source) // 4), transform=transform)

@@ -1,12 +1,12 @@
-"""What `wgan eval` costs: seconds and memory, by the number of pictures that are drawn.
+"""What `wgan eval` costs: seconds and memory, by the number of images that are drawn.
 
-    python -m benchmarks.evaluating [--pictures 2000 10000] [--rounds 3]
+    python -m benchmarks.evaluating [--images 2000 10000] [--rounds 3]
         [--write docs/performance.md]
 
-The built-in model is held against the built-in data, 20,000 pictures of 32x32, in the features of a
+The built-in model is held against the built-in data, 20,000 images of 32x32, in the features of a
 small convolutional network with new weights: what they are does not change how long it takes. Each
 round starts every command once, in turn, from Python's start to its exit. The first look at the
-data begins with an empty cache; a later one finds its pictures and statistics there.
+data begins with an empty cache; a later one finds its images and statistics there.
 """
 
 import argparse
@@ -38,13 +38,13 @@ Measured = tuple[float, float]
 def main() -> None:
     """Measure, print, and write where asked to."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--pictures", type=int, nargs="+", default=[2_000, 10_000])
+    parser.add_argument("--images", type=int, nargs="+", default=[2_000, 10_000])
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--write", type=Path, help="the page whose table is replaced")
     options = parser.parse_args()
     lines = [describe_machine("torch", "onnxruntime", "numpy", "scipy"), ""]
     with tempfile.TemporaryDirectory() as name:
-        lines += table(measure(Path(name), options.pictures, options.rounds))
+        lines += table(measure(Path(name), options.images, options.rounds))
     lines[0] = f"    {lines[0]}"
     print("\n".join(lines))
     if options.write is not None:
@@ -52,13 +52,13 @@ def main() -> None:
 
 
 def measure(
-    work: Path, pictures: Sequence[int], rounds: int
+    work: Path, images: Sequence[int], rounds: int
 ) -> dict[tuple[int, str], list[Measured]]:
-    """Run `wgan eval` with each number of pictures, the data new and known."""
+    """Run `wgan eval` with each number of images, the data new and known."""
     onnx.save(feature_network(), work / "features.onnx")
     found: dict[tuple[int, str], list[Measured]] = {}
     for round_ in range(rounds):
-        for n in pictures:
+        for n in images:
             for data in ("new", "known"):
                 command = (
                     *(*WGAN, "eval", str(builtin_model()), "--data", "glyphs", "--json"),
@@ -70,10 +70,10 @@ def measure(
 
 
 def feature_network() -> onnx.ModelProto:
-    """Grey pictures `[n, 1, 32, 32]` -> vectors `[n, 256]`."""
+    """Grey images `[n, 1, 32, 32]` -> vectors `[n, 256]`."""
     random = np.random.RandomState(0)
     weights: dict[str, np.ndarray[Any, Any]] = {}
-    nodes, value = [], "picture"
+    nodes, value = [], "image"
     for k, (old, new) in enumerate(itertools.pairwise(CHANNELS)):
         drawn = random.standard_normal((new, old, 3, 3)) * np.sqrt(2 / (9 * old))
         weights[f"weight{k}"] = drawn.astype(np.float32)
@@ -91,7 +91,7 @@ def feature_network() -> onnx.ModelProto:
     graph = helper.make_graph(
         nodes,
         "features",
-        [helper.make_tensor_value_info("picture", TensorProto.FLOAT, ["n", 1, 32, 32])],
+        [helper.make_tensor_value_info("image", TensorProto.FLOAT, ["n", 1, 32, 32])],
         [helper.make_tensor_value_info("features", TensorProto.FLOAT, ["n", CHANNELS[-1]])],
         [numpy_helper.from_array(array, name) for name, array in weights.items()],
     )
@@ -99,8 +99,8 @@ def feature_network() -> onnx.ModelProto:
 
 
 def table(found: dict[tuple[int, str], list[Measured]]) -> Iterator[str]:
-    """A row for each number of pictures and state of the cache."""
-    yield "| pictures drawn | the data | seconds, median | least | most | peak MiB |"
+    """A row for each number of images and state of the cache."""
+    yield "| images drawn | the data | seconds, median | least | most | peak MiB |"
     yield "| --- | --- | --- | --- | --- | --- |"
     for (n, data), runs in found.items():
         seconds, peaks = zip(*runs, strict=True)

@@ -27,11 +27,11 @@ from torch import nn
 
 from benchmarks.machine import describe_machine
 from benchmarks.pages import printed, write_between
-from wgan.export.fp16 import halve
-from wgan.export.int8 import quantize
-from wgan.export.lowering import lower
-from wgan.export.onnx_format import to_onnx
-from wgan.export.torchscript_format import freeze, load_torchscript, to_torchscript
+from wgan.export.formats.onnx import to_onnx
+from wgan.export.formats.torchscript import freeze, load_torchscript, to_torchscript
+from wgan.export.lowering.conv_transpose import lower
+from wgan.export.lowering.fp16 import halve
+from wgan.export.lowering.int8 import quantize
 from wgan.runtime.benchmark import Draw, Latents, Timing, measure
 from wgan.runtime.threads import usable_cores
 from wgan.training.config import TrainConfig

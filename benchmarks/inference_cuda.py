@@ -29,9 +29,9 @@ from benchmarks.inference_cpu import (
 from benchmarks.machine import describe_machine
 from benchmarks.pages import printed, write_between
 from wgan.errors import WganError
-from wgan.export.fp16 import halve
-from wgan.export.lowering import lower
-from wgan.export.onnx_format import to_onnx
+from wgan.export.formats.onnx import to_onnx
+from wgan.export.lowering.conv_transpose import lower
+from wgan.export.lowering.fp16 import halve
 from wgan.runtime import Generator
 from wgan.runtime.benchmark import Draw, Latents, measure
 

@@ -3,7 +3,7 @@
     python -m benchmarks.inference_profile [--threads N] [--batch-sizes 1,64] [--runs 60]
 
 Beside them the rates that bound them: of float32 matrix products, and of reading memory, since a
-single picture reads every weight once. A profiled run is a little slower than one that is not.
+single image reads every weight once. A profiled run is a little slower than one that is not.
 """
 
 import argparse
@@ -22,9 +22,9 @@ from onnx import ModelProto
 
 from benchmarks.inference_cpu import LATENT_DIM, make_generator, matrix_rate, multiplications
 from benchmarks.machine import describe_machine
-from wgan.export.lowering import lower
-from wgan.export.onnx_format import to_onnx
-from wgan.latents import latents
+from wgan.export.formats.onnx import to_onnx
+from wgan.export.lowering.conv_transpose import lower
+from wgan.latents import latents_from_seeds
 from wgan.runtime.threads import usable_cores
 
 SIZE, WIDTH = 64, 64
@@ -82,7 +82,7 @@ def profile(model: ModelProto, threads: int, batch_size: int, runs: int) -> dict
         options.profile_file_prefix = str(Path(folder, "profile"))
         data = model.SerializeToString()
         session = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
-        drawn = latents(range(batch_size), LATENT_DIM)
+        drawn = latents_from_seeds(range(batch_size), LATENT_DIM)
         for _ in range(runs):
             session.run(["images"], {"latents": drawn})
         events = json.loads(Path(session.end_profiling()).read_text())

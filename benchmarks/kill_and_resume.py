@@ -29,8 +29,8 @@ from PIL import Image
 from wgan.runs import Run
 from wgan.training.checkpoint import Checkpoint
 from wgan.training.config import TrainConfig
-from wgan.training.data import load_pictures
-from wgan.training.data.source import ArraySource
+from wgan.training.data import load_images
+from wgan.training.data.sources.source import ArraySource
 from wgan.training.session import Plan, Session
 
 # Wide, so that writing a checkpoint of 28 MB takes about as long as the step before it.
@@ -64,9 +64,9 @@ def train(folder: Path, steps: int, checkpoint_every: int = 1) -> None:
     pixels = np.random.RandomState(0).randint(0, 256, (16, 32, 32)).astype(np.uint8)
     source = ArraySource("noise", pixels)
     plan = Plan(Run(folder), TrainConfig.resolve(given), source, resumes=False)
-    pictures = load_pictures(source, size=32, channels=1)
+    images = load_images(source, size=32, channels=1)
     os.chdir(folder.parent)  # runs/latest appears there
-    with Session(plan, pictures, torch.device("cpu")) as session:
+    with Session(plan, images, torch.device("cpu")) as session:
         for _ in session.train():
             pass
 
@@ -78,7 +78,7 @@ def kill_and_resume(folder: Path, kills: int, seed: int = 0) -> Iterator[Kill]:
     """
     # The server imports everything once; each child is a fork of it, which starts at once.
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["wgan.training.session", "wgan.training.curves"])
+    context.set_forkserver_preload(["wgan.training.session", "wgan.training.monitoring.curves"])
     random_ = random.Random(seed)
     for number in range(kills):
         moment = MOMENTS[number % len(MOMENTS)]
@@ -119,8 +119,8 @@ def _wait_for_a_write(child: BaseProcess, folder: Path) -> None:
 def _look(folder: Path, moment: str) -> Kill:
     run = Run(folder)
     checkpoints = [Checkpoint.load(path) for path in run.checkpoints()]  # raises when damaged
-    for picture in [*folder.glob("previews/*.png"), *folder.glob("curves.png")]:
-        Image.open(picture).load()
+    for image in [*folder.glob("previews/*.png"), *folder.glob("curves.png")]:
+        Image.open(image).load()
     if run.config.exists():
         TrainConfig.from_json(run.config.read_text(), "config.json")
     steps = logged_steps(folder)

@@ -17,10 +17,10 @@ from onnx import ModelProto, TensorProto, helper, numpy_helper
 
 from benchmarks.inference_cpu import onnx_session
 from benchmarks.machine import describe_machine
-from wgan.export.graph import Array, Graph
-from wgan.export.lowering import TAPS, lower
-from wgan.export.maps import Maps, join
-from wgan.export.winograd import winograd
+from wgan.export.lowering.conv_transpose import TAPS, lower
+from wgan.export.lowering.feature_maps import Maps, join
+from wgan.export.lowering.graph import Array, Graph
+from wgan.export.lowering.winograd import winograd
 from wgan.runtime.benchmark import measure
 from wgan.runtime.threads import usable_cores
 

@@ -1,6 +1,6 @@
 """How fast `wgan sample` draws, what each kind of output costs, and what memory does.
 
-    python -m benchmarks.sampling [--model FILE] [--pictures 1024] [--rounds 5] [--many 100000]
+    python -m benchmarks.sampling [--model FILE] [--images 1024] [--rounds 5] [--many 100000]
 
 Without a model, one of 64x64 and width 64 is trained for a step. What is compared is drawn in
 turn, so that a busy moment falls on all; the first round is not counted. `--many 1000000` is what
@@ -21,20 +21,20 @@ import onnxruntime
 
 from benchmarks.cold_start import WGAN, environment, make_models
 from benchmarks.machine import describe_machine
-from wgan.latents import latents
+from wgan.latents import latents_from_seeds
 from wgan.runtime import Generator
 from wgan.runtime.builtin import builtin_model
 from wgan.runtime.job import Job, Options
-from wgan.runtime.output import write
-from wgan.runtime.sources import Seeds
+from wgan.runtime.latent_sources import Seeds
 from wgan.runtime.threads import usable_cores
+from wgan.runtime.writers import write
 
 
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--model", type=Path)
-    parser.add_argument("--pictures", type=int, default=1024)
+    parser.add_argument("--images", type=int, default=1024)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--many", type=int, default=100_000)
     options = parser.parse_args()
@@ -45,7 +45,7 @@ def main() -> None:
         if model is None:
             make_models(work / "models", 64, 64)
             model = work / "models" / "fp32.onnx"
-        throughput(model, work, options.pictures, options.rounds)
+        throughput(model, work, options.images, options.rounds)
         batch_sizes(model, options.rounds)
         memory_by_batches(model)
         idle_cpu(model)
@@ -66,7 +66,7 @@ def throughput(model: Path, work: Path, n: int, rounds: int) -> None:
     ways = {"InferenceSession.run, bare": bare, **{f"to {out}": to(out) for out in outs}}
     seconds = in_turn(ways, rounds)
     base = seconds["InferenceSession.run, bare"]
-    print(f"\n{n} pictures, batch {batch}, {usable_cores()} threads\n")
+    print(f"\n{n} images, batch {batch}, {usable_cores()} threads\n")
     print("| | images/s, median | least | most | of bare |\n| --- | --- | --- | --- | --- |")
     for name, each in seconds.items():
         ratio = statistics.median(b / s for b, s in zip(base, each, strict=True))
@@ -83,7 +83,7 @@ def bare_runs(model: Path, latent_dim: int, n: int, batch: int) -> Callable[[], 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = usable_cores()
     session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
-    drawn = latents(range(n), latent_dim)
+    drawn = latents_from_seeds(range(n), latent_dim)
 
     def run() -> None:
         for start in range(0, n, batch):
@@ -93,12 +93,12 @@ def bare_runs(model: Path, latent_dim: int, n: int, batch: int) -> Callable[[], 
 
 
 def batch_sizes(model: Path, rounds: int) -> None:
-    """Why sixteen pictures are drawn at a time on the CPU."""
+    """Why sixteen images are drawn at a time on the CPU."""
     print(
         "\n| batch | images/s, median | least | most | peak MiB |\n| --- | --- | --- | --- | --- |"
     )
     generator = Generator(model, device="cpu")
-    drawn = latents(range(128), generator.latent_dim)
+    drawn = latents_from_seeds(range(128), generator.latent_dim)
 
     def run(batch: int) -> Callable[[], None]:
         def draw() -> None:
@@ -121,9 +121,9 @@ def memory_by_batches(model: Path) -> None:
     script = (
         "import numpy as np;"
         "from wgan.runtime import Generator;"
-        "from wgan.latents import latents;"
+        "from wgan.latents import latents_from_seeds;"
         f"generator = Generator({str(model)!r}, 'cpu');"
-        "drawn = latents(range(64), generator.latent_dim);"
+        "drawn = latents_from_seeds(range(64), generator.latent_dim);"
         "sizes = np.random.RandomState(0).randint(1, 65, 60);"
         "[generator.pixels(drawn[:{size}]) for n in sizes]"
     )
@@ -140,7 +140,7 @@ def idle_cpu(model: Path) -> None:
     """CPU time that threads burn in the second after a run: none, where spinning stops."""
     generator = Generator(model, device="cpu")
     default = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
-    drawn = latents(range(4), generator.latent_dim)
+    drawn = latents_from_seeds(range(4), generator.latent_dim)
     print("\n| in the second after a run | CPU s |\n| --- | --- |")
     runs: dict[str, Callable[[], object]] = {
         "wgan": lambda: generator.pixels(drawn),
@@ -154,8 +154,8 @@ def idle_cpu(model: Path) -> None:
 
 
 def memory_by_count(work: Path, many: int) -> None:
-    """A thousand pictures and very many: the same memory."""
-    print("\n| built-in model | pictures | seconds | images/s | peak MiB |")
+    """A thousand images and very many: the same memory."""
+    print("\n| built-in model | images | seconds | images/s | peak MiB |")
     print("| --- | --- | --- | --- | --- |")
     for out in ("out.tar", "out/", "out.npy"):
         for n in (1000, many):

@@ -72,7 +72,7 @@ def main() -> None:
 def print_counts(counts: Counts) -> None:
     """Print what a step is."""
     print(
-        f"\nA step at {LARGE.size}x{LARGE.size}, width {LARGE.width}, {LARGE.batch_size} pictures"
+        f"\nA step at {LARGE.size}x{LARGE.size}, width {LARGE.width}, {LARGE.batch_size} images"
         f" in a process, n_critic {LARGE.n_critic}\n\n| counted | |\n| --- | --- |"
         f"\n| arithmetic | {counts.flops / 1e12:.2f} TFLOP |"
         f"\n| operations of PyTorch | {counts.operations:,} |"
@@ -93,7 +93,7 @@ def print_pair(found: Mapping[str, Any]) -> None:
         print(f"| {int(size) / 1e6:,.3f} MB | {seconds * 1e3:.2f} | {rate:,.0f} |")
     apart, together = found["apart"], found["together"]
     print(
-        f"\nA step at {SMALL.size}x{SMALL.size}, width {SMALL.width}, {SMALL.batch_size} pictures"
+        f"\nA step at {SMALL.size}x{SMALL.size}, width {SMALL.width}, {SMALL.batch_size} images"
         f" in each process, n_critic {SMALL.n_critic}: {found['all_reduces']} all-reduces of"
         f" {found['bytes'] / 1e6:.1f} MB in all\n\n| | ms, median | least | most |"
         "\n| --- | --- | --- | --- |"
@@ -115,7 +115,7 @@ def print_tables(counts: Counts, network: Network, share: float) -> None:
     )
     one = foretell(counts, network, 1, LARGE.batch_size, share)
     rate = one.batch / one.seconds
-    print(f"\n{LARGE.batch_size} pictures on each GPU, the batch grows:\n")
+    print(f"\n{LARGE.batch_size} images on each GPU, the batch grows:\n")
     _print_places([foretell(counts, network, n, n * LARGE.batch_size, share)
                    for n in PLACES.values()], rate)  # fmt: skip
     print(f"\nA batch of {SHARED_BATCH}, shared out:\n")

@@ -20,17 +20,17 @@ from wgan.training.checkpoint import Checkpoint
 from wgan.training.config import TrainConfig
 from wgan.training.data import load_data, open_data
 from wgan.training.data.batches import Batches
-from wgan.training.data.glyphs import GlyphSource
-from wgan.training.data.prepare import write_shards
+from wgan.training.data.sources.glyphs import GlyphSource
+from wgan.training.data.streaming.prepare import write_shards
 from wgan.training.data.transform import Transform
-from wgan.training.distributed import ALONE, World, gradients, join
-from wgan.training.loop import Players, train_steps
+from wgan.training.distributed.process_group import SINGLE_PROCESS, ProcessGroup, gradients, join
+from wgan.training.loop import TrainState, train_steps
 from wgan.training.networks import build
 
 CPU = torch.device("cpu")
 
 SMALL = TrainConfig(size=64, width=16, batch_size=16, n_critic=2)
-"""What this machine's cores can train while we wait; 16 pictures in each process."""
+"""What this machine's cores can train while we wait; 16 images in each process."""
 
 
 def run_pair() -> Mapping[str, Any]:
@@ -60,7 +60,7 @@ def measure_pair(found: Path, rounds: int = 7) -> None:
         times = {size: time_all_reduce(world, size) for size in sorted(sizes)}
         norms = {size: time_all_reduce(world, size) for size in set(small.norm_bytes)}
         # Both at work in either case, since they share caches and memory. In turns.
-        apart, together = trainer(SMALL, ALONE), trainer(SMALL, world)
+        apart, together = trainer(SMALL, SINGLE_PROCESS), trainer(SMALL, world)
         seconds: dict[str, list[float]] = {"apart": [], "together": []}
         for _ in range(rounds):
             seconds["apart"].append(time_of(apart))
@@ -82,11 +82,11 @@ def measure_pair(found: Path, rounds: int = 7) -> None:
             found.write_text(json.dumps(report))
 
 
-def trainer(config: TrainConfig, world: World) -> Callable[[], object]:
+def trainer(config: TrainConfig, world: ProcessGroup) -> Callable[[], object]:
     """Gives a function that takes a step."""
     if world.size > 1:
         config = dataclasses.replace(config, batch_size=config.batch_size * world.size)
-    players = Players(*build(config), config, CPU, world)
+    players = TrainState(*build(config), config, CPU, world)
     shape = (config.batch_size // world.size, config.channels, config.size, config.size)
     real = torch.rand(shape, generator=torch.Generator().manual_seed(0)) * 2 - 1
     steps = train_steps(players, lambda: real, config)
@@ -101,7 +101,7 @@ def time_of(work: Callable[[], object]) -> float:
     return time.perf_counter() - begin
 
 
-def time_all_reduce(world: World, size: int, rounds: int = 15) -> float:
+def time_all_reduce(world: ProcessGroup, size: int, rounds: int = 15) -> float:
     """The median seconds of averaging so many bytes, copies into and out of the buffer included."""
     tensors = [torch.ones(max(1, size // 4))]
     world.average(tensors)
@@ -126,7 +126,7 @@ def loader_rates() -> tuple[float, float]:
 
 def checkpoint_cost() -> tuple[float, int]:
     """Seconds and bytes of saving LARGE's networks with their optimisers' state."""
-    players = Players(*build(LARGE), LARGE, CPU)
+    players = TrainState(*build(LARGE), LARGE, CPU)
     for network, optimizer in (
         (players.generator, players.generator_optimizer),
         (players.critic, players.critic_optimizer),

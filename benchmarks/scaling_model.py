@@ -12,12 +12,12 @@ from torch._subclasses.fake_tensor import FakeCopyMode, FakeTensorMode
 
 from benchmarks.operations import count_operations
 from wgan.training.config import TrainConfig
-from wgan.training.loop import Players, train_steps
+from wgan.training.loop import TrainState, train_steps
 from wgan.training.networks import build
 from wgan.training.optimizers import make_optimizer
 
 LARGE = TrainConfig(size=64, width=64, batch_size=64)
-"""What the tables for GPUs are about: the usual size, 64 pictures on each GPU."""
+"""What the tables for GPUs are about: the usual size, 64 images on each GPU."""
 
 GPUS_PER_MACHINE = 8
 
@@ -69,7 +69,7 @@ class Counts:
 
 def count(config: TrainConfig) -> Counts:
     """Take a step with tensors that have no values."""
-    players = Players(*build(config), config, torch.device("cpu"))
+    players = TrainState(*build(config), config, torch.device("cpu"))
     players.noise = None  # type: ignore[assignment]
     fake = FakeTensorMode()
     with FakeCopyMode(fake):
@@ -116,7 +116,7 @@ class Foretold:
 
 
 def foretell(counts: Counts, network: Network, gpus: int, batch: int, share: float) -> Foretold:
-    """A step of `batch` pictures on `gpus` GPUs, `share` of PEAK reached."""
+    """A step of `batch` images on `gpus` GPUs, `share` of PEAK reached."""
     mine = batch / gpus
     arithmetic = counts.flops * mine / LARGE.batch_size / (PEAK * share)
     launches = counts.operations * LAUNCH

@@ -191,7 +191,7 @@ def _mlserver(python: Path, model: Path, threads: int, folder: Path) -> Iterator
     settings |= {"host": "127.0.0.1", "debug": False}
     described = {
         "name": "generator",
-        "implementation": "mlserver_model.Pictures",
+        "implementation": "mlserver_model.Images",
         "max_batch_size": MAX_BATCH,
         "max_batch_time": RIVAL_WAIT,
         "parameters": {"uri": str(model.resolve()), "extra": {"threads": threads}},

@@ -3,12 +3,12 @@
     python -m benchmarks.training [--device cpu|cuda] [--threads 2] [--rounds 7]
         [--write docs/performance.md]
 
-All train the same networks on the same pictures, each in a process of its own, in turns: a round
+All train the same networks on the same images, each in a process of its own, in turns: a round
 gives each a few seconds while the others wait. An image counts when the critic sees it as a real
 one. Operations are those of the convolutions and products of a step, as `torch.utils.flop_counter`
 counts them; the ceiling is the most that a large matrix product reaches in any of the same rounds.
 Memory is the process's peak, on a GPU that of PyTorch's memory there. The rivals get their batches
-ready made; wgan cuts its own out of the pictures.
+ready made; wgan cuts its own out of the images.
 """
 
 import argparse
@@ -34,16 +34,16 @@ from benchmarks.pages import printed, write_between
 from benchmarks.rivals.functional import FunctionalGradients
 from benchmarks.rivals.training_loops import Rival, article_step, usual_step
 from wgan.memory import MIB, keep_freed_memory, peak_memory
-from wgan.training.capture import CapturedStep, CUDARecorder
 from wgan.training.compiled import CompiledGradients
 from wgan.training.config import TrainConfig
-from wgan.training.data import Pictures
-from wgan.training.finite import FiniteWatch, Look
-from wgan.training.loop import Differentiate, Players, differentiate, train_steps
+from wgan.training.cuda_graph import CapturedStep, CUDARecorder
+from wgan.training.data import InMemoryDataset
+from wgan.training.loop import Differentiate, TrainState, differentiate, train_steps
+from wgan.training.monitoring.finite import FiniteWatch, Look
 from wgan.training.networks import build
-from wgan.training.precision import float32_products
+from wgan.training.precision import tf32_mode
 
-PICTURES = 1024
+IMAGES = 1024
 LOOK_EVERY = 10
 """Steps after which wgan's figures are fetched, as `--log-every` has it."""
 
@@ -249,8 +249,8 @@ def step_of_run(
     on_gpu = workload.device.type == "cuda"
     if not on_gpu:
         keep_freed_memory()
-    players = Players(*networks, config, workload.device, differentiate=gradients)
-    batches = Pictures(pixels(workload), [], "").batches(
+    players = TrainState(*networks, config, workload.device, differentiate=gradients)
+    batches = InMemoryDataset(pixels(workload), [], "").batches(
         config.batch_size, 0, workload.device, resident=on_gpu
     )
     captured = CapturedStep(CUDARecorder(players)) if capture else None
@@ -259,7 +259,7 @@ def step_of_run(
     looks: list[Look] = []  # judged a step late, so that nobody waits
 
     def step() -> None:
-        with float32_products(config.precision):
+        with tf32_mode(config.precision):
             taken = next(steps)
         if looks:
             looks.pop().check()
@@ -271,8 +271,8 @@ def step_of_run(
 
 
 def pixels(workload: Workload) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
-    """Pictures of noise: what they show does not change how long a step takes."""
-    shape = (PICTURES, workload.size, workload.size, 3)
+    """Images of noise: what they show does not change how long a step takes."""
+    shape = (IMAGES, workload.size, workload.size, 3)
     return np.random.RandomState(0).randint(0, 256, shape).astype(np.uint8)
 
 

@@ -7,11 +7,11 @@ from torch import Tensor, nn
 
 from wgan.training.checkpoint import Checkpoint
 from wgan.training.config import TrainConfig
-from wgan.training.loop import Players, train_steps
+from wgan.training.loop import TrainState, train_steps
 from wgan.training.networks import build
 
 SMALL = TrainConfig(
-    data="/somebody/home/pictures",
+    data="/somebody/home/images",
     size=32,
     width=4,
     latent_dim=16,
@@ -29,7 +29,7 @@ def trained_checkpoint(
     `changes` replace fields of the configuration.
     """
     config = dataclasses.replace(config, **changes)  # type: ignore[arg-type]
-    players = Players(*build(config), config, torch.device("cpu"))
+    players = TrainState(*build(config), config, torch.device("cpu"))
     noise = torch.Generator().manual_seed(7)
 
     def next_batch() -> Tensor:
@@ -45,7 +45,7 @@ def trained_checkpoint(
 
 @torch.no_grad()
 def _enliven(generator: nn.Module, config: TrainConfig) -> None:
-    """Scale the last layer so that the pictures are not all grey: a fault must show."""
+    """Scale the last layer so that the images are not all grey: a fault must show."""
     kinds = (nn.ConvTranspose2d, nn.Conv2d)
     last = [module for module in generator.modules() if isinstance(module, kinds)][-1]
     images = generator(

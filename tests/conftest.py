@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.processes import ROOT, STARTED, Finished, RunWgan, run, wgan_command
+from wgan.runtime import Generator
 
 SHARED = ROOT.parent / "shared" / "data"
 
@@ -50,3 +51,18 @@ def real_data() -> Callable[[str], Path]:
         return path
 
     return find
+
+
+@pytest.fixture(scope="session")
+def model_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The generator of tests/runtime/models.py as a file: 8x8, colour."""
+    from tests.runtime import models  # imports onnx, which few tests need
+
+    path = tmp_path_factory.mktemp("model") / "generator.onnx"
+    path.write_bytes(models.generator().SerializeToString())
+    return path
+
+
+@pytest.fixture(scope="session")
+def generator(model_file: Path) -> Generator:
+    return Generator(model_file)

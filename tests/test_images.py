@@ -30,7 +30,7 @@ def test_channels_move_last() -> None:
 
 
 @given(st.integers(1, 500))
-def test_the_default_grid_holds_all_pictures_and_no_empty_row(n: int) -> None:
+def test_the_default_grid_holds_all_images_and_no_empty_row(n: int) -> None:
     rows, columns = grid_shape(n)
     assert rows * columns >= n > (rows - 1) * columns
     assert rows <= columns
@@ -54,10 +54,10 @@ def test_a_grid_that_is_not_rows_and_columns_is_refused(text: str) -> None:
 
 
 @pytest.mark.parametrize(("channels", "mode"), [(1, "L"), (3, "RGB")])
-def test_an_encoded_picture_is_lossless_and_the_same_each_time(channels: int, mode: str) -> None:
+def test_an_encoded_image_is_lossless_and_the_same_each_time(channels: int, mode: str) -> None:
     pixels = np.random.RandomState(0).randint(0, 256, (8, 8, channels)).astype(np.uint8)
     data = encode(pixels)
-    with Image.open(io.BytesIO(data)) as picture:
-        assert picture.mode == mode
-        assert np.array_equal(np.asarray(picture).reshape(8, 8, channels), pixels)
+    with Image.open(io.BytesIO(data)) as image:
+        assert image.mode == mode
+        assert np.array_equal(np.asarray(image).reshape(8, 8, channels), pixels)
     assert encode(pixels) == data

@@ -41,24 +41,24 @@ def loaded_by(code: str) -> set[str]:
         ("import wgan", HEAVY | {"numpy", "PIL", "click", "wgan.cli"}),
         ("import wgan.runtime", TORCH | EXPORT | {"wgan.training", "wgan.export", "wgan.cli"}),
         (
-            "import wgan.runtime.server.serving",
+            "import wgan.server.main",
             TORCH | EXPORT | {"wgan.training", "wgan.export", "wgan.cli"},
         ),
         (
-            "import wgan.runtime.cluster",
+            "import wgan.runtime.ray",
             TORCH | EXPORT | {"ray", "wgan.training", "wgan.export", "wgan.cli"},
         ),
         (
             "import wgan.training.session",
             {"wgan.runtime", "wgan.export", "wgan.evaluation", "wgan.cli", "onnx"},
         ),
-        ("import wgan.export.exporting", {"wgan.evaluation", "wgan.cli"}),
+        ("import wgan.export.exporter", {"wgan.evaluation", "wgan.cli"}),
         (
             "import wgan.evaluation.metrics, wgan.evaluation.manifold",
             HEAVY | {"wgan.training", "wgan.runtime", "wgan.cli"},
         ),
         (
-            "import wgan.evaluation.opening, wgan.evaluation.judging, wgan.evaluation.following",
+            "import wgan.evaluation.evaluate, wgan.evaluation.during_training",
             EXPORT | {"onnxruntime", "torch_fidelity", "wgan.export", "wgan.cli"},
         ),
         (
@@ -106,7 +106,7 @@ def test_only_parity_and_the_evaluation_touch_both_pytorch_and_the_runtime() -> 
         and (name.startswith(("export/", "training/")) or touch(modules, "torch"))
     }
     # The evaluation stands above both rooms, and draws with either.
-    assert both == {"export/parity.py", "evaluation/candidates.py", "evaluation/opening.py"}
+    assert both == {"export/parity/gate.py", "evaluation/generators.py", "evaluation/opening.py"}
 
 
 def test_nothing_but_the_command_line_imports_the_evaluation() -> None:

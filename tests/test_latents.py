@@ -4,11 +4,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wgan.errors import UsageError
-from wgan.latents import format_seeds, latents, parse_seeds
+from wgan.latents import format_seeds, latents_from_seeds, parse_seeds
 
 
 def test_a_seeds_latent_is_that_of_randomstate() -> None:
-    drawn = latents([7, 0], 16)
+    drawn = latents_from_seeds([7, 0], 16)
     assert drawn.dtype == np.float32
     expected = np.random.RandomState(7).standard_normal(16).astype(np.float32)
     assert np.array_equal(drawn[0], expected)
@@ -16,15 +16,15 @@ def test_a_seeds_latent_is_that_of_randomstate() -> None:
 
 @given(st.lists(st.integers(0, 2**32 - 1), min_size=1, max_size=8), st.integers(1, 40))
 def test_a_seeds_latent_does_not_depend_on_its_neighbours(seeds: list[int], dim: int) -> None:
-    together = latents(seeds, dim)
-    alone = np.concatenate([latents([seed], dim) for seed in seeds])
+    together = latents_from_seeds(seeds, dim)
+    alone = np.concatenate([latents_from_seeds([seed], dim) for seed in seeds])
     assert np.array_equal(together, alone)
 
 
 @pytest.mark.parametrize("seed", [-1, 2**32])
 def test_a_seed_out_of_range_is_refused(seed: int) -> None:
     with pytest.raises(UsageError, match=f"seed {seed} is not allowed"):
-        latents([seed], 4)
+        latents_from_seeds([seed], 4)
 
 
 @pytest.mark.parametrize(

@@ -4,16 +4,16 @@
     ├── UsageError            a setting or argument that is not allowed; exit status 2
     ├── MissingExtra          a package that one of wgan's extras installs
     ├── DeviceError           a device or provider that is not there, or does not work
-    │   └── MemoryShortage    a training step does not fit into the device's memory
+    │   └── OutOfMemory    a training step does not fit into the device's memory
     ├── OutputError           a file that could not be written whole
     ├── DataError             training data that is missing, damaged or too little
-    │   └── PictureError      one picture that cannot be used
+    │   └── ImageError      one image that cannot be used
     ├── RunError              a run folder that cannot be used
     │   ├── SettingChanged    a resumed run was given another setting than it began with
     │   └── CheckpointError   a checkpoint that is missing or damaged
     ├── TrainingDiverged      a loss or weight that is no longer finite
-    ├── PeerLost              another process of a training is gone
-    │   └── PeerStopped       another process stopped, and has said why
+    ├── RankLost              another process of a training is gone
+    │   └── RankFailed       another process stopped, and has said why
     ├── ModelFileError        a model file that cannot be used
     └── ExportError           an export that was not made
         └── ParityError       the export does not match PyTorch
@@ -43,7 +43,7 @@ class DeviceError(WganError):
     """A device or an execution provider that is not there, or does not work."""
 
 
-class MemoryShortage(DeviceError):
+class OutOfMemory(DeviceError):
     """A training step does not fit into the device's memory."""
 
 
@@ -55,8 +55,8 @@ class DataError(WganError):
     """Training data that is missing, damaged or too little."""
 
 
-class PictureError(DataError):
-    """One picture that cannot be used: damaged, too large, or of a kind that is not read."""
+class ImageError(DataError):
+    """One image that cannot be used: damaged, too large, or of a kind that is not read."""
 
 
 class RunError(WganError):
@@ -77,11 +77,11 @@ class TrainingDiverged(WganError):
     """A loss, gradient or weight is no longer finite."""
 
 
-class PeerLost(WganError):
+class RankLost(WganError):
     """Another process of a training is gone, or does not answer."""
 
 
-class PeerStopped(PeerLost):
+class RankFailed(RankLost):
     """Another process of a training stopped with an error, and has said why."""
 
 

@@ -20,10 +20,10 @@ Pixels = npt.NDArray[np.uint8]
 """`[n, height, width, channels]`, 1 or 3 channels."""
 
 Encoding = Literal["PNG", "JPEG", "WEBP"]
-"""Pillow's names of the ways that a picture is encoded."""
+"""Pillow's names of the ways that an image is encoded."""
 
 _SETTINGS: Mapping[Encoding, Mapping[str, Any]] = {
-    # Half the time of Pillow's 6, and on generated pictures not a byte in a hundred more.
+    # Half the time of Pillow's 6, and on generated images not a byte in a hundred more.
     "PNG": {"compress_level": 4},
     "JPEG": {"quality": 95},
     "WEBP": {"lossless": True},
@@ -44,7 +44,7 @@ def to_images(pixels: Pixels) -> Images:
 
 
 def grid_shape(n: int) -> tuple[int, int]:
-    """Rows and columns of the squarest grid that holds n pictures, at least as wide as high."""
+    """Rows and columns of the squarest grid that holds n images, at least as wide as high."""
     columns = math.ceil(math.sqrt(n))
     return math.ceil(n / columns), columns
 
@@ -62,17 +62,17 @@ def parse_grid(text: str) -> tuple[int, int]:
 
 
 def grid(pixels: Pixels, shape: tuple[int, int] | None = None) -> Pixels:
-    """Lay pictures out row by row: `[n, h, w, c]` -> `[rows * h, columns * w, c]`.
+    """Lay images out row by row: `[n, h, w, c]` -> `[rows * h, columns * w, c]`.
 
     `shape` is (rows, columns), by default the squarest. Cells left over are white.
 
     Raises:
-        UsageError: the grid has fewer cells than there are pictures.
+        UsageError: the grid has fewer cells than there are images.
     """
     n, h, w, c = pixels.shape
     rows, columns = shape or grid_shape(n)
     if rows * columns < n:
-        raise UsageError(f"a grid of {rows}x{columns} has no room for {n} pictures")
+        raise UsageError(f"a grid of {rows}x{columns} has no room for {n} images")
     cells = np.full((rows * columns, h, w, c), 255, dtype=np.uint8)
     cells[:n] = pixels
     # (rows * columns, h, w, c) -> (rows, h, columns, w, c)
@@ -80,15 +80,15 @@ def grid(pixels: Pixels, shape: tuple[int, int] | None = None) -> Pixels:
     return cells.reshape(rows * h, columns * w, c)
 
 
-def to_picture(pixels: Pixels) -> "Image.Image":
-    """Wrap one picture, `[height, width, channels]`, as a Pillow image (mode L or RGB)."""
+def to_image(pixels: Pixels) -> "Image.Image":
+    """Wrap one image, `[height, width, channels]`, as a Pillow image (mode L or RGB)."""
     from PIL import Image
 
     return Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels)
 
 
 def encode(pixels: Pixels, kind: Encoding = "PNG", texts: Mapping[str, str] | None = None) -> bytes:
-    """Encode one picture, `[height, width, channels]`, the same bytes each time.
+    """Encode one image, `[height, width, channels]`, the same bytes each time.
 
     PNG and WebP lose nothing. `texts` go into a PNG as text chunks, by their keyword.
     """
@@ -96,7 +96,7 @@ def encode(pixels: Pixels, kind: Encoding = "PNG", texts: Mapping[str, str] | No
     if texts:
         settings["pnginfo"] = _text_chunks(texts)
     buffer = io.BytesIO()
-    to_picture(pixels).save(buffer, format=kind, **settings)
+    to_image(pixels).save(buffer, format=kind, **settings)
     return buffer.getvalue()
 
 

@@ -14,11 +14,11 @@ PREVIEW_SEEDS = range(64)
 """What a preview, and a sample that names no seeds, shows."""
 
 
-def latents(seeds: Sequence[int], latent_dim: int) -> npt.NDArray[np.float32]:
+def latents_from_seeds(seeds: Sequence[int], latent_dim: int) -> npt.NDArray[np.float32]:
     """Draw the latents of `seeds`: float32 `[len(seeds), latent_dim]`, standard normal.
 
     Row k depends on `seeds[k]` and `latent_dim` alone. `numpy.random.RandomState` is used since
-    its stream is frozen (NEP 19), so a seed means the same picture on every host, for good.
+    its stream is frozen (NEP 19), so a seed means the same image on every host, for good.
 
     Raises:
         UsageError: a seed is outside 0 to 2**32 - 1.

@@ -44,7 +44,7 @@ class Run:
 
     @property
     def curves(self) -> Path:
-        """A picture of the metrics, PNG."""
+        """An image of the metrics, PNG."""
         return self.path / "curves.png"
 
     def checkpoint(self, step: int) -> Path:

@@ -34,7 +34,7 @@ class Classifier(nn.Module):
         self.body = nn.Sequential(*layers, nn.Flatten(), nn.Linear(64 * 4 * 4, FEATURES), nn.ReLU())
         self.head = nn.Linear(FEATURES, CLASSES)
         self.accuracy = 0.0
-        """On the test pictures, 0 to 1."""
+        """On the test images, 0 to 1."""
 
     def forward(self, images: Tensor) -> Tensor:
         """Images `[n, 1, 32, 32]` in [-1, 1] -> the scores of the classes `[n, 10]`."""
@@ -76,7 +76,7 @@ def trained_classifier(path: Path, train: Labelled, test: Labelled, epochs: int 
 
 
 def image_parts(data: Labelled, size: int = 500) -> Iterator[Images]:
-    """The pictures as images, a part at a time."""
+    """The images as images, a part at a time."""
     for start in range(0, len(data.pixels), size):
         yield to_batch(data.pixels[start : start + size], CPU).numpy()
 

@@ -1,7 +1,7 @@
-"""The recipes on Fashion-MNIST, at the same CPU time and at the same number of pictures.
+"""The recipes on Fashion-MNIST, at the same CPU time and at the same number of images.
 
     python -m benchmarks.quality.fashion_mnist RESULTS [--data ../shared/data/fashion-mnist]
-        [--seeds 3] [--only "wgan-gp, 2e-4"] [--minutes 4] [--pictures 320000]
+        [--seeds 3] [--only "wgan-gp, 2e-4"] [--minutes 4] [--images 320000]
         [--write docs/quality.md]
 
 FID here is the Frechet distance in the last features of a classifier that this script trains on
@@ -37,7 +37,7 @@ from benchmarks.quality.records import (
 from wgan.evaluation.metrics import fid
 from wgan.evaluation.moments import Moments
 from wgan.export.config import PRECISIONS, ExportConfig
-from wgan.export.exporting import export
+from wgan.export.exporter import export
 from wgan.images import Images, Pixels, to_images, to_pixels
 from wgan.runs import Run
 from wgan.runtime import Generator
@@ -45,7 +45,7 @@ from wgan.training.checkpoint import Checkpoint
 from wgan.training.config import TrainConfig
 
 SCORED = 10_000
-"""Pictures that are drawn to score a generator."""
+"""Images that are drawn to score a generator."""
 
 EXPORTED = "wgan-gp, 2e-4"
 """The variant whose exports are scored beside its checkpoint."""
@@ -81,7 +81,7 @@ VARIANTS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
 
 
 class Ruler:
-    """Measures generated pictures against the real ones."""
+    """Measures generated images against the real ones."""
 
     def __init__(self, classifier: Classifier, real: Labelled) -> None:
         self._classifier = classifier
@@ -102,32 +102,32 @@ def settings(variant: str, seed: int) -> TrainConfig:
     return TrainConfig.resolve({**COMMON, **VARIANTS[variant], "seed": seed})
 
 
-def steps_for(pictures: int, config: TrainConfig) -> int:
-    """The steps in which the critic is shown so many real pictures, repeated ones counted."""
-    return round(pictures / (config.batch_size * config.n_critic))
+def steps_for(images: int, config: TrainConfig) -> int:
+    """The steps in which the critic is shown so many real images, repeated ones counted."""
+    return round(images / (config.batch_size * config.n_critic))
 
 
 def run(variant: str, seed: int, pixels: Pixels, ruler: Ruler, folder: Path, options: Any) -> None:
     """Train and measure unless the record is there."""
     path = folder / f"{re.sub(', | ', '-', variant)}-{seed}.json"
-    if is_done(path, scored=options.scored, shown=options.pictures, minutes=options.minutes):
+    if is_done(path, scored=options.scored, shown=options.images, minutes=options.minutes):
         return
     config = settings(variant, seed)
     place = path.with_suffix("")
-    by_pictures, by_time = train_for(
+    by_images, by_time = train_for(
         pixels,
         config,
         place,
-        steps=steps_for(options.pictures, config),
+        steps=steps_for(options.images, config),
         cpu_seconds=60 * options.minutes,
     )
     record: Record = {
         "variant": variant,
         "seed": seed,
         "scored": options.scored,
-        "shown": options.pictures,
+        "shown": options.images,
         "minutes": options.minutes,
-        "pictures": score(place, by_pictures, ruler, options.scored),
+        "images": score(place, by_images, ruler, options.scored),
         "time": score(place, by_time, ruler, options.scored),
         "settings": dataclasses.asdict(config),
         "machine": describe_machine("torch", "onnxruntime", "numpy"),
@@ -135,7 +135,7 @@ def run(variant: str, seed: int, pixels: Pixels, ruler: Ruler, folder: Path, opt
     if variant == EXPORTED and seed == 0:
         record["exports"] = score_exports(place, by_time.step, ruler, options.scored)
     save_record(path, record)
-    print(f"{variant}, seed {seed}: {record['pictures']}, {record['time']}", flush=True)
+    print(f"{variant}, seed {seed}: {record['images']}, {record['time']}", flush=True)
 
 
 def score(place: Path, milestone: Milestone, ruler: Ruler, n: int) -> Record:
@@ -172,15 +172,15 @@ def report(folder: Path) -> str:
     floor = load_records(folder / "floor")[0]
     last = records[-1]
     about = (
-        f"    {last['machine']}\n    {last['scored']:,} pictures; the classifier names"
-        f" {floor['accuracy']:.2%} of the test\n    pictures, which themselves have a FID of"
+        f"    {last['machine']}\n    {last['scored']:,} images; the classifier names"
+        f" {floor['accuracy']:.2%} of the test\n    images, which themselves have a FID of"
         f" {floor['fid']:.2f}"
     )
     return "\n\n".join(
         [
             about,
-            f"When the critic was shown {last['shown']:,} real pictures:",
-            _recipes(records, "pictures"),
+            f"When the critic was shown {last['shown']:,} real images:",
+            _recipes(records, "images"),
             f"After {last['minutes']:g} CPU minutes:",
             _recipes(records, "time"),
             *(_exports(record) for record in records if "exports" in record),
@@ -225,9 +225,9 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=Path("../shared/data/fashion-mnist"))
     parser.add_argument("--only", choices=VARIANTS, help="one variant alone")
     parser.add_argument("--minutes", type=float, default=4, help="CPU minutes of each run")
-    parser.add_argument("--pictures", type=int, default=320_000, help="shown to the critic")
-    parser.add_argument("--scored", type=int, default=SCORED, help="generated pictures")
-    parser.add_argument("--first", type=int, default=60_000, help="pictures to learn from")
+    parser.add_argument("--images", type=int, default=320_000, help="shown to the critic")
+    parser.add_argument("--scored", type=int, default=SCORED, help="generated images")
+    parser.add_argument("--first", type=int, default=60_000, help="images to learn from")
     options = parser.parse_args()
     torch.set_num_threads(1)  # CPU seconds are then seconds of one core
     folder = options.results / "fashion-mnist"

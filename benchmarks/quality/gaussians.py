@@ -1,7 +1,7 @@
 """How well the losses and the loop learn 25 Gaussians on a grid, and 8 on a ring.
 
     python -m benchmarks.quality.gaussians RESULTS [--seeds 3] [--only grid]
-        [--write docs/quality.md] [--picture docs/images/gaussians.png]
+        [--write docs/quality.md] [--image docs/images/gaussians.png]
 
 PacGAN's protocol: 100,000 points to learn from, 2,500 to be scored. A run goes on where it was
 killed. The time is the process's own (CPU seconds on one thread), so that other programs and
@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from benchmarks.machine import describe_machine
 from benchmarks.quality.mixtures import MIXTURES, SCORED, Mixture, Points, score
-from benchmarks.quality.pictures import draw_progress
+from benchmarks.quality.plots import draw_progress
 from benchmarks.quality.records import (
     Record,
     arguments,
@@ -31,9 +31,9 @@ from benchmarks.quality.records import (
     write_block,
 )
 from wgan.files import make_folder, whole_file
-from wgan.latents import latents
+from wgan.latents import latents_from_seeds
 from wgan.training.config import TrainConfig
-from wgan.training.loop import Players, train_steps
+from wgan.training.loop import TrainState, train_steps
 from wgan.training.networks import build
 from wgan.training.networks.norms import initialise_he
 
@@ -41,7 +41,7 @@ LEARNED = 100_000
 """Points that a run learns from."""
 
 SNAPSHOTS = (0.0, 0.02, 0.1, 0.3, 1.0)
-"""The shares of a run after which its points are kept for the picture."""
+"""The shares of a run after which its points are kept for the image."""
 
 PARTS = 20
 """A run is scored and saved so many times."""
@@ -91,7 +91,7 @@ class Trial:
 
     def __init__(self, mixture: Mixture, config: TrainConfig, path: Path) -> None:
         self.mixture, self.config, self.path = mixture, config, path
-        self.players = Players(*build(config, networks), config, torch.device("cpu"))
+        self.players = TrainState(*build(config, networks), config, torch.device("cpu"))
         self.step = 0
         self.drawn = 0
         self.cpu_seconds = 0.0
@@ -138,7 +138,7 @@ class Trial:
         }
 
     def _draw(self) -> Tensor:
-        z = latents(range(SCORED), self.config.latent_dim)
+        z = latents_from_seeds(range(SCORED), self.config.latent_dim)
         with torch.no_grad():
             points: Tensor = self.players.average(torch.from_numpy(z))
         return points * self.mixture.scale
@@ -232,7 +232,7 @@ def describe(records: Sequence[Record]) -> str:
     )
 
 
-def picture(folder: Path, seed: int = 0) -> bytes:
+def image(folder: Path, seed: int = 0) -> bytes:
     """Real and generated points over the runs of one seed, a row for each mixture."""
     rows = []
     for mixture in MIXTURES.values():
@@ -249,7 +249,7 @@ def main() -> None:
     parser = arguments(__doc__)
     parser.add_argument("--only", choices=MIXTURES, help="one mixture alone")
     parser.add_argument("--steps", type=int, help="of every run  [grid 10000, ring 6000]")
-    parser.add_argument("--picture", type=Path, help="draw the points over training here")
+    parser.add_argument("--image", type=Path, help="draw the points over training here")
     options = parser.parse_args()
     torch.set_num_threads(1)  # so small a network is no faster on two
     folder = options.results / "gaussians"
@@ -261,9 +261,9 @@ def main() -> None:
     print(text)
     if options.write:
         write_block(options.write, "gaussians", text)
-    if options.picture:
-        with whole_file(options.picture) as file:
-            file.write(picture(folder))
+    if options.image:
+        with whole_file(options.image) as file:
+            file.write(image(folder))
 
 
 if __name__ == "__main__":

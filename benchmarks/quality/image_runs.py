@@ -1,4 +1,4 @@
-"""Runs of `wgan train`'s own session on pictures in memory, measured in CPU seconds."""
+"""Runs of `wgan train`'s own session on images in memory, measured in CPU seconds."""
 
 import contextlib
 import dataclasses
@@ -14,12 +14,12 @@ from torch import nn
 
 from wgan.files import make_folder, write_whole
 from wgan.images import Images, Pixels
-from wgan.latents import latents
+from wgan.latents import latents_from_seeds
 from wgan.runs import Run
 from wgan.training.checkpoint import Checkpoint
 from wgan.training.config import TrainConfig
-from wgan.training.data.decoded import Pictures, pixels_sha256
-from wgan.training.data.source import ArraySource
+from wgan.training.data.dataset import InMemoryDataset, pixels_sha256
+from wgan.training.data.sources.source import ArraySource
 from wgan.training.networks import build
 from wgan.training.session import Plan, Session
 
@@ -76,7 +76,7 @@ def train_for(
     """
     config = dataclasses.replace(config, steps=ENDLESS)
     source = ArraySource(config.data, pixels[..., 0] if config.channels == 1 else pixels)
-    data = Pictures(pixels, [], pixels_sha256(pixels))
+    data = InMemoryDataset(pixels, [], pixels_sha256(pixels))
     folder = folder.resolve()
     make_folder(folder.parent)
     plan = Plan(Run(folder), config, source, folder.exists())
@@ -113,5 +113,5 @@ def draw(generator: nn.Module, latent_dim: int, n: int, size: int = 250) -> Iter
     """The images of seeds 0 to n - 1, some at a time."""
     for start in range(0, n, size):
         seeds = range(start, min(start + size, n))
-        images: Images = generator(torch.from_numpy(latents(seeds, latent_dim))).numpy()
+        images: Images = generator(torch.from_numpy(latents_from_seeds(seeds, latent_dim))).numpy()
         yield images

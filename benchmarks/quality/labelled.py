@@ -21,7 +21,7 @@ CLASSES = 10
 
 @dataclass(frozen=True)
 class Labelled:
-    """Grey pictures and what each shows."""
+    """Grey images and what each shows."""
 
     pixels: Pixels  # [n, 32, 32, 1]
     labels: npt.NDArray[np.int64]  # [n], 0 to 9
@@ -33,14 +33,14 @@ class Labelled:
         Raises:
             DataError: they are not there.
         """
-        pictures = _values(folder / f"{PARTS[part]}-images-idx3-ubyte.gz", header=16)
+        images = _values(folder / f"{PARTS[part]}-images-idx3-ubyte.gz", header=16)
         labels = _values(folder / f"{PARTS[part]}-labels-idx1-ubyte.gz", header=8)
         border = (PADDING, PADDING)
-        pixels = np.pad(pictures.reshape(-1, 28, 28, 1), ((0, 0), border, border, (0, 0)))
+        pixels = np.pad(images.reshape(-1, 28, 28, 1), ((0, 0), border, border, (0, 0)))
         return cls(pixels, labels.astype(np.int64))
 
     def first(self, n: int) -> Self:
-        """The first `n` pictures."""
+        """The first `n` images."""
         return type(self)(self.pixels[:n], self.labels[:n])
 
 

@@ -33,11 +33,11 @@ from benchmarks.quality.records import (
     write_block,
 )
 from wgan.training.config import TrainConfig
-from wgan.training.loop import Players, train_steps
+from wgan.training.loop import TrainState, train_steps
 from wgan.training.networks import build
 
 COUNTED = 2
-"""Pictures in the batch whose arithmetic is counted; the work grows in proportion."""
+"""Images in the batch whose arithmetic is counted; the work grows in proportion."""
 
 
 @dataclass(frozen=True)
@@ -99,7 +99,7 @@ def eval_command(plan: Plan, run: Path, scored: int, device: str) -> list[str]:
 def step_flops(config: TrainConfig) -> float:
     """Additions and multiplications of one step, its critic updates included."""
     small = dataclasses.replace(config, batch_size=COUNTED, accumulate=1)
-    players = Players(*build(small), small, torch.device("cpu"))
+    players = TrainState(*build(small), small, torch.device("cpu"))
     shape = (COUNTED, config.channels, config.size, config.size)
     real = torch.zeros(shape).to(memory_format=torch.channels_last)
     counted = count_operations(lambda: next(train_steps(players, lambda: real, small)))
@@ -161,7 +161,7 @@ def main() -> None:
     parser = arguments(__doc__)
     parser.add_argument("--only", choices=PLANS, help="one data set alone")
     parser.add_argument("--device", default="cuda", help="as for wgan train")
-    parser.add_argument("--scored", type=int, default=50_000, help="generated pictures")
+    parser.add_argument("--scored", type=int, default=50_000, help="generated images")
     parser.add_argument("--estimate", action="store_true", help="say how long it would take")
     parser.add_argument("--tflops", type=float, default=15, help="assumed by --estimate")
     options = parser.parse_args()

@@ -1,4 +1,4 @@
-"""How many of 1,000 modes a run finds: three random digits of MNIST as the colours of a picture.
+"""How many of 1,000 modes a run finds: three random digits of MNIST as the colours of an image.
 
     python -m benchmarks.quality.stacked_mnist RESULTS [--data ../shared/data/mnist] [--seeds 3]
         [--steps 8000] [--write docs/quality.md]

@@ -10,7 +10,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from wgan.training.loop import CriticTerms, GeneratorTerms, Terms
+from wgan.training.loop import CriticLosses, GeneratorLosses, Terms
 from wgan.training.losses import generator_loss, gradient_penalty, wasserstein_estimate
 
 
@@ -33,7 +33,7 @@ class FunctionalGradients:
         terms.loss.backward()
         return cast("Terms", type(terms)(*(value.detach() for value in terms)))
 
-    def _eager_critic_terms(self, real: Tensor, latents: Tensor, epsilon: Tensor) -> CriticTerms:
+    def _eager_critic_terms(self, real: Tensor, latents: Tensor, epsilon: Tensor) -> CriticLosses:
         with torch.no_grad():
             generated = self._generator(latents)
         scores = self._critic(torch.cat([real, generated])).chunk(2)
@@ -43,7 +43,7 @@ class FunctionalGradients:
         norms = torch.linalg.vector_norm(gradient.flatten(1), dim=1)
         penalty = gradient_penalty(norms)
         loss = self._gp_weight * penalty - wasserstein
-        return CriticTerms(wasserstein, penalty, norms.mean(), loss)
+        return CriticLosses(wasserstein, penalty, norms.mean(), loss)
 
-    def _eager_generator_terms(self, latents: Tensor) -> GeneratorTerms:
-        return GeneratorTerms(generator_loss(self._critic(self._generator(latents))))
+    def _eager_generator_terms(self, latents: Tensor) -> GeneratorLosses:
+        return GeneratorLosses(generator_loss(self._critic(self._generator(latents))))

@@ -13,7 +13,7 @@ import onnxruntime as ort
 from starlette.responses import Response
 
 
-class Pictures(litserve.LitAPI):
+class InMemoryDataset(litserve.LitAPI):
     """A seed in, pixels out."""
 
     def setup(self, device: str) -> None:
@@ -48,7 +48,7 @@ class Pictures(litserve.LitAPI):
 
 
 if __name__ == "__main__":
-    api = Pictures(max_batch_size=int(sys.argv[4]), batch_timeout=float(sys.argv[5]))
+    api = InMemoryDataset(max_batch_size=int(sys.argv[4]), batch_timeout=float(sys.argv[5]))
     server = litserve.LitServer(api, accelerator="cpu", fast_queue=True)
     server.run(
         host="127.0.0.1", port=int(sys.argv[2]), log_level="error", generate_client_file=False

@@ -10,7 +10,7 @@ from mlserver.codecs import Base64Codec, NumpyCodec
 from mlserver.types import InferenceRequest, InferenceResponse
 
 
-class Pictures(MLModel):
+class InMemoryDataset(MLModel):
     """Seeds in, pixels out."""
 
     async def load(self) -> bool:
@@ -32,5 +32,5 @@ class Pictures(MLModel):
             [np.random.RandomState(int(s)).standard_normal(self.latent_dim) for s in seeds]
         ).astype(np.float32)
         pixels = self.session.run(["pixels"], {"latents": latents})[0]
-        output = Base64Codec.encode_output("pixels", [picture.tobytes() for picture in pixels])
+        output = Base64Codec.encode_output("pixels", [image.tobytes() for image in pixels])
         return InferenceResponse(model_name=self.name, outputs=[output])

@@ -1,19 +1,19 @@
-"""What the GPU's table compares draws the same pictures; tried on the CPU."""
+"""What the GPU's table compares draws the same images; tried on the CPU."""
 
 import numpy as np
 import torch
 
 from benchmarks.inference_cuda import make_engines
 from tests.checkpoints import SMALL, trained_checkpoint
-from wgan.latents import latents
+from wgan.latents import latents_from_seeds
 from wgan.training.networks import build
 
 
-def test_all_engines_draw_the_same_pictures() -> None:
+def test_all_engines_draw_the_same_images() -> None:
     generator, _ = build(SMALL)
     generator.load_state_dict(trained_checkpoint().average)
     engines = make_engines(generator.eval().requires_grad_(False), "cpu", SMALL.latent_dim)
-    drawn = latents(range(3), SMALL.latent_dim)
+    drawn = latents_from_seeds(range(3), SMALL.latent_dim)
     del engines["PyTorch, torch.compile"]  # it would compile for a while
     images = {name: np.asarray(draw(drawn)) for name, draw in engines.items()}
     expected = images.pop("PyTorch, eager")

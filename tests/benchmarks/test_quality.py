@@ -114,13 +114,13 @@ def page(tmp_path: Path) -> Path:
     return path
 
 
-def test_the_gaussians_run_to_a_table_and_a_picture(tmp_path: Path, page: Path) -> None:
-    picture = tmp_path / "points.png"
-    short = (tmp_path, "--seeds", 1, "--steps", 4, "--write", page, "--picture", picture)
+def test_the_gaussians_run_to_a_table_and_a_image(tmp_path: Path, page: Path) -> None:
+    image = tmp_path / "points.png"
+    short = (tmp_path, "--seeds", 1, "--steps", 4, "--write", page, "--image", image)
     assert "grid-0: step 4" in script("gaussians", *short)
     assert "| grid: wgan, 1 run |" in page.read_text()
     assert "| grid: PacGAN4 | 24.8 of 25 | 93.6 |" in page.read_text()
-    assert picture.read_bytes().startswith(b"\x89PNG")
+    assert image.read_bytes().startswith(b"\x89PNG")
     assert len(load_records(tmp_path / "gaussians")) == 2
     assert "0: step" not in script("gaussians", *short), "what is there is not run again"
 
@@ -138,7 +138,7 @@ def test_stacked_mnist_runs_to_a_table(
 def test_fashion_mnist_runs_to_tables_with_exports(
     tmp_path: Path, page: Path, real_data: Callable[[str], Path]
 ) -> None:
-    short = ("--pictures", 640, "--minutes", 0.01, "--scored", 40, "--first", 200)
+    short = ("--images", 640, "--minutes", 0.01, "--scored", 40, "--first", 200)
     data = real_data("fashion-mnist")
     script("fashion_mnist", tmp_path, "--data", data, "--seeds", 1, *short, "--write", page)
     written = page.read_text()
@@ -148,14 +148,14 @@ def test_fashion_mnist_runs_to_tables_with_exports(
 
 def test_large_trains_and_evaluates_by_the_commands_of_wgan(tmp_path: Path) -> None:
     random = np.random.RandomState(0)
-    pictures = tmp_path / "pictures"
-    pictures.mkdir()
+    images = tmp_path / "images"
+    images.mkdir()
     for number in range(12):
         pixels = random.randint(0, 256, (32, 32, 3), dtype=np.uint8)
-        (pictures / f"{number}.png").write_bytes(encode(pixels))
+        (images / f"{number}.png").write_bytes(encode(pixels))
     features = save(network(shape=("n", 3, 32, 32)), tmp_path / "features.onnx")
     given = {"width": 4, "steps": 1, "batch_size": 4}
-    plan = Plan(str(pictures), given, features=str(features))
+    plan = Plan(str(images), given, features=str(features))
     run_plan(plan, 0, tmp_path / "results", scored=10, device="cpu")
     (record,) = load_records(tmp_path / "results")
     assert record["fid"] > 0

@@ -8,7 +8,7 @@ import torch
 
 from benchmarks.rivals.functional import FunctionalGradients
 from benchmarks.training import Workload, contenders
-from wgan.training.loop import Players, critic_terms, differentiate, generator_terms
+from wgan.training.loop import TrainState, critic_terms, differentiate, generator_terms
 from wgan.training.networks import build
 
 
@@ -27,7 +27,7 @@ def test_gradients_taken_by_torch_func_are_those_of_the_loop(
 ) -> None:
     monkeypatch.setattr(torch, "compile", lambda function: function)  # it takes half a minute
     config = Workload(4, 8, 1, torch.device("cpu"), size=32, latent_dim=8).config()
-    players = Players(*build(config), config, torch.device("cpu"))
+    players = TrainState(*build(config), config, torch.device("cpu"))
     others = deepcopy(players)
     functional = FunctionalGradients(others.generator, others.critic, config.gp_weight)
     random = torch.Generator().manual_seed(0)

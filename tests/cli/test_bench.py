@@ -8,7 +8,7 @@ from tests.checkpoints import trained_checkpoint
 from tests.processes import RunWgan
 from tests.runtime import models
 from wgan.export.config import ExportConfig
-from wgan.export.exporting import export
+from wgan.export.exporter import export
 from wgan.training.config import TrainConfig
 
 

@@ -21,7 +21,7 @@ TINY = ("--width", 2, "--latent-dim", 4, "--batch-size", 4, "--n-critic", 1, "--
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with pictures, a run of them that followed a metric, its export, and features."""
+    """A folder with images, a run of them that followed a metric, its export, and features."""
     folder = tmp_path_factory.mktemp("trained")
     (folder / "faces").mkdir()
     random = np.random.RandomState(0)
@@ -70,7 +70,7 @@ def test_a_run_and_its_export_are_judged_alike_by_the_same_seeds(
     assert onnx == pytest.approx(best, rel=1e-3)
     assert torchscript == pytest.approx(best, rel=1e-3)
     assert len(latest) == 2
-    assert told["data_pictures"] == 40
+    assert told["data_images"] == 40
     named = ("--features", "features.onnx", "--n", 30, "--repeats", 2)
     table = run_wgan("eval", *sources[1:], *named, "--metrics", "fid,recall", cwd=trained)
     assert table.returncode == 0, table.stderr
@@ -98,9 +98,9 @@ def test_neighbours_are_drawn(folder: Path, run_wgan: RunWgan) -> None:
     )
     assert done.returncode == 0, done.stderr
     assert len(list((folder / "kept" / "statistics").iterdir())) == 1
-    with Image.open(folder / "near.png") as picture:
-        assert picture.size == (2 * (8 * 32 + 4), 2 * 16 * 32)
-    assert "near.png: seeds 0 to 15, each beside the nearest of 40 real pictures" in done.stderr
+    with Image.open(folder / "near.png") as image:
+        assert image.size == (2 * (8 * 32 + 4), 2 * 16 * 32)
+    assert "near.png: seeds 0 to 15, each beside the nearest of 40 real images" in done.stderr
 
 
 def test_a_resumed_run_follows_on_without_being_told(folder: Path, run_wgan: RunWgan) -> None:
@@ -141,7 +141,7 @@ def test_an_export_alone_needs_to_be_told_the_data(trained: Path, run_wgan: RunW
         (
             ("--features", "grey.onnx", "--data", "nowhere"),
             1,
-            "pictures of 1 channels, these have 3",
+            "images of 1 channels, these have 3",
         ),
         # What costs nothing to see is said before the features are missed.
         (("--features", "none.onnx", "--seed", "-1"), 2, "seed -1 is not allowed"),

@@ -1,7 +1,7 @@
 import json
 from pathlib import Path
 
-from tests.exported.test_model_file import write_archive
+from tests.model_file.test_reading import write_archive
 from tests.processes import RunWgan
 from tests.runtime import models
 

@@ -41,7 +41,7 @@ def model(tmp_path: Path) -> Path:
 
 @contextlib.contextmanager
 def start(cwd: Path, *arguments: object) -> Iterator[Process]:
-    """`wgan sample` at work on more pictures than it will get to draw."""
+    """`wgan sample` at work on more images than it will get to draw."""
     with start_command(cwd, "sample", "--model", "model.onnx", "-n", 10**7, *arguments) as process:
         yield process
 
@@ -69,7 +69,7 @@ def child_of(process: Process) -> int:
     return child
 
 
-def pictures(folder: Path) -> list[Path]:
+def images(folder: Path) -> list[Path]:
     return list(folder.glob("*.png")) if folder.is_dir() else []
 
 
@@ -78,18 +78,18 @@ def test_a_signal_leaves_whole_files_and_the_same_command_goes_on(
     model: Path, tmp_path: Path, number: int, status: int
 ) -> None:
     with start(tmp_path, "out/") as process:
-        wait_until(lambda: len(pictures(tmp_path / "out")) > 100)
+        wait_until(lambda: len(images(tmp_path / "out")) > 100)
         process.send_signal(number)
         _, said = process.communicate(timeout=30)
     assert process.returncode == status
     assert said == "stopped; the same command goes on\n"
-    for path in pictures(tmp_path / "out"):
-        with Image.open(path) as picture:
-            assert np.asarray(picture).shape == (8, 8, 3)
+    for path in images(tmp_path / "out"):
+        with Image.open(path) as image:
+            assert np.asarray(image).shape == (8, 8, 3)
     assert not list((tmp_path / "out").glob("*.partial"))
-    begun = len(pictures(tmp_path / "out"))
+    begun = len(images(tmp_path / "out"))
     with start(tmp_path, "out/") as process:
-        wait_until(lambda: len(pictures(tmp_path / "out")) > begun)
+        wait_until(lambda: len(images(tmp_path / "out")) > begun)
     with start(tmp_path, "out/", "--scale", 2) as process:
         _, said = process.communicate(timeout=30)
     assert "out was begun with scale 1, now it is 2" in said
@@ -103,7 +103,7 @@ def test_a_stopped_tar_goes_on(model: Path, tmp_path: Path, run_wgan: RunWgan) -
         process.communicate(timeout=30)
     assert process.returncode == 130
     assert not (tmp_path / "out.tar").exists()
-    begun = partial.stat().st_size // 1024  # a header and a picture of at most a block each
+    begun = partial.stat().st_size // 1024  # a header and an image of at most a block each
     done = run_wgan("sample", "--model", "model.onnx", "-n", begun + 10, "out.tar")
     assert done.returncode == 0, done.stderr
     with tarfile.open(tmp_path / "out.tar") as archive:
@@ -283,7 +283,7 @@ def test_a_command_that_inherits_ignored_children_ends_all_the_same(
 
 def test_a_crash_of_native_code_ends_in_a_sentence(model: Path, tmp_path: Path) -> None:
     with start(tmp_path, "out/") as process:
-        wait_until(lambda: len(pictures(tmp_path / "out")) > 10)
+        wait_until(lambda: len(images(tmp_path / "out")) > 10)
         os.kill(child_of(process), signal.SIGSEGV)
         _, said = process.communicate(timeout=30)
     assert process.returncode == 1
@@ -314,7 +314,7 @@ def test_a_crash_while_a_model_is_opened_ends_in_a_sentence(
 
 def test_work_that_the_system_kills_ends_in_a_sentence(model: Path, tmp_path: Path) -> None:
     with start(tmp_path, "out/") as process:
-        wait_until(lambda: len(pictures(tmp_path / "out")) > 10)
+        wait_until(lambda: len(images(tmp_path / "out")) > 10)
         os.kill(child_of(process), signal.SIGKILL)
         _, said = process.communicate(timeout=30)
     assert process.returncode == 1
@@ -323,7 +323,7 @@ def test_work_that_the_system_kills_ends_in_a_sentence(model: Path, tmp_path: Pa
 
 def test_the_work_does_not_outlive_who_started_it(model: Path, tmp_path: Path) -> None:
     with start(tmp_path, "out/") as process:
-        wait_until(lambda: len(pictures(tmp_path / "out")) > 10)
+        wait_until(lambda: len(images(tmp_path / "out")) > 10)
         child = child_of(process)
         process.kill()
         wait_until(lambda: not Path(f"/proc/{child}").exists())
@@ -362,7 +362,7 @@ def test_a_second_signal_ends_work_that_never_returns(tmp_path: Path) -> None:
             process.wait(1.5)
         process.send_signal(signal.SIGINT)
         assert process.wait(10) == 128 + signal.SIGKILL
-    assert pictures(tmp_path / "out") == []
+    assert images(tmp_path / "out") == []
 
 
 def limited(kind: int, size: int) -> Callable[[], None]:
@@ -424,7 +424,7 @@ print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss // 1024)
 
 
 @pytest.mark.parametrize("name", ["out/", "out.tar"])
-def test_memory_does_not_grow_with_the_number_of_pictures(
+def test_memory_does_not_grow_with_the_number_of_images(
     model: Path, tmp_path: Path, name: str
 ) -> None:
     def peak(n: int) -> int:

@@ -9,7 +9,7 @@ from PIL import Image
 from tests.processes import RunWgan, environment, wgan_command
 from tests.runtime import models
 from wgan.images import grid
-from wgan.latents import latents
+from wgan.latents import latents_from_seeds
 from wgan.runs import remember_export
 from wgan.runtime import Generator, builtin
 
@@ -42,7 +42,7 @@ def test_the_latest_export_is_drawn_from(
     assert done.returncode == 0
     assert done.stderr.splitlines() == [
         "running on CPUExecutionProvider",
-        "wrote 64 pictures to samples.png",
+        "wrote 64 images to samples.png",
     ]
     assert read(tmp_path / "samples.png").shape == (8 * 8, 8 * 8, 3)
 
@@ -51,7 +51,7 @@ def test_it_says_what_it_wrote_where_nobody_said_where(
     run_wgan: RunWgan, model: Path, tmp_path: Path
 ) -> None:
     done = run_wgan("sample", "-n", 2, "--model", model)
-    assert (done.stdout, done.stderr) == ("", "wrote 2 pictures to samples.png\n")
+    assert (done.stdout, done.stderr) == ("", "wrote 2 images to samples.png\n")
     assert (tmp_path / "samples.png").is_file()
 
 
@@ -79,20 +79,22 @@ def test_a_dash_is_standard_output(model: Path, tmp_path: Path) -> None:
     command = wgan_command("sample", "-n", 2, "--model", model, "-")
     done = subprocess.run(command, cwd=tmp_path, env=environment(), capture_output=True)
     assert (done.returncode, done.stderr) == (0, b"")
-    picture = np.asarray(Image.open(io.BytesIO(done.stdout)))
-    np.testing.assert_array_equal(picture, grid(Generator(model).sample(range(2))))
+    image = np.asarray(Image.open(io.BytesIO(done.stdout)))
+    np.testing.assert_array_equal(image, grid(Generator(model).sample(range(2))))
     assert list(tmp_path.iterdir()) == [model]
 
 
 def test_truncation_scales_the_latents(run_wgan: RunWgan, model: Path, tmp_path: Path) -> None:
     done = run_wgan("sample", "-n", 3, "--truncation", 0.5, "--model", model, "out.npy")
     assert done.returncode == 0, done.stderr
-    expected = Generator(model).pixels(latents(range(3), models.LATENT_DIM) * np.float32(0.5))
+    expected = Generator(model).pixels(
+        latents_from_seeds(range(3), models.LATENT_DIM) * np.float32(0.5)
+    )
     np.testing.assert_array_equal(np.load(tmp_path / "out.npy"), expected)
 
 
 def test_latents_come_from_a_file(run_wgan: RunWgan, model: Path, tmp_path: Path) -> None:
-    rows = latents([9, 5, 2], models.LATENT_DIM)
+    rows = latents_from_seeds([9, 5, 2], models.LATENT_DIM)
     np.save(tmp_path / "z.npy", rows)
     done = run_wgan("sample", "--latents", "z.npy", "--images", "--model", model, "out.npy")
     assert done.returncode == 0, done.stderr
@@ -116,8 +118,8 @@ def test_a_folder_holds_a_file_for_each_seed(
     names = sorted(path.name for path in (tmp_path / "out").glob("*.png"))
     assert names == ["00000003.png", "00000010.png", "00000011.png"]
     pixels = Generator(model).sample([3, 10, 11], 2)
-    for name, picture in zip(names, pixels, strict=True):
-        np.testing.assert_array_equal(read(tmp_path / "out" / name), picture)
+    for name, image in zip(names, pixels, strict=True):
+        np.testing.assert_array_equal(read(tmp_path / "out" / name), image)
 
 
 @pytest.mark.parametrize(
@@ -127,7 +129,7 @@ def test_a_folder_holds_a_file_for_each_seed(
         (["-n", "3", "--seeds", "1"], 2, "-n and --seeds exclude each other"),
         (["--seeds", "1-"], 2, "seeds '1-' cannot be read"),
         (["--grid", "8"], 2, "grid '8' cannot be read"),
-        (["-n", "5", "--grid", "2x2"], 2, "a grid of 2x2 has no room for 5 pictures"),
+        (["-n", "5", "--grid", "2x2"], 2, "a grid of 2x2 has no room for 5 images"),
         (["--batch-size", "0"], 2, "batch size 0 is not allowed"),
         (["--threads", "0"], 2, "threads 0 is not allowed"),
         (["--threads", "100000"], 2, "threads 100000 is not allowed: it is 1 to 1024"),

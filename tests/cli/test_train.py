@@ -29,7 +29,7 @@ def make_folder(path: Path, good: int, damaged: int = 0) -> Path:
     return path
 
 
-def test_a_folder_of_pictures_trains_and_the_same_command_goes_on(
+def test_a_folder_of_images_trains_and_the_same_command_goes_on(
     tmp_path: Path, run_wgan: RunWgan
 ) -> None:
     make_folder(tmp_path / "faces", 6)
@@ -37,7 +37,7 @@ def test_a_folder_of_pictures_trains_and_the_same_command_goes_on(
     first = run_wgan(*command)
     assert first.returncode == 0, first.stderr
     assert "runs/faces-32-wgan-gp/previews" in first.stdout
-    assert "On your own pictures:" in first.stdout.splitlines()[-1]
+    assert "On your own images:" in first.stdout.splitlines()[-1]
     again = run_wgan(*command[:-4], "--steps", 3)
     assert again.returncode == 0, again.stderr
     run = tmp_path / "runs" / "faces-32-wgan-gp"
@@ -63,11 +63,11 @@ def test_a_dry_run_says_what_would_be_done_and_does_nothing(
     make_folder(tmp_path / "faces", 6)
     result = run_wgan("train", "faces", *TINY, "--dry-run")
     assert result.returncode == 0, result.stderr
-    assert "6 pictures" in result.stdout
+    assert "6 images" in result.stdout
     assert '"n_critic": 1' in result.stdout
     assert "parameters" in result.stdout
     assert "memory    about " in result.stdout
-    assert "skipped   0 damaged pictures" in result.stdout
+    assert "skipped   0 damaged images" in result.stdout
     assert [path.name for path in tmp_path.iterdir()] == ["faces"]
 
 
@@ -105,14 +105,14 @@ def test_a_mistake_ends_in_a_sentence(
     assert sorted(tmp_path.rglob("*")) == before
 
 
-def test_a_damaged_picture_among_many_is_skipped_and_counted(
+def test_a_damaged_image_among_many_is_skipped_and_counted(
     tmp_path: Path, run_wgan: RunWgan
 ) -> None:
     make_folder(tmp_path / "faces", 120, damaged=1)
     result = run_wgan("train", "faces", *TINY, "--dry-run")
     assert result.returncode == 0, result.stderr
-    assert "120 pictures" in result.stdout
-    assert "skipped   1 damaged pictures" in result.stdout
+    assert "120 images" in result.stdout
+    assert "skipped   1 damaged images" in result.stdout
     assert "skipped" in result.stderr
     assert "damaged-0.png" in result.stderr
 
@@ -137,7 +137,7 @@ def test_another_way_to_write_the_datas_path_is_no_change(
     assert json.loads((tmp_path / "run" / "config.json").read_text())["data"] == "faces"
 
 
-def test_a_crop_larger_than_the_pictures_is_told(tmp_path: Path, run_wgan: RunWgan) -> None:
+def test_a_crop_larger_than_the_images_is_told(tmp_path: Path, run_wgan: RunWgan) -> None:
     make_folder(tmp_path / "faces", 4)
     told = run_wgan("train", "faces", *TINY, "--crop", 45, "--dry-run")
     assert "--crop 45 is more than there is of" in told.stderr

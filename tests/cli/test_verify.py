@@ -8,7 +8,7 @@ import pytest
 from tests.checkpoints import trained_checkpoint
 from tests.processes import ROOT, RunWgan, environment
 from wgan.export.config import ExportConfig
-from wgan.export.exporting import export
+from wgan.export.exporter import export
 
 TORCH_FREE = """
 import sys
@@ -33,7 +33,7 @@ def test_an_export_is_verified_without_pytorch_and_onnx(exported: Path) -> None:
         cwd=ROOT, env=environment(), capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert (done.returncode, done.stderr) == (0, "")
-    assert "golden images: 4 pictures of PyTorch's" in done.stdout
+    assert "golden images: 4 images of PyTorch's" in done.stdout
     assert "FAILED" not in done.stdout
 
 

@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from tests.processes import ROOT, RunWgan
-from wgan.runtime.server.access import OPEN_PATHS
+from wgan.server.api_keys import OPEN_PATHS
 
 DEPLOY = ROOT / "deploy"
 MANIFESTS = sorted((DEPLOY / "kubernetes").glob("*.yaml"))

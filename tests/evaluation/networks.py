@@ -1,4 +1,4 @@
-"""Small ONNX networks from pictures to vectors, made with onnx.helper."""
+"""Small ONNX networks from images to vectors, made with onnx.helper."""
 
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ def network(
     name: str = "features",
     seed: int = 0,
 ) -> onnx.ModelProto:
-    """Each vector is a random linear map of its picture's values, and so are the logits.
+    """Each vector is a random linear map of its image's values, and so are the logits.
 
     Args:
         kind: the input's element type.
@@ -36,7 +36,7 @@ def network(
         maps["logits"] = random.standard_normal((values, logits)) / 4
     constants: dict[str, np.ndarray[Any, Any]] = {"flat": np.array([-1, values], np.int64)}
     nodes = [
-        helper.make_node("Cast", ["picture"], ["values"], to=TensorProto.FLOAT),
+        helper.make_node("Cast", ["image"], ["values"], to=TensorProto.FLOAT),
         helper.make_node("Reshape", ["values", "flat"], ["row"]),
     ]
     outputs = []
@@ -49,7 +49,7 @@ def network(
     graph = helper.make_graph(
         nodes,
         "features",
-        [helper.make_tensor_value_info("picture", kind, list(shape))],
+        [helper.make_tensor_value_info("image", kind, list(shape))],
         outputs,
         [numpy_helper.from_array(array, key) for key, array in constants.items()],
     )

@@ -9,9 +9,9 @@ from torch_fidelity import calculate_metrics
 from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
 
 from wgan.errors import DataError
+from wgan.evaluation.feature_statistics import summarise
 from wgan.evaluation.inception import InceptionFeatures
 from wgan.evaluation.metrics import fid
-from wgan.evaluation.summary import summarise
 from wgan.images import Pixels
 
 CPU = torch.device("cpu")
@@ -76,7 +76,7 @@ def test_fid_and_score_are_those_of_torch_fidelity_from_end_to_end(weights: Path
     assert score == pytest.approx(theirs["inception_score_mean"], rel=1e-5)
 
 
-def test_grey_pictures_are_seen_as_coloured_ones_without_colour(weights: Path) -> None:
+def test_grey_images_are_seen_as_coloured_ones_without_colour(weights: Path) -> None:
     features = InceptionFeatures(weights, CPU)
     grey = pixels(2, channels=1)
     assert np.array_equal(features(grey).vectors, features(np.repeat(grey, 3, axis=3)).vectors)

@@ -7,8 +7,8 @@ from scipy.spatial.distance import cdist
 from torch_fidelity.metric_prc import prc_features_to_metric
 
 from wgan.errors import UsageError
+from wgan.evaluation.features import Vectors
 from wgan.evaluation.manifold import TILE, density_coverage, precision_recall, radii
-from wgan.evaluation.vectors import Vectors
 
 
 def drawn(n: int, d: int, seed: int, shift: float = 0.0) -> Vectors:
@@ -38,8 +38,8 @@ def test_a_generator_that_invents_modes_recalls_all_and_is_precise_by_half() -> 
     assert (found.precision, found.recall) == (0.5, 1)
 
 
-def test_an_outlier_among_the_real_pictures_raises_precision_but_hardly_density() -> None:
-    # Naeem et al. 2020, figure 1: the outlier's huge ball holds all generated pictures.
+def test_an_outlier_among_the_real_images_raises_precision_but_hardly_density() -> None:
+    # Naeem et al. 2020, figure 1: the outlier's huge ball holds all generated images.
     real = np.concatenate([drawn(50, 2, 0), line(0, 0).T + 60])
     generated = drawn(50, 2, 1, shift=30)
     assert precision_recall(real, generated).precision == 1
@@ -47,8 +47,8 @@ def test_an_outlier_among_the_real_pictures_raises_precision_but_hardly_density(
 
 
 def test_sets_of_one_distribution_get_the_values_of_the_closed_forms() -> None:
-    # Naeem et al. 2020, section 3.4: the density's expectation is 1, and a real picture is left
-    # out when the k nearest of the n - 1 other real and m generated pictures are all real.
+    # Naeem et al. 2020, section 3.4: the density's expectation is 1, and a real image is left
+    # out when the k nearest of the n - 1 other real and m generated images are all real.
     n, m, k = 200, 120, 5
     expected = 1 - np.prod([(n - j) / (n + m - j) for j in range(1, k + 1)])
     found = [density_coverage(drawn(n, 3, s), drawn(m, 3, 900 + s), k) for s in range(40)]
@@ -88,8 +88,8 @@ def test_vectors_far_from_0_and_of_32_bits_are_told_apart() -> None:
     assert far.recall == pytest.approx(near.recall, abs=0.02)
 
 
-def test_too_few_pictures_or_other_features_are_refused() -> None:
-    with pytest.raises(UsageError, match=r"3 pictures have no 3\. neighbour"):
+def test_too_few_images_or_other_features_are_refused() -> None:
+    with pytest.raises(UsageError, match=r"3 images have no 3\. neighbour"):
         precision_recall(drawn(3, 2, 0), drawn(9, 2, 0))
     with pytest.raises(UsageError, match="vectors of 2 and of 3 numbers"):
         density_coverage(drawn(9, 2, 0), drawn(9, 3, 0))

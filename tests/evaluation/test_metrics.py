@@ -12,9 +12,9 @@ from torch_fidelity.metric_isc import isc_features_to_metric
 from torch_fidelity.metric_kid import kid_features_to_metric
 
 from wgan.errors import UsageError
+from wgan.evaluation.features import Vectors
 from wgan.evaluation.metrics import ScoreTally, fid, frechet_distance, kid
 from wgan.evaluation.moments import Array, Moments
-from wgan.evaluation.vectors import Vectors
 
 
 def drawn(n: int, d: int, seed: int, spread: float = 1.0, shift: float = 0.0) -> Vectors:
@@ -60,7 +60,7 @@ def test_the_fid_of_samples_nears_the_distance_of_their_gaussians() -> None:
     assert fid(one, two) == pytest.approx(3 * 0.5**2 + 3 * 1.0, rel=0.02)
 
 
-@pytest.mark.parametrize("n", [300, 20])  # more and fewer pictures than numbers in a vector
+@pytest.mark.parametrize("n", [300, 20])  # more and fewer images than numbers in a vector
 def test_the_fid_is_torch_fidelitys(n: int) -> None:
     real, generated = drawn(n, 40, 0), drawn(n + 7, 40, 1, spread=1.5, shift=0.2)
     theirs = fid_statistics_to_metric(
@@ -134,7 +134,7 @@ def test_the_inception_score_of_certain_balanced_classes_is_their_number() -> No
     assert inception_score(logits, splits=3) == pytest.approx(7)
 
 
-def test_the_inception_score_of_pictures_that_are_all_alike_or_say_nothing_is_1() -> None:
+def test_the_inception_score_of_images_that_are_all_alike_or_say_nothing_is_1() -> None:
     assert inception_score(np.zeros((50, 10))) == pytest.approx(1)
     one_class = np.tile(1000.0 * np.eye(10)[3], (50, 1))
     assert inception_score(one_class) == pytest.approx(1)
@@ -152,5 +152,5 @@ def test_what_cannot_be_compared_is_refused() -> None:
         fid(drawn(5, 3, 0), drawn(5, 4, 0))
     with pytest.raises(UsageError, match="vectors of 3 and of 4 numbers"):
         kid(drawn(5, 3, 0), drawn(5, 4, 0))
-    with pytest.raises(UsageError, match="a covariance of 1 pictures"):
+    with pytest.raises(UsageError, match="a covariance of 1 images"):
         fid(drawn(1, 3, 0), drawn(5, 3, 0))

@@ -10,7 +10,7 @@ from tests.evaluation.networks import network, save
 from wgan.evaluation.neighbours import GAP, NEAREST, find_neighbours
 from wgan.evaluation.onnx_features import OnnxFeatures
 from wgan.images import Pixels
-from wgan.training.data import Pictures
+from wgan.training.data import InMemoryDataset
 
 SHAPE = (32, 32, 1)
 
@@ -24,8 +24,8 @@ def features(tmp_path: Path) -> OnnxFeatures:
     return OnnxFeatures(save(network(width=16), tmp_path / "features.onnx"), "cpu")
 
 
-def test_the_nearest_pictures_are_those_of_a_search_through_all(features: OnnxFeatures) -> None:
-    data, samples = Pictures(noise(200, 0), [], ""), noise(5, 1)
+def test_the_nearest_images_are_those_of_a_search_through_all(features: OnnxFeatures) -> None:
+    data, samples = InMemoryDataset(noise(200, 0), [], ""), noise(5, 1)
     found = find_neighbours(samples, data, 200, features)
     apart = cdist(features(samples).vectors, features(data.pixels).vectors)
     order = np.argsort(apart, axis=1)[:, :NEAREST]
@@ -34,8 +34,8 @@ def test_the_nearest_pictures_are_those_of_a_search_through_all(features: OnnxFe
     assert found.distances == pytest.approx(expected, abs=1e-5)
 
 
-def test_what_is_usual_is_measured_between_pictures_of_the_data(features: OnnxFeatures) -> None:
-    data = Pictures(noise(50, 0), [], "")
+def test_what_is_usual_is_measured_between_images_of_the_data(features: OnnxFeatures) -> None:
+    data = InMemoryDataset(noise(50, 0), [], "")
     found = find_neighbours(noise(50, 1), data, 50, features)
     vectors = features(data.pixels).vectors
     nearest_other = np.sort(cdist(vectors, vectors), axis=1)[:, 1]
@@ -44,7 +44,7 @@ def test_what_is_usual_is_measured_between_pictures_of_the_data(features: OnnxFe
 
 
 def test_a_generator_that_repeats_its_data_is_found_out(features: OnnxFeatures) -> None:
-    data = Pictures(noise(200, 0), [], "")
+    data = InMemoryDataset(noise(200, 0), [], "")
     barely_changed = data.pixels[30:46] ^ np.uint8(1)
     found = find_neighbours(barely_changed, data, 200, features)
     assert np.array_equal(found.pixels[:, 0], data.pixels[30:46])
@@ -52,7 +52,7 @@ def test_a_generator_that_repeats_its_data_is_found_out(features: OnnxFeatures) 
 
 
 def test_the_sheet_has_a_row_for_each_sample(features: OnnxFeatures) -> None:
-    found = find_neighbours(noise(3, 1), Pictures(noise(20, 0), [], ""), 20, features)
+    found = find_neighbours(noise(3, 1), InMemoryDataset(noise(20, 0), [], ""), 20, features)
     sheet = found.sheet()
     assert sheet.shape == (2 * 3 * 32, 2 * (32 * (1 + NEAREST) + GAP), 1)
     assert np.array_equal(sheet[::2, ::2], sheet[1::2, 1::2])  # twice as large as drawn
@@ -63,6 +63,6 @@ def test_the_sheet_has_a_row_for_each_sample(features: OnnxFeatures) -> None:
 
 
 def test_less_data_than_neighbours_shows_all_of_it(features: OnnxFeatures) -> None:
-    found = find_neighbours(noise(4, 1), Pictures(noise(3, 0), [], ""), 3, features)
+    found = find_neighbours(noise(4, 1), InMemoryDataset(noise(3, 0), [], ""), 3, features)
     assert found.pixels.shape[:2] == (4, 3)
     assert np.isfinite(found.distances).all()

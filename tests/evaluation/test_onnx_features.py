@@ -59,14 +59,14 @@ def test_a_frozen_batch_size_changes_nothing(tmp_path: Path, n: int) -> None:
     assert frozen(pixels(n)).vectors == pytest.approx(free(pixels(n)).vectors, abs=1e-5)
 
 
-def test_pictures_of_another_size_are_resized(tmp_path: Path) -> None:
+def test_images_of_another_size_are_resized(tmp_path: Path) -> None:
     features = OnnxFeatures(save(network(shape=("n", 1, 8, 8)), tmp_path / "f.onnx"), "cpu")
     whole = np.full((1, 32, 32, 1), 200, np.uint8)
     small = np.full((1, 8, 8, 1), 200, np.uint8)
     assert features(whole).vectors == pytest.approx(features(small).vectors, abs=1e-6)
     noise = pixels(1)
-    picture = Image.fromarray(noise[0, :, :, 0]).resize((8, 8), Image.Resampling.BICUBIC)
-    resized = np.asarray(picture)[None, :, :, None]
+    image = Image.fromarray(noise[0, :, :, 0]).resize((8, 8), Image.Resampling.BICUBIC)
+    resized = np.asarray(image)[None, :, :, None]
     assert features(noise).vectors == pytest.approx(features(resized).vectors, abs=1e-6)
 
 
@@ -92,7 +92,7 @@ def test_what_is_no_feature_network_is_refused(tmp_path: Path) -> None:
 
 def test_colour_is_not_given_to_a_grey_network(tmp_path: Path) -> None:
     features = OnnxFeatures(save(network(), tmp_path / "f.onnx"), "cpu")
-    with pytest.raises(ModelFileError, match="takes pictures of 1 channels, these have 3"):
+    with pytest.raises(ModelFileError, match="takes images of 1 channels, these have 3"):
         features(pixels(channels=3))
 
 

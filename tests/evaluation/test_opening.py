@@ -1,4 +1,4 @@
-"""From what the user names to features and real pictures."""
+"""From what the user names to features and real images."""
 
 import dataclasses
 import sys
@@ -10,7 +10,7 @@ import torch
 
 from tests.evaluation.networks import network, save
 from wgan.errors import MissingExtra, ModelFileError, UsageError
-from wgan.evaluation.candidates import Candidate
+from wgan.evaluation.generators import EvaluatedGenerator
 from wgan.evaluation.onnx_features import OnnxFeatures
 from wgan.evaluation.opening import choose_data, choose_transform, open_features, provider_for
 from wgan.training.data import Transform
@@ -44,8 +44,8 @@ def candidate(
     data: str | None = None,
     shape: tuple[int, int, int] = (32, 32, 3),
     **settings: object,
-) -> Candidate:
-    return Candidate(name, shape, 1, settings, data, lambda seeds: iter(()))
+) -> EvaluatedGenerator:
+    return EvaluatedGenerator(name, shape, 1, settings, data, lambda seeds: iter(()))
 
 
 def test_runs_of_different_data_are_not_silently_held_against_the_first_ones() -> None:
@@ -66,7 +66,7 @@ def features(tmp_path: Path) -> OnnxFeatures:
     return OnnxFeatures(save(network(shape=("n", 3, 32, 32)), tmp_path / "f.onnx"), "cpu")
 
 
-def test_real_pictures_are_prepared_as_the_candidates_learned_them(features: OnnxFeatures) -> None:
+def test_real_images_are_prepared_as_the_candidates_learned_them(features: OnnxFeatures) -> None:
     unknown = candidate("elsewhere.onnx")
     plain = candidate("plain", crop=0, background="white")
     cropped = candidate("cropped", crop=20, background="#00ff00")
@@ -82,11 +82,11 @@ def test_real_pictures_are_prepared_as_the_candidates_learned_them(features: Onn
     [
         ({"crop": 20}, "a was trained with --crop 0, b with --crop 20"),
         ({"background": "black"}, "a was trained with --background white, b with --background"),
-        ({"shape": (32, 32, 1)}, "a draws pictures of 32x32x3, b of 32x32x1"),
-        ({"shape": (64, 64, 3)}, "a draws pictures of 32x32x3, b of 64x64x3"),
+        ({"shape": (32, 32, 1)}, "a draws images of 32x32x3, b of 32x32x1"),
+        ({"shape": (64, 64, 3)}, "a draws images of 32x32x3, b of 64x64x3"),
     ],
 )
-def test_candidates_that_no_pictures_suit_are_named_with_what_differs(
+def test_candidates_that_no_images_suit_are_named_with_what_differs(
     features: OnnxFeatures, others: dict[str, Any], said: str
 ) -> None:
     one = candidate("a", crop=0, background="white")
@@ -94,14 +94,14 @@ def test_candidates_that_no_pictures_suit_are_named_with_what_differs(
         choose_transform([one, candidate("b", **others)], features)
 
 
-def test_pictures_that_are_no_squares_are_refused(features: OnnxFeatures) -> None:
-    with pytest.raises(UsageError, match="draws pictures of 32x16x3: squares alone"):
+def test_images_that_are_no_squares_are_refused(features: OnnxFeatures) -> None:
+    with pytest.raises(UsageError, match="draws images of 32x16x3: squares alone"):
         choose_transform([candidate("wide", shape=(16, 32, 3))], features)
 
 
-def test_features_that_do_not_take_the_pictures_are_told_before_any_is_decoded(
+def test_features_that_do_not_take_the_images_are_told_before_any_is_decoded(
     tmp_path: Path,
 ) -> None:
     grey = OnnxFeatures(save(network(), tmp_path / "grey.onnx"), "cpu")
-    with pytest.raises(ModelFileError, match="takes pictures of 1 channels, these have 3"):
+    with pytest.raises(ModelFileError, match="takes images of 1 channels, these have 3"):
         choose_transform([candidate("a")], grey)

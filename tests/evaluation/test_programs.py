@@ -18,17 +18,17 @@ from torch.nn import functional
 
 from tests.checkpoints import trained_checkpoint
 from wgan.errors import ModelFileError
-from wgan.evaluation.candidates import Candidate, open_candidate
-from wgan.export.archive import add_manifest
+from wgan.evaluation.generators import EvaluatedGenerator, open_candidate
 from wgan.export.config import ExportConfig
-from wgan.export.exporting import export
-from wgan.export.pt2_format import to_pt2
-from wgan.export.torchscript_format import to_torchscript
-from wgan.exported.archive import read_records, write_records
-from wgan.exported.content import content_sha256
-from wgan.exported.model_file import describe
-from wgan.exported.program import harmless
+from wgan.export.exporter import export
+from wgan.export.formats.archive import add_manifest
+from wgan.export.formats.pt2 import to_pt2
+from wgan.export.formats.torchscript import to_torchscript
 from wgan.images import Pixels
+from wgan.model_file.archive import read_records, write_records
+from wgan.model_file.checksum import content_sha256
+from wgan.model_file.program import harmless
+from wgan.model_file.reading import describe
 from wgan.training.checkpoint import Checkpoint
 
 SEEDS = range(10)
@@ -50,7 +50,7 @@ def folder(checkpoint: Checkpoint, tmp_path_factory: pytest.TempPathFactory) -> 
     return folder
 
 
-def opened(path: Path) -> Candidate:
+def opened(path: Path) -> EvaluatedGenerator:
     return open_candidate(path, torch.device("cpu"), 4)
 
 
@@ -59,7 +59,7 @@ def drawn(path: Path) -> Pixels:
 
 
 @pytest.mark.parametrize("format_", FORMATS)
-def test_a_program_draws_the_pictures_of_its_checkpoint(folder: Path, format_: str) -> None:
+def test_a_program_draws_the_images_of_its_checkpoint(folder: Path, format_: str) -> None:
     path = folder / f"{format_}.pt"
     assert np.abs(drawn(path).astype(int) - drawn(folder / "checkpoint.ts")).max() <= 1
     found = opened(path)

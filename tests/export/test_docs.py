@@ -10,8 +10,8 @@ import pytest
 from tests.checkpoints import trained_checkpoint
 from tests.processes import ROOT, environment
 from wgan.export.config import ENDINGS, PRECISIONS, TARGETS, TOLERANCES, ExportConfig
-from wgan.export.exporting import export
-from wgan.export.reference import BATCH_SIZES
+from wgan.export.exporter import export
+from wgan.export.parity.reference import BATCH_SIZES
 
 PAGE = (ROOT / "docs" / "exporting.md").read_text()
 SNIPPETS = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)

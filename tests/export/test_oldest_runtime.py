@@ -10,7 +10,7 @@ import pytest
 from tests.checkpoints import trained_checkpoint
 from tests.processes import ROOT
 from wgan.export.config import ExportConfig
-from wgan.export.exporting import export
+from wgan.export.exporter import export
 from wgan.runtime import Generator
 
 VARIABLE = "WGAN_OLDEST_ONNXRUNTIME"

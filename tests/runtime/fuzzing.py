@@ -29,8 +29,8 @@ from onnx import defs, helper, numpy_helper
 from tests.processes import environment
 from tests.runtime import models
 from wgan.errors import WganError
-from wgan.exported.model_file import describe
-from wgan.latents import latents
+from wgan.latents import latents_from_seeds
+from wgan.model_file.reading import describe
 from wgan.runtime import Generator
 
 MEMORY = 4 * 2**30
@@ -164,8 +164,8 @@ EDITS: tuple[Edit, ...] = (
 def draw(data: bytes) -> None:
     """Open spoilt bytes and draw; what is drawn has the shape that was promised, and is finite."""
     with Generator(data, device="cpu", threads=1) as generator:
-        images, pixels = generator.run(latents(range(2), generator.latent_dim))
-        height, width, channels = generator.picture_shape
+        images, pixels = generator.run(latents_from_seeds(range(2), generator.latent_dim))
+        height, width, channels = generator.image_shape
     assert images.shape == (2, channels, height, width)
     assert pixels.shape == (2, height, width, channels)
     assert np.isfinite(images).all()

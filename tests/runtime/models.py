@@ -10,8 +10,8 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from wgan.exported.content import content_sha256
-from wgan.manifest import METADATA_KEY, Distance, Manifest, Receipt
+from wgan.model_file.checksum import content_sha256
+from wgan.model_file.manifest import METADATA_KEY, Distance, Manifest, Receipt
 
 LATENT_DIM = 4
 
@@ -73,7 +73,7 @@ def weights(channels: int = 3, seed: int = 0) -> dict[str, np.ndarray[Any, Any]]
 def generator(
     channels: int = 3, *, told: Manifest | None = None, metadata: Sequence[tuple[str, str]] = ()
 ) -> onnx.ModelProto:
-    """A generator of 8x8 pictures, shaped as wgan's exports are: `images` and `pixels`.
+    """A generator of 8x8 images, shaped as wgan's exports are: `images` and `pixels`.
 
     `told` is its manifest, by default the right one; `metadata` stands in place of it.
     """

@@ -3,7 +3,7 @@ import time
 import numpy as np
 import pytest
 
-from wgan.latents import latents
+from wgan.latents import latents_from_seeds
 from wgan.memory import memory_now
 from wgan.runtime.benchmark import ROUNDS, TURN_S, Latents, Timing, measure, memory_grown
 
@@ -13,7 +13,7 @@ def test_engines_take_turns_with_the_same_latents() -> None:
 
     def engine(name: str) -> object:
         def run(drawn: Latents) -> None:
-            np.testing.assert_array_equal(drawn, latents(range(len(drawn)), 3))
+            np.testing.assert_array_equal(drawn, latents_from_seeds(range(len(drawn)), 3))
             if turns[-1:] != [(name, len(drawn))]:
                 turns.append((name, len(drawn)))
 
@@ -72,6 +72,6 @@ def test_the_memory_of_an_engine_is_what_it_holds() -> None:
         held = np.ones(50 * 2**20, np.uint8)
         return lambda drawn: held
 
-    _, grown = memory_grown(make, latents([0], 3))  # type: ignore[arg-type]
+    _, grown = memory_grown(make, latents_from_seeds([0], 3))  # type: ignore[arg-type]
     assert grown is not None
     assert 40 * 2**20 < grown < 80 * 2**20

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from tests.processes import RunWgan
 from wgan.errors import UsageError
 from wgan.images import to_pixels
-from wgan.latents import latents
+from wgan.latents import latents_from_seeds
 from wgan.runtime import Generator
 
 
@@ -80,7 +80,7 @@ def reference(module: nn.Module, drawn: np.ndarray, *, spatial: bool) -> np.ndar
 def test_a_dcgan_from_plain_pytorch_draws_what_pytorch_draws(modern: bool) -> None:
     module = Dcgan(3, nn.Tanh())
     generator = Generator(export(module, torch.zeros(2, 8, 1, 1), free_batch=True, modern=modern))
-    drawn = latents(range(5), 8)
+    drawn = latents_from_seeds(range(5), 8)
     expected = reference(module, drawn, spatial=True)
     assert generator.manifest is None
     assert np.abs(generator.images(drawn) - expected).max() < 1e-5
@@ -90,7 +90,7 @@ def test_a_dcgan_from_plain_pytorch_draws_what_pytorch_draws(modern: bool) -> No
 def test_a_frozen_batch_is_run_as_often_as_it_takes() -> None:
     module = Dcgan(1, nn.Sigmoid())
     generator = Generator(export(module, torch.zeros(3, 8, 1, 1), free_batch=False, modern=False))
-    drawn = latents(range(7), 8)
+    drawn = latents_from_seeds(range(7), 8)
     expected = 2 * reference(module, drawn, spatial=True) - 1
     assert np.abs(generator.images(drawn) - expected).max() < 1e-5
 
@@ -98,9 +98,9 @@ def test_a_frozen_batch_is_run_as_often_as_it_takes() -> None:
 def test_channels_may_come_last_and_latents_flat() -> None:
     module = Flat(3, nn.Tanh())
     generator = Generator(export(module, torch.zeros(2, 8), free_batch=True, modern=False))
-    drawn = latents(range(4), 8)
+    drawn = latents_from_seeds(range(4), 8)
     expected = reference(module, drawn, spatial=False).transpose(0, 3, 1, 2)
-    assert generator.picture_shape == (16, 16, 3)
+    assert generator.image_shape == (16, 16, 3)
     assert np.abs(generator.images(drawn) - expected).max() < 1e-5
 
 
@@ -109,7 +109,7 @@ def test_a_range_that_the_graph_does_not_tell_is_given(run_wgan: RunWgan, tmp_pa
     data = export(module, torch.zeros(2, 8, 1, 1), free_batch=True, modern=False)
     with pytest.raises(UsageError, match="--value-range"):
         Generator(data)
-    drawn = latents(range(3), 8)
+    drawn = latents_from_seeds(range(3), 8)
     expected = 2 * reference(module, drawn, spatial=True) - 1
     images = Generator(data, value_range=(0.0, 1.0)).images(drawn)
     assert np.abs(images - expected).max() < 1e-5

@@ -10,7 +10,7 @@ from onnx import TensorProto
 from tests.runtime import models
 from wgan.errors import DeviceError, ModelFileError, UsageError
 from wgan.images import to_pixels
-from wgan.latents import latents
+from wgan.latents import latents_from_seeds
 from wgan.runtime import Generator
 
 
@@ -34,7 +34,7 @@ def generator() -> Generator:
 @pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize("n", [1, 2, 7])
 def test_images_and_pixels_are_what_the_graph_means(channels: int, n: int) -> None:
-    drawn = latents(range(n), models.LATENT_DIM)
+    drawn = latents_from_seeds(range(n), models.LATENT_DIM)
     with Generator(models.generator(channels).SerializeToString()) as generator:
         images, pixels = generator.run(drawn)
     assert images.dtype == np.float32
@@ -47,11 +47,11 @@ def test_a_generator_says_what_it_is(generator: Generator) -> None:
     assert generator.manifest == models.manifest()
     assert generator.provider == "CPUExecutionProvider"
     assert generator.latent_dim == models.LATENT_DIM
-    assert generator.picture_shape == (8, 8, 3)
+    assert generator.image_shape == (8, 8, 3)
 
 
 @pytest.mark.parametrize("batch_size", [None, 1, 2, 3, 64])
-def test_a_picture_depends_on_its_seed_alone(generator: Generator, batch_size: int | None) -> None:
+def test_a_image_depends_on_its_seed_alone(generator: Generator, batch_size: int | None) -> None:
     together = generator.sample(range(10), batch_size).astype(int)
     alone = np.concatenate([generator.sample([seed]) for seed in range(10)])
     assert np.abs(together - alone).max() <= 1
@@ -79,9 +79,9 @@ def test_threads_may_share_a_generator(generator: Generator) -> None:
     np.testing.assert_array_equal(alone, together)
 
 
-def test_no_optimisation_gives_the_same_pictures(generator: Generator) -> None:
+def test_no_optimisation_gives_the_same_images(generator: Generator) -> None:
     plain = Generator(models.generator().SerializeToString(), optimization="none")
-    drawn = latents(range(8), models.LATENT_DIM)
+    drawn = latents_from_seeds(range(8), models.LATENT_DIM)
     assert np.abs(plain.images(drawn) - generator.images(drawn)).max() < 1e-6
 
 

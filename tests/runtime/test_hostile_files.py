@@ -14,7 +14,7 @@ from onnx import TensorProto
 from tests.processes import RunWgan
 from tests.runtime import fuzzing, models
 from wgan.errors import ModelFileError, WganError
-from wgan.manifest import METADATA_KEY, SIZE_LIMIT
+from wgan.model_file.manifest import METADATA_KEY, SIZE_LIMIT
 from wgan.runtime import Generator
 
 

@@ -4,7 +4,7 @@ from typing import Any
 import pytest
 
 from wgan.errors import ModelFileError, UsageError
-from wgan.exported.onnx_file import Producer
+from wgan.model_file.onnx_scan import Producer
 from wgan.runtime.signature import Value, read_signature
 
 
@@ -121,6 +121,6 @@ def test_what_is_no_generator_is_told_what_was_expected_and_found(
         read_signature(inputs, outputs, TANH | {"out2": TANH["out"]}, None, None)
 
 
-def test_pictures_without_end_are_refused() -> None:
+def test_images_without_end_are_refused() -> None:
     with pytest.raises(ModelFileError, match="3000000 wide and 8 high: 1 to 16384"):
         read_signature([LATENTS], [value("out", ["n", 3, 8, 3_000_000])], TANH, None, None)

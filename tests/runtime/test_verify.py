@@ -13,11 +13,11 @@ from onnx import ModelProto, helper
 from tests.processes import run
 from tests.runtime import models
 from wgan.errors import ModelFileError
-from wgan.exported.content import content_sha256
 from wgan.images import encode
-from wgan.manifest import METADATA_KEY, Golden, Manifest
+from wgan.model_file.checksum import content_sha256
+from wgan.model_file.manifest import METADATA_KEY, Golden, Manifest
 from wgan.runtime import Generator
-from wgan.runtime.probing import driver_failure
+from wgan.runtime.engine.diagnose import driver_failure
 from wgan.runtime.verify import Check, verify
 
 
@@ -74,24 +74,24 @@ def test_a_changed_weight_fails_the_checksum(tmp_path: Path) -> None:
     assert first_failure(checks).startswith("checksums: content")
 
 
-def test_other_pictures_than_pytorchs_fail(tmp_path: Path) -> None:
+def test_other_images_than_pytorchs_fail(tmp_path: Path) -> None:
     white = Golden(seed=1, png=encode(np.full((8, 8, 3), 255, np.uint8)), psnr=120.0)
     checks = checks_of(proved(models.generator(), goldens=(white,)), tmp_path)
     assert first_failure(checks).startswith("golden images: seed 1 differs by")
 
 
-def test_a_golden_picture_of_another_shape_fails(tmp_path: Path) -> None:
+def test_a_golden_image_of_another_shape_fails(tmp_path: Path) -> None:
     small = Golden(seed=0, png=encode(np.zeros((4, 4, 3), np.uint8)), psnr=120.0)
     checks = checks_of(proved(models.generator(), goldens=(small,)), tmp_path)
     assert first_failure(checks).startswith("golden images: seed 0 is [4, 4, 3]")
 
 
-def test_a_receipt_without_golden_pictures_fails(tmp_path: Path) -> None:
+def test_a_receipt_without_golden_images_fails(tmp_path: Path) -> None:
     checks = checks_of(proved(models.generator(), goldens=()), tmp_path)
     assert first_failure(checks).startswith("golden images: the receipt holds none")
 
 
-def test_a_picture_that_depends_on_its_batch_fails(tmp_path: Path) -> None:
+def test_a_image_that_depends_on_its_batch_fails(tmp_path: Path) -> None:
     model = models.generator()
     relu = next(node for node in model.graph.node if node.op_type == "Relu")
     at = list(model.graph.node).index(relu)
@@ -120,7 +120,7 @@ import sys, warnings
 import onnxruntime
 warnings.simplefilter("ignore")
 onnxruntime.get_available_providers = lambda: ["CUDAExecutionProvider", "CPUExecutionProvider"]
-from wgan.runtime.probing import driver_failure
+from wgan.runtime.engine.diagnose import driver_failure
 from wgan.runtime.verify import verify
 from pathlib import Path
 for check in verify(Path(sys.argv[1])):
@@ -135,7 +135,7 @@ def test_a_device_that_does_not_work_is_told_and_not_left_out(tmp_path: Path) ->
     done = run([sys.executable, "-c", WITH_CUDA, str(path)], tmp_path)
     lines = [line for line in done.stdout.splitlines() if "CUDA" in line]
     assert len(lines) == 1, done.stdout + done.stderr
-    assert lines[0].startswith("None pictures: device 'cuda' does not work here")
+    assert lines[0].startswith("None images: device 'cuda' does not work here")
 
 
 def test_a_changed_manifest_is_refused(tmp_path: Path) -> None:
@@ -145,7 +145,7 @@ def test_a_changed_manifest_is_refused(tmp_path: Path) -> None:
         checks_of(data.replace(b'"step":12', b'"step":13'), tmp_path)
 
 
-def test_a_damaged_golden_picture_is_refused(tmp_path: Path) -> None:
+def test_a_damaged_golden_image_is_refused(tmp_path: Path) -> None:
     broken = Golden(seed=0, png=b"\x89PNG nothing", psnr=120.0)
     with pytest.raises(ModelFileError, match="golden image of seed 0 is damaged"):
         checks_of(proved(models.generator(), goldens=(broken,)), tmp_path)

@@ -10,14 +10,14 @@ import torch
 from wgan.errors import CheckpointError, DeviceError, UsageError
 from wgan.training.checkpoint import Checkpoint, load_weights
 from wgan.training.config import TrainConfig
-from wgan.training.loop import Players
+from wgan.training.loop import TrainState
 from wgan.training.networks import build
 
 TINY = TrainConfig(width=1, latent_dim=2, batch_size=2)
 
 
 def make_checkpoint() -> Checkpoint:
-    players = Players(*build(TINY), TINY, torch.device("cpu"))
+    players = TrainState(*build(TINY), TINY, torch.device("cpu"))
     return Checkpoint(
         step=7,
         config=TINY,
@@ -49,7 +49,7 @@ def test_a_checkpoint_holds_all_that_was_saved(saved: Path) -> None:
 
 @pytest.mark.parametrize(("size", "began"), [(16, "cuda"), (77, "another kind of device")])
 def test_a_run_goes_on_on_the_kind_of_device_that_it_began_on(size: int, began: str) -> None:
-    players = Players(*build(TINY), TINY, torch.device("cpu"))
+    players = TrainState(*build(TINY), TINY, torch.device("cpu"))
     make_checkpoint().restore(players)
     elsewhere = dataclasses.replace(make_checkpoint(), noise=torch.zeros(size, dtype=torch.uint8))
     with pytest.raises(DeviceError, match=f"began on {began} and cannot go on on cpu"):

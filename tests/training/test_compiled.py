@@ -18,7 +18,7 @@ from wgan.errors import DeviceError, UsageError
 from wgan.training.compiled import CompiledGradients, Operations, compile_operations
 from wgan.training.config import TrainConfig
 from wgan.training.device import check_compile
-from wgan.training.loop import Players, differentiate, train_steps
+from wgan.training.loop import TrainState, differentiate, train_steps
 from wgan.training.networks import build
 
 STEPS = 4
@@ -47,7 +47,7 @@ def train(
 ) -> tuple[list[list[float]], dict[str, Tensor]]:
     networks = build(config)
     gradients = CompiledGradients(*networks, compiler) if compiler else differentiate
-    players = Players(*networks, config, CPU, differentiate=gradients)
+    players = TrainState(*networks, config, CPU, differentiate=gradients)
     figures = []
     for step in train_steps(players, batches(config), config):
         figures.append([float(value) for value in (*step.critic, step.generator_loss)])
@@ -106,7 +106,7 @@ def test_networks_that_choose_by_values_are_refused() -> None:
     generator, _ = build(config)
     critic = ByValue()
     gradients = CompiledGradients(generator, critic, as_traced)
-    players = Players(generator, critic, config, CPU, differentiate=gradients)
+    players = TrainState(generator, critic, config, CPU, differentiate=gradients)
     with pytest.raises(UsageError, match=r"cannot be compiled.*leave --compile out"):
         next(train_steps(players, batches(config), config))
 
@@ -129,7 +129,7 @@ def test_parts_of_a_batch_add_up_where_two_weights_share_a_gradient() -> None:
     for compiles in (True, False):
         (generator, _), critic = build(config), Twins()
         gradients = CompiledGradients(generator, critic, as_traced) if compiles else differentiate
-        players = Players(generator, critic, config, CPU, differentiate=gradients)
+        players = TrainState(generator, critic, config, CPU, differentiate=gradients)
         next(train_steps(players, batches(config), config))
         assert critic.one.grad is not None
         found.append(critic.one.grad)
@@ -154,7 +154,7 @@ def test_networks_that_replace_their_buffers_are_refused() -> None:
     config = configuration()
     (generator, _), critic = build(config), Counting()
     gradients = CompiledGradients(generator, critic, as_traced)
-    players = Players(generator, critic, config, CPU, differentiate=gradients)
+    players = TrainState(generator, critic, config, CPU, differentiate=gradients)
     with pytest.raises(UsageError, match=r"in the place of critic\.seen\): .*leave --compile out"):
         next(train_steps(players, batches(config), config))
 

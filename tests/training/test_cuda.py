@@ -9,16 +9,16 @@ import torch
 from torch import Tensor
 
 from tests.training.test_fast_path import batches, configuration
-from tests.training.test_session import equal, pictures, source, state
-from wgan.errors import MemoryShortage
+from tests.training.test_session import equal, images, source, state
+from wgan.errors import OutOfMemory
 from wgan.runs import Run
-from wgan.training.capture import CapturedStep, CUDARecorder
 from wgan.training.compiled import CompiledGradients
 from wgan.training.config import TrainConfig
-from wgan.training.data import Pictures
-from wgan.training.loop import Players, differentiate, train_steps
+from wgan.training.cuda_graph import CapturedStep, CUDARecorder
+from wgan.training.data import InMemoryDataset
+from wgan.training.loop import TrainState, differentiate, train_steps
 from wgan.training.networks import build
-from wgan.training.precision import float32_products
+from wgan.training.precision import tf32_mode
 from wgan.training.session import Plan, Session
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA GPU here")
@@ -41,11 +41,11 @@ def train(
     """Figures of each step, and the weights after the last."""
     networks = build(config)
     gradients = CompiledGradients(*networks) if config.compile else differentiate
-    players = Players(*networks, config, device, differentiate=gradients)
+    players = TrainState(*networks, config, device, differentiate=gradients)
     captured = CapturedStep(CUDARecorder(players)) if capture else None
     draw = batches(config)
     figures = []
-    with float32_products(config.precision):
+    with tf32_mode(config.precision):
         for step in train_steps(players, lambda: draw().to(device), config, captured=captured):
             terms = step.critic
             values = (terms.wasserstein, terms.gradient_penalty, step.generator_loss)
@@ -74,10 +74,10 @@ def test_in_fp32_a_gpu_gives_the_cpus_gradients() -> None:
     config = configuration(precision="fp32", width=8)
     found = []
     for device in (torch.device("cpu"), CUDA):
-        players = Players(*build(config), config, device)
-        with float32_products("fp32"):
-            images = batches(config)().to(device)
-            scores = players.critic(images)
+        players = TrainState(*build(config), config, device)
+        with tf32_mode("fp32"):
+            batch = batches(config)().to(device)
+            scores = players.critic(batch)
             scores.square().mean().backward()
         gradients = [parameter.grad for parameter in players.critic.parameters()]
         found.append(torch.cat([g.cpu().flatten() for g in gradients if g is not None]))
@@ -115,7 +115,7 @@ def test_a_captured_run_that_stopped_and_went_on_is_the_same_bit_for_bit(
         }
         config = TrainConfig.resolve({**given, "checkpoint_every": 100, "steps": steps})
         plan = Plan(Run(Path(folder)), config, source(), resumes=False)
-        with Session(plan, pictures(), CUDA, capture="yes", data_on_device="yes") as session:
+        with Session(plan, images(), CUDA, capture="yes", data_on_device="yes") as session:
             list(session.train())
 
     run("once", 20)
@@ -124,10 +124,10 @@ def test_a_captured_run_that_stopped_and_went_on_is_the_same_bit_for_bit(
     assert equal(state("once", 20), state("twice", 20))
 
 
-def test_pictures_on_the_gpu_give_the_hosts_batches() -> None:
+def test_images_on_the_gpu_give_the_hosts_batches() -> None:
     pixels = np.random.RandomState(0).randint(0, 256, (10, 8, 8, 3)).astype(np.uint8)
     here, there = (
-        Pictures(pixels, [], "").batches(4, 0, CUDA, flip=True, resident=resident)
+        InMemoryDataset(pixels, [], "").batches(4, 0, CUDA, flip=True, resident=resident)
         for resident in (False, True)
     )
     for _ in range(5):
@@ -145,7 +145,7 @@ def test_a_batch_that_does_not_fit_is_named_with_one_that_does(
     total = torch.cuda.get_device_properties(CUDA).total_memory
     torch.cuda.set_per_process_memory_fraction(300 * 2**20 / total)
     try:
-        with Session(plan, pictures(), CUDA) as session, pytest.raises(MemoryShortage):
+        with Session(plan, images(), CUDA) as session, pytest.raises(OutOfMemory):
             list(session.train())
     finally:
         torch.cuda.set_per_process_memory_fraction(1.0)

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 from tests.training.plain_loop import PlainLoop
-from wgan.training.capture import CapturedStep, Work
 from wgan.training.config import TrainConfig
-from wgan.training.loop import Outcome, Players, train_steps
+from wgan.training.cuda_graph import CapturedStep, Work
+from wgan.training.loop import Outcome, TrainState, train_steps
 from wgan.training.networks import build
 
 CPU = torch.device("cpu")
@@ -51,7 +51,7 @@ def batches(config: TrainConfig) -> Callable[[], Tensor]:
 def fast(
     config: TrainConfig, captured: CapturedStep | None = None
 ) -> tuple[list[list[float]], dict[str, Tensor]]:
-    players = Players(*build(config), config, CPU)
+    players = TrainState(*build(config), config, CPU)
     figures = []
     for step in train_steps(players, batches(config), config, captured=captured):
         terms = step.critic

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from wgan.training.config import TrainConfig
 from wgan.training.loop import (
-    Players,
+    TrainState,
     penalty_weight,
     train_steps,
     update_critic,
@@ -25,8 +25,8 @@ TINY_ARTICLE = TrainConfig.resolve(
 )
 
 
-def make_players(config: TrainConfig = TINY) -> Players:
-    return Players(*build(config), config, CPU)
+def make_players(config: TrainConfig = TINY) -> TrainState:
+    return TrainState(*build(config), config, CPU)
 
 
 def real_images(seed: int = 0) -> Tensor:
@@ -85,7 +85,7 @@ def test_each_critic_update_sees_a_fresh_batch_but_in_the_article(
 
 def test_what_is_learned_may_be_points_instead_of_images() -> None:
     linear = nn.Linear(2, 1)
-    players = Players(nn.Linear(4, 2), nn.Sequential(linear, nn.Flatten(0)), TINY, CPU)
+    players = TrainState(nn.Linear(4, 2), nn.Sequential(linear, nn.Flatten(0)), TINY, CPU)
     slope = linear.weight.detach().norm()  # a linear critic's gradient, wherever it is taken
     terms = update_critic(players, torch.randn(4, 2), TINY)
     assert torch.allclose(terms.gradient_norm, slope)
@@ -134,7 +134,7 @@ def test_a_batch_taken_in_parts_moves_the_critic_as_the_whole_does() -> None:
     for parts in (1, 2):
         # Clipping that clips nothing: the penalty would draw its own random numbers in each part.
         config = dataclasses.replace(TINY, accumulate=parts, constraint="clip", clip_limit=1e6)
-        players = Players(Blank(), build(config)[1], config, CPU)
+        players = TrainState(Blank(), build(config)[1], config, CPU)
         terms = update_critic(players, real_images(), config)
         after.append((copies(players.critic), float(terms.wasserstein)))
     (whole, estimate), (in_parts, estimate_in_parts) = after

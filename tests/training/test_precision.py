@@ -7,10 +7,10 @@ import torch
 from torch import Tensor, nn
 
 from wgan.training.config import TrainConfig
-from wgan.training.loop import Players, train_steps, update_critic
+from wgan.training.loop import TrainState, train_steps, update_critic
 from wgan.training.losses import gradient_norms
 from wgan.training.networks import build
-from wgan.training.precision import float32_products, in_precision
+from wgan.training.precision import autocast_fn, tf32_mode
 
 CPU = torch.device("cpu")
 BF16 = TrainConfig(width=4, latent_dim=8, batch_size=8, n_critic=2, precision="bf16")
@@ -26,15 +26,15 @@ def test_bf16_computes_in_bfloat16_and_gives_float32() -> None:
     _, critic = build(BF16)
     layer = critic.get_submodule("layers.2")
     layer.register_forward_hook(lambda module, inputs, output: seen.append(output.dtype))
-    scores = in_precision("bf16", critic, CPU)(real_images())
+    scores = autocast_fn("bf16", critic, CPU)(real_images())
     assert seen == [torch.bfloat16]
     assert scores.dtype == torch.float32
-    assert in_precision("tf32", critic, CPU) is critic
+    assert autocast_fn("tf32", critic, CPU) is critic
 
 
 def test_under_bf16_the_penaltys_norm_is_taken_in_float32() -> None:
     _, critic = build(BF16)
-    run = in_precision("bf16", critic, CPU)
+    run = autocast_fn("bf16", critic, CPU)
     epsilon = torch.rand(8, 1, 1, 1)
     norms = gradient_norms(run, real_images(), -real_images(), epsilon)
     exact = gradient_norms(critic, real_images(), -real_images(), epsilon)
@@ -48,7 +48,7 @@ def test_a_bf16_update_is_about_that_of_float32(norm: str) -> None:
     gradients = []
     for precision in ("tf32", "bf16"):
         config = TrainConfig(width=4, batch_size=8, precision=precision, critic_norm=norm)
-        players = Players(*build(config), config, CPU)
+        players = TrainState(*build(config), config, CPU)
         update_critic(players, real_images(), config)
         found = [parameter.grad for parameter in players.critic.parameters()]
         gradients.append(torch.cat([g.flatten() for g in found if g is not None]))
@@ -58,7 +58,7 @@ def test_a_bf16_update_is_about_that_of_float32(norm: str) -> None:
 
 
 def test_weights_optimisers_and_the_average_stay_float32_under_bf16() -> None:
-    players = Players(*build(BF16), BF16, CPU)
+    players = TrainState(*build(BF16), BF16, CPU)
     step = next(train_steps(players, real_images, BF16))
     assert step.generator_loss.dtype == step.critic.loss.dtype == torch.float32
     networks: tuple[nn.Module, ...] = (players.generator, players.critic, players.average)
@@ -80,7 +80,7 @@ def no_tf32() -> Iterator[None]:
 @pytest.mark.usefixtures("no_tf32")
 @pytest.mark.parametrize(("precision", "allowed"), [("fp32", False), ("tf32", True)])
 def test_tf32_is_allowed_as_asked_and_then_as_it_was(precision: str, allowed: bool) -> None:
-    with float32_products(precision):
+    with tf32_mode(precision):
         assert torch.backends.cuda.matmul.allow_tf32 is allowed
         assert torch.backends.cudnn.allow_tf32 is allowed
     assert torch.backends.cuda.matmul.allow_tf32 is False

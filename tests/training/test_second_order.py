@@ -11,7 +11,7 @@ from torch.nn import functional
 from benchmarks.operations import count_operations
 from wgan.training.config import TrainConfig
 from wgan.training.networks import build
-from wgan.training.second_order import CheapSecondOrder
+from wgan.training.second_order import FastDoubleBackward
 
 Critic = Callable[[Tensor], Tensor]
 
@@ -26,7 +26,7 @@ def pytorchs(critic: Critic, images: Tensor) -> Tensor:
 
 def cheap(critic: Critic, images: Tensor) -> Tensor:
     images = images.clone().requires_grad_()
-    with CheapSecondOrder() as operations:
+    with FastDoubleBackward() as operations:
         scores = critic(images)
     with operations.first_pass():
         (slope,) = torch.autograd.grad(scores.sum(), images, create_graph=True)
@@ -115,7 +115,7 @@ def test_without_a_norm_a_third_of_the_work_is_left_out() -> None:
 
 
 def test_outside_the_block_operations_are_pytorchs_own() -> None:
-    with CheapSecondOrder():
+    with FastDoubleBackward():
         inside = functional.relu(torch.ones(1, requires_grad=True))
     outside = functional.relu(torch.ones(1, requires_grad=True))
     assert "LeakyReLU" in type(inside.grad_fn).__name__

@@ -13,7 +13,7 @@ from torch import nn
 
 from wgan.errors import (
     CheckpointError,
-    PeerLost,
+    RankLost,
     RunError,
     SettingChanged,
     TrainingDiverged,
@@ -23,10 +23,10 @@ from wgan.images import Pixels
 from wgan.runs import Run, latest_run
 from wgan.training.checkpoint import Checkpoint
 from wgan.training.config import TrainConfig
-from wgan.training.data import Pictures, load_pictures
-from wgan.training.data.source import ArraySource
-from wgan.training.distributed import World
-from wgan.training.metrics import Metrics
+from wgan.training.data import InMemoryDataset, load_images
+from wgan.training.data.sources.source import ArraySource
+from wgan.training.distributed.process_group import ProcessGroup
+from wgan.training.monitoring.metrics import Metrics
 from wgan.training.session import Plan, Session
 
 CPU = torch.device("cpu")
@@ -42,8 +42,8 @@ def source(seed: int = 0) -> ArraySource:
     return ArraySource("noise", pixels)
 
 
-def pictures(seed: int = 0) -> Pictures:
-    return load_pictures(source(seed), size=32, channels=1)
+def images(seed: int = 0) -> InMemoryDataset:
+    return load_images(source(seed), size=32, channels=1)
 
 
 def session(folder: str = "run", data_seed: int = 0, **settings: Any) -> Session:
@@ -62,7 +62,7 @@ def session(folder: str = "run", data_seed: int = 0, **settings: Any) -> Session
             **settings,
         }
     )
-    return Session(Plan(run, config, source(), resumes=False), pictures(data_seed), CPU)
+    return Session(Plan(run, config, source(), resumes=False), images(data_seed), CPU)
 
 
 def train(folder: str = "run", data_seed: int = 0, **settings: Any) -> Session:
@@ -210,31 +210,31 @@ class Ending:
 def test_trackers_are_told_whether_an_error_ended_the_run() -> None:
     good, bad = Ending(), Ending()
     config = session().config
-    with Session(Plan(Run(Path("a")), config, source(), False), pictures(), CPU, None, [good]):
+    with Session(Plan(Run(Path("a")), config, source(), False), images(), CPU, None, [good]):
         pass
     with (
         pytest.raises(TrainingDiverged),
-        Session(Plan(Run(Path("b")), config, source(), False), pictures(), CPU, None, [bad]),
+        Session(Plan(Run(Path("b")), config, source(), False), images(), CPU, None, [bad]),
     ):
         raise TrainingDiverged("it went off")
     assert (good.failed, bad.failed) == ([False], [True])
 
 
 def test_trackers_are_told_of_a_run_that_could_not_begin() -> None:
-    class Unheard(World):
+    class Unheard(ProcessGroup):
         def from_leader(self, data: bytes | None) -> bytes:
-            raise PeerLost("another process is gone")
+            raise RankLost("another process is gone")
 
     tracker, config = Ending(), session().config
     plan, world = Plan(Run(Path("run")), config, source(), False), Unheard(size=2)
-    with pytest.raises(PeerLost), Session(plan, pictures(), CPU, None, [tracker], world=world):
+    with pytest.raises(RankLost), Session(plan, images(), CPU, None, [tracker], world=world):
         pass
     assert tracker.failed == [True]
     with session():  # the folder's lock is free
         pass
 
 
-def test_other_pictures_in_the_same_run_are_refused() -> None:
+def test_other_images_in_the_same_run_are_refused() -> None:
     train(steps=3)
     with pytest.raises(SettingChanged, match=r"data: .* another folder with --run"):
         train(steps=4, data_seed=1)
@@ -283,7 +283,7 @@ def test_a_preview_is_logged_with_its_diversity() -> None:
     assert ["diversity" in line for line in lines] == [True, False, True]
 
 
-def test_held_out_pictures_are_scored_at_each_logged_step() -> None:
+def test_held_out_images_are_scored_at_each_logged_step() -> None:
     train(steps=2, holdout=0.2)
     for line in logged("run"):
         gap = line["learned_score"] - line["held_out_score"]

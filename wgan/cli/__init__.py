@@ -12,7 +12,7 @@ import click
 
 from wgan import __version__
 from wgan.cli.process import Stopped, end_at_once, rank_label
-from wgan.errors import PeerLost, PeerStopped, WganError
+from wgan.errors import RankFailed, RankLost, WganError
 
 OWNS_PROCESS = True
 """Told to the commands: they may set signal handlers and fork, as no caller from Python wants."""
@@ -45,7 +45,7 @@ def cli() -> None:
     """Train a WGAN-GP image generator, export it with proof, run it with no PyTorch.
 
     \b
-    wgan train                    train on the built-in data, or on your pictures
+    wgan train                    train on the built-in data, or on your images
     wgan export --format onnx     write the generator as one self-describing file
     wgan sample -n 64 out.png     draw from it with onnxruntime alone
     """  # noqa: D301 - click's \b is a real backspace
@@ -56,8 +56,8 @@ def main() -> None:
     logging.basicConfig(format="Warning: %(message)s", level=logging.WARNING)
     try:
         cli(obj=OWNS_PROCESS)
-    except PeerLost as exc:
-        if not isinstance(exc, PeerStopped):
+    except RankLost as exc:
+        if not isinstance(exc, RankFailed):
             click.echo(f"Error{rank_label()}: {exc}", err=True)
         end_at_once(exc.exit_status)  # to close ways to processes that are gone may take for ever
     except WganError as exc:

@@ -11,7 +11,7 @@ import click
 from wgan.cli.process import guard
 
 if TYPE_CHECKING:
-    from wgan.manifest import Manifest
+    from wgan.model_file.manifest import Manifest
     from wgan.runtime.benchmark import Draw, Timing
 
 
@@ -39,7 +39,7 @@ def bench(
     """
     guard(owns_process)
     from wgan.errors import ModelFileError, UsageError
-    from wgan.latents import latents
+    from wgan.latents import latents_from_seeds
     from wgan.runs import latest_export
     from wgan.runtime.benchmark import measure, memory_grown
     from wgan.runtime.generator import Generator
@@ -56,7 +56,7 @@ def bench(
             " name a file"
         )
     generator = Generator(path, device, threads)
-    largest = latents(range(max(sizes)), generator.latent_dim)
+    largest = latents_from_seeds(range(max(sizes)), generator.latent_dim)
     # Opened a second time: by then all that ONNX Runtime itself takes is there.
     run, grown = memory_grown(lambda: Generator(path, device, threads).run, largest)
     engines = {generator.provider: run, **_rivals(generator.manifest, threads)}
@@ -90,7 +90,7 @@ def _rivals(manifest: "Manifest | None", threads: int) -> dict[str, "Draw"]:
         return {}
     try:
         with needs_extra("export", purpose="timing PyTorch"):
-            from wgan.export.rivals import rivals
+            from wgan.export.parity.torch_engines import rivals
         return dict(rivals(manifest.config, manifest.latent_dim, threads))
     except WganError as exc:
         click.echo(f"PyTorch is left out: {exc}", err=True)

@@ -1,4 +1,4 @@
-"""The options of commands that decode pictures: where they are kept, and how many."""
+"""The options of commands that decode images: where they are kept, and how many."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,9 +14,9 @@ OPTIONS = (
         "--cache",
         "cache_path",
         type=click.Path(path_type=Path, file_okay=False),
-        help="Where decoded pictures and statistics are kept.  [~/.cache/wgan/pictures]",
+        help="Where decoded images and statistics are kept.  [~/.cache/wgan/images]",
     ),
-    click.option("--cache-size", type=float, help="GB, of all pictures there.  [50]"),
+    click.option("--cache-size", type=float, help="GB, of all images there.  [50]"),
     click.option("--cache-limit", type=float, help="GB, of one set.  [20]"),
     click.option("--no-cache", is_flag=True, help="Keep nothing; decode into memory, every time."),
 )

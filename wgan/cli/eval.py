@@ -14,9 +14,9 @@ from wgan.progress import Progress
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from wgan.evaluation.candidates import Candidate
-    from wgan.evaluation.vectors import Features
-    from wgan.training.data import Cache, Pictures, Stream, Transform
+    from wgan.evaluation.features import Features
+    from wgan.evaluation.generators import EvaluatedGenerator
+    from wgan.training.data import Cache, InMemoryDataset, StreamingDataset, Transform
 
 
 @click.command()
@@ -28,12 +28,10 @@ if TYPE_CHECKING:
     "asked",
     help="Of each run: latest, best (see train --eval-every), or a step.  [default: latest]",
 )
-@click.option("--data", help="The real pictures, as for train.  [default: what the run learned]")
+@click.option("--data", help="The real images, as for train.  [default: what the run learned]")
+@click.option("-n", "--n", "count", default=10_000, show_default=True, help="Images drawn of each.")
 @click.option(
-    "-n", "--n", "count", default=10_000, show_default=True, help="Pictures drawn of each."
-)
-@click.option(
-    "--data-n", type=int, help="Real pictures looked at, evenly spaced.  [default: all of them]"
+    "--data-n", type=int, help="Real images looked at, evenly spaced.  [default: all of them]"
 )
 @click.option(
     "--metrics",
@@ -59,14 +57,14 @@ if TYPE_CHECKING:
     "--repeats", default=1, show_default=True, help="Times, each of new seeds: gives intervals."
 )
 @click.option("--seed", default=0, show_default=True, help="The first of all seeds.")
-@click.option("--batch-size", default=64, show_default=True, help="Pictures drawn at a time.")
+@click.option("--batch-size", default=64, show_default=True, help="Images drawn at a time.")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:N or mps.")
 @click.option("--arch", help="package.module:function, for checkpoints of networks of your own.")
 @click.option(
     "--neighbours",
     type=click.Path(path_type=Path, dir_okay=False),
     metavar="OUT.png",
-    help="Draw samples beside the nearest pictures of the data: was it learned by heart?",
+    help="Draw samples beside the nearest images of the data: was it learned by heart?",
 )
 @cache_options
 @click.option("--json", "as_json", is_flag=True, help="Print every value as JSON.")
@@ -97,7 +95,7 @@ def eval(  # noqa: A001 - a command's function bears its name
 ) -> None:
     """Say how good generators are, by FID, KID, recall and more.
 
-    They are held against real pictures. Runs, checkpoints and exported files, of any format, are
+    They are held against real images. Runs, checkpoints and exported files, of any format, are
     judged by the same seeds, beside each other; by default the run trained last.
     docs/evaluating.md says what each number means and costs.
     """
@@ -108,21 +106,21 @@ def eval(  # noqa: A001 - a command's function bears its name
     from wgan.runs import which_checkpoint
 
     with needs_extra("train", "eval", purpose="evaluating"):
-        from wgan.evaluation.candidates import open_candidate
-        from wgan.evaluation.judging import (
-            Judging,
+        from wgan.evaluation.evaluate import (
+            EvalConfig,
             check_counts,
             choose_metrics,
             judge,
             parse_metrics,
         )
+        from wgan.evaluation.generators import open_candidate
         from wgan.evaluation.opening import (
             choose_data,
             choose_transform,
             open_features,
             provider_for,
         )
-        from wgan.evaluation.reference import load_reference, statistics_folder
+        from wgan.evaluation.reference_statistics import load_reference, statistics_folder
         from wgan.evaluation.report import as_fields, headline, table
         from wgan.runtime.generator import check_batch_size
         from wgan.runtime.image_output import parse_value_range
@@ -168,11 +166,11 @@ def eval(  # noqa: A001 - a command's function bears its name
         features,
         data_n,
         statistics_folder(cache),
-        lambda total: Progress(total, "data", "pictures"),
+        lambda total: Progress(total, "data", "images"),
     )
     _warn(count, len(reference.moments.mean), names)
-    plan = Judging(names, count, repeats, seed)
-    with Progress(plan.pictures * len(candidates), "judging", "pictures") as progress:
+    plan = EvalConfig(names, count, repeats, seed)
+    with Progress(plan.images * len(candidates), "judging", "images") as progress:
         results = [
             judge(candidate, reference, features, plan, progress.advance)
             for candidate in candidates
@@ -189,16 +187,16 @@ def eval(  # noqa: A001 - a command's function bears its name
 
 def _load(
     data: str, transform: "Transform", download: bool, cache: "Cache | None"
-) -> "Pictures | Stream":
-    from wgan.evaluation.opening import open_pictures
+) -> "InMemoryDataset | StreamingDataset":
+    from wgan.evaluation.opening import open_images
 
-    with Progress(0, "decoding", "pictures") as progress:
+    with Progress(0, "decoding", "images") as progress:
 
         def show(done: int, total: int) -> None:
             progress.total = total
             progress.advance(done - progress.done)
 
-        loaded = open_pictures(
+        loaded = open_images(
             data,
             transform,
             download=download,
@@ -212,7 +210,7 @@ def _load(
 def _warn(count: int, numbers: int, names: "Sequence[str]") -> None:
     if "fid" in names and count <= numbers:
         click.echo(
-            f"Warning: the FID of {count:,} pictures in {numbers:,} numbers is mostly bias: compare"
+            f"Warning: the FID of {count:,} images in {numbers:,} numbers is mostly bias: compare"
             " it at the same -n alone, or draw more",
             err=True,
         )
@@ -220,8 +218,8 @@ def _warn(count: int, numbers: int, names: "Sequence[str]") -> None:
 
 def _draw_neighbours(
     out: Path,
-    candidate: "Candidate",
-    data: "Pictures | Stream",
+    candidate: "EvaluatedGenerator",
+    data: "InMemoryDataset | StreamingDataset",
     count: int,
     features: "Features",
     seed: int,
@@ -233,12 +231,12 @@ def _draw_neighbours(
     from wgan.images import encode
 
     samples = np.concatenate(list(candidate.draw(range(seed, seed + SHOWN))))
-    with Progress(count, "searching", "pictures") as progress:
+    with Progress(count, "searching", "images") as progress:
         found = find_neighbours(samples, data, count, features, progress.advance)
     write_whole(out, encode(found.sheet()))
     click.echo(
         f"{out}: seeds {seed} to {seed + SHOWN - 1}, each beside the nearest of {count:,} real"
-        f" pictures; the distance to the first is {found.ratio:.2f} of what real pictures have"
+        f" images; the distance to the first is {found.ratio:.2f} of what real images have"
         " (near 0: learned by heart)",
         err=True,
     )

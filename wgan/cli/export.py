@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
-    from wgan.manifest import Manifest
+    from wgan.model_file.manifest import Manifest
 
 
 @click.command()
@@ -76,8 +76,8 @@ def export(
     so in its manifest.
     """
     from wgan.export.config import ExportConfig
-    from wgan.export.places import choose_checkpoint, choose_places, choose_repository
-    from wgan.export.triton import write_repository
+    from wgan.export.formats.triton import write_repository
+    from wgan.export.output_paths import choose_checkpoint, choose_places, choose_repository
     from wgan.extras import needs_extra
     from wgan.files import make_folder
     from wgan.runs import Run, remember_export, which_checkpoint
@@ -103,7 +103,7 @@ def export(
     places = choose_places(configs, place, checkpoint_path) if configs else []
     repository = choose_repository(place, checkpoint_path) if "triton" in formats else None
     with needs_extra("export", purpose="exporting"):
-        from wgan.export.exporting import export as write
+        from wgan.export.exporter import export as write
         from wgan.training.checkpoint import Checkpoint
         from wgan.training.networks import load_architecture
         from wgan.training.session import load_checkpoint

@@ -8,7 +8,7 @@ import click
 from wgan.cli.process import guard
 
 if TYPE_CHECKING:
-    from wgan.manifest import Distance
+    from wgan.model_file.manifest import Distance
 
 
 @click.command()
@@ -24,7 +24,7 @@ def info(owns_process: bool | None, file: Path, as_json: bool, device: str | Non
     if device is not None:  # else nothing but our own Python looks at the file
         guard(owns_process)
     from wgan.errors import ModelFileError
-    from wgan.exported.model_file import describe
+    from wgan.model_file.reading import describe
 
     description = describe(file)
     manifest = description.manifest
@@ -36,7 +36,7 @@ def info(owns_process: bool | None, file: Path, as_json: bool, device: str | Non
     receipt = manifest.receipt
     rows = {
         "file": f"{file} ({description.format})",
-        "pictures": f"{manifest.width}x{manifest.height}, {manifest.channels} channels",
+        "images": f"{manifest.width}x{manifest.height}, {manifest.channels} channels",
         "latent_dim": manifest.latent_dim,
         "precision": manifest.precision,
         "target": manifest.target,

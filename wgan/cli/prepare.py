@@ -18,7 +18,7 @@ from wgan.progress import Progress
     type=click.IntRange(min=1),
     default=10_000,
     show_default=True,
-    help="Pictures in a shard.",
+    help="Images in a shard.",
 )
 @click.option(
     "--size",
@@ -44,13 +44,13 @@ def prepare(
     """Write DATA as tar shards of WebDataset, to be streamed.
 
     For data that is more than memory or the cache can hold. DATA is what wgan train takes, SHARDS
-    a folder that is made. Each picture is decoded once, so that no damaged one gets in; they come
+    a folder that is made. Each image is decoded once, so that no damaged one gets in; they come
     in a random order.
     """
     with needs_extra("train", purpose="preparing data"):
         from wgan.training.data import Transform, open_source, parse_colour
-        from wgan.training.data.prepare import write_shards
-        from wgan.training.data.shards import is_pattern
+        from wgan.training.data.streaming.prepare import write_shards
+        from wgan.training.data.streaming.shards import is_pattern
 
     if is_pattern(data):
         raise UsageError(f"{data} names shards already: stream them with  wgan train '{data}'")
@@ -58,7 +58,7 @@ def prepare(
     transform = size and Transform(
         size=size, channels=source.channels, crop=crop, background=parse_colour(background)
     )
-    with Progress(len(source), "preparing", "pictures") as progress:
+    with Progress(len(source), "preparing", "images") as progress:
         written = write_shards(
             source,
             shards,
@@ -68,5 +68,5 @@ def prepare(
             progress=lambda done, _: progress.advance(done - progress.done),
         )
     say_skipped(written.skipped)
-    click.echo(f"{written.count:,} pictures in {len(written.shards)} shards")
+    click.echo(f"{written.count:,} images in {len(written.shards)} shards")
     click.echo(f"train on them with  wgan train '{written.pattern}'")

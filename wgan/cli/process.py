@@ -112,7 +112,7 @@ def guard(owns_process: bool | None, engine: str = "ONNX Runtime") -> None:
 def end_at_once(status: int = 0) -> NoReturn:
     """End the process, all that was to be written written.
 
-    Taking numpy and ONNX Runtime apart takes longer than drawing a few pictures.
+    Taking numpy and ONNX Runtime apart takes longer than drawing a few images.
     """
     sys.stdout.flush()
     sys.stderr.flush()

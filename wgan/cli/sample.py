@@ -14,7 +14,7 @@ DEFAULT_OUT = "samples.png"
 
 @click.command()
 @click.argument("out", required=False)
-@click.option("-n", "count", type=int, help="How many pictures.  [default: 64]")
+@click.option("-n", "count", type=int, help="How many images.  [default: 64]")
 @click.option("--seed", "first", type=int, help="The first of the -n seeds.  [default: 0]")
 @click.option("--seeds", help="Which seeds, as in 0,1,4-6.")
 @click.option(
@@ -27,23 +27,23 @@ DEFAULT_OUT = "samples.png"
     "--truncation",
     default=1.0,
     show_default=True,
-    help="Scales the latents: below 1 nearer to the mean picture, 1 is off.",
+    help="Scales the latents: below 1 nearer to the mean image, 1 is off.",
 )
 @click.option("--interpolate", metavar="SEEDS", help="A closed path through these seeds.")
-@click.option("--frames", type=int, help="Pictures on the whole path.  [default: 120]")
+@click.option("--frames", type=int, help="Images on the whole path.  [default: 120]")
 @click.option("--fps", default=30.0, show_default=True, help="Frames per second of an animation.")
 @click.option("--grid", help="ROWSxCOLUMNS of a grid.  [default: the squarest]")
 @click.option("--scale", default=1, show_default=True, help="Make each pixel a square of so many.")
 @click.option("--images", is_flag=True, help="Float images, [-1, 1], into a .npy or .npz.")
 @click.option("--metadata", is_flag=True, help="Write seed, model and settings into PNGs.")
-@click.option("--shard", metavar="I/N", help="Every N-th picture, from the I-th on: 1/N to N/N.")
+@click.option("--shard", metavar="I/N", help="Every N-th image, from the I-th on: 1/N to N/N.")
 @click.option("--ray", is_flag=True, help="Draw on a Ray cluster, into tar shards in a folder.")
-@click.option("--shard-size", type=int, help="With --ray, pictures in a shard.  [default: 1000]")
+@click.option("--shard-size", type=int, help="With --ray, images in a shard.  [default: 1000]")
 @click.option("--overwrite", is_flag=True, help="Draw anew what was begun before.")
 @click.option("--model", help="The ONNX file, or builtin.  [default: the latest export]")
 @click.option("--value-range", metavar="LOW,HIGH", help="Black and white, for a foreign model.")
 @click.option(
-    "--batch-size", type=int, help="Pictures drawn at a time.  [default: 16 on the CPU, else 64]"
+    "--batch-size", type=int, help="Images drawn at a time.  [default: 16 on the CPU, else 64]"
 )
 @click.option(
     "--device",
@@ -80,7 +80,7 @@ def sample(
     threads: int | None,
     verbose: bool,
 ) -> None:
-    """Draw pictures from an exported generator, with no PyTorch.
+    """Draw images from an exported generator, with no PyTorch.
 
     OUT says by its ending what is written, by default samples.png.
 
@@ -99,10 +99,10 @@ def sample(
     from wgan.images import parse_grid
     from wgan.runtime import Generator
     from wgan.runtime.builtin import find_model
-    from wgan.runtime.choice import Choice
     from wgan.runtime.image_output import parse_value_range
     from wgan.runtime.job import Job, Options, parse_shard
-    from wgan.runtime.output import goes_on, write
+    from wgan.runtime.selection import SampleSelection
+    from wgan.runtime.writers import goes_on, write
 
     options = Options(
         batch_size=batch_size,
@@ -115,7 +115,7 @@ def sample(
     )
     part, parts = (1, 1) if shard is None else parse_shard(shard)
     expected = None if value_range is None else parse_value_range(value_range)
-    choice = Choice(
+    choice = SampleSelection(
         count=count,
         first=first,
         seeds=seeds,
@@ -125,7 +125,7 @@ def sample(
         truncation=truncation,
         otherwise=options.grid and options.grid[0] * options.grid[1],
     )
-    # Opening a model takes a while, in which Python is free to import what writes the pictures.
+    # Opening a model takes a while, in which Python is free to import what writes the images.
     threading.Thread(target=import_module, args=("PIL.PngImagePlugin",)).start()
     if ray and shard is not None:
         raise UsageError("--ray and --shard both divide the work: give one of them")
@@ -139,14 +139,14 @@ def sample(
         source = choice.source(generator.latent_dim)
         positions = range(len(source))[part - 1 :: parts]
         if not positions:
-            raise UsageError(f"shard {shard} is empty: there are {len(source)} pictures")
+            raise UsageError(f"shard {shard} is empty: there are {len(source)} images")
         place = DEFAULT_OUT if out is None else out
         job = Job(generator, source, positions, options)
         try:
             if ray:
-                from wgan.runtime.cluster import SHARD_SIZE, Crew, write_shards
+                from wgan.runtime.ray import SHARD_SIZE, WorkerConfig, write_shards
 
-                crew = Crew(
+                crew = WorkerConfig(
                     device=device,
                     threads=threads or 1,
                     value_range=expected,
@@ -161,6 +161,6 @@ def sample(
             click.echo(f"stopped; {whole}", err=True)
             raise
         if verbose or out is None:  # who has said where need not be told
-            click.echo(f"wrote {len(positions):,} pictures to {place}", err=True)
+            click.echo(f"wrote {len(positions):,} images to {place}", err=True)
         if owns_process:
             end_at_once()

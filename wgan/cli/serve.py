@@ -70,17 +70,17 @@ def serve(
 
     Each FILE is an ONNX export, called by its stem or by NAME, or builtin; without any, the latest
     export, and where there is none, the built-in generator.
-    Speaks the Open Inference Protocol v2 at /v2, has pictures at /v1, a page at / and its
+    Speaks the Open Inference Protocol v2 at /v2, has images at /v1, a page at / and its
     documentation at /docs. SIGHUP takes up changed files, SIGTERM finishes what is running.
     """
     from wgan.extras import needs_extra
 
     with needs_extra("cpu,serve", purpose="serving"):
         from wgan.runtime.builtin import find_model
-        from wgan.runtime.server.access import read_keys
-        from wgan.runtime.server.serving import serve as run
-        from wgan.runtime.server.settings import Batching, Limits, Settings
-        from wgan.runtime.server.shelf import name_files
+        from wgan.server.api_keys import read_keys
+        from wgan.server.main import serve as run
+        from wgan.server.model_repository import name_files
+        from wgan.server.settings import Batching, Limits, Settings
 
     settings = Settings(
         host=host,

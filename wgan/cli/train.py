@@ -23,11 +23,11 @@ from wgan.progress import Progress
 if TYPE_CHECKING:
     import torch
 
-    from wgan.evaluation.following import SampleJudge
-    from wgan.evaluation.vectors import Features
+    from wgan.evaluation.during_training import FixedSeedEvaluator
+    from wgan.evaluation.features import Features
     from wgan.training.config import TrainConfig
-    from wgan.training.data import Cache, Pictures, Stream
-    from wgan.training.distributed import World
+    from wgan.training.data import Cache, InMemoryDataset, StreamingDataset
+    from wgan.training.distributed.process_group import ProcessGroup
     from wgan.training.networks import Architecture
     from wgan.training.session import Plan, Session
 
@@ -40,8 +40,8 @@ SETTINGS = (
         "--crop", type=int, help="Pixels cut from the middle before resizing; 0: all.  [0]"
     ),
     click.option("--background", help="What transparency is laid over, name or #rrggbb.  [white]"),
-    click.option("--flip/--no-flip", default=None, help="Mirror pictures at random, or not.  [no]"),
-    click.option("--shuffle-buffer", type=int, help="Streamed pictures mixed at a time.  [5000]"),
+    click.option("--flip/--no-flip", default=None, help="Mirror images at random, or not.  [no]"),
+    click.option("--shuffle-buffer", type=int, help="Streamed images mixed at a time.  [5000]"),
     click.option("--arch", help="dcgan, resnet, or your own package.module:function.  [dcgan]"),
     click.option("--latent-dim", type=int, help="Numbers in a latent.  [128]"),
     click.option("--width", type=int, help="Feature maps of the critic's first layer.  [16]"),
@@ -53,7 +53,7 @@ SETTINGS = (
     click.option("--drift", type=float, help="Weight of the mean square real score.  [0]"),
     click.option("--steps", type=int, help="Generator updates, those done included.  [700]"),
     click.option(
-        "--batch-size", type=int, help="Pictures in a critic update, of all processes.  [64]"
+        "--batch-size", type=int, help="Images in a critic update, of all processes.  [64]"
     ),
     click.option("--accumulate", type=int, help="Parts a batch is taken in, to save memory.  [1]"),
     click.option("--n-critic", type=int, help="Critic updates in a step.  [5; article 3]"),
@@ -64,7 +64,7 @@ SETTINGS = (
     click.option("--decay-steps", type=int, help="Steps until the rate is 0; 0: never.  [0]"),
     click.option("--beta1", type=float, help="Adam's decay of the mean.  [0; article 0.5]"),
     click.option("--beta2", type=float, help="Adam's decay of the square.  [0.9; article 0.999]"),
-    click.option("--ema-half-life", type=int, help="Pictures; 0: no averaging.  [10000]"),
+    click.option("--ema-half-life", type=int, help="Images; 0: no averaging.  [10000]"),
     click.option("--precision", help="fp32, tf32 (a GPU's quick float32) or bf16.  [tf32]"),
     click.option(
         "--compile/--no-compile",
@@ -81,7 +81,7 @@ SETTINGS = (
     click.option("--eval-every", type=int, help="Steps between two measurements; 0: none.  [0]"),
     click.option("--eval-metric", help="fid or kid; the best checkpoint is kept.  [fid]"),
     click.option("--eval-features", help="inception, or an ONNX file (see eval).  [inception]"),
-    click.option("--eval-n", type=int, help="Pictures drawn for a measurement.  [2000]"),
+    click.option("--eval-n", type=int, help="Images drawn for a measurement.  [2000]"),
 )
 
 
@@ -111,7 +111,7 @@ def _settings(command: Any) -> Any:
     "--data-on-device",
     default="auto",
     show_default=True,
-    help="Keep all pictures in the GPU's memory: auto (where they fit), yes or no.",
+    help="Keep all images in the GPU's memory: auto (where they fit), yes or no.",
 )
 @click.option(
     "--capture",
@@ -152,7 +152,7 @@ def train(
 ) -> None:
     """Train a generator on DATA. The same command goes on where a run stopped.
 
-    DATA is a folder of pictures at any depth, a .zip or .tar of them, a folder or file of idx
+    DATA is a folder of images at any depth, a .zip or .tar of them, a folder or file of idx
     data (MNIST, Fashion-MNIST), or a name: glyphs (built in, the default), mnist, fashion-mnist,
     cifar10, celeba, stl10, svhn. Shards as wgan prepare writes them, named by a pattern such as
     'shards/{000..099}.tar', are streamed.
@@ -161,11 +161,11 @@ def train(
     """
     with needs_extra("train", purpose="training"):
         from wgan.training.device import check_options
-        from wgan.training.distributed import join
+        from wgan.training.distributed.process_group import join
+        from wgan.training.monitoring.trackers import make_trackers
         from wgan.training.networks import load_architecture
         from wgan.training.peer import plan_together, train_along
         from wgan.training.session import Session
-        from wgan.training.trackers import make_trackers
         from wgan.training.trainee import Trainee
 
     given = {name: value for name, value in {"data": data, **settings}.items() if value is not None}
@@ -208,7 +208,7 @@ def train(
 
 
 @contextmanager
-def _leader_speaks(world: "World") -> Iterator[None]:
+def _leader_speaks(world: "ProcessGroup") -> Iterator[None]:
     """Keep the processes that do not lead quiet; an error of theirs is still told."""
     if world.leads:
         yield
@@ -218,11 +218,13 @@ def _leader_speaks(world: "World") -> Iterator[None]:
         yield
 
 
-def _load(planned: "Plan", cache: "Cache | None", allow_damaged: bool) -> "Pictures | Stream":
+def _load(
+    planned: "Plan", cache: "Cache | None", allow_damaged: bool
+) -> "InMemoryDataset | StreamingDataset":
     from wgan.training.data import load_data, parse_colour
 
     config = planned.config
-    with Progress(planned.source.count or 0, "decoding", "pictures") as progress:
+    with Progress(planned.source.count or 0, "decoding", "images") as progress:
         return load_data(
             planned.source,
             size=config.size,
@@ -256,16 +258,19 @@ def _open_features(
 
 
 def _make_judge(
-    config: "TrainConfig", features: "Features", data: "Pictures | Stream", cache: "Cache | None"
-) -> "SampleJudge":
-    from wgan.evaluation.following import SampleJudge
-    from wgan.evaluation.reference import load_reference, statistics_folder
-    from wgan.evaluation.summary import KEPT
+    config: "TrainConfig",
+    features: "Features",
+    data: "InMemoryDataset | StreamingDataset",
+    cache: "Cache | None",
+) -> "FixedSeedEvaluator":
+    from wgan.evaluation.during_training import FixedSeedEvaluator
+    from wgan.evaluation.feature_statistics import KEPT
+    from wgan.evaluation.reference_statistics import load_reference, statistics_folder
 
     real = load_reference(
-        data, features, KEPT, statistics_folder(cache), lambda n: Progress(n, "data", "pictures")
+        data, features, KEPT, statistics_folder(cache), lambda n: Progress(n, "data", "images")
     )
-    return SampleJudge(config.eval_metric, real, data.sha256, features, config.eval_n)
+    return FixedSeedEvaluator(config.eval_metric, real, data.sha256, features, config.eval_n)
 
 
 def _describe(planned: "Plan", session: "Session") -> None:
@@ -273,7 +278,7 @@ def _describe(planned: "Plan", session: "Session") -> None:
     click.echo(f"run       {session.run.path}" + ("  (goes on)" if planned.resumes else ""))
     count = "streamed" if session.data.count is None else f"{session.data.count:,}"
     click.echo(
-        f"data      {config.data}: {count} pictures,"
+        f"data      {config.data}: {count} images,"
         f" {config.size}x{config.size}, {'grey' if config.channels == 1 else 'colour'}"
     )
     for name, network in (("generator", players.generator), ("critic", players.critic)):
@@ -288,15 +293,15 @@ def _describe(planned: "Plan", session: "Session") -> None:
 def _describe_cost(session: "Session", architecture: "Architecture | None") -> None:
     """What only a dry run says, since it takes a second to find."""
     from wgan.memory import MIB
-    from wgan.training.footprint import memory_needed
-    from wgan.training.loop import Players
+    from wgan.training.loop import TrainState
+    from wgan.training.memory import memory_needed
     from wgan.training.networks import build
 
-    click.echo(f"skipped   {len(session.data.skipped):,} damaged pictures")
+    click.echo(f"skipped   {len(session.data.skipped):,} damaged images")
     share, players, size = session.config, session.players, session.world.size
     if size > 1:  # a process's share, with networks that wait for no other process
         share = dataclasses.replace(share, batch_size=share.batch_size // size)
-        players = Players(*build(share, architecture), share, session.device)
+        players = TrainState(*build(share, architecture), share, session.device)
     needed = memory_needed(players, share)
     if needed is None:
         click.echo("memory    cannot be told for these networks")
@@ -326,7 +331,7 @@ def _say_what_next(session: "Session") -> None:
     if step < steps:
         click.echo(f"stopped and saved at step {step} of {steps}; the same command goes on")
         return
-    click.echo(f"at step {step} of {steps}; pictures: {run / 'previews'}")
+    click.echo(f"at step {step} of {steps}; images: {run / 'previews'}")
     if session.best is not None:
         best = session.best
         click.echo(
@@ -335,7 +340,7 @@ def _say_what_next(session: "Session") -> None:
         )
     click.echo(
         f"Longer:  wgan train --run {shlex.quote(str(run))} --steps {10 * max(step, steps)}"
-        "    On your own pictures:  wgan train FOLDER --size 64 --width 64 --steps 50000"
+        "    On your own images:  wgan train FOLDER --size 64 --width 64 --steps 50000"
     )
 
 

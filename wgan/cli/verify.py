@@ -18,7 +18,7 @@ MARKS = {True: "ok", False: "FAILED", None: "not tried"}
 def verify(owns_process: bool | None, file: Path, as_json: bool) -> None:
     """Prove an exported FILE's receipt again, with no PyTorch.
 
-    Structure, checksums, the golden pictures that PyTorch drew, pictures that do not depend on
+    Structure, checksums, the golden images that PyTorch drew, images that do not depend on
     their batch, and runs that repeat to the bit: on every provider that works here, with ONNX
     Runtime's optimizations on and off, with one thread and many. The exit status is 1 when
     anything differs.

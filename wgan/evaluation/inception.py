@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from wgan.errors import DataError
-from wgan.evaluation.vectors import Seen
+from wgan.evaluation.features import Seen
 from wgan.extras import needs_extra
 from wgan.images import Pixels
 
@@ -48,7 +48,7 @@ class InceptionFeatures:
 
     @torch.inference_mode()
     def __call__(self, pixels: Pixels) -> Seen:
-        """Look at pictures, `[n, height, width, channels]`; grey ones three times over."""
+        """Look at images, `[n, height, width, channels]`; grey ones three times over."""
         if pixels.shape[3] == 1:
             pixels = np.repeat(pixels, 3, axis=3)
         # (n, h, w, c) -> (n, c, h, w), uint8

@@ -1,7 +1,7 @@
 """Metrics by nearest neighbours: precision, recall, density and coverage.
 
-Each looks at the balls about the pictures of a set that reach to their k-th nearest neighbour in
-it: the place where such pictures are. Distances are taken a tile at a time, in float64: memory is
+Each looks at the balls about the images of a set that reach to their k-th nearest neighbour in
+it: the place where such images are. Distances are taken a tile at a time, in float64: memory is
 that of the vectors and a few tiles.
 """
 
@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from wgan.errors import UsageError
+from wgan.evaluation.features import Vectors, check_lengths
 from wgan.evaluation.moments import Array
-from wgan.evaluation.vectors import Vectors, check_lengths
 
 TILE = 1024
 """Vectors on each side of a tile of distances: 8 MiB."""
@@ -28,16 +28,16 @@ ROBUST_K = 5
 class PrecisionRecall:
     """Shares, 0 to 1; 1 is best."""
 
-    precision: float  # of generated pictures that lie where real ones are: quality
-    recall: float  # of real pictures that lie where generated ones are: diversity
+    precision: float  # of generated images that lie where real ones are: quality
+    recall: float  # of real images that lie where generated ones are: diversity
 
 
 @dataclass(frozen=True)
 class DensityCoverage:
-    """More is better; what other pictures of the data would get is not 1 for both."""
+    """More is better; what other images of the data would get is not 1 for both."""
 
-    density: float  # real balls that a generated picture lies in, of k: 1 for the data, or above
-    coverage: float  # share of real pictures with a generated one in their ball: below 1 even then
+    density: float  # real balls that a generated image lies in, of k: 1 for the data, or above
+    coverage: float  # share of real images with a generated one in their ball: below 1 even then
 
 
 def precision_recall(real: Vectors, generated: Vectors, k: int = IMPROVED_K) -> PrecisionRecall:
@@ -82,7 +82,7 @@ def radii(vectors: Vectors, k: int) -> Array:
         UsageError: there are not more vectors than k.
     """
     if len(vectors) <= k:
-        raise UsageError(f"{len(vectors)} pictures have no {k}. neighbour: take more")
+        raise UsageError(f"{len(vectors)} images have no {k}. neighbour: take more")
     found = np.full((len(vectors), k + 1), np.inf)  # the nearest so far, itself among them
     for rows, columns, squares in tiles(vectors, vectors):
         if rows == columns:

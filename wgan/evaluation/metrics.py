@@ -1,6 +1,6 @@
 """The field's yardsticks, as functions of feature vectors and logits.
 
-Vectors are `[n, d]`, one row for a picture, from any network; those of the two sets come from the
+Vectors are `[n, d]`, one row for an image, from any network; those of the two sets come from the
 same one. Nothing here knows where they come from.
 """
 
@@ -8,8 +8,8 @@ import numpy as np
 import numpy.typing as npt
 
 from wgan.errors import UsageError
+from wgan.evaluation.features import Vectors, check_lengths
 from wgan.evaluation.moments import Array, Moments
-from wgan.evaluation.vectors import Vectors, check_lengths
 
 SPLITS = 10
 """Parts that the Inception Score is taken over (Salimans et al. 2016)."""
@@ -36,7 +36,7 @@ def fid(real: Vectors | Moments, generated: Vectors | Moments) -> float:
 def _moments(given: Vectors | Moments) -> Moments:
     moments = given if isinstance(given, Moments) else Moments.of(_checked(given, 1))
     if moments.count < 2:
-        raise UsageError(f"a covariance of {moments.count} pictures is not defined: 2 are needed")
+        raise UsageError(f"a covariance of {moments.count} images is not defined: 2 are needed")
     return moments
 
 
@@ -44,7 +44,7 @@ def frechet_distance(mean1: Array, covariance1: Array, mean2: Array, covariance2
     """Squared Fréchet distance of two Gaussians (Dowson and Landau 1982, equation 4).
 
     |mu1 - mu2|^2 + tr(S1 + S2 - 2 (S1 S2)^(1/2)). Where a covariance has less than full rank, as
-    with fewer pictures than numbers in a vector, the value is exact all the same.
+    with fewer images than numbers in a vector, the value is exact all the same.
     """
     # S1 S2 has the eigenvalues of R S2 R with R = S1^(1/2), which is symmetric: its eigenvalues
     # are real, and quicker to find than those of a product.
@@ -110,7 +110,7 @@ def _kernel(x: Vectors, y: Vectors) -> Array:
 class ScoreTally:
     """The Inception Score (Salimans et al. 2016, section 4) of logits that come a batch at a time.
 
-    1 is worst, the number of classes best. It never looks at real pictures.
+    1 is worst, the number of classes best. It never looks at real images.
 
     Args:
         count: how many logits will come.
@@ -143,7 +143,7 @@ class _Part:
     def __init__(self) -> None:
         self.count = 0
         self._probabilities: Array | float = 0.0  # their sum
-        self._negentropies = 0.0  # the sum over pictures of sum_y p log p
+        self._negentropies = 0.0  # the sum over images of sum_y p log p
 
     def add(self, logits: npt.NDArray[np.floating]) -> None:
         """Count logits `[n, classes]`."""

@@ -6,7 +6,7 @@ from typing import Self
 import numpy as np
 import numpy.typing as npt
 
-from wgan.evaluation.vectors import Vectors
+from wgan.evaluation.features import Vectors
 
 Array = npt.NDArray[np.float64]
 

@@ -1,20 +1,20 @@
-"""Has the generator learned by heart? Its pictures beside the nearest ones that it learned from."""
+"""Has the generator learned by heart? Its images beside the nearest ones that it learned from."""
 
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
+from wgan.evaluation.feature_statistics import Advance
+from wgan.evaluation.features import Features, Vectors
 from wgan.evaluation.manifold import squared_distances
 from wgan.evaluation.moments import Array
-from wgan.evaluation.reference import pictures_of
-from wgan.evaluation.summary import Advance
-from wgan.evaluation.vectors import Features, Vectors
+from wgan.evaluation.reference_statistics import images_of
 from wgan.images import Pixels, grid
-from wgan.training.data import Pictures, Stream
+from wgan.training.data import InMemoryDataset, StreamingDataset
 
 SHOWN = 16
-"""Samples in the picture."""
+"""Samples in the image."""
 
 NEAREST = 7
 """Neighbours beside each."""
@@ -23,23 +23,23 @@ GAP = 4
 """White pixels between a sample and its neighbours."""
 
 SMALL = 64
-"""Pictures of fewer pixels are enlarged to about so many, to be seen."""
+"""Images of fewer pixels are enlarged to about so many, to be seen."""
 
 
 @dataclass(frozen=True)
 class Neighbours:
-    """The pictures of the data that are nearest to some samples in feature space."""
+    """The images of the data that are nearest to some samples in feature space."""
 
     samples: Pixels  # [n, h, w, c]
     pixels: Pixels  # [n, k, h, w, c], the nearest first; k is NEAREST, or the data's size
     distances: Array  # [n, k], Euclidean, of the feature vectors
-    usual: Array  # [m]: from pictures of the data, evenly spaced, to their nearest other one
+    usual: Array  # [m]: from images of the data, evenly spaced, to their nearest other one
 
     @property
     def ratio(self) -> float:
-        """How far samples are from their nearest picture, as a share of what is usual in the data.
+        """How far samples are from their nearest image, as a share of what is usual in the data.
 
-        Medians. About 1 or more is what a generator that invents has; near 0 it repeats pictures.
+        Medians. About 1 or more is what a generator that invents has; near 0 it repeats images.
         """
         usual = float(np.median(self.usual))
         return float(np.median(self.distances[:, 0])) / usual if usual > 0 else np.inf
@@ -47,7 +47,7 @@ class Neighbours:
     def sheet(self) -> Pixels:
         """A row for each sample: it, a gap, its neighbours; `[height, width, channels]`.
 
-        Small pictures are enlarged, each pixel to a square.
+        Small images are enlarged, each pixel to a square.
         """
         rows = len(self.samples)
         left = grid(self.samples, (rows, 1))
@@ -61,19 +61,19 @@ class Neighbours:
 
 def find_neighbours(
     samples: Pixels,
-    data: Pictures | Stream,
+    data: InMemoryDataset | StreamingDataset,
     count: int,
     features: Features,
     advance: Advance | None = None,
 ) -> Neighbours:
-    """Search `count` pictures of the data once; memory is that of a batch and what is found.
+    """Search `count` images of the data once; memory is that of a batch and what is found.
 
     Args:
         samples: `[n, height, width, channels]`.
-        data: the pictures that the generator learned from.
+        data: the images that the generator learned from.
         count: how many of them are searched, evenly spaced.
         features: the network whose vectors' distances count.
-        advance: told of pictures that are done.
+        advance: told of images that are done.
 
     Raises:
         ModelFileError: as `Features`.
@@ -81,10 +81,10 @@ def find_neighbours(
     """
     n = len(samples)
     own = _evenly(data, min(n, count), count)
-    # As many pictures of the data take part in the search: each finds itself, then its nearest.
+    # As many images of the data take part in the search: each finds itself, then its nearest.
     queries = np.concatenate([samples, own])
     ranking = _Ranking(features(queries).vectors, min(NEAREST, count), queries.shape[1:])
-    for pixels in pictures_of(data, count):
+    for pixels in images_of(data, count):
         ranking.add(pixels, features(pixels).vectors)
         if advance:
             advance(len(pixels))
@@ -92,11 +92,11 @@ def find_neighbours(
     return Neighbours(samples, ranking.pixels[:n], found[:n], found[n:, 1])
 
 
-def _evenly(data: Pictures | Stream, n: int, count: int) -> Pixels:
-    """`n` of the `count` pictures that are searched."""
+def _evenly(data: InMemoryDataset | StreamingDataset, n: int, count: int) -> Pixels:
+    """`n` of the `count` images that are searched."""
     places = set((np.arange(n) * count // n).tolist())
     chosen, done = [], 0
-    for pixels in pictures_of(data, count):
+    for pixels in images_of(data, count):
         chosen += [each for place, each in enumerate(pixels, done) if place in places]
         done += len(pixels)
         if len(chosen) == n:
@@ -114,7 +114,7 @@ class _Ranking:
         self.pixels: Pixels = np.zeros((len(queries), k, *shape), np.uint8)
 
     def add(self, pixels: Pixels, vectors: Vectors) -> None:
-        """Rank some more pictures."""
+        """Rank some more images."""
         new = squared_distances(self._queries, vectors.astype(np.float64))
         both = np.concatenate([self.squares, new], axis=1)
         k = self.squares.shape[1]

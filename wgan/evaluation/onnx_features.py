@@ -1,13 +1,13 @@
-"""Features from any ONNX network, by ONNX Runtime: for pictures that ImageNet knows nothing of.
+"""Features from any ONNX network, by ONNX Runtime: for images that ImageNet knows nothing of.
 
-The network has one input, a picture in one of two forms, told by its type:
+The network has one input, an image in one of two forms, told by its type:
 
     uint8                       pixels, 0 to 255
     float32, float16, float64   images, -1 (black) to 1 (white), or another range that is given
 
 as `[n, height, width, channels]` or `[n, channels, height, width]`, with 1 or 3 channels. Height
-and width may be free; where they are not, pictures of another size are resized (Pillow's bicubic,
-antialiased). Grey pictures are given to a network of 3 channels three times over.
+and width may be free; where they are not, images of another size are resized (Pillow's bicubic,
+antialiased). Grey images are given to a network of 3 channels three times over.
 
 Its vectors are the output called `features`, or else the first one that is not called `logits`:
 `[n, ...]`, flattened. An output called `logits`, `[n, classes]`, gives the Inception Score.
@@ -23,11 +23,11 @@ import numpy.typing as npt
 from PIL import Image
 
 from wgan.errors import ModelFileError
-from wgan.evaluation.vectors import Seen
-from wgan.images import Pixels, to_picture
+from wgan.evaluation.features import Seen
+from wgan.images import Pixels, to_image
+from wgan.runtime.engine.session import first_line, open_session, ort_errors
 from wgan.runtime.image_output import Layout, ValueRange
 from wgan.runtime.model_source import look_through
-from wgan.runtime.session import first_line, open_session, ort_errors
 from wgan.runtime.signature import FLOATS, UINT8, Value
 
 VECTORS, LOGITS = "features", "logits"
@@ -37,7 +37,7 @@ SYMMETRIC: ValueRange = (-1.0, 1.0)
 
 
 class OnnxFeatures:
-    """A feature network in an ONNX file; an implementation of `wgan.evaluation.vectors.Features`.
+    """A feature network in an ONNX file; an implementation of `wgan.evaluation.features.Features`.
 
     Args:
         path: the ONNX file.
@@ -46,7 +46,7 @@ class OnnxFeatures:
         value_range: the values of black and white that a network with float input wants.
 
     Raises:
-        ModelFileError: the file is missing, damaged, unsafe, or not from pictures to vectors.
+        ModelFileError: the file is missing, damaged, unsafe, or not from images to vectors.
         UsageError: the device is not known.
         DeviceError: the device was named and does not work.
         MissingExtra: onnxruntime is not installed.
@@ -80,7 +80,7 @@ class OnnxFeatures:
         return LOGITS in self._outputs
 
     def __call__(self, pixels: Pixels) -> Seen:
-        """Look at pictures, `[n, height, width, channels]`. Raises ModelFileError."""
+        """Look at images, `[n, height, width, channels]`. Raises ModelFileError."""
         feed = self._form(pixels)
         size = self._input.shape[0]
         if isinstance(size, int):  # an export that froze its batch size
@@ -97,7 +97,7 @@ class OnnxFeatures:
         if pixels.shape[3] == 1 and channels == 3:
             pixels = np.repeat(pixels, 3, axis=3)
         if pixels.shape[3] != channels:
-            raise self._error(f"it takes pictures of {channels} channels, these have 3")
+            raise self._error(f"it takes images of {channels} channels, these have 3")
         pixels = _resized(
             pixels,
             height if isinstance(height, int) else pixels.shape[1],
@@ -127,7 +127,7 @@ class OnnxFeatures:
     def _check(self, result: npt.NDArray[Any], count: int) -> npt.NDArray[np.float32]:
         if result.ndim < 2 or len(result) != count:
             raise self._error(
-                f"for {count} pictures it gives the shape {list(result.shape)}, not [{count}, ...]"
+                f"for {count} images it gives the shape {list(result.shape)}, not [{count}, ...]"
             )
         vectors = result.reshape(count, -1).astype(np.float32, copy=False)
         if not np.isfinite(vectors).all():
@@ -165,11 +165,9 @@ def _find_outputs(outputs: list[Value]) -> list[str]:
 
 
 def _resized(pixels: Pixels, height: int, width: int) -> Pixels:
-    """Resize pictures `[n, h, w, c]` where they are of another size."""
+    """Resize images `[n, h, w, c]` where they are of another size."""
     if pixels.shape[1:3] == (height, width):
         return pixels
     shape = (height, width, pixels.shape[3])
-    pictures = (
-        to_picture(each).resize((width, height), Image.Resampling.BICUBIC) for each in pixels
-    )
-    return np.stack([np.asarray(each).reshape(shape) for each in pictures])
+    images = (to_image(each).resize((width, height), Image.Resampling.BICUBIC) for each in pixels)
+    return np.stack([np.asarray(each).reshape(shape) for each in images])

@@ -1,4 +1,4 @@
-"""From what the user names to features and real pictures."""
+"""From what the user names to features and real images."""
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -8,16 +8,16 @@ import numpy as np
 import torch
 
 from wgan.errors import UsageError
-from wgan.evaluation.candidates import NO_CROP, WHITE, Candidate
+from wgan.evaluation.features import Features
+from wgan.evaluation.generators import NO_CROP, WHITE, EvaluatedGenerator
 from wgan.evaluation.inception import InceptionFeatures, import_network
 from wgan.evaluation.onnx_features import SYMMETRIC, OnnxFeatures
-from wgan.evaluation.vectors import Features
 from wgan.evaluation.weights import find_weights
 from wgan.runtime.image_output import ValueRange
 from wgan.training.data import (
     Cache,
-    Pictures,
-    Stream,
+    InMemoryDataset,
+    StreamingDataset,
     Transform,
     load_data,
     open_data,
@@ -72,7 +72,7 @@ def provider_for(device: str) -> str:
     return kind if kind in ("cpu", "cuda") else "auto"
 
 
-def choose_data(candidates: Sequence[Candidate], data: str | None) -> str:
+def choose_data(candidates: Sequence[EvaluatedGenerator], data: str | None) -> str:
     """What the candidates are held against: `data`, or else what all of them were trained on.
 
     Raises:
@@ -94,7 +94,7 @@ def choose_data(candidates: Sequence[Candidate], data: str | None) -> str:
     return first.data
 
 
-def _called(candidates: Sequence[Candidate]) -> str:
+def _called(candidates: Sequence[EvaluatedGenerator]) -> str:
     """What to do about missing data, and what its name was, where a manifest has kept that."""
     name = candidates[0].settings.get("data")
     if not isinstance(name, str) or not name:
@@ -102,30 +102,30 @@ def _called(candidates: Sequence[Candidate]) -> str:
     return f", only that it is called {name[:80]!r}: give --data"
 
 
-def choose_transform(candidates: Sequence[Candidate], features: Features) -> Transform:
-    """How real pictures are prepared, as they were for the candidates' training.
+def choose_transform(candidates: Sequence[EvaluatedGenerator], features: Features) -> Transform:
+    """How real images are prepared, as they were for the candidates' training.
 
     Of a file that does not say how, the others decide; nothing is cut off where nobody says.
 
     Args:
         candidates: what is judged.
-        features: have to take such pictures.
+        features: have to take such images.
 
     Raises:
-        UsageError: the candidates' pictures differ in size or preparation, or are no squares.
+        UsageError: the candidates' images differ in size or preparation, or are no squares.
         ModelFileError: the features do not take them.
     """
     shape = candidates[0].shape
     for candidate in candidates[1:]:
         if candidate.shape != shape:
             raise UsageError(
-                f"{candidates[0].name} draws pictures of {_size(shape)}, {candidate.name} of"
+                f"{candidates[0].name} draws images of {_size(shape)}, {candidate.name} of"
                 f" {_size(candidate.shape)}: judge them one by one"
             )
     height, width, channels = shape
     if height != width:
         raise UsageError(
-            f"{candidates[0].name} draws pictures of {_size(shape)}: squares alone are judged"
+            f"{candidates[0].name} draws images of {_size(shape)}: squares alone are judged"
         )
     settings = _common_settings(candidates)
     transform = Transform(
@@ -138,7 +138,7 @@ def choose_transform(candidates: Sequence[Candidate], features: Features) -> Tra
     return transform
 
 
-def _common_settings(candidates: Sequence[Candidate]) -> Mapping[str, Any]:
+def _common_settings(candidates: Sequence[EvaluatedGenerator]) -> Mapping[str, Any]:
     """Those of the first candidate that has any, once the others are seen to prepare alike."""
     known = [each for each in candidates if each.settings]
     for other in known[1:]:
@@ -147,26 +147,26 @@ def _common_settings(candidates: Sequence[Candidate]) -> Mapping[str, Any]:
             if read(one) != read(two):
                 raise UsageError(
                     f"{known[0].name} was trained with --{name} {one}, {other.name} with"
-                    f" --{name} {two}, so that no pictures suit both: judge them one by one"
+                    f" --{name} {two}, so that no images suit both: judge them one by one"
                 )
     return known[0].settings if known else {}
 
 
-def open_pictures(
+def open_images(
     data: str,
     transform: Transform,
     *,
     download: bool = False,
     cache: Cache | None = None,
     progress: Callable[[int, int], object] | None = None,
-) -> Pictures | Stream:
-    """Load real pictures.
+) -> InMemoryDataset | StreamingDataset:
+    """Load real images.
 
     Args:
         data: as for `wgan train`.
         transform: how they are prepared.
         download: fetch a data set by name that is not there.
-        cache: where decoded pictures are kept.
+        cache: where decoded images are kept.
         progress: as for `load_data`.
 
     Raises:

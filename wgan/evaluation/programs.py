@@ -13,11 +13,11 @@ from torch import Tensor, nn
 
 from wgan.archives import ARCHIVE_ERRORS
 from wgan.errors import ModelFileError, WganError
-from wgan.exported.archive import read_records, write_records
-from wgan.exported.content import CHANGED, content_sha256
-from wgan.exported.model_file import describe, read_bytes
-from wgan.exported.program import harmless
-from wgan.manifest import Manifest
+from wgan.model_file.archive import read_records, write_records
+from wgan.model_file.checksum import CHANGED, content_sha256
+from wgan.model_file.manifest import Manifest
+from wgan.model_file.program import harmless
+from wgan.model_file.reading import describe, read_bytes
 
 Run = Callable[[Tensor], Tensor]
 """Latents -> images."""

@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from typing import Any
 
-from wgan.evaluation.judging import METRICS, Interval, Judging, Result
-from wgan.evaluation.summary import Summary
-from wgan.evaluation.vectors import Features
+from wgan.evaluation.evaluate import METRICS, EvalConfig, Interval, Result
+from wgan.evaluation.feature_statistics import Summary
+from wgan.evaluation.features import Features
 
 SHORTENED = 1e6
 """From this value on digits after the point are left out, for the first four."""
@@ -56,10 +56,10 @@ def _shown(interval: Interval, digits: int, sign: str = "") -> str:
     return mean if interval.half is None else f"{mean} ± {number(interval.half)}"
 
 
-def headline(real: Summary, features: Features, plan: Judging, data: str) -> str:
+def headline(real: Summary, features: Features, plan: EvalConfig, data: str) -> str:
     """What was held against what, in a line; `data` is as the user or the run calls it."""
     return (
-        f"{real.count:,} real pictures of {data}; {plan.n:,} drawn from seed {plan.seed} on,"
+        f"{real.count:,} real images of {data}; {plan.n:,} drawn from seed {plan.seed} on,"
         f" {plan.repeats} time{'s' * (plan.repeats > 1)}; features: {features.name},"
         f" {len(real.moments.mean):,} numbers"
     )
@@ -69,7 +69,7 @@ def as_fields(
     results: Sequence[Result],
     real: Summary,
     features: Features,
-    plan: Judging,
+    plan: EvalConfig,
     data: str,
     data_sha256: str,
 ) -> dict[str, Any]:
@@ -79,7 +79,7 @@ def as_fields(
         "features_key": features.key,
         "data": data,
         "data_sha256": data_sha256,
-        "data_pictures": real.count,
+        "data_images": real.count,
         "n": plan.n,
         "repeats": plan.repeats,
         "first_seed": plan.seed,

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 
 from wgan.errors import UsageError
-from wgan.manifest import Distance
+from wgan.model_file.manifest import Distance
 
 ENDINGS = {"onnx": ".onnx", "torchscript": ".ts", "pt2": ".pt2"}
 """Each format's file ending."""
@@ -26,7 +26,7 @@ TOLERANCES: Mapping[str, Distance] = MappingProxyType(
         "fp32": Distance(images=1e-5, pixels=1, mean_pixels=0.01, psnr=65.0),
         # Ten bits of fraction, accumulated in 32: a few thousandths of the range.
         "fp16": Distance(images=0.05, pixels=6, mean_pixels=0.1, psnr=55.0),
-        # Eight bits for each activation: single pixels at edges move far, the picture does not.
+        # Eight bits for each activation: single pixels at edges move far, the image does not.
         "int8": Distance(images=1.0, pixels=128, mean_pixels=1.5, psnr=40.0),
     }
 )

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from wgan.latents import latents
+from wgan.latents import latents_from_seeds
 from wgan.memory import memory_now
 
 Latents = npt.NDArray[np.float32]
@@ -67,7 +67,7 @@ def measure(
     weights in the cache.
     """
     for batch_size in batch_sizes:
-        drawn = latents(range(batch_size), latent_dim)
+        drawn = latents_from_seeds(range(batch_size), latent_dim)
         for run in engines.values():
             run(drawn)
         times: dict[str, list[float]] = {name: [] for name in engines}

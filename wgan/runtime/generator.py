@@ -10,13 +10,13 @@ import numpy as np
 import numpy.typing as npt
 
 from wgan.errors import ModelFileError, UsageError
-from wgan.exported.model_file import read_manifest
 from wgan.images import Images, Pixels, to_pixels
-from wgan.latents import latents as latents_of
+from wgan.latents import latents_from_seeds
+from wgan.model_file.reading import read_manifest
+from wgan.runtime.engine.providers import DEVICES, active_provider
+from wgan.runtime.engine.session import Optimization, first_line, open_session, ort_errors
 from wgan.runtime.image_output import ImageOutput, ValueRange
 from wgan.runtime.model_source import look_through, unchanged_since_export
-from wgan.runtime.providers import DEVICES, active_provider
-from wgan.runtime.session import Optimization, first_line, open_session, ort_errors
 from wgan.runtime.signature import Value, check_sides, read_signature
 from wgan.runtime.threads import THREADS_LIMIT
 
@@ -36,7 +36,7 @@ class Generator:
     Args:
         model: an ONNX file's path, or its bytes. A generator that wgan has not exported works
             where its graph says enough (see `wgan.runtime.signature`).
-        device: "auto" (the best that works), or one of `wgan.runtime.providers.DEVICES`.
+        device: "auto" (the best that works), or one of `wgan.runtime.engine.providers.DEVICES`.
         threads: CPU threads of a run; by default as many as there are usable cores.
         value_range: the values of black and white, for images from elsewhere whose graph does
             not tell them.
@@ -84,7 +84,7 @@ class Generator:
             if f"{self._name} cannot be used" in str(exc):  # it was named where it was read
                 raise
             raise ModelFileError(f"{self._name} cannot be used: {exc}") from exc
-        self.picture_shape = self._find_picture_shape()
+        self.image_shape = self._find_image_shape()
 
     @property
     def latent_dim(self) -> int:
@@ -98,10 +98,10 @@ class Generator:
 
     @property
     def default_batch_size(self) -> int:
-        """How many pictures are drawn at a time where nobody says otherwise.
+        """How many images are drawn at a time where nobody says otherwise.
 
         On a CPU 64 are drawn a tenth faster than 16 and take 1.4 times the memory
-        (docs/performance.md); a process that draws a few pictures starts and ends sooner with less.
+        (docs/performance.md); a process that draws a few images starts and ends sooner with less.
         A GPU wants more work at once.
         """
         return 16 if self.provider == DEVICES["cpu"].provider else 64
@@ -140,7 +140,7 @@ class Generator:
         return images.images(raw[0]), pixels.pixels(raw[1])
 
     def sample(self, seeds: Sequence[int], batch_size: int | None = None) -> Pixels:
-        """Draw the pictures of `seeds`: `[len(seeds), h, w, c]` uint8, in the order of the seeds.
+        """Draw the images of `seeds`: `[len(seeds), h, w, c]` uint8, in the order of the seeds.
 
         They are drawn `batch_size` at a time, by default as many as suit the provider.
 
@@ -149,7 +149,7 @@ class Generator:
             ModelFileError: as `images`.
         """
         batches = self.stream(seeds, batch_size)
-        pixels = np.empty((len(seeds), *self.picture_shape), np.uint8)
+        pixels = np.empty((len(seeds), *self.image_shape), np.uint8)
         done = 0
         for batch in batches:
             pixels[done : done + len(batch)] = batch
@@ -157,7 +157,7 @@ class Generator:
         return pixels
 
     def stream(self, seeds: Sequence[int], batch_size: int | None = None) -> Iterator[Pixels]:
-        """Draw the pictures of `seeds` a batch at a time, the last one smaller; as `sample`.
+        """Draw the images of `seeds` a batch at a time, the last one smaller; as `sample`.
 
         A `range` of seeds takes no memory, however long.
         """
@@ -169,14 +169,14 @@ class Generator:
 
     def _stream(self, seeds: Sequence[int], batch_size: int) -> Iterator[Pixels]:
         for start in range(0, len(seeds), batch_size):
-            drawn = latents_of(seeds[start : start + batch_size], self.latent_dim)
+            drawn = latents_from_seeds(seeds[start : start + batch_size], self.latent_dim)
             yield self.pixels(self.pad(drawn, batch_size))[: len(drawn)]
 
     def pad(self, latents: Latents, batch_size: int) -> Latents:
         """Fill a short batch up with zeros where the provider is better off with one size.
 
         A GPU's libraries plan a convolution for each batch size that they meet, and may choose
-        another algorithm, whose last bit differs. On the CPU a picture is the same in any batch
+        another algorithm, whose last bit differs. On the CPU an image is the same in any batch
         and memory stays that of the largest, so that filling up would only cost time.
         """
         missing = batch_size - len(latents)
@@ -194,7 +194,7 @@ class Generator:
             )
         results = self._run_session([output.name for output in outputs], latents)
         for output, result in zip(outputs, results, strict=True):
-            self._check(output.name, result, output.shape(len(latents), *self.picture_shape))
+            self._check(output.name, result, output.shape(len(latents), *self.image_shape))
         return results
 
     def _check(self, name: str, result: npt.NDArray[Any], shape: tuple[int, ...]) -> None:
@@ -233,8 +233,8 @@ class Generator:
             ) from exc
         return results
 
-    def _find_picture_shape(self) -> tuple[int, int, int]:
-        """Height, width and channels; a graph that does not say is asked for one picture."""
+    def _find_image_shape(self) -> tuple[int, int, int]:
+        """Height, width and channels; a graph that does not say is asked for one image."""
         signature = self._signature
         height, width = signature.height, signature.width
         if height is None or width is None:

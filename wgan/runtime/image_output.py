@@ -18,7 +18,7 @@ ValueRange = tuple[float, float]
 
 @dataclass(frozen=True)
 class ImageOutput:
-    """An output that holds pictures."""
+    """An output that holds images."""
 
     name: str
     layout: Layout
@@ -42,7 +42,7 @@ class ImageOutput:
         return to_pixels(self.images(raw))
 
     def shape(self, n: int, height: int, width: int, channels: int) -> tuple[int, int, int, int]:
-        """What the graph must give for `n` pictures of this size."""
+        """What the graph must give for `n` images of this size."""
         if self.layout == "nchw":
             return (n, channels, height, width)
         return (n, height, width, channels)

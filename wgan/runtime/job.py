@@ -14,28 +14,28 @@ from wgan.images import Encoding, Pixels, encode
 from wgan.latents import format_seeds
 from wgan.progress import Progress
 from wgan.runtime.generator import Generator, check_batch_size
-from wgan.runtime.sources import Source
+from wgan.runtime.latent_sources import LatentSource
 from wgan.runtime.threads import usable_cores
 
 SHORT_JOB = 256
-"""So few pictures are drawn without a second thread, which would not be worth its start."""
+"""So few images are drawn without a second thread, which would not be worth its start."""
 
-PICTURES_AHEAD = 64
-"""So many pictures are encoded or wait for it while others are drawn."""
+IMAGES_AHEAD = 64
+"""So many images are encoded or wait for it while others are drawn."""
 
 IsThere = Callable[[int], bool]
-"""Whether the picture of a key was written before."""
+"""Whether the image of a key was written before."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """How pictures are drawn and written.
+    """How images are drawn and written.
 
     Raises:
         UsageError: a value is not allowed.
     """
 
-    batch_size: int | None = None  # pictures in a run; None: as many as suit the provider
+    batch_size: int | None = None  # images in a run; None: as many as suit the provider
     grid: tuple[int, int] | None = None  # rows and columns; None: the squarest
     scale: int = 1  # each pixel becomes a square of so many
     floats: bool = False  # float images in place of pixels, for arrays
@@ -59,22 +59,22 @@ class Batch:
     """One batch."""
 
     positions: Sequence[int]
-    pictures: npt.NDArray[Any]  # Pixels, or Images where `Options.floats` asks for them
+    images: npt.NDArray[Any]  # Pixels, or Images where `Options.floats` asks for them
 
 
 @dataclass(frozen=True)
 class Job:
-    """The pictures of `source` at `positions`, drawn by `generator`."""
+    """The images of `source` at `positions`, drawn by `generator`."""
 
     generator: Generator
-    source: Source
+    source: LatentSource
     positions: Sequence[int]  # a range, so that a million take no memory
     options: Options
 
     def batches(self, start: int = 0, is_there: IsThere | None = None) -> Iterator[Batch]:
-        """Draw the pictures one run ahead of who takes the batches, and show the progress.
+        """Draw the images one run ahead of who takes the batches, and show the progress.
 
-        The first `start` pictures are left out, and those whose key `is_there`.
+        The first `start` images are left out, and those whose key `is_there`.
         """
         with Progress(len(self.positions), "sampling", "images", done=start) as progress:
             missing = self._missing(start, is_there, progress)
@@ -109,26 +109,26 @@ class Job:
             pixels = pixels.repeat(scale, axis=1).repeat(scale, axis=2)
         return Batch(positions, pixels)
 
-    def pictures(
+    def keyed_images(
         self, start: int = 0, is_there: IsThere | None = None
     ) -> Iterator[tuple[int, Pixels]]:
-        """Each picture with its key, `[height, width, channels]`; arguments as in `batches`."""
+        """Each image with its key, `[height, width, channels]`; arguments as in `batches`."""
         for drawn in self.batches(start, is_there):
-            yield from zip(map(self.source.key, drawn.positions), drawn.pictures, strict=True)
+            yield from zip(map(self.source.key, drawn.positions), drawn.images, strict=True)
 
     def encoded(self, start: int = 0) -> Iterator[tuple[int, bytes]]:
-        """Each picture from `start` on with its key, as PNG, encoded while others are drawn."""
+        """Each image from `start` on with its key, as PNG, encoded while others are drawn."""
         from wgan.parallel import in_parallel
 
         return in_parallel(
-            self.pictures(start),
-            lambda picture: (picture[0], self.encode(picture[1], [picture[0]])),
+            self.keyed_images(start),
+            lambda image: (image[0], self.encode(image[1], [image[0]])),
             workers=usable_cores(),
-            ahead=PICTURES_AHEAD,
+            ahead=IMAGES_AHEAD,
         )
 
     def encode(self, pixels: Pixels, keys: Sequence[int], kind: Encoding = "PNG") -> bytes:
-        """Encode a picture that shows `keys`, with its metadata where it is asked for."""
+        """Encode an image that shows `keys`, with its metadata where it is asked for."""
         texts = self.texts(keys) if self.options.metadata and kind == "PNG" else None
         return encode(pixels, kind, texts)
 
@@ -144,7 +144,7 @@ class Job:
         return {f"wgan.{name}": str(value) for name, value in facts.items()}
 
     def settings(self) -> dict[str, Any]:
-        """What decides the bytes of a key's picture: what a resumed job may not change."""
+        """What decides the bytes of a key's image: what a resumed job may not change."""
         return {
             "model_sha256": self.generator.model_sha256,
             **self.source.settings(),
@@ -154,18 +154,18 @@ class Job:
 
     @property
     def batch_size(self) -> int:
-        """Pictures in a run."""
+        """Images in a run."""
         return self.options.batch_size or self.generator.default_batch_size
 
     @property
     def height(self) -> int:
-        """Height of a picture as it is written."""
-        return self.generator.picture_shape[0] * self.options.scale
+        """Height of an image as it is written."""
+        return self.generator.image_shape[0] * self.options.scale
 
     @property
     def width(self) -> int:
-        """Width of a picture as it is written."""
-        return self.generator.picture_shape[1] * self.options.scale
+        """Width of an image as it is written."""
+        return self.generator.image_shape[1] * self.options.scale
 
 
 def parse_shard(text: str) -> tuple[int, int]:

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from wgan.errors import ModelFileError
-from wgan.exported.content import CHANGED, content_sha256
-from wgan.exported.model_file import map_bytes, read_model, scan_model
-from wgan.exported.onnx_file import OnnxFile
-from wgan.exported.wire import WireError
-from wgan.manifest import Manifest
+from wgan.model_file.checksum import CHANGED, content_sha256
+from wgan.model_file.manifest import Manifest
+from wgan.model_file.onnx_scan import OnnxFile
+from wgan.model_file.protobuf import WireError
+from wgan.model_file.reading import map_bytes, read_model, scan_model
 
 Stamp = tuple[int, int, int]
 """A file's number, size and time of change: another file, or a changed one, has another."""

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 from wgan.errors import ModelFileError, UsageError
-from wgan.exported.onnx_file import Producer
-from wgan.manifest import Manifest
+from wgan.model_file.manifest import Manifest
+from wgan.model_file.onnx_scan import Producer
 from wgan.runtime.image_output import ImageOutput, Layout, ValueRange
 
 LATENTS, IMAGES, PIXELS = "latents", "images", "pixels"
@@ -35,7 +35,7 @@ LATENT_DIM_LIMIT = 2**20
 """So many numbers may make a latent."""
 
 SIDE_LIMIT = 2**14
-"""Height and width of a picture may be so large."""
+"""Height and width of an image may be so large."""
 
 MOVING = ("Identity", "Transpose", "Reshape", "Squeeze", "Unsqueeze")
 """Operators that leave the values of their first input as they are."""
@@ -119,21 +119,21 @@ def read_signature(
         images = ImageOutput(floats[0].name, floats[1], value_range)
     if whole is not None:
         pixels = ImageOutput(whole[0].name, whole[1], None)
-    signature = Signature(latents, images, pixels, *_picture_axes(*found))
+    signature = Signature(latents, images, pixels, *_image_axes(*found))
     if manifest is not None:
         _compare(signature, manifest)
     return signature
 
 
 def check_sides(height: int, width: int) -> None:
-    """Raise ModelFileError unless pictures of this size are drawn."""
+    """Raise ModelFileError unless images of this size are drawn."""
     if not (1 <= height <= SIDE_LIMIT and 1 <= width <= SIDE_LIMIT):
         raise ModelFileError(
-            f"its pictures are {width} wide and {height} high: 1 to {SIDE_LIMIT} are allowed"
+            f"its images are {width} wide and {height} high: 1 to {SIDE_LIMIT} are allowed"
         )
 
 
-def _picture_axes(value: Value, layout: Layout) -> tuple[int | None, int | None, int]:
+def _image_axes(value: Value, layout: Layout) -> tuple[int | None, int | None, int]:
     """Height and width, None where they are free, and channels."""
     axes = value.shape[1:] if layout == "nchw" else (value.shape[3], *value.shape[1:3])
     channels, height, width = axes
@@ -173,7 +173,7 @@ def _layout(shape: Sequence[Axis]) -> Layout | None:
     if len(shape) != 4:
         return None
     first, last = shape[1] in (1, 3), shape[3] in (1, 3)
-    if first == last:  # neither, or a picture so small that either could be meant
+    if first == last:  # neither, or an image so small that either could be meant
         return None
     return "nchw" if first else "nhwc"
 

@@ -1,7 +1,7 @@
 """Proving an exported file's receipt again, on the machine at hand and with no PyTorch.
 
 The receipt says what PyTorch drew. Here the file must be the one that was proved (checksums), draw
-those pictures still (golden images), draw a picture the same in any batch (batch invariance) and
+those images still (golden images), draw an image the same in any batch (batch invariance) and
 at any time (determinism), in every way that ONNX Runtime can run it here.
 """
 
@@ -14,27 +14,27 @@ import numpy as np
 from PIL import Image
 
 from wgan.archives import ARCHIVE_ERRORS
-from wgan.distance import PixelTally
 from wgan.errors import DeviceError, ModelFileError
-from wgan.exported.content import content_sha256
-from wgan.exported.model_file import describe, read_bytes
-from wgan.exported.wire import WireError
 from wgan.images import Pixels
-from wgan.latents import latents
-from wgan.manifest import Golden, Manifest
+from wgan.latents import latents_from_seeds
+from wgan.model_file.checksum import content_sha256
+from wgan.model_file.difference import PixelTally
+from wgan.model_file.manifest import Golden, Manifest
+from wgan.model_file.protobuf import WireError
+from wgan.model_file.reading import describe, read_bytes
+from wgan.runtime.engine.config import EngineConfig, open_all
 from wgan.runtime.generator import Generator
-from wgan.runtime.setups import Setup, open_everywhere
 
 BATCH_SIZES = (1, 7, 64)
-"""Whose pictures must be the same."""
+"""Whose images must be the same."""
 
 SEEDS = 64
 
 ROUNDING_DB = 3.0
-"""How much further than at the export a golden picture may be, in decibels."""
+"""How much further than at the export a golden image may be, in decibels."""
 
 INVARIANCE = {"fp32": 1, "fp16": 1, "int8": 8}
-"""How far a picture may move with its batch, of 255, by precision. A sum that ends a bit elsewhere
+"""How far an image may move with its batch, of 255, by precision. A sum that ends a bit elsewhere
 tips a pixel by one; in 8 bits it can tip a value by one of 256 steps, and a step is more."""
 
 
@@ -68,13 +68,13 @@ def verify(path: Path) -> Iterator[Check]:
     yield Check("structure", True, f"{described.format}, format version {manifest.format_version}")
     yield _checksum(data, manifest)
     if described.format != "onnx":
-        yield Check("pictures", None, "drawing from this format takes PyTorch")
+        yield Check("images", None, "drawing from this format takes PyTorch")
         return
-    for setup, opened in open_everywhere(data):
+    for setup, opened in open_all(data):
         if isinstance(opened, DeviceError):
-            yield Check("pictures", None, str(opened), setup.provider)
+            yield Check("images", None, str(opened), setup.provider)
         else:
-            yield from _check_pictures(setup, opened, manifest)
+            yield from _check_images(setup, opened, manifest)
 
 
 def _checksum(data: bytes, manifest: Manifest) -> Check:
@@ -88,13 +88,13 @@ def _checksum(data: bytes, manifest: Manifest) -> Check:
     return Check("checksums", True, f"content {found[:12]}..., config and manifest agree")
 
 
-def _check_pictures(setup: Setup, generator: Generator, manifest: Manifest) -> Iterator[Check]:
+def _check_images(setup: EngineConfig, generator: Generator, manifest: Manifest) -> Iterator[Check]:
     yield _check_goldens(setup, generator, manifest)
     yield _check_batches(setup, generator, manifest)
     yield _check_determinism(setup, generator)
 
 
-def _check_goldens(setup: Setup, generator: Generator, manifest: Manifest) -> Check:
+def _check_goldens(setup: EngineConfig, generator: Generator, manifest: Manifest) -> Check:
     allowed, goldens = manifest.receipt.allowed, manifest.receipt.goldens
     if not goldens:
         return Check("golden images", False, "the receipt holds none", str(setup))
@@ -116,21 +116,21 @@ def _check_goldens(setup: Setup, generator: Generator, manifest: Manifest) -> Ch
             )
             return Check("golden images", False, detail, str(setup))
         worst = max(worst, tally.largest)
-    detail = f"{len(goldens)} pictures of PyTorch's, at most {worst} of 255 away"
+    detail = f"{len(goldens)} images of PyTorch's, at most {worst} of 255 away"
     return Check("golden images", True, detail, str(setup))
 
 
 def decode(golden: Golden) -> Pixels:
-    """A golden picture's pixels, `[height, width, channels]`. Raises ModelFileError."""
+    """A golden image's pixels, `[height, width, channels]`. Raises ModelFileError."""
     try:
-        with Image.open(io.BytesIO(golden.png), formats=["PNG"]) as picture:
-            pixels = np.asarray(picture)
+        with Image.open(io.BytesIO(golden.png), formats=["PNG"]) as image:
+            pixels = np.asarray(image)
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as exc:
         raise ModelFileError(f"the golden image of seed {golden.seed} is damaged: {exc}") from exc
     return pixels.reshape(*pixels.shape[:2], -1)
 
 
-def _check_batches(setup: Setup, generator: Generator, manifest: Manifest) -> Check:
+def _check_batches(setup: EngineConfig, generator: Generator, manifest: Manifest) -> Check:
     whole, *others = (generator.sample(range(SEEDS), size) for size in BATCH_SIZES)
     tally = PixelTally()
     for other in others:
@@ -141,8 +141,8 @@ def _check_batches(setup: Setup, generator: Generator, manifest: Manifest) -> Ch
     return Check("batch invariance", tally.largest <= allowed, detail, str(setup))
 
 
-def _check_determinism(setup: Setup, generator: Generator) -> Check:
-    drawn = latents(range(SEEDS), generator.latent_dim)
+def _check_determinism(setup: EngineConfig, generator: Generator) -> Check:
+    drawn = latents_from_seeds(range(SEEDS), generator.latent_dim)
     first, second = generator.images(drawn), generator.images(drawn)
     differing = int((first != second).sum())
     detail = f"{differing} of {first.size} values differ from run to run"

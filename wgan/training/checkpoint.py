@@ -20,7 +20,7 @@ from wgan.archives import ARCHIVE_ERRORS
 from wgan.errors import CheckpointError, DeviceError, UsageError
 from wgan.files import write_whole
 from wgan.training.config import TrainConfig
-from wgan.training.loop import Players
+from wgan.training.loop import TrainState
 from wgan.training.networks import Architecture, build
 from wgan.training.optimizers import restore_optimizer
 
@@ -46,12 +46,17 @@ class Checkpoint:
     critic_optimizer: State
     noise: Tensor  # state of the random numbers that latents and epsilon come from
     batches_drawn: int  # the position in the data
-    data_sha256: str  # of the pictures that the run learns from
+    data_sha256: str  # of the images that the run learns from
     wgan_version: str = __version__
 
     @classmethod
     def of(
-        cls, players: Players, config: TrainConfig, step: int, batches_drawn: int, data_sha256: str
+        cls,
+        players: TrainState,
+        config: TrainConfig,
+        step: int,
+        batches_drawn: int,
+        data_sha256: str,
     ) -> Self:
         """What `players` hold now; the tensors are shared with them."""
         return cls(
@@ -67,7 +72,7 @@ class Checkpoint:
             data_sha256=data_sha256,
         )
 
-    def restore(self, players: Players) -> None:
+    def restore(self, players: TrainState) -> None:
         """Let `players` hold what they held then.
 
         Raises:
@@ -83,7 +88,7 @@ class Checkpoint:
         restore_optimizer(players.critic_optimizer, self.critic_optimizer)
         players.noise.set_state(self.noise)
 
-    def _check_device(self, players: Players) -> None:
+    def _check_device(self, players: TrainState) -> None:
         if self.noise.numel() != players.noise.get_state().numel():
             began = NOISE_BYTES.get(self.noise.numel(), "another kind of device")
             raise DeviceError(

@@ -16,8 +16,8 @@ from torch.fx import GraphModule
 from torch.fx.experimental.proxy_tensor import make_fx
 
 from wgan.errors import DeviceError, UsageError
-from wgan.training.loop import CriticTerms, GeneratorTerms, Terms
-from wgan.training.shortage import is_shortage
+from wgan.training.loop import CriticLosses, GeneratorLosses, Terms
+from wgan.training.oom import is_oom
 
 State = dict[str, Tensor]
 """All tensors of both networks, by name."""
@@ -36,7 +36,7 @@ class Update(NamedTuple):
     """What was traced of one kind of update."""
 
     operations: Operations
-    terms: type[CriticTerms | GeneratorTerms]  # what its first values are
+    terms: type[CriticLosses | GeneratorLosses]  # what its first values are
     learning: list[str]  # whose gradients the others are
 
 
@@ -100,7 +100,7 @@ def _trace(
 ) -> Update:
     """Write down what an update computes, values aside. Raises UsageError."""
     learning: list[str] = []
-    kinds: list[type[CriticTerms | GeneratorTerms]] = []
+    kinds: list[type[CriticLosses | GeneratorLosses]] = []
 
     def work(lent: State, given: tuple[Tensor, ...]) -> list[Tensor]:
         before = dict(lent)
@@ -144,7 +144,7 @@ def _run(
         with torch.no_grad():
             return operations(state, inputs)
     except RuntimeError as exc:
-        if not first or is_shortage(exc):
+        if not first or is_oom(exc):
             raise
         raise DeviceError(
             f"--compile: PyTorch's compiler does not run here ({_first_line(exc)});"

@@ -27,12 +27,12 @@ spectral: each layer's largest singular value at 1 (Miyato et al. 2018).
 
 OPTIMIZERS = ("adam", "rmsprop")
 
-FOLLOWED = ("fid", "kid")
+EVAL_METRICS = ("fid", "kid")
 """The metrics that a run can follow: see docs/evaluating.md."""
 PRECISIONS = ("fp32", "tf32", "bf16")
 """See `precision.py`."""
 
-MAY_CHANGE = frozenset(
+RESUMABLE_FIELDS = frozenset(
     {
         *("steps", "checkpoint_every", "preview_every", "log_every", "keep", "keep_every"),
         *("eval_every", "eval_metric", "eval_features", "eval_n"),
@@ -47,12 +47,12 @@ class TrainConfig:
 
     # What is learned.
     data: str = "glyphs"  # a folder, archive or idx file, or the name of a data set
-    size: int = 32  # height and width of the pictures, in pixels
+    size: int = 32  # height and width of the images, in pixels
     channels: int = 3  # 1 for grey, 3 for colour
-    crop: int = 0  # pixels cut out of the middle before resizing; 0 takes the whole picture
+    crop: int = 0  # pixels cut out of the middle before resizing; 0 takes the whole image
     background: str = "white"  # what transparent pixels are laid over, as CSS writes a colour
-    flip: bool = False  # mirror half of the pictures, at random
-    shuffle_buffer: int = 5000  # streamed pictures among which the next one is drawn
+    flip: bool = False  # mirror half of the images, at random
+    shuffle_buffer: int = 5000  # streamed images among which the next one is drawn
 
     # The networks.
     arch: str = "dcgan"  # "dcgan", "resnet", or "package.module:function"
@@ -62,7 +62,7 @@ class TrainConfig:
 
     # The algorithm.
     recipe: str = "wgan-gp"  # which recipe the defaults came from
-    batch_size: int = 64  # pictures in a critic update
+    batch_size: int = 64  # images in a critic update
     n_critic: int = 5  # critic updates for each generator update
     fresh_batches: bool = True  # a new batch for each critic update, or one for all of a step
     accumulate: int = 1  # parts that a batch is taken in, to save memory; divides batch_size
@@ -76,11 +76,11 @@ class TrainConfig:
     decay_steps: int = 0  # steps after which the learning rate has fallen to 0, linearly; 0: never
     beta1: float = 0.0  # Adam's decay of the gradient's mean
     beta2: float = 0.9  # Adam's decay of the gradient's square
-    ema_half_life: int = 10_000  # pictures after which the EMA has forgotten half; 0 turns it off
+    ema_half_life: int = 10_000  # images after which the EMA has forgotten half; 0 turns it off
     precision: str = "tf32"  # of the networks' products: see PRECISIONS
     compile: bool = False  # gradients by code that is compiled for these networks
     seed: int = 0  # of the weights, the noise and the order of the data
-    holdout: float = 0.0  # share of the pictures that the critic is tested on, never trained
+    holdout: float = 0.0  # share of the images that the critic is tested on, never trained
 
     # How long, and what is kept.
     steps: int = 700  # generator updates
@@ -94,7 +94,7 @@ class TrainConfig:
     eval_every: int = 0  # steps between two measurements of eval_metric; 0: it is not followed
     eval_metric: str = "fid"  # fid or kid; the lower the better
     eval_features: str = "inception"  # inception, or an ONNX file from pixels to vectors
-    eval_n: int = 2000  # pictures drawn for a measurement
+    eval_n: int = 2000  # images drawn for a measurement
 
     def __post_init__(self) -> None:
         """Check each field. Raises UsageError."""
@@ -106,7 +106,7 @@ class TrainConfig:
         self._check_choice("critic_norm", CRITIC_NORMS)
         self._check_choice("constraint", CONSTRAINTS)
         self._check_choice("optimizer", OPTIMIZERS)
-        self._check_choice("eval_metric", FOLLOWED)
+        self._check_choice("eval_metric", EVAL_METRICS)
         self._check_choice("precision", PRECISIONS)
         if self.arch not in ARCHITECTURES and not all(self.arch.partition(":")):
             raise UsageError(
@@ -169,10 +169,10 @@ class TrainConfig:
         """
         for name, value in given.items():
             old = getattr(self, name)
-            # A path may be written in other ways, photos/ or ./photos; whether the pictures are
+            # A path may be written in other ways, photos/ or ./photos; whether the images are
             # the same is checked by their hash.
             same = _path(value) == _path(old) if name == "data" else value == old
-            if not same and name not in MAY_CHANGE:
+            if not same and name not in RESUMABLE_FIELDS:
                 option = name if name == "data" else f"--{name.replace('_', '-')}"
                 raise SettingChanged(
                     f"{option} was {old} when this run began and is now {value}: "

@@ -7,13 +7,13 @@ import torch
 from wgan import memory
 from wgan.errors import DeviceError, UsageError
 from wgan.training.config import ARCHITECTURES, TrainConfig
+from wgan.training.monitoring.trackers import Tracker
 from wgan.training.precision import check_precision
-from wgan.training.trackers import Tracker
 
 CHOICES = ("auto", "yes", "no")
 
 RESIDENT_SHARE = 0.5
-"""The share of a GPU's free memory that pictures may take of themselves."""
+"""The share of a GPU's free memory that images may take of themselves."""
 
 
 def pick_device(name: str) -> torch.device:
@@ -60,12 +60,12 @@ def free_memory(device: torch.device) -> int | None:
 
 
 def keeps_data(choice: str, device: torch.device, bytes_: int | None) -> bool:
-    """Whether the pictures are kept on the device; auto: on a GPU where they fit.
+    """Whether the images are kept on the device; auto: on a GPU where they fit.
 
     Args:
         choice: auto, yes or no.
         device: where the run trains.
-        bytes_: what all pictures take; None for a stream, which auto leaves where it is.
+        bytes_: what all images take; None for a stream, which auto leaves where it is.
 
     Raises:
         UsageError: `choice` is none of these.
@@ -79,7 +79,7 @@ def keeps_data(choice: str, device: torch.device, bytes_: int | None) -> bool:
     free = torch.cuda.mem_get_info(device)[0]
     if choice == "yes" and bytes_ > free:
         raise DeviceError(
-            f"--data-on-device yes: the pictures take {bytes_ / 2**30:.1f} GiB and {device} has"
+            f"--data-on-device yes: the images take {bytes_ / 2**30:.1f} GiB and {device} has"
             f" {free / 2**30:.1f} GiB free; run with --data-on-device no"
         )
     return choice == "yes" or bytes_ <= RESIDENT_SHARE * free

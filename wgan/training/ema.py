@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 RAMP_UP = 0.05
-"""While a run is young, the half-life is at most this share of the pictures seen so far."""
+"""While a run is young, the half-life is at most this share of the images seen so far."""
 
 Module = TypeVar("Module", bound=nn.Module)
 
@@ -20,7 +20,7 @@ def averaged_copy(network: Module) -> Module:
 def ema_decay(half_life: int, images_seen: int, batch_size: int) -> float:
     """The share of the old average that stays after a step.
 
-    A half-life in pictures, with a ramp at the start, as in Karras et al. 2020 (StyleGAN2,
+    A half-life in images, with a ramp at the start, as in Karras et al. 2020 (StyleGAN2,
     appendix B, and its code): it means the same at any batch size, and an early average is not
     held back by the untrained weights. A half-life of 0 keeps nothing.
     """

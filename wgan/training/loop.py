@@ -14,7 +14,8 @@ import torch
 from torch import Tensor, nn
 
 from wgan.training.config import TrainConfig
-from wgan.training.distributed import ALONE, World, gradients
+from wgan.training.distributed.process_group import SINGLE_PROCESS, ProcessGroup, gradients
+from wgan.training.distributed.sync_batch_norm import convert_sync_batchnorm
 from wgan.training.ema import averaged_copy, ema_decay, update_average
 from wgan.training.losses import (
     drift_penalty,
@@ -23,12 +24,11 @@ from wgan.training.losses import (
     gradient_penalty,
     wasserstein_estimate,
 )
-from wgan.training.networks.shared_norm import share_norms
 from wgan.training.optimizers import learning_rate, make_optimizer, set_learning_rate
-from wgan.training.precision import in_precision
+from wgan.training.precision import autocast_fn
 
 
-class CriticTerms(NamedTuple):
+class CriticLosses(NamedTuple):
     """What a critic update saw before it moved; 0-d tensors."""
 
     wasserstein: Tensor  # mean critic score of real minus of generated images
@@ -37,13 +37,13 @@ class CriticTerms(NamedTuple):
     loss: Tensor
 
 
-class GeneratorTerms(NamedTuple):
+class GeneratorLosses(NamedTuple):
     """What a generator update saw before it moved; a 0-d tensor."""
 
     loss: Tensor
 
 
-Terms = TypeVar("Terms", CriticTerms, GeneratorTerms)
+Terms = TypeVar("Terms", CriticLosses, GeneratorLosses)
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ class Step:
     """
 
     number: int  # counted from 1
-    critic: CriticTerms
+    critic: CriticLosses
     generator_loss: Tensor
 
 
@@ -63,10 +63,10 @@ NextBatch = Callable[[], Tensor]
 """Gives real images `[batch_size, channels, size, size]` in [-1, 1], on the device, new ones at
 each call."""
 
-Outcome = tuple[CriticTerms, Tensor]
+Outcome = tuple[CriticLosses, Tensor]
 """What a step says of itself: its last critic update's terms, and the generator's loss."""
 
-TakeStep = Callable[["Players", NextBatch, TrainConfig], Outcome]
+TakeStep = Callable[["TrainState", NextBatch, TrainConfig], Outcome]
 """`take_step`, or what does the same."""
 
 
@@ -90,7 +90,7 @@ def differentiate(terms_of: partial[Terms], inputs: tuple[Tensor, ...], share: f
     return type(terms)(*(value.detach() for value in terms))
 
 
-class Players:
+class TrainState:
     """All that a step changes: both networks, the EMA, both optimisers and the noise.
 
     The networks are plain modules: a generator from latents `[n, latent_dim]` to images, a critic
@@ -103,10 +103,13 @@ class Players:
         critic: nn.Module,
         config: TrainConfig,
         device: torch.device,
-        world: World = ALONE,
+        world: ProcessGroup = SINGLE_PROCESS,
         differentiate: Differentiate = differentiate,
     ) -> None:
-        generator, critic = share_norms(generator, world.size), share_norms(critic, world.size)
+        generator, critic = (
+            convert_sync_batchnorm(generator, world.size),
+            convert_sync_batchnorm(critic, world.size),
+        )
         # Channels last is the layout that convolutions run fastest in, on CPUs and GPUs.
         self.generator = generator.to(device).to(memory_format=torch.channels_last).train()
         self.critic = critic.to(device).to(memory_format=torch.channels_last).train()
@@ -120,7 +123,7 @@ class Players:
 
 
 def train_steps(
-    players: Players,
+    players: TrainState,
     next_batch: NextBatch,
     config: TrainConfig,
     start: int = 0,
@@ -151,7 +154,7 @@ def train_steps(
         yield Step(step, critic_terms, loss)
 
 
-def take_step(players: Players, next_batch: NextBatch, config: TrainConfig) -> Outcome:
+def take_step(players: TrainState, next_batch: NextBatch, config: TrainConfig) -> Outcome:
     """Let the critic take its `n_critic` steps, then the generator one (lines 2 to 12)."""
     real = next_batch()
     for update in range(config.n_critic):
@@ -162,8 +165,8 @@ def take_step(players: Players, next_batch: NextBatch, config: TrainConfig) -> O
 
 
 def update_critic(
-    players: Players, real: Tensor, config: TrainConfig, update: int = 0
-) -> CriticTerms:
+    players: TrainState, real: Tensor, config: TrainConfig, update: int = 0
+) -> CriticLosses:
     """Let the critic take one step towards telling real from generated images.
 
     Args:
@@ -203,18 +206,18 @@ def penalty_weight(config: TrainConfig, update: int) -> float | None:
 
 
 def critic_terms(
-    players: Players,
+    players: TrainState,
     config: TrainConfig,
     penalty_weight: float | None,
     real: Tensor,
     latents: Tensor,
     epsilon: Tensor | None = None,
-) -> CriticTerms:
+) -> CriticLosses:
     """The critic's loss on real images `[n, c, h, w]` and as many generated ones (equation 3).
 
     Latents are `[n, latent_dim]`; epsilon is needed where the penalty has a weight.
     """
-    critic = in_precision(config.precision, players.critic, players.device)
+    critic = autocast_fn(config.precision, players.critic, players.device)
     with torch.no_grad():  # the generator learns nothing from a critic update
         generated = draw_images(players, config, latents)
 
@@ -232,10 +235,10 @@ def critic_terms(
         loss = loss + penalty_weight * penalty
     if config.drift > 0:
         loss = loss + config.drift * drift_penalty(real_scores)
-    return CriticTerms(wasserstein, penalty, norm, loss)
+    return CriticLosses(wasserstein, penalty, norm, loss)
 
 
-def update_generator(players: Players, config: TrainConfig) -> Tensor:
+def update_generator(players: TrainState, config: TrainConfig) -> Tensor:
     """Let the generator take one step towards a higher score; returns its loss before the step."""
     terms_of = partial(generator_terms, players, config)
     players.generator_optimizer.zero_grad()
@@ -250,25 +253,25 @@ def update_generator(players: Players, config: TrainConfig) -> Tensor:
     return terms.loss
 
 
-def generator_terms(players: Players, config: TrainConfig, latents: Tensor) -> GeneratorTerms:
+def generator_terms(players: TrainState, config: TrainConfig, latents: Tensor) -> GeneratorLosses:
     """The generator's loss for latents `[n, latent_dim]` (Algorithm 1, line 12)."""
-    critic = in_precision(config.precision, players.critic, players.device)
-    return GeneratorTerms(generator_loss(critic(draw_images(players, config, latents))))
+    critic = autocast_fn(config.precision, players.critic, players.device)
+    return GeneratorLosses(generator_loss(critic(draw_images(players, config, latents))))
 
 
-def draw_images(players: Players, config: TrainConfig, latents: Tensor) -> Tensor:
+def draw_images(players: TrainState, config: TrainConfig, latents: Tensor) -> Tensor:
     """The generator's images for latents: `[n, latent_dim]` -> `[n, c, h, w]`."""
-    return in_precision(config.precision, players.generator, players.device)(latents)
+    return autocast_fn(config.precision, players.generator, players.device)(latents)
 
 
-def draw_latents(players: Players, config: TrainConfig) -> Tensor:
+def draw_latents(players: TrainState, config: TrainConfig) -> Tensor:
     """Latents for one part of a batch, from the run's own noise; this process's rows."""
     shape = (config.batch_size // config.accumulate, config.latent_dim)
     drawn = torch.randn(shape, generator=players.noise, device=players.device)
     return drawn[players.world.rows]
 
 
-def draw_epsilon(players: Players, config: TrainConfig, axes: int = 4) -> Tensor:
+def draw_epsilon(players: TrainState, config: TrainConfig, axes: int = 4) -> Tensor:
     """Where between real and generated images the penalty looks; as `draw_latents`.
 
     Uniform on [0, 1], one number for each image: `[n, 1, 1, 1]` for the 4 axes of images.

@@ -9,7 +9,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from wgan.training.second_order import CheapSecondOrder
+from wgan.training.second_order import FastDoubleBackward
 
 Critic = Callable[[Tensor], Tensor]
 """Maps images `[n, ...]` to scores `[n]`, each from its own image alone."""
@@ -45,7 +45,7 @@ def gradient_norms(critic: Critic, real: Tensor, generated: Tensor, epsilon: Ten
         `[n]`, and it can be differentiated by the critic's parameters.
     """
     x_hat = torch.lerp(generated, real, epsilon).requires_grad_()
-    with CheapSecondOrder() as operations:
+    with FastDoubleBackward() as operations:
         scores = critic(x_hat)
     with operations.first_pass():
         # The sum lets one backward pass give each image's own gradient: scores do not mix images.

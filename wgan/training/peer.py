@@ -9,20 +9,20 @@ from wgan.runs import Run
 from wgan.training.checkpoint import Checkpoint
 from wgan.training.config import TrainConfig
 from wgan.training.data import open_data
-from wgan.training.distributed import World, check_divides
-from wgan.training.precision import float32_products
+from wgan.training.distributed.process_group import ProcessGroup, check_divides
+from wgan.training.precision import tf32_mode
 from wgan.training.session import Plan, plan
 from wgan.training.trainee import Trainee
 
 
 def plan_together(
-    world: World, given: Mapping[str, Any], run: Path | None = None, download: bool = False
+    world: ProcessGroup, given: Mapping[str, Any], run: Path | None = None, download: bool = False
 ) -> Plan:
     """Settle a run once, in the process that leads; arguments and errors as for `plan`.
 
     Raises also:
         UsageError: a batch cannot be shared out evenly among the processes.
-        PeerStopped: the process that leads stopped with an error.
+        RankFailed: the process that leads stopped with an error.
     """
     if world.leads:
         planned = world.first_here("open", lambda: plan(given, run, download))
@@ -43,18 +43,18 @@ def train_along(trainee: Trainee, should_stop: Callable[[], bool] = lambda: Fals
         should_stop: asked before each step; stops all.
 
     Raises:
-        DataError: the pictures here are other ones.
-        MemoryShortage: a step does not fit.
-        PeerLost: another process is gone.
+        DataError: the images here are other ones.
+        OutOfMemory: a step does not fit.
+        RankLost: another process is gone.
     """
     sent = trainee.world.from_leader(None)
     checkpoint = Checkpoint.from_bytes(sent, "what the process that leads sent")
     if checkpoint.data_sha256 != trainee.data.sha256:
         raise DataError(
-            f"the pictures of {trainee.config.data} here are not those of the process that"
+            f"the images of {trainee.config.data} here are not those of the process that"
             " leads: copy them from there"
         )
     trainee.restore(checkpoint)
-    with float32_products(trainee.config.precision):
+    with tf32_mode(trainee.config.precision):
         for _ in trainee.steps(should_stop):
             pass

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from wgan.errors import DeviceError
 
 
-def in_precision(
+def autocast_fn(
     precision: str, network: nn.Module, device: torch.device
 ) -> Callable[[Tensor], Tensor]:
     """The network as a function that computes in `precision` and gives float32."""
@@ -30,7 +30,7 @@ def in_precision(
 
 
 @contextmanager
-def float32_products(precision: str) -> Iterator[None]:
+def tf32_mode(precision: str) -> Iterator[None]:
     """Let CUDA's float32 products be exact under fp32, and TF32 otherwise; then as before.
 
     PyTorch's own default is TF32 for convolutions and exact for products.

@@ -37,7 +37,7 @@ class Geometry(NamedTuple):
     groups: int
 
 
-class CheapSecondOrder(TorchFunctionMode):
+class FastDoubleBackward(TorchFunctionMode):
     """In a `with` block, convolutions and ReLUs of any network are those that this file is about.
 
     The first backward pass has to be taken in `first_pass()`.

@@ -14,27 +14,27 @@ import torch
 from wgan.errors import CheckpointError, RunError, SettingChanged
 from wgan.files import discard_leftovers, write_whole
 from wgan.runs import RUNS, Run, remember_run
-from wgan.training.capture import CapturedStep, CUDARecorder
 from wgan.training.checkpoint import Checkpoint
 from wgan.training.config import TrainConfig
-from wgan.training.data import Pictures, Shards, Source, Stream, open_data
+from wgan.training.cuda_graph import CapturedStep, CUDARecorder
+from wgan.training.data import ImageSource, InMemoryDataset, Shards, StreamingDataset, open_data
 from wgan.training.device import captures_steps
-from wgan.training.distributed import ALONE, World
-from wgan.training.following import Best, Follower, Judge
-from wgan.training.holdout import SCORED, HeldOut
-from wgan.training.journal import Journal
-from wgan.training.metrics import Metrics
+from wgan.training.distributed.process_group import SINGLE_PROCESS, ProcessGroup
+from wgan.training.monitoring.best import Best, BestTracker, Judge
+from wgan.training.monitoring.holdout import SCORED, HeldOut
+from wgan.training.monitoring.metrics import Metrics
+from wgan.training.monitoring.monitor import Monitor
+from wgan.training.monitoring.previews import drawing
+from wgan.training.monitoring.trackers import Tracker
 from wgan.training.networks import Architecture
-from wgan.training.precision import float32_products
-from wgan.training.previews import drawing
-from wgan.training.pruning import prune
-from wgan.training.trackers import Tracker
+from wgan.training.precision import tf32_mode
+from wgan.training.retention import prune
 from wgan.training.trainee import Trainee
 
 logger = logging.getLogger(__name__)
 
 JUDGED_BATCH = 64
-"""Pictures that are drawn at a time for a judge, as many as for a preview."""
+"""Images that are drawn at a time for a judge, as many as for a preview."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class Plan:
 
     run: Run
     config: TrainConfig
-    source: Source | Shards
+    source: ImageSource | Shards
     resumes: bool  # the run folder is there already
 
 
@@ -90,14 +90,14 @@ class Session(AbstractContextManager["Session"]):
     def __init__(
         self,
         plan: Plan,
-        data: Pictures | Stream,
+        data: InMemoryDataset | StreamingDataset,
         device: torch.device,
         architecture: Architecture | None = None,
         trackers: Sequence[Tracker] = (),
         judge: Judge | None = None,
         data_on_device: str = "auto",
         capture: str = "auto",
-        world: World = ALONE,
+        world: ProcessGroup = SINGLE_PROCESS,
     ) -> None:
         """Build the networks; nothing is written yet.
 
@@ -113,7 +113,7 @@ class Session(AbstractContextManager["Session"]):
             world: the processes that share the work; this one leads, the others `train_along`.
 
         Raises:
-            DataError: there are fewer pictures than a batch.
+            DataError: there are fewer images than a batch.
             UsageError: the networks are not built in and `architecture` is missing.
             DeviceError: the device cannot do what is asked of it.
         """
@@ -123,8 +123,10 @@ class Session(AbstractContextManager["Session"]):
         self.players = self._trainee.players
         captured = captures_steps(capture, device, self.config, trackers, world.size)
         self._captured = CapturedStep(CUDARecorder(self.players)) if captured else None
-        learned, held_out = data.handfuls(self.config.holdout, self.config.seed, SCORED)
-        self.journal = Journal(
+        learned, held_out = data.train_and_holdout_samples(
+            self.config.holdout, self.config.seed, SCORED
+        )
+        self.journal = Monitor(
             self.run,
             self.config,
             self.players,
@@ -163,7 +165,7 @@ class Session(AbstractContextManager["Session"]):
             self.journal.close(failed=True)
             self._lock.release()
             raise
-        self._settings.enter_context(float32_products(self.config.precision))
+        self._settings.enter_context(tf32_mode(self.config.precision))
         return self
 
     def __exit__(
@@ -186,8 +188,8 @@ class Session(AbstractContextManager["Session"]):
         Raises:
             TrainingDiverged: a logged value is not finite; the last checkpoint is kept.
             OutputError: something could not be written; the last checkpoint is kept.
-            MemoryShortage: a step does not fit; the message says which batch would.
-            PeerLost: another process of the training is gone; the last checkpoint is kept.
+            OutOfMemory: a step does not fit; the message says which batch would.
+            RankLost: another process of the training is gone; the last checkpoint is kept.
         """
         config = self.config
         saved = self.step
@@ -229,10 +231,10 @@ class Session(AbstractContextManager["Session"]):
         self._trainee.checkpoint().save(self.run.checkpoint(self.step))
         prune(self.run, self.config)
 
-    def _follow(self, judge: Judge) -> Follower:
+    def _follow(self, judge: Judge) -> BestTracker:
         players = self.players
         draw = drawing(players.average, self.config.latent_dim, self.device, JUDGED_BATCH)
-        return Follower(self.run, judge, draw)
+        return BestTracker(self.run, judge, draw)
 
     def _is_due(self, every: int) -> bool:
         return self.step % every == 0 or self.step == self.config.steps
@@ -253,7 +255,7 @@ class Session(AbstractContextManager["Session"]):
     def _restore(self, checkpoint: Checkpoint) -> None:
         if checkpoint.data_sha256 != self.data.sha256:
             raise SettingChanged(
-                f"data: the pictures of {self.config.data} are not those that {self.run.path}"
+                f"data: the images of {self.config.data} are not those that {self.run.path}"
                 " began with; restore them, or name another folder with --run"
             )
         self._trainee.restore(checkpoint)

@@ -8,13 +8,13 @@ from wgan.memory import keep_freed_memory
 from wgan.training.checkpoint import Checkpoint
 from wgan.training.compiled import CompiledGradients
 from wgan.training.config import TrainConfig
-from wgan.training.data import Pictures, Stream
+from wgan.training.data import InMemoryDataset, StreamingDataset
 from wgan.training.device import free_memory, keeps_data
-from wgan.training.distributed import ALONE, World
-from wgan.training.loop import Players, Step, TakeStep, differentiate, train_steps
+from wgan.training.distributed.process_group import SINGLE_PROCESS, ProcessGroup
+from wgan.training.loop import Step, TakeStep, TrainState, differentiate, train_steps
 from wgan.training.networks import Architecture, build
+from wgan.training.oom import explain_oom
 from wgan.training.precision import check_precision
-from wgan.training.shortage import told_of_shortage
 
 
 class Trainee:
@@ -27,11 +27,11 @@ class Trainee:
     def __init__(
         self,
         config: TrainConfig,
-        data: Pictures | Stream,
+        data: InMemoryDataset | StreamingDataset,
         device: torch.device,
         architecture: Architecture | None = None,
         data_on_device: str = "auto",
-        world: World = ALONE,
+        world: ProcessGroup = SINGLE_PROCESS,
     ) -> None:
         """Build the networks.
 
@@ -44,7 +44,7 @@ class Trainee:
             world: the processes that share the work.
 
         Raises:
-            DataError: there are fewer pictures than a batch.
+            DataError: there are fewer images than a batch.
             UsageError: the networks are not built in and `architecture` is missing.
             DeviceError: the device cannot do what is asked of it.
         """
@@ -53,7 +53,7 @@ class Trainee:
         self.step = 0
         networks = build(config, architecture)
         gradients = CompiledGradients(*networks) if config.compile else differentiate
-        self.players = Players(*networks, config, device, world, gradients)
+        self.players = TrainState(*networks, config, device, world, gradients)
         self._resident = keeps_data(data_on_device, device, data.nbytes)
         self._batches = data.batches(
             config.batch_size,
@@ -75,8 +75,8 @@ class Trainee:
             captured: as for `train_steps`.
 
         Raises:
-            MemoryShortage: a step does not fit; the message says which batch would.
-            PeerLost: another process is gone.
+            OutOfMemory: a step does not fit; the message says which batch would.
+            RankLost: another process is gone.
         """
         if self.device.type == "cpu":
             keep_freed_memory()
@@ -84,7 +84,7 @@ class Trainee:
         room = free_memory(self.device) if self.world.size == 1 else None
         steps = train_steps(self.players, self._batches.next, self.config, self.step, captured)
         while self.step < self.config.steps and not self.world.any(should_stop()):
-            with told_of_shortage(self.players, self.config, room, self._resident):
+            with explain_oom(self.players, self.config, room, self._resident):
                 step = next(steps)
             self.step = step.number
             yield step

@@ -13,7 +13,7 @@ CPU = torch.device("cpu")
 
 
 def numbered(count: int) -> Pixels:
-    """Pictures of one pixel that say their own number."""
+    """Images of one pixel that say their own number."""
     return np.arange(count, dtype=np.uint8).reshape(count, 1, 1, 1)
 
 
@@ -38,7 +38,7 @@ def test_scaling_on_a_device_gives_the_same_batch_as_on_the_host() -> None:
     assert to_batch(pixels, torch.device("meta")).shape == on_host.shape
 
 
-def test_an_epoch_shows_each_picture_once_and_the_next_in_another_order() -> None:
+def test_an_epoch_shows_each_image_once_and_the_next_in_another_order() -> None:
     batches = Batches(numbered(60), 20, seed=0, device=CPU)
     epochs = [[k for _ in range(3) for k in drawn_numbers(batches)] for _ in range(3)]
     assert all(sorted(epoch) == list(range(60)) for epoch in epochs)
@@ -76,14 +76,14 @@ def test_going_on_from_a_position_equals_never_having_stopped(
         assert drawn_numbers(resumed) == drawn_numbers(straight)
 
 
-def test_fewer_pictures_than_a_batch_are_an_error_that_says_what_to_do() -> None:
+def test_fewer_images_than_a_batch_are_an_error_that_says_what_to_do() -> None:
     with pytest.raises(
-        DataError, match=r"9 pictures to learn from, fewer than a batch of 10.*--batch-size 9"
+        DataError, match=r"9 images to learn from, fewer than a batch of 10.*--batch-size 9"
     ):
         Batches(numbered(9), 10, seed=0, device=CPU)
 
 
-def test_flipping_mirrors_about_half_of_the_pictures_and_goes_on_exactly() -> None:
+def test_flipping_mirrors_about_half_of_the_images_and_goes_on_exactly() -> None:
     pixels = np.random.RandomState(0).randint(0, 256, (200, 4, 5, 3)).astype(np.uint8)
     plain = Batches(pixels, 100, seed=0, device=CPU)
     flipped = Batches(pixels, 100, seed=0, device=CPU, flip=True)
@@ -99,7 +99,7 @@ def test_flipping_mirrors_about_half_of_the_pictures_and_goes_on_exactly() -> No
     assert torch.equal(resumed.next(), other)
 
 
-def test_flipping_leaves_the_pictures_themselves_alone() -> None:
+def test_flipping_leaves_the_images_themselves_alone() -> None:
     pixels = np.arange(40, dtype=np.uint8).reshape(2, 4, 5, 1)
     pixels.setflags(write=False)
     Batches(pixels, 2, seed=0, device=CPU, flip=True).next()

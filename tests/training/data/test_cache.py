@@ -10,18 +10,25 @@ import numpy as np
 import pytest
 
 from tests.processes import environment
-from tests.training.data.conftest import RealData, save_picture
+from tests.training.data.conftest import RealData, save_image
 from wgan.errors import DataError
-from wgan.training.data import Cache, Pictures, Source, load_pictures, open_source, pixelfile
-from wgan.training.data.glyphs import GlyphSource
+from wgan.training.data import (
+    Cache,
+    ImageSource,
+    InMemoryDataset,
+    load_images,
+    open_source,
+    pixelfile,
+)
+from wgan.training.data.sources.glyphs import GlyphSource
 
 PROGRAM = """
 import os, sys
 from pathlib import Path
-from wgan.training.data import Cache, load_pictures
-from wgan.training.data.glyphs import GlyphSource
+from wgan.training.data import Cache, load_images
+from wgan.training.data.sources.glyphs import GlyphSource
 cache = Cache(folder=Path(sys.argv[1]))
-pictures = load_pictures(GlyphSource(500), size=32, channels=3, cache=cache)
+images = load_images(GlyphSource(500), size=32, channels=3, cache=cache)
 """
 
 
@@ -30,23 +37,23 @@ def cache(tmp_path: Path) -> Cache:
     return Cache(folder=tmp_path / "cache")
 
 
-def load(source: Source | Path, cache: Cache | None, **settings: object) -> Pictures:
-    source = source if isinstance(source, Source) else open_source(source)
-    return load_pictures(source, cache=cache, **{"size": 32, "channels": 3, **settings})  # type: ignore[arg-type]
+def load(source: ImageSource | Path, cache: Cache | None, **settings: object) -> InMemoryDataset:
+    source = source if isinstance(source, ImageSource) else open_source(source)
+    return load_images(source, cache=cache, **{"size": 32, "channels": 3, **settings})  # type: ignore[arg-type]
 
 
 def files(cache: Cache) -> list[Path]:
     return sorted(cache.folder.iterdir())
 
 
-def told(source: Source | Path, cache: Cache) -> int:
-    """How many pictures were decoded to load the source."""
+def told(source: ImageSource | Path, cache: Cache) -> int:
+    """How many images were decoded to load the source."""
     calls: list[int] = []
     load(source, cache, progress=lambda done, _: calls.append(done))
     return max(calls, default=0)
 
 
-def test_the_second_time_nothing_is_decoded_and_the_pictures_are_the_same(
+def test_the_second_time_nothing_is_decoded_and_the_images_are_the_same(
     good: Path, cache: Cache
 ) -> None:
     in_memory = load(good, None)
@@ -61,13 +68,13 @@ def test_the_second_time_nothing_is_decoded_and_the_pictures_are_the_same(
 def test_what_was_skipped_is_remembered_and_judged_again(tmp_path: Path, cache: Cache) -> None:
     folder = tmp_path / "some"
     for seed in range(20):
-        save_picture(folder / f"{seed:02}.png", seed)
+        save_image(folder / f"{seed:02}.png", seed)
     (folder / "07.png").write_bytes(b"x")
     for _ in range(2):
-        pictures = load(folder, cache, allow_damaged=True)
-        assert [Path(label).name for label, _ in pictures.skipped] == ["07.png"]
-        assert len(pictures.pixels) == 19
-    with pytest.raises(DataError, match="1 of 20 pictures are damaged"):
+        images = load(folder, cache, allow_damaged=True)
+        assert [Path(label).name for label, _ in images.skipped] == ["07.png"]
+        assert len(images.pixels) == 19
+    with pytest.raises(DataError, match="1 of 20 images are damaged"):
         load(folder, cache)
 
 
@@ -76,7 +83,7 @@ def test_a_changed_source_or_transform_has_a_file_of_its_own(good: Path, cache: 
     for settings in ({"size": 64}, {"channels": 1}, {"crop": 20}, {"background": (0, 0, 0)}):
         load(good, cache, **settings)
     assert len(files(cache)) == 5
-    save_picture(good / "0" / "00.png", seed=99)  # as long as before, but of another time
+    save_image(good / "0" / "00.png", seed=99)  # as long as before, but of another time
     assert told(good, cache) == 12
     (good / "0" / "00.png").unlink()
     assert told(good, cache) == 11
@@ -109,9 +116,9 @@ def test_any_flipped_bit_is_noticed(good: Path, cache: Cache) -> None:
     data = path.read_bytes()
     for place in (0, 100, 12 * 32 * 32 * 3 - 1, len(data) - 100, len(data) - 15, len(data) - 1):
         path.write_bytes(data[:place] + bytes([data[place] ^ 4]) + data[place + 1 :])
-        assert pixelfile.read_pictures(path) is None
+        assert pixelfile.read_images(path) is None
     path.write_bytes(data)
-    assert pixelfile.read_pictures(path) is not None
+    assert pixelfile.read_images(path) is not None
 
 
 def test_the_least_recently_used_are_removed_to_make_room(cache: Cache) -> None:
@@ -133,7 +140,7 @@ def age(cache: Cache, seconds: float) -> None:
         os.utime(path, (then, then))
 
 
-def test_pictures_that_need_more_than_the_limit_are_an_error_that_says_what_to_do(
+def test_images_that_need_more_than_the_limit_are_an_error_that_says_what_to_do(
     cache: Cache,
 ) -> None:
     with pytest.raises(DataError, match=r"--cache-limit.*shards"):
@@ -158,13 +165,13 @@ def test_a_cache_that_cannot_be_written_is_named_and_memory_is_used(
 ) -> None:
     (tmp_path / "file").write_text("x")
     with caplog.at_level(logging.WARNING):
-        pictures = load(good, Cache(folder=tmp_path / "file" / "cache"))
-    assert len(pictures.pixels) == 12
+        images = load(good, Cache(folder=tmp_path / "file" / "cache"))
+    assert len(images.pixels) == 12
     assert "held in memory" in caplog.text
 
 
 def test_a_full_disk_leaves_nothing_half_written(cache: Cache) -> None:
-    program = PROGRAM + "print(pictures.pixels.shape[0], os.listdir(sys.argv[1]))"
+    program = PROGRAM + "print(images.pixels.shape[0], os.listdir(sys.argv[1]))"
     limit = 1_000_000  # bytes a file may have: the write after that fails
     done = subprocess.run(
         [sys.executable, "-c", program, str(cache.folder)],
@@ -179,7 +186,7 @@ def test_a_full_disk_leaves_nothing_half_written(cache: Cache) -> None:
 
 
 def test_two_processes_may_make_it_at_the_same_time(cache: Cache) -> None:
-    program = PROGRAM + "print(pictures.sha256)"
+    program = PROGRAM + "print(images.sha256)"
     both = [
         subprocess.Popen(
             [sys.executable, "-c", program, str(cache.folder)],
@@ -196,7 +203,7 @@ def test_two_processes_may_make_it_at_the_same_time(cache: Cache) -> None:
     assert told(GlyphSource(500), cache) == 0
 
 
-def test_real_pictures_are_decoded_once(real_data: RealData, cache: Cache) -> None:
+def test_real_images_are_decoded_once(real_data: RealData, cache: Cache) -> None:
     source = open_source(real_data("emoji") / "emoji-png-128.tar")
     first = load(source, cache)
     assert told(source, cache) == 0

@@ -7,23 +7,23 @@ import pytest
 from PIL import Image
 
 from tests.training.data.conftest import RealData
-from wgan.errors import PictureError
-from wgan.training.data.decode import PIXEL_LIMIT, decode, is_picture_name
+from wgan.errors import ImageError
+from wgan.training.data.decode import PIXEL_LIMIT, decode, is_image_name
 
 
 @pytest.mark.parametrize("name", ["a.png", "deep/down/b.JPEG", "c.webp", "with space.tif"])
-def test_files_with_a_pictures_ending_are_pictures(name: str) -> None:
-    assert is_picture_name(name)
+def test_files_with_a_images_ending_are_images(name: str) -> None:
+    assert is_image_name(name)
 
 
 @pytest.mark.parametrize(
     "name", [".DS_Store", "._a.png", ".git/a.png", "__MACOSX/a.png", "labels.csv", "png", "a.heic"]
 )
-def test_hidden_files_and_other_endings_are_not_pictures(name: str) -> None:
-    assert not is_picture_name(name)
+def test_hidden_files_and_other_endings_are_not_images(name: str) -> None:
+    assert not is_image_name(name)
 
 
-def test_a_picture_is_turned_upright_as_its_exif_data_says(real_data: RealData) -> None:
+def test_a_image_is_turned_upright_as_its_exif_data_says(real_data: RealData) -> None:
     folder = real_data("odd-images")
     upright = np.asarray(decode(folder / "hopper.jpg")).astype(int)
     turned = np.asarray(decode(folder / "hopper_orientation_6.jpg")).astype(int)
@@ -42,36 +42,36 @@ def test_an_animation_gives_its_first_frame(real_data: RealData) -> None:
 @pytest.mark.parametrize(
     ("name", "reason"),
     [
-        ("broken.png", "not a picture"),
+        ("broken.png", "not an image"),
         ("broken_data_stream.png", "data stream"),
-        ("lfs_pointer_celeba_161979.jpg", "not a picture"),
+        ("lfs_pointer_celeba_161979.jpg", "not an image"),
         ("truncated_jpeg.jpg", "truncated"),
         ("decompression_bomb.gif", f"more than {PIXEL_LIMIT} pixels"),
     ],
 )
-def test_a_damaged_picture_is_refused_with_its_reason(
+def test_a_damaged_image_is_refused_with_its_reason(
     name: str, reason: str, real_data: RealData
 ) -> None:
     path = real_data("odd-images") / name
     start = time.perf_counter()
-    with pytest.raises(PictureError, match=reason):
+    with pytest.raises(ImageError, match=reason):
         decode(path)
     assert time.perf_counter() - start < 2
 
 
 def test_a_bomb_that_pillow_would_let_through_is_refused_from_its_header(tmp_path: Path) -> None:
     Image.new("1", (9000, 9000)).save(tmp_path / "bomb.png")
-    with pytest.raises(PictureError, match="9000x9000"):
+    with pytest.raises(ImageError, match="9000x9000"):
         decode(tmp_path / "bomb.png")
 
 
 def test_a_reader_that_starts_programs_is_never_chosen() -> None:
     buffer = io.BytesIO()
     Image.new("RGB", (8, 8)).save(buffer, format="EPS")
-    with pytest.raises(PictureError, match="not a picture"):
+    with pytest.raises(ImageError, match="not an image"):
         decode(io.BytesIO(buffer.getvalue()))
 
 
 def test_a_file_that_is_gone_is_named_so(tmp_path: Path) -> None:
-    with pytest.raises(PictureError, match="gone"):
+    with pytest.raises(ImageError, match="gone"):
         decode(tmp_path / "a.png")

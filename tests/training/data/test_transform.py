@@ -5,7 +5,7 @@ from PIL import Image
 from torchvision.transforms import v2
 
 from tests.training.data.conftest import RealData
-from wgan.errors import PictureError, UsageError
+from wgan.errors import ImageError, UsageError
 from wgan.training.data.decode import decode
 from wgan.training.data.transform import Transform, parse_colour
 
@@ -22,7 +22,7 @@ def noise(*shape: int) -> npt.NDArray[np.uint8]:
 def test_resizing_equals_torchvisions_resize_and_centre_crop(
     size: tuple[int, int], channels: int
 ) -> None:
-    picture = Image.fromarray(noise(size[1], size[0], 3))
+    image = Image.fromarray(noise(size[1], size[0], 3))
     theirs = v2.Compose(
         [
             v2.Grayscale() if channels == 1 else v2.Identity(),
@@ -30,13 +30,13 @@ def test_resizing_equals_torchvisions_resize_and_centre_crop(
             v2.CenterCrop(32),
         ]
     )
-    ours = Transform(size=32, channels=channels)(picture)
+    ours = Transform(size=32, channels=channels)(image)
     assert ours.shape == (32, 32, channels)
-    difference = ours.astype(int) - np.asarray(theirs(picture)).reshape(32, 32, channels)
+    difference = ours.astype(int) - np.asarray(theirs(image)).reshape(32, 32, channels)
     assert np.abs(difference).max() <= 1
 
 
-def test_a_sliver_of_a_picture_takes_no_memory() -> None:
+def test_a_sliver_of_a_image_takes_no_memory() -> None:
     # Resized whole, its longer side would come to 32 * 2**24 pixels.
     assert COLOUR(Image.new("RGB", (1, 2**24), "red"))[16, 16].tolist() == [255, 0, 0]
 
@@ -53,30 +53,30 @@ def test_alpha_is_laid_over_white() -> None:
 
 
 def test_hidden_colours_of_transparent_pixels_do_not_bleed_in() -> None:
-    picture = Image.new("RGBA", (64, 64), (0, 0, 0, 0))  # invisible black
-    picture.paste((255, 255, 255, 255), (0, 0, 33, 64))
-    assert (COLOUR(picture) == 255).all()
+    image = Image.new("RGBA", (64, 64), (0, 0, 0, 0))  # invisible black
+    image.paste((255, 255, 255, 255), (0, 0, 33, 64))
+    assert (COLOUR(image) == 255).all()
 
 
 def test_a_transparent_palette_entry_is_laid_over_white() -> None:
-    picture = Image.new("P", (8, 8), 1)
-    picture.putpalette([0, 0, 0, 9, 9, 9])
-    picture.info["transparency"] = 1
-    assert (COLOUR(picture) == 255).all()
+    image = Image.new("P", (8, 8), 1)
+    image.putpalette([0, 0, 0, 9, 9, 9])
+    image.info["transparency"] = 1
+    assert (COLOUR(image) == 255).all()
 
 
 @pytest.mark.parametrize(("value", "expected"), [(0, 0), (257, 1), (0x8000, 128), (65535, 255)])
 def test_sixteen_bits_are_scaled_not_clipped(value: int, expected: int) -> None:
-    picture = Image.fromarray(np.full((8, 8), value, dtype=np.uint16))
-    assert (COLOUR(picture) == expected).all()
+    image = Image.fromarray(np.full((8, 8), value, dtype=np.uint16))
+    assert (COLOUR(image) == expected).all()
 
 
-def test_a_sixteen_bit_picture_with_a_transparent_value_is_laid_over_white(
+def test_a_sixteen_bit_image_with_a_transparent_value_is_laid_over_white(
     real_data: RealData,
 ) -> None:
     path = real_data("odd-images") / "i_trns.png"
-    with Image.open(path) as picture:
-        values, hidden = np.asarray(picture), picture.info["transparency"]
+    with Image.open(path) as image:
+        values, hidden = np.asarray(image), image.info["transparency"]
     assert (values == hidden).any()
     expected = np.where(values == hidden, 255, np.rint(values / 257))
     ours = Transform(size=64, channels=1)(decode(path))
@@ -100,32 +100,32 @@ def test_grey_with_alpha_is_laid_over_white(real_data: RealData) -> None:
 
 
 def test_values_without_an_agreed_range_are_refused() -> None:
-    with pytest.raises(PictureError, match="floating-point"):
+    with pytest.raises(ImageError, match="floating-point"):
         COLOUR(Image.new("F", (8, 8)))
-    with pytest.raises(PictureError, match="65535"):
+    with pytest.raises(ImageError, match="65535"):
         COLOUR(Image.new("I", (8, 8), 70000))
 
 
 @pytest.mark.parametrize("size", [(64, 64), (218, 178), (51, 83)])
 def test_cropping_first_equals_torchvisions_centre_crop_and_resize(size: tuple[int, int]) -> None:
-    picture = Image.fromarray(noise(size[1], size[0], 3))
+    image = Image.fromarray(noise(size[1], size[0], 3))
     theirs = v2.Compose(
         [v2.CenterCrop(50), v2.Resize(32, v2.InterpolationMode.BICUBIC, antialias=True)]
     )
-    ours = Transform(size=32, channels=3, crop=50)(picture).astype(int)
-    assert np.abs(ours - np.asarray(theirs(picture))).max() <= 1
+    ours = Transform(size=32, channels=3, crop=50)(image).astype(int)
+    assert np.abs(ours - np.asarray(theirs(image))).max() <= 1
 
 
-def test_a_picture_smaller_than_the_crop_is_used_whole() -> None:
-    picture = Image.fromarray(noise(40, 40, 3))
-    cropped = Transform(size=32, channels=3, crop=178)(picture)
-    assert np.array_equal(cropped, COLOUR(picture))
+def test_a_image_smaller_than_the_crop_is_used_whole() -> None:
+    image = Image.fromarray(noise(40, 40, 3))
+    cropped = Transform(size=32, channels=3, crop=178)(image)
+    assert np.array_equal(cropped, COLOUR(image))
 
 
 def test_a_transparent_colour_survives_the_crop() -> None:
-    picture = Image.new("L", (64, 64), 7)
-    picture.info["transparency"] = 7
-    assert (Transform(size=32, channels=3, crop=40)(picture) == 255).all()
+    image = Image.new("L", (64, 64), 7)
+    image.info["transparency"] = 7
+    assert (Transform(size=32, channels=3, crop=40)(image) == 255).all()
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""The order in which a run sees its pictures: a function of the seed alone, exact on resume."""
+"""The order in which a run sees its images: a function of the seed alone, exact on resume."""
 
 import numpy as np
 import numpy.typing as npt
@@ -7,7 +7,7 @@ from torch import Tensor
 
 from wgan.errors import DataError
 from wgan.images import Pixels
-from wgan.training.data.resident import ResidentPixels
+from wgan.training.data.on_device import ResidentPixels
 
 ALL_ROWS = slice(None)
 """A batch as a whole."""
@@ -17,7 +17,7 @@ class Batches:
     """Batches without end, each epoch in a new order.
 
     An epoch's order depends on the seed and the epoch's number alone, so how many batches were
-    drawn is all there is to remember. The last pictures of an epoch that fill no batch are left
+    drawn is all there is to remember. The last images of an epoch that fill no batch are left
     out; the next epoch's order leaves out others.
     """
 
@@ -37,23 +37,23 @@ class Batches:
 
         Args:
             pixels: `[n, height, width, channels]`.
-            batch_size: pictures in a batch.
+            batch_size: images in a batch.
             seed: of the order.
             device: where the batches go.
             drawn: batches drawn before.
-            chosen: which of the pictures take part; None for all.
-            flip: mirror half of each epoch's pictures, at random.
-            resident: keep the pictures on the device, and make batches there.
-            rows: which of a batch's pictures are given, where others take the rest.
+            chosen: which of the images take part; None for all.
+            flip: mirror half of each epoch's images, at random.
+            resident: keep the images on the device, and make batches there.
+            rows: which of a batch's images are given, where others take the rest.
 
         Raises:
-            DataError: there are fewer pictures than a batch holds.
+            DataError: there are fewer images than a batch holds.
         """
         self._chosen = np.arange(len(pixels)) if chosen is None else chosen
         count = len(self._chosen)
         if count < batch_size:
             raise DataError(
-                f"there are {count} pictures to learn from, fewer than a batch of {batch_size}: "
+                f"there are {count} images to learn from, fewer than a batch of {batch_size}: "
                 f"give more, or run with --batch-size {max(1, count)}"
             )
         self.drawn = drawn

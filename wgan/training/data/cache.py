@@ -1,4 +1,4 @@
-"""The cache: a folder of decoded pictures, named after what they were made from.
+"""The cache: a folder of decoded images, named after what they were made from.
 
 A file in it appears whole or not at all, so two runs may make the same one at the same time: the
 second simply replaces the first.
@@ -15,9 +15,9 @@ from typing import Self
 
 from wgan.errors import DataError
 from wgan.files import TEMPORARY_SUFFIX, make_folder
+from wgan.training.data.paths import cache_folder
 from wgan.training.data.pixelfile import ENDING
-from wgan.training.data.places import cache_folder
-from wgan.training.data.source import Source
+from wgan.training.data.sources.source import ImageSource
 from wgan.training.data.transform import Transform
 
 ABANDONED_SECONDS = 3600.0
@@ -26,23 +26,23 @@ ABANDONED_SECONDS = 3600.0
 
 @dataclass(frozen=True, kw_only=True)
 class Cache:
-    """A folder of decoded pictures, and how large it may grow."""
+    """A folder of decoded images, and how large it may grow."""
 
     folder: Path
     size: int = 50 * 10**9  # bytes that all its files may take; the least recently used go first
-    limit: int = 20 * 10**9  # bytes that one set of pictures may take
+    limit: int = 20 * 10**9  # bytes that one set of images may take
 
     @classmethod
     def of(cls, folder: Path | None, size: float | None, limit: float | None) -> Self:
         """A cache in `folder`, or the usual one; `size` and `limit` in gigabytes, or as usual."""
         return cls(
-            folder=folder or cache_folder() / "pictures",
+            folder=folder or cache_folder() / "images",
             size=cls.size if size is None else round(size * 1e9),
             limit=cls.limit if limit is None else round(limit * 1e9),
         )
 
-    def place(self, source: Source, transform: Transform) -> Path:
-        """Where the pictures of `source` stand, there or not yet: named after their contents."""
+    def place(self, source: ImageSource, transform: Transform) -> Path:
+        """Where the images of `source` stand, there or not yet: named after their contents."""
         contents = {"source": source.fingerprint(), "transform": asdict(transform)}
         key = hashlib.sha256(json.dumps(contents, sort_keys=True).encode()).hexdigest()
         return self.folder / f"{source.name[:40]}-{transform.size}-{key[:24]}{ENDING}"
@@ -55,7 +55,7 @@ class Cache:
         """
         if needed > min(self.limit, self.size):
             raise DataError(
-                f"the decoded pictures take {needed / 1e9:.1f} GB, more than the"
+                f"the decoded images take {needed / 1e9:.1f} GB, more than the"
                 f" {min(self.limit, self.size) / 1e9:.1f} GB that the cache may keep of one set:"
                 " raise --cache-limit and --cache-size, lower --size, or stream them from shards"
                 " (wgan prepare --help)"

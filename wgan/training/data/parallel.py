@@ -1,4 +1,4 @@
-"""Work on many pictures at a time, in threads, with the results in order."""
+"""Work on many images at a time, in threads, with the results in order."""
 
 import os
 import warnings

@@ -1,4 +1,4 @@
-"""Decoded pictures in a file: made once, then mapped into memory by every later run.
+"""Decoded images in a file: made once, then mapped into memory by every later run.
 
 The file holds the pixels, then a JSON trailer that describes them and holds a checksum for each
 block, then 20 bytes: the trailer's length, its checksum and the magic word.
@@ -19,7 +19,7 @@ import numpy as np
 
 from wgan.files import whole_file
 from wgan.images import Pixels
-from wgan.training.data.decoded import Part, Pictures, Skipped, pixels_sha256
+from wgan.training.data.dataset import InMemoryDataset, Part, Skipped, pixels_sha256
 
 logger = logging.getLogger(__name__)
 
@@ -36,12 +36,12 @@ _MAGIC = b"wganpix1"
 _FOOTER = struct.Struct(">QI8s")
 
 
-def write_pictures(path: Path, parts: Iterable[Part]) -> Pictures:
-    """Write pictures to the cache file `path` as they come, and map it.
+def write_images(path: Path, parts: Iterable[Part]) -> InMemoryDataset:
+    """Write images to the cache file `path` as they come, and map it.
 
     Args:
         path: the file, in a folder that exists.
-        parts: some good pictures, and the damaged ones among them, time after time.
+        parts: some good images, and the damaged ones among them, time after time.
 
     Raises:
         OutputError: it could not be written.
@@ -57,10 +57,10 @@ def write_pictures(path: Path, parts: Iterable[Part]) -> Pictures:
         trailer = {**_describe(Path(file.name), (count, *shape)), "skipped": skipped}
         text = json.dumps(trailer).encode()
         file.write(text + _FOOTER.pack(len(text), zlib.crc32(text), _MAGIC))
-    return Pictures(_map(path, (count, *shape)), skipped, trailer["sha256"])
+    return InMemoryDataset(_map(path, (count, *shape)), skipped, trailer["sha256"])
 
 
-def read_pictures(path: Path) -> Pictures | None:
+def read_images(path: Path) -> InMemoryDataset | None:
     """Map the cache file at `path`; None when there is none, or a damaged one, which is named."""
     try:
         trailer = _read_trailer(path)
@@ -74,7 +74,7 @@ def read_pictures(path: Path) -> Pictures | None:
     with contextlib.suppress(OSError):  # another user's cache may be read all the same
         os.utime(path)  # it was used last
     skipped = [(label, reason) for label, reason in trailer["skipped"]]
-    return Pictures(pixels, skipped, trailer["sha256"])
+    return InMemoryDataset(pixels, skipped, trailer["sha256"])
 
 
 def _describe(path: Path, shape: tuple[int, ...]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The article's networks (DCGAN), for pictures of 32, 64 or 128 pixels.
+"""The article's networks (DCGAN), for images of 32, 64 or 128 pixels.
 
 Radford et al. 2015, "Unsupervised Representation Learning with Deep Convolutional Generative
 Adversarial Networks" (arXiv:1511.06434).

@@ -1,6 +1,6 @@
 """The WGAN-GP paper's ResNet (Gulrajani et al. 2017, appendix F), for 32, 64 or 128 pixels.
 
-The paper's network for 32 pixels has `width` 128 feature maps throughout; larger pictures get one
+The paper's network for 32 pixels has `width` 128 feature maps throughout; larger images get one
 more block for each doubling.
 """
 

@@ -1,0 +1,218 @@
+import contextlib
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from onnx import TensorProto, helper, numpy_helper
+
+from tests.runtime import models
+from wgan.errors import ModelFileError
+from wgan.model_file.onnx_scan import Producer, scan
+
+
+def external_tensor() -> onnx.TensorProto:
+    tensor = numpy_helper.from_array(np.zeros(2, np.float32), "stolen")
+    tensor.ClearField("raw_data")
+    tensor.data_location = TensorProto.EXTERNAL
+    tensor.external_data.add(key="location", value="../secret")
+    return tensor
+
+
+def inner_graph(tensor: onnx.TensorProto) -> onnx.GraphProto:
+    return helper.make_graph([], "inner", [], [], [tensor])
+
+
+def in_an_initializer(model: onnx.ModelProto, tensor: onnx.TensorProto) -> None:
+    model.graph.initializer.append(tensor)
+
+
+def in_an_attribute(model: onnx.ModelProto, tensor: onnx.TensorProto) -> None:
+    model.graph.node.append(helper.make_node("Constant", [], ["c"], value=tensor))
+
+
+def in_a_list_of_an_attribute(model: onnx.ModelProto, tensor: onnx.TensorProto) -> None:
+    node = model.graph.node.add(op_type="Constant")
+    node.attribute.add(name="many").tensors.append(tensor)
+
+
+def in_a_graph_of_an_attribute(model: onnx.ModelProto, tensor: onnx.TensorProto) -> None:
+    model.graph.node.append(helper.make_node("If", ["c"], ["d"], then_branch=inner_graph(tensor)))
+
+
+def in_a_list_of_graphs(model: onnx.ModelProto, tensor: onnx.TensorProto) -> None:
+    node = model.graph.node.add(op_type="Constant")
+    node.attribute.add(name="many").graphs.append(inner_graph(tensor))
+
+
+def in_a_graph_three_deep(model: onnx.ModelProto, tensor: onnx.TensorProto) -> None:
+    graph = inner_graph(tensor)
+    for _ in range(2):
+        node = helper.make_node("If", ["c"], ["d"], else_branch=graph)
+        graph = helper.make_graph([node], "outer", [], [])
+    model.graph.node.append(helper.make_node("If", ["c"], ["d"], else_branch=graph))
+
+
+def in_sparse_values(model: onnx.ModelProto, tensor: onnx.TensorProto) -> None:
+    model.graph.sparse_initializer.add().values.CopyFrom(tensor)
+
+
+def in_sparse_indices(model: onnx.ModelProto, tensor: onnx.TensorProto) -> None:
+    model.graph.sparse_initializer.add().indices.CopyFrom(tensor)
+
+
+def in_a_sparse_attribute(model: onnx.ModelProto, tensor: onnx.TensorProto) -> None:
+    node = model.graph.node.add(op_type="Constant")
+    node.attribute.add(name="sparse_value").sparse_tensor.values.CopyFrom(tensor)
+
+
+def in_a_function(model: onnx.ModelProto, tensor: onnx.TensorProto) -> None:
+    function = model.functions.add(name="f", domain="here")
+    function.node.append(helper.make_node("Constant", [], ["c"], value=tensor))
+
+
+def in_a_default_of_a_function(model: onnx.ModelProto, tensor: onnx.TensorProto) -> None:
+    function = model.functions.add(name="f", domain="here")
+    function.attribute_proto.add(name="value").t.CopyFrom(tensor)
+
+
+def in_the_training_graph(model: onnx.ModelProto, tensor: onnx.TensorProto) -> None:
+    model.training_info.add().algorithm.CopyFrom(inner_graph(tensor))
+
+
+PLACES = [
+    in_an_initializer,
+    in_an_attribute,
+    in_a_list_of_an_attribute,
+    in_a_graph_of_an_attribute,
+    in_a_list_of_graphs,
+    in_a_graph_three_deep,
+    in_sparse_values,
+    in_sparse_indices,
+    in_a_sparse_attribute,
+    in_a_function,
+    in_a_default_of_a_function,
+    in_the_training_graph,
+]
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_external_data_is_refused_wherever_a_tensor_can_stand(
+    place: Callable[[onnx.ModelProto, onnx.TensorProto], None],
+) -> None:
+    model = models.generator()
+    place(model, numpy_helper.from_array(np.zeros(2, np.float32), "own"))
+    scan(model.SerializeToString())
+    place(model, external_tensor())
+    with pytest.raises(ModelFileError, match="external data"):
+        scan(model.SerializeToString())
+
+
+@pytest.mark.parametrize("part", ["data_location", "external_data"])
+def test_half_of_external_data_is_refused_too(part: str) -> None:
+    model = models.generator()
+    tensor = external_tensor()
+    tensor.ClearField(part)
+    model.graph.initializer.append(tensor)
+    with pytest.raises(ModelFileError, match="external data"):
+        scan(model.SerializeToString())
+
+
+def test_external_data_in_a_second_copy_of_the_graph_is_refused() -> None:
+    # Protocol Buffers merges fields that come twice.
+    second = onnx.ModelProto(graph=inner_graph(external_tensor()))
+    with pytest.raises(ModelFileError, match="external data"):
+        scan(models.generator().SerializeToString() + second.SerializeToString())
+
+
+def messages_with_tensors(descriptor: Any, seen: set[str]) -> Iterator[Any]:
+    """Every field of ONNX's own schema, from ModelProto down."""
+    if descriptor.full_name in seen:
+        return
+    seen.add(descriptor.full_name)
+    for field in descriptor.fields:
+        yield field
+        if field.message_type is not None:
+            yield from messages_with_tensors(field.message_type, seen)
+
+
+def test_no_field_of_the_schema_that_holds_tensors_is_overlooked() -> None:
+    """The installed onnx package's schema against the scanner's table."""
+    from wgan.model_file.onnx_scan import _CHILDREN
+
+    holders = {"TensorProto": "Tensor", "SparseTensorProto": "SparseTensor"}
+    holders |= {"GraphProto": "Graph", "NodeProto": "Node", "AttributeProto": "Attribute"}
+    holders |= {"FunctionProto": "Function", "TrainingInfoProto": "Training"}
+    holders |= {"ModelProto": "Model"}
+    checked = 0
+    for field in messages_with_tensors(onnx.ModelProto.DESCRIPTOR, set()):
+        if field.message_type is not None and field.message_type.name in holders:
+            parent = holders[field.containing_type.name]
+            assert _CHILDREN[parent][field.number] == holders[field.message_type.name], field
+            checked += 1
+    assert checked >= 15
+
+
+def test_metadata_and_producers_are_those_of_the_file() -> None:
+    file = scan(models.generator(metadata=[("author", "me"), ("a", "")]).SerializeToString())
+    assert file.metadata == {"author": b"me", "a": b""}
+    assert file.producers["images"] == Producer("Tanh", "raw")
+    assert file.producers["pixels"] == Producer("Transpose", "bytes")
+
+
+def test_a_function_does_not_pass_for_the_main_graph() -> None:
+    model = models.generator()
+    function = model.functions.add(name="f", domain="here")
+    function.node.append(helper.make_node("Sigmoid", ["x"], ["images"]))
+    assert scan(model.SerializeToString()).producers["images"] == Producer("Tanh", "raw")
+
+
+def test_a_metadata_key_that_comes_twice_is_refused() -> None:
+    model = models.generator(metadata=[("a", "1"), ("a", "2")])
+    with pytest.raises(ModelFileError, match="'a' twice"):
+        scan(model.SerializeToString())
+
+
+def test_an_engine_from_another_file_is_refused() -> None:
+    model = models.generator()
+    model.graph.node.append(helper.make_node("EPContext", ["latents"], ["x"]))
+    with pytest.raises(ModelFileError, match="EPContext"):
+        scan(model.SerializeToString())
+
+
+def test_a_file_nested_too_deep_is_refused() -> None:
+    graph = inner_graph(numpy_helper.from_array(np.zeros(1), "x"))
+    for _ in range(25):
+        node = helper.make_node("If", ["c"], ["d"], else_branch=graph)
+        graph = helper.make_graph([node], "outer", [], [])
+    with pytest.raises(ModelFileError, match="messages deep"):
+        scan(onnx.ModelProto(graph=graph).SerializeToString())
+
+
+def test_a_file_of_countless_fields_is_refused() -> None:
+    with pytest.raises(ModelFileError, match="more than 1000000 fields"):
+        scan(b"\x08\x01" * 1_000_001)
+
+
+def test_a_million_metadata_keys_are_refused() -> None:
+    keys = b"".join(b"\x72\x09\x0a\x07%07d" % number for number in range(1_000_000))
+    with pytest.raises(ModelFileError, match="more than 1000000 fields"):
+        scan(models.generator().SerializeToString() + keys)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [b"", b"\x00", b"\x0b", b"\x08", b"\x3a\x05abc", b"\xff" * 20, b"hello", b"\x08\x01"],
+)
+def test_bytes_that_are_not_onnx_are_refused(data: bytes) -> None:
+    with pytest.raises(ModelFileError, match="not an ONNX file"):
+        scan(data)
+
+
+@given(st.binary(max_size=300))
+def test_any_bytes_are_read_or_refused(data: bytes) -> None:
+    with contextlib.suppress(ModelFileError):
+        scan(data)

@@ -1,0 +1,138 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from wgan.errors import UsageError
+from wgan.latents import latents_from_seeds
+from wgan.runtime.latent_sources import Loop, Seeds, load_rows, slerp
+from wgan.runtime.selection import SampleSelection
+
+
+def test_seeds_give_their_latents_scaled() -> None:
+    source = Seeds(0.5, [7, 3, 9], 16)
+    assert [source.key(position) for position in range(3)] == [7, 3, 9]
+    np.testing.assert_array_equal(
+        source.latents([2, 0]), latents_from_seeds([9, 7], 16) * np.float32(0.5)
+    )
+
+
+def test_a_loop_passes_its_seeds_and_closes() -> None:
+    source = Loop(1.0, [5, 6, 7], 16, 12)
+    frames = source.latents(range(12))
+    anchors = latents_from_seeds([5, 6, 7], 16)
+    assert np.abs(frames[[0, 4, 8]] - anchors).max() < 1e-6
+    steps = np.linalg.norm(np.diff(np.vstack([frames, frames[:1]]), axis=0), axis=1)
+    assert steps.max() < 2 * steps.min()  # no jump, not even from the last frame to the first
+
+
+def test_frames_that_no_seed_divides_are_spread_evenly() -> None:
+    source = Loop(1.0, [1, 2, 3], 8, 7)
+    anchors = latents_from_seeds([1, 2, 3], 8)
+    # Frame 5 of 7 is 15/7 of a leg: one seventh past the third seed, on the way to the first.
+    assert np.abs(source.latents([5])[0] - slerp(anchors[2], anchors[0], 1 / 7)).max() < 1e-6
+
+
+@given(st.permutations([-3.0, 0.5, 1.0, 2.5, 4.0]), st.floats(0, 1))
+def test_slerp_of_equal_lengths_stays_on_the_sphere(values: list[float], part: float) -> None:
+    start = np.array([-3.0, 0.5, 1.0, 2.5, 4.0], np.float32)
+    middle = slerp(start, np.array(values, np.float32), part)
+    assert abs(np.linalg.norm(middle) - np.linalg.norm(start)) < 1e-5
+
+
+def test_slerp_goes_round_and_not_straight() -> None:
+    east, north = np.array([2.0, 0], np.float32), np.array([0, 2.0], np.float32)
+    assert np.abs(slerp(east, north, 0.5) - np.sqrt(2)).max() < 1e-6
+    np.testing.assert_array_equal(slerp(east, north, 0), east)
+    assert np.abs(slerp(east, north, 1) - north).max() < 1e-6
+
+
+def test_opposite_latents_have_a_finite_middle() -> None:
+    there = np.array([1, 2, 3], np.float32)
+    np.testing.assert_array_equal(slerp(there, -there, 0.5), np.zeros(3, np.float32))
+    np.testing.assert_array_equal(slerp(there * 0, there * 0, 0.5), np.zeros(3, np.float32))
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+def test_a_file_of_latents_gives_its_rows(tmp_path: Path, dtype: type) -> None:
+    rows: np.ndarray = latents_from_seeds(range(5), 8).astype(dtype)
+    np.save(tmp_path / "z.npy", rows)
+    source = load_rows(tmp_path / "z.npy", 8, 1.0)
+    assert len(source) == 5
+    np.testing.assert_array_equal(source.latents([3, 1]), rows[[3, 1]].astype(np.float32))
+
+
+def test_a_row_that_is_not_finite_is_named(tmp_path: Path) -> None:
+    rows = latents_from_seeds(range(5), 8)
+    rows[3, 2] = np.nan
+    np.save(tmp_path / "z.npy", rows)
+    source = load_rows(tmp_path / "z.npy", 8, 1.0)
+    with pytest.raises(UsageError, match="row 3 of the latents"):
+        source.latents(range(5))
+
+
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [
+        (None, "there is no file of latents"),
+        (b"", "no .npy file of numbers"),
+        (b"\x93NUMPY\x01\x00\xff\xff{", "no .npy file of numbers"),
+        (b"hello", "no .npy file of numbers"),
+        (
+            np.zeros((4, 7), np.float32),
+            r"are float32 \[4, 7\]: this generator takes float \[n, 8\]",
+        ),
+        (np.zeros((4, 8), np.int64), r"are int64 \[4, 8\]"),
+        (np.zeros((0, 8), np.float32), "n at least 1"),
+        (np.zeros(8, np.float32), r"are float32 \[8\]"),
+        (np.array([None]), "no .npy file of numbers"),
+    ],
+)
+def test_a_bad_file_of_latents_ends_in_a_sentence(
+    tmp_path: Path, content: bytes | np.ndarray | None, sentence: str
+) -> None:
+    path = tmp_path / "z.npy"
+    if isinstance(content, bytes):
+        path.write_bytes(content)
+    elif content is not None:
+        np.save(path, content, allow_pickle=True)
+    with pytest.raises(UsageError, match=sentence):
+        load_rows(path, 8, 1.0)
+
+
+def test_a_choice_is_seeds_from_a_first_on() -> None:
+    source = SampleSelection(count=3, first=10).source(8)
+    assert [source.key(position) for position in range(len(source))] == [10, 11, 12]
+    assert len(SampleSelection().source(8)) == 64
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ({"count": 1, "seeds": "1"}, "-n and --seeds exclude each other"),
+        ({"count": 1, "first": 1, "seeds": "1"}, "-n and --seeds exclude each other"),
+        ({"first": 1, "seeds": "1"}, "--seed and --seeds exclude each other"),
+        ({"first": 1, "interpolate": "1"}, "--seed and --interpolate exclude each other"),
+        ({"count": 1, "first": 1, "latents": Path("z")}, "exclude each other"),
+        ({"frames": 3}, "--frames goes with --interpolate"),
+        ({"interpolate": "1", "frames": 0}, "--frames 0 is not allowed"),
+        ({"count": 0}, "-n 0 is not allowed"),
+        ({"count": -5}, "-n -5 is not allowed"),
+        ({"count": 2**32 + 1}, "-n 4294967297 is not allowed"),
+        ({"truncation": -1.0}, "truncation -1 is not allowed"),
+        ({"truncation": float("nan")}, "truncation nan is not allowed"),
+    ],
+)
+def test_a_choice_that_is_not_allowed_is_named(options: dict[str, object], sentence: str) -> None:
+    with pytest.raises(UsageError, match=sentence):
+        SampleSelection(**options)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    "options", [{"first": 2**32}, {"first": 2**32 - 1, "count": 2}, {"first": -1}]
+)
+def test_seeds_beyond_the_last_are_refused(options: dict[str, int]) -> None:
+    with pytest.raises(UsageError, match=r"seed -?\d+ is not allowed"):
+        SampleSelection(**options).source(8)  # type: ignore[arg-type]

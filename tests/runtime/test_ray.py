@@ -1,0 +1,182 @@
+"""Seeds on a real Ray cluster of this machine: what a stop and a killed worker leave."""
+
+import os
+import re
+import signal
+import sys
+import tarfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from tests.processes import Process, RunWgan, children_of, start, wait_until, wgan_command
+from tests.runtime.writers.test_writers import make_job
+from wgan.errors import OutputError, UsageError
+from wgan.files import lock_file
+from wgan.runtime import Generator
+from wgan.runtime.job import Options
+from wgan.runtime.ray import LOCK, ShardJob, WorkerConfig, draw_shard
+from wgan.runtime.writers import write
+from wgan.runtime.writers.record import begun_before
+
+COUNT, SHARD_SIZE = 24_000, 3_000
+
+PARTIAL = re.compile(r"\.(shard-\d+\.tar)\.(\d+)-\d+\.partial")
+
+
+def seeds_in(shards: Sequence[Path]) -> list[int]:
+    """The seeds of all shards, as the names of their members tell."""
+    seeds = []
+    for path in shards:
+        with tarfile.open(path) as archive:
+            seeds += [int(Path(name).stem) for name in archive.getnames()]
+    return seeds
+
+
+def sample_on_ray(folder: Path, count: int = COUNT, shard_size: int = SHARD_SIZE) -> Process:
+    command = wgan_command("sample", "--ray", "-n", count, "--shard-size", shard_size, "--model",
+                           "builtin", "out/")  # fmt: skip
+    return start(command, folder, RAY_ADDRESS="local")
+
+
+def wait_for(process: Process, folder: Path, pattern: str) -> Path:
+    """Wait for a file in `folder`."""
+    end = time.monotonic() + 120
+    while True:
+        found = sorted(folder.glob(pattern))
+        if found:
+            return found[0]
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < end
+        time.sleep(0.005)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("nothing_is_left_running")
+@pytest.mark.skipif(sys.platform != "linux", reason="needs signals and a fork")
+def test_a_stopped_job_goes_on_and_a_killed_worker_costs_no_seed(
+    tmp_path: Path, run_wgan: RunWgan
+) -> None:
+    pytest.importorskip("ray", exc_type=ImportError)
+    out = tmp_path / "out"
+
+    stopped = sample_on_ray(tmp_path)
+    wait_for(stopped, out, "shard-*.tar")
+    stopped.send_signal(signal.SIGTERM)
+    _, told = stopped.communicate(timeout=100)
+    assert stopped.returncode == 143, told
+    assert "stopped; the same command goes on" in told
+    before = {path: path.stat().st_mtime_ns for path in out.glob("shard-*.tar")}
+    assert 0 < len(before) < COUNT // SHARD_SIZE
+    assert len(seeds_in(list(before))) == len(before) * SHARD_SIZE  # whole ones only
+
+    again = sample_on_ray(tmp_path)
+    # Those that the stop left behind are removed first; what comes then is a worker's.
+    wait_for(again, out, "shard-*.tar")
+    left = set(out.glob(".*.partial"))
+    while not (fresh := [path for path in out.glob(".*.partial") if path not in left]):
+        assert again.poll() is None, again.communicate()
+        time.sleep(0.002)
+    name = PARTIAL.fullmatch(fresh[0].name)
+    assert name is not None
+    os.kill(int(name[2]), signal.SIGKILL)  # the worker that writes it
+    _, told = again.communicate(timeout=200)
+    assert again.returncode == 0, told
+
+    shards = sorted(out.glob("*.tar"))
+    assert len(shards) == COUNT // SHARD_SIZE
+    assert seeds_in(shards) == list(range(COUNT))
+    assert {path: path.stat().st_mtime_ns for path in before} == before
+    assert not list(out.glob(".*.partial"))
+    plain = run_wgan("sample", "--model", "builtin", "--seeds", "3000-5999", "one.tar")
+    assert plain.returncode == 0, plain.stderr
+    assert (tmp_path / "one.tar").read_bytes() == shards[1].read_bytes()
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("nothing_is_left_running")
+@pytest.mark.skipif(sys.platform != "linux", reason="needs signals and a fork")
+@pytest.mark.parametrize("at_work", [False, True], ids=["Ray starts", "Ray works"])
+def test_a_stop_does_not_wait_for_a_shard(tmp_path: Path, at_work: bool) -> None:
+    pytest.importorskip("ray", exc_type=ImportError)
+    stopped = sample_on_ray(tmp_path, count=4_000_000, shard_size=1_000_000)  # of minutes each
+    if at_work:
+        wait_for(stopped, tmp_path / "out", ".shard-*.partial")
+    else:
+        wait_until(lambda: any(children_of(child) for child in children_of(stopped.pid)))
+    stopped.send_signal(signal.SIGTERM)
+    _, told = stopped.communicate(timeout=60)
+    assert (stopped.returncode, told) == (143, "stopped; the same command goes on\n")
+
+
+def shared(model_file: Path, folder: Path) -> ShardJob:
+    return ShardJob(model_file.read_bytes(), WorkerConfig(), Options(), 1.0, folder)
+
+
+def test_a_shard_is_the_tar_of_its_seeds(
+    model_file: Path, generator: Generator, tmp_path: Path
+) -> None:
+    begun_before(tmp_path, {}, anew=False)
+    draw_shard(shared(model_file, tmp_path), "shard-00001.tar", range(5, 12))
+    write(str(tmp_path / "plain.tar"), make_job(generator, range(5, 12), batch_size=None))
+    plain = (tmp_path / "plain.tar").read_bytes()
+    assert (tmp_path / "shard-00001.tar").read_bytes() == plain
+
+
+def test_a_machine_that_does_not_see_the_folder_says_so(model_file: Path, tmp_path: Path) -> None:
+    with pytest.raises(OutputError, match="a folder that all machines of the Ray cluster share"):
+        draw_shard(shared(model_file, tmp_path / "elsewhere"), "shard-00000.tar", range(3))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (("--ray", "out.tar"), "end 'out.tar' in a slash"),
+        (("--ray", "--shard", "1/2", "out/"), "--ray and --shard both divide the work"),
+        (("--shard-size", "10", "out/"), "--shard-size goes with --ray"),
+        (("--ray", "--interpolate", "1,2", "out/"), "leave out --latents and --interpolate"),
+        (("--ray", "--shard-size", "0", "out/"), "--shard-size 0 is not allowed"),
+        (("--ray", "--grid", "2x2", "out/"), "leave out --images and --grid"),
+        (("--ray", "--seeds", "5,5", "out/"), "seed 5 is asked for twice"),
+    ],
+    ids=str,
+)
+def test_what_does_not_go_with_ray_is_refused_before_ray_begins(
+    run_wgan: RunWgan, arguments: tuple[str, ...], told: str
+) -> None:
+    finished = run_wgan("sample", "--model", "builtin", *arguments)
+    assert finished.returncode == UsageError.exit_status
+    assert told in finished.stderr
+
+
+def test_a_folder_that_was_begun_with_other_shards_is_refused(
+    run_wgan: RunWgan, tmp_path: Path
+) -> None:
+    (tmp_path / "out").mkdir()
+    begun_before(tmp_path / "out", {"shard_size": 5}, anew=False)
+    finished = run_wgan("sample", "--model", "builtin", "--ray", "out/")
+    assert finished.returncode == OutputError.exit_status
+    assert "was begun with" in finished.stderr
+
+
+def test_shards_that_somebody_else_wrote_are_left_alone(run_wgan: RunWgan, tmp_path: Path) -> None:
+    theirs = tmp_path / "out" / "shard-000000.tar"
+    theirs.parent.mkdir()
+    theirs.write_bytes(b"theirs")
+    finished = run_wgan("sample", "--model", "builtin", "--ray", "out/")
+    assert finished.returncode == OutputError.exit_status
+    assert "holds shard-000000.tar" in finished.stderr
+    assert theirs.read_bytes() == b"theirs"
+
+
+def test_a_folder_that_another_command_draws_into_is_refused(
+    run_wgan: RunWgan, tmp_path: Path
+) -> None:
+    (tmp_path / "out").mkdir()
+    with (tmp_path / "out" / LOCK).open("ab") as file:
+        assert lock_file(file)
+        finished = run_wgan("sample", "--model", "builtin", "--ray", "out/")
+    assert finished.returncode == OutputError.exit_status
+    assert "another process is drawing" in finished.stderr

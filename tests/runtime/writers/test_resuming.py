@@ -1,0 +1,197 @@
+"""Interrupted folders and tars: nothing half-written, and the rest is drawn by the same job."""
+
+import tarfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.runtime import models
+from tests.runtime.writers.test_writers import make_job
+from wgan.errors import OutputError
+from wgan.files import lock_file
+from wgan.runtime import Generator
+from wgan.runtime.generator import Latents
+from wgan.runtime.writers import write
+
+
+class Failing(Generator):
+    """Draws so many batches and then fails, as a full disk or a lost device would."""
+
+    batches = 30
+
+    def pixels(self, latents: Latents) -> Any:
+        if self.batches == 0:
+            raise OutputError("enough")
+        self.batches -= 1
+        return super().pixels(latents)
+
+
+@pytest.fixture
+def failing(model_file: Path) -> Failing:
+    return Failing(model_file)
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.glob("*.png"))
+
+
+def test_a_folder_draws_what_is_missing_only(
+    generator: Generator, failing: Failing, tmp_path: Path
+) -> None:
+    out = f"{tmp_path}/out/"
+    with pytest.raises(OutputError, match="enough"):
+        write(out, make_job(failing, range(200)))
+    begun = names(tmp_path / "out")
+    assert 0 < len(begun) < 200
+    before = {name: (tmp_path / "out" / name).stat().st_mtime_ns for name in begun}
+    write(out, make_job(generator, range(200)))
+    assert names(tmp_path / "out") == [f"{seed:08d}.png" for seed in range(200)]
+    after = {name: (tmp_path / "out" / name).stat().st_mtime_ns for name in begun}
+    assert before == after
+    assert not list((tmp_path / "out").glob("*.partial"))
+
+
+def test_a_tar_that_another_process_writes_is_refused(generator: Generator, tmp_path: Path) -> None:
+    path = tmp_path / "out.tar"
+    with pytest.raises(OutputError, match="enough"):
+        write(str(path), make_job(Failing(models.generator().SerializeToString()), range(200)))
+    begun = (tmp_path / ".out.tar.partial").read_bytes()
+    with (tmp_path / ".out.tar.partial").open("r+b") as elsewhere:
+        assert lock_file(elsewhere)
+        for overwrite in (False, True):
+            job = make_job(generator, range(200), overwrite=overwrite)
+            with pytest.raises(OutputError, match=r"another process is writing .*out\.tar"):
+                write(str(path), job)
+    assert (tmp_path / ".out.tar.partial").read_bytes() == begun
+    write(str(path), make_job(generator, range(200)))
+    with tarfile.open(path) as archive:
+        assert len(archive.getnames()) == 200
+
+
+def test_a_folder_that_is_complete_draws_nothing(
+    generator: Generator, failing: Failing, tmp_path: Path
+) -> None:
+    out = f"{tmp_path}/out/"
+    write(out, make_job(generator))
+    failing.batches = 0
+    write(out, make_job(failing))
+
+
+def test_a_file_that_a_power_cut_emptied_is_drawn_again(
+    generator: Generator, tmp_path: Path
+) -> None:
+    out = f"{tmp_path}/out/"
+    write(out, make_job(generator))
+    whole = (tmp_path / "out" / "00000003.png").read_bytes()
+    (tmp_path / "out" / "00000003.png").write_bytes(b"")
+    write(out, make_job(generator))
+    assert (tmp_path / "out" / "00000003.png").read_bytes() == whole
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ({"scale": 2}, "scale 1, now it is 2"),
+        ({"metadata": True}, "metadata False, now it is True"),
+    ],
+)
+@pytest.mark.parametrize("name", ["out/", "out.tar"])
+def test_other_settings_than_it_was_begun_with_are_refused(
+    generator: Generator,
+    failing: Failing,
+    tmp_path: Path,
+    name: str,
+    change: dict[str, Any],
+    named: str,
+) -> None:
+    with pytest.raises(OutputError, match="enough"):
+        write(f"{tmp_path}/{name}", make_job(failing, range(200)))
+    with pytest.raises(OutputError, match=f"was begun with {named}: .*--overwrite"):
+        write(f"{tmp_path}/{name}", make_job(generator, range(200), **change))
+    write(f"{tmp_path}/{name}", make_job(generator, range(200), overwrite=True, **change))
+
+
+@pytest.mark.parametrize("name", ["out/", "out.tar"])
+def test_another_model_than_it_was_begun_with_is_refused(
+    failing: Failing, tmp_path: Path, name: str
+) -> None:
+    with pytest.raises(OutputError, match="enough"):
+        write(f"{tmp_path}/{name}", make_job(failing, range(200)))
+    other = Generator(models.generator(1).SerializeToString())
+    with pytest.raises(OutputError, match="was begun with model_sha256"):
+        write(f"{tmp_path}/{name}", make_job(other, range(200)))
+
+
+def test_a_tar_goes_on_and_has_the_bytes_of_an_uninterrupted_one(
+    generator: Generator, failing: Failing, tmp_path: Path
+) -> None:
+    write(f"{tmp_path}/whole.tar", make_job(generator, range(200)))
+    with pytest.raises(OutputError, match="enough"):
+        write(f"{tmp_path}/out.tar", make_job(failing, range(200)))
+    assert not (tmp_path / "out.tar").exists()
+    counting = Failing(models.generator().SerializeToString())
+    counting.batches = 45  # of fifty: some must have been kept
+    write(f"{tmp_path}/out.tar", make_job(counting, range(200)))
+    assert (tmp_path / "out.tar").read_bytes() == (tmp_path / "whole.tar").read_bytes()
+
+
+def test_a_tar_cut_off_anywhere_goes_on(generator: Generator, tmp_path: Path) -> None:
+    job = make_job(generator, range(6))
+    write(f"{tmp_path}/whole.tar", job)
+    whole = (tmp_path / "whole.tar").read_bytes()
+    for length in [*range(0, len(whole), 401), len(whole) - 1]:
+        (tmp_path / ".out.tar.partial").write_bytes(whole[:length])
+        write(f"{tmp_path}/out.tar", job)
+        assert (tmp_path / "out.tar").read_bytes() == whole
+
+
+def test_a_tar_of_other_seeds_is_refused(
+    generator: Generator, failing: Failing, tmp_path: Path
+) -> None:
+    with pytest.raises(OutputError, match="enough"):
+        write(f"{tmp_path}/out.tar", make_job(failing, range(200)))
+    with pytest.raises(OutputError, match=r"\(00000000.png where 00000005.png would come\)"):
+        write(f"{tmp_path}/out.tar", make_job(generator, range(5, 205)))
+
+
+def test_a_longer_job_goes_on_from_a_shorter_one(
+    generator: Generator, failing: Failing, tmp_path: Path
+) -> None:
+    with pytest.raises(OutputError, match="enough"):
+        write(f"{tmp_path}/out.tar", make_job(failing, range(200)))
+    write(f"{tmp_path}/out.tar", make_job(generator, range(300)))
+    write(f"{tmp_path}/whole.tar", make_job(generator, range(300)))
+    assert (tmp_path / "out.tar").read_bytes() == (tmp_path / "whole.tar").read_bytes()
+
+
+@pytest.mark.parametrize("name", ["out.npy", "out.npz", "out.zip", "out.png"])
+def test_what_cannot_go_on_leaves_nothing(failing: Failing, tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_bytes(b"the one before")
+    with pytest.raises(OutputError, match="enough"):
+        write(f"{tmp_path}/{name}", make_job(failing, range(200)))
+    assert (tmp_path / name).read_bytes() == b"the one before"
+    assert list(tmp_path.iterdir()) == [tmp_path / name]
+
+
+def test_a_damaged_record_is_told(generator: Generator, tmp_path: Path) -> None:
+    write(f"{tmp_path}/out/", make_job(generator))
+    (tmp_path / "out" / ".wgan-sample.json").write_text("{")
+    with pytest.raises(OutputError, match="has a damaged record: add --overwrite"):
+        write(f"{tmp_path}/out/", make_job(generator))
+    write(f"{tmp_path}/out/", make_job(generator, overwrite=True))
+
+
+def test_latents_that_a_folder_was_begun_with_are_part_of_its_settings(
+    generator: Generator, tmp_path: Path
+) -> None:
+    from wgan.runtime.latent_sources import load_rows
+
+    for value in (0, 1):
+        np.save(tmp_path / f"{value}.npy", np.full((3, models.LATENT_DIM), value, np.float32))
+    first = load_rows(tmp_path / "0.npy", models.LATENT_DIM, 1.0)
+    second = load_rows(tmp_path / "1.npy", models.LATENT_DIM, 1.0)
+    write(f"{tmp_path}/out/", make_job(generator, source=first))
+    with pytest.raises(OutputError, match="was begun with latents_sha256"):
+        write(f"{tmp_path}/out/", make_job(generator, source=second))

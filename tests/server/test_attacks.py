@@ -1,0 +1,357 @@
+"""What Triton's own suite throws at its HTTP front end, and more of the kind.
+
+Each attack ends within its limits in a refusal, and the server still draws afterwards.
+"""
+
+import gzip
+import json
+import select
+import socket
+import time
+import zlib
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.server.servers import Server, array_of, seeds_request, serving
+
+LIMIT = 200_000
+HEADER_SECONDS, BODY_SECONDS = 1, 2
+INFER = "/v2/models/generator/infer"
+
+
+@pytest.fixture(scope="module")
+def strict(model_file: Path) -> Iterator[Server]:
+    """A server with small limits."""
+    with serving(
+        model_file,
+        *("--max-body", LIMIT, "--max-connections", 20),
+        *("--header-seconds", HEADER_SECONDS, "--body-seconds", BODY_SECONDS),
+        *("--send-seconds", 1),
+    ) as running:
+        yield running
+
+
+@pytest.fixture(autouse=True)
+def _draws_afterwards(strict: Server) -> Iterator[None]:
+    yield
+    assert array_of(strict.infer(seeds_request(1))).shape == (1, 8, 8, 3)
+
+
+def talk(server: Server, *pieces: bytes, timeout: float = 20) -> bytes:
+    """Send bytes as they are, then read until the server closes or is silent for a second."""
+    with socket.create_connection(("127.0.0.1", server.port), timeout=timeout) as connection:
+        for piece in pieces:
+            connection.sendall(piece)
+        return read_all(connection)
+
+
+def read_all(connection: socket.socket) -> bytes:
+    received = bytearray()
+    try:
+        while data := connection.recv(65536):
+            received += data
+    except ConnectionResetError:
+        pass  # what had arrived before stays valid
+    return bytes(received)
+
+
+def status_and_error(response: bytes) -> tuple[int, str]:
+    head, _, body = response.partition(b"\r\n\r\n")
+    content = json.loads(body)
+    assert list(content) == ["error"]
+    return int(head.split()[1]), content["error"]
+
+
+def head(path: str = INFER, *lines: str, method: str = "POST") -> bytes:
+    return "\r\n".join([f"{method} {path} HTTP/1.1", "Host: x", *lines, "", ""]).encode()
+
+
+# Bodies over the limit.
+
+
+@pytest.mark.parametrize("path", [INFER, "/v1/models/generator/sample"])
+def test_a_body_over_the_limit_is_413(strict: Server, path: str) -> None:
+    reply = strict.post(path, b" " * (LIMIT + 1))
+    assert reply.status == 413
+    assert f"at most {LIMIT}" in reply.error
+
+
+def test_a_body_over_the_limit_is_refused_before_it_is_sent(strict: Server) -> None:
+    with socket.create_connection(("127.0.0.1", strict.port), timeout=1) as connection:
+        connection.sendall(head(INFER, "Content-Length: 1000000000000"))
+        assert connection.recv(20).startswith(b"HTTP/1.1 413")
+
+
+def test_a_chunked_body_over_the_limit_is_413(strict: Server) -> None:
+    chunk = b"10000\r\n" + b" " * 0x10000 + b"\r\n"
+    response = talk(
+        strict, head(INFER, "Transfer-Encoding: chunked", "Connection: close"), chunk * 4
+    )
+    assert status_and_error(response)[0] == 413
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "deflate"])
+def test_a_body_that_unpacks_beyond_the_limit_is_413(strict: Server, encoding: str) -> None:
+    bomb = b" " * 100_000_000
+    packed = gzip.compress(bomb) if encoding == "gzip" else zlib.compress(bomb)
+    assert len(packed) < LIMIT
+    reply = strict.post(INFER, packed, {"Content-Encoding": encoding})
+    assert (reply.status, "unpacks to more" in reply.error) == (413, True)
+
+
+@pytest.mark.parametrize(
+    ("body", "encoding", "status"),
+    [
+        (b"not gzip", "gzip", 400),
+        (gzip.compress(b"{}")[:-3], "gzip", 400),
+        (gzip.compress(b"{}") * 2, "gzip", 400),
+        (b"\xff" * 50, "deflate", 400),
+        (b"", "gzip", 400),
+        (b"{}", "br", 415),
+        (b"{}", "gzip, gzip", 415),
+    ],
+)
+def test_a_damaged_or_strange_packing_is_refused(
+    strict: Server, body: bytes, encoding: str, status: int
+) -> None:
+    reply = strict.post(INFER, body, {"Content-Encoding": encoding})
+    assert reply.status == status
+    assert reply.error
+
+
+# JSON.
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"{",
+        b"\xff\xfe",
+        b'{"inputs": NaN}',
+        b'{"inputs": [Infinity]}',
+        b'{"inputs": [1e999]}',
+        b'{"inputs": [1' + b"0" * 5000 + b"]}",
+        b"[" * 100_000,
+        b"[" * 50_000 + b"]" * 50_000,
+        b'{"a":' * 20_000,
+        b'{"inputs": "\\ud800"}',
+        b'"' + b"\\" * 99_999,
+    ],
+    ids=["empty", "cut", "bytes", "NaN", "Infinity", "1e999", "digits", "deep, cut", "deep",
+         "deep objects", "surrogate", "backslashes"],
+)  # fmt: skip
+def test_bad_json_is_400_at_once(strict: Server, body: bytes) -> None:
+    started = time.monotonic()
+    reply = strict.post(INFER, body)
+    assert reply.status == 400
+    assert reply.error
+    assert time.monotonic() - started < 2
+
+
+def test_deep_nesting_of_data_is_400(strict: Server) -> None:
+    data = "[" * 900 + "1" + "]" * 900
+    body = (
+        '{"inputs":[{"name":"seeds","datatype":"INT64","shape":[1],"data":' + data + "}]}"
+    ).encode()
+    assert "not nested as its shape" in strict.post(INFER, body).error
+
+
+# Shapes and sizes of binary tensors.
+
+
+def binary(shape: list[int], size: Any, tail: bytes, datatype: str = "FP32") -> tuple[bytes, str]:
+    entry = {
+        "name": "latents",
+        "datatype": datatype,
+        "shape": shape,
+        "parameters": {"binary_data_size": size},
+    }
+    text = json.dumps({"inputs": [entry]}).encode()
+    return text + tail, str(len(text))
+
+
+@pytest.mark.parametrize(
+    ("shape", "size", "tail"),
+    [
+        ([2**62, 4], 16, b"\0" * 16),
+        ([2**32, 2**32, 2**32], 0, b""),
+        ([2**61], 0, b""),
+        ([-1, 4], 16, b"\0" * 16),
+        ([-1, -16], 16, b"\0" * 16),
+        ([1, 4], 16, b"\0" * 15),
+        ([1, 4], 16, b"\0" * 17),
+        ([1, 4], 15, b"\0" * 15),
+        ([1, 4], -16, b"\0" * 16),
+        ([1, 4], 2**64, b"\0" * 16),
+        ([1, 4], 16.0, b"\0" * 16),
+        ([1, 4], True, b"\0" * 16),
+        ([1, 4], 16, b"\0\0\xc0\x7f" * 4),  # NaN
+        ([1, 4], 16, b"\0\0\x80\xff" * 4),  # -Inf
+        ([0, 4], 0, b""),
+    ],
+)
+def test_a_binary_tensor_that_does_not_add_up_is_400(
+    strict: Server, shape: list[int], size: Any, tail: bytes
+) -> None:
+    body, length = binary(shape, size, tail)
+    reply = strict.post(INFER, body, {"Inference-Header-Content-Length": length})
+    assert reply.status == 400
+    assert reply.error
+
+
+@pytest.mark.parametrize(
+    "length", ["-1", "0", "1", "999999", "9" * 5000, "1e3", "0x10", "", "+5", "\u0663", "5 5"]
+)
+def test_a_header_length_out_of_range_is_400(strict: Server, length: str) -> None:
+    body, _ = binary([1, 4], 16, b"\0" * 16)
+    raw = head(INFER, "Connection: close", f"Content-Length: {len(body)}").removesuffix(b"\r\n")
+    raw += b"Inference-Header-Content-Length: " + length.encode() + b"\r\n\r\n" + body
+    status, error = status_and_error(talk(strict, raw))
+    assert status == 400
+    assert error
+
+
+@pytest.mark.parametrize("output", ["images", "pixels"])
+def test_latents_that_drive_the_model_to_infinity_harm_nobody_else(
+    strict: Server, output: str
+) -> None:
+    entry = {"name": "latents", "datatype": "FP32", "shape": [1, 4], "data": [3e38] * 4}
+    evil = {"inputs": [entry], "outputs": [{"name": output}], "parameters": {"truncation": 2}}
+    with ThreadPoolExecutor(16) as clients:
+        wishes = [evil if n % 2 else seeds_request(n, output=output) for n in range(40)]
+        replies = list(clients.map(strict.infer, wishes))
+    assert {reply.status for reply in replies[0::2]} == {200}
+    assert {reply.status for reply in replies[1::2]} <= {200, 400}
+
+
+# Slow, huge and broken requests.
+
+
+def test_a_million_tiny_chunks_are_read(strict: Server) -> None:
+    body = json.dumps(seeds_request(1)).encode()
+    body += b" " * (150_000 - len(body))
+    chunks = b"".join(b"1\r\n%c\r\n" % byte for byte in body)
+    response = talk(
+        strict,
+        head(INFER, "Transfer-Encoding: chunked", "Connection: close"),
+        chunks + b"0\r\n\r\n",
+    )
+    assert response.startswith(b"HTTP/1.1 200")
+
+
+def test_a_million_tiny_chunks_over_the_limit_are_refused(strict: Server) -> None:
+    chunks = [b"1\r\n \r\n" * 10_000] * 100
+    with socket.create_connection(("127.0.0.1", strict.port), timeout=20) as connection:
+        connection.sendall(head(INFER, "Transfer-Encoding: chunked"))
+        for piece in [*chunks, b"0\r\n\r\n"]:
+            connection.sendall(piece)
+        assert connection.recv(20).startswith(b"HTTP/1.1 413")
+
+
+@pytest.mark.parametrize(
+    ("begun", "status"),
+    [
+        (b"", 408),
+        (b"POST /v2", 408),
+        (b"POST /v2/models/generator/infer HTTP/1.1\r\nHost: x\r\nX-A: b\r\n", 408),
+        (head(INFER, "Content-Length: 100") + b'{"inputs":', 408),
+        (head(INFER, "Transfer-Encoding: chunked") + b"5\r\nab", 408),
+    ],
+    ids=["nothing", "a line", "headers", "body", "chunk"],
+)
+def test_a_request_that_never_ends_is_ended(strict: Server, begun: bytes, status: int) -> None:
+    started = time.monotonic()
+    found, error = status_and_error(talk(strict, begun))
+    assert (found, "did not come within" in error) == (status, True)
+    assert time.monotonic() - started < HEADER_SECONDS + BODY_SECONDS + 3
+
+
+def test_a_body_that_trickles_behind_its_answer_is_ended(strict: Server) -> None:
+    with socket.create_connection(("127.0.0.1", strict.port), timeout=20) as connection:
+        connection.sendall(head("/v2", "Content-Length: 1000000", method="GET"))
+        started = time.monotonic()
+        with pytest.raises((BrokenPipeError, ConnectionResetError)):
+            trickle(connection, until=started + BODY_SECONDS + 5)
+        assert time.monotonic() - started < BODY_SECONDS + 3
+
+
+def trickle(connection: socket.socket, until: float) -> None:
+    """Send a few bytes now and then."""
+    while time.monotonic() < until:
+        connection.sendall(b"x" * 100)
+        select.select([], [], [], 0.05)
+
+
+@pytest.mark.parametrize(
+    "flood",
+    [b"GET / HTTP/1.1\r\n" + b"X-A: b\r\n" * 10_000, b"GET /" + b"a" * 100_000],
+    ids=["many headers", "a long address"],
+)
+def test_endless_headers_are_431(strict: Server, flood: bytes) -> None:
+    status, error = status_and_error(talk(strict, flood))
+    assert (status, "headers have more than" in error) == (431, True)
+
+
+@pytest.mark.parametrize(
+    "garbage",
+    [
+        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + b"\0" * 50,  # TLS
+        b"GET\r\n\r\n",
+        b"GET / HTTP/9.9\r\n\r\n",
+        head(INFER, "Content-Length: -5"),
+        head(INFER, "Content-Length: 5", "Content-Length: 6"),
+        head(INFER, "Content-Length: 5", "Transfer-Encoding: chunked"),
+        head(INFER, "Transfer-Encoding: chunked") + b"ffffffffffffffffffff\r\n",
+        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+        b"GET http://[ HTTP/1.1\r\n\r\n",
+    ],
+)
+def test_what_is_not_http_is_400(strict: Server, garbage: bytes) -> None:
+    status, error = status_and_error(talk(strict, garbage))
+    assert status == 400
+    assert error
+
+
+@pytest.mark.parametrize(
+    "path", ["//etc/passwd", "/%00", "/..;/", "/%ff%fe", "*", "/v2/models/%20"]
+)
+def test_strange_addresses_are_404(strict: Server, path: str) -> None:
+    status, error = status_and_error(talk(strict, head(path, "Connection: close", method="GET")))
+    assert status == 404
+    assert error
+
+
+def test_connections_over_the_limit_are_turned_away(strict: Server) -> None:
+    idle = [socket.create_connection(("127.0.0.1", strict.port), timeout=20) for _ in range(25)]
+    try:
+        turned_away = [status_and_error(read_all(connection)) for connection in idle[20:]]
+    finally:
+        for connection in idle:
+            connection.close()
+    assert {status for status, _ in turned_away} == {503}
+    # The server learns of the closed ones in its own time.
+    deadline = time.monotonic() + 5
+    while time.monotonic() < deadline:
+        try:
+            if strict.get("/v2/health/live").status == 200:
+                break
+        except ConnectionError:
+            pass
+
+
+def test_a_client_that_does_not_read_its_answers_is_let_go(strict: Server) -> None:
+    ask = json.dumps(seeds_request(*range(256), output="images")).encode()
+    request = head(INFER, f"Content-Length: {len(ask)}") + ask
+    answered = 'wgan_requests_total{route="/v2/models/{model}/infer"'
+    before = strict.metric(answered)
+    with socket.create_connection(("127.0.0.1", strict.port), timeout=20) as connection:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        connection.sendall(request * 20)
+        strict.await_metric(answered, lambda count: count > before)
+        strict.await_metric("wgan_connections", lambda count: count == 1)  # that of the question
+    assert strict.metric("wgan_held_images") == 0

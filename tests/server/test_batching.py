@@ -1,0 +1,180 @@
+"""What is joined, split, dropped and turned away, seen from outside."""
+
+import json
+import random
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.server.heavy import slow_generator
+from tests.server.servers import Server, array_of, resident, seeds_request, serving
+from wgan.runtime import Generator
+
+INFER = "/v2/models/generator/infer"
+DRAWN = 'wgan_images_total{model="generator"}'
+RUNS = 'wgan_batch_images_count{model="generator"}'
+WAITING = 'wgan_queue_images{model="generator"}'
+
+
+@pytest.fixture(scope="module")
+def slow_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Some 5 ms an image, more where others use the machine."""
+    path = tmp_path_factory.mktemp("slow") / "generator.onnx"
+    path.write_bytes(slow_generator(6000))
+    return path
+
+
+@pytest.fixture
+def slow(slow_file: Path) -> Iterator[Server]:
+    options = ("--max-batch", 8, "--max-queue", 100, "--max-images", 100, "--threads", 1)
+    with serving(slow_file, *options) as running:
+        yield running
+
+
+def request(content: object, padding: int = 0) -> tuple[bytes, bytes]:
+    """An infer request as it goes over the wire: head and body, with so many spaces at its end."""
+    body = json.dumps(content).encode() + b" " * padding
+    head = f"POST {INFER} HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n"
+    return head.encode(), body
+
+
+def test_a_thousand_mixed_requests_at_once_each_get_their_own_images(
+    server: Server, generator: Generator
+) -> None:
+    draw = random.Random(1)
+    wishes = [
+        [draw.randrange(2**32) for _ in range(draw.choice([1, 1, 1, 2, 3, 7, 20, 100]))]
+        for _ in range(1000)
+    ]
+    before = server.metric(DRAWN), server.metric(RUNS)
+
+    def ask(seeds: list[int]) -> int:
+        reply = server.infer(seeds_request(*seeds))
+        while reply.status == 503:  # the queue is bounded; a client comes again
+            reply = server.infer(seeds_request(*seeds))
+        alone = generator.sample(seeds, 1)
+        return int(np.abs(array_of(reply).astype(int) - alone).max())
+
+    with ThreadPoolExecutor(32) as clients:
+        assert max(clients.map(ask, wishes)) <= 1
+    assert server.metric(DRAWN) - before[0] == sum(map(len, wishes))
+    assert (
+        server.metric(RUNS) - before[1] < 900
+    )  # some were joined, although the large ones were split
+
+
+def test_waiting_requests_share_a_run(slow: Server) -> None:
+    with ThreadPoolExecutor(17) as clients:
+        list(clients.map(lambda seed: slow.infer(seeds_request(seed)), range(17)))
+    # One goes alone; sixteen wait for it and fill two runs of eight. Stragglers may add runs.
+    assert slow.metric(RUNS) <= 8
+    assert slow.metric(DRAWN) == 17
+
+
+def test_a_large_request_is_split(slow: Server, slow_file: Path) -> None:
+    pixels = array_of(slow.infer(seeds_request(*range(20))))
+    assert slow.metric(RUNS) == 3  # 8, 8 and 4
+    expected = Generator(slow_file, threads=1).sample(range(20))
+    assert np.abs(pixels.astype(int) - expected).max() <= 1
+
+
+def test_floats_and_pixels_in_one_run_are_each_their_own(slow: Server, slow_file: Path) -> None:
+    with ThreadPoolExecutor(8) as clients:
+        replies = list(
+            clients.map(
+                lambda n: slow.infer(seeds_request(n, output=("images", "pixels")[n % 2])), range(8)
+            )
+        )
+    for n, reply in enumerate(replies):
+        (entry,) = reply.json()["outputs"]
+        assert entry["name"] == ("images", "pixels")[n % 2]
+        assert entry["shape"] == [[1, 3, 8, 8], [1, 8, 8, 3]][n % 2]
+
+
+@pytest.mark.parametrize(
+    ("path", "content", "status"),
+    [
+        (INFER, seeds_request(*range(60)), 503),
+        ("/v1/models/generator/sample", {"seeds": "0-59"}, 429),
+    ],
+)
+def test_a_full_queue_refuses_at_once_and_says_when_to_come_back(
+    slow: Server, path: str, content: object, status: int
+) -> None:
+    with ThreadPoolExecutor(1) as clients:
+        long = clients.submit(slow.infer, seeds_request(*range(100)))
+        slow.await_metric(WAITING, lambda waiting: waiting > 50)
+        refused = slow.post(path, content)
+        assert not long.done()
+        assert refused.status == status
+        assert int(refused.headers["retry-after"]) >= 1
+        assert "images are waiting" in refused.error
+        assert long.result().status == 200
+    assert slow.metric('wgan_rejections_total{reason="overload"}') == 1
+    assert slow.post(path, content).status == 200
+
+
+@pytest.mark.parametrize("padding", [0, 300_000], ids=["short", "long"])
+def test_a_request_whose_client_has_gone_is_dropped_from_the_queue(
+    slow: Server, padding: int
+) -> None:
+    busy = threading.Thread(target=slow.infer, args=[seeds_request(*range(50))])
+    busy.start()
+    slow.await_metric(WAITING, lambda waiting: waiting > 0)
+    with socket.create_connection(("127.0.0.1", slow.port)) as gone:
+        head, body = request(seeds_request(*range(40)), padding)
+        gone.sendall(head)
+        slow.get("/v2/health/live")  # so that the body comes while the server waits for it
+        gone.sendall(body)
+        slow.await_metric(WAITING, lambda waiting: waiting > 45)
+    slow.await_metric("wgan_dropped_requests_total", lambda dropped: dropped == 1)
+    busy.join()
+    assert slow.metric(DRAWN) == 50
+    assert slow.metric(WAITING) == 0
+
+
+def test_who_goes_while_waiting_for_company_stops_nobody_else(slow_file: Path) -> None:
+    with serving(slow_file, "--threads", 1, "--max-wait", 1000) as patient:
+        with ThreadPoolExecutor(5) as clients:
+            # Four that wait for a large one share a run: the next one then waits for company.
+            clients.submit(patient.infer, seeds_request(*range(64)))
+            patient.await_metric("wgan_held_images", lambda held: held == 64)
+            crowd = [clients.submit(patient.infer, seeds_request(seed)) for seed in range(4)]
+            patient.await_metric(WAITING, lambda waiting: waiting == 4)
+            assert {each.result().status for each in crowd} == {200}
+        with socket.create_connection(("127.0.0.1", patient.port)) as gone:
+            gone.sendall(b"".join(request(seeds_request(1))))
+            patient.await_metric(WAITING, lambda waiting: waiting == 1)
+        patient.await_metric("wgan_dropped_requests_total", lambda dropped: dropped == 1)
+        over = time.monotonic() + 1.2  # the wait for company ends with nobody there
+        while time.monotonic() < over:
+            assert patient.get("/v2/health/live").status == 200
+        assert patient.infer(seeds_request(2)).status == 200
+
+
+def test_a_lone_request_does_not_wait_for_company(model_file: Path, generator: Generator) -> None:
+    with serving(model_file, "--max-wait", 1000) as patient:
+        for seed in range(5):
+            started = time.monotonic()
+            assert patient.infer(seeds_request(seed)).status == 200
+            assert time.monotonic() - started < 1
+
+
+def test_memory_stays_flat_under_requests_of_all_sizes(model_file: Path) -> None:
+    draw = random.Random(2)
+    with serving(model_file) as server, ThreadPoolExecutor(8) as clients:
+
+        def ask(count: int) -> None:
+            output = draw.choice(["images", "pixels"])
+            assert server.infer(seeds_request(*range(count), output=output)).status in (200, 503)
+
+        list(clients.map(ask, [draw.randint(1, 256) for _ in range(100)]))
+        before = resident(server)
+        list(clients.map(ask, [draw.randint(1, 256) for _ in range(300)]))
+        assert resident(server) - before < 50 * 2**20

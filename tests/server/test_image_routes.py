@@ -1,0 +1,180 @@
+"""The addresses for people: PNG, npy and zip, caching, and wrong wishes."""
+
+import io
+import zipfile
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.server.servers import Reply, Server
+from wgan.images import grid
+from wgan.latents import latents_from_seeds
+from wgan.runtime import Generator
+
+MODEL = "/v1/models/generator"
+
+
+def image(reply: Reply) -> np.ndarray:
+    assert (reply.status, reply.headers["content-type"]) == (200, "image/png"), reply.body
+    return np.asarray(Image.open(io.BytesIO(reply.body)))
+
+
+def test_models_tell_their_shape_their_provider_and_their_manifest(server: Server) -> None:
+    answer = server.get("/v1/models").json()
+    (model,) = answer["models"]
+    assert (model["name"], model["provider"]) == ("generator", "CPUExecutionProvider")
+    assert (model["latent_dim"], model["height"], model["channels"]) == (4, 8, 3)
+    assert model["manifest"]["step"] == 12
+    assert "goldens" not in model["manifest"]["receipt"]
+    assert answer["limits"]["max_images"] == 256
+    assert server.get(MODEL).json() == model
+
+
+def test_a_seed_has_a_image(server: Server, generator: Generator) -> None:
+    np.testing.assert_array_equal(
+        image(server.get(f"{MODEL}/images/42.png")), generator.sample([42])[0]
+    )
+
+
+def test_a_grid_shows_many(server: Server, generator: Generator) -> None:
+    reply = server.get(f"{MODEL}/grid.png?seeds=0-9,77&truncation=0.5")
+    expected = generator.pixels(latents_from_seeds([*range(10), 77], 4) * np.float32(0.5))
+    np.testing.assert_array_equal(image(reply), grid(expected))
+    assert image(server.get(f"{MODEL}/grid.png")).shape == (64, 64, 3)
+
+
+def test_the_way_between_two_seeds_begins_and_ends_at_them(
+    server: Server, generator: Generator
+) -> None:
+    path = f"{MODEL}/between.png?first=3&second=9&at="
+    start, end = generator.sample([3, 9])
+    np.testing.assert_allclose(image(server.get(path + "0")).astype(int), start, atol=1)
+    np.testing.assert_allclose(image(server.get(path + "1")).astype(int), end, atol=1)
+    middle = image(server.get(path + "0.5"))
+    assert not np.array_equal(middle, start)
+    assert not np.array_equal(middle, end)
+
+
+def test_a_image_that_the_client_has_is_not_sent_again(server: Server) -> None:
+    first = server.get(f"{MODEL}/images/5.png")
+    etag = first.headers["etag"]
+    assert etag.startswith('"')  # strong
+    again = server.get(f"{MODEL}/images/5.png", {"If-None-Match": f'"x", {etag}'})
+    assert (again.status, again.body, again.headers["etag"]) == (304, b"", etag)
+    assert server.get(f"{MODEL}/images/5.png", {"If-None-Match": '"x"'}).body == first.body
+
+
+def test_other_settings_have_another_tag(server: Server) -> None:
+    paths = ["images/5.png", "images/6.png", "images/5.png?truncation=0.7", "grid.png?seeds=5,6"]
+    tags = {server.get(f"{MODEL}/{path}").headers["etag"] for path in paths}
+    assert len(tags) == len(paths)
+
+
+@pytest.mark.parametrize("accept", ["application/x-npy", "text/html, application/x-npy;q=0.1"])
+def test_a_sample_may_be_an_array(server: Server, generator: Generator, accept: str) -> None:
+    reply = server.post(f"{MODEL}/sample", {"seeds": "1-3"}, {"Accept": accept})
+    assert reply.headers["content-type"] == "application/x-npy"
+    np.testing.assert_array_equal(np.load(io.BytesIO(reply.body)), generator.sample([1, 2, 3]))
+
+
+def test_a_sample_may_be_a_zip_the_same_bytes_each_time(
+    server: Server, generator: Generator
+) -> None:
+    wish, headers = {"seeds": [8, 3]}, {"Accept": "application/zip"}
+    reply = server.post(f"{MODEL}/sample", wish, headers)
+    with zipfile.ZipFile(io.BytesIO(reply.body)) as archive:
+        assert archive.namelist() == ["00000008.png", "00000003.png"]
+        drawn = np.asarray(Image.open(archive.open("00000003.png")))
+    np.testing.assert_array_equal(drawn, generator.sample([3])[0])
+    assert server.post(f"{MODEL}/sample", wish, headers).body == reply.body
+
+
+@pytest.mark.parametrize("headers", [{}, {"Accept": "*/*"}, {"Accept": "image/*"}])
+def test_a_sample_is_a_png_where_nothing_else_is_asked_for(
+    server: Server, generator: Generator, headers: dict[str, str]
+) -> None:
+    rows = latents_from_seeds([1, 2], 4)
+    reply = server.post(f"{MODEL}/sample", {"latents": rows.tolist()}, headers)
+    np.testing.assert_array_equal(image(reply), grid(generator.pixels(rows)))
+
+
+def test_a_sample_may_be_a_way_between_seeds(server: Server, generator: Generator) -> None:
+    wish = {"first": 1, "second": 2, "steps": 5}
+    reply = server.post(f"{MODEL}/sample", wish, {"Accept": "application/x-npy"})
+    pixels = np.load(io.BytesIO(reply.body))
+    assert pixels.shape == (5, 8, 8, 3)
+    np.testing.assert_array_equal(pixels[0], generator.sample([1])[0])
+
+
+def test_a_kind_that_cannot_be_made_is_406(server: Server) -> None:
+    for accept in ("text/html", "image/png;q=0, image/webp"):
+        reply = server.post(f"{MODEL}/sample", {"seeds": "1"}, {"Accept": accept})
+        assert reply.status == 406
+        assert "image/png" in reply.error
+
+
+@pytest.mark.parametrize(
+    ("path", "sentence"),
+    [
+        ("images/4294967296.png", "seed '4294967296' is not allowed"),
+        ("images/-1.png", "seed '-1' is not allowed"),
+        ("images/%D9%A3.png", "is not allowed"),  # a digit, but not ours
+        ("images/1.png?truncation=nan", "is not a number"),
+        ("images/1.png?truncation=101", "truncation 101 is not allowed: 0 to 100"),
+        ("images/1.png?truncaton=0.5", "parameter 'truncaton' is not known here: truncation"),
+        ("images/1.png?truncation=1&truncation=0.5", "truncation is given twice"),
+        ("grid.png?seed=1", "parameter 'seed' is not known here: seeds, truncation"),
+        ("between.png?first=1&second=2&to=1", "parameter 'to' is not known here"),
+        ("images/1.png?truncation=", "is not a number"),
+        ("grid.png?seeds=", "cannot be read"),
+        ("grid.png?seeds=9-1", "runs backwards"),
+        ("grid.png?seeds=0-256", "are 257; at most 256"),
+        ("grid.png?seeds=0-4294967295,1", "are 4294967297; at most 256"),
+        ("grid.png?seeds=" + "9" * 4000, "cannot be read"),
+        ("grid.png?seeds=" + "1," * 3000, "at most 4096"),
+        ("between.png?first=1", "seed '' is not allowed"),
+        ("between.png?first=1&second=2&at=1.5", "at 1.5 is not allowed"),
+    ],
+)
+def test_a_wrong_address_is_400(server: Server, path: str, sentence: str) -> None:
+    reply = server.get(f"{MODEL}/{path}")
+    assert reply.status == 400
+    assert sentence in reply.error
+
+
+def test_a_sample_takes_nothing_from_its_address(server: Server) -> None:
+    reply = server.post(f"{MODEL}/sample?truncation=0.5", {"seeds": "1"})
+    assert (reply.status, "'truncation' is not known here" in reply.error) == (400, True)
+
+
+@pytest.mark.parametrize(
+    ("wish", "sentence"),
+    [
+        ({}, "give one of"),
+        ({"seeds": "1", "latents": [[0, 0, 0, 0]]}, "give one of"),
+        ({"first": 1}, "give one of"),
+        ({"first": 1, "second": True}, "seed True"),
+        ({"first": 1, "second": 2, "steps": 1}, "steps 1"),
+        ({"first": 1, "second": 2, "steps": 1000}, "steps 1000"),
+        ({"seeds": 5}, "seeds are 5"),
+        ({"seeds": []}, "at least 1"),
+        ({"seeds": [1.5]}, "seed 1.5"),
+        ({"seeds": [-1]}, "seed -1"),
+        ({"seeds": list(range(257))}, "at most 256"),
+        ({"seeds": "1", "size": 3}, "field 'size' is not known"),
+        ({"seeds": "1", "seed": True}, "field 'seed' is not known"),
+        ({"seeds": [True]}, "seed True"),
+        ({"seeds": "1", "truncation": True}, "truncation is True"),
+        ({"seeds": "1", "truncation": [1]}, "truncation is [1]"),
+        ({"latents": [[1, 2, 3]]}, "4 finite numbers"),
+        ({"latents": [[1, 2, 3, "4"]]}, "4 finite numbers"),
+        ({"latents": [[1, 2, 3, 1e300]]}, "4 finite numbers"),
+        ({"latents": 1}, "a list of rows"),
+    ],
+)
+def test_a_wrong_wish_is_400(server: Server, wish: dict[str, Any], sentence: str) -> None:
+    reply = server.post(f"{MODEL}/sample", wish)
+    assert reply.status == 400
+    assert sentence in reply.error

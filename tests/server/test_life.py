@@ -1,0 +1,413 @@
+"""Starting, stopping, replacing a model, logs and keys, in real processes."""
+
+import contextlib
+import dataclasses
+import http.client
+import json
+import os
+import re
+import shutil
+import signal
+import socket
+import sys
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+
+from tests.processes import RunWgan, children_of, cpu_seconds
+from tests.runtime import models
+from tests.runtime.test_verify import proved, with_manifest
+from tests.server.heavy import slow_generator
+from tests.server.servers import (
+    LISTENING,
+    READY,
+    Reply,
+    Server,
+    array_of,
+    seeds_request,
+    serving,
+)
+from wgan.model_file.reading import read_manifest, scan_model
+from wgan.runtime import Generator
+
+SEED = seeds_request(1)
+KEY = "a-key-of-thirty-two-characters-0"
+
+
+def model(seed: int = 0) -> onnx.ModelProto:
+    """A model whose weights are those of `seed`."""
+    made = models.generator()
+    constants = models.weights(seed=seed)
+    for tensor in made.graph.initializer:
+        if tensor.name in constants:
+            tensor.raw_data = constants[tensor.name].tobytes()
+    return made
+
+
+def model_bytes(seed: int = 0, step: int = 12) -> bytes:
+    """Such a model's file, whose receipt is true."""
+    data = proved(model(seed))
+    told = read_manifest(scan_model(data))
+    assert told is not None
+    return with_manifest(model(seed), dataclasses.replace(told, step=step))
+
+
+def false_bytes() -> bytes:
+    """A model that has another's receipt."""
+    told = read_manifest(scan_model(model_bytes(0)))
+    assert told is not None
+    return with_manifest(model(5), told)
+
+
+def test_it_is_live_at_once_and_ready_only_when_it_has_drawn(tmp_path: Path) -> None:
+    path = tmp_path / "generator.onnx"
+    path.write_bytes(slow_generator(20_000))  # seconds, for the warm-up's batch
+    with serving(path, "--threads", 1, wait_for=LISTENING) as server:
+        server.port = int(server.await_log(LISTENING)[1])
+        live, ready = server.get("/v2/health/live"), server.get("/v2/health/ready")
+        assert (live.status, live.json()) == (200, {"live": True, "ready": False})
+        assert (ready.status, ready.json()) == (503, {"live": True, "ready": False})
+        model_ready = server.get("/v2/models/generator/ready")
+        assert (model_ready.status, model_ready.json()["ready"]) == (503, False)
+        refused = server.infer(SEED)
+        assert (refused.status, refused.headers["retry-after"]) == (503, "1")
+        assert "still loading" in refused.error
+        server.await_log(READY)
+        assert server.get("/v2/health/ready").json() == {"live": True, "ready": True}
+        assert server.infer(SEED).status == 200
+
+
+def test_sigterm_finishes_what_is_running_and_exits_0(tmp_path: Path) -> None:
+    path = tmp_path / "generator.onnx"
+    path.write_bytes(slow_generator(8000))
+    replies: list[Reply] = []
+    with serving(path, "--threads", 1) as server:
+        ask = threading.Thread(
+            target=lambda: replies.append(server.infer(seeds_request(*range(100))))
+        )
+        ask.start()
+        server.await_metric("wgan_held_images", lambda held: held == 100)
+        assert server.stop() == 0
+        ask.join()
+    assert array_of(replies[0]).shape == (100, 8, 8, 3)
+    with pytest.raises(ConnectionError), socket.create_connection(("127.0.0.1", server.port)):
+        pass
+
+
+def test_the_drain_time_is_a_bound(tmp_path: Path) -> None:
+    path = tmp_path / "generator.onnx"
+    path.write_bytes(slow_generator(16_000))
+    with serving(path, "--threads", 1, "--max-batch", 4, "--drain-seconds", 1) as server:
+        ask = threading.Thread(target=try_to_infer, args=[server, 256])
+        ask.start()
+        server.await_metric("wgan_held_images", lambda held: held == 256)
+        assert server.stop(10) == 0
+        ask.join()
+
+
+def try_to_infer(server: Server, count: int) -> None:
+    with contextlib.suppress(OSError, http.client.HTTPException):
+        server.infer(seeds_request(*range(count)))
+
+
+def test_a_changed_file_is_taken_up_by_sighup(tmp_path: Path) -> None:
+    path, other = tmp_path / "generator.onnx", tmp_path / "other"
+    path.write_bytes(model_bytes(0))
+    other.write_bytes(model_bytes(1, step=99))
+    with serving(path) as server:
+        old = array_of(server.infer(SEED))
+        etag = server.get("/v1/models/generator/images/1.png").headers["etag"]
+        shutil.move(other, path)
+        server.process.send_signal(signal.SIGHUP)
+        server.await_log("model generator, version 99, runs on")
+        new = array_of(server.infer(SEED))
+        assert server.get("/v1/models/generator/images/1.png").headers["etag"] != etag
+        assert server.get("/v2/models/generator").json()["versions"] == ["99"]
+    np.testing.assert_array_equal(new, Generator(path).sample([1]))
+    assert not np.array_equal(old, new)
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b"", "it is empty"),
+        (model_bytes()[:-500], "damaged"),
+        (b"PK\x03\x04", "damaged archive"),
+        (false_bytes(), "is not what was proved: checksums"),
+        (None, "there is no model file"),
+    ],
+    ids=["empty", "cut", "archive", "false", "gone"],
+)
+def test_a_bad_file_leaves_the_old_model_at_work(
+    tmp_path: Path, content: bytes | None, reason: str
+) -> None:
+    path = tmp_path / "generator.onnx"
+    path.write_bytes(model_bytes(0))
+    with serving(path) as server:
+        old = server.infer(SEED).body
+        path.unlink()
+        if content is not None:
+            path.write_bytes(content)
+        server.process.send_signal(signal.SIGHUP)
+        server.await_log(f"model generator was not replaced: .*{reason}")
+        assert server.infer(SEED).body == old
+
+
+def trial_of(server: Server) -> int | None:
+    """The process in which the server tries a model; None while there is none."""
+    return next(iter(children_of(server.process.pid)), None)
+
+
+def crash_trial(server: Server) -> None:
+    """Have the trial crash, once ONNX Runtime is at work in it."""
+    deadline = time.monotonic() + 30
+    while (child := trial_of(server)) is None or cpu_seconds(child) < 1:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    os.kill(child, signal.SIGSEGV)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="/proc tells which process is the trial")
+def test_a_model_that_crashes_onnxruntime_is_refused_in_a_sentence(tmp_path: Path) -> None:
+    path = tmp_path / "generator.onnx"
+    path.write_bytes(models.slow_to_open())
+    with serving(path, wait_for=LISTENING) as server:
+        crash_trial(server)
+        assert server.process.wait(10) == 1
+        server.await_log(r"Error: .*generator\.onnx: ONNX Runtime crashes on this model \(SIGSEGV")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="/proc tells which process is the trial")
+def test_a_new_file_that_crashes_onnxruntime_leaves_the_old_model_at_work(tmp_path: Path) -> None:
+    path = tmp_path / "generator.onnx"
+    path.write_bytes(model_bytes(0))
+    with serving(path) as server:
+        path.write_bytes(models.slow_to_open())
+        server.process.send_signal(signal.SIGHUP)
+        crash_trial(server)
+        server.await_log("model generator was not replaced: .*ONNX Runtime crashes")
+        assert server.infer(SEED).status == 200
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="/proc tells which process is the trial")
+def test_sigterm_ends_a_server_that_still_tries_a_model(tmp_path: Path) -> None:
+    path = tmp_path / "generator.onnx"
+    path.write_bytes(models.slow_to_open())
+    with serving(path, wait_for=LISTENING) as server:
+        deadline = time.monotonic() + 30
+        while (child := trial_of(server)) is None:
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        assert server.stop(10) == 0
+    with contextlib.suppress(FileNotFoundError):  # there, it has ended and nobody took note
+        assert Path(f"/proc/{child}/cmdline").read_bytes() == b""
+
+
+def test_requests_go_on_while_a_model_is_replaced(tmp_path: Path) -> None:
+    path = tmp_path / "generator.onnx"
+    path.write_bytes(model_bytes(0))
+    possible = set()
+    with serving(path) as server:
+        possible.add(server.infer(SEED).json()["outputs"][0]["data"][0])
+        stop = threading.Event()
+        seen: list[Reply] = []
+
+        def keep_asking() -> None:
+            while not stop.is_set():
+                seen.append(server.infer(SEED))
+
+        asking = threading.Thread(target=keep_asking)
+        asking.start()
+        for step in range(100, 105):
+            path.write_bytes(model_bytes(step, step=step))
+            server.process.send_signal(signal.SIGHUP)
+            server.await_log(f"version {step}, runs on")
+        stop.set()
+        asking.join()
+    assert {reply.status for reply in seen} == {200}
+    assert len({reply.json()["model_version"] for reply in seen}) > 1
+
+
+def test_several_models_are_served_by_name(tmp_path: Path) -> None:
+    (tmp_path / "a.onnx").write_bytes(model_bytes(0))
+    (tmp_path / "b.onnx").write_bytes(model_bytes(1))
+    with serving("a.onnx", "second=b.onnx", cwd=tmp_path) as server:
+        names = [model["name"] for model in server.get("/v1/models").json()["models"]]
+        assert names == ["a", "second"]
+        drawn = [array_of(server.post(f"/v2/models/{name}/infer", SEED)) for name in names]
+    for name, pixels in zip("ab", drawn, strict=True):
+        np.testing.assert_array_equal(pixels, Generator(tmp_path / f"{name}.onnx").sample([1]))
+
+
+def test_a_file_whose_path_has_an_equals_sign_is_served(tmp_path: Path) -> None:
+    folder = tmp_path / "lr=0.1"
+    folder.mkdir()
+    (folder / "a.onnx").write_bytes(model_bytes())
+    with serving("lr=0.1/a.onnx", "named=lr=0.1/a.onnx", cwd=tmp_path) as server:
+        names = [model["name"] for model in server.get("/v1/models").json()["models"]]
+    assert names == ["a", "named"]
+
+
+def test_the_latest_export_is_served_where_none_is_named(tmp_path: Path) -> None:
+    (tmp_path / "runs").mkdir()
+    (tmp_path / "generator.onnx").write_bytes(model_bytes())
+    (tmp_path / "runs" / "latest-export").write_text("../generator.onnx\n")
+    with serving(cwd=tmp_path) as server:
+        assert server.get("/v2/models/generator/ready").status == 200
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "sentence"),
+    [
+        (["missing.onnx"], 1, "there is no model file missing.onnx"),
+        (["bad.onnx"], 1, "bad.onnx"),
+        (["generator.onnx", "generator=bad.onnx"], 2, "two models are called generator"),
+        (["a/b=generator.onnx"], 2, "model name 'a/b' is not allowed"),
+        (["generator.onnx", "--max-batch", "0"], 2, "--max-batch 0 is not allowed"),
+        (["generator.onnx", "--max-wait", "-1"], 2, "--max-wait -1 ms is not allowed"),
+        (["generator.onnx", "--max-queue", "5"], 2, "--max-images 256 is not allowed"),
+        (["generator.onnx", "--max-body", "0"], 2, "--max-body 0 is not allowed"),
+        (["generator.onnx", "--body-seconds", "nan"], 2, "--body-seconds nan is not allowed"),
+        (["generator.onnx", "--send-seconds", "inf"], 2, "--send-seconds inf is not allowed"),
+        (["generator.onnx", "--drain-seconds", "-1"], 2, "--drain-seconds -1 is not allowed"),
+        (["generator.onnx", "--host", "203.0.113.1"], 2, "cannot listen at 203.0.113.1"),
+        (["generator.onnx", "--api-key-file", "missing"], 2, "the key file missing cannot be"),
+        (["generator.onnx", "--api-key-file", "short"], 2, "fewer than 16 characters"),
+        (["generator.onnx", "--api-key-file", "empty"], 2, "holds no key"),
+        (["generator.onnx", "--device", "tpu"], 2, "device 'tpu' is not allowed"),
+    ],
+)
+def test_a_server_that_cannot_start_says_why(
+    run_wgan: RunWgan, tmp_path: Path, arguments: list[str], status: int, sentence: str
+) -> None:
+    (tmp_path / "generator.onnx").write_bytes(model_bytes())
+    (tmp_path / "bad.onnx").write_bytes(b"no model")
+    (tmp_path / "short").write_text("secret\n")
+    (tmp_path / "empty").write_text("# nothing\n")
+    done = run_wgan("serve", "--port", 0, *arguments)
+    assert done.returncode == status
+    assert sentence in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_port_that_is_taken_is_said(model_file: Path, run_wgan: RunWgan) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        done = run_wgan("serve", model_file, "--port", port)
+    assert (done.returncode, f"127.0.0.1 port {port}" in done.stderr) == (2, True)
+
+
+NO_LIMITS = "sys.modules['resource'] = None"  # what an import meets on Windows
+REFUSED_LIMITS = """
+import resource
+def refuse(which, limits): raise ValueError("current limit exceeds maximum limit")
+resource.setrlimit = refuse
+"""  # what macOS says where its unnamed hard limit is passed
+
+
+@pytest.mark.parametrize(
+    ("system", "line"),
+    [(NO_LIMITS, "no limit on open files"), (REFUSED_LIMITS, "files may be open at once")],
+    ids=["windows", "macos"],
+)
+def test_it_serves_where_the_limit_on_open_files_cannot_be_raised(
+    model_file: Path, system: str, line: str
+) -> None:
+    def as_there(*arguments: object) -> list[str]:
+        code = f"import sys\n{system}\nfrom wgan.cli import main\nmain()"
+        return [sys.executable, "-c", code, *map(str, arguments)]
+
+    with serving(model_file, "--max-connections", 100_000, command=as_there) as server:
+        server.await_log(line)
+        assert server.infer(SEED).status == 200
+        assert server.stop() == 0
+
+
+def test_a_key_is_asked_for_but_not_for_health_and_the_page(
+    model_file: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "keys").write_text(f"# ours\nan-older-key-of-ours\n{KEY}\n")
+    with serving(model_file, "--api-key-file", tmp_path / "keys") as server:
+        for path in ("/v2/health/live", "/v2/health/ready", "/", "/docs", "/openapi.json"):
+            assert server.get(path).status == 200
+        for path in ("/v2", "/v1/models", "/v1/models/generator/images/1.png", "/metrics", "/x"):
+            refused = server.get(path)
+            assert (refused.status, refused.headers["www-authenticate"]) == (401, "Bearer")
+            assert "a key is needed" in refused.error
+        assert server.infer(SEED).status == 401
+        for headers in (
+            {"Authorization": f"Bearer {KEY}"},
+            {"authorization": f"bearer {KEY}"},
+            {"X-API-Key": KEY},
+            {"X-API-Key": "an-older-key-of-ours"},
+        ):
+            assert server.infer(SEED, headers).status == 200
+            assert server.get("/metrics", headers).status == 200
+        for headers in (
+            {"Authorization": f"Basic {KEY}"},
+            {"Authorization": f"Bearer {KEY[:-1]}"},
+            {"Authorization": "Bearer "},
+            {"X-API-Key": "\xe9" * 20},
+        ):
+            assert server.infer(SEED, headers).status == 401
+
+
+def test_an_open_server_without_a_key_warns(model_file: Path) -> None:
+    with serving(model_file, "--host", "0.0.0.0") as server:
+        server.await_log("warning: 0.0.0.0 can be reached from other machines")
+
+
+def test_other_sites_may_ask_only_where_they_are_named(model_file: Path, tmp_path: Path) -> None:
+    named = {"Origin": "https://named.example"}
+    with serving(model_file) as server:
+        assert "access-control-allow-origin" not in server.get("/v1/models", named).headers
+    with serving(model_file, "--cors-origin", "https://named.example") as server:
+        reply = server.get("/v1/models", named)
+        assert reply.headers["access-control-allow-origin"] == "https://named.example"
+        other = server.get("/v1/models", {"Origin": "https://other.example"})
+        assert "access-control-allow-origin" not in other.headers
+
+
+def test_json_logs_have_a_line_for_each_request_with_its_id(model_file: Path) -> None:
+    with serving(model_file, "--log-format", "json") as server:
+        reply = server.infer(SEED, {"X-Request-Id": "my-own-id"})
+        assert reply.headers["x-request-id"] == "my-own-id"
+        forged = server.infer(SEED, {"X-Request-Id": 'x" "level": "evil'})
+        assert re.fullmatch("[0-9a-f]{16}", forged.headers["x-request-id"])
+        server.await_log(forged.headers["x-request-id"])
+        lines = [json.loads(line) for line in server.log]
+    line = next(line for line in lines if line.get("request_id") == "my-own-id")
+    assert line["path"] == "/v2/models/generator/infer"
+    assert (line["status"], line["method"], line["level"]) == (200, "POST", "info")
+    assert line["seconds"] > 0
+
+
+def test_metrics_tell_what_happened(model_file: Path) -> None:
+    with serving(model_file) as server:
+        server.infer(seeds_request(1, 2, 3))
+        server.infer({})
+        assert server.metric('wgan_images_total{model="generator"}') == 3
+        assert server.metric('wgan_batch_images_sum{model="generator"}') == 3
+        assert server.metric('wgan_inference_seconds_count{model="generator"}') == 1
+        assert server.metric('wgan_queue_seconds_count{model="generator"}') == 1
+        assert server.metric('wgan_rejections_total{reason="bad_request"}') == 1
+        route = "/v2/models/{model}/infer"
+        assert server.metric(f'wgan_requests_total{{route="{route}",status="200"}}') == 1
+        assert server.metric(f'wgan_requests_total{{route="{route}",status="400"}}') == 1
+        text = server.get("/metrics").body.decode()
+    assert 'provider="CPUExecutionProvider"' in text
+
+
+def test_it_needs_no_pytorch(model_file: Path) -> None:
+    with serving(model_file) as server:
+        server.infer(SEED)
+        maps = Path(f"/proc/{server.process.pid}/maps")
+        if not maps.exists():
+            pytest.skip("this system does not tell a process's libraries")
+        libraries = maps.read_text()
+    assert "libtorch" not in libraries
+    assert "onnxruntime" in libraries

@@ -1,0 +1,49 @@
+"""The OpenAPI document holds: schemathesis makes requests from it, right ones and wrong ones."""
+
+import json
+import subprocess
+import sysconfig
+from pathlib import Path
+
+import pytest
+
+from tests.server.servers import Server
+
+CHECKS = (
+    "not_a_server_error",
+    "status_code_conformance",
+    "content_type_conformance",
+    "response_schema_conformance",
+)
+
+
+def test_the_document_tells_every_address(server: Server) -> None:
+    paths = server.get("/openapi.json").json()["paths"]
+    assert "/v1/models/{model}/images/{seed}.png" in paths
+    assert "/v2/models/{model}/versions/{version}/infer" in paths
+
+
+def test_no_request_that_schemathesis_thinks_of_breaks_a_promise(
+    server: Server, tmp_path: Path
+) -> None:
+    pytest.importorskip("schemathesis", reason="schemathesis is not installed")
+    document = server.get("/openapi.json").json()
+    # Random names would meet nothing but 404.
+    parameters = document["components"]["parameters"]
+    parameters["model"]["schema"] = {"enum": ["generator"]}
+    parameters["version"]["schema"] = {"enum": ["12"]}
+    (tmp_path / "openapi.json").write_text(json.dumps(document))
+    done = subprocess.run(
+        [
+            Path(sysconfig.get_path("scripts")) / "schemathesis",
+            *("run", "openapi.json", "--url", server.url, "--checks", ",".join(CHECKS)),
+            *("--phases", "examples,coverage,fuzzing", "--max-examples", "20", "--seed", "1"),
+            *("--request-timeout", "10", "--no-color"),
+        ],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=200,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout[-8000:] + done.stderr[-2000:]

@@ -1,0 +1,227 @@
+"""The page at `/` and the documentation at `/docs`, in a real browser."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.server.servers import Server, serving
+from wgan.images import grid
+from wgan.runtime import Generator
+
+KEY = "a-key-of-thirty-two-characters-0"
+
+
+@pytest.fixture
+def page(browser: Any, server: Server) -> Iterator[Any]:
+    """A new page of a new profile; it fails when a script does, or when it asks elsewhere."""
+    wrong: list[str] = []
+    context = browser.new_context(viewport={"width": 1280, "height": 860}, accept_downloads=True)
+    opened = context.new_page()
+    opened.set_default_timeout(15_000)
+    opened.on("pageerror", lambda error: wrong.append(str(error)))
+    opened.on("console", lambda line: wrong.append(line.text) if line.type == "error" else None)
+    opened.on(
+        "request",
+        lambda asked: (
+            None if asked.url.startswith((server.url, "blob:")) else wrong.append(asked.url)
+        ),
+    )
+    yield opened
+    context.close()
+    assert wrong == []
+
+
+def drawn(page: Any, count: int) -> None:
+    """Wait until so many images of the gallery are drawn."""
+    page.wait_for_selector(f".tile.drawn >> nth={count - 1}")
+
+
+def shown(page: Any, selector: str) -> np.ndarray:
+    """The pixels of an <img>, through the browser's own decoder."""
+    pixels = page.eval_on_selector(
+        selector,
+        """image => {
+            const canvas = document.createElement("canvas");
+            canvas.width = image.naturalWidth;
+            canvas.height = image.naturalHeight;
+            const context = canvas.getContext("2d");
+            context.drawImage(image, 0, 0);
+            return [...context.getImageData(0, 0, canvas.width, canvas.height).data];
+        }""",
+    )
+    return np.array(pixels, np.uint8).reshape(8, 8, 4)[:, :, :3]
+
+
+def test_the_gallery_shows_the_images_of_the_seeds(
+    page: Any, server: Server, generator: Generator
+) -> None:
+    page.goto(server.url)
+    drawn(page, 48)
+    for seed in (0, 1, 47):
+        np.testing.assert_array_equal(
+            shown(page, f'.tile[data-seed="{seed}"] img'), generator.sample([seed])[0]
+        )
+
+
+def test_the_gallery_fills_as_one_scrolls(page: Any, server: Server) -> None:
+    page.goto(server.url)
+    drawn(page, 48)
+    before = page.locator(".tile").count()
+    page.mouse.move(400, 500)
+    page.mouse.wheel(0, 20_000)
+    drawn(page, before + 48)
+
+
+def test_truncation_0_makes_all_images_one(page: Any, server: Server) -> None:
+    page.goto(server.url)
+    drawn(page, 48)
+    page.locator("#truncation").fill("0")
+    assert page.locator("#truncation-value").inner_text() == "0.00"
+    drawn(page, 48)
+    first = shown(page, '.tile[data-seed="0"] img')
+    np.testing.assert_array_equal(first, shown(page, '.tile[data-seed="7"] img'))
+
+
+def test_the_slider_goes_from_one_chosen_image_to_the_other(
+    page: Any, server: Server, generator: Generator
+) -> None:
+    page.goto(server.url)
+    drawn(page, 48)
+    page.click('.tile[data-seed="20"]')
+    page.click('.tile[data-seed="25"]')
+    assert page.locator("#name-a").inner_text() == "20"
+    assert page.locator('.tile[data-end="B"]').get_attribute("data-seed") == "25"
+    for place, seed in (("0", 20), ("24", 25)):
+        page.locator("#at").fill(place)
+        page.wait_for_selector(f'#middle[alt^="{place} of 24 from seed 20"]')
+        np.testing.assert_array_equal(shown(page, "#middle"), generator.sample([seed])[0])
+    page.locator("#at").fill("12")
+    page.wait_for_selector('#middle[alt^="12 of 24"]')
+    middle = shown(page, "#middle")
+    assert not np.array_equal(middle, generator.sample([20])[0])
+    assert not np.array_equal(middle, generator.sample([25])[0])
+
+
+def test_play_moves_the_slider(page: Any, server: Server) -> None:
+    page.goto(server.url)
+    drawn(page, 48)
+    page.click("#play")
+    page.wait_for_selector('#middle[alt^="20 of 24"]')
+    page.click("#play")
+    assert page.locator("#play").get_attribute("aria-pressed") == "false"
+
+
+def test_images_and_grids_can_be_saved(
+    page: Any, server: Server, generator: Generator, tmp_path: Path
+) -> None:
+    page.goto(f"{server.url}/")
+    drawn(page, 48)
+    page.locator("#at").fill("24")
+    page.wait_for_selector('#middle[alt^="24 of 24"]')
+    for button, name, expected in (
+        ("#save", "generator-1.png", generator.sample([1])[0]),
+        ("#save-grid", "generator-0-63.png", grid(generator.sample(range(64)))),
+    ):
+        with page.expect_download() as waiting:
+            page.click(button)
+        assert waiting.value.suggested_filename == name
+        waiting.value.save_as(tmp_path / name)
+        np.testing.assert_array_equal(np.asarray(Image.open(tmp_path / name)), expected)
+
+
+def test_the_keyboard_reaches_everything(page: Any, server: Server) -> None:
+    page.goto(server.url)
+    drawn(page, 48)
+    page.locator('.tile[data-seed="0"]').focus()
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("Enter")
+    assert page.locator('.tile[data-end="B"]').get_attribute("data-seed") == "2"
+    page.keyboard.press("ArrowDown")
+    below = page.evaluate_handle("document.activeElement").as_element()
+    assert int(below.get_attribute("data-seed")) > 3
+    page.locator("#model").focus()
+    reached = set()
+    for _ in range(12):
+        page.keyboard.press("Tab")
+        reached.add(page.evaluate_handle("document.activeElement").as_element().get_attribute("id"))
+    assert reached >= {"truncation", "first", "save-grid", "at", "play", "save"}
+
+
+def test_another_first_seed_begins_there(page: Any, server: Server, generator: Generator) -> None:
+    page.goto(server.url)
+    drawn(page, 48)
+    page.locator("#first").fill("4294967290")
+    page.keyboard.press("Enter")
+    page.wait_for_selector('.tile.drawn[data-seed="4294967295"]')
+    np.testing.assert_array_equal(
+        shown(page, '.tile[data-seed="4294967295"] img'), generator.sample([2**32 - 1])[0]
+    )
+    assert page.locator(".tile").count() == 6
+
+
+def test_the_manifest_and_the_provider_that_runs_are_told(page: Any, server: Server) -> None:
+    page.goto(server.url)
+    drawn(page, 48)
+    assert page.locator("#provider").inner_text() == "Runs on CPUExecutionProvider"
+    page.click("summary")
+    told = page.locator("#manifest").inner_text()
+    assert re.search(r"step\s+12", told)
+    assert "weights sha256" in told
+
+
+@pytest.mark.parametrize("width", [320, 390, 800])
+def test_narrow_screens_need_no_scrolling_sideways(page: Any, server: Server, width: int) -> None:
+    page.set_viewport_size({"width": width, "height": 800})
+    page.goto(server.url)
+    drawn(page, 12)
+    inner = page.eval_on_selector("html", "root => root.scrollWidth")
+    assert inner <= width
+
+
+def test_light_and_dark_follow_the_system(page: Any, server: Server) -> None:
+    grounds = []
+    for scheme in ("light", "dark"):
+        page.emulate_media(color_scheme=scheme)
+        page.goto(server.url)
+        grounds.append(
+            page.eval_on_selector("body", "body => getComputedStyle(body).backgroundColor")
+        )
+    brightness = [int(re.findall(r"\d+", ground)[0]) for ground in grounds]
+    assert brightness[0] > 200
+    assert brightness[1] < 60
+
+
+def test_a_key_is_asked_for_once(browser: Any, model_file: Path, tmp_path: Path) -> None:
+    (tmp_path / "keys").write_text(KEY)
+    with serving(model_file, "--api-key-file", tmp_path / "keys") as closed:
+        page = browser.new_page()
+        page.goto(closed.url)
+        page.locator("#key").fill("wrong")
+        page.keyboard.press("Enter")
+        page.wait_for_selector("dialog[open]")
+        page.locator("#key").fill(KEY)
+        page.keyboard.press("Enter")
+        drawn(page, 48)
+        page.close()
+
+
+def test_the_documentation_shows_every_address(page: Any, server: Server) -> None:
+    page.goto(f"{server.url}/docs")
+    page.wait_for_selector("article")
+    paths = server.get("/openapi.json").json()["paths"]
+    titles = page.locator("article h3").all_inner_texts()
+    assert {title.split(" ", 1)[1] for title in titles} == set(paths)
+
+
+@pytest.mark.parametrize("path", ["/", "/docs", "/page/page.js"])
+def test_the_policy_allows_nothing_from_elsewhere(server: Server, path: str) -> None:
+    policy = server.get(path).headers["content-security-policy"]
+    assert "default-src 'none'" in policy
+    assert "unsafe" not in policy
+    assert "http" not in policy

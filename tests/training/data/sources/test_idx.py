@@ -1,0 +1,94 @@
+import gzip
+import shutil
+import struct
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.training.data.conftest import RealData
+from wgan.errors import DataError
+from wgan.training.data.sources.idx import find_idx, is_idx, open_idx
+
+PIXELS = np.random.RandomState(0).randint(0, 256, (5, 6, 7)).astype(np.uint8)
+
+
+def idx_bytes(pixels: np.ndarray = PIXELS) -> bytes:
+    return struct.pack(">4B3I", 0, 0, 8, 3, *pixels.shape) + pixels.tobytes()
+
+
+@pytest.mark.parametrize("zipped", [False, True])
+def test_an_idx_file_gives_its_images(tmp_path: Path, zipped: bool) -> None:
+    path = tmp_path / "x"
+    path.write_bytes(gzip.compress(idx_bytes()) if zipped else idx_bytes())
+    assert is_idx(path)
+    source = open_idx(path, "x")
+    assert (len(source), source.channels) == (5, 1)
+    assert np.array_equal(np.asarray(source.image(3, 32)), PIXELS[3])
+
+
+def test_fashion_mnist_as_it_comes_gives_its_training_images(real_data: RealData) -> None:
+    path = find_idx(real_data("fashion-mnist"))
+    assert path is not None
+    assert path.name == "train-images-idx3-ubyte.gz"
+    source = open_idx(path, "fashion-mnist")
+    with gzip.open(path) as file:
+        last = np.frombuffer(file.read()[-784:], np.uint8).reshape(28, 28)
+    assert len(source) == 60_000
+    assert np.array_equal(np.asarray(source.image(59_999, 32)), last)
+
+
+def test_test_images_are_taken_when_there_are_no_others(tmp_path: Path) -> None:
+    (tmp_path / "t10k-images.idx3-ubyte").write_bytes(idx_bytes())
+    (tmp_path / "t10k-labels.idx1-ubyte").write_bytes(b"x")
+    found = find_idx(tmp_path)
+    assert found is not None
+    assert found.name == "t10k-images.idx3-ubyte"
+
+
+def test_the_raw_folder_that_torchvision_makes_is_found(tmp_path: Path) -> None:
+    (tmp_path / "raw").mkdir()
+    (tmp_path / "raw" / "train-images-idx3-ubyte").write_bytes(idx_bytes())
+    assert find_idx(tmp_path) == tmp_path / "raw" / "train-images-idx3-ubyte"
+
+
+def test_several_training_sets_in_a_folder_are_an_error_that_names_them(tmp_path: Path) -> None:
+    for name in ("digits", "letters"):
+        (tmp_path / f"emnist-{name}-train-images-idx3-ubyte").write_bytes(idx_bytes())
+    with pytest.raises(DataError, match=r"digits.*letters"):
+        find_idx(tmp_path)
+
+
+def test_a_truncated_download_is_an_error_that_says_so(tmp_path: Path, real_data: RealData) -> None:
+    path = real_data("odd-images") / "train-images-idx3-ubyte.truncated.gz"
+    assert is_idx(path)
+    with pytest.raises(DataError, match=r"truncated.*download it again"):
+        open_idx(path, "x")
+    shutil.copy(path, tmp_path / "train-images-idx3-ubyte.gz")
+    assert find_idx(tmp_path) is not None
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        idx_bytes()[:10],
+        idx_bytes()[:-1],
+        idx_bytes() + b"x",
+        struct.pack(">4B3I", 0, 0, 8, 3, 2**31, 2**31, 2**31),
+        struct.pack(">4B3I", 0, 0, 8, 3, 2**19, 128, 128),  # claims 8 GiB
+        struct.pack(">4B3I", 0, 0, 8, 3, 0, 28, 28),
+        struct.pack(">4B3I", 0, 0, 8, 1, 10, 0, 0),
+        gzip.compress(idx_bytes())[:-9],
+        b"\x1f\x8b" + bytes(30),
+    ],
+)
+def test_a_damaged_idx_file_is_an_error_and_takes_no_memory(tmp_path: Path, data: bytes) -> None:
+    path = tmp_path / "train-images-idx3-ubyte"
+    path.write_bytes(data)
+    with pytest.raises(DataError, match="train-images"):
+        open_idx(path, "x")
+
+
+def test_labels_are_not_taken_for_images(real_data: RealData) -> None:
+    assert not is_idx(real_data("mnist") / "train-labels-idx1-ubyte.gz")

@@ -1,0 +1,45 @@
+import gzip
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.training.data.conftest import RealData
+from wgan.errors import DataError
+from wgan.training.data.open import open_source
+from wgan.training.data.paths import CACHE_VARIABLE
+from wgan.training.data.sources.idx import open_idx
+from wgan.training.data.sources.torchvision import NAMES
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv(CACHE_VARIABLE, str(tmp_path))
+    return tmp_path
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_set_that_is_not_there_says_where_it_was_looked_for_and_how_to_get_it(
+    name: str, cache: Path
+) -> None:
+    with pytest.raises(DataError, match="--download") as caught:
+        open_source(name)
+    assert str(cache / "datasets") in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "folder"), [("mnist", "MNIST"), ("fashion-mnist", "FashionMNIST")]
+)
+def test_a_set_as_torchvision_keeps_it_is_read(
+    name: str, folder: str, cache: Path, real_data: RealData
+) -> None:
+    raw = cache / "datasets" / folder / "raw"
+    raw.mkdir(parents=True)
+    for path in real_data(name).glob("*.gz"):
+        (raw / path.stem).write_bytes(gzip.decompress(path.read_bytes()))
+    source = open_source(name)
+    assert (source.name, len(source), source.channels) == (name, 60_000, 1)
+    straight = open_idx(real_data(name) / "train-images-idx3-ubyte.gz", name)
+    for index in (0, 59_999):
+        ours, theirs = (np.asarray(s.image(index, 32)) for s in (source, straight))
+        assert np.array_equal(ours, theirs)

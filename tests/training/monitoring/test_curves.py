@@ -1,0 +1,96 @@
+"""The image of a run's curves."""
+
+import io
+import math
+import subprocess
+import sys
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.processes import ROOT, environment
+from wgan.training.monitoring.curves import PANELS, QUALITY, draw_curves
+from wgan.training.monitoring.history import History
+from wgan.training.monitoring.metrics import FIGURES
+
+
+def a_run(lines: int, outlier: int | None = None, **figures: Any) -> History:
+    noise = np.random.RandomState(0).standard_normal(lines)
+    return History(
+        {
+            "step": 10 * (k + 1),
+            "wasserstein": 1e9 if k == outlier else 20 * math.exp(-k / 30) + 1 + 0.2 * noise[k],
+            "images_per_second": 100.0,
+            **figures,
+        }
+        for k in range(lines)
+    )
+
+
+def drawn(history: History) -> Image.Image:
+    return Image.open(io.BytesIO(draw_curves(history, "a run"))).convert("RGB")
+
+
+def blue_columns(image: Image.Image) -> int:
+    """In how many columns of the first panel there is some of the curve's blue."""
+    panel = np.asarray(image)[:370, :600].astype(int)
+    blue = np.abs(panel - [0x28, 0x64, 0xB4]).sum(axis=2) < 60
+    return int(blue.any(axis=0).sum())
+
+
+@pytest.mark.parametrize("lines", [1, 2, 7, 400])
+def test_curves_are_drawn_from_the_first_logged_step_on(lines: int) -> None:
+    image = drawn(a_run(lines, critic_loss=-3.0, gradient_penalty=0.0, diversity=float("nan")))
+    assert image.size == (1200, 1050)
+    assert blue_columns(image) >= 3
+
+
+def test_a_curve_goes_from_one_end_of_its_panel_to_the_other() -> None:
+    assert blue_columns(drawn(a_run(400))) > 450
+
+
+def test_an_outlier_does_not_flatten_the_curve() -> None:
+    def height(history: History) -> float:
+        panel = np.asarray(drawn(history))[:370, 100:560].astype(int)
+        blue = np.abs(panel - [0x28, 0x64, 0xB4]).sum(axis=2) < 60
+        return float(np.argwhere(blue)[:, 0].std())
+
+    assert height(a_run(400, outlier=200)) > height(a_run(400)) / 2
+
+
+def test_figures_that_are_not_there_are_said_to_be() -> None:
+    assert drawn(a_run(50)) != drawn(a_run(50, diversity=0.5))
+
+
+def test_every_panel_shows_figures_that_are_logged() -> None:
+    assert {line.figure for panel in (*PANELS, QUALITY) for line in panel.lines} <= set(FIGURES)
+
+
+def test_a_run_that_follows_a_metric_has_a_panel_more() -> None:
+    image = drawn(a_run(50, fid=30.0))
+    assert image.size == (1200, 1400)
+    last_row = np.asarray(image)[1060:].astype(int)
+    blue = np.abs(last_row - [0x28, 0x64, 0xB4]).sum(axis=2) < 60
+    assert blue[:, :600].any()
+    assert not blue[:, 600:].any()
+
+
+def test_a_metric_that_is_followed_alone_is_named() -> None:
+    where_names_stand = np.asarray(drawn(a_run(50, fid=30.0)))[1080:1110, 480:590]
+    assert (where_names_stand.max(axis=2) < 90).sum() > 20
+
+
+def test_a_diagnosis_is_marked() -> None:
+    history = a_run(50)
+    before = drawn(history)
+    history.diagnosed["critic-too-weak"] = 250
+    red = np.asarray(drawn(history)).astype(int)
+    assert (np.abs(red - [0xC0, 0x39, 0x2B]).sum(axis=2) < 60).sum() > 30
+    assert drawn(history) != before
+
+
+def test_training_loads_no_matplotlib_before_it_draws() -> None:
+    code = "import sys, wgan.training.session; sys.exit('matplotlib' in sys.modules)"
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=environment(), check=True)

@@ -1,0 +1,215 @@
+"""Each diagnosis, provoked by a real small run or by the figures of one."""
+
+import itertools
+import json
+import logging
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from wgan.runs import Run
+from wgan.training.config import TrainConfig
+from wgan.training.loop import TrainState, train_steps
+from wgan.training.monitoring.diagnosis import (
+    Finding,
+    diagnose,
+    find_batch_norm,
+    find_collapse,
+    find_overfitting,
+    find_weak_critic,
+    spread,
+)
+from wgan.training.monitoring.history import History
+from wgan.training.monitoring.holdout import HeldOut
+from wgan.training.monitoring.monitor import Monitor
+from wgan.training.networks import build
+
+CPU = torch.device("cpu")
+SMALL = TrainConfig(
+    channels=1, width=4, latent_dim=8, batch_size=8, n_critic=1, learning_rate=1e-3, log_every=5
+)
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Run:
+    run = Run(tmp_path)
+    run.make()
+    return run
+
+
+def images(count: int = 32) -> Any:
+    return np.random.RandomState(0).randint(0, 256, (count, 32, 32, 1)).astype(np.uint8)
+
+
+def train(
+    run: Run,
+    config: TrainConfig,
+    steps: int = 110,
+    generator: nn.Module | None = None,
+    held_out: HeldOut | None = None,
+) -> dict[str, str]:
+    """Train on bright images and keep a journal; returns what it found."""
+    made, critic = build(config)
+    players = TrainState(generator or made, critic, config, CPU)
+    journal = Monitor(run, config, players, images(), held_out)
+    journal.open(0)
+    noise = torch.Generator().manual_seed(1)
+
+    def next_batch() -> Tensor:
+        if held_out is not None:
+            chosen = torch.randint(len(held_out.learned), (config.batch_size,), generator=noise)
+            return held_out.learned[chosen]
+        return 1 - torch.rand(config.batch_size, 1, 32, 32, generator=noise)
+
+    for step in itertools.islice(train_steps(players, next_batch, config), steps):
+        due = step.number % config.log_every == 0
+        journal.note(step, log=due, preview=step.number % 50 == 0, save=False)
+    journal.close()
+    return found(run)
+
+
+def found(run: Run) -> dict[str, str]:
+    """What the metrics say was found; fails when anything was said twice."""
+    seen: dict[str, str] = {}
+    for line in run.metrics.read_text().splitlines():
+        new = json.loads(line).get("diagnosis", {})
+        assert not new.keys() & seen.keys(), "said twice"
+        seen |= new
+    return seen
+
+
+def names(findings: Any) -> list[str]:
+    return [finding.name for finding in findings]
+
+
+def test_a_healthy_run_is_not_scolded(run: Run, caplog: pytest.LogCaptureFixture) -> None:
+    assert train(run, SMALL) == {}
+    assert caplog.text == ""
+
+
+def test_a_critic_that_learns_nothing_is_called_too_weak(
+    run: Run, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.WARNING):
+        said = train(run, TrainConfig(**{**vars(SMALL), "learning_rate": 1e-8}))
+    assert said.keys() == {"critic-too-weak"}
+    assert "Raise --learning-rate, --n-critic or --width" in said["critic-too-weak"]
+    assert caplog.text.count("the critic is too weak") == 1
+
+
+def test_batch_norm_under_a_penalty_is_said_once(
+    run: Run, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.WARNING):
+        said = train(run, TrainConfig(**{**vars(SMALL), "critic_norm": "batch"}), steps=15)
+    assert said.keys() == {"batch-norm-under-penalty"}
+    assert "--critic-norm layer" in said["batch-norm-under-penalty"]
+    assert caplog.text.count("batch norm") == 1
+
+
+def test_batch_norm_is_fine_without_a_penalty(run: Run) -> None:
+    config = TrainConfig(**{**vars(SMALL), "critic_norm": "batch", "constraint": "clip"})
+    assert train(run, config, steps=15) == {}
+
+
+@pytest.mark.parametrize("norm", [nn.BatchNorm2d(2), nn.BatchNorm1d(2), nn.SyncBatchNorm(2)])
+def test_every_batch_norm_counts_however_deep_it_sits(norm: nn.Module) -> None:
+    assert names(find_batch_norm(nn.Sequential(nn.Sequential(norm)))) == [
+        "batch-norm-under-penalty"
+    ]
+    assert not names(find_batch_norm(nn.Sequential(nn.GroupNorm(1, 2), nn.InstanceNorm2d(2))))
+
+
+class OneImage(nn.Module):
+    """A generator that ignores its latents."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.image = nn.Parameter(torch.zeros(1, 1, 32, 32))
+
+    def forward(self, latents: Tensor) -> Tensor:
+        return self.image.tanh().expand(len(latents), -1, -1, -1)
+
+
+def test_a_generator_that_draws_one_image_has_collapsed(run: Run) -> None:
+    said = train(run, SMALL, steps=155, generator=OneImage())
+    assert said.keys() == {"generator-collapsed"}
+    assert "0.0%" in said["generator-collapsed"]
+
+
+@pytest.mark.slow
+def test_a_critic_that_knows_eight_images_by_heart_overfits(run: Run) -> None:
+    batch = torch.from_numpy(images(16)).permute(0, 3, 1, 2) / 127.5 - 1
+    held_out = HeldOut(learned=batch[:8], held_out=batch[8:])
+    config = TrainConfig(**{**vars(SMALL), "n_critic": 4, "width": 8})
+    assert train(run, config, steps=140, held_out=held_out).keys() == {"critic-overfits"}
+
+
+def test_a_critic_that_meets_its_penalty_is_not_weak_however_small_the_estimate() -> None:
+    estimates = np.full(30, 0.01)
+    assert not names(find_weak_critic(estimates, np.full(20, 1.02), near_zero=0.5))
+    assert names(find_weak_critic(estimates, np.full(20, 0.3), near_zero=0.5))
+
+
+def test_a_run_that_converged_does_not_have_a_weak_critic() -> None:
+    estimates = np.concatenate([np.full(15, 9.0), np.full(500, 0.1)])
+    assert not names(find_weak_critic(estimates, np.full(20, 0.5), near_zero=0.5))
+
+
+def test_without_a_penalty_a_critic_is_not_called_weak() -> None:
+    assert not names(find_weak_critic(np.full(30, 0.01), np.full(20, np.nan), near_zero=0.5))
+
+
+@pytest.mark.parametrize(
+    ("trained", "unseen", "finds"), [(4.0, 3.5, False), (4.0, 1.5, True), (0.1, -0.1, False)]
+)
+def test_overfitting_is_a_gap_that_stands_out_of_the_noise(
+    trained: float, unseen: float, finds: bool
+) -> None:
+    noise = np.random.RandomState(0).standard_normal(20) * 0.3
+    assert bool(names(find_overfitting(trained + noise, unseen + noise))) == finds
+    assert not names(find_overfitting(trained + noise, np.full(20, np.nan)))
+
+
+def test_two_dull_previews_are_no_collapse_and_three_are() -> None:
+    nan = np.nan
+    assert not names(find_collapse(np.array([0.5, nan, 0.01, nan, 0.01])))
+    assert names(find_collapse(np.array([0.5, nan, 0.01, nan, 0.01, 0.02, nan])))
+    assert not names(find_collapse(np.array([0.01, 0.01, 0.01, 0.4])))
+
+
+def test_nothing_is_judged_before_the_run_is_old_enough() -> None:
+    line = {"wasserstein": 0.0, "critic_gradient_norm": 0.1, "diversity": 0.0}
+    young = History({"step": step, **line} for step in range(1, 100))
+    old = History({"step": step, **line} for step in range(1, 101))
+    critic = nn.Identity()
+    assert diagnose(young, critic, penalty=True, values=1024) == []
+    both = {"critic-too-weak", "generator-collapsed"}
+    assert set(names(diagnose(old, critic, penalty=True, values=1024))) == both
+    assert all(isinstance(each, Finding) for each in diagnose(old, critic, penalty=True, values=9))
+
+
+def test_spread_is_the_mean_deviation_of_a_pixel() -> None:
+    alike = np.full((4, 2, 2, 1), 7, np.uint8)
+    assert spread(alike) == 0
+    alike[:2, 0, 0] = 17  # one pixel of four deviates by 5
+    assert spread(alike) == pytest.approx(5 / 4)
+
+
+def test_a_resumed_run_does_not_say_again_what_its_metrics_say(
+    run: Run, caplog: pytest.LogCaptureFixture
+) -> None:
+    config = TrainConfig(**{**vars(SMALL), "critic_norm": "batch"})
+    train(run, config, steps=5)
+    players = TrainState(*build(config), config, CPU)
+    journal = Monitor(run, config, players, images())
+    journal.open(5)
+    caplog.clear()
+    steps = train_steps(players, lambda: torch.zeros(8, 1, 32, 32), config, start=5)
+    journal.note(next(steps), log=True, preview=False, save=False)
+    assert found(run).keys() == {"batch-norm-under-penalty"}
+    assert caplog.text == ""

@@ -1,0 +1,72 @@
+"""Which checkpoints stay."""
+
+import logging
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.checkpoints import trained_checkpoint
+from wgan.runs import Run
+from wgan.training.config import TrainConfig
+from wgan.training.retention import prune, surplus
+
+
+@pytest.mark.parametrize(
+    ("keep", "for_good", "removed"),
+    [
+        (0, 0, []),
+        (1, 0, [10, 20, 30, 40]),
+        (2, 0, [10, 20, 30]),
+        (2, 20, [10, 30]),
+        (1, 30, [10, 20, 40]),
+        (9, 0, []),
+    ],
+)
+def test_the_newest_and_every_so_many_th_stay(keep: int, for_good: int, removed: list[int]) -> None:
+    assert surplus([30, 10, 50, 20, 40], keep, for_good) == removed
+
+
+@given(
+    st.lists(st.integers(1, 10**6), unique=True, min_size=1), st.integers(1, 9), st.integers(0, 9)
+)
+def test_pruning_as_one_goes_leaves_what_pruning_at_the_end_does(
+    steps: list[int], keep: int, for_good: int
+) -> None:
+    steps.sort()
+    standing: list[int] = []
+    for step in steps:
+        standing.append(step)
+        gone = surplus(standing, keep, for_good)
+        standing = [each for each in standing if each not in gone]
+    gone = surplus(steps, keep, for_good)
+    assert standing == [step for step in steps if step not in gone]
+    assert steps[-1] in standing
+
+
+def make_run(folder: Path, steps: tuple[int, ...]) -> Run:
+    run = Run(folder)
+    run.make()
+    checkpoint = trained_checkpoint(steps=1)
+    for step in steps:
+        checkpoint.save(run.checkpoint(step))
+    return run
+
+
+def test_no_good_checkpoint_goes_while_the_newest_is_damaged(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    run = make_run(tmp_path, (1, 2, 3))
+    damaged = run.checkpoint(3)
+    damaged.write_bytes(damaged.read_bytes()[:-100])
+    with caplog.at_level(logging.WARNING):
+        prune(run, TrainConfig(keep=1))
+    assert [run.step_of(path) for path in run.checkpoints()] == [1, 2, 3]
+    assert "step-00000003.pt is damaged" in caplog.text
+
+
+def test_a_kept_run_holds_the_newest_and_every_second_for_good(tmp_path: Path) -> None:
+    run = make_run(tmp_path, (5, 10, 15, 20, 25, 27))
+    prune(run, TrainConfig(keep=1, keep_every=2, checkpoint_every=5))
+    assert [run.step_of(path) for path in run.checkpoints()] == [10, 20, 27]

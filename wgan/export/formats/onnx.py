@@ -1,0 +1,140 @@
+"""A generator as an ONNX model: traced, checked, and with nothing in it but the mathematics."""
+
+import contextlib
+import io
+import warnings
+from collections.abc import Iterable
+
+import onnx
+import torch
+from onnx import GraphProto, ModelProto
+from torch import Tensor, nn
+
+from wgan.errors import ExportError
+from wgan.export.formats.tracing import network_errors
+from wgan.model_file.manifest import METADATA_KEY
+
+OPSET = 18
+"""The oldest operator set that the exporter writes; any runtime since 2023 knows it."""
+
+IR_VERSION = 8
+"""The file format's version that came with the operator set."""
+
+LATENTS, IMAGES, PIXELS = "latents", "images", "pixels"
+"""The names of the model's input and of its outputs."""
+
+
+class WithPixels(nn.Module):
+    """A generator that gives its images as pixels too, by the formula of `wgan.images`."""
+
+    def __init__(self, generator: nn.Module) -> None:
+        super().__init__()
+        self.generator = generator
+
+    def forward(self, latents: Tensor) -> tuple[Tensor, Tensor]:
+        """Draw `[n, latent_dim]` -> images `[n, c, h, w]` and pixels `[n, h, w, c]`."""
+        images = self.generator(latents)
+        # torch.round takes halves to even, as numpy.rint and ONNX's Round do.
+        scaled = torch.round((images + 1) * 127.5).clamp(0, 255)
+        return images, scaled.to(torch.uint8).permute(0, 2, 3, 1)
+
+
+def to_onnx(generator: nn.Module, latent_dim: int) -> ModelProto:
+    """Trace `generator`, in eval mode and on the CPU, into a clean model without a manifest.
+
+    Batch norm is folded into the convolutions. The same generator gives the same bytes.
+
+    Raises:
+        ExportError: it cannot be traced, or the model breaks ONNX's own rules.
+    """
+    # Two rows: the exporter takes a batch of one for a constant (pytorch issue 148886).
+    example = torch.zeros(2, latent_dim)
+    with (
+        network_errors("exported to ONNX"),
+        warnings.catch_warnings(),
+        contextlib.redirect_stdout(io.StringIO()),
+    ):
+        warnings.simplefilter("ignore")  # the exporter's own use of deprecated functions
+        program = torch.onnx.export(
+            WithPixels(generator).eval(),
+            (example,),
+            dynamo=True,
+            external_data=False,
+            opset_version=OPSET,
+            input_names=[LATENTS],
+            output_names=[IMAGES, PIXELS],
+            dynamic_shapes=({0: torch.export.Dim("batch")},),
+            verbose=False,
+        )
+    assert program is not None
+    return clean(program.model_proto)
+
+
+def clean(model: ModelProto) -> ModelProto:
+    """Rebuild `model` from its mathematics alone, so that nothing tells where it was made.
+
+    The exporter leaves stack traces, source paths and its own notes on nodes and values. Copying
+    what is wanted is safer than deleting what is known to be unwanted.
+
+    Raises:
+        ExportError: the model breaks ONNX's own rules, or keeps data outside of itself.
+    """
+    graph = model.graph
+    if any(tensor.external_data for tensor in graph.initializer):
+        raise ExportError("the model keeps its weights in another file; one file is wanted")
+    cleaned = onnx.helper.make_model(
+        onnx.helper.make_graph(
+            list(_clean_nodes(graph)),
+            "generator",
+            [_clean_value(value) for value in graph.input],
+            [_clean_value(value) for value in graph.output],
+            [
+                onnx.numpy_helper.from_array(onnx.numpy_helper.to_array(tensor), tensor.name)
+                for tensor in graph.initializer
+            ],
+        ),
+        producer_name="wgan",
+        ir_version=IR_VERSION,
+        opset_imports=[onnx.helper.make_opsetid(entry.domain, entry.version)
+                       for entry in model.opset_import if entry.domain == ""],
+    )  # fmt: skip
+    check(cleaned)
+    return cleaned
+
+
+def check(model: ModelProto) -> None:
+    """Hold `model` against ONNX's rules, types and shapes too. Raises ExportError."""
+    try:
+        onnx.checker.check_model(model, full_check=True)
+    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as exc:
+        raise ExportError(f"the exported graph is not valid ONNX: {exc}") from exc
+
+
+def serialize(model: ModelProto, manifest: str) -> bytes:
+    """Write `model` with `manifest` in its metadata; equal inputs give equal bytes."""
+    labelled = ModelProto()
+    labelled.CopyFrom(model)
+    onnx.helper.set_model_props(labelled, {METADATA_KEY: manifest})
+    data: bytes = labelled.SerializeToString(deterministic=True)
+    return data
+
+
+def _clean_nodes(graph: GraphProto) -> Iterable[onnx.NodeProto]:
+    for number, node in enumerate(graph.node):
+        cleaned = onnx.NodeProto(
+            op_type=node.op_type,
+            name=f"{number:02d}_{node.op_type}",
+            input=node.input,
+            output=node.output,
+        )
+        # The exporter's order of attributes differs from run to run.
+        for attribute in sorted(node.attribute, key=lambda entry: entry.name):
+            copied = cleaned.attribute.add()
+            copied.CopyFrom(attribute)
+            copied.ClearField("doc_string")
+        yield cleaned
+
+
+def _clean_value(value: onnx.ValueInfoProto) -> onnx.ValueInfoProto:
+    """Keep a value's name, type and shape."""
+    return onnx.ValueInfoProto(name=value.name, type=value.type)

@@ -1,0 +1,36 @@
+"""A generator as a `torch.export` archive, the successor of TorchScript."""
+
+import io
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from wgan.export.formats.tracing import network_errors
+from wgan.model_file.archive import read_records, write_records
+
+
+def to_pt2(generator: nn.Module, latent_dim: int) -> bytes:
+    """Export `generator`, in eval mode and on the CPU: `forward(latents) -> images`.
+
+    The same generator gives the same bytes.
+
+    Raises:
+        ExportError: it cannot be traced.
+    """
+    with network_errors("exported to pt2"):
+        program = torch.export.export(
+            generator,
+            (torch.zeros(2, latent_dim),),  # a batch of one would be taken for a constant
+            dynamic_shapes=({0: torch.export.Dim("batch")},),
+        )
+    for node in program.graph.nodes:
+        node.meta.pop("stack_trace", None)  # it tells where the source code stands
+    buffer = io.BytesIO()
+    torch.export.save(program, buffer)
+    return write_records(read_records(buffer.getvalue()))
+
+
+def load_pt2(data: bytes) -> Callable[[Tensor], Tensor]:
+    """Open an archive's bytes, as `torch.export.load` opens the file."""
+    return torch.export.load(io.BytesIO(data)).module()

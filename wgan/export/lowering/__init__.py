@@ -1,0 +1,1 @@
+"""Graph rewrites for a target, and lower precisions."""

@@ -1,0 +1,1 @@
+"""The proof that an export draws what PyTorch draws."""

@@ -1,0 +1,84 @@
+"""The zip archives that PyTorch writes: TorchScript and pt2, and the manifest among their files."""
+
+import io
+import zipfile
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from wgan.archives import ARCHIVE_ERRORS
+from wgan.errors import ModelFileError
+from wgan.model_file.manifest import METADATA_KEY, SIZE_LIMIT, Manifest
+
+_EPOCH = (1980, 1, 1, 0, 0, 0)
+
+
+def program_format(names: Iterable[str]) -> str | None:
+    """Tell "torchscript" or "pt2" by the names of an archive's records; None where it is neither.
+
+    A checkpoint is such an archive as well, of tensors alone.
+    """
+    # Of the three only torch.export says in its archive what that is; PyTorch itself tells what
+    # torch.jit has written by its constants.
+    ends = {name.rpartition("/")[2] for name in names}
+    if "archive_format" in ends:
+        return "pt2"
+    return "torchscript" if "constants.pkl" in ends else None
+
+
+def is_program(path: Path) -> bool:
+    """Whether the archive at `path` is an export for PyTorch; False where it cannot be read."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return program_format(archive.namelist()) is not None
+    except ARCHIVE_ERRORS:  # what is wrong with it is told by whoever opens it next
+        return False
+
+
+def read_archive(path: Path) -> tuple[str, Manifest | None]:
+    """The format of a TorchScript or pt2 file, and its manifest, None where it has none.
+
+    Raises:
+        ModelFileError: the archive is damaged or of another kind, or its manifest cannot be read.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            kind = program_format(archive.namelist())
+            if kind is None:
+                raise ModelFileError(
+                    "it is an archive, but neither TorchScript nor pt2: of a checkpoint"
+                    "  wgan export  makes such a file"
+                )
+            # PyTorch keeps extra files at <name of the archive>/extra/<name of the file>.
+            names = [n for n in archive.namelist() if n.endswith(f"/extra/{METADATA_KEY}")]
+            if len(names) > 1:
+                raise ModelFileError("it holds more than one manifest")
+            if not names:
+                return kind, None
+            with archive.open(names[0]) as member:
+                text = member.read(SIZE_LIMIT + 1)  # a bomb is not unpacked beyond this
+    except ARCHIVE_ERRORS as exc:
+        raise ModelFileError(f"it is a damaged archive ({exc})") from exc
+    return kind, Manifest.from_json(text)
+
+
+def read_records(archive: bytes) -> dict[str, bytes]:
+    """Read an archive: names to contents, in its order, without the id that PyTorch gives it.
+
+    Raises:
+        ARCHIVE_ERRORS: it is damaged.
+    """
+    with zipfile.ZipFile(io.BytesIO(archive)) as file:
+        return {
+            name: file.read(name)
+            for name in file.namelist()
+            if not name.endswith("/.data/serialization_id")
+        }
+
+
+def write_records(records: Mapping[str, bytes]) -> bytes:
+    """Write an archive, uncompressed and undated: equal records give equal bytes."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as file:
+        for name, content in records.items():
+            file.writestr(zipfile.ZipInfo(name, _EPOCH), content)
+    return buffer.getvalue()

@@ -1,0 +1,206 @@
+"""Where latents come from: seeds, a file, or a closed path between seeds.
+
+A source has `len(source)` images; each has a key, the number that names it in files.
+"""
+
+import hashlib
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import numpy.typing as npt
+
+from wgan.errors import UsageError
+from wgan.latents import format_seeds, latents_from_seeds
+from wgan.runtime.generator import Latents
+
+TRUNCATION_LIMIT = 100.0
+"""Far beyond what a generator was trained on, and far from where numbers overflow."""
+
+
+@dataclass(frozen=True)
+class LatentSource(ABC):
+    """Latents, asked for by their positions, 0 to `len(source) - 1`.
+
+    `truncation` scales them: below 1 images come nearer to the mean one, above 1 further from
+    it (the truncation trick of Brock et al. 2019, section 3.1, by scaling).
+    """
+
+    truncation: float
+
+    key_name: ClassVar[str]
+
+    @abstractmethod
+    def __len__(self) -> int: ...
+
+    @abstractmethod
+    def key(self, position: int) -> int:
+        """The number that names the image at `position`."""
+
+    @abstractmethod
+    def draw(self, positions: Sequence[int]) -> Latents:
+        """The latents at `positions`, not yet scaled: `[len(positions), latent_dim]`."""
+
+    @abstractmethod
+    def settings(self) -> dict[str, Any]:
+        """What decides the latent of a key: the same settings, the same image."""
+
+    def latents(self, positions: Sequence[int]) -> Latents:
+        """The latents at `positions`: float32 `[len(positions), latent_dim]`."""
+        drawn = self.draw(positions)
+        return drawn if self.truncation == 1 else drawn * np.float32(self.truncation)
+
+
+@dataclass(frozen=True)
+class Seeds(LatentSource):
+    """The latents of seeds; the key is the seed."""
+
+    key_name = "seeds"
+
+    seeds: Sequence[int]
+    latent_dim: int
+
+    def __len__(self) -> int:
+        return len(self.seeds)
+
+    def key(self, position: int) -> int:
+        """The seed."""
+        return self.seeds[position]
+
+    def draw(self, positions: Sequence[int]) -> Latents:
+        """As `wgan.latents.latents`."""
+        return latents_from_seeds([self.seeds[position] for position in positions], self.latent_dim)
+
+    def settings(self) -> dict[str, Any]:
+        """Nothing but the truncation: a seed says the rest."""
+        return {"truncation": self.truncation}
+
+
+@dataclass(frozen=True)
+class Rows(LatentSource):
+    """The rows of a file of latents; the key is the row's number."""
+
+    key_name = "rows"
+
+    rows: npt.NDArray[np.floating[Any]]
+    sha256: str
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def key(self, position: int) -> int:
+        """The row."""
+        return position
+
+    def draw(self, positions: Sequence[int]) -> Latents:
+        """The rows as float32. Raises UsageError when one is not finite."""
+        drawn = np.asarray(self.rows[list(positions)], np.float32)
+        finite = np.isfinite(drawn).all(axis=1)
+        if not finite.all():
+            row = positions[int(np.argmin(finite))]
+            raise UsageError(f"row {row} of the latents holds a value that is not finite")
+        return drawn
+
+    def settings(self) -> dict[str, Any]:
+        """The file's hash and the truncation."""
+        return {"truncation": self.truncation, "latents_sha256": self.sha256}
+
+
+@dataclass(frozen=True)
+class Loop(LatentSource):
+    """A closed path of `frames` images through the latents of seeds; the key is the frame.
+
+    Between two seeds the path is a great circle: a straight line would leave the shell on which
+    standard normal latents lie (Shoemake 1985; White 2016, "Sampling Generative Networks").
+    """
+
+    key_name = "frames"
+
+    seeds: Sequence[int]
+    latent_dim: int
+    frames: int
+
+    def __len__(self) -> int:
+        return self.frames
+
+    def key(self, position: int) -> int:
+        """The frame."""
+        return position
+
+    def draw(self, positions: Sequence[int]) -> Latents:
+        """The frames' latents; frame 0 is the first seed's."""
+        anchors = latents_from_seeds(self.seeds, self.latent_dim)
+        frames = [self._frame(anchors, position) for position in positions]
+        return np.stack(frames)
+
+    def _frame(self, anchors: Latents, position: int) -> npt.NDArray[np.float32]:
+        leg, part = divmod(position * len(anchors), self.frames)
+        start, end = anchors[leg], anchors[(leg + 1) % len(anchors)]
+        return slerp(start, end, part / self.frames)
+
+    def settings(self) -> dict[str, Any]:
+        """The seeds, the number of frames and the truncation."""
+        return {
+            "truncation": self.truncation,
+            "interpolate": format_seeds(self.seeds),
+            "of_frames": self.frames,
+        }
+
+
+def slerp(
+    start: npt.NDArray[np.float32], end: npt.NDArray[np.float32], part: float
+) -> npt.NDArray[np.float32]:
+    """Go `part` (0 to 1) of the way from `start` to `end`, both `[latent_dim]`, on a great circle.
+
+    Their lengths pass into each other. Latents that point the same or the opposite way have no
+    great circle of their own; the straight line is taken.
+    """
+    a, b = start.astype(np.float64), end.astype(np.float64)
+    lengths = np.linalg.norm(a) * np.linalg.norm(b)
+    cosine = float(np.clip(a @ b / lengths, -1, 1)) if lengths else 1.0
+    angle = np.arccos(cosine)
+    if np.sin(angle) < 1e-6:
+        return ((1 - part) * a + part * b).astype(np.float32)
+    mixed: npt.NDArray[np.float64] = (
+        np.sin((1 - part) * angle) * a + np.sin(part * angle) * b
+    ) / np.sin(angle)
+    return mixed.astype(np.float32)
+
+
+def check_truncation(truncation: float) -> None:
+    """Raise UsageError unless latents may be scaled by `truncation`."""
+    if not 0 <= truncation <= TRUNCATION_LIMIT:  # false for NaN as well
+        raise UsageError(
+            f"truncation {truncation:g} is not allowed: 0 to {TRUNCATION_LIMIT:g}, 1 is off"
+        )
+
+
+def load_rows(path: Path, latent_dim: int, truncation: float) -> Rows:
+    """Open a `.npy` file of latents, `[n, latent_dim]`, without reading it all at once.
+
+    Raises:
+        UsageError: it is missing, of another kind or shape.
+    """
+    try:
+        rows = np.load(path, mmap_mode="r", allow_pickle=False)
+        with path.open("rb") as file:
+            sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+    except FileNotFoundError as exc:
+        raise UsageError(f"there is no file of latents {path}") from exc
+    except OSError as exc:
+        raise UsageError(f"the latents {path} cannot be read: {exc}") from exc
+    except (ValueError, EOFError, SyntaxError) as exc:  # what another kind of file raises
+        raise UsageError(
+            f"the latents {path} are no .npy file of numbers: write one with numpy.save"
+        ) from exc
+    fits = isinstance(rows, np.ndarray) and rows.ndim == 2 and rows.shape[1] == latent_dim
+    if not fits or not np.issubdtype(rows.dtype, np.floating) or not len(rows):
+        found = f"{rows.dtype} {list(rows.shape)}" if isinstance(rows, np.ndarray) else "an archive"
+        raise UsageError(
+            f"the latents {path} are {found}: this generator takes float [n, {latent_dim}],"
+            " n at least 1"
+        )
+    return Rows(truncation, rows, sha256)

@@ -1,0 +1,96 @@
+"""An animation of an interpolation: GIF and WebP by Pillow, MP4 by PyAV."""
+
+import itertools
+from collections.abc import Iterator
+from fractions import Fraction
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+
+from wgan.errors import UsageError
+from wgan.extras import needs_extra
+from wgan.files import whole_file
+from wgan.images import Pixels, to_image
+from wgan.runtime.job import Job
+
+GIF_FPS_LIMIT = 50
+"""TrainState slow frames of less than two hundredths of a second down to ten."""
+
+
+def write_animation(path: Path, job: Job) -> None:
+    """Write the frames in their order; GIF and WebP go round for ever.
+
+    Raises:
+        UsageError: a GIF of more frames per second than players show.
+        OutputError: it cannot be written.
+        MissingExtra: `.mp4` needs PyAV.
+    """
+    if path.suffix.lower() == ".gif" and job.options.fps > GIF_FPS_LIMIT:
+        raise UsageError(
+            f"--fps {job.options.fps:g} is not allowed for a GIF, which shows at most"
+            f" {GIF_FPS_LIMIT} frames per second: write a .webp or .mp4"
+        )
+    if path.suffix.lower() == ".mp4":
+        with needs_extra("video", purpose="writing .mp4"):
+            import av  # noqa: F401 - asked for before the work, not after it
+        with whole_file(path) as file:
+            _write_video(file, job)
+    else:
+        with whole_file(path) as file:
+            _write_looping(file, job, path.suffix.lower()[1:].upper())
+
+
+def _frames(job: Job) -> Iterator[Pixels]:
+    return (pixels for _, pixels in job.keyed_images())
+
+
+def _write_looping(file: BinaryIO, job: Job, kind: str) -> None:
+    frames = [to_image(pixels) for pixels in _frames(job)]
+    frames[0].save(
+        file,
+        format=kind,
+        save_all=True,
+        append_images=frames[1:],
+        duration=_durations(len(frames), job.options.fps, kind),
+        loop=0,
+        **({"quality": 90} if kind == "WEBP" else {}),
+    )
+
+
+def _write_video(file: BinaryIO, job: Job) -> None:
+    import av
+
+    with av.open(file, "w", format="mp4") as container:
+        stream = container.add_stream("libx264", rate=_rate(job.options.fps))
+        # 4:2:0, which every player reads, halves the colours' size: sides are made even.
+        stream.width, stream.height = _even(job.width), _even(job.height)
+        stream.pix_fmt = "yuv420p"
+        stream.options = {"crf": "18"}  # about as good as the eye can tell
+        for pixels in _frames(job):
+            frame = av.VideoFrame.from_ndarray(_coloured(pixels), format="rgb24")
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())  # what the encoder still holds
+
+
+def _durations(frames: int, fps: float, kind: str) -> list[int]:
+    """Milliseconds of each frame. They add up to the right time, however coarse the steps are."""
+    step = 10 if kind == "GIF" else 1  # GIF counts in hundredths of a second
+    ends = [round(frame * 1000 / fps / step) * step for frame in range(frames + 1)]
+    return [end - start for start, end in itertools.pairwise(ends)]
+
+
+def _rate(fps: float) -> Fraction:
+    """The ratio that is meant: 23.976 is 24000/1001."""
+    return Fraction(fps).limit_denominator(1001)
+
+
+def _even(side: int) -> int:
+    return side + side % 2
+
+
+def _coloured(pixels: Pixels) -> Pixels:
+    """Three channels and even sides, the last row and column repeated where one is missing."""
+    height, width, channels = pixels.shape
+    even = np.pad(pixels, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
+    return np.ascontiguousarray(even.repeat(3 // channels, axis=2))

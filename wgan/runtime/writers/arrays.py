@@ -1,0 +1,56 @@
+"""Pixels, or float images, as a numpy array: `.npy`, or `.npz` with the seeds beside them."""
+
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from wgan.files import whole_file
+from wgan.runtime.job import Job
+
+
+def write_array(path: Path, job: Job) -> None:
+    """Write `[n, h, w, c]` uint8, or `[n, c, h, w]` float32 where float images are asked for.
+
+    A `.npz` holds them as `pixels` or `images`, and the keys as `seeds`, both uncompressed. The
+    array is never in memory as a whole.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
+    with whole_file(path) as file:
+        if path.suffix.lower() == ".npz":
+            with zipfile.ZipFile(file, "w") as archive:
+                with _member(archive, "images" if job.options.floats else "pixels") as member:
+                    _write_batches(member, job)
+                with _member(archive, "seeds") as member:
+                    keys = np.fromiter(map(job.source.key, job.positions), np.int64)
+                    np.save(member, keys)
+        else:
+            _write_batches(file, job)
+
+
+@contextmanager
+def _member(archive: zipfile.ZipFile, name: str) -> Iterator[BinaryIO]:
+    # A date of its own would make the same command give other bytes.
+    info = zipfile.ZipInfo(f"{name}.npy")
+    with archive.open(info, "w", force_zip64=True) as member:
+        yield member  # type: ignore[misc]  # IO[bytes], which is all that is used
+
+
+def _write_batches(file: BinaryIO, job: Job) -> None:
+    shape, dtype = _form(job)
+    header = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": shape}
+    np.lib.format.write_array_header_1_0(file, header)
+    for drawn in job.batches():
+        file.write(np.ascontiguousarray(drawn.images, dtype).data)
+
+
+def _form(job: Job) -> tuple[tuple[int, ...], np.dtype[Any]]:
+    n, channels = len(job.positions), job.generator.image_shape[2]
+    if job.options.floats:
+        return (n, channels, job.height, job.width), np.dtype("<f4")
+    return (n, job.height, job.width, channels), np.dtype("u1")

@@ -1,0 +1,132 @@
+// Images by seed, drawn as they are scrolled to.
+
+import { askImage } from "./api.js";
+
+const PORTION = 48;
+const SEEDS = 2 ** 32;
+
+export class Gallery {
+  // `pick` is called with the seed of an image that was chosen.
+  constructor(root, end, pick) {
+    this.root = root;
+    this.end = end;
+    this.pick = pick;
+    this.ends = new Map(); // seed -> "A" or "B"
+    this.stop = new AbortController();
+    root.addEventListener("click", (event) => this.choose(event.target.closest(".tile")));
+    root.addEventListener("keydown", (event) => this.move(event));
+    this.bottom = new IntersectionObserver(([entry]) => entry.isIntersecting && this.grow(), {
+      rootMargin: "600px",
+    });
+  }
+
+  // Begin anew, with the image of seed `first`.
+  show(model, truncation, first) {
+    this.stop.abort();
+    this.stop = new AbortController();
+    for (const image of this.root.querySelectorAll("img")) {
+      URL.revokeObjectURL(image.src);
+    }
+    this.root.replaceChildren();
+    this.end.textContent = "";
+    Object.assign(this, { model, truncation, first, next: first });
+    this.bottom.disconnect();
+    this.bottom.observe(this.end);
+  }
+
+  grow() {
+    const last = Math.min(this.next + PORTION, SEEDS);
+    for (; this.next < last; this.next += 1) {
+      this.add(this.next);
+    }
+    // Observed anew, so that it tells again when the end is still in sight.
+    this.bottom.disconnect();
+    if (this.next < SEEDS) {
+      this.bottom.observe(this.end);
+    }
+  }
+
+  add(seed) {
+    const tile = document.createElement("button");
+    const image = document.createElement("img");
+    const name = document.createElement("span");
+    tile.className = "tile";
+    tile.type = "button";
+    tile.dataset.seed = seed;
+    tile.setAttribute("role", "option");
+    tile.setAttribute("aria-selected", "false");
+    tile.tabIndex = this.root.childElementCount ? -1 : 0; // one stop for Tab; arrows do the rest
+    image.alt = `seed ${seed}`;
+    name.textContent = seed;
+    tile.append(image, name);
+    this.root.append(tile);
+    this.markTile(tile);
+    this.draw(tile, image, seed, this.stop.signal);
+  }
+
+  async draw(tile, image, seed, signal) {
+    try {
+      const path = `/v1/models/${this.model}/images/${seed}.png?truncation=${this.truncation}`;
+      const address = await askImage(path, signal);
+      if (signal.aborted) {
+        URL.revokeObjectURL(address);
+        return;
+      }
+      image.src = address;
+      tile.classList.add("drawn");
+    } catch (error) {
+      if (!signal.aborted) {
+        this.end.textContent = `Not all images could be drawn: ${error.message}`;
+      }
+    }
+  }
+
+  choose(tile) {
+    if (tile) {
+      this.focus(tile);
+      this.pick(Number(tile.dataset.seed));
+    }
+  }
+
+  // Show which images are A and B.
+  mark(a, b) {
+    this.ends = new Map([[b, "B"], [a, "A"]]);
+    for (const tile of this.root.children) {
+      this.markTile(tile);
+    }
+  }
+
+  markTile(tile) {
+    const end = this.ends.get(Number(tile.dataset.seed));
+    tile.setAttribute("aria-selected", String(end !== undefined));
+    if (end) {
+      tile.dataset.end = end;
+    } else {
+      delete tile.dataset.end;
+    }
+  }
+
+  move(event) {
+    const tiles = [...this.root.children];
+    const at = tiles.indexOf(document.activeElement);
+    const columns = getComputedStyle(this.root).gridTemplateColumns.split(" ").length;
+    const step = { ArrowLeft: -1, ArrowRight: 1, ArrowUp: -columns, ArrowDown: columns }[event.key];
+    if (at < 0 || step === undefined) {
+      return;
+    }
+    event.preventDefault();
+    if (at + step >= tiles.length) {
+      this.grow();
+    }
+    const tile = this.root.children[at + step];
+    if (tile) {
+      this.focus(tile);
+    }
+  }
+
+  focus(tile) {
+    this.root.querySelector('[tabindex="0"]').tabIndex = -1;
+    tile.tabIndex = 0;
+    tile.focus();
+  }
+}

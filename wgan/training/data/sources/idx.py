@@ -1,0 +1,99 @@
+"""Idx files, as MNIST and its relatives come: a header, then all pixels, perhaps gzipped.
+
+The format is described on the MNIST page of LeCun, Cortes and Burges: 4 bytes of magic number,
+whose third gives the type (8 for unsigned bytes) and fourth the number of dimensions, a big-endian
+32-bit integer for each dimension, then the values in row-major order.
+"""
+
+import gzip
+import re
+import struct
+import zlib
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+
+from wgan.errors import DataError
+from wgan.training.data.sources.source import ArraySource
+
+IMAGES = bytes([0, 0, 8, 3])
+"""The magic number of images: unsigned bytes, 3 dimensions."""
+
+BYTE_LIMIT = 2**34
+"""A header that claims more bytes than this (16 GiB) is not believed."""
+
+_CHUNK = 2**20
+_NAME = re.compile(r"(.*)images[-.]idx3-ubyte(\.gz)?$")
+
+
+def find_idx(folder: Path) -> Path | None:
+    """The idx file of images in `folder` or its `raw` subfolder, training before test images.
+
+    Raises:
+        DataError: there are several and it cannot be told which is meant.
+    """
+    for place in (folder, folder / "raw"):  # torchvision keeps them in raw
+        found = sorted(path for path in place.glob("*idx3-ubyte*") if _NAME.match(path.name))
+        chosen = [path for path in found if "train" in path.name] or found
+        stems = {path.name.removesuffix(".gz") for path in chosen}
+        if len(stems) > 1:
+            raise DataError(
+                f"the folder {place} holds {', '.join(sorted(stems))}: name one of them"
+            )
+        if chosen:
+            return chosen[0]  # the plain one before the gzipped one
+    return None
+
+
+def is_idx(path: Path) -> bool:
+    """Whether the file at `path` begins as an idx file of images does."""
+    try:
+        with _open(path) as file:
+            return file.read(4) == IMAGES
+    except (OSError, EOFError, zlib.error):
+        return False
+
+
+def open_idx(path: Path, name: str) -> ArraySource:
+    """Read all images of the idx file at `path`.
+
+    Raises:
+        DataError: it is truncated, damaged or of another kind.
+    """
+    try:
+        with _open(path) as file:
+            magic, *shape = struct.unpack(">4s3I", _read(file, 16))
+            if magic != IMAGES:
+                raise DataError(f"{path} is not an idx file of images")
+            count, height, width = shape
+            size = count * height * width
+            if not 0 < size <= BYTE_LIMIT:
+                raise DataError(f"{path} claims to hold {count} images of {height}x{width}")
+            values = _read(file, size)
+            if file.read(1):
+                raise DataError(f"{path} is damaged: it goes on after its {count} images")
+    except (OSError, EOFError, zlib.error, struct.error) as exc:
+        raise DataError(
+            f"the idx file {path} is truncated or damaged: {exc}; download it again"
+        ) from exc
+    return ArraySource(name, np.frombuffer(values, np.uint8).reshape(count, height, width))
+
+
+def _open(path: Path) -> BinaryIO | gzip.GzipFile:
+    with path.open("rb") as file:
+        zipped = file.read(2) == b"\x1f\x8b"
+    return gzip.open(path, "rb") if zipped else path.open("rb")
+
+
+def _read(file: BinaryIO | gzip.GzipFile, size: int) -> bytes:
+    """Read exactly `size` bytes, piece by piece: a lying header must not take the memory first."""
+    pieces = []
+    left = size
+    while left > 0:
+        piece = file.read(min(left, _CHUNK))
+        if not piece:
+            raise EOFError(f"it ends {left} bytes early")
+        pieces.append(piece)
+        left -= len(piece)
+    return b"".join(pieces)

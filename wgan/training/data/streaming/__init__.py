@@ -1,0 +1,1 @@
+"""Training from shards that are read as they are needed."""

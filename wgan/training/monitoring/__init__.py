@@ -1,0 +1,1 @@
+"""What a run reports about itself: metrics, curves, previews, diagnoses, trackers."""
