@@ -39,7 +39,7 @@ from wgan.training.config import TrainConfig
 from wgan.training.cuda_graph import CapturedStep, CUDARecorder
 from wgan.training.data import InMemoryDataset
 from wgan.training.loop import Differentiate, TrainState, differentiate, train_steps
-from wgan.training.monitoring.finite import FiniteWatch, Look
+from wgan.training.monitoring.step_stats import CopiedStats, StepStats
 from wgan.training.networks import build
 from wgan.training.precision import tf32_mode
 
@@ -255,17 +255,17 @@ def step_of_run(
     )
     captured = CapturedStep(CUDARecorder(players)) if capture else None
     steps = train_steps(players, batches.next, config, captured=captured)
-    watch = FiniteWatch(players)
-    looks: list[Look] = []  # judged a step late, so that nobody waits
+    stats = StepStats(players)
+    copies: list[CopiedStats] = []  # read a step later, as a run on a GPU does
 
     def step() -> None:
         with tf32_mode(config.precision):
             taken = next(steps)
-        if looks:
-            looks.pop().check()
-        watch.remember(taken)
+        if copies:
+            copies.pop().check_finite()
+        stats.record(taken)
         if taken.number % LOOK_EVERY == 0:
-            looks.append(watch.look())
+            copies.append(stats.copy())
 
     return step
 

@@ -286,5 +286,5 @@ def test_a_preview_is_logged_with_its_diversity() -> None:
 def test_held_out_images_are_scored_at_each_logged_step() -> None:
     train(steps=2, holdout=0.2)
     for line in logged("run"):
-        gap = line["learned_score"] - line["held_out_score"]
+        gap = line["train_score"] - line["held_out_score"]
         assert line["held_out_wasserstein"] == pytest.approx(line["wasserstein"] - gap)

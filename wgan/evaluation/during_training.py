@@ -6,11 +6,11 @@ import json
 from wgan.evaluation.evaluate import measure
 from wgan.evaluation.feature_statistics import Summary, summarise
 from wgan.evaluation.features import Features
-from wgan.training.monitoring.previews import Draw
+from wgan.training.monitoring.previews import GenerateFn
 
 
 class FixedSeedEvaluator:
-    """Measures the images of seeds 0 to n - 1; an implementation of `Judge`.
+    """Measures the images of seeds 0 to n - 1; an implementation of `Evaluator`.
 
     The same seeds each time, so that a value changes with the generator alone.
 
@@ -30,7 +30,7 @@ class FixedSeedEvaluator:
         self.key = hashlib.sha256(told.encode()).hexdigest()
         self._real, self._features, self._n = real, features, n
 
-    def __call__(self, draw: Draw) -> float:
+    def __call__(self, generate: GenerateFn) -> float:
         """Draw, look and measure. Raises ModelFileError where the features fail."""
-        generated = summarise(draw(range(self._n)), self._n, self._features)
+        generated = summarise(generate(range(self._n)), self._n, self._features)
         return measure([self.metric], self._real, generated)[self.metric]

@@ -19,7 +19,7 @@ from wgan.runtime import Generator
 from wgan.training.checkpoint import Checkpoint
 from wgan.training.config import TrainConfig
 from wgan.training.data import parse_colour
-from wgan.training.monitoring.previews import Draw, drawing
+from wgan.training.monitoring.previews import GenerateFn, generate_fn
 from wgan.training.networks import Architecture
 from wgan.training.session import load_checkpoint
 
@@ -36,7 +36,7 @@ class EvaluatedGenerator:
     step: int | None  # of the training; None where nobody knows
     settings: Mapping[str, Any]  # the training's, as far as they are known
     data: str | None  # where the training's images are; None where nobody knows
-    draw: Draw
+    draw: GenerateFn
 
 
 def open_candidate(
@@ -104,7 +104,7 @@ def _of_checkpoint(
         checkpoint.step,
         dataclasses.asdict(config),
         config.data,
-        drawing(generator, config.latent_dim, device, batch_size),
+        generate_fn(generator, config.latent_dim, device, batch_size),
     )
 
 
@@ -125,12 +125,12 @@ def _of_program(path: Path, device: torch.device, batch_size: int) -> EvaluatedG
         path,
         (told.height, told.width, told.channels),
         told,
-        drawing(program, told.latent_dim, device, batch_size),
+        generate_fn(program, told.latent_dim, device, batch_size),
     )
 
 
 def _of_export(
-    path: Path, shape: tuple[int, int, int], manifest: Manifest | None, draw: Draw
+    path: Path, shape: tuple[int, int, int], manifest: Manifest | None, draw: GenerateFn
 ) -> EvaluatedGenerator:
     if manifest is None:
         return EvaluatedGenerator(str(path), shape, None, {}, None, draw)

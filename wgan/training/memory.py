@@ -19,7 +19,7 @@ from wgan.latents import PREVIEW_SEEDS
 from wgan.memory import memory_now
 from wgan.training.config import TrainConfig
 from wgan.training.loop import TrainState, differentiate, train_steps
-from wgan.training.monitoring.holdout import SCORED
+from wgan.training.monitoring.holdout import MAX_SCORED
 from wgan.training.optimizers import make_optimizer
 
 WORKSPACE = {"cpu": 2.0, "cuda": 1.1, "mps": 1.1}
@@ -82,7 +82,7 @@ def _work(players: TrainState, config: TrainConfig) -> None:
     with torch.no_grad():
         players.average(torch.empty(len(PREVIEW_SEEDS), config.latent_dim, device=players.device))
         if config.holdout > 0:
-            players.critic(images(SCORED))
+            players.critic(images(MAX_SCORED))
 
 
 class _Tally(TorchDispatchMode):

@@ -20,11 +20,11 @@ from wgan.training.cuda_graph import CapturedStep, CUDARecorder
 from wgan.training.data import ImageSource, InMemoryDataset, Shards, StreamingDataset, open_data
 from wgan.training.device import captures_steps
 from wgan.training.distributed.process_group import SINGLE_PROCESS, ProcessGroup
-from wgan.training.monitoring.best import Best, BestTracker, Judge
-from wgan.training.monitoring.holdout import SCORED, HeldOut
+from wgan.training.monitoring.best import Best, BestTracker, Evaluator
+from wgan.training.monitoring.holdout import MAX_SCORED, HoldoutImages
 from wgan.training.monitoring.metrics import Metrics
 from wgan.training.monitoring.monitor import Monitor
-from wgan.training.monitoring.previews import drawing
+from wgan.training.monitoring.previews import generate_fn
 from wgan.training.monitoring.trackers import Tracker
 from wgan.training.networks import Architecture
 from wgan.training.precision import tf32_mode
@@ -94,7 +94,7 @@ class Session(AbstractContextManager["Session"]):
         device: torch.device,
         architecture: Architecture | None = None,
         trackers: Sequence[Tracker] = (),
-        judge: Judge | None = None,
+        judge: Evaluator | None = None,
         data_on_device: str = "auto",
         capture: str = "auto",
         world: ProcessGroup = SINGLE_PROCESS,
@@ -124,16 +124,16 @@ class Session(AbstractContextManager["Session"]):
         captured = captures_steps(capture, device, self.config, trackers, world.size)
         self._captured = CapturedStep(CUDARecorder(self.players)) if captured else None
         learned, held_out = data.train_and_holdout_samples(
-            self.config.holdout, self.config.seed, SCORED
+            self.config.holdout, self.config.seed, MAX_SCORED
         )
-        self.journal = Monitor(
+        self.monitor = Monitor(
             self.run,
             self.config,
             self.players,
             sample=learned,
-            held_out=HeldOut.of(learned, held_out, device),
+            holdout=HoldoutImages.of(learned, held_out, device),
             trackers=trackers,
-            late=device.type == "cuda",
+            deferred=device.type == "cuda",
         )
         self._follower = self._follow(judge) if judge and self.config.eval_every else None
         self._lock = filelock.FileLock(self.run.path / ".lock", timeout=0)
@@ -162,7 +162,7 @@ class Session(AbstractContextManager["Session"]):
             if self.world.size > 1:  # all begin with the same weights, those of the last checkpoint
                 self.world.from_leader(self._trainee.checkpoint().to_bytes())
         except BaseException:
-            self.journal.close(failed=True)
+            self.monitor.close(failed=True)
             self._lock.release()
             raise
         self._settings.enter_context(tf32_mode(self.config.precision))
@@ -174,9 +174,9 @@ class Session(AbstractContextManager["Session"]):
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        """Finish the journal and let the folder go."""
+        """Close the monitor and let the folder go."""
         self._settings.close()
-        self.journal.close(failed=error is not None)
+        self.monitor.close(failed=error is not None)
         self._lock.release()
 
     def train(self, should_stop: Callable[[], bool] = lambda: False) -> Iterator[Metrics | None]:
@@ -198,21 +198,23 @@ class Session(AbstractContextManager["Session"]):
             follower = self._follower
             if follower and not self._is_due(config.eval_every):
                 follower = None
-            yield self.journal.note(
+            metrics = self.monitor.log_step(
                 step,
                 log=self._is_due(config.log_every),
                 preview=self._is_due(config.preview_every),
                 save=save,
-                judge=follower.measure if follower else None,
+                evaluate=follower.measure if follower else None,
             )
             if follower and follower.improved:
                 self._trainee.checkpoint().save(self.run.best)
-                follower.remember()
+                follower.save_record()
             if save:
                 self.save()
                 saved = self.step
+            self.monitor.write_images()
+            yield metrics
         if saved != self.step:
-            self.journal.check(self.step)
+            self.monitor.flush(self.step)
             self.save()
         self.world.rest()
 
@@ -231,10 +233,10 @@ class Session(AbstractContextManager["Session"]):
         self._trainee.checkpoint().save(self.run.checkpoint(self.step))
         prune(self.run, self.config)
 
-    def _follow(self, judge: Judge) -> BestTracker:
+    def _follow(self, judge: Evaluator) -> BestTracker:
         players = self.players
-        draw = drawing(players.average, self.config.latent_dim, self.device, JUDGED_BATCH)
-        return BestTracker(self.run, judge, draw)
+        generate = generate_fn(players.average, self.config.latent_dim, self.device, JUDGED_BATCH)
+        return BestTracker(self.run, judge, generate)
 
     def _is_due(self, every: int) -> bool:
         return self.step % every == 0 or self.step == self.config.steps
@@ -248,7 +250,7 @@ class Session(AbstractContextManager["Session"]):
         checkpoint = newest_good_checkpoint(self.run)
         if checkpoint is not None:
             self._restore(checkpoint)
-        self.journal.open(self.step)
+        self.monitor.open(self.step)
         if self._follower:
             self._follower.open()
 

@@ -1,4 +1,4 @@
-"""The image of a run's curves."""
+"""The PNG of a run's curves."""
 
 import io
 import math
@@ -12,18 +12,17 @@ from PIL import Image
 
 from tests.processes import ROOT, environment
 from wgan.training.monitoring.curves import PANELS, QUALITY, draw_curves
-from wgan.training.monitoring.history import History
-from wgan.training.monitoring.metrics import FIGURES
+from wgan.training.monitoring.metrics import NUMERIC_METRICS, History
 
 
-def a_run(lines: int, outlier: int | None = None, **figures: Any) -> History:
+def a_run(lines: int, outlier: int | None = None, **metrics: Any) -> History:
     noise = np.random.RandomState(0).standard_normal(lines)
     return History(
         {
             "step": 10 * (k + 1),
             "wasserstein": 1e9 if k == outlier else 20 * math.exp(-k / 30) + 1 + 0.2 * noise[k],
             "images_per_second": 100.0,
-            **figures,
+            **metrics,
         }
         for k in range(lines)
     )
@@ -34,7 +33,7 @@ def drawn(history: History) -> Image.Image:
 
 
 def blue_columns(image: Image.Image) -> int:
-    """In how many columns of the first panel there is some of the curve's blue."""
+    """Columns of the first panel that contain the curve's blue."""
     panel = np.asarray(image)[:370, :600].astype(int)
     blue = np.abs(panel - [0x28, 0x64, 0xB4]).sum(axis=2) < 60
     return int(blue.any(axis=0).sum())
@@ -60,15 +59,17 @@ def test_an_outlier_does_not_flatten_the_curve() -> None:
     assert height(a_run(400, outlier=200)) > height(a_run(400)) / 2
 
 
-def test_figures_that_are_not_there_are_said_to_be() -> None:
+def test_a_panel_without_values_says_so() -> None:
     assert drawn(a_run(50)) != drawn(a_run(50, diversity=0.5))
 
 
-def test_every_panel_shows_figures_that_are_logged() -> None:
-    assert {line.figure for panel in (*PANELS, QUALITY) for line in panel.lines} <= set(FIGURES)
+def test_every_panel_shows_metrics_that_exist() -> None:
+    assert {line.metric for panel in (*PANELS, QUALITY) for line in panel.lines} <= set(
+        NUMERIC_METRICS
+    )
 
 
-def test_a_run_that_follows_a_metric_has_a_panel_more() -> None:
+def test_a_run_with_fid_has_one_more_panel() -> None:
     image = drawn(a_run(50, fid=30.0))
     assert image.size == (1200, 1400)
     last_row = np.asarray(image)[1060:].astype(int)
@@ -77,9 +78,9 @@ def test_a_run_that_follows_a_metric_has_a_panel_more() -> None:
     assert not blue[:, 600:].any()
 
 
-def test_a_metric_that_is_followed_alone_is_named() -> None:
-    where_names_stand = np.asarray(drawn(a_run(50, fid=30.0)))[1080:1110, 480:590]
-    assert (where_names_stand.max(axis=2) < 90).sum() > 20
+def test_a_single_quality_metric_has_a_legend() -> None:
+    legend = np.asarray(drawn(a_run(50, fid=30.0)))[1080:1110, 480:590]
+    assert (legend.max(axis=2) < 90).sum() > 20
 
 
 def test_a_diagnosis_is_marked() -> None:
@@ -94,3 +95,14 @@ def test_a_diagnosis_is_marked() -> None:
 def test_training_loads_no_matplotlib_before_it_draws() -> None:
     code = "import sys, wgan.training.session; sys.exit('matplotlib' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=environment(), check=True)
+
+
+def test_curves_are_drawn_whatever_backend_mplbackend_names() -> None:
+    code = (
+        "from wgan.training.monitoring.curves import draw_curves\n"
+        "from wgan.training.monitoring.metrics import History\n"
+        "draw_curves(History([{'step': 1, 'images_per_second': 1.0}]), 'a run')\n"
+        "import os; assert os.environ['MPLBACKEND'] == 'module://not_installed.backend'"
+    )
+    variables = {**environment(), "MPLBACKEND": "module://not_installed.backend"}
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=variables, check=True)

@@ -1,4 +1,4 @@
-"""Each diagnosis, provoked by a real small run or by the figures of one."""
+"""Each diagnosis, of a small run or of made-up metrics."""
 
 import itertools
 import json
@@ -23,8 +23,8 @@ from wgan.training.monitoring.diagnosis import (
     find_weak_critic,
     spread,
 )
-from wgan.training.monitoring.history import History
-from wgan.training.monitoring.holdout import HeldOut
+from wgan.training.monitoring.holdout import HoldoutImages
+from wgan.training.monitoring.metrics import History
 from wgan.training.monitoring.monitor import Monitor
 from wgan.training.networks import build
 
@@ -50,34 +50,35 @@ def train(
     config: TrainConfig,
     steps: int = 110,
     generator: nn.Module | None = None,
-    held_out: HeldOut | None = None,
+    holdout: HoldoutImages | None = None,
 ) -> dict[str, str]:
-    """Train on bright images and keep a journal; returns what it found."""
+    """Train on bright images under a monitor; return its findings."""
     made, critic = build(config)
-    players = TrainState(generator or made, critic, config, CPU)
-    journal = Monitor(run, config, players, images(), held_out)
-    journal.open(0)
+    state = TrainState(generator or made, critic, config, CPU)
+    monitor = Monitor(run, config, state, images(), holdout)
+    monitor.open(0)
     noise = torch.Generator().manual_seed(1)
 
     def next_batch() -> Tensor:
-        if held_out is not None:
-            chosen = torch.randint(len(held_out.learned), (config.batch_size,), generator=noise)
-            return held_out.learned[chosen]
+        if holdout is not None:
+            chosen = torch.randint(len(holdout.train), (config.batch_size,), generator=noise)
+            return holdout.train[chosen]
         return 1 - torch.rand(config.batch_size, 1, 32, 32, generator=noise)
 
-    for step in itertools.islice(train_steps(players, next_batch, config), steps):
+    for step in itertools.islice(train_steps(state, next_batch, config), steps):
         due = step.number % config.log_every == 0
-        journal.note(step, log=due, preview=step.number % 50 == 0, save=False)
-    journal.close()
+        monitor.log_step(step, log=due, preview=step.number % 50 == 0, save=False)
+        monitor.write_images()
+    monitor.close()
     return found(run)
 
 
 def found(run: Run) -> dict[str, str]:
-    """What the metrics say was found; fails when anything was said twice."""
+    """The findings in metrics.jsonl; fails if one was logged twice."""
     seen: dict[str, str] = {}
     for line in run.metrics.read_text().splitlines():
         new = json.loads(line).get("diagnosis", {})
-        assert not new.keys() & seen.keys(), "said twice"
+        assert not new.keys() & seen.keys(), "logged twice"
         seen |= new
     return seen
 
@@ -86,12 +87,12 @@ def names(findings: Any) -> list[str]:
     return [finding.name for finding in findings]
 
 
-def test_a_healthy_run_is_not_scolded(run: Run, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_healthy_run_has_no_findings(run: Run, caplog: pytest.LogCaptureFixture) -> None:
     assert train(run, SMALL) == {}
     assert caplog.text == ""
 
 
-def test_a_critic_that_learns_nothing_is_called_too_weak(
+def test_a_critic_that_does_not_learn_is_too_weak(
     run: Run, caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.WARNING):
@@ -101,7 +102,7 @@ def test_a_critic_that_learns_nothing_is_called_too_weak(
     assert caplog.text.count("the critic is too weak") == 1
 
 
-def test_batch_norm_under_a_penalty_is_said_once(
+def test_batch_norm_under_a_penalty_is_reported_once(
     run: Run, caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.WARNING):
@@ -117,7 +118,7 @@ def test_batch_norm_is_fine_without_a_penalty(run: Run) -> None:
 
 
 @pytest.mark.parametrize("norm", [nn.BatchNorm2d(2), nn.BatchNorm1d(2), nn.SyncBatchNorm(2)])
-def test_every_batch_norm_counts_however_deep_it_sits(norm: nn.Module) -> None:
+def test_batch_norm_is_found_at_any_depth(norm: nn.Module) -> None:
     assert names(find_batch_norm(nn.Sequential(nn.Sequential(norm)))) == [
         "batch-norm-under-penalty"
     ]
@@ -135,18 +136,18 @@ class OneImage(nn.Module):
         return self.image.tanh().expand(len(latents), -1, -1, -1)
 
 
-def test_a_generator_that_draws_one_image_has_collapsed(run: Run) -> None:
+def test_a_generator_that_makes_one_image_has_collapsed(run: Run) -> None:
     said = train(run, SMALL, steps=155, generator=OneImage())
     assert said.keys() == {"generator-collapsed"}
     assert "0.0%" in said["generator-collapsed"]
 
 
 @pytest.mark.slow
-def test_a_critic_that_knows_eight_images_by_heart_overfits(run: Run) -> None:
+def test_a_critic_that_memorised_eight_images_overfits(run: Run) -> None:
     batch = torch.from_numpy(images(16)).permute(0, 3, 1, 2) / 127.5 - 1
-    held_out = HeldOut(learned=batch[:8], held_out=batch[8:])
+    holdout = HoldoutImages(train=batch[:8], holdout=batch[8:])
     config = TrainConfig(**{**vars(SMALL), "n_critic": 4, "width": 8})
-    assert train(run, config, steps=140, held_out=held_out).keys() == {"critic-overfits"}
+    assert train(run, config, steps=140, holdout=holdout).keys() == {"critic-overfits"}
 
 
 def test_a_critic_that_meets_its_penalty_is_not_weak_however_small_the_estimate() -> None:
@@ -167,15 +168,13 @@ def test_without_a_penalty_a_critic_is_not_called_weak() -> None:
 @pytest.mark.parametrize(
     ("trained", "unseen", "finds"), [(4.0, 3.5, False), (4.0, 1.5, True), (0.1, -0.1, False)]
 )
-def test_overfitting_is_a_gap_that_stands_out_of_the_noise(
-    trained: float, unseen: float, finds: bool
-) -> None:
+def test_overfitting_is_a_gap_above_the_noise(trained: float, unseen: float, finds: bool) -> None:
     noise = np.random.RandomState(0).standard_normal(20) * 0.3
     assert bool(names(find_overfitting(trained + noise, unseen + noise))) == finds
     assert not names(find_overfitting(trained + noise, np.full(20, np.nan)))
 
 
-def test_two_dull_previews_are_no_collapse_and_three_are() -> None:
+def test_a_collapse_takes_three_previews_in_a_row() -> None:
     nan = np.nan
     assert not names(find_collapse(np.array([0.5, nan, 0.01, nan, 0.01])))
     assert names(find_collapse(np.array([0.5, nan, 0.01, nan, 0.01, 0.02, nan])))
@@ -200,16 +199,16 @@ def test_spread_is_the_mean_deviation_of_a_pixel() -> None:
     assert spread(alike) == pytest.approx(5 / 4)
 
 
-def test_a_resumed_run_does_not_say_again_what_its_metrics_say(
+def test_a_resumed_run_does_not_repeat_its_findings(
     run: Run, caplog: pytest.LogCaptureFixture
 ) -> None:
     config = TrainConfig(**{**vars(SMALL), "critic_norm": "batch"})
     train(run, config, steps=5)
-    players = TrainState(*build(config), config, CPU)
-    journal = Monitor(run, config, players, images())
-    journal.open(5)
+    state = TrainState(*build(config), config, CPU)
+    monitor = Monitor(run, config, state, images())
+    monitor.open(5)
     caplog.clear()
-    steps = train_steps(players, lambda: torch.zeros(8, 1, 32, 32), config, start=5)
-    journal.note(next(steps), log=True, preview=False, save=False)
+    steps = train_steps(state, lambda: torch.zeros(8, 1, 32, 32), config, start=5)
+    monitor.log_step(next(steps), log=True, preview=False, save=False)
     assert found(run).keys() == {"batch-norm-under-penalty"}
     assert caplog.text == ""

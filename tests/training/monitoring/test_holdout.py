@@ -6,13 +6,13 @@ from torch import nn
 from wgan.training.config import TrainConfig
 from wgan.training.data.dataset import split
 from wgan.training.loop import TrainState, train_steps
-from wgan.training.monitoring.holdout import HeldOut
+from wgan.training.monitoring.holdout import HoldoutImages
 from wgan.training.networks import build
 
 CPU = torch.device("cpu")
 
 
-def test_a_split_covers_all_images_once_and_depends_on_the_seed_alone() -> None:
+def test_a_split_covers_every_image_once_and_depends_only_on_the_seed() -> None:
     learned, held_out = split(101, 0.05, seed=3)
     assert len(held_out) == 6
     assert np.array_equal(np.sort(np.concatenate([learned, held_out])), np.arange(101))
@@ -20,38 +20,38 @@ def test_a_split_covers_all_images_once_and_depends_on_the_seed_alone() -> None:
     assert not np.array_equal(split(101, 0.05, seed=4)[1], held_out)
 
 
-def test_nothing_is_held_out_unless_asked() -> None:
+def test_nothing_is_held_out_by_default() -> None:
     pixels = np.zeros((5, 4, 4, 1), np.uint8)
     learned, held_out = split(5, 0.0, seed=0)
     assert len(learned) == 5
-    assert HeldOut.of(pixels[learned], pixels[held_out], CPU) is None
+    assert HoldoutImages.of(pixels[learned], pixels[held_out], CPU) is None
 
 
 def test_scoring_leaves_a_critic_with_batch_norm_as_it_was() -> None:
     _, critic = build(TrainConfig(critic_norm="batch", width=2))
     before = {name: value.clone() for name, value in critic.state_dict().items()}
     pixels = np.random.RandomState(0).randint(0, 256, (10, 32, 32, 3)).astype(np.uint8)
-    held_out = HeldOut.of(pixels[3:], pixels[:3], CPU)
-    assert held_out is not None
-    held_out.score(critic)
+    holdout = HoldoutImages.of(pixels[3:], pixels[:3], CPU)
+    assert holdout is not None
+    holdout.holdout_scores(critic)
     assert critic.training
     assert all(torch.equal(value, before[name]) for name, value in critic.state_dict().items())
 
 
 @pytest.mark.slow
-def test_a_critic_that_learns_few_images_by_heart_shows_a_gap() -> None:
+def test_a_critic_that_memorises_few_images_scores_them_higher() -> None:
     config = TrainConfig(width=8, latent_dim=4, batch_size=4, n_critic=5, learning_rate=2e-3)
     pixels = np.random.RandomState(0).randint(0, 256, (8, 32, 32, 3)).astype(np.uint8)
     learned, unseen = split(8, 0.5, seed=0)
-    held_out = HeldOut.of(pixels[learned], pixels[unseen], CPU)
-    assert held_out is not None
+    holdout = HoldoutImages.of(pixels[learned], pixels[unseen], CPU)
+    assert holdout is not None
 
-    players = TrainState(*build(config), config, CPU)
-    steps = train_steps(players, lambda: held_out.learned, config)
+    state = TrainState(*build(config), config, CPU)
+    steps = train_steps(state, lambda: holdout.train, config)
     for _ in range(20):
         next(steps)
-    scores = held_out.score(players.critic)
-    assert scores.learned - scores.held_out > 1
+    train_score, holdout_score = holdout.holdout_scores(state.critic).tolist()
+    assert train_score - holdout_score > 1
 
 
 def test_the_score_is_the_mean_over_each_kind() -> None:
@@ -59,6 +59,5 @@ def test_the_score_is_the_mean_over_each_kind() -> None:
         def forward(self, images: torch.Tensor) -> torch.Tensor:
             return images.mean(dim=(1, 2, 3))
 
-    held_out = HeldOut(torch.ones(2, 1, 4, 4), torch.zeros(3, 1, 4, 4))
-    scores = held_out.score(Brightness())
-    assert (scores.learned, scores.held_out) == (1, 0)
+    holdout = HoldoutImages(torch.ones(2, 1, 4, 4), torch.zeros(3, 1, 4, 4))
+    assert holdout.holdout_scores(Brightness()).tolist() == [1, 0]

@@ -1,4 +1,4 @@
-"""The metrics file, line by line, and what is kept of it in memory."""
+"""metrics.jsonl and its columns in memory."""
 
 import json
 import math
@@ -13,11 +13,10 @@ from tests.training.monitoring.test_trackers import metrics
 from wgan.errors import OutputError
 from wgan.memory import MIB, memory_now, peak_memory
 from wgan.training.device import peak_device_memory
-from wgan.training.monitoring.history import History
-from wgan.training.monitoring.metrics import append_metrics, rewind_metrics
+from wgan.training.monitoring.metrics import History, append_metrics, rewind_metrics
 
 
-def test_a_line_holds_the_figures_that_there_are(tmp_path: Path) -> None:
+def test_a_line_holds_only_the_metrics_that_a_step_has(tmp_path: Path) -> None:
     append_metrics(tmp_path / "m", metrics(3, diversity=0.5, diagnosis={"a": "b"}))
     line = json.loads((tmp_path / "m").read_text())
     assert line["diversity"] == 0.5
@@ -25,7 +24,7 @@ def test_a_line_holds_the_figures_that_there_are(tmp_path: Path) -> None:
     assert "held_out_score" not in line
 
 
-def test_a_figure_that_is_not_finite_is_null_and_comes_back_as_nan(tmp_path: Path) -> None:
+def test_a_number_that_is_not_finite_is_null_and_read_as_nan(tmp_path: Path) -> None:
     append_metrics(tmp_path / "m", metrics(3, wasserstein=math.inf))
     assert "Infinity" not in (tmp_path / "m").read_text()
     history = History(rewind_metrics(tmp_path / "m", 3))
@@ -35,7 +34,7 @@ def test_a_figure_that_is_not_finite_is_null_and_comes_back_as_nan(tmp_path: Pat
 @pytest.mark.parametrize(
     "rest", ["", '{"step": 3', '{"step": 3}', "nonsense\n", "[]\n", '{"step": null}\n', "\0\0\0"]
 )
-def test_what_a_crash_left_and_later_lines_are_dropped(tmp_path: Path, rest: str) -> None:
+def test_damaged_lines_and_later_steps_are_removed(tmp_path: Path, rest: str) -> None:
     for step in (1, 2, 3, 4):
         append_metrics(tmp_path / "m", metrics(step))
     with (tmp_path / "m").open("a") as file:
@@ -44,7 +43,7 @@ def test_what_a_crash_left_and_later_lines_are_dropped(tmp_path: Path, rest: str
     assert len((tmp_path / "m").read_text().splitlines()) == 2
 
 
-def test_a_history_that_was_read_is_the_one_that_was_logged(tmp_path: Path) -> None:
+def test_a_history_read_from_the_file_equals_the_logged_one(tmp_path: Path) -> None:
     logged = History()
     for step in (1, 2, 3):
         append_metrics(tmp_path / "m", metrics(step, diversity=0.5 if step == 2 else None))
@@ -57,7 +56,12 @@ def test_a_history_that_was_read_is_the_one_that_was_logged(tmp_path: Path) -> N
     assert len(read) == 3
 
 
-def test_metrics_that_cannot_be_written_are_an_error_in_a_sentence(tmp_path: Path) -> None:
+def test_the_train_score_of_0_1_0_is_read_by_its_old_name(tmp_path: Path) -> None:
+    (tmp_path / "m").write_text('{"step": 1, "learned_score": 2.5}\n')
+    assert History(rewind_metrics(tmp_path / "m", 1)).column("train_score").tolist() == [2.5]
+
+
+def test_metrics_that_cannot_be_written_raise_output_error(tmp_path: Path) -> None:
     with pytest.raises(OutputError, match=r"cannot write .*: Is a directory"):
         append_metrics(tmp_path, metrics(1))
 

@@ -1,4 +1,4 @@
-"""A journal that is a step late, as on a GPU, tells the same as one that waits."""
+"""The monitor: a deferred one, as on a GPU, writes the same; images follow the checkpoint."""
 
 import itertools
 import json
@@ -23,29 +23,29 @@ TINY = TrainConfig(width=2, latent_dim=4, batch_size=4, n_critic=1, channels=1)
 MEASURED = {"seconds_per_step", "images_per_second", "memory_mib"}
 
 
-def keep_journal(folder: Path, late: bool, spoilt: int = 0) -> list[Metrics | None]:
-    """Train seven steps: log every other, draw at the fourth, save after the fifth."""
+def monitor_run(folder: Path, deferred: bool, nan_at: int = 0) -> list[Metrics | None]:
+    """Train seven steps: log every other, preview at the fourth, check the fifth."""
     run = Run(folder)
     run.make()
-    players = TrainState(*build(TINY), TINY, CPU)
+    state = TrainState(*build(TINY), TINY, CPU)
     pixels = np.random.RandomState(0).randint(0, 256, (8, 32, 32, 1)).astype(np.uint8)
-    journal = Monitor(run, TINY, players, pixels, late=late)
-    journal.open(0)
+    monitor = Monitor(run, TINY, state, pixels, deferred=deferred)
+    monitor.open(0)
 
     def next_batch() -> Tensor:
         batch = torch.ones(4, 1, 32, 32)
-        return batch * float("nan") if next(drawn) == spoilt else batch
+        return batch * float("nan") if next(drawn) == nan_at else batch
 
     drawn = itertools.count(1)
-    noted = [
-        journal.note(
+    logged = [
+        monitor.log_step(
             step, log=step.number % 2 == 0, preview=step.number == 4, save=step.number == 5
         )
-        for step in itertools.islice(train_steps(players, next_batch, TINY), 7)
+        for step in itertools.islice(train_steps(state, next_batch, TINY), 7)
     ]
-    journal.check(7)
-    journal.close()
-    return noted
+    monitor.flush(7)
+    monitor.close()
+    return logged
 
 
 def lines(folder: Path) -> list[dict[str, Any]]:
@@ -53,21 +53,44 @@ def lines(folder: Path) -> list[dict[str, Any]]:
     return [{k: v for k, v in line.items() if k not in MEASURED} for line in parsed]
 
 
-def steps(noted: list[Metrics | None]) -> list[int | None]:
-    return [None if metrics is None else metrics.step for metrics in noted]
+def steps(logged: list[Metrics | None]) -> list[int | None]:
+    return [None if metrics is None else metrics.step for metrics in logged]
 
 
-def test_figures_that_come_a_step_late_are_the_same(tmp_path: Path) -> None:
-    prompt = keep_journal(tmp_path / "prompt", late=False)
-    late = keep_journal(tmp_path / "late", late=True)
+def test_a_deferred_monitor_writes_the_same_metrics(tmp_path: Path) -> None:
+    prompt = monitor_run(tmp_path / "prompt", deferred=False)
+    deferred = monitor_run(tmp_path / "deferred", deferred=True)
     assert steps(prompt) == [None, 2, None, 4, None, 6, None]
-    assert steps(late) == [None, None, 2, 4, None, None, 6]  # a preview waits: it is drawn then
-    assert lines(tmp_path / "prompt") == lines(tmp_path / "late")
+    assert steps(deferred) == [None, None, 2, 4, None, None, 6]  # a preview is not deferred
+    assert lines(tmp_path / "prompt") == lines(tmp_path / "deferred")
 
 
-def test_what_is_not_finite_is_named_by_its_step_however_late(tmp_path: Path) -> None:
+def test_a_deferred_monitor_names_the_step_of_a_nan(tmp_path: Path) -> None:
     with pytest.raises(TrainingDiverged, match="at step 6 the Wasserstein estimate is nan"):
-        keep_journal(tmp_path, late=True, spoilt=6)
+        monitor_run(tmp_path, deferred=True, nan_at=6)
     last = lines(tmp_path)[-1]
     assert last["step"] == 6
     assert "at step 6" in last["diagnosis"]["not-finite"]
+
+
+def test_images_are_written_after_the_metrics_and_curves_never_end_a_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(*_: Any, **__: Any) -> bytes:
+        raise ValueError("no such backend")
+
+    run = Run(tmp_path)
+    run.make()
+    state = TrainState(*build(TINY), TINY, CPU)
+    monitor = Monitor(run, TINY, state, np.zeros((2, 32, 32, 1), np.uint8))
+    monitor.open(0)
+    step = next(train_steps(state, lambda: torch.ones(4, 1, 32, 32), TINY))
+    monitor.log_step(step, log=True, preview=True, save=True)
+    assert run.metrics.exists()
+    assert not run.preview(1).exists()  # here the checkpoint is written
+
+    monkeypatch.setattr("wgan.training.monitoring.monitor.draw_curves", fail)
+    monitor.write_images()
+    assert run.preview(1).exists()
+    assert not run.curves.exists()
+    assert "curves.png cannot be drawn, training continues: no such backend" in caplog.text

@@ -1,4 +1,4 @@
-"""Where a run's figures go: read back with what TensorBoard and W&B themselves read with."""
+"""Trackers, read back with the readers of TensorBoard and W&B."""
 
 import json
 import subprocess
@@ -14,7 +14,7 @@ from tests.processes import environment, wgan_command
 from wgan.errors import MissingExtra, UsageError
 from wgan.runs import Run
 from wgan.training.config import TrainConfig
-from wgan.training.monitoring.metrics import Metrics, figures
+from wgan.training.monitoring.metrics import Metrics, numeric_metrics
 from wgan.training.monitoring.trackers import Tracker, make_trackers
 
 pytest.importorskip("tensorboard", reason="the extra tensorboard is not installed")
@@ -91,7 +91,7 @@ def logged(run: Path) -> list[dict[str, Any]]:
 
 
 @pytest.mark.slow
-def test_tensorboard_holds_every_figure_of_every_logged_step(trained: Path) -> None:
+def test_tensorboard_has_every_metric_of_every_logged_step(trained: Path) -> None:
     events = read_tensorboard(trained / "tensorboard")
     lines = logged(trained)
     for name in ("wasserstein", "critic_weights_gradient", "memory_mib", "diversity"):
@@ -104,7 +104,7 @@ def test_tensorboard_holds_every_figure_of_every_logged_step(trained: Path) -> N
 
 
 @pytest.mark.slow
-def test_wandb_offline_holds_the_figures_and_watches_both_networks(trained: Path) -> None:
+def test_wandb_offline_has_the_metrics_and_watches_both_networks(trained: Path) -> None:
     (file,) = (trained / "wandb").glob("offline-run-*/*.wandb")
     rows: list[dict[str, Any]] = []
     for record in read_wandb(file):
@@ -122,7 +122,7 @@ def test_wandb_offline_holds_the_figures_and_watches_both_networks(trained: Path
 
 
 @pytest.mark.slow
-def test_wandb_keeps_the_runs_id_for_when_it_goes_on(trained: Path) -> None:
+def test_wandb_keeps_the_id_for_a_resumed_run(trained: Path) -> None:
     (file,) = (trained / "wandb").glob("offline-run-*/*.wandb")
     assert file.stem == f"run-{(trained / 'wandb-id').read_text().strip()}"
 
@@ -146,7 +146,7 @@ def exit_codes(run: Path) -> list[int]:
 
 
 @pytest.mark.slow
-def test_wandb_is_told_whether_the_run_came_to_its_end(trained: Path, tmp_path: Path) -> None:
+def test_wandb_records_whether_the_run_failed(trained: Path, tmp_path: Path) -> None:
     assert exit_codes(trained) == [0]
     (tmp_path / "run").mkdir()
     subprocess.run(
@@ -167,7 +167,7 @@ def start(trackers: list[Tracker], step: int) -> Tracker:
     return tracker
 
 
-def test_a_resumed_run_hides_from_tensorboard_what_it_does_again(tmp_path: Path) -> None:
+def test_a_resumed_run_purges_repeated_steps_from_tensorboard(tmp_path: Path) -> None:
     run = Run(tmp_path)
     first = start(make_trackers(["tensorboard"], run, TrainConfig()), 0)
     for step in (1, 2, 3, 4):
@@ -184,7 +184,7 @@ def test_a_resumed_run_hides_from_tensorboard_what_it_does_again(tmp_path: Path)
     assert len(events.Scalars("wasserstein")) == 5
 
 
-def test_none_is_no_tracker_and_nothing_is_opened_before_the_start(tmp_path: Path) -> None:
+def test_none_gives_no_tracker_and_nothing_is_opened_before_the_start(tmp_path: Path) -> None:
     assert make_trackers(["none"], Run(tmp_path), TrainConfig()) == []
     assert make_trackers([], Run(tmp_path), TrainConfig()) == []
     assert len(make_trackers(["tensorboard", "tensorboard"], Run(tmp_path), TrainConfig())) == 1
@@ -195,16 +195,18 @@ def test_none_is_no_tracker_and_nothing_is_opened_before_the_start(tmp_path: Pat
     ("names", "sentence"),
     [
         (["mlflow"], "--tracker mlflow is not one of tensorboard, wandb, none"),
-        (["none", "wandb"], "--tracker none stands alone"),
+        (["none", "wandb"], "--tracker none cannot be combined"),
     ],
 )
-def test_a_mistaken_tracker_is_refused(tmp_path: Path, names: list[str], sentence: str) -> None:
+def test_an_invalid_choice_of_trackers_is_refused(
+    tmp_path: Path, names: list[str], sentence: str
+) -> None:
     with pytest.raises(UsageError, match=sentence):
         make_trackers(names, Run(tmp_path), TrainConfig())
 
 
 @pytest.mark.parametrize("name", ["tensorboard", "wandb"])
-def test_a_tracker_that_is_not_installed_names_its_extra(
+def test_a_missing_tracker_package_names_its_extra(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     for module in list(sys.modules):
@@ -215,6 +217,6 @@ def test_a_tracker_that_is_not_installed_names_its_extra(
         make_trackers([name], Run(tmp_path), TrainConfig())
 
 
-def test_a_figure_that_a_step_has_not_is_not_logged() -> None:
-    assert "held_out_score" not in figures(metrics(1))
-    assert figures(metrics(1, held_out_score=0.0))["held_out_score"] == 0
+def test_a_metric_that_a_step_does_not_have_is_not_logged() -> None:
+    assert "held_out_score" not in numeric_metrics(metrics(1))
+    assert numeric_metrics(metrics(1, held_out_score=0.0))["held_out_score"] == 0

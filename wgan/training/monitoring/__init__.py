@@ -1,1 +1,1 @@
-"""What a run reports about itself: metrics, curves, previews, diagnoses, trackers."""
+"""Monitoring of a run: metrics, diagnoses, previews, curves, best checkpoint, trackers."""

@@ -1,7 +1,7 @@
-"""Following a metric as a run goes: which checkpoint is the best so far.
+"""The best checkpoint of a run, by a metric that is measured while it trains.
 
-Training knows nothing of metrics: whoever starts it hands in a judge. `wgan train --eval-every`
-takes one from `wgan.evaluation`.
+Training does not compute metrics itself: the caller passes an `Evaluator`, as
+`wgan train --eval-every` does with one from `wgan.evaluation`.
 """
 
 import json
@@ -13,42 +13,42 @@ from typing import Protocol, Self
 
 from wgan.files import write_whole
 from wgan.runs import Run
-from wgan.training.monitoring.previews import Draw
+from wgan.training.monitoring.previews import GenerateFn
 
 logger = logging.getLogger(__name__)
 
 
-class Judge(Protocol):
-    """Says how good a generator's images are. It draws no random numbers of PyTorch's."""
+class Evaluator(Protocol):
+    """A metric of a generator's images. It uses no random numbers of PyTorch's."""
 
     @property
     def metric(self) -> str:
-        """A figure's name in `Metrics`; lower is better."""
+        """The metric's name in `Metrics`; lower is better."""
 
     @property
     def key(self) -> str:
-        """A hash of all that the value depends on beside the generator."""
+        """A hash of everything besides the generator that the value depends on."""
 
-    def __call__(self, draw: Draw) -> float:
-        """Judge the generator that `draw` draws with."""
+    def __call__(self, generate: GenerateFn) -> float:
+        """Measure the generator behind `generate`."""
 
 
 @dataclass(frozen=True)
 class Best:
-    """The best value so far, and what it was measured with: kept beside its checkpoint."""
+    """The best value so far and how it was measured, stored beside its checkpoint."""
 
     step: int
     metric: str
     value: float
-    key: str
+    key: str  # `Evaluator.key`
 
     def save(self, run: Run) -> None:
-        """Write it down. Raises OutputError."""
+        """Write the record. Raises OutputError."""
         write_whole(run.best_record, (json.dumps(asdict(self), indent=2) + "\n").encode())
 
     @classmethod
     def load(cls, run: Run) -> Self | None:
-        """What the run has written down; None where there is nothing, or it cannot be read."""
+        """Read the run's record; None if there is none, or none that can be read."""
         if not run.best.is_file():
             return None
         try:
@@ -59,35 +59,38 @@ class Best:
         except FileNotFoundError:
             return None
         except (OSError, ValueError, KeyError, TypeError) as exc:
-            logger.warning("%s cannot be read: %s; the best is sought anew", run.best_record, exc)
+            logger.warning(
+                "%s cannot be read: %s; the search for the best checkpoint starts again",
+                run.best_record,
+                exc,
+            )
             return None
 
 
 class BestTracker:
-    """Judges a run's generator now and then, and knows whether it was ever better."""
+    """Measures the generator and keeps the best value."""
 
-    def __init__(self, run: Run, judge: Judge, draw: Draw) -> None:
-        self._run, self._judge, self._draw = run, judge, draw
+    def __init__(self, run: Run, evaluator: Evaluator, generate: GenerateFn) -> None:
+        self._run, self._evaluator, self._generate = run, evaluator, generate
         self._best: Best | None = None
         self._improved = False
 
     def open(self) -> None:
-        """Take up the best of an earlier session, if it was measured in the same way."""
+        """Load the best of an earlier session, if it was measured in the same way."""
         found = Best.load(self._run)
-        self._best = found if found and found.key == self._judge.key else None
+        self._best = found if found and found.key == self._evaluator.key else None
 
     def measure(self, step: int) -> Mapping[str, float]:
-        """Judge the generator as it is after `step`; returns the figure by its name."""
-        value = self._judge(self._draw)
-        is_value = math.isfinite(value)  # a NaN would stay the best for ever
-        if not is_value:
-            logger.warning(
-                "the %s at step %d is %s: it is passed over", self._judge.metric, step, value
-            )
-        self._improved = is_value and (self._best is None or value < self._best.value)
+        """Measure the generator after `step`; return the value by its metric's name."""
+        metric = self._evaluator.metric
+        value = self._evaluator(self._generate)
+        is_finite = math.isfinite(value)  # nothing is less than NaN: it would stay the best
+        if not is_finite:
+            logger.warning("the %s at step %d is %s and is ignored", metric, step, value)
+        self._improved = is_finite and (self._best is None or value < self._best.value)
         if self._improved:
-            self._best = Best(step, self._judge.metric, value, self._judge.key)
-        return {self._judge.metric: value}
+            self._best = Best(step, metric, value, self._evaluator.key)
+        return {metric: value}
 
     @property
     def best(self) -> Best | None:
@@ -99,7 +102,7 @@ class BestTracker:
         """Whether the last value is the best so far."""
         return self._improved
 
-    def remember(self) -> None:
-        """Write down the best, once its checkpoint stands. Raises OutputError."""
-        assert self._best is not None, "measure comes first"
+    def save_record(self) -> None:
+        """Write the record of the best, after its checkpoint. Raises OutputError."""
+        assert self._best is not None, "call measure first"
         self._best.save(self._run)

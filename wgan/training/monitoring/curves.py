@@ -1,6 +1,7 @@
-"""A run's curves as one image: what to look at, on scales that stay readable."""
+"""The curves of a run as one PNG, on scales that outliers do not stretch."""
 
 import io
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
@@ -8,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from wgan.extras import needs_extra
-from wgan.training.monitoring.history import Column, History
+from wgan.training.monitoring.metrics import Column, History
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -16,51 +17,49 @@ if TYPE_CHECKING:
 BLUE, ORANGE, RED = "#2864b4", "#e07b1a", "#c0392b"
 DARK, GREY, PALE = "#333333", "#8a8f98", "#e6e8eb"
 
-BEGINNING = 0.05
-"""The share of a run at its start whose values, often huge, do not stretch a scale."""
+WARM_UP = 0.05
+"""Share of the run at its start whose values, often huge, do not affect a scale."""
 
-SMOOTHING = 50
-"""The bold line is a mean over so many parts of the run; the thin one is every logged step."""
+WINDOWS = 50
+"""The bold line is a moving mean over 1/50 of the run; the thin line is every logged step."""
 
 
 @dataclass(frozen=True)
 class Line:
-    """One figure of a panel."""
+    """One metric in a panel."""
 
-    figure: str  # its name in Metrics
+    metric: str  # its name in Metrics
     label: str
     colour: str = BLUE
 
 
 @dataclass(frozen=True)
 class Panel:
-    """One of the image's axes."""
+    """One plot of the image."""
 
     title: str
     lines: Sequence[Line]
     logarithmic: bool = False
-    level: float | None = None  # where a thin line marks what is wanted
-    legend: Literal["upper right", "lower right"] = (
-        "upper right"  # where the names of several lines stand, out of their way
-    )
+    target: float | None = None  # marked by a dashed line
+    legend: Literal["upper right", "lower right"] = "upper right"  # where the lines are not
 
 
 PANELS = (
     Panel(
-        "Wasserstein estimate (falls as the generator learns)",
+        "Wasserstein estimate (falls as the generator improves)",
         [
             Line("wasserstein", "training images"),
             Line("held_out_wasserstein", "held-out images: a gap is overfitting", ORANGE),
         ],
-        level=0,
+        target=0,
     ),
     Panel(
-        "Critic's gradient norm (the penalty wants 1)",
+        "Critic's gradient norm (the penalty's target is 1)",
         [Line("critic_gradient_norm", "mean over images")],
-        level=1,
+        target=1,
     ),
     Panel(
-        "Gradient norms of all weights",
+        "Gradient norms over all weights",
         [
             Line("critic_weights_gradient", "critic"),
             Line("generator_weights_gradient", "generator", ORANGE),
@@ -68,60 +67,77 @@ PANELS = (
         logarithmic=True,
     ),
     Panel(
-        "Gradient penalty, before its weight",
+        "Gradient penalty, unweighted",
         [Line("gradient_penalty", "penalty")],
         logarithmic=True,
     ),
     Panel(
         "Losses (the generator's alone means nothing)",
         [Line("critic_loss", "critic"), Line("generator_loss", "generator", ORANGE)],
-        level=0,
+        target=0,
         legend="lower right",
     ),
     Panel(
-        "Diversity of previews (1: as diverse as the data)",
+        "Diversity of previews (1 = as diverse as the data)",
         [Line("diversity", "seeds 0 to 63")],
-        level=1,
+        target=1,
     ),
 )
 
 QUALITY = Panel(
-    "FID, KID x 1000 of the samples (lower is better)",
+    "FID, KID x 1000 of generated images (lower is better)",
     [Line("fid", "FID"), Line("kid", "KID x 1000", ORANGE)],
     logarithmic=True,
 )
-"""A seventh panel, for runs that follow a metric."""
+"""A seventh panel, for runs with `--eval-every`."""
 
 
 def draw_curves(history: History, title: str) -> bytes:
-    """Draw every panel of a run; a PNG of 1200 x 1050 pixels, or 1400 where it follows a metric.
+    """Draw every panel; a PNG of 1200 x 1050 pixels, 1200 x 1400 with the panel `QUALITY`.
 
     Raises:
         MissingExtra: matplotlib is not installed.
     """
     with needs_extra("train", purpose="drawing curves.png"):
+        _import_matplotlib()
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
-    # No pyplot: it would choose a window system and keep every figure.
+    # Not pyplot: it would pick a window system and keep every figure in memory.
     panels = (*PANELS, QUALITY) if _has(history, QUALITY) else PANELS
     rows = -(-len(panels) // 2)
     figure = Figure(figsize=(12, 3.5 * rows), dpi=100, facecolor="white")
     FigureCanvasAgg(figure)
-    # Fixed margins: a layout that is computed would take as long again as all the rest.
+    # Fixed margins: a computed layout doubles the time.
     figure.subplots_adjust(left=0.06, right=0.98, top=0.92, bottom=0.05, wspace=0.14, hspace=0.26)
     figure.suptitle(f"{title} · {_summary(history)}", fontsize=12, color=DARK)
-    places = list(figure.subplots(rows, 2).flat)
-    for axes, panel in zip(places, panels, strict=False):
+    every_axes = list(figure.subplots(rows, 2).flat)
+    for axes, panel in zip(every_axes, panels, strict=False):
         _draw_panel(axes, panel, history)
-    for axes in places[len(panels) :]:
+    for axes in every_axes[len(panels) :]:
         axes.set_axis_off()
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png")
     return buffer.getvalue()
 
 
+def _import_matplotlib() -> None:
+    """Import matplotlib even if MPLBACKEND names a backend that is not installed here.
+
+    A notebook sets the variable to its own backend for every process that it starts, and
+    matplotlib refuses to be imported if it does not know it.
+    """
+    try:
+        import matplotlib as mpl
+    except ValueError:
+        name = os.environ.pop("MPLBACKEND")
+        try:
+            import matplotlib as mpl  # noqa: F401
+        finally:
+            os.environ["MPLBACKEND"] = name
+
+
 def _has(history: History, panel: Panel) -> bool:
-    return any(np.isfinite(history.column(line.figure)).any() for line in panel.lines)
+    return any(np.isfinite(history.column(line.metric)).any() for line in panel.lines)
 
 
 def _summary(history: History) -> str:
@@ -149,8 +165,8 @@ def _draw_panel(axes: "Axes", panel: Panel, history: History) -> None:
         axes.set_yscale("log")
         axes.yaxis.set_major_formatter("{x:g}")
         axes.yaxis.set_minor_formatter("{x:g}" if _is_narrow(values) else "")
-    if panel.level is not None:
-        axes.axhline(panel.level, color=GREY, linewidth=1, linestyle="--")
+    if panel.target is not None:
+        axes.axhline(panel.target, color=GREY, linewidth=1, linestyle="--")
     axes.set_ylim(*_limits(values, panel))
     _mark_diagnoses(axes, history)
     if sum(len(line) > 0 for line in drawn) > 1 or panel is QUALITY:
@@ -158,13 +174,13 @@ def _draw_panel(axes: "Axes", panel: Panel, history: History) -> None:
 
 
 def _draw_line(axes: "Axes", line: Line, history: History) -> Column:
-    """Draw a figure; returns its values but for those of the beginning."""
-    values = history.column(line.figure)
+    """Draw a metric; return its values after the warm-up."""
+    values = history.column(line.metric)
     known = np.isfinite(values)
     steps, values = history.steps[known], values[known]
     if len(values) == 0:
         return values
-    length = max(1, len(values) // SMOOTHING)
+    length = max(1, len(values) // WINDOWS)
     smooth = np.convolve(values, np.full(length, 1 / length), mode="valid")
     middles = steps[length // 2 :][: len(smooth)]
     if length > 1:
@@ -172,22 +188,22 @@ def _draw_line(axes: "Axes", line: Line, history: History) -> Column:
     marker = "o" if len(values) == 1 else None
     axes.plot(middles, smooth, color=line.colour, linewidth=1.8, marker=marker, label=line.label,
               clip_on=marker is None)  # fmt: skip
-    return values[int(BEGINNING * len(values)) :]
+    return values[int(WARM_UP * len(values)) :]
 
 
 def _limits(values: Column, panel: Panel) -> tuple[float, float]:
-    """Limits that a few outliers do not stretch."""
+    """Limits of the y axis; percentiles, so that a few outliers do not stretch it."""
     low, high = (float(limit) for limit in np.percentile(values, (0.5, 99.5)))
     if panel.logarithmic and low > 0:
         return low / 1.5, high * 1.5
-    if panel.level is not None:
-        low, high = min(low, panel.level), max(high, panel.level)
+    if panel.target is not None:
+        low, high = min(low, panel.target), max(high, panel.target)
     margin = 0.06 * (high - low) or 1.0
     return low - margin, high + margin
 
 
 def _is_narrow(values: Column) -> bool:
-    """Whether a logarithmic scale has too few powers of ten to be read by them alone."""
+    """Whether a logarithmic axis needs labels between powers of ten."""
     low, high = np.percentile(values, (0.5, 99.5))
     return bool(high < 10 * low)
 

@@ -1,4 +1,4 @@
-"""Images that the critic never trains on, which show when it has learned the others by heart."""
+"""Held-out images, which the critic never trains on: they show when it overfits."""
 
 from dataclasses import dataclass
 from typing import Self
@@ -9,49 +9,33 @@ from torch import Tensor, nn
 from wgan.images import Pixels
 from wgan.training.data.batches import to_batch
 
-SCORED = 256
-"""At most so many images of each kind are scored at a logged step."""
+MAX_SCORED = 256
+"""At most this many images of each kind are scored at a logged step."""
 
 
 @dataclass(frozen=True)
-class Scores:
-    """Mean critic scores; the gap between them grows as the critic overfits."""
+class HoldoutImages:
+    """A fixed sample of training images and of held-out images, on the device."""
 
-    learned: float  # of images that the critic trains on
-    held_out: float  # of images that it has never seen
-
-    @property
-    def gap(self) -> float:
-        """How much higher it scores what it trains on: about 0 unless it overfits."""
-        return self.learned - self.held_out
-
-
-@dataclass(frozen=True)
-class HeldOut:
-    """A fixed handful of images of each kind, on the device."""
-
-    learned: Tensor  # [m, c, h, w] in [-1, 1]
-    held_out: Tensor
+    train: Tensor  # [m, c, h, w] in [-1, 1]
+    holdout: Tensor  # [n, c, h, w]
 
     @classmethod
-    def of(cls, learned: Pixels, held_out: Pixels, device: torch.device) -> Self | None:
-        """Put both train_and_holdout_samples on the device; None where nothing is held out."""
-        if len(held_out) == 0:
+    def of(cls, train: Pixels, holdout: Pixels, device: torch.device) -> Self | None:
+        """Put both samples on the device; None if no image is held out."""
+        if len(holdout) == 0:
             return None
-        return cls(to_batch(learned, device), to_batch(held_out, device))
+        return cls(to_batch(train, device), to_batch(holdout, device))
 
     @torch.no_grad()
-    def means(self, critic: nn.Module) -> Tensor:
-        """Both train_and_holdout_samples' mean scores, learned and held out, `[2]`, on the device.
+    def holdout_scores(self, critic: nn.Module) -> Tensor:
+        """Mean critic score of the training and of the held-out images, `[2]`, on the device.
 
-        The critic is left as it was: no gradient, no running statistic.
+        The gap between them is about 0 unless the critic overfits. The critic is left as it was:
+        no gradient, no running statistics.
         """
         was_training = critic.training
         critic.eval()
-        means = torch.stack([critic(self.learned).mean(), critic(self.held_out).mean()])
+        means = torch.stack([critic(self.train).mean(), critic(self.holdout).mean()])
         critic.train(was_training)
         return means
-
-    def score(self, critic: nn.Module) -> Scores:
-        """`means` as numbers, which waits for the device."""
-        return Scores(*self.means(critic).tolist())

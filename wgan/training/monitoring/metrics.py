@@ -1,65 +1,76 @@
-"""A run's metrics: one JSON line for each logged step, none twice and none missing."""
+"""Metrics of a run: one JSON line per logged step, and all of them in memory as columns."""
 
 import dataclasses
 import json
 import math
 import os
-from collections.abc import Mapping
+from array import array
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+
 from wgan.errors import OutputError
 from wgan.files import write_whole
 
-NOT_FIGURES = frozenset({"step", "diagnosis"})
-"""What stands in a line beside its figures."""
+Column = npt.NDArray[np.float64]
+"""One metric at each logged step; NaN where the step does not have it."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Metrics:
-    """The figures of one logged step; None is a figure that this step or this run has not.
+    """Metrics of one logged step; None for a metric that this step or this run does not have.
 
     Scores, estimates and losses are in the critic's units, norms are Euclidean.
     """
 
     step: int
-    seconds_per_step: float  # mean since the last logged step, saving and drawing included
+    seconds_per_step: float  # mean since the last logged step, saving and previews included
     images_per_second: float  # real images that the critic saw
-    wasserstein: float  # mean critic score of real minus of generated images
-    learned_score: float | None = None  # mean critic score of images it trains on
-    held_out_score: float | None = None  # and of images it never saw; None without --holdout
+    wasserstein: float  # mean critic score of real minus generated images
+    train_score: float | None = None  # mean critic score of training images
+    held_out_score: float | None = None  # the same of held-out images; None without --holdout
     held_out_wasserstein: float | None = None  # the estimate less the gap between those two
     gradient_penalty: float | None = None  # before its weight; None under another constraint
-    critic_gradient_norm: float | None = None  # by its input, mean over the penalty's images
+    critic_gradient_norm: float | None = None  # with respect to its input, mean over the images
     critic_loss: float
     generator_loss: float
-    critic_weights_gradient: float  # norm of the critic's gradient by all of its weights
-    generator_weights_gradient: float  # and of the generator's
-    memory_mib: float | None = None  # the most that the process has held so far
-    device_memory_mib: float | None = None  # the most that tensors have held on the GPU so far
-    diversity: float | None = None  # how much the seeds of a preview differ; 1: as the data does
+    critic_weights_gradient: float  # norm of the gradient with respect to all critic weights
+    generator_weights_gradient: float  # the same of the generator
+    memory_mib: float | None = None  # peak memory of the process
+    device_memory_mib: float | None = None  # peak memory of tensors on the GPU
+    diversity: float | None = None  # spread of a preview's images as a share of the data's
     fid: float | None = None  # Fréchet distance to the data in feature space; lower is better
-    kid: float | None = None  # kernel distance, times 1000; only the one that the run follows
-    diagnosis: Mapping[str, str] = field(default_factory=dict)  # what was found here, in words
+    kid: float | None = None  # kernel distance, times 1000; fid or kid, as --eval-metric says
+    diagnosis: Mapping[str, str] = field(default_factory=dict)  # new findings, name -> message
 
 
-FIGURES = tuple(
-    entry.name for entry in dataclasses.fields(Metrics) if entry.name not in NOT_FIGURES
+NUMERIC_METRICS = tuple(
+    entry.name for entry in dataclasses.fields(Metrics) if entry.name not in ("step", "diagnosis")
 )
-"""The names of all figures, in the order of a line."""
+"""Names of all numeric metrics, in the order of a line."""
+
+RENAMED = {"learned_score": "train_score"}
+"""Names in the files of wgan 0.1.0 -> names today."""
 
 
-def figures(metrics: Metrics) -> dict[str, float]:
-    """The figures that a step has, by name; what trackers log."""
-    values = ((name, getattr(metrics, name)) for name in FIGURES)
+def numeric_metrics(metrics: Metrics) -> dict[str, float]:
+    """Return the numbers that a step has, by name: what trackers log."""
+    values = ((name, getattr(metrics, name)) for name in NUMERIC_METRICS)
     return {name: value for name, value in values if value is not None}
 
 
 def append_metrics(path: Path, metrics: Metrics) -> None:
-    """Add a line; a figure that is not finite is null, since JSON has none. Raises OutputError."""
+    """Append a line. A number that is not finite becomes null, as JSON has no NaN.
+
+    Raises:
+        OutputError: the line cannot be written.
+    """
     line: dict[str, Any] = {"step": metrics.step}
-    for name, value in figures(metrics).items():
+    for name, value in numeric_metrics(metrics).items():
         line[name] = value if math.isfinite(value) else None
     if metrics.diagnosis:
         line["diagnosis"] = dict(metrics.diagnosis)
@@ -67,9 +78,9 @@ def append_metrics(path: Path, metrics: Metrics) -> None:
 
 
 def append_line(path: Path, line: Mapping[str, Any]) -> None:
-    """Add a line and see it to the disk, in one write. Raises OutputError.
+    """Append a JSON line in one write and flush it to the disk. Raises OutputError.
 
-    A checkpoint that outlives a power cut must find the lines before it there.
+    The flush keeps the order: a checkpoint that survives a power cut finds its lines there.
     """
     try:
         with path.open("ab") as file:
@@ -81,7 +92,7 @@ def append_line(path: Path, line: Mapping[str, Any]) -> None:
 
 
 def rewind_metrics(path: Path, step: int) -> list[dict[str, Any]]:
-    """Drop the lines after `step`, and one that a crash cut off; returns those that stay."""
+    """Remove the lines after `step` and any damaged line; return the lines that remain."""
     if not path.exists():
         return []
     lines = [(line, _parse(line)) for line in path.read_bytes().splitlines(keepends=True)]
@@ -91,10 +102,50 @@ def rewind_metrics(path: Path, step: int) -> list[dict[str, Any]]:
 
 
 def _parse(line: bytes) -> dict[str, Any] | None:
-    """The fields of a whole line, else None."""
+    """Return the fields of a complete line, under today's names; None for a damaged one."""
     try:
-        fields = json.loads(line)
-        whole = line.endswith(b"\n") and isinstance(fields["step"], int)
-    except (ValueError, KeyError, TypeError):
+        fields = {RENAMED.get(name, name): value for name, value in json.loads(line).items()}
+        is_complete = line.endswith(b"\n") and isinstance(fields["step"], int)
+    except (ValueError, KeyError, TypeError, AttributeError):
         return None
-    return fields if whole else None
+    return fields if is_complete else None
+
+
+class History:
+    """Every logged metric of a run as a column, NaN where a step does not have it.
+
+    A run of a week logs some 100,000 lines: 12 MB as columns, half a gigabyte as objects.
+    """
+
+    def __init__(self, lines: Iterable[Mapping[str, Any]] = ()) -> None:
+        """Start from the lines that `rewind_metrics` returned."""
+        self._steps = array("q")
+        self._columns = {name: array("d") for name in NUMERIC_METRICS}
+        self.diagnosed: dict[str, int] = {}
+        """Findings so far: name -> the step of the diagnosis."""
+        for line in lines:
+            self._add(line["step"], line)
+            self.diagnosed.update(dict.fromkeys(line.get("diagnosis", {}), line["step"]))
+
+    def add(self, metrics: Metrics) -> None:
+        """Add a logged step."""
+        self._add(metrics.step, numeric_metrics(metrics))
+
+    def _add(self, step: int, values: Mapping[str, Any]) -> None:
+        self._steps.append(step)
+        for name, column in self._columns.items():
+            value = values.get(name)
+            column.append(float("nan") if value is None else value)
+
+    def __len__(self) -> int:
+        return len(self._steps)
+
+    @property
+    def steps(self) -> npt.NDArray[np.int64]:
+        """The logged steps, in order."""
+        return np.array(self._steps, dtype=np.int64)
+
+    def column(self, name: str, last: int | None = None) -> Column:
+        """Return a metric at each of `steps`, or at the `last` n of them."""
+        column = self._columns[name]
+        return np.array(column if last is None else column[-last:], dtype=np.float64)

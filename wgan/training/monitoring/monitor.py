@@ -1,176 +1,248 @@
-"""What a run tells about itself as it goes: metrics, previews, curves, trackers, diagnoses."""
+"""The monitor of a run: metrics, NaN check, diagnoses, previews, curves and trackers."""
 
 import dataclasses
 import logging
 from collections.abc import Callable, Mapping, Sequence
 
-from wgan.errors import TrainingDiverged
+from wgan.errors import OutputError, TrainingDiverged
 from wgan.files import write_whole
-from wgan.images import Pixels, grid
+from wgan.images import Pixels, encode, grid
+from wgan.latents import PREVIEW_SEEDS
+from wgan.memory import MIB, peak_memory
 from wgan.runs import Run
 from wgan.training.config import TrainConfig
+from wgan.training.device import peak_device_memory
 from wgan.training.loop import Step, TrainState
 from wgan.training.monitoring.curves import draw_curves
 from wgan.training.monitoring.diagnosis import diagnose, spread
-from wgan.training.monitoring.finite import FiniteWatch, Look
-from wgan.training.monitoring.history import History
-from wgan.training.monitoring.holdout import HeldOut
-from wgan.training.monitoring.measured import Clock, Measured
-from wgan.training.monitoring.metrics import Metrics, append_line, append_metrics, rewind_metrics
-from wgan.training.monitoring.previews import draw_preview, encode_preview
+from wgan.training.monitoring.holdout import HoldoutImages
+from wgan.training.monitoring.metrics import (
+    History,
+    Metrics,
+    append_line,
+    append_metrics,
+    rewind_metrics,
+)
+from wgan.training.monitoring.previews import generate_pixels
+from wgan.training.monitoring.step_stats import CopiedStats, StepStats, Throughput
 from wgan.training.monitoring.trackers import Tracker
 
 logger = logging.getLogger(__name__)
 
+EvaluateFn = Callable[[int], Mapping[str, float]]
+"""Step -> further metrics of the generator, by their names in `Metrics`."""
+
 
 class Monitor:
-    """Keeps the files and trackers that say how a run goes."""
+    """Writes the metrics, previews and curves of a run, and feeds its trackers."""
 
     def __init__(
         self,
         run: Run,
         config: TrainConfig,
-        players: TrainState,
+        state: TrainState,
         sample: Pixels,
-        held_out: HeldOut | None = None,
+        holdout: HoldoutImages | None = None,
         trackers: Sequence[Tracker] = (),
-        late: bool = False,
+        deferred: bool = False,
     ) -> None:
         """Write nothing yet.
 
         Args:
-            run: where the files stand.
+            run: the folder to write to.
             config: the run's settings.
-            players: what is trained.
-            sample: some of the data's images, `[n, height, width, channels]`: previews are as
-                diverse as they.
-            held_out: scored at each logged step.
-            trackers: told of all that is logged.
-            late: write a step's figures when the next one is noted, so that nobody waits for them.
+            state: what is trained.
+            sample: some images of the data, `[n, height, width, channels]`: the yardstick for
+                the diversity of previews.
+            holdout: scored at each logged step.
+            trackers: receive everything that is logged.
+            deferred: write a step's metrics at the next `log_step`, so that the host does not
+                wait for the device.
         """
-        self._late = late
-        self._pending: _Pending | None = None
-        self._run, self._config, self._players = run, config, players
-        self._held_out, self._trackers = held_out, trackers
+        self._run, self._config, self._state = run, config, state
+        self._holdout, self._trackers, self._deferred = holdout, trackers, deferred
         self._sample_spread = spread(sample)
-        self._watch = FiniteWatch(players)
+        self._stats = StepStats(state)
         self._history = History()
-        self._clock = Clock(0)
+        self._throughput = Throughput(0)
+        self._pending: _PendingStep | None = None
+        self._preview: tuple[int, Pixels] | None = None  # not written yet
+        self._curves_due = False
 
     def open(self, step: int) -> None:
-        """Begin after `step`, forgetting what was written of later ones. Raises OutputError."""
+        """Start after `step` and remove what was written of later steps. Raises OutputError."""
         self._history = History(rewind_metrics(self._run.metrics, step))
         for tracker in self._trackers:
-            tracker.start(step, self._players.generator, self._players.critic)
-        self._clock = Clock(step)
+            tracker.start(step, self._state.generator, self._state.critic)
+        self._throughput = Throughput(step)
 
     def close(self, failed: bool = False) -> None:
-        """Let the trackers write what is pending, and whether an error ended the run."""
+        """Close the trackers; `failed` is whether an error ended the run."""
         for tracker in self._trackers:
             tracker.close(failed)
 
-    def note(
+    def log_step(
         self,
         step: Step,
         *,
         log: bool,
         preview: bool,
         save: bool,
-        judge: Callable[[int], Mapping[str, float]] | None = None,
+        evaluate: EvaluateFn | None = None,
     ) -> Metrics | None:
-        """Take note of a step; returns the newest figures, where new ones were written.
+        """Record a step; return the newest metrics that were written meanwhile, if any.
+
+        `write_images` follows, after the step's checkpoint.
 
         Args:
-            step: it.
-            log: write its figures.
-            preview: draw a preview and the curves as well, and write the figures in any case.
-            save: a checkpoint follows: look for NaN and Inf before.
-            judge: gives further figures of the step; they are written in any case.
+            step: its losses, on the device.
+            log: write its metrics.
+            preview: generate a preview; implies `log`.
+            save: a checkpoint follows, so check for NaN and Inf first.
+            evaluate: measures further metrics of the step; implies `log`.
 
         Raises:
-            TrainingDiverged: something is not finite at this step or at one since the last look.
-            OutputError: something could not be written.
+            TrainingDiverged: a number of this step, or of one since the last check, is not finite.
+            OutputError: a file cannot be written.
         """
-        newest = self._finish()
-        self._watch.remember(step)
-        if not (log or preview or save or judge or self._watch.full):
+        newest = self._write_pending()
+        self._stats.record(step)
+        is_logged = log or preview or evaluate is not None
+        if not (is_logged or save or self._stats.is_full):
             return newest
-        measured = None
-        if log or preview or judge:
-            measured = Measured(step, self._players, self._clock, self._held_out)
-        self._pending = _Pending(step.number, self._watch.look(), measured, preview, judge)
-        if self._late and not (preview or save or judge):
+        scores = None
+        if is_logged and self._holdout is not None:
+            scores = self._holdout.holdout_scores(self._state.critic)
+        seconds = self._throughput.seconds_per_step(step.number) if is_logged else None
+        self._pending = _PendingStep(
+            step.number, self._stats.copy(scores), seconds, preview, evaluate
+        )
+        if self._deferred and not (preview or save or evaluate):
             return newest
-        return self._finish() or newest
+        return self._write_pending() or newest
 
-    def check(self, step: int) -> None:
-        """Write what is pending, and see that all since the last look is finite; as `note`."""
-        self._finish()
-        self._pending = _Pending(step, self._watch.look())
-        self._finish()
+    def flush(self, step: int) -> None:
+        """Write what is pending, then check everything up to `step`; raises as `log_step`."""
+        self._write_pending()
+        self._pending = _PendingStep(step, self._stats.copy())
+        self._write_pending()
 
-    def _finish(self) -> Metrics | None:
-        """Judge and write what is pending; returns its figures, if there are any."""
+    def write_images(self) -> None:
+        """Write the preview and the curves that the last `log_step` made due, if any.
+
+        Call it after the checkpoint is written, so that a failure here loses no training. Curves
+        that cannot be drawn are a warning.
+
+        Raises:
+            OutputError: a file cannot be written.
+        """
+        if self._preview is not None:
+            (step, pixels), self._preview = self._preview, None
+            write_whole(self._run.preview(step), encode(grid(pixels)))
+        if self._curves_due:
+            self._curves_due = False
+            try:
+                png = draw_curves(self._history, title=self._run.path.name)
+                write_whole(self._run.curves, png)
+            except OutputError:
+                raise
+            except Exception as exc:  # noqa: BLE001 - from matplotlib and its settings comes anything
+                logger.warning("curves.png cannot be drawn, training continues: %s", exc)
+
+    def _write_pending(self) -> Metrics | None:
+        """Check and write the pending step, if there is one; return its metrics, if it has any."""
         pending, self._pending = self._pending, None
         if pending is None:
             return None
-        self._check(pending)
-        if pending.measured is None:
+        self._check_finite(pending)
+        if pending.seconds_per_step is None:
             return None
-        judge = pending.judge
-        judged = self._clock.leave_out(lambda: judge(pending.step)) if judge else {}
-        diversity = self._save_preview(pending.step) if pending.preview else None
-        metrics = pending.measured.metrics(self._config, diversity)
-        metrics = dataclasses.replace(metrics, fid=judged.get("fid"), kid=judged.get("kid"))
+        evaluated: Mapping[str, float] = {}
+        if pending.evaluate is not None:
+            with self._throughput.pause():
+                evaluated = pending.evaluate(pending.step)
+        metrics = dataclasses.replace(
+            self._metrics(pending, pending.seconds_per_step),
+            diversity=self._generate_preview(pending.step) if pending.preview else None,
+            fid=evaluated.get("fid"),
+            kid=evaluated.get("kid"),
+        )
         self._history.add(metrics)
         metrics = dataclasses.replace(metrics, diagnosis=self._diagnose(metrics.step))
         append_metrics(self._run.metrics, metrics)
         for tracker in self._trackers:
             tracker.log(metrics)
-        if pending.preview or judge:
-            write_whole(self._run.curves, draw_curves(self._history, title=self._run.path.name))
+        self._curves_due = pending.preview or pending.evaluate is not None
         return metrics
 
-    def _check(self, pending: "_Pending") -> None:
-        """Raise TrainingDiverged, and note it, when something that was seen is not finite."""
+    def _check_finite(self, pending: "_PendingStep") -> None:
+        """Raise TrainingDiverged, and log it, if a number is not finite."""
         try:
-            pending.look.check()
+            pending.stats.check_finite()
         except TrainingDiverged as exc:
             line = {"step": pending.step, "diagnosis": {"not-finite": str(exc)}}
             append_line(self._run.metrics, line)
             raise
 
-    def _save_preview(self, step: int) -> float | None:
-        """Write the grid of seeds 0 to 63 as they look now; returns how diverse they are."""
-        players = self._players
-        pixels = draw_preview(players.average, self._config.latent_dim, players.device)
-        write_whole(self._run.preview(step), encode_preview(pixels))
+    def _metrics(self, pending: "_PendingStep", seconds_per_step: float) -> Metrics:
+        """The metrics of a step but those of its generated images."""
+        config, stats = self._config, pending.stats
+        wasserstein, gradient_norm, penalty, critic_loss, generator_loss = stats.losses
+        train_score, held_out_score = stats.scores or (None, None)
+        held_out_wasserstein = None
+        if train_score is not None and held_out_score is not None:
+            held_out_wasserstein = wasserstein - (train_score - held_out_score)
+        memory, device_memory = peak_memory(), peak_device_memory(self._state.device)
+        return Metrics(
+            step=pending.step,
+            seconds_per_step=seconds_per_step,
+            images_per_second=config.batch_size * config.n_critic / seconds_per_step,
+            wasserstein=wasserstein,
+            train_score=train_score,
+            held_out_score=held_out_score,
+            held_out_wasserstein=held_out_wasserstein,
+            gradient_penalty=penalty if config.has_penalty else None,
+            critic_gradient_norm=gradient_norm if config.has_penalty else None,
+            critic_loss=critic_loss,
+            generator_loss=generator_loss,
+            critic_weights_gradient=stats.critic_grad_norm,
+            generator_weights_gradient=stats.generator_grad_norm,
+            memory_mib=memory / MIB if memory else None,
+            device_memory_mib=device_memory / MIB if device_memory else None,
+        )
+
+    def _generate_preview(self, step: int) -> float | None:
+        """Generate the images of seeds 0 to 63; return their diversity."""
+        pixels = generate_pixels(
+            self._state.average, self._config.latent_dim, self._state.device, PREVIEW_SEEDS
+        )
+        self._preview = step, pixels
         for tracker in self._trackers:
             tracker.show(step, grid(pixels))
         return spread(pixels) / self._sample_spread if self._sample_spread > 0 else None
 
     def _diagnose(self, step: int) -> dict[str, str]:
-        """What is found for the first time, by name; says it on standard error too."""
-        players, config = self._players, self._config
-        found = diagnose(
+        """Return and log the findings that are new, name -> message."""
+        config = self._config
+        findings = diagnose(
             self._history,
-            players.critic,
+            self._state.critic,
             penalty=config.has_penalty,
             values=config.channels * config.size**2,
         )
-        new = {f.name: f.words for f in found if f.name not in self._history.diagnosed}
-        for name, words in new.items():
-            logger.warning("step %d: %s", step, words)
+        new = {f.name: f.message for f in findings if f.name not in self._history.diagnosed}
+        for name, message in new.items():
+            logger.warning("step %d: %s", step, message)
             self._history.diagnosed[name] = step
         return new
 
 
 @dataclasses.dataclass(frozen=True)
-class _Pending:
-    """What was asked of the device at a step, and has not been looked at."""
+class _PendingStep:
+    """A step whose numbers are on their way to the host."""
 
     step: int
-    look: Look
-    measured: Measured | None = None  # None where nothing is logged
+    stats: CopiedStats
+    seconds_per_step: float | None = None  # None for a step that is only checked
     preview: bool = False
-    judge: Callable[[int], Mapping[str, float]] | None = None
+    evaluate: EvaluateFn | None = None

@@ -5,11 +5,11 @@ from torch.utils.tensorboard import SummaryWriter
 
 from wgan.images import Pixels
 from wgan.runs import Run
-from wgan.training.monitoring.metrics import Metrics, figures
+from wgan.training.monitoring.metrics import Metrics, numeric_metrics
 
 
 class TensorBoardTracker:
-    """Writes `<run>/tensorboard`; look at it with  tensorboard --logdir runs."""
+    """Writes `<run>/tensorboard`, shown by  tensorboard --logdir runs."""
 
     watches_gradients = False
 
@@ -18,26 +18,26 @@ class TensorBoardTracker:
         self._writer: SummaryWriter | None = None
 
     def start(self, step: int, generator: nn.Module, critic: nn.Module) -> None:
-        """Begin a file that hides what older ones hold of later steps."""
+        """Open an event file that purges later steps of older files."""
         del generator, critic
         purge_step = step + 1 if self._folder.exists() else None
         self._writer = SummaryWriter(str(self._folder), purge_step=purge_step)
 
     def log(self, metrics: Metrics) -> None:
-        """Add each figure as a scalar of its name, and a diagnosis as text."""
-        assert self._writer is not None, "start comes first"
-        for name, value in figures(metrics).items():
+        """Add each metric as a scalar and each diagnosis as text."""
+        assert self._writer is not None, "call start first"
+        for name, value in numeric_metrics(metrics).items():
             self._writer.add_scalar(name, value, metrics.step)
-        for name, words in metrics.diagnosis.items():
-            self._writer.add_text(f"diagnosis/{name}", words, metrics.step)
+        for name, message in metrics.diagnosis.items():
+            self._writer.add_text(f"diagnosis/{name}", message, metrics.step)
 
     def show(self, step: int, preview: Pixels) -> None:
-        """Add the preview's grid as an image."""
-        assert self._writer is not None, "start comes first"
+        """Add the preview as an image."""
+        assert self._writer is not None, "call start first"
         self._writer.add_image("preview", preview, step, dataformats="HWC")
 
     def close(self, failed: bool = False) -> None:
-        """Write what is pending; an event file has no place for how a run ended."""
+        """Close the event file, which cannot record whether the run failed."""
         del failed
         if self._writer is not None:
             self._writer.close()

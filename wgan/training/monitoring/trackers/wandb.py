@@ -1,4 +1,4 @@
-"""`--tracker wandb`: Weights & Biases, as in the seed article; it watches both networks."""
+"""`--tracker wandb`: Weights & Biases, which also watches the gradients of both networks."""
 
 import dataclasses
 import uuid
@@ -11,19 +11,19 @@ from wgan.files import write_whole
 from wgan.images import Pixels, to_image
 from wgan.runs import Run
 from wgan.training.config import TrainConfig
-from wgan.training.monitoring.metrics import Metrics, figures
+from wgan.training.monitoring.metrics import Metrics, numeric_metrics
 
 PROJECT = "wgan"
-"""The project where runs appear, unless the variable WANDB_PROJECT names another."""
+"""Project of the runs, unless the variable WANDB_PROJECT names another."""
 
 WATCH_EVERY = 100
-"""Backward passes between two histograms of gradients: each makes the host wait for the device."""
+"""Backward passes between two gradient histograms; each one is a device sync."""
 
 
 class WandbTracker:
-    """Logs to Weights & Biases; WANDB_MODE=offline writes to the run's folder alone.
+    """Logs to Weights & Biases, or only to the run's folder with WANDB_MODE=offline.
 
-    The run keeps its id in `<run>/wandb-id`, so a resumed run goes on as the same one there.
+    The file `<run>/wandb-id` holds the run's id there, so that a resumed run continues it.
     """
 
     watches_gradients = True
@@ -34,8 +34,8 @@ class WandbTracker:
         self._preview: wandb.Image | None = None
 
     def start(self, step: int, generator: nn.Module, critic: nn.Module) -> None:
-        """Begin, or go on with the id that the run began with."""
-        del step  # it is logged as a figure of its own, so that a resumed run may step back
+        """Start a W&B run, or resume the one with the stored id."""
+        del step  # logged as a metric of its own, so that a resumed run may repeat steps
         try:
             self._session = wandb.init(
                 project=None if wandb.setup().settings.project else PROJECT,
@@ -47,39 +47,39 @@ class WandbTracker:
             )
         except wandb.errors.Error as exc:
             raise UsageError(
-                f"--tracker wandb cannot begin: {exc} Run  wandb login  first, or set"
+                f"--tracker wandb cannot start: {exc} Run  wandb login  first, or set"
                 " WANDB_MODE=offline"
             ) from exc
         self._session.define_metric("*", step_metric="step")
         self._session.watch((generator, critic), log="gradients", log_freq=WATCH_EVERY)
 
     def log(self, metrics: Metrics) -> None:
-        """Log each figure by its name; a diagnosis becomes an alert."""
-        assert self._session is not None, "start comes first"
-        values: dict[str, object] = {"step": metrics.step, **figures(metrics)}
+        """Log each metric by its name; a diagnosis becomes an alert."""
+        assert self._session is not None, "call start first"
+        values: dict[str, object] = {"step": metrics.step, **numeric_metrics(metrics)}
         if self._preview is not None:
             values["preview"], self._preview = self._preview, None
         self._session.log(values)
-        for name, words in metrics.diagnosis.items():
-            self._session.alert(title=name, text=words)
+        for name, message in metrics.diagnosis.items():
+            self._session.alert(title=name, text=message)
 
     def show(self, step: int, preview: Pixels) -> None:
-        """Keep the preview's grid for the step's `log`."""
+        """Keep the preview for the step's `log`."""
         del step
         self._preview = wandb.Image(to_image(preview))
 
     def close(self, failed: bool = False) -> None:
-        """Finish the session there, or mark it failed; waits until it is written or sent."""
+        """Finish the W&B run, as failed if so; waits until everything is written or sent."""
         if self._session is not None:
             self._session.finish(exit_code=1 if failed else 0)
 
     def _id(self) -> str:
-        place = self._run.path / "wandb-id"
+        path = self._run.path / "wandb-id"
         try:
-            return place.read_text(encoding="ascii").strip()
+            return path.read_text(encoding="ascii").strip()
         except FileNotFoundError:
             new = uuid.uuid4().hex
-            write_whole(place, f"{new}\n".encode())
+            write_whole(path, f"{new}\n".encode())
             return new
         except (OSError, UnicodeDecodeError) as exc:
-            raise RunError(f"cannot read {place}: {exc}") from exc
+            raise RunError(f"cannot read {path}: {exc}") from exc
