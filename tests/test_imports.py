@@ -58,7 +58,7 @@ def loaded_by(code: str) -> set[str]:
             HEAVY | {"wgan.training", "wgan.runtime", "wgan.cli"},
         ),
         (
-            "import wgan.evaluation.evaluate, wgan.evaluation.during_training",
+            "import wgan.evaluation.evaluator",
             EXPORT | {"onnxruntime", "torch_fidelity", "wgan.export", "wgan.cli"},
         ),
         (
@@ -106,7 +106,7 @@ def test_only_parity_and_the_evaluation_touch_both_pytorch_and_the_runtime() -> 
         and (name.startswith(("export/", "training/")) or touch(modules, "torch"))
     }
     # The evaluation stands above both rooms, and draws with either.
-    assert both == {"export/parity/gate.py", "evaluation/generators.py", "evaluation/opening.py"}
+    assert both == {"export/parity/gate.py", "evaluation/generators.py"}
 
 
 def test_nothing_but_the_command_line_imports_the_evaluation() -> None:

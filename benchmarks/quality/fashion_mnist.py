@@ -35,7 +35,7 @@ from benchmarks.quality.records import (
     write_block,
 )
 from wgan.evaluation.metrics import fid
-from wgan.evaluation.moments import Moments
+from wgan.evaluation.statistics import Moments
 from wgan.export.config import PRECISIONS, ExportConfig
 from wgan.export.exporter import export
 from wgan.images import Images, Pixels, to_images, to_pixels

@@ -49,7 +49,7 @@ def folder(trained: Path, tmp_path: Path) -> Path:
 RUN = Path("runs") / "faces-32-wgan-gp"
 
 
-def test_a_followed_run_logs_the_metric_and_keeps_the_best(trained: Path) -> None:
+def test_a_run_with_eval_every_logs_the_metric_and_keeps_the_best(trained: Path) -> None:
     lines = map(json.loads, (trained / RUN / "metrics.jsonl").read_text().splitlines())
     values = {line["step"]: line["fid"] for line in lines if "fid" in line}
     assert list(values) == [2, 4, 5]
@@ -57,13 +57,13 @@ def test_a_followed_run_logs_the_metric_and_keeps_the_best(trained: Path) -> Non
     assert values[best.step] == min(values.values())
 
 
-def test_a_run_and_its_export_are_judged_alike_by_the_same_seeds(
+def test_a_run_and_its_exports_have_equal_metrics_on_the_same_seeds(
     trained: Path, run_wgan: RunWgan
 ) -> None:
     named = ("--features", "features.onnx", "-n", 30, "--repeats", 2)
     names = ("checkpoints/best.pt", "generator.onnx", "generator.ts")
     sources = (RUN, *(RUN / name for name in names))
-    done = run_wgan("eval", *sources, *named, "--json", cwd=trained)
+    done = run_wgan("eval", *sources, *named, "--json", "--trust", cwd=trained)
     assert done.returncode == 0, done.stderr
     told = json.loads(done.stdout)
     latest, best, onnx, torchscript = (each["metrics"]["fid"]["values"] for each in told["results"])
@@ -72,7 +72,9 @@ def test_a_run_and_its_export_are_judged_alike_by_the_same_seeds(
     assert len(latest) == 2
     assert told["data_images"] == 40
     named = ("--features", "features.onnx", "--n", 30, "--repeats", 2)
-    table = run_wgan("eval", *sources[1:], *named, "--metrics", "fid,recall", cwd=trained)
+    table = run_wgan(
+        "eval", *sources[1:], *named, "--trust", "--metrics", "fid,recall", cwd=trained
+    )
     assert table.returncode == 0, table.stderr
     assert f"(2) {sources[2]}, step " in table.stdout
     assert "FID (lower is better)" in table.stdout
@@ -80,7 +82,7 @@ def test_a_run_and_its_export_are_judged_alike_by_the_same_seeds(
     assert "±" in table.stdout
 
 
-def test_the_judge_of_a_run_and_eval_agree(trained: Path, run_wgan: RunWgan) -> None:
+def test_the_metric_of_a_training_run_equals_that_of_eval(trained: Path, run_wgan: RunWgan) -> None:
     named = ("--features", "features.onnx", "-n", 20, "--metrics", "fid", "--json")
     done = run_wgan("eval", "--checkpoint", "best", *named, cwd=trained)
     assert done.returncode == 0, done.stderr
@@ -90,7 +92,7 @@ def test_the_judge_of_a_run_and_eval_agree(trained: Path, run_wgan: RunWgan) -> 
     assert found["metrics"]["fid"]["mean"] == pytest.approx(record["value"])
 
 
-def test_neighbours_are_drawn(folder: Path, run_wgan: RunWgan) -> None:
+def test_neighbours_are_written(folder: Path, run_wgan: RunWgan) -> None:
     done = run_wgan(
         *("eval", "--features", "features.onnx", "-n", 20, "--neighbours", "near.png"),
         *("--cache", "kept"),
@@ -103,7 +105,7 @@ def test_neighbours_are_drawn(folder: Path, run_wgan: RunWgan) -> None:
     assert "near.png: seeds 0 to 15, each beside the nearest of 40 real images" in done.stderr
 
 
-def test_a_resumed_run_follows_on_without_being_told(folder: Path, run_wgan: RunWgan) -> None:
+def test_a_resumed_run_goes_on_measuring_by_itself(folder: Path, run_wgan: RunWgan) -> None:
     done = run_wgan(
         "train", "--run", RUN, "--steps", 6, *("--device", "cpu", "--cache", "kept"), cwd=folder
     )
@@ -114,7 +116,7 @@ def test_a_resumed_run_follows_on_without_being_told(folder: Path, run_wgan: Run
     assert "fid" in last
 
 
-def test_an_export_alone_needs_to_be_told_the_data(trained: Path, run_wgan: RunWgan) -> None:
+def test_an_export_by_itself_needs_the_option_data(trained: Path, run_wgan: RunWgan) -> None:
     named = ("--features", "features.onnx", "-n", 20, "--metrics", "fid")
     asked = run_wgan("eval", RUN / "generator.onnx", *named, cwd=trained)
     assert asked.returncode == 2
@@ -143,18 +145,19 @@ def test_an_export_alone_needs_to_be_told_the_data(trained: Path, run_wgan: RunW
             1,
             "images of 1 channels, these have 3",
         ),
-        # What costs nothing to see is said before the features are missed.
+        # What costs nothing to check is checked before the features are opened.
         (("--features", "none.onnx", "--seed", "-1"), 2, "seed -1 is not allowed"),
         (("--features", "none.onnx", "--seed", str(2**32 - 5)), 2, "beyond the last seed"),
         (("--features", "none.onnx", "--metrics", "fid,swd"), 2, "--metrics swd is not one of"),
         (("--features", "none.onnx", "--repeats", "0"), 2, "--repeats 0 is not allowed"),
         (("--features", "none.onnx", "--data-n", "4"), 2, "--data-n 4 is not allowed"),
         (("--features", "none.onnx", "--neighbours", "no/out.png"), 1, "folder no does not exist"),
+        ((str(RUN / "generator.ts"), "--features", "features.onnx"), 2, "add --trust if you trust"),
         (("features.onnx", "--checkpoint", "best"), 2, "features.onnx is a file: leave it out"),
-        (("a", "b", "--neighbours", "out.png"), 2, "--neighbours shows one generator"),
+        (("a", "b", "--neighbours", "out.png"), 2, "--neighbours is for one generator"),
     ],
 )
-def test_what_cannot_be_done_is_said(
+def test_an_evaluation_that_cannot_be_done_is_refused(
     trained: Path,
     monkeypatch: pytest.MonkeyPatch,
     arguments: tuple[str, ...],
@@ -168,7 +171,7 @@ def test_what_cannot_be_done_is_said(
     assert caught.value.exit_status == status
 
 
-def test_training_says_at_once_when_the_features_are_missing(
+def test_training_reports_missing_features_at_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "no-torch-home"))
@@ -178,7 +181,7 @@ def test_training_says_at_once_when_the_features_are_missing(
     assert not (tmp_path / "runs").exists()
 
 
-def test_a_run_without_a_best_says_how_to_get_one(
+def test_a_run_without_a_best_checkpoint_says_how_to_get_one(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (folder / RUN / "checkpoints" / "best.pt").unlink()

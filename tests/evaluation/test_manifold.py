@@ -32,7 +32,7 @@ def test_a_generator_that_drops_half_of_the_modes_is_precise_and_recalls_half() 
     assert density_coverage(real, left + 0.01).coverage == 0.5
 
 
-def test_a_generator_that_invents_modes_recalls_all_and_is_precise_by_half() -> None:
+def test_a_generator_with_extra_modes_recalls_all_and_is_half_precise() -> None:
     left, right = drawn(50, 4, 0, shift=-100), drawn(50, 4, 1, shift=100)
     found = precision_recall(left, np.concatenate([left + 0.01, right]))
     assert (found.precision, found.recall) == (0.5, 1)
@@ -56,7 +56,7 @@ def test_sets_of_one_distribution_get_the_values_of_the_closed_forms() -> None:
     assert np.mean([each.density for each in found]) == pytest.approx(1, abs=0.05)
 
 
-def test_precision_and_recall_are_torch_fidelitys_over_several_tiles() -> None:
+def test_precision_and_recall_equal_torch_fidelitys_over_several_tiles() -> None:
     real, generated = drawn(TILE + 90, 6, 0), drawn(2 * TILE + 3, 6, 1, shift=0.8)
     theirs = prc_features_to_metric(
         torch.from_numpy(generated),
@@ -71,7 +71,7 @@ def test_precision_and_recall_are_torch_fidelitys_over_several_tiles() -> None:
     assert found.recall == pytest.approx(theirs["recall"], abs=1e-6)
 
 
-def test_density_and_coverage_are_their_definitions_over_several_tiles() -> None:
+def test_density_and_coverage_equal_their_definitions_over_several_tiles() -> None:
     real, generated = drawn(TILE + 90, 6, 0), drawn(2 * TILE + 3, 6, 1, shift=0.8)
     reach = np.sort(cdist(real, real), axis=1)[:, 5]
     inside = cdist(real, generated) < reach[:, None]
@@ -80,7 +80,7 @@ def test_density_and_coverage_are_their_definitions_over_several_tiles() -> None
     assert found.coverage == pytest.approx(inside.any(axis=1).mean(), abs=1e-12)
 
 
-def test_vectors_far_from_0_and_of_32_bits_are_told_apart() -> None:
+def test_float32_vectors_far_from_0_are_separated() -> None:
     real, generated = drawn(100, 8, 0), drawn(100, 8, 1)
     near = precision_recall(real, generated)
     far = precision_recall((real + 1000).astype(np.float32), (generated + 1000).astype(np.float32))
@@ -89,7 +89,7 @@ def test_vectors_far_from_0_and_of_32_bits_are_told_apart() -> None:
 
 
 def test_too_few_images_or_other_features_are_refused() -> None:
-    with pytest.raises(UsageError, match=r"3 images have no 3\. neighbour"):
+    with pytest.raises(UsageError, match=r"3 images are too few for 3 neighbours"):
         precision_recall(drawn(3, 2, 0), drawn(9, 2, 0))
     with pytest.raises(UsageError, match="vectors of 2 and of 3 numbers"):
         density_coverage(drawn(9, 2, 0), drawn(9, 3, 0))

@@ -13,8 +13,8 @@ from torch_fidelity.metric_kid import kid_features_to_metric
 
 from wgan.errors import UsageError
 from wgan.evaluation.features import Vectors
-from wgan.evaluation.metrics import ScoreTally, fid, frechet_distance, kid
-from wgan.evaluation.moments import Array, Moments
+from wgan.evaluation.metrics import fid, frechet_distance, kid
+from wgan.evaluation.statistics import Array, InceptionScore, Moments
 
 
 def drawn(n: int, d: int, seed: int, spread: float = 1.0, shift: float = 0.0) -> Vectors:
@@ -27,14 +27,14 @@ def a_covariance(d: int, seed: int) -> Array:
 
 
 def inception_score(logits: Vectors, splits: int = 10) -> float:
-    """As the product takes it: a batch at a time."""
-    tally = ScoreTally(len(logits), splits)
+    """The score of logits that come in batches."""
+    score = InceptionScore(len(logits), splits)
     for first in range(0, len(logits), 16):
-        tally.add(logits[first : first + 16])
-    return tally.score
+        score.add(logits[first : first + 16])
+    return score.value
 
 
-def test_the_distance_of_gaussians_on_the_same_axes_is_that_of_their_deviations() -> None:
+def test_the_distance_of_gaussians_with_common_axes_is_the_closed_form() -> None:
     # |mu1 - mu2|^2 + sum (s1 - s2)^2 where both covariances have the same axes, turned here.
     axes, _ = np.linalg.qr(drawn(5, 5, 0))
     one, two = np.array([1.0, 2, 3, 4, 0]), np.array([2.0, 2, 1, 0, 0])
@@ -45,7 +45,7 @@ def test_the_distance_of_gaussians_on_the_same_axes_is_that_of_their_deviations(
     assert found == pytest.approx(expected, abs=1e-6)
 
 
-def test_the_distance_of_any_two_planar_gaussians_is_the_closed_form() -> None:
+def test_the_distance_of_planar_gaussians_is_the_closed_form() -> None:
     # For 2x2 matrices tr sqrt(M) = sqrt(tr M + 2 sqrt(det M)).
     one, two = a_covariance(2, 3), a_covariance(2, 4)
     product = one @ two
@@ -55,13 +55,13 @@ def test_the_distance_of_any_two_planar_gaussians_is_the_closed_form() -> None:
     assert frechet_distance(zero, one, zero, two) == pytest.approx(expected, abs=1e-9)
 
 
-def test_the_fid_of_samples_nears_the_distance_of_their_gaussians() -> None:
+def test_the_fid_of_samples_converges_to_the_distance_of_their_gaussians() -> None:
     one, two = drawn(200_000, 3, 0), drawn(200_000, 3, 1, spread=2.0, shift=0.5)
     assert fid(one, two) == pytest.approx(3 * 0.5**2 + 3 * 1.0, rel=0.02)
 
 
 @pytest.mark.parametrize("n", [300, 20])  # more and fewer images than numbers in a vector
-def test_the_fid_is_torch_fidelitys(n: int) -> None:
+def test_the_fid_equals_torch_fidelitys(n: int) -> None:
     real, generated = drawn(n, 40, 0), drawn(n + 7, 40, 1, spread=1.5, shift=0.2)
     theirs = fid_statistics_to_metric(
         fid_features_to_statistics(torch.from_numpy(real)),
@@ -72,7 +72,7 @@ def test_the_fid_is_torch_fidelitys(n: int) -> None:
     assert fid(real, generated) == pytest.approx(theirs, abs=1e-4)
 
 
-def test_a_set_is_at_distance_0_from_itself_and_distances_are_mutual() -> None:
+def test_the_fid_is_0_for_equal_sets_and_symmetric() -> None:
     one, two = drawn(50, 8, 0).astype(np.float32), drawn(60, 8, 1, shift=3.0).astype(np.float32)
     assert fid(one, one) == pytest.approx(0, abs=1e-5)
     assert fid(one, two) == pytest.approx(fid(two, one))
@@ -91,14 +91,14 @@ def test_moments_of_batches_are_those_of_the_whole(sizes: list[int], seed: int) 
         np.testing.assert_allclose(total.covariance, expected, atol=1e-9)
 
 
-def test_moments_keep_their_digits_far_from_0() -> None:
+def test_moments_are_accurate_far_from_0() -> None:
     vectors = drawn(1000, 3, 0)
     far = Moments.of(vectors[:300] + 1e6) + Moments.of(vectors[300:] + 1e6)
     np.testing.assert_allclose(far.covariance, np.cov(vectors, rowvar=False), atol=1e-8)
 
 
 @pytest.mark.parametrize(("subsets", "size"), [(1, 80), (7, 30)])
-def test_the_kid_is_torch_fidelitys(subsets: int, size: int) -> None:
+def test_the_kid_equals_torch_fidelitys(subsets: int, size: int) -> None:
     real, generated = drawn(80, 16, 0), drawn(80, 16, 1, shift=0.3)
     theirs = kid_features_to_metric(
         torch.from_numpy(real),
@@ -119,7 +119,7 @@ def test_the_kid_of_sets_of_one_distribution_is_0_within_its_error() -> None:
     assert kid(drawn(400, 8, 0), drawn(400, 8, 1, shift=0.2), 1, 400) > 10 * error
 
 
-def test_the_kid_does_not_depend_on_n() -> None:
+def test_the_kid_is_unbiased_in_n() -> None:
     def values(n: int) -> list[float]:
         pairs = ((drawn(n, 4, k), drawn(n, 4, 5000 + k, shift=0.5)) for k in range(1000))
         return [kid(one, two, 1) for one, two in pairs]
@@ -134,23 +134,23 @@ def test_the_inception_score_of_certain_balanced_classes_is_their_number() -> No
     assert inception_score(logits, splits=3) == pytest.approx(7)
 
 
-def test_the_inception_score_of_images_that_are_all_alike_or_say_nothing_is_1() -> None:
+def test_the_inception_score_of_one_class_or_of_uniform_logits_is_1() -> None:
     assert inception_score(np.zeros((50, 10))) == pytest.approx(1)
     one_class = np.tile(1000.0 * np.eye(10)[3], (50, 1))
     assert inception_score(one_class) == pytest.approx(1)
 
 
 @pytest.mark.parametrize("n", [100, 95, 97])  # parts of one size, and of two
-def test_the_inception_score_of_batches_is_torch_fidelitys(n: int) -> None:
+def test_the_inception_score_of_batches_equals_torch_fidelitys(n: int) -> None:
     logits = drawn(n, 12, 0, spread=3.0)
     theirs = isc_features_to_metric(torch.from_numpy(logits), splits=10, shuffle=False)
     assert inception_score(logits) == pytest.approx(theirs["inception_score_mean"], abs=1e-10)
 
 
-def test_what_cannot_be_compared_is_refused() -> None:
+def test_sets_that_cannot_be_compared_are_refused() -> None:
     with pytest.raises(UsageError, match="vectors of 3 and of 4 numbers"):
         fid(drawn(5, 3, 0), drawn(5, 4, 0))
     with pytest.raises(UsageError, match="vectors of 3 and of 4 numbers"):
         kid(drawn(5, 3, 0), drawn(5, 4, 0))
-    with pytest.raises(UsageError, match="a covariance of 1 images"):
+    with pytest.raises(UsageError, match="the covariance of 1 images"):
         fid(drawn(1, 3, 0), drawn(5, 3, 0))

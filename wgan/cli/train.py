@@ -23,7 +23,7 @@ from wgan.progress import Progress
 if TYPE_CHECKING:
     import torch
 
-    from wgan.evaluation.during_training import FixedSeedEvaluator
+    from wgan.evaluation.evaluator import FixedSeedEvaluator
     from wgan.evaluation.features import Features
     from wgan.training.config import TrainConfig
     from wgan.training.data import Cache, InMemoryDataset, StreamingDataset
@@ -246,7 +246,7 @@ def _open_features(
     download: bool,
 ) -> "Features":
     with needs_extra("eval", purpose="--eval-every"):
-        from wgan.evaluation.opening import open_features, provider_for
+        from wgan.evaluation.features import open_features, provider_for
 
     return open_features(
         config.eval_features,
@@ -263,13 +263,11 @@ def _make_judge(
     data: "InMemoryDataset | StreamingDataset",
     cache: "Cache | None",
 ) -> "FixedSeedEvaluator":
-    from wgan.evaluation.during_training import FixedSeedEvaluator
-    from wgan.evaluation.feature_statistics import KEPT
-    from wgan.evaluation.reference_statistics import load_reference, statistics_folder
+    from wgan.evaluation.evaluator import FixedSeedEvaluator
+    from wgan.evaluation.reference import load_reference, statistics_folder
+    from wgan.evaluation.statistics import MAX_FEATURES
 
-    real = load_reference(
-        data, features, KEPT, statistics_folder(cache), lambda n: Progress(n, "data", "images")
-    )
+    real = load_reference(data, features, MAX_FEATURES, statistics_folder(cache), progress=True)
     return FixedSeedEvaluator(config.eval_metric, real, data.sha256, features, config.eval_n)
 
 

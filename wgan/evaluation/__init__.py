@@ -1,11 +1,46 @@
-"""How good a generator is, by the field's own yardsticks.
+"""Evaluation of generators: FID, KID, precision, recall and more, against real images.
 
-Reading order: `vectors.py` (what a feature network gives), `moments.py`, `metrics.py` and
-`manifold.py` (the metrics, as functions of vectors); `onnx_features.py`, `inception.py` and
-`weights.py` (the networks); `candidates.py` and `programs.py` (what is judged), `summary.py` and
-`reference.py` (what is remembered of images), `judging.py`, `report.py`, `following.py` (while a
-run trains), `neighbours.py` (was it learned by heart?); `opening.py` (what the user names).
+    from wgan.evaluation import EvalConfig, evaluate
 
-It stands above training and the runtime, and draws with either; of the rest of the package only
-the command line knows it.
+    evaluation = evaluate(EvalConfig(generators=(Path("runs/faces"),)))
+    print(evaluation.results[0].interval("fid").mean)
+
+Reading order: `features.py`, `statistics.py`, `metrics.py`, `manifold.py`: metrics as functions of
+feature vectors. `onnx_features.py`, `inception.py`: feature networks. `generators.py`,
+`reference.py`: the two sides. `evaluator.py`, `results.py`, `neighbours.py`: the evaluation.
+
+It imports both training and the runtime; only the command line imports it.
 """
+
+from typing import TYPE_CHECKING
+
+from wgan.evaluation.config import EvalConfig
+from wgan.extras import needs_extra
+
+if TYPE_CHECKING:
+    from wgan.evaluation.results import Evaluation
+
+__all__ = ["EvalConfig", "evaluate"]
+
+
+def evaluate(config: EvalConfig, *, progress: bool = False) -> "Evaluation":
+    """Measure generators against real images; all that `wgan eval` does.
+
+    Args:
+        config: the options.
+        progress: whether to show progress bars on standard error.
+
+    Raises:
+        UsageError: an option is not allowed, or the generators cannot be compared.
+        RunError: a run does not exist.
+        CheckpointError: a checkpoint is damaged, or a run has none.
+        ModelFileError: an exported file or a feature network cannot be used.
+        DataError: the real images or Inception's weights are missing or damaged.
+        DeviceError: a device was named and does not work.
+        MissingExtra: a package is not installed.
+        OutputError: the neighbours cannot be written.
+    """
+    # Here and not above: the metrics, functions of vectors, need neither PyTorch nor the runtime.
+    with needs_extra("train", "eval", purpose="evaluating"):
+        from wgan.evaluation.evaluator import run_evaluation
+    return run_evaluation(config, progress)

@@ -1,19 +1,24 @@
-"""What is judged: exported files and checkpoints, each as a function from seeds to images."""
+"""The generators that are evaluated: runs, checkpoints and exported files, as seeds -> images."""
 
 import dataclasses
+import io
+import warnings
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor, nn
 
-from wgan.errors import ModelFileError, UsageError
-from wgan.evaluation.programs import Program
+from wgan.archives import ARCHIVE_ERRORS
+from wgan.errors import ModelFileError, UsageError, WganError
 from wgan.model_file.archive import is_program
+from wgan.model_file.checksum import CHANGED, content_sha256
 from wgan.model_file.manifest import Manifest
-from wgan.model_file.reading import ZIP_MAGIC
+from wgan.model_file.reading import ZIP_MAGIC, describe, read_bytes
 from wgan.runs import find_run, latest_run
 from wgan.runtime import Generator
 from wgan.training.checkpoint import Checkpoint
@@ -23,23 +28,23 @@ from wgan.training.monitoring.previews import GenerateFn, generate_fn
 from wgan.training.networks import Architecture
 from wgan.training.session import load_checkpoint
 
-NO_CROP, WHITE = TrainConfig.crop, TrainConfig.background
-"""How images are prepared where nobody says."""
+DEFAULT_CROP, DEFAULT_BACKGROUND = TrainConfig.crop, TrainConfig.background
+"""How real images are prepared if a generator's settings do not say."""
 
 
 @dataclass(frozen=True)
 class EvaluatedGenerator:
-    """A generator that is judged."""
+    """A generator to evaluate."""
 
-    name: str  # as the user calls it
-    shape: tuple[int, int, int]  # of an image: height, width, channels
-    step: int | None  # of the training; None where nobody knows
-    settings: Mapping[str, Any]  # the training's, as far as they are known
-    data: str | None  # where the training's images are; None where nobody knows
-    draw: GenerateFn
+    name: str  # as the user named it
+    shape: tuple[int, int, int]  # height, width, channels of an image
+    step: int | None  # of the training; None if unknown
+    settings: Mapping[str, Any]  # of the training, as far as they are known
+    data: str | None  # path or name of the training images; None if unknown
+    generate: GenerateFn
 
 
-def open_candidate(
+def open_generator(
     path: Path | None,
     device: torch.device,
     batch_size: int,
@@ -47,49 +52,56 @@ def open_candidate(
     which: str = "latest",
     provider: str = "auto",
     architecture: Architecture | None = None,
+    trust: bool = False,
 ) -> EvaluatedGenerator:
-    """Open what `path` names.
+    """Open a run, a checkpoint or an exported file.
 
     Args:
-        path: a run's folder, a checkpoint, or an ONNX, TorchScript or pt2 file, told apart by what
-            they hold; None is the run trained last.
-        device: where checkpoints and the exports for PyTorch are drawn.
-        batch_size: images drawn at a time.
+        path: a run folder, a checkpoint, or an ONNX, TorchScript or pt2 file, told apart by
+            content; None is the latest run.
+        device: where checkpoints, TorchScript and pt2 files run.
+        batch_size: images generated at a time.
         which: of a run's checkpoints, as for `Run.find_checkpoint`.
-        provider: where ONNX files are drawn, as for `wgan.runtime.Generator`.
+        provider: where ONNX files run, as for `wgan.runtime.Generator`.
         architecture: as for `wgan.training.networks.build`, for checkpoints.
+        trust: whether TorchScript and pt2 files may be opened, which runs code in them.
 
     Raises:
-        RunError: there is no such run.
+        RunError: the run does not exist.
         CheckpointError: the checkpoint is damaged, or the run has none.
         ModelFileError: the file is missing, damaged, unsafe or not a generator.
-        UsageError: a setting is not allowed.
+        UsageError: a setting is not allowed, or `trust` is needed.
         MissingExtra: onnxruntime is not installed.
     """
     if path is None or path.is_dir():
         run = latest_run() if path is None else find_run(path)
         checkpoint = load_checkpoint(run, which)
-        return _of_checkpoint(str(run.path), checkpoint, device, batch_size, architecture)
+        return _from_checkpoint(str(run.path), checkpoint, device, batch_size, architecture)
     if not path.exists():
         raise ModelFileError(f"there is no run, checkpoint or exported file {path}")
     if not _is_archive(path):
-        return _of_onnx(path, provider, batch_size)
-    only_named = not zipfile.is_zipfile(path) and path.suffix in (".ts", ".pt2")  # it is cut off
-    if is_program(path) or only_named:
-        return _of_program(path, device, batch_size)
+        return _from_onnx(path, provider, batch_size)
+    is_truncated = not zipfile.is_zipfile(path) and path.suffix in (".ts", ".pt2")
+    if is_program(path) or is_truncated:
+        if not trust:
+            raise UsageError(
+                f"{path} is a program for PyTorch, which can do anything on this machine: evaluate"
+                " its checkpoint or an ONNX export, or add --trust if you trust its author"
+            )
+        return _from_program(path, device, batch_size)
     checkpoint = Checkpoint.load(path)
-    return _of_checkpoint(str(path), checkpoint, device, batch_size, architecture)
+    return _from_checkpoint(str(path), checkpoint, device, batch_size, architecture)
 
 
 def _is_archive(path: Path) -> bool:
     try:
         with path.open("rb") as file:
             return file.read(len(ZIP_MAGIC)) == ZIP_MAGIC
-    except OSError:  # what is wrong with it is told by whoever opens it next
+    except OSError:  # whatever opens the file next reports the reason
         return False
 
 
-def _of_checkpoint(
+def _from_checkpoint(
     name: str,
     checkpoint: Checkpoint,
     device: torch.device,
@@ -108,9 +120,9 @@ def _of_checkpoint(
     )
 
 
-def _of_onnx(path: Path, provider: str, batch_size: int) -> EvaluatedGenerator:
+def _from_onnx(path: Path, provider: str, batch_size: int) -> EvaluatedGenerator:
     generator = Generator(path, provider)
-    return _of_export(
+    return _from_export(
         path,
         generator.image_shape,
         generator.manifest,
@@ -118,34 +130,35 @@ def _of_onnx(path: Path, provider: str, batch_size: int) -> EvaluatedGenerator:
     )
 
 
-def _of_program(path: Path, device: torch.device, batch_size: int) -> EvaluatedGenerator:
-    program = Program(path, device)
-    told = program.manifest
-    return _of_export(
+def _from_program(path: Path, device: torch.device, batch_size: int) -> EvaluatedGenerator:
+    program = ProgramGenerator(path, device)
+    manifest = program.manifest
+    return _from_export(
         path,
-        (told.height, told.width, told.channels),
-        told,
-        generate_fn(program, told.latent_dim, device, batch_size),
+        (manifest.height, manifest.width, manifest.channels),
+        manifest,
+        generate_fn(program, manifest.latent_dim, device, batch_size),
     )
 
 
-def _of_export(
-    path: Path, shape: tuple[int, int, int], manifest: Manifest | None, draw: GenerateFn
+def _from_export(
+    path: Path, shape: tuple[int, int, int], manifest: Manifest | None, generate: GenerateFn
 ) -> EvaluatedGenerator:
     if manifest is None:
-        return EvaluatedGenerator(str(path), shape, None, {}, None, draw)
+        return EvaluatedGenerator(str(path), shape, None, {}, None, generate)
     _check_preparation(path, manifest.config)
-    # Of the data's path a manifest keeps the last part alone.
-    return EvaluatedGenerator(str(path), shape, manifest.step, manifest.config, None, draw)
+    # A manifest keeps only the last part of the data's path.
+    return EvaluatedGenerator(str(path), shape, manifest.step, manifest.config, None, generate)
 
 
 def _check_preparation(path: Path, settings: Mapping[str, Any]) -> None:
-    """What a manifest says of the data's preparation comes from anyone, as the whole file does."""
-    crop, background = settings.get("crop", NO_CROP), settings.get("background", WHITE)
+    """Check how a manifest, which anyone can write, says that images are prepared."""
+    crop = settings.get("crop", DEFAULT_CROP)
+    background = settings.get("background", DEFAULT_BACKGROUND)
     if isinstance(crop, bool) or not isinstance(crop, int) or crop < 0:
         raise ModelFileError(
-            f"{path} cannot be judged: its manifest's crop is {str(crop)[:40]!r}, not a number of"
-            " pixels"
+            f"{path} cannot be evaluated: its manifest's crop is {str(crop)[:40]!r}, not a number"
+            " of pixels"
         )
     try:
         if not isinstance(background, str):
@@ -153,6 +166,89 @@ def _check_preparation(path: Path, settings: Mapping[str, Any]) -> None:
         parse_colour(background)
     except UsageError as exc:
         raise ModelFileError(
-            f"{path} cannot be judged: its manifest's background is {str(background)[:40]!r}, not a"
-            " colour"
+            f"{path} cannot be evaluated: its manifest's background is {str(background)[:40]!r},"
+            " not a colour"
         ) from exc
+
+
+class ProgramGenerator(nn.Module):
+    """A TorchScript or pt2 export: latents `[n, latent_dim]` -> images `[n, c, h, w]`.
+
+    Opening one runs code in it, so the caller has to trust the file.
+
+    Args:
+        path: a TorchScript or pt2 file that wgan exported.
+        device: where it runs.
+
+    Attributes:
+        manifest: its description of itself.
+
+    Raises:
+        ModelFileError: the file is damaged, changed since its export, or has no manifest.
+    """
+
+    manifest: Manifest
+
+    def __init__(self, path: Path, device: torch.device) -> None:
+        super().__init__()
+        self._path = path
+        description = describe(path)
+        if description.manifest is None:
+            raise self._error("it has no manifest, which holds the length of a latent")
+        self.manifest = description.manifest
+        content = read_bytes(path)
+        try:
+            is_unchanged = content_sha256(content) == self.manifest.content_sha256
+        except ARCHIVE_ERRORS as exc:
+            raise self._error(f"it is a damaged archive ({exc})") from exc
+        if not is_unchanged:
+            raise self._error(CHANGED)
+        load = _load_pt2 if description.format == "pt2" else _load_torchscript
+        with self._errors("open"):
+            self._forward = load(content, device)
+        self.eval()
+        self(torch.zeros(2, self.manifest.latent_dim, device=device))
+
+    def forward(self, latents: Tensor) -> Tensor:
+        """Generate images. Raises ModelFileError if they are not as the manifest says."""
+        with self._errors("run"), torch.inference_mode():
+            images = self._forward(latents)
+        manifest = self.manifest
+        shape = (len(latents), manifest.channels, manifest.height, manifest.width)
+        if not isinstance(images, Tensor) or images.shape != shape:
+            raise self._error(f"its output is not images of the shape {list(shape)}")
+        if not images.dtype.is_floating_point or not images.isfinite().all():
+            raise self._error("its images are not finite numbers")
+        return images
+
+    @contextmanager
+    def _errors(self, action: str) -> Iterator[None]:
+        """Turn any exception of PyTorch, whatever its class, into a ModelFileError."""
+        try:
+            yield
+        except (WganError, MemoryError):
+            raise
+        except Exception as exc:
+            reason = (str(exc).strip().splitlines() or [type(exc).__name__])[0][:200]
+            raise self._error(f"PyTorch cannot {action} it: {reason}") from exc
+
+    def _error(self, reason: str) -> ModelFileError:
+        return ModelFileError(f"{self._path} cannot be used: {reason}")
+
+
+def _load_torchscript(content: bytes, device: torch.device) -> Callable[[Tensor], Tensor]:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # TorchScript is deprecated
+        module = torch.jit.load(io.BytesIO(content), map_location=device)
+    forward: Callable[[Tensor], Tensor] = module.forward
+    return forward
+
+
+def _load_pt2(content: bytes, device: torch.device) -> Callable[[Tensor], Tensor]:
+    program = torch.export.load(io.BytesIO(content))
+    if device.type != "cpu":
+        from torch.export.passes import move_to_device_pass  # slow to import
+
+        program = move_to_device_pass(program, device)
+    forward: Callable[[Tensor], Tensor] = program.module().forward
+    return forward

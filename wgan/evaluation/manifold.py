@@ -1,8 +1,8 @@
-"""Metrics by nearest neighbours: precision, recall, density and coverage.
+"""Metrics from nearest neighbours: precision, recall, density and coverage.
 
-Each looks at the balls about the images of a set that reach to their k-th nearest neighbour in
-it: the place where such images are. Distances are taken a tile at a time, in float64: memory is
-that of the vectors and a few tiles.
+Each approximates the manifold of a set by balls around its images that reach to their k-th nearest
+neighbour. Distances are computed a tile at a time, in float64, so memory holds the vectors and a
+few tiles.
 """
 
 from collections.abc import Iterator
@@ -12,10 +12,10 @@ import numpy as np
 
 from wgan.errors import UsageError
 from wgan.evaluation.features import Vectors, check_lengths
-from wgan.evaluation.moments import Array
+from wgan.evaluation.statistics import Array
 
 TILE = 1024
-"""Vectors on each side of a tile of distances: 8 MiB."""
+"""Vectors on each side of a tile of distances, 8 MiB."""
 
 IMPROVED_K = 3
 """The k of precision and recall (Kynkäänniemi et al. 2019, section 3.1)."""
@@ -26,18 +26,18 @@ ROBUST_K = 5
 
 @dataclass(frozen=True)
 class PrecisionRecall:
-    """Shares, 0 to 1; 1 is best."""
+    """Shares from 0 to 1; 1 is best."""
 
-    precision: float  # of generated images that lie where real ones are: quality
-    recall: float  # of real images that lie where generated ones are: diversity
+    precision: float  # of generated images within the real manifold: quality
+    recall: float  # of real images within the generated manifold: diversity
 
 
 @dataclass(frozen=True)
 class DensityCoverage:
-    """More is better; what other images of the data would get is not 1 for both."""
+    """Higher is better. Further real images have density 1 and coverage below 1."""
 
-    density: float  # real balls that a generated image lies in, of k: 1 for the data, or above
-    coverage: float  # share of real images with a generated one in their ball: below 1 even then
+    density: float  # mean number of real balls around a generated image, divided by k
+    coverage: float  # share of real images with a generated one in their ball
 
 
 def precision_recall(real: Vectors, generated: Vectors, k: int = IMPROVED_K) -> PrecisionRecall:
@@ -46,7 +46,7 @@ def precision_recall(real: Vectors, generated: Vectors, k: int = IMPROVED_K) -> 
     Args:
         real: `[n, d]`, n more than k.
         generated: `[m, d]`, m more than k.
-        k: which nearest neighbour a ball reaches to.
+        k: a ball reaches to the k-th nearest neighbour.
 
     Raises:
         UsageError: a set has too few vectors, or their lengths differ.
@@ -61,9 +61,9 @@ def precision_recall(real: Vectors, generated: Vectors, k: int = IMPROVED_K) -> 
 
 
 def density_coverage(real: Vectors, generated: Vectors, k: int = ROBUST_K) -> DensityCoverage:
-    """Density and coverage (Naeem et al. 2020, equations 3 and 4): outliers count for less.
+    """Density and coverage (Naeem et al. 2020, equations 3 and 4), robust to outliers.
 
-    Arguments and errors as for `precision_recall`, but `generated` may have any length from 1 on.
+    Arguments and errors as for `precision_recall`, except that `generated` may be of any length.
     """
     real_radii = radii(real, k)
     inside = 0
@@ -76,17 +76,17 @@ def density_coverage(real: Vectors, generated: Vectors, k: int = ROBUST_K) -> De
 
 
 def radii(vectors: Vectors, k: int) -> Array:
-    """Squared distances to the k-th nearest other vector, `[n]`.
+    """Squared distance of each vector to its k-th nearest other one, `[n]`.
 
     Raises:
-        UsageError: there are not more vectors than k.
+        UsageError: there are at most k vectors.
     """
     if len(vectors) <= k:
-        raise UsageError(f"{len(vectors)} images have no {k}. neighbour: take more")
-    found = np.full((len(vectors), k + 1), np.inf)  # the nearest so far, itself among them
+        raise UsageError(f"{len(vectors)} images are too few for {k} neighbours each: use more")
+    found = np.full((len(vectors), k + 1), np.inf)  # the nearest so far, itself included
     for rows, columns, squares in tiles(vectors, vectors):
         if rows == columns:
-            np.fill_diagonal(squares, 0)  # itself, exactly
+            np.fill_diagonal(squares, 0)  # exactly, whatever the rounding
         both = np.concatenate([found[rows], squares], axis=1)
         found[rows] = np.partition(both, k, axis=1)[:, : k + 1]
     farthest: Array = found.max(axis=1)
@@ -94,22 +94,22 @@ def radii(vectors: Vectors, k: int) -> Array:
 
 
 def tiles(one: Vectors, two: Vectors) -> Iterator[tuple[slice, slice, Array]]:
-    """Squared Euclidean distances a tile at a time: rows of `one`, of `two`, and `[rows, columns]`.
+    """Yield squared distances a tile at a time: rows of `one`, rows of `two`, `[rows, columns]`.
 
     Raises:
         UsageError: the vectors' lengths differ.
     """
     check_lengths(one.shape[1], two.shape[1])
-    # About their middle the vectors are shorter, and fewer digits cancel out.
-    middle = one.mean(axis=0, dtype=np.float64)
+    # Centred vectors are shorter, so |x|^2 + |y|^2 - 2xy cancels fewer digits.
+    mean = one.mean(axis=0, dtype=np.float64)
     for rows in _slices(len(one)):
-        x = one[rows] - middle
+        x = one[rows] - mean
         for columns in _slices(len(two)):
-            yield rows, columns, squared_distances(x, two[columns] - middle)
+            yield rows, columns, squared_distances(x, two[columns] - mean)
 
 
 def squared_distances(x: Array, y: Array) -> Array:
-    """Squared Euclidean distances of `[n, d]` and `[m, d]`, `[n, m]`; never below 0."""
+    """Squared Euclidean distances between `[n, d]` and `[m, d]`, `[n, m]`; never negative."""
     lengths = np.square(x).sum(axis=1)[:, None] + np.square(y).sum(axis=1)
     squares: Array = np.maximum(lengths - 2 * (x @ y.T), 0)
     return squares

@@ -1,16 +1,17 @@
-"""Features from any ONNX network, by ONNX Runtime: for images that ImageNet knows nothing of.
+"""Features from any ONNX network, by ONNX Runtime: for images unlike ImageNet's.
 
-The network has one input, an image in one of two forms, told by its type:
+The network has one input, whose type says which values it takes:
 
     uint8                       pixels, 0 to 255
-    float32, float16, float64   images, -1 (black) to 1 (white), or another range that is given
+    float32, float16, float64   images, -1 (black) to 1 (white), or another given range
 
 as `[n, height, width, channels]` or `[n, channels, height, width]`, with 1 or 3 channels. Height
-and width may be free; where they are not, images of another size are resized (Pillow's bicubic,
-antialiased). Grey images are given to a network of 3 channels three times over.
+and width may be free; to a fixed size, images are resized (Pillow's bicubic, antialiased). Grey
+images are repeated for a network of 3 channels.
 
-Its vectors are the output called `features`, or else the first one that is not called `logits`:
-`[n, ...]`, flattened. An output called `logits`, `[n, classes]`, gives the Inception Score.
+The feature vectors are the output called `features`, or else the first one that is not called
+`logits`: `[n, ...]`, flattened. An output called `logits`, `[n, classes]`, gives the Inception
+Score.
 """
 
 import hashlib
@@ -23,7 +24,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from wgan.errors import ModelFileError
-from wgan.evaluation.features import Seen
+from wgan.evaluation.features import FeatureBatch
 from wgan.images import Pixels, to_image
 from wgan.runtime.engine.session import first_line, open_session, ort_errors
 from wgan.runtime.image_output import Layout, ValueRange
@@ -31,7 +32,7 @@ from wgan.runtime.model_source import look_through
 from wgan.runtime.signature import FLOATS, UINT8, Value
 
 VECTORS, LOGITS = "features", "logits"
-"""The names of outputs."""
+"""Names of outputs."""
 
 SYMMETRIC: ValueRange = (-1.0, 1.0)
 
@@ -42,13 +43,13 @@ class OnnxFeatures:
     Args:
         path: the ONNX file.
         device: as for `wgan.runtime.Generator`.
-        threads: CPU threads; by default as many as there are usable cores.
-        value_range: the values of black and white that a network with float input wants.
+        threads: CPU threads; by default all usable cores.
+        value_range: black and white, for a network with float input.
 
     Raises:
         ModelFileError: the file is missing, damaged, unsafe, or not from images to vectors.
         UsageError: the device is not known.
-        DeviceError: the device was named and does not work.
+        DeviceError: a device was named and does not work.
         MissingExtra: onnxruntime is not installed.
     """
 
@@ -61,8 +62,8 @@ class OnnxFeatures:
     ) -> None:
         self.name = path.name
         source, _ = look_through(path)
-        told = json.dumps([source.sha256(), value_range])
-        self.key = hashlib.sha256(told.encode()).hexdigest()
+        identity = json.dumps([source.sha256(), value_range])
+        self.key = hashlib.sha256(identity.encode()).hexdigest()
         self._range = value_range
         try:
             self._session = open_session(source.content, device, threads, "all")
@@ -79,42 +80,44 @@ class OnnxFeatures:
         """Whether the network has an output called `logits`."""
         return LOGITS in self._outputs
 
-    def __call__(self, pixels: Pixels) -> Seen:
-        """Look at images, `[n, height, width, channels]`. Raises ModelFileError."""
-        feed = self._form(pixels)
+    def __call__(self, pixels: Pixels) -> FeatureBatch:
+        """Compute the features of `[n, height, width, channels]`. Raises ModelFileError."""
+        feed = self._prepare(pixels)
         size = self._input.shape[0]
         if isinstance(size, int):  # an export that froze its batch size
             parts = [self._run(feed[k : k + size], size) for k in range(0, len(feed), size)]
             results = [np.concatenate(arrays) for arrays in zip(*parts, strict=True)]
         else:
             results = self._run(feed, len(feed))
-        return Seen(*(self._check(result, len(pixels)) for result in results))
+        return FeatureBatch(*(self._check(result, len(pixels)) for result in results))
 
-    def _form(self, pixels: Pixels) -> npt.NDArray[Any]:
-        """The network's input, whole."""
+    def _prepare(self, pixels: Pixels) -> npt.NDArray[Any]:
+        """Convert pixels to the network's size, type, range and layout."""
         axes = self._input.shape[1:]
         height, width, channels = axes if self._layout == "nhwc" else (*axes[1:], axes[0])
         if pixels.shape[3] == 1 and channels == 3:
             pixels = np.repeat(pixels, 3, axis=3)
         if pixels.shape[3] != channels:
-            raise self._error(f"it takes images of {channels} channels, these have 3")
+            raise self._error(
+                f"it takes images of {channels} channels, these have {pixels.shape[3]}"
+            )
         pixels = _resized(
             pixels,
             height if isinstance(height, int) else pixels.shape[1],
             width if isinstance(width, int) else pixels.shape[2],
         )
-        formed: npt.NDArray[Any] = pixels
+        feed: npt.NDArray[Any] = pixels
         if self._input.type != UINT8:
             low, high = self._range
-            # In this order black and white are met exactly: -1 and 1, 0 and 1.
+            # In this order of operations black and white are exact: -1 and 1, 0 and 1.
             values = pixels.astype(np.float32) / np.float32(255 / (high - low)) + np.float32(low)
-            formed = values.astype(FLOATS[self._input.type], copy=False)
+            feed = values.astype(FLOATS[self._input.type], copy=False)
         if self._layout == "nchw":
-            formed = formed.transpose(0, 3, 1, 2)
-        return np.ascontiguousarray(formed)
+            feed = feed.transpose(0, 3, 1, 2)
+        return np.ascontiguousarray(feed)
 
     def _run(self, feed: npt.NDArray[Any], size: int) -> list[npt.NDArray[Any]]:
-        """Run a batch, filled up to `size`; the results are of what was given alone."""
+        """Run a batch, padded to `size`; the padding's results are dropped."""
         count = len(feed)
         if count < size:
             feed = np.concatenate([feed, np.repeat(feed[-1:], size - count, axis=0)])
@@ -127,15 +130,16 @@ class OnnxFeatures:
     def _check(self, result: npt.NDArray[Any], count: int) -> npt.NDArray[np.float32]:
         if result.ndim < 2 or len(result) != count:
             raise self._error(
-                f"for {count} images it gives the shape {list(result.shape)}, not [{count}, ...]"
+                f"for {count} images its output has the shape {list(result.shape)}, not"
+                f" [{count}, ...]"
             )
         vectors = result.reshape(count, -1).astype(np.float32, copy=False)
         if not np.isfinite(vectors).all():
-            raise self._error("it gives values that are not finite")
+            raise self._error("its output has values that are not finite")
         return vectors
 
-    def _error(self, words: str) -> ModelFileError:
-        return ModelFileError(f"the features {self.name} cannot be used: {words}")
+    def _error(self, reason: str) -> ModelFileError:
+        return ModelFileError(f"the features {self.name} cannot be used: {reason}")
 
 
 def _find_input(inputs: list[Value]) -> tuple[Value, Layout]:
@@ -152,12 +156,12 @@ def _find_input(inputs: list[Value]) -> tuple[Value, Layout]:
 
 
 def _find_outputs(outputs: list[Value]) -> list[str]:
-    """The name of the vectors' output, then that of the logits, if there are any."""
+    """Return the name of the vectors' output, then that of the logits, if any."""
     names = [output.name for output in outputs if output.type in FLOATS]
     vectors = [name for name in names if name != LOGITS]
     if not vectors:
         raise ModelFileError(
-            f"expected a float output of vectors, best called {VECTORS!r}; found"
+            f"expected a float output of vectors, preferably called {VECTORS!r}; found"
             f" {', '.join(map(str, outputs[:4])) or 'none'}"
         )
     chosen = VECTORS if VECTORS in vectors else vectors[0]
@@ -165,7 +169,7 @@ def _find_outputs(outputs: list[Value]) -> list[str]:
 
 
 def _resized(pixels: Pixels, height: int, width: int) -> Pixels:
-    """Resize images `[n, h, w, c]` where they are of another size."""
+    """Resize images `[n, h, w, c]` that are of another size."""
     if pixels.shape[1:3] == (height, width):
         return pixels
     shape = (height, width, pixels.shape[3])

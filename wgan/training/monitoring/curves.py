@@ -129,7 +129,9 @@ def _import_matplotlib() -> None:
     try:
         import matplotlib as mpl
     except ValueError:
-        name = os.environ.pop("MPLBACKEND")
+        name = os.environ.pop("MPLBACKEND", None)
+        if name is None:
+            raise
         try:
             import matplotlib as mpl  # noqa: F401
         finally:

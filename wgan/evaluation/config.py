@@ -1,0 +1,131 @@
+"""Options of an evaluation, and the metrics to choose from."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from wgan.errors import UsageError
+from wgan.files import check_place
+
+MIN_IMAGES = 10
+"""The Inception Score needs an image in each of 10 parts, density and coverage 5 neighbours."""
+
+
+@dataclass(frozen=True)
+class Metric:
+    """How to show a metric, and which of two values is better."""
+
+    label: str
+    better: Literal["lower", "higher"]
+    digits: int  # after the decimal point
+
+
+METRICS = {
+    "fid": Metric("FID", "lower", 3),
+    "kid": Metric("KID x1000", "lower", 3),  # times 1000, as in published tables
+    "is": Metric("IS", "higher", 3),
+    "precision": Metric("precision", "higher", 4),
+    "recall": Metric("recall", "higher", 4),
+    "density": Metric("density", "higher", 4),
+    "coverage": Metric("coverage", "higher", 4),
+}
+"""By name on the command line, in the order of a table."""
+
+
+def parse_metrics(text: str) -> tuple[str, ...]:
+    """Parse `"fid,kid"` into names, in the order of a table. Raises UsageError."""
+    names = {part.strip().lower() for part in text.split(",")}
+    for name in sorted(names - METRICS.keys()):
+        raise UsageError(f"--metrics {name or repr(text)} is not one of {', '.join(METRICS)}")
+    return tuple(name for name in METRICS if name in names)
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvalConfig:
+    """Options of `evaluate`.
+
+    Raises:
+        UsageError: a value is not allowed.
+        OutputError: the folder of `neighbours` does not exist.
+    """
+
+    generators: tuple[Path, ...] = ()
+    """Run folders, checkpoints or exported files; by default the latest run."""
+    checkpoint: str | None = None
+    """Of each run: latest, best or the number of a step; None is the latest."""
+    data: str | None = None
+    """The real images, as for training; None is the runs' own data."""
+    n: int = 10_000
+    """Images generated per repeat."""
+    data_n: int | None = None
+    """Real images, evenly spaced; None is all of them."""
+    metrics: tuple[str, ...] | None = None
+    """Names in `METRICS`; None is all that the features allow."""
+    features: str = "inception"
+    """inception, or an ONNX file from images to vectors."""
+    feature_range: tuple[float, float] = (-1.0, 1.0)
+    """Values of black and white, for an ONNX file with float input."""
+    weights: Path | None = None
+    """A copy of Inception's weights; None looks in the cache of torch.hub."""
+    download: bool = False
+    """Download weights and data sets that are missing."""
+    repeats: int = 1
+    """Repeats, each with new seeds; 2 or more give confidence intervals."""
+    seed: int = 0
+    """The first seed. Repeat r generates seeds from `seed + r * n` on."""
+    batch_size: int = 64
+    """Images generated at a time."""
+    device: str = "auto"
+    """auto, cpu, cuda, cuda:N or mps."""
+    arch: str | None = None
+    """package.module:function that builds custom networks, for their checkpoints."""
+    trust: bool = False
+    """Open TorchScript and pt2 files, which run code."""
+    neighbours: Path | None = None
+    """Write generated images beside the nearest real ones to this PNG."""
+    cache: Path | None = None
+    """Folder of decoded images and statistics; None is the user's cache folder."""
+    cache_size: float | None = None
+    """GB of all data sets in the cache; None is its default."""
+    cache_limit: float | None = None
+    """GB of one data set in the cache; None is its default."""
+    no_cache: bool = False
+    """Do not use the cache."""
+
+    def __post_init__(self) -> None:
+        from wgan.latents import SEED_LIMIT, check_seed  # imports numpy, which --help does without
+
+        for option, count in (("-n", self.n), ("--data-n", self.data_n)):
+            if count is not None and count < MIN_IMAGES:
+                raise UsageError(
+                    f"{option} {count} is not allowed: at least {MIN_IMAGES} images are needed"
+                )
+        if self.repeats < 1:
+            raise UsageError(f"--repeats {self.repeats} is not allowed: it is at least 1")
+        if self.images > SEED_LIMIT:
+            raise UsageError(
+                f"{self.repeats} repeats of {self.n} images need more seeds than {SEED_LIMIT}"
+            )
+        check_seed(self.seed)
+        if self.seed + self.images > SEED_LIMIT:
+            raise UsageError(
+                f"--seed {self.seed} is not allowed: {self.images} images go beyond the last seed,"
+                f" {SEED_LIMIT - 1}"
+            )
+        if self.metrics is not None:
+            parse_metrics(",".join(self.metrics))
+        if self.neighbours is not None:
+            if len(self.generators) > 1:
+                raise UsageError("--neighbours is for one generator: name only one")
+            check_place(self.neighbours)
+
+    @property
+    def images(self) -> int:
+        """Images generated by each generator."""
+        return self.n * self.repeats
+
+    @property
+    def seeds(self) -> list[range]:
+        """The seeds of each repeat."""
+        first, last = self.seed, self.seed + self.images
+        return [range(start, start + self.n) for start in range(first, last, self.n)]

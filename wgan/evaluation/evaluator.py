@@ -1,0 +1,273 @@
+"""The evaluation: metrics of generators against real images, over ranges of seeds."""
+
+import dataclasses
+import hashlib
+import json
+import logging
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import numpy as np
+import numpy.typing as npt
+
+from wgan.errors import DataError, UsageError
+from wgan.evaluation.config import METRICS, MIN_IMAGES, EvalConfig
+from wgan.evaluation.features import Features, open_features, provider_for
+from wgan.evaluation.generators import EvaluatedGenerator, open_generator
+from wgan.evaluation.manifold import density_coverage, precision_recall
+from wgan.evaluation.metrics import fid, kid
+from wgan.evaluation.neighbours import Neighbours, find_neighbours
+from wgan.evaluation.reference import (
+    choose_data,
+    choose_transform,
+    load_reference,
+    statistics_folder,
+)
+from wgan.evaluation.results import EvalResult, Evaluation
+from wgan.evaluation.statistics import AdvanceFn, FeatureStatistics, feature_statistics
+from wgan.files import write_whole
+from wgan.images import encode
+from wgan.progress import Progress
+from wgan.runs import which_checkpoint
+from wgan.runtime.generator import check_batch_size
+from wgan.training.data import (
+    Cache,
+    InMemoryDataset,
+    StreamingDataset,
+    Transform,
+    load_data,
+    open_data,
+)
+from wgan.training.device import pick_device
+from wgan.training.monitoring.previews import GenerateFn
+from wgan.training.networks import load_architecture
+
+logger = logging.getLogger(__name__)
+
+NEIGHBOUR_SEEDS = 16
+"""Generated images shown beside their nearest real ones."""
+
+
+def run_evaluation(config: EvalConfig, progress: bool = False) -> Evaluation:
+    """Do the work of `wgan.evaluation.evaluate`, whose arguments and errors it has."""
+    # What can be refused at once is refused before anything slow.
+    which = which_checkpoint(config.checkpoint, config.generators)
+    check_batch_size(config.batch_size)
+    architecture = load_architecture(config.arch) if config.arch else None
+    device, provider = pick_device(config.device), provider_for(config.device)
+    features = open_features(
+        config.features,
+        device,
+        provider=provider,
+        value_range=config.feature_range,
+        weights=config.weights,
+        download=config.download,
+    )
+    config = dataclasses.replace(config, metrics=choose_metrics(config.metrics, features))
+    generators = [
+        open_generator(
+            path,
+            device,
+            config.batch_size,
+            which=which,
+            provider=provider,
+            architecture=architecture,
+            trust=config.trust,
+        )
+        for path in config.generators or (None,)
+    ]
+    transform = choose_transform(generators, features)
+    data_name = choose_data(generators, config.data)
+    cache = None
+    if not config.no_cache:
+        cache = Cache.of(config.cache, config.cache_size, config.cache_limit)
+    data = _load(data_name, transform, config.download, cache, progress)
+    reference = load_reference(data, features, config.data_n, statistics_folder(cache), progress)
+    _warn_of_bias(config, len(reference.moments.mean))
+
+    with _progress(progress, config.images * len(generators), "evaluating") as advance:
+        results = [
+            evaluate_generator(generator, reference, features, config, advance)
+            for generator in generators
+        ]
+    neighbours = None
+    if config.neighbours is not None:
+        with _progress(progress, reference.count, "searching") as advance:
+            neighbours = _neighbours(
+                generators[0], data, reference.count, features, config.seed, advance
+            )
+        write_whole(config.neighbours, encode(neighbours.sheet()))
+    return Evaluation(
+        config, results, features, reference, data_name, data.sha256, data.skipped, neighbours
+    )
+
+
+def choose_metrics(names: Sequence[str] | None, features: Features) -> tuple[str, ...]:
+    """Return the metrics in the order of a table; None is all that the features allow.
+
+    Raises:
+        UsageError: one needs logits that the features do not have.
+    """
+    if names is None:
+        return tuple(name for name in METRICS if name != "is" or features.has_logits)
+    if "is" in names and not features.has_logits:
+        raise UsageError(
+            f"the Inception Score needs a network that classifies, and {features.name} has no"
+            " output called logits: leave 'is' out of --metrics"
+        )
+    return tuple(name for name in METRICS if name in names)
+
+
+def _load(
+    name: str, transform: Transform, download: bool, cache: Cache | None, progress: bool
+) -> InMemoryDataset | StreamingDataset:
+    with Progress(0, "decoding", "images") as bar:
+
+        def show(done: int, total: int) -> None:
+            bar.total = total
+            bar.advance(done - bar.done)
+
+        return load_data(
+            open_data(name, download=download),
+            size=transform.size,
+            channels=transform.channels,
+            crop=transform.crop,
+            background=transform.background,
+            allow_damaged=True,  # the training checked this; `Evaluation.skipped` names them
+            progress=show if progress else None,
+            cache=cache,
+        )
+
+
+def _warn_of_bias(config: EvalConfig, length: int) -> None:
+    if config.metrics and "fid" in config.metrics and config.n <= length:
+        logger.warning(
+            "Warning: the FID of %s images with %s features is mostly bias: compare it only at the"
+            " same -n, or raise -n",
+            f"{config.n:,}",
+            f"{length:,}",
+        )
+
+
+@contextmanager
+def _progress(is_shown: bool, total: int, label: str) -> Iterator[AdvanceFn | None]:
+    if not is_shown:
+        yield None
+        return
+    with Progress(total, label, "images") as bar:
+        yield bar.advance
+
+
+def _neighbours(
+    generator: EvaluatedGenerator,
+    data: InMemoryDataset | StreamingDataset,
+    count: int,
+    features: Features,
+    seed: int,
+    advance: AdvanceFn | None,
+) -> Neighbours:
+    generated = np.concatenate(list(generator.generate(range(seed, seed + NEIGHBOUR_SEEDS))))
+    return find_neighbours(generated, data, count, features, advance)
+
+
+def evaluate_generator(
+    generator: EvaluatedGenerator,
+    reference: FeatureStatistics,
+    features: Features,
+    config: EvalConfig,
+    advance: AdvanceFn | None = None,
+) -> EvalResult:
+    """Measure a generator.
+
+    Args:
+        generator: it.
+        reference: the real images, by the same features.
+        features: the network.
+        config: metrics, number of images, repeats and seed.
+        advance: called with the number of images that are done.
+
+    Raises:
+        DataError: there are too few real images.
+        ModelFileError: the generator or the features failed.
+    """
+    if reference.count < MIN_IMAGES:
+        raise DataError(
+            f"{reference.count} real images are too few: at least {MIN_IMAGES} are needed"
+        )
+    names = choose_metrics(config.metrics, features)
+    repeats = [
+        measure(
+            names,
+            reference,
+            feature_statistics(generator.generate(seeds), config.n, features, advance),
+        )
+        for seeds in config.seeds
+    ]
+    return EvalResult(generator, {name: [values[name] for values in repeats] for name in names})
+
+
+def measure(
+    names: Sequence[str], real: FeatureStatistics, generated: FeatureStatistics
+) -> dict[str, float]:
+    """Compute metrics by name; KID is times 1000.
+
+    Metrics that compare images one by one use equally many of both sets, evenly spaced.
+
+    Raises:
+        UsageError: the sets are too small, or were seen by different features.
+    """
+    values: dict[str, float] = {}
+    real_vectors, generated_vectors = _equal_length(real.vectors, generated.vectors)
+    if "fid" in names:
+        values["fid"] = fid(real.moments, generated.moments)
+    if "kid" in names:
+        values["kid"] = 1000 * kid(real_vectors, generated_vectors)
+    if "is" in names:
+        assert generated.score is not None, "choose_metrics requires logits"
+        values["is"] = generated.score
+    if "precision" in names or "recall" in names:
+        improved = precision_recall(real_vectors, generated_vectors)
+        values |= {"precision": improved.precision, "recall": improved.recall}
+    if "density" in names or "coverage" in names:
+        robust = density_coverage(real_vectors, generated_vectors)
+        values |= {"density": robust.density, "coverage": robust.coverage}
+    return {name: values[name] for name in names}
+
+
+def _equal_length(
+    one: npt.NDArray[np.float32], two: npt.NDArray[np.float32]
+) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+    size = min(len(one), len(two))
+    return one[np.arange(size) * len(one) // size], two[np.arange(size) * len(two) // size]
+
+
+class FixedSeedEvaluator:
+    """The metric of seeds 0 to n - 1, for `wgan train --eval-every`; a training `Evaluator`.
+
+    With the same seeds each time a value changes only with the generator.
+
+    Args:
+        metric: one of `wgan.training.config.EVAL_METRICS`.
+        reference: the real images, by the same features.
+        data_sha256: of the data.
+        features: the network.
+        n: the number of images.
+    """
+
+    def __init__(
+        self,
+        metric: str,
+        reference: FeatureStatistics,
+        data_sha256: str,
+        features: Features,
+        n: int,
+    ) -> None:
+        self.metric = metric
+        identity = json.dumps([metric, data_sha256, reference.count, features.key, n])
+        self.key = hashlib.sha256(identity.encode()).hexdigest()
+        self._reference, self._features, self._n = reference, features, n
+
+    def __call__(self, generate: GenerateFn) -> float:
+        """Measure the generator. Raises ModelFileError if the features fail."""
+        generated = feature_statistics(generate(range(self._n)), self._n, self._features)
+        return measure([self.metric], self._reference, generated)[self.metric]

@@ -1,0 +1,164 @@
+"""Results of an evaluation: values, confidence intervals, a table and JSON."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from wgan.evaluation.config import METRICS, EvalConfig
+from wgan.evaluation.features import Features
+from wgan.evaluation.generators import EvaluatedGenerator
+from wgan.evaluation.neighbours import Neighbours
+from wgan.evaluation.statistics import FeatureStatistics
+from wgan.extras import needs_extra
+
+CONFIDENCE = 0.95
+"""Level of a confidence interval."""
+
+SCIENTIFIC_FROM = 1e6
+"""Larger values are shown in scientific notation."""
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A mean over repeats, and half the width of its confidence interval, None for one repeat."""
+
+    mean: float
+    half: float | None
+
+    @classmethod
+    def of(cls, values: Sequence[float]) -> "Interval":
+        """Compute Student's t interval of the mean."""
+        mean = float(np.mean(values))
+        if len(values) < 2:
+            return cls(mean, None)
+        with needs_extra("eval", purpose="confidence intervals"):
+            from scipy.stats import t
+        quantile = float(t.ppf((1 + CONFIDENCE) / 2, len(values) - 1))
+        return cls(mean, quantile * float(np.std(values, ddof=1)) / math.sqrt(len(values)))
+
+    def to_dict(self) -> dict[str, float | None]:
+        """Return the fields as JSON takes them."""
+        return {"mean": self.mean, "half_interval": self.half}
+
+    def text(self, digits: int, sign: str = "") -> str:
+        """Format as `12.31 ± 0.10`."""
+        mean = _number(self.mean, digits, sign)
+        return mean if self.half is None else f"{mean} ± {_number(self.half, digits)}"
+
+
+def _number(value: float, digits: int, sign: str = "") -> str:
+    is_short = abs(value) < SCIENTIFIC_FROM
+    return f"{value:{sign}.{digits}f}" if is_short else f"{value:{sign}.4g}"
+
+
+@dataclass(frozen=True)
+class EvalResult:
+    """The values of a generator."""
+
+    generator: EvaluatedGenerator
+    values: dict[str, list[float]]  # metric -> a value for each repeat
+
+    def interval(self, metric: str) -> Interval:
+        """The mean of a metric."""
+        return Interval.of(self.values[metric])
+
+    def difference(self, metric: str, other: "EvalResult") -> Interval:
+        """The mean difference to `other`, paired by repeat: both generated the same seeds."""
+        pairs = zip(self.values[metric], other.values[metric], strict=True)
+        return Interval.of([mine - theirs for mine, theirs in pairs])
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """All results, and what they were measured with."""
+
+    config: EvalConfig  # with the metrics that were chosen
+    results: list[EvalResult]  # in the order of the generators
+    features: Features
+    reference: FeatureStatistics
+    data: str  # the real images, as the user or the run names them
+    data_sha256: str
+    skipped: list[tuple[str, str]]  # damaged real images: label and reason
+    neighbours: Neighbours | None = None
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """The metrics that were measured, in the order of the table."""
+        assert self.config.metrics is not None, "run_evaluation has chosen them"
+        return self.config.metrics
+
+    def headline(self) -> str:
+        """Return what was compared with what, in a line."""
+        config = self.config
+        return (
+            f"{self.reference.count:,} real images of {self.data}; {config.n:,} generated from"
+            f" seed {config.seed} on, {config.repeats} time{'s' * (config.repeats > 1)}; features:"
+            f" {self.features.name}, {len(self.reference.moments.mean):,} numbers"
+        )
+
+    def table(self) -> list[str]:
+        """Return lines: the generators by number, then a row for each metric and generator.
+
+        A row ends with the difference to the first generator. With repeats, each number is a mean
+        and half of its 95 % interval.
+        """
+        results = self.results
+        rows = [self._row(name, k) for name in self.metrics for k in range(len(results))]
+        if len(results) > 1:
+            rows.insert(0, ("", "", "", "- (1)"))
+        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+        titles = [f"({k}) {_title(result)}" for k, result in enumerate(results, 1)]
+        return [*titles, "", *(_line(row, widths) for row in rows)]
+
+    def _row(self, name: str, k: int) -> tuple[str, str, str, str]:
+        """Metric (on its first row), generator's number, value, difference."""
+        metric, result = METRICS[name], self.results[k]
+        value = result.interval(name).text(metric.digits)
+        if k == 0:
+            return f"{metric.label} ({metric.better} is better)", "(1)", value, ""
+        difference = result.difference(name, self.results[0])
+        return "", f"({k + 1})", value, difference.text(metric.digits, sign="+")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return everything that was measured, as JSON takes it; `kid` is times 1000."""
+        return {
+            "features": self.features.name,
+            "features_key": self.features.key,
+            "data": self.data,
+            "data_sha256": self.data_sha256,
+            "data_images": self.reference.count,
+            "n": self.config.n,
+            "repeats": self.config.repeats,
+            "first_seed": self.config.seed,
+            "results": [
+                {
+                    "name": result.generator.name,
+                    "step": result.generator.step,
+                    "metrics": {
+                        name: {
+                            "values": values,
+                            **result.interval(name).to_dict(),
+                            "more_than_first": result.difference(name, self.results[0]).to_dict(),
+                        }
+                        for name, values in result.values.items()
+                    },
+                }
+                for result in self.results
+            ],
+        }
+
+
+def _title(result: EvalResult) -> str:
+    step = result.generator.step
+    return result.generator.name + ("" if step is None else f", step {step:,}")
+
+
+def _line(row: Sequence[str], widths: Sequence[int]) -> str:
+    title, *values = (
+        cell.rjust(width) if column else cell.ljust(width)
+        for column, (cell, width) in enumerate(zip(row, widths, strict=True))
+    )
+    return "   ".join([title, *values]).rstrip()
