@@ -1,12 +1,11 @@
-"""What `wgan eval` costs: seconds and memory, by the number of images that are drawn.
+"""Time and memory of `wgan eval`, by the number of generated images.
 
     python -m benchmarks.evaluating [--images 2000 10000] [--rounds 3]
         [--write docs/performance.md]
 
-The built-in model is held against the built-in data, 20,000 images of 32x32, in the features of a
-small convolutional network with new weights: what they are does not change how long it takes. Each
-round starts every command once, in turn, from Python's start to its exit. The first look at the
-data begins with an empty cache; a later one finds its images and statistics there.
+The built-in model is compared with the built-in data, 20,000 images of 32x32, in the features of a
+small convolutional network with random weights. Each round runs every command once, from Python's
+start to its exit: with new data the cache is empty, with known data it holds images and statistics.
 """
 
 import argparse
@@ -29,18 +28,18 @@ from wgan.runtime.builtin import builtin_model
 
 MARK = "<!-- benchmarks/evaluating.py -->"
 CHANNELS = (1, 32, 64, 128, 256)
-"""Of the feature network's maps, each a quarter of those before; the last make the vector."""
+"""Channels of the feature network, each layer at half the resolution of the one before."""
 
 Measured = tuple[float, float]
 """Seconds, and the peak in MiB."""
 
 
 def main() -> None:
-    """Measure, print, and write where asked to."""
+    """Measure, print and write the table."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--images", type=int, nargs="+", default=[2_000, 10_000])
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--write", type=Path, help="the page whose table is replaced")
+    parser.add_argument("--write", type=Path, help="the page to write the table to")
     options = parser.parse_args()
     lines = [describe_machine("torch", "onnxruntime", "numpy", "scipy"), ""]
     with tempfile.TemporaryDirectory() as name:
@@ -54,7 +53,7 @@ def main() -> None:
 def measure(
     work: Path, images: Sequence[int], rounds: int
 ) -> dict[tuple[int, str], list[Measured]]:
-    """Run `wgan eval` with each number of images, the data new and known."""
+    """Run `wgan eval` with each number of images, with new and with known data."""
     onnx.save(feature_network(), work / "features.onnx")
     found: dict[tuple[int, str], list[Measured]] = {}
     for round_ in range(rounds):
@@ -99,8 +98,8 @@ def feature_network() -> onnx.ModelProto:
 
 
 def table(found: dict[tuple[int, str], list[Measured]]) -> Iterator[str]:
-    """A row for each number of images and state of the cache."""
-    yield "| images drawn | the data | seconds, median | least | most | peak MiB |"
+    """Yield a row for each number of images and state of the cache."""
+    yield "| images generated | data | seconds, median | least | most | peak MiB |"
     yield "| --- | --- | --- | --- | --- | --- |"
     for (n, data), runs in found.items():
         seconds, peaks = zip(*runs, strict=True)

@@ -1,8 +1,10 @@
-"""A small convolutional classifier: it counts modes, and its last features are what FID sees."""
+"""MNIST-like labelled images, and a small classifier that counts modes and gives features."""
 
+import gzip
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -10,13 +12,51 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from benchmarks.quality.labelled import CLASSES, Labelled
+from wgan.errors import DataError
 from wgan.files import make_folder, whole_file
-from wgan.images import Images
+from wgan.images import Images, Pixels
 from wgan.training.data.batches import to_batch
 
 FEATURES = 128
 CPU = torch.device("cpu")
+
+PADDING = 2
+"""Black pixels added around the 28x28 images, instead of resampling them."""
+
+PARTS = {"train": "train", "test": "t10k"}
+
+CLASSES = 10
+
+
+@dataclass(frozen=True)
+class LabelledImages:
+    """Grey images and their labels."""
+
+    pixels: Pixels  # [n, 32, 32, 1]
+    labels: npt.NDArray[np.int64]  # [n], 0 to 9
+
+    @classmethod
+    def load(cls, folder: Path, part: str) -> Self:
+        """Read a part ("train" or "test") of the idx files in `folder`.
+
+        Raises:
+            DataError: the files do not exist.
+        """
+        images = _values(folder / f"{PARTS[part]}-images-idx3-ubyte.gz", header=16)
+        labels = _values(folder / f"{PARTS[part]}-labels-idx1-ubyte.gz", header=8)
+        border = (PADDING, PADDING)
+        pixels = np.pad(images.reshape(-1, 28, 28, 1), ((0, 0), border, border, (0, 0)))
+        return cls(pixels, labels.astype(np.int64))
+
+    def first(self, n: int) -> Self:
+        """Return the first `n` images."""
+        return type(self)(self.pixels[:n], self.labels[:n])
+
+
+def _values(path: Path, header: int) -> npt.NDArray[np.uint8]:
+    if not path.exists():
+        raise DataError(f"there is no {path}: give the folder of the four idx files with --data")
+    return np.frombuffer(gzip.decompress(path.read_bytes()), np.uint8, offset=header)
 
 
 class Classifier(nn.Module):
@@ -37,25 +77,27 @@ class Classifier(nn.Module):
         """On the test images, 0 to 1."""
 
     def forward(self, images: Tensor) -> Tensor:
-        """Images `[n, 1, 32, 32]` in [-1, 1] -> the scores of the classes `[n, 10]`."""
+        """Images `[n, 1, 32, 32]` in [-1, 1] -> logits `[n, 10]`."""
         scores: Tensor = self.head(self.body(images))
         return scores
 
     @torch.inference_mode()
     def features(self, images: Images) -> npt.NDArray[np.float32]:
-        """What the last layer but one gives: `[n, 1, 32, 32]` -> `[n, FEATURES]`."""
+        """Output of the layer before the last: `[n, 1, 32, 32]` -> `[n, FEATURES]`."""
         found: npt.NDArray[np.float32] = self.body(torch.from_numpy(images)).numpy()
         return found
 
     @torch.inference_mode()
     def classes(self, images: Images) -> npt.NDArray[np.int64]:
-        """The most likely class of each: `[n, 1, 32, 32]` -> `[n]`."""
+        """Most likely classes: `[n, 1, 32, 32]` -> `[n]`."""
         found: npt.NDArray[np.int64] = self(torch.from_numpy(images)).argmax(dim=1).numpy()
         return found
 
 
-def trained_classifier(path: Path, train: Labelled, test: Labelled, epochs: int = 4) -> Classifier:
-    """The classifier kept at `path`, or a new one that is trained and kept there; in eval mode."""
+def trained_classifier(
+    path: Path, train: LabelledImages, test: LabelledImages, epochs: int = 4
+) -> Classifier:
+    """Load the classifier at `path`, or train one and save it there; in eval mode."""
     classifier = Classifier()
     if path.exists():
         state: dict[str, Any] = torch.load(path, weights_only=True)
@@ -67,7 +109,7 @@ def trained_classifier(path: Path, train: Labelled, test: Labelled, epochs: int 
         classifier = Classifier()
     _fit(classifier, train, epochs)
     classifier.eval()
-    guesses = np.concatenate([classifier.classes(part) for part in image_parts(test)])
+    guesses = np.concatenate([classifier.classes(part) for part in image_batches(test)])
     classifier.accuracy = float((guesses == test.labels).mean())
     make_folder(path.parent)
     with whole_file(path) as file:
@@ -75,14 +117,14 @@ def trained_classifier(path: Path, train: Labelled, test: Labelled, epochs: int 
     return classifier
 
 
-def image_parts(data: Labelled, size: int = 500) -> Iterator[Images]:
-    """The images as images, a part at a time."""
+def image_batches(data: LabelledImages, size: int = 500) -> Iterator[Images]:
+    """Yield images `[size, 1, 32, 32]` in [-1, 1]."""
     for start in range(0, len(data.pixels), size):
         yield to_batch(data.pixels[start : start + size], CPU).numpy()
 
 
-def _fit(classifier: Classifier, data: Labelled, epochs: int, batch_size: int = 100) -> None:
-    """Adam, its learning rate falling from 2e-3 to 0 by a cosine."""
+def _fit(classifier: Classifier, data: LabelledImages, epochs: int, batch_size: int = 100) -> None:
+    """Train with Adam and a cosine schedule from 2e-3 to 0."""
     optimizer = torch.optim.Adam(classifier.parameters(), 2e-3, fused=True)
     batch_size = min(batch_size, len(data.labels))
     steps = len(data.labels) // batch_size

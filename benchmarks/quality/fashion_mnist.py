@@ -1,13 +1,12 @@
-"""The recipes on Fashion-MNIST, at the same CPU time and at the same number of images.
+"""Recipes on Fashion-MNIST, at equal CPU time and at an equal number of images.
 
     python -m benchmarks.quality.fashion_mnist RESULTS [--data ../shared/data/fashion-mnist]
         [--seeds 3] [--only "wgan-gp, 2e-4"] [--minutes 4] [--images 320000]
         [--write docs/quality.md]
 
-FID here is the Frechet distance in the last features of a classifier that this script trains on
-the same data: Inception, which knows coloured photographs, would tell less of grey shirts. It
-compares with nothing but the other rows. A run goes on where it was killed. The time is the
-process's own, on one thread.
+FID here is the Frechet distance in the features of a classifier that this script trains on the same
+data, since Inception was trained on colour photographs; it compares only with the other rows. An
+interrupted run continues. Time is CPU time on one thread.
 """
 
 import dataclasses
@@ -21,18 +20,22 @@ import numpy as np
 import torch
 
 from benchmarks.machine import describe_machine
-from benchmarks.quality.classifier import Classifier, image_parts, trained_classifier
+from benchmarks.quality.classifier import (
+    Classifier,
+    LabelledImages,
+    image_batches,
+    trained_classifier,
+)
 from benchmarks.quality.image_runs import Milestone, draw, load_generator, train_for
-from benchmarks.quality.labelled import Labelled
 from benchmarks.quality.records import (
     Record,
     arguments,
     is_done,
     load_records,
+    publish,
     save_record,
     spread,
     table,
-    write_block,
 )
 from wgan.evaluation.metrics import fid
 from wgan.evaluation.statistics import Moments
@@ -45,10 +48,10 @@ from wgan.training.checkpoint import Checkpoint
 from wgan.training.config import TrainConfig
 
 SCORED = 10_000
-"""Images that are drawn to score a generator."""
+"""Generated images per score."""
 
 EXPORTED = "wgan-gp, 2e-4"
-"""The variant whose exports are scored beside its checkpoint."""
+"""The variant whose exports are scored too."""
 
 COMMON: Mapping[str, Any] = MappingProxyType(
     {
@@ -61,7 +64,7 @@ COMMON: Mapping[str, Any] = MappingProxyType(
         "log_every": 50,
     }
 )
-"""What all variants share: so narrow that a core trains one in minutes."""
+"""Settings of all variants: narrow enough that one core trains one in minutes."""
 
 VARIANTS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
     {
@@ -80,44 +83,46 @@ VARIANTS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
 )
 
 
-class Ruler:
-    """Measures generated images against the real ones."""
+class ClassifierFid:
+    """FID in the features of a classifier, against real images."""
 
-    def __init__(self, classifier: Classifier, real: Labelled) -> None:
+    def __init__(self, classifier: Classifier, real: LabelledImages) -> None:
         self._classifier = classifier
-        self._real = self._moments(image_parts(real))
+        self._real = self._moments(image_batches(real))
 
-    def fid(self, images: Iterable[Images]) -> float:
-        """The Frechet distance of images, as a viewer gets them: rounded to 256 steps."""
+    def __call__(self, images: Iterable[Images]) -> float:
+        """Compute the FID of images, rounded to pixels as a viewer gets them."""
         rounded = (to_images(to_pixels(some)) for some in images)
         return fid(self._real, self._moments(rounded))
 
     def _moments(self, images: Iterable[Images]) -> Moments:
-        # A batch at a time would do as well; the vectors of 60,000 take 30 MB.
+        # All vectors at once: 60,000 take 30 MB.
         return Moments.of(np.concatenate([self._classifier.features(some) for some in images]))
 
 
 def settings(variant: str, seed: int) -> TrainConfig:
-    """A variant's settings."""
+    """Return the settings of a variant."""
     return TrainConfig.resolve({**COMMON, **VARIANTS[variant], "seed": seed})
 
 
 def steps_for(images: int, config: TrainConfig) -> int:
-    """The steps in which the critic is shown so many real images, repeated ones counted."""
+    """Return the steps in which the critic sees `images` real images, counting repeats."""
     return round(images / (config.batch_size * config.n_critic))
 
 
-def run(variant: str, seed: int, pixels: Pixels, ruler: Ruler, folder: Path, options: Any) -> None:
-    """Train and measure unless the record is there."""
+def run(
+    variant: str, seed: int, pixels: Pixels, metric: ClassifierFid, folder: Path, options: Any
+) -> None:
+    """Train and score, unless the record exists."""
     path = folder / f"{re.sub(', | ', '-', variant)}-{seed}.json"
     if is_done(path, scored=options.scored, shown=options.images, minutes=options.minutes):
         return
     config = settings(variant, seed)
-    place = path.with_suffix("")
+    run_folder = path.with_suffix("")
     by_images, by_time = train_for(
         pixels,
         config,
-        place,
+        run_folder,
         steps=steps_for(options.images, config),
         cpu_seconds=60 * options.minutes,
     )
@@ -127,59 +132,61 @@ def run(variant: str, seed: int, pixels: Pixels, ruler: Ruler, folder: Path, opt
         "scored": options.scored,
         "shown": options.images,
         "minutes": options.minutes,
-        "images": score(place, by_images, ruler, options.scored),
-        "time": score(place, by_time, ruler, options.scored),
+        "images": score(run_folder, by_images, metric, options.scored),
+        "time": score(run_folder, by_time, metric, options.scored),
         "settings": dataclasses.asdict(config),
         "machine": describe_machine("torch", "onnxruntime", "numpy"),
     }
     if variant == EXPORTED and seed == 0:
-        record["exports"] = score_exports(place, by_time.step, ruler, options.scored)
+        record["exports"] = score_exports(run_folder, by_time.step, metric, options.scored)
     save_record(path, record)
     print(f"{variant}, seed {seed}: {record['images']}, {record['time']}", flush=True)
 
 
-def score(place: Path, milestone: Milestone, ruler: Ruler, n: int) -> Record:
-    """What a checkpoint took, and the FID of its EMA and of its generator as it is."""
+def score(run_folder: Path, milestone: Milestone, metric: ClassifierFid, n: int) -> Record:
+    """Return the cost of a checkpoint and the FID of its EMA and of its generator."""
     found = {}
     for which in ("average", "generator"):
-        generator = load_generator(place, milestone.step, which)
-        found[which] = ruler.fid(draw(generator, COMMON["latent_dim"], n))
+        generator = load_generator(run_folder, milestone.step, which)
+        found[which] = metric(draw(generator, COMMON["latent_dim"], n))
     return {**dataclasses.asdict(milestone), **found}
 
 
-def score_exports(place: Path, step: int, ruler: Ruler, n: int) -> Mapping[str, Record]:
-    """Export a checkpoint in each precision; the FID and the size of each file, same seeds."""
-    checkpoint = Checkpoint.load(Run(place).checkpoint(step))
+def score_exports(
+    run_folder: Path, step: int, metric: ClassifierFid, n: int
+) -> Mapping[str, Record]:
+    """Export a checkpoint in each precision; return the FID and the size of each file."""
+    checkpoint = Checkpoint.load(Run(run_folder).checkpoint(step))
     found = {}
     for precision in PRECISIONS:
         config = ExportConfig(precision=precision, target="cpu" if precision != "fp16" else "cuda")
-        file = place / config.filename
+        file = run_folder / config.filename
         export(checkpoint, config, file)
-        found[precision] = {"fid": ruler.fid(draw_file(file, n)), "bytes": file.stat().st_size}
+        found[precision] = {"fid": metric(draw_file(file, n)), "bytes": file.stat().st_size}
     return found
 
 
 def draw_file(file: Path, n: int) -> Iterator[Images]:
-    """The images of seeds 0 to n - 1 from an exported file, on the CPU."""
+    """Yield the images of seeds 0 to n - 1 from an exported file, on the CPU."""
     with Generator(file, device="cpu", threads=1) as generator:
         for pixels in generator.stream(range(n)):
             yield to_images(pixels)
 
 
 def report(folder: Path) -> str:
-    """The machine and the tables."""
+    """Return the machine and the tables."""
     records = load_records(folder)
     floor = load_records(folder / "floor")[0]
     last = records[-1]
     about = (
-        f"    {last['machine']}\n    {last['scored']:,} images; the classifier names"
-        f" {floor['accuracy']:.2%} of the test\n    images, which themselves have a FID of"
+        f"    {last['machine']}\n    {last['scored']:,} images; the classifier recognises"
+        f" {floor['accuracy']:.2%} of the test\n    images, whose own FID is"
         f" {floor['fid']:.2f}"
     )
     return "\n\n".join(
         [
             about,
-            f"When the critic was shown {last['shown']:,} real images:",
+            f"After the critic has seen {last['shown']:,} real images:",
             _recipes(records, "images"),
             f"After {last['minutes']:g} CPU minutes:",
             _recipes(records, "time"),
@@ -189,7 +196,7 @@ def report(folder: Path) -> str:
 
 
 def _recipes(records: Sequence[Record], at: str) -> str:
-    """A row for each variant, at a milestone."""
+    """Return a row for each variant, at a milestone."""
     rows = []
     for variant in VARIANTS:
         runs = [record[at] for record in records if record["variant"] == variant]
@@ -220,31 +227,30 @@ def _exports(record: Record) -> str:
 
 
 def main() -> None:
-    """Run what is missing, print the tables, and write them where asked."""
+    """Run what is missing; print and write the tables."""
     parser = arguments(__doc__)
     parser.add_argument("--data", type=Path, default=Path("../shared/data/fashion-mnist"))
-    parser.add_argument("--only", choices=VARIANTS, help="one variant alone")
+    parser.add_argument("--only", choices=VARIANTS, help="only this variant")
     parser.add_argument("--minutes", type=float, default=4, help="CPU minutes of each run")
-    parser.add_argument("--images", type=int, default=320_000, help="shown to the critic")
+    parser.add_argument(
+        "--images", type=int, default=320_000, help="real images that the critic sees"
+    )
     parser.add_argument("--scored", type=int, default=SCORED, help="generated images")
-    parser.add_argument("--first", type=int, default=60_000, help="images to learn from")
+    parser.add_argument("--first", type=int, default=60_000, help="training images")
     options = parser.parse_args()
-    torch.set_num_threads(1)  # CPU seconds are then seconds of one core
+    torch.set_num_threads(1)  # so that CPU time is the time of one core
     folder = options.results / "fashion-mnist"
-    train = Labelled.load(options.data, "train").first(options.first)
-    test = Labelled.load(options.data, "test")
+    train = LabelledImages.load(options.data, "train").first(options.first)
+    test = LabelledImages.load(options.data, "test")
     classifier = trained_classifier(folder / "classifier.pt", train, test)
-    ruler = Ruler(classifier, train)
-    floor = {"accuracy": classifier.accuracy, "fid": ruler.fid(image_parts(test))}
+    metric = ClassifierFid(classifier, train)
+    floor = {"accuracy": classifier.accuracy, "fid": metric(image_batches(test))}
     save_record(folder / "floor" / "floor.json", floor)
     print(floor, flush=True)
     for seed in range(options.seeds):
         for variant in [options.only] if options.only else VARIANTS:
-            run(variant, seed, train.pixels, ruler, folder, options)
-    text = report(folder)
-    print(text)
-    if options.write:
-        write_block(options.write, "fashion-mnist", text)
+            run(variant, seed, train.pixels, metric, folder, options)
+    publish(report(folder), "fashion_mnist", options.write)
 
 
 if __name__ == "__main__":

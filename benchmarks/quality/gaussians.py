@@ -1,34 +1,35 @@
-"""How well the losses and the loop learn 25 Gaussians on a grid, and 8 on a ring.
+"""Mode coverage of 25 Gaussians on a grid and 8 on a ring, with the training loop of wgan.
 
     python -m benchmarks.quality.gaussians RESULTS [--seeds 3] [--only grid]
         [--write docs/quality.md] [--image docs/images/gaussians.png]
 
-PacGAN's protocol: 100,000 points to learn from, 2,500 to be scored. A run goes on where it was
-killed. The time is the process's own (CPU seconds on one thread), so that other programs and
-pauses do not count.
+PacGAN's protocol: 100,000 training points, 2,500 generated ones. An interrupted run continues.
+Time is CPU time on one thread, which other programs and pauses do not change.
 """
 
 import dataclasses
+import io
 import itertools
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
 from torch import Tensor, nn
 
 from benchmarks.machine import describe_machine
 from benchmarks.quality.mixtures import MIXTURES, SCORED, Mixture, Points, score
-from benchmarks.quality.plots import draw_progress
 from benchmarks.quality.records import (
     Record,
     arguments,
     load_records,
+    publish,
     save_record,
     spread,
     table,
-    write_block,
 )
 from wgan.files import make_folder, whole_file
 from wgan.latents import latents_from_seeds
@@ -37,24 +38,23 @@ from wgan.training.loop import TrainState, train_steps
 from wgan.training.networks import build
 from wgan.training.networks.norms import initialise_he
 
-LEARNED = 100_000
-"""Points that a run learns from."""
+TRAINING_POINTS = 100_000
 
 SNAPSHOTS = (0.0, 0.02, 0.1, 0.3, 1.0)
-"""The shares of a run after which its points are kept for the image."""
+"""Shares of a run after which its points are kept for the image."""
 
-PARTS = 20
-"""A run is scored and saved so many times."""
+CHECKPOINTS = 20
+"""Times that a run is scored and saved."""
 
 STEPS = {"grid": 10_000, "ring": 6_000}
 
 GENERATOR_LAYERS, CRITIC_LAYERS = 5, 3
-"""Hidden ones. The generator must be steep, and depth makes it so: what it draws between two
-Gaussians is wrong, and with three layers that stayed more than a tenth."""
+"""Hidden layers. A steep generator makes few points between Gaussians, and depth makes it steep:
+with three layers more than a tenth of the points stayed there."""
 
 COMMON = TrainConfig(
     arch="benchmarks.quality.gaussians:networks",
-    latent_dim=2,  # as PacGAN's; with 16 it takes many times as long to find sharp edges
+    latent_dim=2,  # as in PacGAN; with 16 sharp edges take many times as long
     width=128,
     batch_size=128,
     gp_weight=0.1,
@@ -64,19 +64,19 @@ COMMON = TrainConfig(
 
 
 def settings(seed: int, steps: int) -> TrainConfig:
-    """A run's settings: its learning rate falls to 0 at its end."""
+    """Settings of a run, whose learning rate falls to 0 at its end."""
     return dataclasses.replace(COMMON, seed=seed, steps=steps, decay_steps=steps)
 
 
 def networks(config: TrainConfig) -> tuple[nn.Module, nn.Module]:
-    """Two perceptrons: latents -> points `[n, 2]`, points -> scores `[n]`."""
+    """Build two perceptrons: latents -> points `[n, 2]`, points -> scores `[n]`."""
     generator = perceptron(config.latent_dim, config.width, 2, GENERATOR_LAYERS)
     critic = nn.Sequential(*perceptron(2, config.width, 1, CRITIC_LAYERS), nn.Flatten(0))
     return generator, critic
 
 
 def perceptron(inputs: int, width: int, outputs: int, hidden: int) -> nn.Sequential:
-    """Linear layers with ReLU between them; their weights keep the signal's size."""
+    """Build linear layers with ReLU between them, initialised as by He et al."""
     sizes = [inputs, *[width] * hidden]
     layers: list[nn.Module] = []
     for before, after in itertools.pairwise(sizes):
@@ -86,8 +86,8 @@ def perceptron(inputs: int, width: int, outputs: int, hidden: int) -> nn.Sequent
     return network
 
 
-class Trial:
-    """One run, kept in a file as it goes."""
+class GaussianRun:
+    """A run, saved to a file as it goes."""
 
     def __init__(self, mixture: Mixture, config: TrainConfig, path: Path) -> None:
         self.mixture, self.config, self.path = mixture, config, path
@@ -97,22 +97,26 @@ class Trial:
         self.cpu_seconds = 0.0
         self.curve: list[Record] = []
         self.snapshots: dict[int, Tensor] = {}
-        self._points = torch.from_numpy(mixture.sample(LEARNED, config.seed) / mixture.scale)
+        self._points = torch.from_numpy(
+            mixture.sample(TRAINING_POINTS, config.seed) / mixture.scale
+        )
         if path.exists():
             self._load()
 
     def next_batch(self) -> Tensor:
-        """Draw points to learn from; which ones depends on the seed and the batch's number."""
+        """Draw training points, by the seed and the number of the batch."""
         chosen = torch.Generator().manual_seed((self.config.seed << 32) + self.drawn)
         self.drawn += 1
-        return self._points[torch.randint(LEARNED, (self.config.batch_size,), generator=chosen)]
+        return self._points[
+            torch.randint(TRAINING_POINTS, (self.config.batch_size,), generator=chosen)
+        ]
 
     def run(self) -> Record:
-        """Train to the end and describe the result."""
+        """Train to the end and return the record."""
         steps = train_steps(self.players, self.next_batch, self.config, self.step)
-        every = max(1, self.config.steps // PARTS)
+        every = max(1, self.config.steps // CHECKPOINTS)
         shown = {round(share * self.config.steps) for share in SNAPSHOTS}
-        began = time.process_time() - self.cpu_seconds
+        start = time.process_time() - self.cpu_seconds
         if self.step == 0:
             self.snapshots[0] = self._draw()
         while self.step < self.config.steps:
@@ -120,13 +124,13 @@ class Trial:
             if self.step in shown:
                 self.snapshots[self.step] = self._draw()
             if self.step % every == 0 or self.step == self.config.steps:
-                self.cpu_seconds = time.process_time() - began
-                self._note()
+                self.cpu_seconds = time.process_time() - start
+                self._score()
                 self._save()
         return self.record()
 
     def record(self) -> Record:
-        """Where the run stands: at its end, or as it was stopped."""
+        """Return the record of the run so far."""
         return {
             "mixture": self.mixture.name,
             "seed": self.config.seed,
@@ -143,7 +147,7 @@ class Trial:
             points: Tensor = self.players.average(torch.from_numpy(z))
         return points * self.mixture.scale
 
-    def _note(self) -> None:
+    def _score(self) -> None:
         found = score(self._draw().numpy(), self.mixture)
         self.curve.append({"step": self.step, **dataclasses.asdict(found)})
         print(
@@ -153,42 +157,42 @@ class Trial:
         )
 
     def _save(self) -> None:
-        fields = {name: getattr(self, name) for name in KEPT}
-        players = {name: getattr(self.players, name).state_dict() for name in PLAYERS}
+        fields = {name: getattr(self, name) for name in FIELDS}
+        players = {name: getattr(self.players, name).state_dict() for name in PARTS}
         with whole_file(self.path) as file:
             torch.save({**fields, **players, "noise": self.players.noise.get_state()}, file)
 
     def _load(self) -> None:
         state: dict[str, Any] = torch.load(self.path, weights_only=True)
-        for name in KEPT:
+        for name in FIELDS:
             setattr(self, name, state[name])
-        for name in PLAYERS:
+        for name in PARTS:
             getattr(self.players, name).load_state_dict(state[name])
         self.players.noise.set_state(state["noise"])
 
 
-KEPT = ("step", "drawn", "cpu_seconds", "curve", "snapshots")
-PLAYERS = ("generator", "critic", "average", "generator_optimizer", "critic_optimizer")
+FIELDS = ("step", "drawn", "cpu_seconds", "curve", "snapshots")
+PARTS = ("generator", "critic", "average", "generator_optimizer", "critic_optimizer")
 
 
-def run_trial(mixture: Mixture, config: TrainConfig, folder: Path) -> None:
-    """Run to the end unless the record is there."""
+def run_once(mixture: Mixture, config: TrainConfig, folder: Path) -> None:
+    """Run to the end unless the record exists."""
     name = f"{mixture.name}-{config.seed}"
     if (folder / f"{name}.json").exists():
         return
     make_folder(folder)
-    save_record(folder / f"{name}.json", Trial(mixture, config, folder / f"{name}.pt").run())
+    save_record(folder / f"{name}.json", GaussianRun(mixture, config, folder / f"{name}.pt").run())
 
 
 PUBLISHED = {
     "grid": [("GAN", "17.3", "94.8"), ("ALI", "24.1", "95.7"), ("PacGAN4", "24.8", "93.6")],
     "ring": [],
 }
-"""PacGAN's table 1, modes and percent of high quality; means over its own runs."""
+"""Table 1 of PacGAN: mean modes, mean percentage of high quality."""
 
 
 def report(records: Sequence[Record]) -> str:
-    """The settings, the machine and the table."""
+    """Return the machine, the table and the settings."""
     rows = []
     for name, mixture in MIXTURES.items():
         runs = [record for record in records if record["mixture"] == name]
@@ -203,20 +207,20 @@ def report(records: Sequence[Record]) -> str:
                     spread([run["cpu_seconds"] / 60 for run in runs], ".1f"),
                 )
             )
-        rows += [(f"{name}: {who}", f"{modes} of {most}", share, "", "")
-                 for who, modes, share in PUBLISHED[name]]  # fmt: skip
+        rows += [(f"{name}: {paper}", f"{modes} of {most}", share, "", "")
+                 for paper, modes, share in PUBLISHED[name]]  # fmt: skip
     heads = ("", "modes", "high quality, %", "steps", "CPU minutes")
     return f"    {records[-1]['machine']}\n\n{table(heads, rows)}\n\n{describe(records)}"
 
 
 def _steps(runs: Sequence[Record]) -> str:
-    """How many steps the runs took; and of how many, where they were stopped before their end."""
+    """Steps of the runs, and the planned steps if they were stopped earlier."""
     taken, planned = min(run["step"] for run in runs), runs[0]["settings"]["steps"]
     return f"{taken:,}" if taken == planned else f"stopped at {taken:,} of {planned:,}"
 
 
 def describe(records: Sequence[Record]) -> str:
-    """The settings of wgan's runs, in words."""
+    """Describe the settings of wgan's runs."""
     used = records[-1]["settings"]
     steps = {record["mixture"]: f"{record['settings']['steps']:,}" for record in records}
     lengths = ", ".join(f"{count} steps on the {name}" for name, count in steps.items())
@@ -232,8 +236,30 @@ def describe(records: Sequence[Record]) -> str:
     )
 
 
+def draw_progress(rows: Sequence[tuple[Mixture, Mapping[int, Points]]]) -> bytes:
+    """Plot generated points over real ones: a row per mixture, a column per step; a PNG."""
+    columns = max(len(points) for _, points in rows)
+    figure = Figure(figsize=(2.4 * columns, 2.55 * len(rows)), dpi=80, facecolor="white")
+    FigureCanvasAgg(figure)
+    for row, (mixture, snapshots) in enumerate(rows):
+        real = mixture.sample(1000, seed=0)
+        reach = 1.25 * abs(mixture.centres).max()
+        for column, (step, points) in enumerate(sorted(snapshots.items())):
+            axes = figure.add_subplot(len(rows), columns, row * columns + column + 1)
+            axes.scatter(real[:, 0], real[:, 1], s=9, color="#e07b1a", linewidths=0)
+            axes.scatter(points[:, 0], points[:, 1], s=1.2, color="#2864b4", linewidths=0)
+            axes.set(
+                xlim=(-reach, reach), ylim=(-reach, reach), aspect="equal", xticks=(), yticks=()
+            )
+            axes.set_title(f"{mixture.name}, step {step:,}", fontsize=8)
+    figure.tight_layout()
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png")
+    return buffer.getvalue()
+
+
 def image(folder: Path, seed: int = 0) -> bytes:
-    """Real and generated points over the runs of one seed, a row for each mixture."""
+    """Plot the snapshots of the runs of one seed."""
     rows = []
     for mixture in MIXTURES.values():
         path = folder / f"{mixture.name}-{seed}.pt"
@@ -245,22 +271,19 @@ def image(folder: Path, seed: int = 0) -> bytes:
 
 
 def main() -> None:
-    """Run what is missing, print the table, and write it where asked."""
+    """Run what is missing; print and write the table."""
     parser = arguments(__doc__)
-    parser.add_argument("--only", choices=MIXTURES, help="one mixture alone")
+    parser.add_argument("--only", choices=MIXTURES, help="only this mixture")
     parser.add_argument("--steps", type=int, help="of every run  [grid 10000, ring 6000]")
-    parser.add_argument("--image", type=Path, help="draw the points over training here")
+    parser.add_argument("--image", type=Path, help="plot the points to this PNG")
     options = parser.parse_args()
-    torch.set_num_threads(1)  # so small a network is no faster on two
+    torch.set_num_threads(1)  # a network this small is no faster on two
     folder = options.results / "gaussians"
     chosen = [options.only] if options.only else list(MIXTURES)
     for seed, name in itertools.product(range(options.seeds), chosen):
         config = settings(seed, options.steps or STEPS[name])
-        run_trial(MIXTURES[name], config, folder)
-    text = report(load_records(folder))
-    print(text)
-    if options.write:
-        write_block(options.write, "gaussians", text)
+        run_once(MIXTURES[name], config, folder)
+    publish(report(load_records(folder)), "gaussians", options.write)
     if options.image:
         with whole_file(options.image) as file:
             file.write(image(folder))

@@ -1,4 +1,4 @@
-"""Runs of `wgan train`'s own session on images in memory, measured in CPU seconds."""
+"""Training runs on images in memory, measured in CPU time."""
 
 import contextlib
 import dataclasses
@@ -26,42 +26,42 @@ from wgan.training.session import Plan, Session
 CPU = torch.device("cpu")
 
 ENDLESS = 10**9
-"""Steps that no run reaches: when it ends is decided here."""
+"""More steps than any run takes, since the benchmark decides when to stop."""
 
 Which = Literal["average", "generator"]
-"""The EMA of the generator, or the generator as it is."""
+"""The EMA of the generator, or the generator itself."""
 
 
 @dataclass(frozen=True)
 class Milestone:
-    """A checkpoint of a run, and what it took to come there."""
+    """A checkpoint of a run and its cost."""
 
     step: int
     cpu_seconds: float
 
 
-class Clock:
-    """CPU seconds of a run over all the processes that trained it, kept in a file beside it."""
+class CpuTimer:
+    """CPU time of a run over all its processes, saved in a file."""
 
     def __init__(self, path: Path, step: int) -> None:
         self._path = path
         marks = json.loads(path.read_text()) if path.exists() else []
-        # What a killed process did after its last checkpoint is done again, and counted once.
+        # Steps after the last checkpoint of a killed process are repeated, so count them once.
         self.marks = [Milestone(**mark) for mark in marks if mark["step"] <= step]
         before = self.marks[-1].cpu_seconds if self.marks else 0.0
-        self._began = time.process_time() - before
+        self._start = time.process_time() - before
 
     def seconds(self) -> float:
-        """CPU seconds so far."""
-        return time.process_time() - self._began
+        """Return the CPU time so far."""
+        return time.process_time() - self._start
 
     def mark(self, step: int) -> None:
-        """Remember how long it took to `step`, which is about to be saved."""
+        """Save the time of `step`, before its checkpoint."""
         self.marks.append(Milestone(step, self.seconds()))
         write_whole(self._path, json.dumps([vars(mark) for mark in self.marks]).encode())
 
     def reached(self, step: int = 0, cpu_seconds: float = 0.0) -> Milestone | None:
-        """The first mark that is as far as that."""
+        """Return the first mark at or after both limits."""
         far = (m for m in self.marks if m.step >= step and m.cpu_seconds >= cpu_seconds)
         return next(far, None)
 
@@ -69,10 +69,10 @@ class Clock:
 def train_for(
     pixels: Pixels, config: TrainConfig, folder: Path, *, steps: int, cpu_seconds: float
 ) -> tuple[Milestone, Milestone]:
-    """Train, or go on, until both limits are reached, with a checkpoint at each.
+    """Train, or resume, until both limits are reached, with a checkpoint at each.
 
     Returns:
-        Where `steps` were done, and where `cpu_seconds` were spent.
+        The milestones of `steps` and of `cpu_seconds`.
     """
     config = dataclasses.replace(config, steps=ENDLESS)
     source = ArraySource(config.data, pixels[..., 0] if config.channels == 1 else pixels)
@@ -80,9 +80,9 @@ def train_for(
     folder = folder.resolve()
     make_folder(folder.parent)
     plan = Plan(Run(folder), config, source, folder.exists())
-    # A session remembers itself as the latest run of the current folder: not of the user's.
+    # Training sets `runs/latest` of the current folder, which should not be the user's.
     with contextlib.chdir(folder.parent), Session(plan, data, CPU) as session:
-        clock = Clock(folder / "cpu.json", session.step)
+        clock = CpuTimer(folder / "cpu.json", session.step)
 
         def done() -> bool:
             return session.step >= steps and clock.seconds() >= cpu_seconds
@@ -101,7 +101,7 @@ def train_for(
 
 
 def load_generator(folder: Path, step: int, which: Which) -> nn.Module:
-    """The generator of a run's checkpoint, in eval mode."""
+    """Load a generator from a checkpoint, in eval mode."""
     checkpoint = Checkpoint.load(Run(folder).checkpoint(step))
     generator, _ = build(checkpoint.config)
     generator.load_state_dict(getattr(checkpoint, which))
@@ -110,7 +110,7 @@ def load_generator(folder: Path, step: int, which: Which) -> nn.Module:
 
 @torch.inference_mode()
 def draw(generator: nn.Module, latent_dim: int, n: int, size: int = 250) -> Iterator[Images]:
-    """The images of seeds 0 to n - 1, some at a time."""
+    """Yield the images of seeds 0 to n - 1 in batches."""
     for start in range(0, n, size):
         seeds = range(start, min(start + size, n))
         images: Images = generator(torch.from_numpy(latents_from_seeds(seeds, latent_dim))).numpy()

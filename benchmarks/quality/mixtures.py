@@ -1,4 +1,4 @@
-"""Mixtures of Gaussians in the plane, and PacGAN's two figures of how well one was learned.
+"""Mixtures of Gaussians in the plane, and PacGAN's two scores.
 
 Lin et al. 2018, "PacGAN: The power of two samples in generative adversarial networks"
 (arXiv:1712.04086), section 4.1: "2D-ring" and "2D-grid".
@@ -13,15 +13,15 @@ Points = npt.NDArray[np.float32]
 """`[n, 2]`."""
 
 HIGH_QUALITY = 3.0
-"""A point is of high quality within so many standard deviations of the nearest centre."""
+"""Standard deviations from the nearest centre within which a point is of high quality."""
 
 SCORED = 2_500
-"""Points that are drawn to score a generator."""
+"""Generated points per score."""
 
 
 @dataclass(frozen=True)
 class Mixture:
-    """Round Gaussians of one standard deviation, each as likely as the others."""
+    """Isotropic Gaussians of equal weight and standard deviation."""
 
     name: str
     centres: Points  # [modes, 2]
@@ -29,16 +29,16 @@ class Mixture:
 
     @property
     def scale(self) -> float:
-        """The standard deviation of a coordinate: points are learned in this unit."""
+        """Standard deviation of a coordinate, the unit of the training points."""
         return float(np.sqrt(self.centres.var() + self.sigma**2))
 
     @property
     def ideal(self) -> float:
-        """The share of high quality among points of the mixture itself (a Rayleigh law)."""
+        """Share of high quality among points of the mixture itself (Rayleigh distribution)."""
         return float(1 - np.exp(-(HIGH_QUALITY**2) / 2))
 
     def sample(self, n: int, seed: int) -> Points:
-        """Draw `n` points."""
+        """Sample `n` points."""
         random = np.random.RandomState(seed)
         chosen = self.centres[random.randint(len(self.centres), size=n)]
         return (chosen + self.sigma * random.standard_normal((n, 2))).astype(np.float32)
@@ -46,10 +46,10 @@ class Mixture:
 
 @dataclass(frozen=True)
 class Score:
-    """What PacGAN's tables show."""
+    """The two scores."""
 
-    modes: int  # centres that are nearest to at least one point of high quality
-    high_quality: float  # the share of such points, 0 to 1
+    modes: int  # centres that are the nearest of a point of high quality
+    high_quality: float  # share of points, 0 to 1
 
 
 def score(points: Points, mixture: Mixture) -> Score:
@@ -62,8 +62,8 @@ def score(points: Points, mixture: Mixture) -> Score:
 
 
 def _grid() -> Points:
-    places = (-4, -2, 0, 2, 4)
-    return np.array([(x, y) for x in places for y in places], np.float32)
+    ticks = (-4, -2, 0, 2, 4)
+    return np.array([(x, y) for x in ticks for y in ticks], np.float32)
 
 
 def _ring() -> Points:
@@ -75,4 +75,4 @@ MIXTURES = {
     "grid": Mixture("grid", _grid(), sigma=0.05),
     "ring": Mixture("ring", _ring(), sigma=0.01),
 }
-"""PacGAN's two, with the centres and deviations of its code."""
+"""With the centres and deviations of PacGAN's code."""

@@ -1,4 +1,4 @@
-"""The figures of the scorecard on constructed cases, and its scripts from end to end."""
+"""The scores of the quality benchmarks on constructed cases, and the scripts end to end."""
 
 import dataclasses
 import sys
@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks.quality.gaussians import COMMON, Trial
-from benchmarks.quality.large import Plan, report, run_plan, step_flops
+from benchmarks.quality.gaussians import COMMON, GaussianRun
+from benchmarks.quality.large import LargeRun, report, run_plan, step_flops
 from benchmarks.quality.mixtures import MIXTURES, Points, score
-from benchmarks.quality.records import is_done, load_records, save_record, spread, write_block
+from benchmarks.quality.records import is_done, load_records, publish, save_record, spread
 from benchmarks.quality.stacked_mnist import coverage, stack
 from tests.evaluation.networks import network, save
 from tests.processes import ROOT, run
@@ -24,7 +24,7 @@ GRID = MIXTURES["grid"]
 
 
 def along_x(points: Points, sigmas: float) -> Points:
-    """The points, moved by so many standard deviations."""
+    """Move points by some standard deviations."""
     return points + np.array([sigmas * GRID.sigma, 0], np.float32)
 
 
@@ -36,7 +36,7 @@ def test_a_point_counts_within_three_standard_deviations_of_a_centre(
     assert (found.modes, found.high_quality) == (modes, share)
 
 
-def test_a_mode_counts_when_one_good_point_is_nearest_to_it() -> None:
+def test_a_mode_counts_with_one_point_of_high_quality() -> None:
     far = along_x(GRID.centres[1:], 5)
     found = score(np.concatenate([GRID.centres[:2], far]), GRID)
     assert found.modes == 2
@@ -44,21 +44,24 @@ def test_a_mode_counts_when_one_good_point_is_nearest_to_it() -> None:
 
 
 @pytest.mark.parametrize("name", MIXTURES)
-def test_a_mixtures_own_points_are_as_good_as_the_rayleigh_law_says(name: str) -> None:
+def test_points_of_a_mixture_have_the_quality_of_the_rayleigh_distribution(name: str) -> None:
     mixture = MIXTURES[name]
     found = score(mixture.sample(100_000, seed=1), mixture)
     assert found.modes == len(mixture.centres)
     assert found.high_quality == pytest.approx(mixture.ideal, abs=0.002)  # 6 standard errors
 
 
-def trial(path: Path, steps: int) -> Trial:
+def gaussian_run(path: Path, steps: int) -> GaussianRun:
     config = dataclasses.replace(COMMON, width=8, batch_size=16, steps=steps, decay_steps=8)
-    return Trial(GRID, config, path)
+    return GaussianRun(GRID, config, path)
 
 
-def test_a_trial_that_was_stopped_ends_as_one_that_was_not(tmp_path: Path) -> None:
-    trial(tmp_path / "stopped.pt", 3).run()
-    resumed, whole = trial(tmp_path / "stopped.pt", 8), trial(tmp_path / "whole.pt", 8)
+def test_an_interrupted_run_ends_like_an_uninterrupted_one(tmp_path: Path) -> None:
+    gaussian_run(tmp_path / "stopped.pt", 3).run()
+    resumed, whole = (
+        gaussian_run(tmp_path / "stopped.pt", 8),
+        gaussian_run(tmp_path / "whole.pt", 8),
+    )
     assert resumed.step == 3
     assert resumed.run()["high_quality"] == whole.run()["high_quality"]
     for one, two in zip(
@@ -67,7 +70,7 @@ def test_a_trial_that_was_stopped_ends_as_one_that_was_not(tmp_path: Path) -> No
         assert torch.equal(one, two)
 
 
-def test_even_modes_have_no_divergence_and_a_single_one_has_the_most() -> None:
+def test_uniform_modes_have_no_divergence_and_a_single_mode_has_the_most() -> None:
     even = coverage(np.repeat(np.arange(1000), 26))
     assert even.modes == 1000
     assert even.kl == pytest.approx(0, abs=1e-12)
@@ -76,7 +79,7 @@ def test_even_modes_have_no_divergence_and_a_single_one_has_the_most() -> None:
     assert one.kl == pytest.approx(np.log(1000))
 
 
-def test_each_digit_stands_once_in_each_colour() -> None:
+def test_each_digit_appears_once_in_each_colour() -> None:
     digits = np.arange(50, dtype=np.uint8).reshape(50, 1, 1, 1)
     stacked = stack(digits, seed=0)
     assert stacked.shape == (50, 1, 1, 3)
@@ -86,16 +89,17 @@ def test_each_digit_stands_once_in_each_colour() -> None:
 
 def test_only_the_named_block_of_a_page_is_written(tmp_path: Path) -> None:
     page = tmp_path / "page.md"
-    page.write_text("before\n<!-- a -->\nold\n<!-- /a -->\n<!-- b -->\n<!-- /b -->\nafter\n")
-    write_block(page, "a", "    new \\1\n")
+    a, b = (f"<!-- benchmarks/quality/{name}.py -->" for name in "ab")
+    page.write_text(f"before\n{a}\nold\n<!-- end -->\n{b}\nkept\n<!-- end -->\nafter\n")
+    publish("    new \\1\n", "a", page)
     assert page.read_text() == (
-        "before\n<!-- a -->\n\n    new \\1\n\n<!-- /a -->\n<!-- b -->\n<!-- /b -->\nafter\n"
+        f"before\n{a}\n\n    new \\1\n\n<!-- end -->\n{b}\nkept\n<!-- end -->\nafter\n"
     )
-    with pytest.raises(UsageError, match="has no place for c"):
-        write_block(page, "c", "")
+    with pytest.raises(SystemExit, match=r"has no <!-- benchmarks/quality/c\.py -->"):
+        publish("", "c", page)
 
 
-def test_a_lone_value_is_not_given_a_spread() -> None:
+def test_a_single_value_has_no_spread() -> None:
     assert spread([1.0, 2.0], ".1f") == "1.5 (1.0 to 2.0)"
     assert spread([1.0], ".1f") == "1.0 (1 run)"
 
@@ -109,12 +113,13 @@ def script(name: str, *arguments: object) -> str:
 @pytest.fixture
 def page(tmp_path: Path) -> Path:
     path = tmp_path / "page.md"
-    names = ("gaussians", "stacked-mnist", "fashion-mnist")
-    path.write_text("".join(f"<!-- {name} -->\n<!-- /{name} -->\n" for name in names))
+    names = ("gaussians", "stacked_mnist", "fashion_mnist")
+    marks = (f"<!-- benchmarks/quality/{name}.py -->\n<!-- end -->\n" for name in names)
+    path.write_text("".join(marks))
     return path
 
 
-def test_the_gaussians_run_to_a_table_and_a_image(tmp_path: Path, page: Path) -> None:
+def test_gaussians_writes_a_table_and_an_image(tmp_path: Path, page: Path) -> None:
     image = tmp_path / "points.png"
     short = (tmp_path, "--seeds", 1, "--steps", 4, "--write", page, "--image", image)
     assert "grid-0: step 4" in script("gaussians", *short)
@@ -122,11 +127,11 @@ def test_the_gaussians_run_to_a_table_and_a_image(tmp_path: Path, page: Path) ->
     assert "| grid: PacGAN4 | 24.8 of 25 | 93.6 |" in page.read_text()
     assert image.read_bytes().startswith(b"\x89PNG")
     assert len(load_records(tmp_path / "gaussians")) == 2
-    assert "0: step" not in script("gaussians", *short), "what is there is not run again"
+    assert "0: step" not in script("gaussians", *short), "existing runs are not repeated"
 
 
 @pytest.mark.slow
-def test_stacked_mnist_runs_to_a_table(
+def test_stacked_mnist_writes_a_table(
     tmp_path: Path, page: Path, real_data: Callable[[str], Path]
 ) -> None:
     short = ("--steps", 2, "--scored", 40, "--digits", 200, "--write", page)
@@ -135,7 +140,7 @@ def test_stacked_mnist_runs_to_a_table(
 
 
 @pytest.mark.slow
-def test_fashion_mnist_runs_to_tables_with_exports(
+def test_fashion_mnist_writes_tables_with_exports(
     tmp_path: Path, page: Path, real_data: Callable[[str], Path]
 ) -> None:
     short = ("--images", 640, "--minutes", 0.01, "--scored", 40, "--first", 200)
@@ -146,7 +151,7 @@ def test_fashion_mnist_runs_to_tables_with_exports(
     assert "| ONNX, int8 |" in written
 
 
-def test_large_trains_and_evaluates_by_the_commands_of_wgan(tmp_path: Path) -> None:
+def test_large_trains_and_evaluates_with_the_commands_of_wgan(tmp_path: Path) -> None:
     random = np.random.RandomState(0)
     images = tmp_path / "images"
     images.mkdir()
@@ -155,14 +160,14 @@ def test_large_trains_and_evaluates_by_the_commands_of_wgan(tmp_path: Path) -> N
         (images / f"{number}.png").write_bytes(encode(pixels))
     features = save(network(shape=("n", 3, 32, 32)), tmp_path / "features.onnx")
     given = {"width": 4, "steps": 1, "batch_size": 4}
-    plan = Plan(str(images), given, features=str(features))
+    plan = LargeRun(str(images), given, features=str(features))
     run_plan(plan, 0, tmp_path / "results", scored=10, device="cpu")
     (record,) = load_records(tmp_path / "results")
     assert record["fid"] > 0
     assert "| FID |" in report([record])
 
 
-def test_a_steps_arithmetic_grows_with_its_critic_updates() -> None:
+def test_the_operations_of_a_step_grow_with_its_critic_updates() -> None:
     def flops(n_critic: int) -> float:
         return step_flops(TrainConfig(width=4, n_critic=n_critic))
 
@@ -170,10 +175,10 @@ def test_a_steps_arithmetic_grows_with_its_critic_updates() -> None:
     assert three - two == two - one > 0
 
 
-def test_records_of_other_settings_are_not_taken_into_a_table(tmp_path: Path) -> None:
+def test_records_with_other_settings_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "run-0.json"
     assert not is_done(path, steps=5)
     save_record(path, {"steps": 5, "found": 1.0})
     assert is_done(path, steps=5)
-    with pytest.raises(UsageError, match=r"run-0.json is of steps 5, not 6: name another folder"):
+    with pytest.raises(UsageError, match=r"run-0.json has steps 5, not 6: name another folder"):
         is_done(path, steps=6)

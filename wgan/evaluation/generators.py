@@ -57,7 +57,7 @@ def open_generator(
     """Open a run, a checkpoint or an exported file.
 
     Args:
-        path: a run folder, a checkpoint, or an ONNX, TorchScript or pt2 file, told apart by
+        path: a run folder, a checkpoint, or an ONNX, TorchScript or pt2 file, recognised by
             content; None is the latest run.
         device: where checkpoints, TorchScript and pt2 files run.
         batch_size: images generated at a time.

@@ -72,7 +72,7 @@ PANELS = (
         logarithmic=True,
     ),
     Panel(
-        "Losses (the generator's alone means nothing)",
+        "Losses (the generator's says little)",
         [Line("critic_loss", "critic"), Line("generator_loss", "generator", ORANGE)],
         target=0,
         legend="lower right",
