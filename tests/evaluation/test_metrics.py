@@ -14,15 +14,15 @@ from torch_fidelity.metric_kid import kid_features_to_metric
 from wgan.errors import UsageError
 from wgan.evaluation.features import Vectors
 from wgan.evaluation.metrics import fid, frechet_distance, kid
-from wgan.evaluation.statistics import Array, InceptionScore, Moments
+from wgan.evaluation.statistics import Float64Array, InceptionScore, Moments
 
 
 def drawn(n: int, d: int, seed: int, spread: float = 1.0, shift: float = 0.0) -> Vectors:
     return shift + spread * np.random.RandomState(seed).standard_normal((n, d))
 
 
-def a_covariance(d: int, seed: int) -> Array:
-    root: Array = drawn(d, d, seed).astype(np.float64)
+def a_covariance(d: int, seed: int) -> Float64Array:
+    root: Float64Array = drawn(d, d, seed).astype(np.float64)
     return root @ root.T
 
 

@@ -264,7 +264,7 @@ def _make_judge(
     cache: "Cache | None",
 ) -> "FixedSeedEvaluator":
     from wgan.evaluation.evaluator import FixedSeedEvaluator
-    from wgan.evaluation.reference import load_reference, statistics_folder
+    from wgan.evaluation.reference_statistics import load_reference, statistics_folder
     from wgan.evaluation.statistics import MAX_FEATURES
 
     real = load_reference(data, features, MAX_FEATURES, statistics_folder(cache), progress=True)

@@ -7,7 +7,8 @@
 
 Reading order: `features.py`, `statistics.py`, `metrics.py`, `manifold.py`: metrics as functions of
 feature vectors. `onnx_features.py`, `inception.py`: feature networks. `generators.py`,
-`reference.py`: the two sides. `evaluator.py`, `results.py`, `neighbours.py`: the evaluation.
+`reference_statistics.py`: what is compared. `evaluator.py`, `results.py`, `neighbours.py`: the
+evaluation itself.
 
 It imports both training and the runtime; only the command line imports it.
 """

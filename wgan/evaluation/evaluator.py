@@ -17,7 +17,7 @@ from wgan.evaluation.generators import EvaluatedGenerator, open_generator
 from wgan.evaluation.manifold import density_coverage, precision_recall
 from wgan.evaluation.metrics import fid, kid
 from wgan.evaluation.neighbours import Neighbours, find_neighbours
-from wgan.evaluation.reference import (
+from wgan.evaluation.reference_statistics import (
     choose_data,
     choose_transform,
     load_reference,

@@ -12,7 +12,7 @@ import numpy as np
 
 from wgan.errors import UsageError
 from wgan.evaluation.features import Vectors, check_lengths
-from wgan.evaluation.statistics import Array
+from wgan.evaluation.statistics import Float64Array
 
 TILE = 1024
 """Vectors on each side of a tile of distances, 8 MiB."""
@@ -75,7 +75,7 @@ def density_coverage(real: Vectors, generated: Vectors, k: int = ROBUST_K) -> De
     return DensityCoverage(inside / (k * len(generated)), float(covered.mean()))
 
 
-def radii(vectors: Vectors, k: int) -> Array:
+def radii(vectors: Vectors, k: int) -> Float64Array:
     """Squared distance of each vector to its k-th nearest other one, `[n]`.
 
     Raises:
@@ -89,11 +89,11 @@ def radii(vectors: Vectors, k: int) -> Array:
             np.fill_diagonal(squares, 0)  # exactly, whatever the rounding
         both = np.concatenate([found[rows], squares], axis=1)
         found[rows] = np.partition(both, k, axis=1)[:, : k + 1]
-    farthest: Array = found.max(axis=1)
+    farthest: Float64Array = found.max(axis=1)
     return farthest
 
 
-def tiles(one: Vectors, two: Vectors) -> Iterator[tuple[slice, slice, Array]]:
+def tiles(one: Vectors, two: Vectors) -> Iterator[tuple[slice, slice, Float64Array]]:
     """Yield squared distances a tile at a time: rows of `one`, rows of `two`, `[rows, columns]`.
 
     Raises:
@@ -108,10 +108,10 @@ def tiles(one: Vectors, two: Vectors) -> Iterator[tuple[slice, slice, Array]]:
             yield rows, columns, squared_distances(x, two[columns] - mean)
 
 
-def squared_distances(x: Array, y: Array) -> Array:
+def squared_distances(x: Float64Array, y: Float64Array) -> Float64Array:
     """Squared Euclidean distances between `[n, d]` and `[m, d]`, `[n, m]`; never negative."""
     lengths = np.square(x).sum(axis=1)[:, None] + np.square(y).sum(axis=1)
-    squares: Array = np.maximum(lengths - 2 * (x @ y.T), 0)
+    squares: Float64Array = np.maximum(lengths - 2 * (x @ y.T), 0)
     return squares
 
 

@@ -7,7 +7,7 @@ import numpy as np
 
 from wgan.errors import UsageError
 from wgan.evaluation.features import Vectors, check_lengths
-from wgan.evaluation.statistics import Array, Moments
+from wgan.evaluation.statistics import Float64Array, Moments
 
 
 def fid(real: Vectors | Moments, generated: Vectors | Moments) -> float:
@@ -37,7 +37,9 @@ def _moments(given: Vectors | Moments) -> Moments:
     return moments
 
 
-def frechet_distance(mean1: Array, covariance1: Array, mean2: Array, covariance2: Array) -> float:
+def frechet_distance(
+    mean1: Float64Array, covariance1: Float64Array, mean2: Float64Array, covariance2: Float64Array
+) -> float:
     """Squared Fréchet distance of two Gaussians (Dowson and Landau 1982, equation 4).
 
     |mu1 - mu2|^2 + tr(S1 + S2 - 2 (S1 S2)^(1/2)). It is exact for
@@ -98,9 +100,9 @@ def _squared_mmd(x: Vectors, y: Vectors) -> float:
     return within / (n * (n - 1)) - 2 * float(_kernel(x, y).mean())
 
 
-def _kernel(x: Vectors, y: Vectors) -> Array:
+def _kernel(x: Vectors, y: Vectors) -> Float64Array:
     product = x.astype(np.float64) @ y.astype(np.float64).T
-    kernel: Array = (product / x.shape[1] + 1) ** 3
+    kernel: Float64Array = (product / x.shape[1] + 1) ** 3
     return kernel
 
 

@@ -7,8 +7,8 @@ import numpy.typing as npt
 
 from wgan.evaluation.features import Features, Vectors
 from wgan.evaluation.manifold import squared_distances
-from wgan.evaluation.reference import real_images
-from wgan.evaluation.statistics import AdvanceFn, Array
+from wgan.evaluation.reference_statistics import real_images
+from wgan.evaluation.statistics import AdvanceFn, Float64Array
 from wgan.images import Pixels, grid
 from wgan.training.data import InMemoryDataset, StreamingDataset
 
@@ -28,8 +28,8 @@ class Neighbours:
 
     generated: Pixels  # [n, h, w, c]
     pixels: Pixels  # [n, k, h, w, c], the nearest first; k is NEAREST or the size of the data
-    distances: Array  # [n, k], Euclidean, in feature space
-    real_distances: Array  # [m], of real images, evenly spaced, to their nearest other one
+    distances: Float64Array  # [n, k], Euclidean, in feature space
+    real_distances: Float64Array  # [m], of real images, evenly spaced, to their nearest other one
 
     @property
     def ratio(self) -> float:

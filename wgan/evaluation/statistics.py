@@ -10,7 +10,7 @@ import numpy.typing as npt
 from wgan.evaluation.features import Features, Vectors
 from wgan.images import Pixels
 
-Array = npt.NDArray[np.float64]
+Float64Array = npt.NDArray[np.float64]
 
 MAX_FEATURES = 10_000
 """Feature vectors kept of a set, for the metrics that compare images one by one: 82 MB at 2,048
@@ -28,8 +28,8 @@ class Moments:
     """Count, mean and scatter of feature vectors."""
 
     count: int
-    mean: Array  # [d]
-    scatter: Array  # [d, d]: sum of the outer products of deviations from the mean
+    mean: Float64Array  # [d]
+    scatter: Float64Array  # [d, d]: sum of the outer products of deviations from the mean
 
     @classmethod
     def of(cls, vectors: Vectors) -> Self:
@@ -40,7 +40,7 @@ class Moments:
         return cls(len(values), mean, centred.T @ centred)
 
     @property
-    def covariance(self) -> Array:
+    def covariance(self) -> Float64Array:
         """`[d, d]`, unbiased: divided by n - 1, as in `numpy.cov`."""
         return self.scatter / max(1, self.count - 1)
 
@@ -88,7 +88,7 @@ class _ScorePart:
 
     def __init__(self) -> None:
         self.count = 0
-        self._probabilities: Array | float = 0.0  # sum over images of p(y|x)
+        self._probabilities: Float64Array | float = 0.0  # sum over images of p(y|x)
         self._negentropy = 0.0  # sum over images of sum_y p log p
 
     def add(self, logits: npt.NDArray[np.floating]) -> None:

@@ -17,7 +17,7 @@ from wgan.errors import DataError, ModelFileError, UsageError
 from wgan.evaluation.features import FeatureBatch
 from wgan.evaluation.generators import EvaluatedGenerator
 from wgan.evaluation.onnx_features import OnnxFeatures
-from wgan.evaluation.reference import (
+from wgan.evaluation.reference_statistics import (
     choose_data,
     choose_transform,
     load_reference,
