@@ -52,21 +52,21 @@ def run_pair() -> Mapping[str, Any]:
 def measure_pair(found: Path, rounds: int = 7) -> None:
     """In each of two processes: all-reduces of several sizes, and steps without and with them."""
     torch.set_num_threads(1)
-    with join(120) as world:
-        world.connect(CPU)
+    with join(120) as group:
+        group.connect(CPU)
         connected = time.time()
         small = count(SMALL)
         sizes = [2**10, 2**14, 2**18, 2**22, small.critic_bytes, small.generator_bytes, 2**26]
-        times = {size: time_all_reduce(world, size) for size in sorted(sizes)}
-        norms = {size: time_all_reduce(world, size) for size in set(small.norm_bytes)}
+        times = {size: time_all_reduce(group, size) for size in sorted(sizes)}
+        norms = {size: time_all_reduce(group, size) for size in set(small.norm_bytes)}
         # Both at work in either case, since they share caches and memory. In turns.
-        apart, together = trainer(SMALL, SINGLE_PROCESS), trainer(SMALL, world)
+        apart, together = trainer(SMALL, SINGLE_PROCESS), trainer(SMALL, group)
         seconds: dict[str, list[float]] = {"apart": [], "together": []}
         for _ in range(rounds):
             seconds["apart"].append(time_of(apart))
-            world.any(False)
+            group.any(False)
             seconds["together"].append(time_of(together))
-        if world.leads:
+        if group.is_main:
             all_reduced = small.all_reduces
             known = {**times, **norms}
             report = {
@@ -82,12 +82,12 @@ def measure_pair(found: Path, rounds: int = 7) -> None:
             found.write_text(json.dumps(report))
 
 
-def trainer(config: TrainConfig, world: ProcessGroup) -> Callable[[], object]:
+def trainer(config: TrainConfig, group: ProcessGroup) -> Callable[[], object]:
     """Gives a function that takes a step."""
-    if world.size > 1:
-        config = dataclasses.replace(config, batch_size=config.batch_size * world.size)
-    players = TrainState(*build(config), config, CPU, world)
-    shape = (config.batch_size // world.size, config.channels, config.size, config.size)
+    if group.size > 1:
+        config = dataclasses.replace(config, batch_size=config.batch_size * group.size)
+    players = TrainState(*build(config), config, CPU, group)
+    shape = (config.batch_size // group.size, config.channels, config.size, config.size)
     real = torch.rand(shape, generator=torch.Generator().manual_seed(0)) * 2 - 1
     steps = train_steps(players, lambda: real, config)
     next(steps)
@@ -101,11 +101,11 @@ def time_of(work: Callable[[], object]) -> float:
     return time.perf_counter() - begin
 
 
-def time_all_reduce(world: ProcessGroup, size: int, rounds: int = 15) -> float:
+def time_all_reduce(group: ProcessGroup, size: int, rounds: int = 15) -> float:
     """The median seconds of averaging so many bytes, copies into and out of the buffer included."""
     tensors = [torch.ones(max(1, size // 4))]
-    world.average(tensors)
-    return statistics.median(time_of(lambda: world.average(tensors)) for _ in range(rounds))
+    group.average(tensors)
+    return statistics.median(time_of(lambda: group.average(tensors)) for _ in range(rounds))
 
 
 def loader_rates() -> tuple[float, float]:

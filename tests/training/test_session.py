@@ -222,12 +222,12 @@ def test_trackers_are_told_whether_an_error_ended_the_run() -> None:
 
 def test_trackers_are_told_of_a_run_that_could_not_begin() -> None:
     class Unheard(ProcessGroup):
-        def from_leader(self, data: bytes | None) -> bytes:
+        def broadcast_bytes(self, data: bytes | None) -> bytes:
             raise RankLost("another process is gone")
 
     tracker, config = Ending(), session().config
-    plan, world = Plan(Run(Path("run")), config, source(), False), Unheard(size=2)
-    with pytest.raises(RankLost), Session(plan, images(), CPU, None, [tracker], world=world):
+    plan, group = Plan(Run(Path("run")), config, source(), False), Unheard(size=2)
+    with pytest.raises(RankLost), Session(plan, images(), CPU, None, [tracker], group=group):
         pass
     assert tracker.failed == [True]
     with session():  # the folder's lock is free

@@ -170,30 +170,30 @@ def train(
 
     given = {name: value for name, value in {"data": data, **settings}.items() if value is not None}
     cache = choose_cache(cache_path, cache_size, cache_limit, no_cache)
-    with join(dist_timeout) as world, _leader_speaks(world):
-        where = world.device(device)
-        planned = plan_together(world, given, run_path, download)
+    with join(dist_timeout) as group, _leader_speaks(group):
+        where = group.device(device)
+        planned = plan_together(group, given, run_path, download)
         config = planned.config
         # What can be wrong is looked at before the data is decoded, which may take long.
         architecture = load_architecture(given["arch"]) if "arch" in given else None
-        watchers = make_trackers(trackers, planned.run, config) if world.leads else []
-        if world.leads:
-            check_options(config, where, data_on_device, capture, watchers, world.size)
-        judged = world.leads and config.eval_every > 0
+        watchers = make_trackers(trackers, planned.run, config) if group.is_main else []
+        if group.is_main:
+            check_options(config, where, data_on_device, capture, watchers, group.size)
+        judged = group.is_main and config.eval_every > 0
         features = _open_features(config, where, device, weights, download) if judged else None
-        loaded = world.first_here("decode", lambda: _load(planned, cache, allow_damaged))
+        loaded = group.local_main_first("decode", lambda: _load(planned, cache, allow_damaged))
         say_skipped(loaded.skipped)
         judge = _make_judge(config, features, loaded, cache) if features and not dry_run else None
-        world.connect(where)
-        if dry_run and not world.leads:
+        group.connect(where)
+        if dry_run and not group.is_main:
             return
-        if not world.leads:
-            trainee = Trainee(config, loaded, where, architecture, data_on_device, world)
+        if not group.is_main:
+            trainee = Trainee(config, loaded, where, architecture, data_on_device, group)
             with _signals() as caught:
                 train_along(trainee, caught.is_set)
             return
         session = Session(
-            planned, loaded, where, architecture, watchers, judge, data_on_device, capture, world
+            planned, loaded, where, architecture, watchers, judge, data_on_device, capture, group
         )
         _describe(planned, session)
         if dry_run:
@@ -208,9 +208,9 @@ def train(
 
 
 @contextmanager
-def _leader_speaks(world: "ProcessGroup") -> Iterator[None]:
+def _leader_speaks(group: "ProcessGroup") -> Iterator[None]:
     """Keep the processes that do not lead quiet; an error of theirs is still told."""
-    if world.leads:
+    if group.is_main:
         yield
         return
     logging.disable(logging.WARNING)
@@ -282,7 +282,7 @@ def _describe(planned: "Plan", session: "Session") -> None:
     for name, network in (("generator", players.generator), ("critic", players.critic)):
         parameters = sum(parameter.numel() for parameter in network.parameters())
         click.echo(f"{name:9} {parameters:,} parameters")
-    shared = f", {session.world.size} processes" if session.world.size > 1 else ""
+    shared = f", {session.group.size} processes" if session.group.size > 1 else ""
     click.echo(f"device    {session.device}{shared}")
     if config.compile:
         click.echo("compile   the first step takes a minute or more")
@@ -296,7 +296,7 @@ def _describe_cost(session: "Session", architecture: "Architecture | None") -> N
     from wgan.training.networks import build
 
     click.echo(f"skipped   {len(session.data.skipped):,} damaged images")
-    share, players, size = session.config, session.players, session.world.size
+    share, players, size = session.config, session.players, session.group.size
     if size > 1:  # a process's share, with networks that wait for no other process
         share = dataclasses.replace(share, batch_size=share.batch_size // size)
         players = TrainState(*build(share, architecture), share, session.device)

@@ -103,12 +103,12 @@ class TrainState:
         critic: nn.Module,
         config: TrainConfig,
         device: torch.device,
-        world: ProcessGroup = SINGLE_PROCESS,
+        group: ProcessGroup = SINGLE_PROCESS,
         differentiate: Differentiate = differentiate,
     ) -> None:
         generator, critic = (
-            convert_sync_batchnorm(generator, world.size),
-            convert_sync_batchnorm(critic, world.size),
+            convert_sync_batchnorm(generator, group.size),
+            convert_sync_batchnorm(critic, group.size),
         )
         # Channels last is the layout that convolutions run fastest in, on CPUs and GPUs.
         self.generator = generator.to(device).to(memory_format=torch.channels_last).train()
@@ -119,7 +119,7 @@ class TrainState:
         self.noise = torch.Generator(device).manual_seed(config.seed)
         self.differentiate = differentiate
         self.device = device
-        self.world = world  # the processes that each take their rows of a batch
+        self.group = group  # the processes that each take their rows of a batch
 
 
 def train_steps(
@@ -133,7 +133,7 @@ def train_steps(
 
     Args:
         players: what is trained, in place.
-        next_batch: gives real images; of each batch the world's `rows` alone.
+        next_batch: gives real images; of each batch only the group's `shard`.
         config: the settings of the algorithm.
         start: steps already done.
         captured: does what `take_step` does in fewer launches (`CapturedStep`). The values of a
@@ -185,7 +185,7 @@ def update_critic(
             inputs.append(draw_epsilon(players, config, real.ndim))
         seen.append(players.differentiate(terms_of, tuple(inputs), 1 / config.accumulate))
     terms = _mean_terms(seen)
-    players.world.average([*gradients(players.critic), *terms])
+    players.group.average([*gradients(players.critic), *terms])
     players.critic_optimizer.step()
     if config.constraint == "clip":
         clip_weights(players.critic, config.clip_limit)
@@ -248,7 +248,7 @@ def update_generator(players: TrainState, config: TrainConfig) -> Tensor:
             latents = draw_latents(players, config)
             seen.append(players.differentiate(terms_of, (latents,), 1 / config.accumulate))
     terms = _mean_terms(seen)
-    players.world.average([*gradients(players.generator), *terms])
+    players.group.average([*gradients(players.generator), *terms])
     players.generator_optimizer.step()
     return terms.loss
 
@@ -268,7 +268,7 @@ def draw_latents(players: TrainState, config: TrainConfig) -> Tensor:
     """Latents for one part of a batch, from the run's own noise; this process's rows."""
     shape = (config.batch_size // config.accumulate, config.latent_dim)
     drawn = torch.randn(shape, generator=players.noise, device=players.device)
-    return drawn[players.world.rows]
+    return drawn[players.group.shard]
 
 
 def draw_epsilon(players: TrainState, config: TrainConfig, axes: int = 4) -> Tensor:
@@ -278,7 +278,7 @@ def draw_epsilon(players: TrainState, config: TrainConfig, axes: int = 4) -> Ten
     """
     shape = (config.batch_size // config.accumulate, *[1] * (axes - 1))
     drawn = torch.rand(shape, generator=players.noise, device=players.device)
-    return drawn[players.world.rows]
+    return drawn[players.group.shard]
 
 
 @torch.no_grad()

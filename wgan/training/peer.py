@@ -16,7 +16,7 @@ from wgan.training.trainee import Trainee
 
 
 def plan_together(
-    world: ProcessGroup, given: Mapping[str, Any], run: Path | None = None, download: bool = False
+    group: ProcessGroup, given: Mapping[str, Any], run: Path | None = None, download: bool = False
 ) -> Plan:
     """Settle a run once, in the process that leads; arguments and errors as for `plan`.
 
@@ -24,22 +24,22 @@ def plan_together(
         UsageError: a batch cannot be shared out evenly among the processes.
         RankFailed: the process that leads stopped with an error.
     """
-    if world.leads:
-        planned = world.first_here("open", lambda: plan(given, run, download))
-        check_divides(world.size, planned.config.batch_size, planned.config.accumulate)
-        world.publish("run", str(planned.run.path))
-        world.publish("plan", planned.config.to_json())
+    if group.is_main:
+        planned = group.local_main_first("open", lambda: plan(given, run, download))
+        check_divides(group.size, planned.config.batch_size, planned.config.accumulate)
+        group.store_set("run", str(planned.run.path))
+        group.store_set("plan", planned.config.to_json())
         return planned
-    config = TrainConfig.from_json(world.read("plan"), "the process that leads")
-    source = world.first_here("open", lambda: open_data(config.data, download=download))
-    return Plan(Run(Path(world.read("run"))), config, source, resumes=False)
+    config = TrainConfig.from_json(group.store_get("plan"), "the process that leads")
+    source = group.local_main_first("open", lambda: open_data(config.data, download=download))
+    return Plan(Run(Path(group.store_get("run"))), config, source, resumes=False)
 
 
 def train_along(trainee: Trainee, should_stop: Callable[[], bool] = lambda: False) -> None:
     """Train from where the process that leads begins to where all stop.
 
     Args:
-        trainee: what this process trains, of the same world as the leader's `Session`.
+        trainee: what this process trains, of the same group as the leader's `Session`.
         should_stop: asked before each step; stops all.
 
     Raises:
@@ -47,7 +47,7 @@ def train_along(trainee: Trainee, should_stop: Callable[[], bool] = lambda: Fals
         OutOfMemory: a step does not fit.
         RankLost: another process is gone.
     """
-    sent = trainee.world.from_leader(None)
+    sent = trainee.group.broadcast_bytes(None)
     checkpoint = Checkpoint.from_bytes(sent, "what the process that leads sent")
     if checkpoint.data_sha256 != trainee.data.sha256:
         raise DataError(

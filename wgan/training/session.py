@@ -97,7 +97,7 @@ class Session(AbstractContextManager["Session"]):
         judge: Evaluator | None = None,
         data_on_device: str = "auto",
         capture: str = "auto",
-        world: ProcessGroup = SINGLE_PROCESS,
+        group: ProcessGroup = SINGLE_PROCESS,
     ) -> None:
         """Build the networks; nothing is written yet.
 
@@ -110,18 +110,18 @@ class Session(AbstractContextManager["Session"]):
             judge: asked every `config.eval_every` steps; the checkpoint that it likes best stays.
             data_on_device: as for `wgan.training.device.keeps_data`.
             capture: as for `wgan.training.device.captures_steps`.
-            world: the processes that share the work; this one leads, the others `train_along`.
+            group: the processes that share the work; this one leads, the others `train_along`.
 
         Raises:
             DataError: there are fewer images than a batch.
             UsageError: the networks are not built in and `architecture` is missing.
             DeviceError: the device cannot do what is asked of it.
         """
-        self.run, self.config, self.world = plan.run, plan.config, world
+        self.run, self.config, self.group = plan.run, plan.config, group
         self.data, self.device = data, device
-        self._trainee = Trainee(self.config, data, device, architecture, data_on_device, world)
+        self._trainee = Trainee(self.config, data, device, architecture, data_on_device, group)
         self.players = self._trainee.players
-        captured = captures_steps(capture, device, self.config, trackers, world.size)
+        captured = captures_steps(capture, device, self.config, trackers, group.size)
         self._captured = CapturedStep(CUDARecorder(self.players)) if captured else None
         learned, held_out = data.train_and_holdout_samples(
             self.config.holdout, self.config.seed, MAX_SCORED
@@ -159,8 +159,8 @@ class Session(AbstractContextManager["Session"]):
             self._resume()
             write_whole(self.run.config, self.config.to_json().encode())
             remember_run(self.run)
-            if self.world.size > 1:  # all begin with the same weights, those of the last checkpoint
-                self.world.from_leader(self._trainee.checkpoint().to_bytes())
+            if self.group.size > 1:  # all begin with the same weights, those of the last checkpoint
+                self.group.broadcast_bytes(self._trainee.checkpoint().to_bytes())
         except BaseException:
             self.monitor.close(failed=True)
             self._lock.release()
@@ -216,7 +216,7 @@ class Session(AbstractContextManager["Session"]):
         if saved != self.step:
             self.monitor.flush(self.step)
             self.save()
-        self.world.rest()
+        self.group.stop_watching()
 
     @property
     def step(self) -> int:

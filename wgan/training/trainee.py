@@ -31,7 +31,7 @@ class Trainee:
         device: torch.device,
         architecture: Architecture | None = None,
         data_on_device: str = "auto",
-        world: ProcessGroup = SINGLE_PROCESS,
+        group: ProcessGroup = SINGLE_PROCESS,
     ) -> None:
         """Build the networks.
 
@@ -41,7 +41,7 @@ class Trainee:
             device: where to train.
             architecture: as for `wgan.training.networks.build`.
             data_on_device: as for `wgan.training.device.keeps_data`.
-            world: the processes that share the work.
+            group: the processes that share the work.
 
         Raises:
             DataError: there are fewer images than a batch.
@@ -49,11 +49,11 @@ class Trainee:
             DeviceError: the device cannot do what is asked of it.
         """
         check_precision(config.precision, device)
-        self.config, self.data, self.device, self.world = config, data, device, world
+        self.config, self.data, self.device, self.group = config, data, device, group
         self.step = 0
         networks = build(config, architecture)
         gradients = CompiledGradients(*networks) if config.compile else differentiate
-        self.players = TrainState(*networks, config, device, world, gradients)
+        self.players = TrainState(*networks, config, device, group, gradients)
         self._resident = keeps_data(data_on_device, device, data.nbytes)
         self._batches = data.batches(
             config.batch_size,
@@ -62,13 +62,13 @@ class Trainee:
             flip=config.flip,
             holdout=config.holdout,
             resident=self._resident,
-            world=world,
+            group=group,
         )
 
     def steps(
         self, should_stop: Callable[[], bool], captured: TakeStep | None = None
     ) -> Iterator[Step]:
-        """Train up to `config.steps`, or until `should_stop()` in any process of the world.
+        """Train up to `config.steps`, or until `should_stop()` in any process of the group.
 
         Args:
             should_stop: asked before each step.
@@ -81,9 +81,9 @@ class Trainee:
         if self.device.type == "cpu":
             keep_freed_memory()
         # What a share of a batch would take, nobody has found out.
-        room = free_memory(self.device) if self.world.size == 1 else None
+        room = free_memory(self.device) if self.group.size == 1 else None
         steps = train_steps(self.players, self._batches.next, self.config, self.step, captured)
-        while self.step < self.config.steps and not self.world.any(should_stop()):
+        while self.step < self.config.steps and not self.group.any(should_stop()):
             with explain_oom(self.players, self.config, room, self._resident):
                 step = next(steps)
             self.step = step.number

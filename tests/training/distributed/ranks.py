@@ -33,14 +33,14 @@ CASES: dict[str, dict[str, Any]] = {
 }
 
 
-def trained(case: str, world: ProcessGroup = SINGLE_PROCESS) -> dict[str, Any]:
+def trained(case: str, group: ProcessGroup = SINGLE_PROCESS) -> dict[str, Any]:
     """Both networks' and the average's weights after a few steps, and what the last one told."""
     settings = {"data": "", "channels": 1, "width": 4, "latent_dim": 8, "batch_size": 8,
                 "n_critic": 2, **CASES[case]}  # fmt: skip
     config = TrainConfig.resolve(settings)
     pixels = np.random.RandomState(0).randint(0, 256, (50, 32, 32, 1)).astype(np.uint8)
-    batches = Batches(pixels, config.batch_size, 0, CPU, flip=config.flip, rows=world.rows)
-    players = TrainState(*build(config), config, CPU, world)
+    batches = Batches(pixels, config.batch_size, 0, CPU, flip=config.flip, rows=group.shard)
+    players = TrainState(*build(config), config, CPU, group)
     for step in train_steps(players, batches.next, config):
         if step.number == STEPS:
             break
@@ -52,40 +52,40 @@ def trained(case: str, world: ProcessGroup = SINGLE_PROCESS) -> dict[str, Any]:
     }
 
 
-def streamed(folder: Path, world: ProcessGroup = SINGLE_PROCESS) -> Tensor:
-    """Six batches of streamed shards, this world's rows: `[6, n, channels, 32, 32]`."""
+def streamed(folder: Path, group: ProcessGroup = SINGLE_PROCESS) -> Tensor:
+    """Six batches of streamed shards, this group's rows: `[6, n, channels, 32, 32]`."""
     data = load_data(open_data(str(folder / "shard-?.tar")), size=32, channels=1)
-    batches = data.batches(8, seed=0, device=CPU, flip=True, world=world)
+    batches = data.batches(8, seed=0, device=CPU, flip=True, group=group)
     return torch.stack([batches.next() for _ in range(6)])
 
 
-def normalised(world: ProcessGroup = SINGLE_PROCESS) -> dict[str, Tensor]:
-    """A batch norm's outputs, gradients, second gradients and statistics, of this world's rows."""
+def normalised(group: ProcessGroup = SINGLE_PROCESS) -> dict[str, Tensor]:
+    """A batch norm's outputs, gradients, second gradients and statistics, of this group's rows."""
     random = torch.Generator().manual_seed(1)
-    shared, images = norm_and_images(world, random)
-    factors = torch.randn(8, 3, 5, 5, generator=random)[world.rows]
-    inputs = images[world.rows].clone().requires_grad_()
+    shared, images = norm_and_images(group, random)
+    factors = torch.randn(8, 3, 5, 5, generator=random)[group.shard]
+    inputs = images[group.shard].clone().requires_grad_()
     outputs = shared(inputs)
     (gradient,) = torch.autograd.grad((outputs.sin() * factors).sum(), inputs, create_graph=True)
     (gradient.square().sum()).backward()
     assert inputs.grad is not None
     weights = [weight.grad for weight in shared.parameters() if weight.grad is not None]
-    world.average(weights)
+    group.average(weights)
     return {
         "outputs": outputs.detach(),
         "gradient": gradient.detach(),
         "second": inputs.grad,
-        "weights": torch.stack(weights) * world.size,  # the loss is a sum over all rows
+        "weights": torch.stack(weights) * group.size,  # the loss is a sum over all rows
         "running": torch.stack([shared.running_mean, shared.running_var]),  # type: ignore[list-item]
         "later": shared.eval()(images).detach(),
     }
 
 
-def normalised_bf16(world: ProcessGroup = SINGLE_PROCESS) -> dict[str, Tensor]:
-    """A batch norm's outputs and statistics, of this world's rows, in bfloat16."""
-    shared, images = norm_and_images(world, torch.Generator().manual_seed(1))
+def normalised_bf16(group: ProcessGroup = SINGLE_PROCESS) -> dict[str, Tensor]:
+    """A batch norm's outputs and statistics, of this group's rows, in bfloat16."""
+    shared, images = norm_and_images(group, torch.Generator().manual_seed(1))
     with torch.autocast("cpu", torch.bfloat16):
-        outputs = shared(images[world.rows].bfloat16())
+        outputs = shared(images[group.shard].bfloat16())
     assert outputs.dtype == torch.bfloat16
     return {
         "outputs": outputs.detach().float(),
@@ -93,13 +93,13 @@ def normalised_bf16(world: ProcessGroup = SINGLE_PROCESS) -> dict[str, Tensor]:
     }
 
 
-def norm_and_images(world: ProcessGroup, random: torch.Generator) -> tuple[nn.Module, Tensor]:
+def norm_and_images(group: ProcessGroup, random: torch.Generator) -> tuple[nn.Module, Tensor]:
     """A batch norm with weights, and eight images far from 0, where digits get lost."""
     norm = nn.BatchNorm2d(3)
     with torch.no_grad():
         norm.weight.copy_(torch.randn(3, generator=random))
         norm.bias.copy_(torch.randn(3, generator=random))
-    shared = convert_sync_batchnorm(norm, world.size).train()
+    shared = convert_sync_batchnorm(norm, group.size).train()
     return shared, torch.randn(8, 3, 5, 5, generator=random) * 3 + 100
 
 
@@ -107,14 +107,14 @@ def main() -> None:
     """Train every case with the others and write what came out."""
     torch.set_num_threads(1)
     folder = Path(sys.argv[1])
-    with join(60) as world:
-        world.connect(world.device("cpu"))
-        torch.save(normalised(world), folder / f"norm-{world.rank}.pt")
-        torch.save(normalised_bf16(world), folder / f"norm-bf16-{world.rank}.pt")
-        torch.save(streamed(folder, world), folder / f"stream-{world.rank}.pt")
+    with join(60) as group:
+        group.connect(group.device("cpu"))
+        torch.save(normalised(group), folder / f"norm-{group.rank}.pt")
+        torch.save(normalised_bf16(group), folder / f"norm-bf16-{group.rank}.pt")
+        torch.save(streamed(folder, group), folder / f"stream-{group.rank}.pt")
         for case in CASES:
-            result = trained(case, world)
-            if world.leads:
+            result = trained(case, group)
+            if group.is_main:
                 torch.save(result, folder / f"{case}.pt")
 
 

@@ -333,25 +333,25 @@ def test_what_can_be_shared_out(
 
 def test_a_process_that_no_launcher_started_is_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("RANK", raising=False)
-    with join(1) as world:
-        assert world is SINGLE_PROCESS
-        assert world.leads
-        assert world.any(True)
-        assert not world.any(False)
+    with join(1) as group:
+        assert group is SINGLE_PROCESS
+        assert group.is_main
+        assert group.any(True)
+        assert not group.any(False)
 
 
 def test_one_device_is_not_given_to_several_processes() -> None:
-    world = ProcessGroup(rank=1, size=2, local_rank=1, store=HashStore())
-    assert world.device("cpu") == torch.device("cpu")
+    group = ProcessGroup(rank=1, size=2, local_rank=1, store=HashStore())
+    assert group.device("cpu") == torch.device("cpu")
     with pytest.raises(UsageError, match="--device cuda:0 is not allowed for 2 processes"):
-        world.device("cuda:0")
+        group.device("cuda:0")
 
 
 def test_without_local_rank_a_gpu_is_not_given_to_all_and_a_cpu_is() -> None:
-    world = ProcessGroup(rank=1, size=2, local_rank=None, store=HashStore())
-    assert world.device("cpu") == torch.device("cpu")
+    group = ProcessGroup(rank=1, size=2, local_rank=None, store=HashStore())
+    assert group.device("cpu") == torch.device("cpu")
     with pytest.raises(UsageError, match="LOCAL_RANK is not set"):
-        world.device("cuda")
+        group.device("cuda")
 
 
 def test_each_machine_waits_for_its_own_first_process_at_each_stage(
@@ -365,16 +365,16 @@ def test_each_machine_waits_for_its_own_first_process_at_each_stage(
     opened, decoded = threading.Event(), threading.Event()
 
     def follow() -> None:
-        sibling.first_here("open", opened.set)
-        sibling.first_here("decode", decoded.set)
+        sibling.local_main_first("open", opened.set)
+        sibling.local_main_first("decode", decoded.set)
 
     following = threading.Thread(target=follow)
     following.start()
-    leader.first_here("open", lambda: None)
-    leader.first_here("decode", lambda: None)
-    assert not first.first_here("open", lambda: opened.wait(0.1))
+    leader.local_main_first("open", lambda: None)
+    leader.local_main_first("decode", lambda: None)
+    assert not first.local_main_first("open", lambda: opened.wait(0.1))
     assert opened.wait(30)
-    assert not first.first_here("decode", lambda: decoded.wait(0.1))
+    assert not first.local_main_first("decode", lambda: decoded.wait(0.1))
     assert decoded.wait(30)
     following.join()
 
@@ -385,18 +385,18 @@ def test_an_error_that_nobody_foresaw_is_told_to_the_others(
     place = {"RANK": "0", "WORLD_SIZE": "1", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "0"}
     for name, value in place.items():
         monkeypatch.setenv(name, value)
-    worlds = []
+    groups = []
 
     def fail() -> None:
-        with join(1) as world:
-            worlds.append(world)
+        with join(1) as group:
+            groups.append(group)
             raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
         fail()
-    assert worlds[0].was_told_failure()
+    assert groups[0].failure_announced()
     with pytest.raises(RankFailed):
-        worlds[0].read("ready")
+        groups[0].store_get("ready")
 
 
 def test_a_collective_that_fails_says_why_and_a_shortage_of_memory_stays_one() -> None:

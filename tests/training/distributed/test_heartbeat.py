@@ -28,20 +28,20 @@ def decode(seconds):
         pass  # never lets go of the interpreter by itself
 
 try:
-    with join({timeout}) as world:
+    with join({timeout}) as group:
         what = sys.argv[1]
         if what == "decodes":
-            world.first_here("decode", lambda: decode(1000))
+            group.local_main_first("decode", lambda: decode(1000))
         if what == "decodes slowly":
-            world.first_here("decode", lambda: decode(1.1 * {timeout}))
+            group.local_main_first("decode", lambda: decode(1.1 * {timeout}))
         if what == "fails":
             raise UsageError("this is not allowed")
         if what == "waits":
             print("here", flush=True)
-        world.connect(world.device("cpu"))
+        group.connect(group.device("cpu"))
         print("training", flush=True)
         while what == "trains":
-            world.any(False)
+            group.any(False)
 except WganError as exc:
     sys.exit(f"Error: {{exc}}")
 """

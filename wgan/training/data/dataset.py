@@ -47,11 +47,11 @@ class InMemoryDataset:
         flip: bool = False,
         holdout: float = 0.0,
         resident: bool = False,
-        world: ProcessGroup = SINGLE_PROCESS,
+        group: ProcessGroup = SINGLE_PROCESS,
     ) -> Batches:
         """Batches without end, less the share that is held out. Raises what `Batches` does.
 
-        Of each batch the `world`'s rows alone.
+        Of each batch the `group`'s rows alone.
         """
         learned, _ = split(self.count, holdout, seed)
         return Batches(
@@ -62,7 +62,7 @@ class InMemoryDataset:
             chosen=learned,
             flip=flip,
             resident=resident,
-            rows=world.rows,
+            rows=group.shard,
         )
 
     def train_and_holdout_samples(self, holdout: float, seed: int, n: int) -> tuple[Pixels, Pixels]:

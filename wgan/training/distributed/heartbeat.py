@@ -54,9 +54,9 @@ class Heartbeat:
         # A client of its own: one that waits, as the main thread's does, lets no other thread in.
         self._store = store.clone()
         self._rank, self._size, self._sentence = rank, size, sentence
-        self._beat = timeout / BEATS
+        self._interval = timeout / BEATS
         self._over = threading.Event()
-        self._watchdog = Watchdog(self._beat * PATIENCE, sentence([] if rank == 0 else [0]))
+        self._watchdog = Watchdog(self._interval * PATIENCE, sentence([] if rank == 0 else [0]))
         self._watchdog.feed()
         threading.Thread(target=self._keep, daemon=True).start()
 
@@ -69,15 +69,15 @@ class Heartbeat:
         # Where the store is gone, who waits for it is told at once, and who works by the watchdog.
         with contextlib.suppress(RuntimeError):
             if self._rank == 0:
-                self._call_roll()
+                self._monitor()
             else:
-                self._answer()
+                self._beat()
 
     def _beats(self) -> Iterator[None]:
-        while not self._over.wait(self._beat):
+        while not self._over.wait(self._interval):
             yield
 
-    def _call_roll(self) -> None:
+    def _monitor(self) -> None:
         names = [self._mark(rank) for rank in range(1, self._size)]
         for name in names:
             self._store.add(name, 0)  # there, whoever has come already
@@ -92,7 +92,7 @@ class Heartbeat:
             self._expect(silent)
             self._store.set("roll", " ".join(map(str, [calls, *silent])))
 
-    def _answer(self) -> None:
+    def _beat(self) -> None:
         heard = 0
         for _ in self._beats():
             self._store.add(self._mark(self._rank), 1)

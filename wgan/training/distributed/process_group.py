@@ -28,7 +28,7 @@ from torch.distributed.rendezvous import rendezvous
 from wgan.errors import RankFailed, RankLost, UsageError
 from wgan.training.device import pick_device
 from wgan.training.distributed.heartbeat import FAILED, STOPPED, Heartbeat
-from wgan.training.distributed.rendezvous import meet
+from wgan.training.distributed.rendezvous import rendezvous_store
 from wgan.training.distributed.watchdog import Watchdog
 
 LAST_WORD = 0.2
@@ -81,12 +81,12 @@ class ProcessGroup:
         self.signs: Heartbeat | None = None
 
     @property
-    def leads(self) -> bool:
+    def is_main(self) -> bool:
         """Whether this process writes the run's files and speaks."""
         return self.rank == 0
 
     @property
-    def rows(self) -> slice:
+    def shard(self) -> slice:
         """Which rows of a batch are this process's: every `size`-th one.
 
         Taken so, a share of each part of a batch (`--accumulate`) is the part of each share.
@@ -118,13 +118,13 @@ class ProcessGroup:
 
     # Before the first step: notes in the store.
 
-    def publish(self, key: str, text: str) -> None:
+    def store_set(self, key: str, text: str) -> None:
         """Leave a note, not an empty one, that the others `read`. Raises RankLost."""
         if self._store is not None:
             with self._asking():
                 self._store.set(key, text)
 
-    def read(self, key: str) -> str:
+    def store_get(self, key: str) -> str:
         """A note that another process leaves, waiting for it as long as all give signs of life.
 
         Raises:
@@ -139,7 +139,7 @@ class ProcessGroup:
             raise RankFailed(STOPPED)
         return text
 
-    def first_here(self, stage: Stage, work: Callable[[], Result]) -> Result:
+    def local_main_first(self, stage: Stage, work: Callable[[], Result]) -> Result:
         """Do some work in one process of each machine, then in its others, who find it done.
 
         So that a machine fetches and decodes its data once; the others read what was kept.
@@ -154,10 +154,10 @@ class ProcessGroup:
         if self._store is None:
             return work()
         if self.local_rank:
-            self.read(self._done(stage))
+            self.store_get(self._done(stage))
         result = work()
         if not self.local_rank:
-            self.publish(self._done(stage), "yes")
+            self.store_set(self._done(stage), "yes")
         return result
 
     def _done(self, stage: Stage) -> str:
@@ -175,7 +175,7 @@ class ProcessGroup:
         with self._asking():
             if self._store.add("arrived", 1) == self.size:
                 self._store.set("ready", "yes")
-        self.read("ready")
+        self.store_get("ready")
         self._need_no_signs()
         on_gpu = device.type == "cuda"
         if on_gpu:
@@ -233,7 +233,7 @@ class ProcessGroup:
         sum_over_all(votes)
         return [bool(vote) for vote in votes.tolist()]
 
-    def from_leader(self, data: bytes | None) -> bytes:
+    def broadcast_bytes(self, data: bytes | None) -> bytes:
         """Give everyone the leader's `data`; the others hand in None."""
         if self.size == 1:
             assert data is not None
@@ -252,22 +252,22 @@ class ProcessGroup:
         if self.signs is not None:
             self.signs.stop()
 
-    def rest(self) -> None:
+    def stop_watching(self) -> None:
         """Expect nothing more of the others: what is left to do may take its time."""
         self._need_no_signs()
         if self._watchdog is not None:
             self._watchdog.stop()
 
-    def tell_failure(self) -> None:
+    def announce_failure(self) -> None:
         """Wake up who waits for this process; to be called once it has failed."""
         if self._store is None:
             return
         with contextlib.suppress(RuntimeError):  # the store went with the process that kept it
             done = (self._done(stage) for stage in get_args(Stage))
-            for key in (FAILED, "ready", *done, *["plan"] * self.leads):
+            for key in (FAILED, "ready", *done, *["plan"] * self.is_main):
                 self._store.set(key, "")
 
-    def was_told_failure(self) -> bool:
+    def failure_announced(self) -> bool:
         """Whether another process has said why it failed."""
         if self._store is None:
             return False
@@ -276,9 +276,9 @@ class ProcessGroup:
         except RuntimeError:  # the store went with the process that kept it
             return False
 
-    def leave(self) -> None:
+    def close(self) -> None:
         """Close the ways to the others, all work done."""
-        self.rest()
+        self.stop_watching()
         if dist.is_initialized():
             dist.destroy_process_group()
             # A thread of gloo's lets go of the last tensors under the interpreter's lock. Where it
@@ -287,7 +287,7 @@ class ProcessGroup:
 
 
 SINGLE_PROCESS = ProcessGroup()
-"""The world of a process that no launcher started."""
+"""The group of a process that no launcher started."""
 
 
 def is_launched() -> bool:
@@ -312,42 +312,42 @@ def join(timeout: float) -> Iterator[ProcessGroup]:
     if not is_launched():
         yield SINGLE_PROCESS
         return
-    world = _find(timeout)
+    group = _find(timeout)
     try:
-        yield world
+        yield group
     except RankLost as exc:
-        world.rest()
+        group.stop_watching()
         asking = Watchdog(LAST_QUESTION, str(exc))
         asking.feed()
-        told = world.was_told_failure()
+        told = group.failure_announced()
         asking.stop()
         if told:
             raise RankFailed(STOPPED) from exc
         raise
     except BaseException:  # a bug as well: others would wait for days
-        world.rest()
-        world.tell_failure()
+        group.stop_watching()
+        group.announce_failure()
         raise
-    world.leave()
+    group.close()
 
 
 def _find(timeout: float) -> ProcessGroup:
     local_rank = os.environ.get("LOCAL_RANK")
     try:
         store, rank, size = next(rendezvous("env://", timeout=CONNECTING))
-        store = meet(store, rank, size)
-        world = ProcessGroup(
+        store = rendezvous_store(store, rank, size)
+        group = ProcessGroup(
             rank, size, None if local_rank is None else int(local_rank), store, timeout
         )
         if size > 1:
-            world.signs = Heartbeat(
+            group.signs = Heartbeat(
                 store, rank, size, timeout, lambda lost: _lost(None, timeout, lost)
             )
     except (RuntimeError, ValueError) as exc:
         raise RankLost(
             f"the processes of this training cannot find each other: {_first_line(exc)}"
         ) from exc
-    return world
+    return group
 
 
 def check_divides(size: int, batch_size: int, accumulate: int) -> None:

@@ -5,7 +5,7 @@ import secrets
 from torch._C._distributed_c10d import PrefixStore, Store  # as torch.distributed does
 
 
-def meet(store: Store, rank: int, size: int) -> Store:
+def rendezvous_store(store: Store, rank: int, size: int) -> Store:
     """The part of a store that these processes alone share, once all of them have come.
 
     A launcher may keep its store when it starts all of them anew, and with it the notes of those

@@ -77,9 +77,9 @@ class StreamingDataset:
         flip: bool = False,
         holdout: float = 0.0,
         resident: bool = False,
-        world: ProcessGroup = SINGLE_PROCESS,
+        group: ProcessGroup = SINGLE_PROCESS,
     ) -> "StreamedBatches":
-        """Batches without end, less the share that is held out; of each the `world`'s rows alone.
+        """Batches without end, less the share that is held out; of each the `group`'s rows alone.
 
         Every process reads all samples, and decodes those of its rows.
 
@@ -91,7 +91,7 @@ class StreamingDataset:
                 "--data-on-device yes: shards are streamed and never all there; run with auto"
             )
         images = StreamedImages(self, seed, flip, holdout)
-        return StreamedBatches(images, batch_size, device, world)
+        return StreamedBatches(images, batch_size, device, group)
 
     def train_and_holdout_samples(self, holdout: float, seed: int, n: int) -> tuple[Pixels, Pixels]:
         """The first `n` images that are learned from, and the first `n` that are held out."""
@@ -143,10 +143,10 @@ class StreamedBatches:
         images: "StreamedImages",
         batch_size: int,
         device: torch.device,
-        world: ProcessGroup = SINGLE_PROCESS,
+        group: ProcessGroup = SINGLE_PROCESS,
     ) -> None:
         self._images, self._batch_size, self._device = images, batch_size, device
-        self._world = world
+        self._group = group
         self.drawn = 0
 
     @property
@@ -174,15 +174,15 @@ class StreamedBatches:
         with quiet_pillow():
             while len(good) < count:
                 good += self._more(count - len(good))
-            mine = good[self._world.rows]
+            mine = good[self._group.shard]
             self._decode(mine)  # a damaged one has shifted the rows behind it
         return np.stack([_pixels(entry) for entry in mine])
 
     def _more(self, count: int) -> list[StreamItem]:
         """The good ones among the next `count` samples; all processes agree on which they are."""
         entries = [StreamItem(*ahead) for ahead in itertools.islice(self._ahead, count)]
-        self._decode(entries[self._world.rows])
-        damaged = self._world.any_of([isinstance(entry.image, tuple) for entry in entries])
+        self._decode(entries[self._group.shard])
+        damaged = self._group.any_of([isinstance(entry.image, tuple) for entry in entries])
         # Those that another process could not use are few: let this one tell their reason too.
         self._decode(list(itertools.compress(entries, damaged)))
         for entry, is_damaged in zip(entries, damaged, strict=True):
