@@ -24,8 +24,9 @@ from wgan.training.data.sources.glyphs import GlyphSource
 from wgan.training.data.streaming.prepare import write_shards
 from wgan.training.data.transform import Transform
 from wgan.training.distributed.process_group import SINGLE_PROCESS, ProcessGroup, gradients, join
-from wgan.training.loop import TrainState, train_steps
+from wgan.training.loop import train_steps
 from wgan.training.networks import build
+from wgan.training.state import TrainState
 
 CPU = torch.device("cpu")
 
@@ -86,10 +87,10 @@ def trainer(config: TrainConfig, group: ProcessGroup) -> Callable[[], object]:
     """Gives a function that takes a step."""
     if group.size > 1:
         config = dataclasses.replace(config, batch_size=config.batch_size * group.size)
-    players = TrainState(*build(config), config, CPU, group)
+    state = TrainState(*build(config), config, CPU, group)
     shape = (config.batch_size // group.size, config.channels, config.size, config.size)
     real = torch.rand(shape, generator=torch.Generator().manual_seed(0)) * 2 - 1
-    steps = train_steps(players, lambda: real, config)
+    steps = train_steps(state, lambda: real, config)
     next(steps)
     return lambda: next(steps)
 
@@ -126,16 +127,16 @@ def loader_rates() -> tuple[float, float]:
 
 def checkpoint_cost() -> tuple[float, int]:
     """Seconds and bytes of saving LARGE's networks with their optimisers' state."""
-    players = TrainState(*build(LARGE), LARGE, CPU)
+    state = TrainState(*build(LARGE), LARGE, CPU)
     for network, optimizer in (
-        (players.generator, players.generator_optimizer),
-        (players.critic, players.critic_optimizer),
+        (state.generator, state.generator_optimizer),
+        (state.critic, state.critic_optimizer),
     ):
         for weight in network.parameters():
             weight.grad = torch.zeros_like(weight)
         optimizer.step()
-    assert gradients(players.critic)
+    assert gradients(state.critic)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "step.pt"
-        checkpoint = Checkpoint.of(players, LARGE, 1, 0, "")
+        checkpoint = Checkpoint.of(state, LARGE, 1, 0, "")
         return time_of(lambda: checkpoint.save(path)), path.stat().st_size

@@ -12,9 +12,10 @@ from torch._subclasses.fake_tensor import FakeCopyMode, FakeTensorMode
 
 from benchmarks.operations import count_operations
 from wgan.training.config import TrainConfig
-from wgan.training.loop import TrainState, train_steps
+from wgan.training.loop import train_steps
 from wgan.training.networks import build
 from wgan.training.optimizers import make_optimizer
+from wgan.training.state import TrainState
 
 LARGE = TrainConfig(size=64, width=64, batch_size=64)
 """What the tables for GPUs are about: the usual size, 64 images on each GPU."""
@@ -69,30 +70,30 @@ class Counts:
 
 def count(config: TrainConfig) -> Counts:
     """Take a step with tensors that have no values."""
-    players = TrainState(*build(config), config, torch.device("cpu"))
-    players.noise = None  # type: ignore[assignment]
+    state = TrainState(*build(config), config, torch.device("cpu"))
+    state.rng = None  # type: ignore[assignment]
     fake = FakeTensorMode()
     with FakeCopyMode(fake):
-        players.generator, players.critic, players.average = copy.deepcopy(
-            (players.generator, players.critic, players.average)
+        state.generator, state.critic, state.generator_ema = copy.deepcopy(
+            (state.generator, state.critic, state.generator_ema)
         )
     with fake:
-        players.generator_optimizer = make_optimizer(players.generator, config)
-        players.critic_optimizer = make_optimizer(players.critic, config)
+        state.generator_optimizer = make_optimizer(state.generator, config)
+        state.critic_optimizer = make_optimizer(state.critic, config)
         shape = (config.batch_size, config.channels, config.size, config.size)
-        steps = train_steps(players, lambda: torch.empty(shape), config)
+        steps = train_steps(state, lambda: torch.empty(shape), config)
         next(steps)  # makes the optimisers' state
         done = count_operations(lambda: next(steps))
     norms = [
         module
-        for module in players.generator.modules()
+        for module in state.generator.modules()
         if isinstance(module, torch.nn.modules.batchnorm._BatchNorm)
     ]
     return Counts(
         flops=done.flops,
         operations=done.calls,
-        critic_bytes=4 * sum(weight.numel() for weight in players.critic.parameters()),
-        generator_bytes=4 * sum(weight.numel() for weight in players.generator.parameters()),
+        critic_bytes=4 * sum(weight.numel() for weight in state.critic.parameters()),
+        generator_bytes=4 * sum(weight.numel() for weight in state.generator.parameters()),
         norm_bytes=[2 * 8 * norm.num_features for norm in norms],
         critic_updates=config.n_critic,
     )

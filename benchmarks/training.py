@@ -3,12 +3,12 @@
     python -m benchmarks.training [--device cpu|cuda] [--threads 2] [--rounds 7]
         [--write docs/performance.md]
 
-All train the same networks on the same images, each in a process of its own, in turns: a round
-gives each a few seconds while the others wait. An image counts when the critic sees it as a real
-one. Operations are those of the convolutions and products of a step, as `torch.utils.flop_counter`
-counts them; the ceiling is the most that a large matrix product reaches in any of the same rounds.
-Memory is the process's peak, on a GPU that of PyTorch's memory there. The rivals get their batches
-ready made; wgan cuts its own out of the images.
+All train the same networks on the same images, each in its own process. They take turns: in each
+round, every process trains for a few seconds while the others wait. Images per second are real
+images seen by the critic. Operations are those of a step's convolutions and matrix products, as
+counted by `torch.utils.flop_counter`; the ceiling is the fastest rate of a large matrix product in
+the same rounds. Memory is the peak of the process, on a GPU that of PyTorch's allocator. The other
+loops get ready-made batches; wgan makes its own from the images.
 """
 
 import argparse
@@ -18,7 +18,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -26,26 +26,26 @@ from typing import Any, Self
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from benchmarks.machine import describe_machine
 from benchmarks.operations import count_operations
 from benchmarks.pages import printed, write_between
-from benchmarks.rivals.functional import FunctionalGradients
 from benchmarks.rivals.training_loops import Rival, article_step, usual_step
 from wgan.memory import MIB, keep_freed_memory, peak_memory
-from wgan.training.compiled import CompiledGradients
+from wgan.training import losses
 from wgan.training.config import TrainConfig
 from wgan.training.cuda_graph import CapturedStep, CUDARecorder
 from wgan.training.data import InMemoryDataset
-from wgan.training.loop import Differentiate, TrainState, differentiate, train_steps
+from wgan.training.loop import train_steps
 from wgan.training.monitoring.step_stats import CopiedStats, StepStats
 from wgan.training.networks import build
 from wgan.training.precision import tf32_mode
+from wgan.training.state import TrainState
 
 IMAGES = 1024
 LOOK_EVERY = 10
-"""Steps after which wgan's figures are fetched, as `--log-every` has it."""
+"""Interval at which wgan fetches its metrics, the default of `--log-every`."""
 
 ARTICLE = "the article's loop"
 
@@ -54,7 +54,7 @@ Step = Callable[[], object]
 
 @dataclass(frozen=True)
 class Workload:
-    """What everybody trains."""
+    """Networks and batch that all loops train."""
 
     batch_size: int
     width: int
@@ -65,11 +65,11 @@ class Workload:
 
     @property
     def images_per_step(self) -> int:
-        """Real images that the critic sees."""
+        """Number of real images that the critic sees."""
         return self.batch_size * self.n_critic
 
     def config(self, recipe: str = "wgan-gp", **settings: object) -> TrainConfig:
-        """The settings of a run that trains this."""
+        """Return the settings of a run that trains this."""
         return TrainConfig.resolve(
             {
                 "recipe": recipe,
@@ -85,17 +85,16 @@ class Workload:
 
 @dataclass(frozen=True)
 class Contender:
-    """A loop by its name in the table."""
+    """A training loop and its name in the table."""
 
     name: str
     make: Callable[[Workload], Step]
-    ceiling: str = "fp32"  # in which precision its products are taken
-    twin: str | None = None  # who does the same operations, where they cannot be seen in its own
+    ceiling: str = "fp32"  # precision of its matrix products
 
 
 @dataclass(frozen=True)
 class Found:
-    """What was measured of a contender."""
+    """Measurements of a contender."""
 
     name: str
     seconds: list[float]  # per step, of each turn
@@ -105,13 +104,13 @@ class Found:
 
 
 def main() -> None:
-    """Measure, print, and write where asked to."""
+    """Measure, print, and write the page."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--threads", type=int, default=2, help="of the CPU")
     parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--seconds", type=float, default=2.0, help="a turn takes at least so long")
-    parser.add_argument("--write", type=Path, help="the page whose tables are replaced")
+    parser.add_argument("--seconds", type=float, default=2.0, help="shortest turn")
+    parser.add_argument("--write", type=Path, help="page whose tables to replace")
     parser.add_argument("--contender", nargs=2, help=argparse.SUPPRESS)  # one of the processes
     options = parser.parse_args()
     if options.device == "cuda" and not torch.cuda.is_available():
@@ -127,7 +126,7 @@ def main() -> None:
 
 
 def report(device: str, threads: int, rounds: int, seconds: float) -> Iterator[str]:
-    """The lines of the page, as they come."""
+    """Yield the lines of the page."""
     on = f"{torch.cuda.get_device_name()}; " if device == "cuda" else ""
     yield f"    {on}{describe_machine('torch')}, {threads} threads"
     for workload in workloads(torch.device(device)):
@@ -142,39 +141,30 @@ def report(device: str, threads: int, rounds: int, seconds: float) -> Iterator[s
 
 
 def workloads(device: torch.device) -> list[Workload]:
-    """What is trained on a device."""
+    """Return the workloads of a device."""
     if device.type == "cpu":
         return [Workload(32, 32, 3, device)]
     return [Workload(batch_size, 64, 5, device) for batch_size in (64, 256)]
 
 
 def contenders(device: torch.device) -> list[Contender]:
-    """Who takes part on a device; PyTorch's own defaults take convolutions in TF32 on a GPU."""
+    """Return the loops of a device. PyTorch's default for convolutions on a GPU is TF32."""
+    others = "fp32" if device.type == "cpu" else "tf32"
+    common = [
+        Contender(ARTICLE, partial(rival, article_step, "article"), others),
+        Contender("a usual WGAN-GP loop", partial(rival, usual_step, "wgan-gp"), others),
+    ]
     if device.type == "cpu":
         return [
-            Contender(ARTICLE, partial(rival, article_step, "article")),
-            Contender("a usual WGAN-GP loop", partial(rival, usual_step, "wgan-gp")),
+            *common,
             Contender("wgan, --recipe article", partial(ours, recipe="article")),
             Contender("wgan", ours),
+            Contender("wgan, with PyTorch's double backward", without_second_order),
             Contender("wgan, --gp-every 3", partial(ours, gp_every=3)),
-            Contender("wgan, --compile", partial(ours, compile=True), twin="wgan"),
-            Contender(
-                "wgan, --compile --gp-every 3",
-                partial(ours, compile=True, gp_every=3),
-                twin="wgan, --gp-every 3",
-            ),
-            Contender("wgan, compiled by `torch.func.grad`", functional, twin="wgan"),
             Contender("wgan, --precision bf16", partial(ours, precision="bf16"), "bf16"),
-            Contender(
-                "wgan, --precision bf16 --compile",
-                partial(ours, compile=True, precision="bf16"),
-                "bf16",
-                twin="wgan, --precision bf16",
-            ),
         ]
     return [
-        Contender(ARTICLE, partial(rival, article_step, "article"), "tf32"),
-        Contender("a usual WGAN-GP loop", partial(rival, usual_step, "wgan-gp"), "tf32"),
+        *common,
         *(
             Contender(
                 f"wgan, --precision {precision}{'' if capture else ' --capture no'}",
@@ -184,20 +174,10 @@ def contenders(device: torch.device) -> list[Contender]:
             for precision in ("fp32", "tf32", "bf16")
             for capture in (False, True)
         ),
-        *(
-            Contender(
-                f"wgan, --precision {precision} --compile",
-                partial(ours, capture=True, compile=True, precision=precision),
-                precision,
-                twin=f"wgan, --precision {precision} --capture no",
-            )
-            for precision in ("fp32", "tf32", "bf16")
-        ),
         Contender(
-            "wgan, --precision tf32 --capture no, compiled by `torch.func.grad`",
-            partial(functional, precision="tf32"),
+            "wgan, --precision tf32, with PyTorch's double backward",
+            partial(without_second_order, capture=True, precision="tf32"),
             "tf32",
-            twin="wgan, --precision tf32 --capture no",
         ),
     ]
 
@@ -205,7 +185,7 @@ def contenders(device: torch.device) -> list[Contender]:
 def rival(
     step: Callable[[Rival, Callable[[], Tensor]], None], recipe: str, workload: Workload
 ) -> Step:
-    """A step of another loop, on batches that lie ready in the host's memory."""
+    """Return a step of another loop, on batches that are ready in host memory."""
     config = workload.config(recipe)
     contender = Rival(
         *build(config),
@@ -223,39 +203,18 @@ def rival(
 def ours(
     workload: Workload, capture: bool = False, recipe: str = "wgan-gp", **settings: object
 ) -> Step:
-    """A step of wgan's loop, with all that a run does at each step."""
+    """Return a step of wgan's loop, with everything that a run does at each step."""
     config = workload.config(recipe, **settings)
-    networks = build(config)
-    gradients = CompiledGradients(*networks) if config.compile else differentiate
-    return step_of_run(workload, config, networks, gradients, capture)
-
-
-def functional(workload: Workload, **settings: object) -> Step:
-    """A step of the same loop whose updates are compiled as others do it."""
-    config = workload.config("wgan-gp", **settings)
-    networks = build(config)
-    gradients = FunctionalGradients(*networks, config.gp_weight)
-    return step_of_run(workload, config, networks, gradients, capture=False)
-
-
-def step_of_run(
-    workload: Workload,
-    config: TrainConfig,
-    networks: tuple[nn.Module, nn.Module],
-    gradients: Differentiate,
-    capture: bool,
-) -> Step:
-    """A step of a run whose updates' gradients are found by `gradients`."""
     on_gpu = workload.device.type == "cuda"
     if not on_gpu:
         keep_freed_memory()
-    players = TrainState(*networks, config, workload.device, differentiate=gradients)
+    state = TrainState(*build(config), config, workload.device)
     batches = InMemoryDataset(pixels(workload), [], "").batches(
         config.batch_size, 0, workload.device, resident=on_gpu
     )
-    captured = CapturedStep(CUDARecorder(players)) if capture else None
-    steps = train_steps(players, batches.next, config, captured=captured)
-    stats = StepStats(players)
+    captured = CapturedStep(CUDARecorder(state)) if capture else None
+    steps = train_steps(state, batches.next, config, step_fn=captured)
+    stats = StepStats(state)
     copies: list[CopiedStats] = []  # read a step later, as a run on a GPU does
 
     def step() -> None:
@@ -270,14 +229,32 @@ def step_of_run(
     return step
 
 
+def without_second_order(workload: Workload, **settings: Any) -> Step:
+    """Return a step of the same loop with PyTorch's formulas for the penalty's second backward."""
+    # Each contender has a process of its own, so this changes no other contender.
+    vars(losses)["FastDoubleBackward"] = _PlainDoubleBackward
+    return ours(workload, **settings)
+
+
+class _PlainDoubleBackward(nullcontext[Any]):
+    """Replacement of `FastDoubleBackward` that changes no operation."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def no_weight_gradients(self) -> nullcontext[None]:
+        """Change nothing."""
+        return nullcontext()
+
+
 def pixels(workload: Workload) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
-    """Images of noise: what they show does not change how long a step takes."""
+    """Return noise images: their content does not change the time of a step."""
     shape = (IMAGES, workload.size, workload.size, 3)
     return np.random.RandomState(0).randint(0, 256, shape).astype(np.uint8)
 
 
 def race(workload: Workload, rounds: int, seconds: float, threads: int) -> list[Found]:
-    """Let everybody train in turns."""
+    """Let the contenders train in turns."""
     taking_part = contenders(workload.device)
     rates: dict[str, list[float]] = {contender.ceiling: [] for contender in taking_part}
     times: dict[str, list[float]] = {contender.name: [] for contender in taking_part}
@@ -290,13 +267,13 @@ def race(workload: Workload, rounds: int, seconds: float, threads: int) -> list[
                 found.append(matrix_rate(precision, workload.device))
             for name in list(processes)[:: -1 if number % 2 else 1]:
                 times[name].append(processes[name].turn())
-        # What else runs can only slow a product down: the quickest is nearest to the ceiling.
+        # Other processes only slow a product down, so the fastest is nearest to the ceiling.
         ceilings = {precision: max(found) for precision, found in rates.items()}
         return [
             Found(
                 contender.name,
                 times[contender.name],
-                processes[contender.twin or contender.name].operations,
+                processes[contender.name].operations,
                 ceilings[contender.ceiling],
                 processes[contender.name].peak(),
             )
@@ -305,7 +282,7 @@ def race(workload: Workload, rounds: int, seconds: float, threads: int) -> list[
 
 
 class Process:
-    """A contender in a process of its own, which waits for its turns."""
+    """A contender in a process of its own that waits for its turns."""
 
     def __init__(self, name: str, workload: Workload, seconds: float, threads: int) -> None:
         command = [sys.executable, "-m", "benchmarks.training", "--device", workload.device.type]
@@ -323,17 +300,17 @@ class Process:
         self._process.communicate()  # the end of its input ends it
 
     def turn(self) -> float:
-        """Let it train; seconds per step."""
+        """Let it train; returns seconds per step."""
         return float(self._ask("turn"))
 
     def peak(self) -> int | None:
-        """The most bytes that it has held."""
+        """Return its peak memory in bytes."""
         answer = self._ask("peak")
         return None if answer is None else int(answer)
 
-    def _ask(self, what: str) -> Any:
+    def _ask(self, request: str) -> Any:
         assert self._process.stdin is not None
-        self._process.stdin.write(what + "\n")
+        self._process.stdin.write(request + "\n")
         self._process.stdin.flush()
         return self._answer()
 
@@ -346,22 +323,22 @@ class Process:
 
 
 def take_turns(device: str, name: str, batch_size: str, seconds: float) -> None:
-    """Be a contender: once warm, say how many operations a step takes; then train when told to."""
+    """Run a contender: warm up, print the operations of a step, then train for each input line."""
     (workload,) = (
         one for one in workloads(torch.device(device)) if one.batch_size == int(batch_size)
     )
     (chosen,) = (one for one in contenders(workload.device) if one.name == name)
     step = chosen.make(workload)
-    operations = 0 if chosen.twin else count_operations(step).flops
-    turn(step, 0.0, 5, workload.device)  # what is made once: plans, graphs, the optimisers' state
-    print(operations, flush=True)  # ready: from now on nothing is done but in turns
+    operations = count_operations(step).flops
+    turn(step, 0.0, 5, workload.device)  # warm-up: algorithms, graphs, optimiser state
+    print(operations, flush=True)  # ready: works only in its turns from now on
     for line in sys.stdin:
-        asked = turn(step, seconds, 2, workload.device) if line == "turn\n" else peak(device)
-        print(json.dumps(asked), flush=True)
+        answer = turn(step, seconds, 2, workload.device) if line == "turn\n" else peak(device)
+        print(json.dumps(answer), flush=True)
 
 
 def peak(device: str) -> int | None:
-    """The most bytes that this process has held, on a GPU or else in the host's memory."""
+    """Return the peak memory of this process in bytes, on a GPU or in host memory."""
     return torch.cuda.max_memory_reserved() if device == "cuda" else peak_memory()
 
 
@@ -383,7 +360,7 @@ def synchronize(device: torch.device) -> None:
 
 
 def matrix_rate(precision: str, device: torch.device) -> float:
-    """Operations per second of a large product: the best of five."""
+    """Return operations per second of a large matrix product, the best of five."""
     side = 2048 if device.type == "cpu" else 8192
     dtype = torch.bfloat16 if precision == "bf16" else torch.float32
     a, b = (torch.randn(side, side, device=device, dtype=dtype) for _ in range(2))
@@ -401,7 +378,7 @@ def matrix_rate(precision: str, device: torch.device) -> float:
 
 
 def table(found: list[Found], workload: Workload) -> Iterator[str]:
-    """A row for each contender."""
+    """Yield a row for each contender."""
     yield (
         "| | images/s, median | least to most | s/step | times the article's | GFLOP/step |"
         " of the ceiling | peak MiB |"
@@ -412,7 +389,7 @@ def table(found: list[Found], workload: Workload) -> Iterator[str]:
     for row in found:
         median = statistics.median(row.seconds)
         share = row.operations / median / row.ceiling
-        peak = "not told" if row.peak is None else f"{row.peak / MIB:,.0f}"
+        peak = "unknown" if row.peak is None else f"{row.peak / MIB:,.0f}"
         yield (
             f"| {row.name} | {images / median:,.1f} | {images / max(row.seconds):,.1f} to"
             f" {images / min(row.seconds):,.1f} | {median:.4f} | {article / median:.2f} |"

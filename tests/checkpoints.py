@@ -7,8 +7,9 @@ from torch import Tensor, nn
 
 from wgan.training.checkpoint import Checkpoint
 from wgan.training.config import TrainConfig
-from wgan.training.loop import TrainState, train_steps
+from wgan.training.loop import train_steps
 from wgan.training.networks import build
+from wgan.training.state import TrainState
 
 SMALL = TrainConfig(
     data="/somebody/home/images",
@@ -29,18 +30,18 @@ def trained_checkpoint(
     `changes` replace fields of the configuration.
     """
     config = dataclasses.replace(config, **changes)  # type: ignore[arg-type]
-    players = TrainState(*build(config), config, torch.device("cpu"))
+    state = TrainState(*build(config), config, torch.device("cpu"))
     noise = torch.Generator().manual_seed(7)
 
     def next_batch() -> Tensor:
         shape = (config.batch_size, config.channels, config.size, config.size)
         return torch.rand(shape, generator=noise) * 2 - 1
 
-    for step in train_steps(players, next_batch, config):
+    for step in train_steps(state, next_batch, config):
         if step.number == steps:
             break
-    _enliven(players.average, config)
-    return Checkpoint.of(players, config, steps, batches_drawn=steps, data_sha256="0" * 64)
+    _enliven(state.generator_ema, config)
+    return Checkpoint.of(state, config, steps, batches_drawn=steps, data_sha256="0" * 64)
 
 
 @torch.no_grad()

@@ -34,9 +34,10 @@ from benchmarks.quality.records import (
 from wgan.files import make_folder, whole_file
 from wgan.latents import latents_from_seeds
 from wgan.training.config import TrainConfig
-from wgan.training.loop import TrainState, train_steps
+from wgan.training.loop import train_steps
 from wgan.training.networks import build
 from wgan.training.networks.norms import initialise_he
+from wgan.training.state import TrainState
 
 TRAINING_POINTS = 100_000
 
@@ -91,7 +92,7 @@ class GaussianRun:
 
     def __init__(self, mixture: Mixture, config: TrainConfig, path: Path) -> None:
         self.mixture, self.config, self.path = mixture, config, path
-        self.players = TrainState(*build(config, networks), config, torch.device("cpu"))
+        self.state = TrainState(*build(config, networks), config, torch.device("cpu"))
         self.step = 0
         self.drawn = 0
         self.cpu_seconds = 0.0
@@ -113,7 +114,7 @@ class GaussianRun:
 
     def run(self) -> Record:
         """Train to the end and return the record."""
-        steps = train_steps(self.players, self.next_batch, self.config, self.step)
+        steps = train_steps(self.state, self.next_batch, self.config, self.step)
         every = max(1, self.config.steps // CHECKPOINTS)
         shown = {round(share * self.config.steps) for share in SNAPSHOTS}
         start = time.process_time() - self.cpu_seconds
@@ -144,7 +145,7 @@ class GaussianRun:
     def _draw(self) -> Tensor:
         z = latents_from_seeds(range(SCORED), self.config.latent_dim)
         with torch.no_grad():
-            points: Tensor = self.players.average(torch.from_numpy(z))
+            points: Tensor = self.state.generator_ema(torch.from_numpy(z))
         return points * self.mixture.scale
 
     def _score(self) -> None:
@@ -158,21 +159,21 @@ class GaussianRun:
 
     def _save(self) -> None:
         fields = {name: getattr(self, name) for name in FIELDS}
-        players = {name: getattr(self.players, name).state_dict() for name in PARTS}
+        state = {name: getattr(self.state, name).state_dict() for name in PARTS}
         with whole_file(self.path) as file:
-            torch.save({**fields, **players, "noise": self.players.noise.get_state()}, file)
+            torch.save({**fields, **state, "noise": self.state.rng.get_state()}, file)
 
     def _load(self) -> None:
         state: dict[str, Any] = torch.load(self.path, weights_only=True)
         for name in FIELDS:
             setattr(self, name, state[name])
         for name in PARTS:
-            getattr(self.players, name).load_state_dict(state[name])
-        self.players.noise.set_state(state["noise"])
+            getattr(self.state, name).load_state_dict(state[name])
+        self.state.rng.set_state(state["noise"])
 
 
 FIELDS = ("step", "drawn", "cpu_seconds", "curve", "snapshots")
-PARTS = ("generator", "critic", "average", "generator_optimizer", "critic_optimizer")
+PARTS = ("generator", "critic", "generator_ema", "generator_optimizer", "critic_optimizer")
 
 
 def run_once(mixture: Mixture, config: TrainConfig, folder: Path) -> None:

@@ -33,8 +33,9 @@ from benchmarks.quality.records import (
     table,
 )
 from wgan.training.config import TrainConfig
-from wgan.training.loop import TrainState, train_steps
+from wgan.training.loop import train_steps
 from wgan.training.networks import build
+from wgan.training.state import TrainState
 
 COUNTED_BATCH = 2
 """Batch whose operations are counted; they are proportional to its size."""
@@ -99,10 +100,10 @@ def eval_command(plan: LargeRun, run: Path, scored: int, device: str) -> list[st
 def step_flops(config: TrainConfig) -> float:
     """Count the additions and multiplications of a step with its critic updates."""
     small = dataclasses.replace(config, batch_size=COUNTED_BATCH, accumulate=1)
-    players = TrainState(*build(small), small, torch.device("cpu"))
+    state = TrainState(*build(small), small, torch.device("cpu"))
     shape = (COUNTED_BATCH, config.channels, config.size, config.size)
     real = torch.zeros(shape).to(memory_format=torch.channels_last)
-    counted = count_operations(lambda: next(train_steps(players, lambda: real, small)))
+    counted = count_operations(lambda: next(train_steps(state, lambda: real, small)))
     return counted.flops * config.batch_size / COUNTED_BATCH
 
 

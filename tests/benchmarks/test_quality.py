@@ -64,9 +64,8 @@ def test_an_interrupted_run_ends_like_an_uninterrupted_one(tmp_path: Path) -> No
     )
     assert resumed.step == 3
     assert resumed.run()["high_quality"] == whole.run()["high_quality"]
-    for one, two in zip(
-        resumed.players.average.parameters(), whole.players.average.parameters(), strict=True
-    ):
+    pair = resumed.state.generator_ema.parameters(), whole.state.generator_ema.parameters()
+    for one, two in zip(*pair, strict=True):
         assert torch.equal(one, two)
 
 

@@ -10,23 +10,23 @@ import torch
 from wgan.errors import CheckpointError, DeviceError, UsageError
 from wgan.training.checkpoint import Checkpoint, load_weights
 from wgan.training.config import TrainConfig
-from wgan.training.loop import TrainState
 from wgan.training.networks import build
+from wgan.training.state import TrainState
 
 TINY = TrainConfig(width=1, latent_dim=2, batch_size=2)
 
 
 def make_checkpoint() -> Checkpoint:
-    players = TrainState(*build(TINY), TINY, torch.device("cpu"))
+    state = TrainState(*build(TINY), TINY, torch.device("cpu"))
     return Checkpoint(
         step=7,
         config=TINY,
-        generator=players.generator.state_dict(),
-        critic=players.critic.state_dict(),
-        average=players.average.state_dict(),
-        generator_optimizer=players.generator_optimizer.state_dict(),
-        critic_optimizer=players.critic_optimizer.state_dict(),
-        noise=players.noise.get_state(),
+        generator=state.generator.state_dict(),
+        critic=state.critic.state_dict(),
+        average=state.generator_ema.state_dict(),
+        generator_optimizer=state.generator_optimizer.state_dict(),
+        critic_optimizer=state.critic_optimizer.state_dict(),
+        noise=state.rng.get_state(),
         batches_drawn=35,
         data_sha256="0" * 64,
     )
@@ -47,13 +47,15 @@ def test_a_checkpoint_holds_all_that_was_saved(saved: Path) -> None:
         assert torch.equal(after.average[name], tensor)
 
 
-@pytest.mark.parametrize(("size", "began"), [(16, "cuda"), (77, "another kind of device")])
-def test_a_run_goes_on_on_the_kind_of_device_that_it_began_on(size: int, began: str) -> None:
-    players = TrainState(*build(TINY), TINY, torch.device("cpu"))
-    make_checkpoint().restore(players)
+@pytest.mark.parametrize(("size", "trained_on"), [(16, "cuda"), (77, "another type of device")])
+def test_a_run_resumes_only_on_its_type_of_device(size: int, trained_on: str) -> None:
+    state = TrainState(*build(TINY), TINY, torch.device("cpu"))
+    make_checkpoint().restore(state)
     elsewhere = dataclasses.replace(make_checkpoint(), noise=torch.zeros(size, dtype=torch.uint8))
-    with pytest.raises(DeviceError, match=f"began on {began} and cannot go on on cpu"):
-        elsewhere.restore(players)
+    with pytest.raises(
+        DeviceError, match=f"was trained on {trained_on} and cannot be resumed on cpu"
+    ):
+        elsewhere.restore(state)
 
 
 def test_plain_pytorch_opens_it_as_tensors_and_plain_values(saved: Path) -> None:
@@ -151,6 +153,6 @@ def test_weights_of_other_networks_are_refused_by_the_first_that_differs() -> No
     wider, _ = build(dataclasses.replace(TINY, width=2))
     with pytest.raises(UsageError, match=r"do not fit the generator: \S+ is \[.*\] in the check"):
         load_weights(generator, wider.state_dict(), "the generator")
-    with pytest.raises(UsageError, match="is not there in the checkpoint and"):
+    with pytest.raises(UsageError, match="is missing in the checkpoint and"):
         load_weights(generator, {}, "the generator")
     load_weights(critic, build(TINY)[1].state_dict(), "the critic")

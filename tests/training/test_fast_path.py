@@ -10,31 +10,32 @@ from torch import Tensor
 from tests.training.plain_loop import PlainLoop
 from wgan.training.config import TrainConfig
 from wgan.training.cuda_graph import CapturedStep, Work
-from wgan.training.loop import Outcome, TrainState, train_steps
+from wgan.training.loop import StepResult, train_steps
 from wgan.training.networks import build
+from wgan.training.state import TrainState
 
 CPU = torch.device("cpu")
 STEPS = 5
 
 
-class Rehearsal:
-    """Stands for a CUDA graph where there is no GPU: repeats the work that was recorded."""
+class EagerRecorder:
+    """Substitute for a CUDA graph on a machine without a GPU: runs the step again."""
 
     def __init__(self) -> None:
-        self.prepared = self.recorded = self.repeated = 0
+        self.warmed_up = self.captured = self.replayed = 0
 
-    def prepare(self, work: Work) -> Outcome:
-        self.prepared += 1
+    def warm_up(self, work: Work) -> StepResult:
+        self.warmed_up += 1
         return work()
 
-    def record(self, work: Work) -> Work:
-        self.recorded += 1
+    def capture(self, work: Work) -> Work:
+        self.captured += 1
 
-        def repeat() -> Outcome:
-            self.repeated += 1
+        def replay() -> StepResult:
+            self.replayed += 1
             return work()
 
-        return repeat
+        return replay
 
 
 def configuration(**settings: Any) -> TrainConfig:
@@ -51,9 +52,9 @@ def batches(config: TrainConfig) -> Callable[[], Tensor]:
 def fast(
     config: TrainConfig, captured: CapturedStep | None = None
 ) -> tuple[list[list[float]], dict[str, Tensor]]:
-    players = TrainState(*build(config), config, CPU)
+    state = TrainState(*build(config), config, CPU)
     figures = []
-    for step in train_steps(players, batches(config), config, captured=captured):
+    for step in train_steps(state, batches(config), config, step_fn=captured):
         terms = step.critic
         figures.append([
             float(value.detach())
@@ -62,7 +63,7 @@ def fast(
         ])  # fmt: skip
         if step.number == STEPS:
             break
-    networks = {"c": players.critic, "g": players.generator, "a": players.average}
+    networks = {"c": state.critic, "g": state.generator, "a": state.generator_ema}
     return figures, weights(networks)
 
 
@@ -108,11 +109,11 @@ def test_in_float32_too_they_agree_to_rounding() -> None:
 
 
 @pytest.mark.parametrize("recipe", ["wgan-gp", "article"])
-def test_recorded_steps_give_the_same_weights_bit_for_bit(recipe: str) -> None:
+def test_captured_steps_give_the_same_weights_bit_for_bit(recipe: str) -> None:
     config = configuration(recipe=recipe, decay_steps=10)
-    rehearsal = Rehearsal()
-    recorded = fast(config, CapturedStep(rehearsal))
+    recorder = EagerRecorder()
+    recorded = fast(config, CapturedStep(recorder))
     taken = fast(config)
-    assert (rehearsal.prepared, rehearsal.recorded, rehearsal.repeated) == (3, 1, STEPS - 3)
+    assert (recorder.warmed_up, recorder.captured, recorder.replayed) == (3, 1, STEPS - 3)
     assert recorded[0] == taken[0]
     assert largest_difference(recorded[1], taken[1]) == 0

@@ -9,7 +9,6 @@ from torch import Tensor, nn
 
 from wgan.training.config import TrainConfig
 from wgan.training.loop import (
-    TrainState,
     penalty_weight,
     train_steps,
     update_critic,
@@ -17,6 +16,7 @@ from wgan.training.loop import (
 )
 from wgan.training.losses import gradient_norms, gradient_penalty
 from wgan.training.networks import build
+from wgan.training.state import TrainState
 
 CPU = torch.device("cpu")
 TINY = TrainConfig(width=2, latent_dim=4, batch_size=4)
@@ -25,7 +25,7 @@ TINY_ARTICLE = TrainConfig.resolve(
 )
 
 
-def make_players(config: TrainConfig = TINY) -> TrainState:
+def make_state(config: TrainConfig = TINY) -> TrainState:
     return TrainState(*build(config), config, CPU)
 
 
@@ -42,29 +42,29 @@ def unchanged(network: nn.Module, before: list[Tensor]) -> bool:
 
 
 def test_a_critic_update_leaves_the_generator_and_its_gradients_alone() -> None:
-    players = make_players()
-    before, critic_before = copies(players.generator), copies(players.critic)
-    update_critic(players, real_images(), TINY)
-    assert unchanged(players.generator, before)
-    assert not unchanged(players.critic, critic_before)
-    assert all(parameter.grad is None for parameter in players.generator.parameters())
+    state = make_state()
+    before, critic_before = copies(state.generator), copies(state.critic)
+    update_critic(state, real_images(), TINY)
+    assert unchanged(state.generator, before)
+    assert not unchanged(state.critic, critic_before)
+    assert all(parameter.grad is None for parameter in state.generator.parameters())
 
 
 def test_a_generator_update_leaves_the_critic_and_its_gradients_alone() -> None:
-    players = make_players()
-    before, critic_before = copies(players.generator), copies(players.critic)
-    update_generator(players, TINY)
-    assert not unchanged(players.generator, before)
-    assert unchanged(players.critic, critic_before)
-    assert all(parameter.grad is None for parameter in players.critic.parameters())
-    assert all(parameter.requires_grad for parameter in players.critic.parameters())
+    state = make_state()
+    before, critic_before = copies(state.generator), copies(state.critic)
+    update_generator(state, TINY)
+    assert not unchanged(state.generator, before)
+    assert unchanged(state.critic, critic_before)
+    assert all(parameter.grad is None for parameter in state.critic.parameters())
+    assert all(parameter.requires_grad for parameter in state.critic.parameters())
 
 
 def test_a_layer_that_its_owner_froze_stays_frozen() -> None:
-    players = make_players()
-    frozen = next(players.critic.parameters()).requires_grad_(False)
+    state = make_state()
+    frozen = next(state.critic.parameters()).requires_grad_(False)
     before = frozen.clone()
-    list(itertools.islice(train_steps(players, real_images, TINY), 2))
+    list(itertools.islice(train_steps(state, real_images, TINY), 2))
     assert torch.equal(frozen, before)
     assert not frozen.requires_grad
 
@@ -78,28 +78,28 @@ def test_each_critic_update_sees_a_fresh_batch_but_in_the_article(
     def next_batch() -> Tensor:
         return real_images(next(drawn))
 
-    steps = train_steps(make_players(config), next_batch, config)
+    steps = train_steps(make_state(config), next_batch, config)
     next(steps)
     assert next(drawn) == batches
 
 
 def test_what_is_learned_may_be_points_instead_of_images() -> None:
     linear = nn.Linear(2, 1)
-    players = TrainState(nn.Linear(4, 2), nn.Sequential(linear, nn.Flatten(0)), TINY, CPU)
+    state = TrainState(nn.Linear(4, 2), nn.Sequential(linear, nn.Flatten(0)), TINY, CPU)
     slope = linear.weight.detach().norm()  # a linear critic's gradient, wherever it is taken
-    terms = update_critic(players, torch.randn(4, 2), TINY)
+    terms = update_critic(state, torch.randn(4, 2), TINY)
     assert torch.allclose(terms.gradient_norm, slope)
-    assert next(train_steps(players, lambda: torch.randn(4, 2), TINY)).number == 1
+    assert next(train_steps(state, lambda: torch.randn(4, 2), TINY)).number == 1
 
 
 def test_a_step_reports_what_the_losses_say() -> None:
     config = TrainConfig(width=2, latent_dim=4, batch_size=4, n_critic=1)
-    players, twin = make_players(config), make_players(config)
+    state, twin = make_state(config), make_state(config)
     real = real_images()
-    step = next(train_steps(players, lambda: real, config))
+    step = next(train_steps(state, lambda: real, config))
 
-    latents = torch.randn(4, 4, generator=twin.noise)
-    epsilon = torch.rand(4, 1, 1, 1, generator=twin.noise)
+    latents = torch.randn(4, 4, generator=twin.rng)
+    epsilon = torch.rand(4, 1, 1, 1, generator=twin.rng)
     generated = twin.generator(latents).detach()
     wasserstein = twin.critic(real).mean() - twin.critic(generated).mean()
     penalty = gradient_penalty(gradient_norms(twin.critic, real, generated, epsilon))
@@ -111,10 +111,10 @@ def test_a_step_reports_what_the_losses_say() -> None:
 
 
 def test_scoring_both_kinds_at_once_changes_no_score() -> None:
-    players = make_players()
+    state = make_state()
     real, generated = real_images(0), real_images(1)
-    together = players.critic(torch.cat([real, generated]))
-    apart = torch.cat([players.critic(real), players.critic(generated)])
+    together = state.critic(torch.cat([real, generated]))
+    apart = torch.cat([state.critic(real), state.critic(generated)])
     assert torch.allclose(together, apart, atol=1e-5)
 
 
@@ -134,9 +134,9 @@ def test_a_batch_taken_in_parts_moves_the_critic_as_the_whole_does() -> None:
     for parts in (1, 2):
         # Clipping that clips nothing: the penalty would draw its own random numbers in each part.
         config = dataclasses.replace(TINY, accumulate=parts, constraint="clip", clip_limit=1e6)
-        players = TrainState(Blank(), build(config)[1], config, CPU)
-        terms = update_critic(players, real_images(), config)
-        after.append((copies(players.critic), float(terms.wasserstein)))
+        state = TrainState(Blank(), build(config)[1], config, CPU)
+        terms = update_critic(state, real_images(), config)
+        after.append((copies(state.critic), float(terms.wasserstein)))
     (whole, estimate), (in_parts, estimate_in_parts) = after
     assert estimate == pytest.approx(estimate_in_parts, abs=1e-5)
     for one, two in zip(whole, in_parts, strict=True):
@@ -145,9 +145,9 @@ def test_a_batch_taken_in_parts_moves_the_critic_as_the_whole_does() -> None:
 
 def test_clipping_holds_every_weight_within_its_limit_and_takes_no_penalty() -> None:
     config = dataclasses.replace(TINY, constraint="clip", clip_limit=0.02)
-    players = make_players(config)
-    terms = update_critic(players, real_images(), config)
-    assert max(float(weights.abs().max()) for weights in copies(players.critic)) == pytest.approx(
+    state = make_state(config)
+    terms = update_critic(state, real_images(), config)
+    assert max(float(weights.abs().max()) for weights in copies(state.critic)) == pytest.approx(
         0.02
     )
     assert float(terms.gradient_penalty) == 0
@@ -157,20 +157,20 @@ def test_clipping_holds_every_weight_within_its_limit_and_takes_no_penalty() -> 
 def test_drift_is_added_with_its_weight() -> None:
     real = real_images()
     plain, drifting = (
-        update_critic(make_players(config), real, config)
+        update_critic(make_state(config), real, config)
         for config in (TINY, dataclasses.replace(TINY, drift=0.5))
     )
-    score = make_players().critic(real).detach().square().mean()
+    score = make_state().critic(real).detach().square().mean()
     assert float(drifting.loss - plain.loss) == pytest.approx(0.5 * float(score), rel=1e-4)
 
 
 def test_a_one_sided_penalty_is_what_the_loop_takes_when_asked() -> None:
     config = dataclasses.replace(TINY, constraint="one-sided")
-    players = make_players(config)
+    state = make_state(config)
     with torch.no_grad():
-        for parameter in players.critic.parameters():
+        for parameter in state.critic.parameters():
             parameter.mul_(0.1)  # far too gentle a slope: two-sided it would cost nearly 1
-    terms = update_critic(players, real_images(), config)
+    terms = update_critic(state, real_images(), config)
     assert float(terms.gradient_norm) < 0.1
     assert float(terms.gradient_penalty) == 0
 
@@ -178,17 +178,17 @@ def test_a_one_sided_penalty_is_what_the_loop_takes_when_asked() -> None:
 def test_the_same_seed_trains_the_same_weights() -> None:
     results = []
     for _ in range(2):
-        players = make_players()
-        list(itertools.islice(train_steps(players, real_images, TINY), 3))
-        results.append(copies(players.average))
+        state = make_state()
+        list(itertools.islice(train_steps(state, real_images, TINY), 3))
+        results.append(copies(state.generator_ema))
     assert all(torch.equal(a, b) for a, b in zip(*results, strict=True))
 
 
 def test_a_critic_learns_to_tell_real_from_generated() -> None:
     config = TrainConfig(width=4, latent_dim=4, batch_size=4, learning_rate=1e-3)
-    players = make_players(config)
+    state = make_state(config)
     real = torch.ones(4, 3, 32, 32)
-    estimates = [float(update_critic(players, real, config).wasserstein) for _ in range(40)]
+    estimates = [float(update_critic(state, real, config).wasserstein) for _ in range(40)]
     assert estimates[-1] > 10 * abs(estimates[0])
 
 
@@ -209,7 +209,7 @@ def test_a_penalty_taken_now_and_then_weighs_as_much_in_a_step(
 def test_where_the_penalty_is_not_taken_the_critics_loss_is_the_estimate() -> None:
     config = dataclasses.replace(TINY, n_critic=2, gp_every=2)
     without, with_ = (
-        update_critic(make_players(config), real_images(), config, update) for update in (0, 1)
+        update_critic(make_state(config), real_images(), config, update) for update in (0, 1)
     )
     assert float(without.loss) == pytest.approx(-float(without.wasserstein))
     assert float(without.gradient_penalty) == 0

@@ -10,9 +10,9 @@ from torch import Tensor, nn
 from tests.cli.test_train import make_folder
 from tests.processes import RunWgan
 from wgan.training.config import TrainConfig
-from wgan.training.loop import TrainState
 from wgan.training.memory import step_memory
 from wgan.training.networks import build
+from wgan.training.state import TrainState
 
 CPU = torch.device("cpu")
 
@@ -20,9 +20,9 @@ CPU = torch.device("cpu")
 def estimate(**settings: object) -> int:
     config = TrainConfig.resolve({"n_critic": 1, **settings})
     players = TrainState(*build(config), config, CPU)
-    before = players.noise.get_state()
+    before = players.rng.get_state()
     needed = step_memory(players, config)
-    assert torch.equal(players.noise.get_state(), before), "the run's noise was used up"
+    assert torch.equal(players.rng.get_state(), before), "the run's noise was used up"
     assert all(parameter.grad is None for parameter in players.critic.parameters())
     assert needed is not None
     return needed

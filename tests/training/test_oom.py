@@ -12,10 +12,10 @@ from wgan.errors import OutOfMemory
 from wgan.memory import MIB
 from wgan.training.config import TrainConfig
 from wgan.training.device import free_memory
-from wgan.training.loop import TrainState
 from wgan.training.memory import step_memory
 from wgan.training.networks import build
 from wgan.training.oom import advice, explain_oom, is_oom, largest_microbatch
+from wgan.training.state import TrainState
 
 CPU = torch.device("cpu")
 

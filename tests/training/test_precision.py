@@ -7,10 +7,11 @@ import torch
 from torch import Tensor, nn
 
 from wgan.training.config import TrainConfig
-from wgan.training.loop import TrainState, train_steps, update_critic
+from wgan.training.loop import train_steps, update_critic
 from wgan.training.losses import gradient_norms
 from wgan.training.networks import build
 from wgan.training.precision import autocast_fn, tf32_mode
+from wgan.training.state import TrainState
 
 CPU = torch.device("cpu")
 BF16 = TrainConfig(width=4, latent_dim=8, batch_size=8, n_critic=2, precision="bf16")
@@ -48,9 +49,9 @@ def test_a_bf16_update_is_about_that_of_float32(norm: str) -> None:
     gradients = []
     for precision in ("tf32", "bf16"):
         config = TrainConfig(width=4, batch_size=8, precision=precision, critic_norm=norm)
-        players = TrainState(*build(config), config, CPU)
-        update_critic(players, real_images(), config)
-        found = [parameter.grad for parameter in players.critic.parameters()]
+        state = TrainState(*build(config), config, CPU)
+        update_critic(state, real_images(), config)
+        found = [parameter.grad for parameter in state.critic.parameters()]
         gradients.append(torch.cat([g.flatten() for g in found if g is not None]))
     exact, rounded = gradients
     assert rounded.dtype == torch.float32
@@ -58,15 +59,15 @@ def test_a_bf16_update_is_about_that_of_float32(norm: str) -> None:
 
 
 def test_weights_optimisers_and_the_average_stay_float32_under_bf16() -> None:
-    players = TrainState(*build(BF16), BF16, CPU)
-    step = next(train_steps(players, real_images, BF16))
+    state = TrainState(*build(BF16), BF16, CPU)
+    step = next(train_steps(state, real_images, BF16))
     assert step.generator_loss.dtype == step.critic.loss.dtype == torch.float32
-    networks: tuple[nn.Module, ...] = (players.generator, players.critic, players.average)
+    networks: tuple[nn.Module, ...] = (state.generator, state.critic, state.generator_ema)
     kinds = {value.dtype for network in networks for value in network.state_dict().values()}
     assert kinds <= {torch.float32, torch.int64}
-    for optimizer in (players.generator_optimizer, players.critic_optimizer):
-        for state in optimizer.state.values():
-            assert {value.dtype for value in state.values()} == {torch.float32}
+    for optimizer in (state.generator_optimizer, state.critic_optimizer):
+        for tensors in optimizer.state.values():
+            assert {value.dtype for value in tensors.values()} == {torch.float32}
 
 
 @pytest.fixture

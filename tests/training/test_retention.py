@@ -9,12 +9,12 @@ from hypothesis import strategies as st
 
 from tests.checkpoints import trained_checkpoint
 from wgan.runs import Run
+from wgan.training.checkpoint import expired, prune
 from wgan.training.config import TrainConfig
-from wgan.training.retention import prune, surplus
 
 
 @pytest.mark.parametrize(
-    ("keep", "for_good", "removed"),
+    ("keep", "keep_every", "removed"),
     [
         (0, 0, []),
         (1, 0, [10, 20, 30, 40]),
@@ -24,23 +24,23 @@ from wgan.training.retention import prune, surplus
         (9, 0, []),
     ],
 )
-def test_the_newest_and_every_so_many_th_stay(keep: int, for_good: int, removed: list[int]) -> None:
-    assert surplus([30, 10, 50, 20, 40], keep, for_good) == removed
+def test_the_newest_and_every_nth_are_kept(keep: int, keep_every: int, removed: list[int]) -> None:
+    assert expired([30, 10, 50, 20, 40], keep, keep_every) == removed
 
 
 @given(
     st.lists(st.integers(1, 10**6), unique=True, min_size=1), st.integers(1, 9), st.integers(0, 9)
 )
 def test_pruning_as_one_goes_leaves_what_pruning_at_the_end_does(
-    steps: list[int], keep: int, for_good: int
+    steps: list[int], keep: int, keep_every: int
 ) -> None:
     steps.sort()
     standing: list[int] = []
     for step in steps:
         standing.append(step)
-        gone = surplus(standing, keep, for_good)
+        gone = expired(standing, keep, keep_every)
         standing = [each for each in standing if each not in gone]
-    gone = surplus(steps, keep, for_good)
+    gone = expired(steps, keep, keep_every)
     assert standing == [step for step in steps if step not in gone]
     assert steps[-1] in standing
 
@@ -66,7 +66,7 @@ def test_no_good_checkpoint_goes_while_the_newest_is_damaged(
     assert "step-00000003.pt is damaged" in caplog.text
 
 
-def test_a_kept_run_holds_the_newest_and_every_second_for_good(tmp_path: Path) -> None:
+def test_a_kept_run_holds_the_newest_and_every_second_keep_every(tmp_path: Path) -> None:
     run = make_run(tmp_path, (5, 10, 15, 20, 25, 27))
     prune(run, TrainConfig(keep=1, keep_every=2, checkpoint_every=5))
     assert [run.step_of(path) for path in run.checkpoints()] == [10, 20, 27]

@@ -28,7 +28,7 @@ def cheap(critic: Critic, images: Tensor) -> Tensor:
     images = images.clone().requires_grad_()
     with FastDoubleBackward() as operations:
         scores = critic(images)
-    with operations.first_pass():
+    with operations.no_weight_gradients():
         (slope,) = torch.autograd.grad(scores.sum(), images, create_graph=True)
     penalty: Tensor = (slope.flatten(1).norm(dim=1) - 1).square().mean()
     return penalty

@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from wgan.training.networks import Architecture
     from wgan.training.session import Plan, Session
 
+logger = logging.getLogger(__name__)
+
 # Settings have no default here: what is not given comes from the run, the recipe or TrainConfig.
 SETTINGS = (
     click.option("--recipe", help="wgan-gp, article, wgan-clip or resnet.  [wgan-gp]"),
@@ -69,7 +71,7 @@ SETTINGS = (
     click.option(
         "--compile/--no-compile",
         default=None,
-        help="Compile a step for these networks, which takes a minute at the start.  [no]",
+        hidden=True,  # accepted and ignored for one release
     ),
     click.option("--seed", type=int, help="Of weights, noise and the data's order.  [0]"),
     click.option("--holdout", type=float, help="Share kept to test the critic on.  [0]"),
@@ -168,6 +170,8 @@ def train(
         from wgan.training.session import Session
         from wgan.training.trainee import Trainee
 
+    if settings.pop("compile"):
+        logger.warning("--compile is ignored: wgan no longer compiles steps")
     given = {name: value for name, value in {"data": data, **settings}.items() if value is not None}
     cache = choose_cache(cache_path, cache_size, cache_limit, no_cache)
     with join(dist_timeout) as group, _leader_speaks(group):
@@ -284,16 +288,14 @@ def _describe(planned: "Plan", session: "Session") -> None:
         click.echo(f"{name:9} {parameters:,} parameters")
     shared = f", {session.group.size} processes" if session.group.size > 1 else ""
     click.echo(f"device    {session.device}{shared}")
-    if config.compile:
-        click.echo("compile   the first step takes a minute or more")
 
 
 def _describe_cost(session: "Session", architecture: "Architecture | None") -> None:
     """What only a dry run says, since it takes a second to find."""
     from wgan.memory import MIB
-    from wgan.training.loop import TrainState
     from wgan.training.memory import memory_needed
     from wgan.training.networks import build
+    from wgan.training.state import TrainState
 
     click.echo(f"skipped   {len(session.data.skipped):,} damaged images")
     share, players, size = session.config, session.players, session.group.size

@@ -21,12 +21,11 @@ from wgan.model_file.manifest import Manifest
 from wgan.model_file.reading import ZIP_MAGIC, describe, read_bytes
 from wgan.runs import find_run, latest_run
 from wgan.runtime import Generator
-from wgan.training.checkpoint import Checkpoint
+from wgan.training.checkpoint import Checkpoint, load_checkpoint
 from wgan.training.config import TrainConfig
 from wgan.training.data import parse_colour
 from wgan.training.monitoring.previews import GenerateFn, generate_fn
 from wgan.training.networks import Architecture
-from wgan.training.session import load_checkpoint
 
 DEFAULT_CROP, DEFAULT_BACKGROUND = TrainConfig.crop, TrainConfig.background
 """How real images are prepared if a generator's settings do not say."""

@@ -1,13 +1,15 @@
-"""Checkpoints: all that a run needs to go on, in one file of tensors and plain values.
+"""Checkpoints: everything that a run needs to resume, in one file of tensors and plain values.
 
 The file is what `torch.save` writes, so `torch.load(path, weights_only=True)` opens it anywhere.
-It is a zip archive: the CRC-32 that it keeps of every record is checked before a byte is believed.
+It is a zip archive, and the CRC-32 of each record is checked before anything is read.
 """
 
 import dataclasses
 import io
+import logging
 import pickle
 import zipfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -17,94 +19,102 @@ from torch import Tensor, nn
 
 from wgan import __version__
 from wgan.archives import ARCHIVE_ERRORS
-from wgan.errors import CheckpointError, DeviceError, UsageError
+from wgan.errors import CheckpointError, DeviceError, OutputError, UsageError
 from wgan.files import write_whole
+from wgan.runs import Run
 from wgan.training.config import TrainConfig
-from wgan.training.loop import TrainState
 from wgan.training.networks import Architecture, build
 from wgan.training.optimizers import restore_optimizer
+from wgan.training.state import TrainState
+
+logger = logging.getLogger(__name__)
 
 FORMAT = "wgan-checkpoint-1"
 
-NOISE_BYTES = {16: "cuda", 5056: "cpu"}
-"""How long PyTorch's state of random numbers is on each kind of device; they draw other numbers."""
+RNG_STATE_BYTES = {16: "cuda", 5056: "cpu"}
+"""Length of PyTorch's random state on each device type; their random numbers differ."""
 
-State = dict[str, Any]
-"""A `state_dict`: names to tensors and plain values."""
+StateDict = dict[str, Any]
+"""Names to tensors and plain values."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Checkpoint:
-    """A run as it stood after `step`; the tensors are on the CPU once loaded."""
+    """A run after `step`. A loaded checkpoint has its tensors on the CPU.
+
+    The names of the fields are the keys in the file, as wgan 0.1.0 wrote them.
+    """
 
     step: int
     config: TrainConfig
-    generator: State
-    critic: State
-    average: State  # the generator's EMA
-    generator_optimizer: State
-    critic_optimizer: State
-    noise: Tensor  # state of the random numbers that latents and epsilon come from
-    batches_drawn: int  # the position in the data
-    data_sha256: str  # of the images that the run learns from
+    generator: StateDict
+    critic: StateDict
+    average: StateDict  # the generator's EMA
+    generator_optimizer: StateDict
+    critic_optimizer: StateDict
+    noise: Tensor  # state of the random generator of latents and epsilon
+    batches_drawn: int  # position in the data
+    data_sha256: str  # of the training images
     wgan_version: str = __version__
 
     @classmethod
     def of(
         cls,
-        players: TrainState,
+        state: TrainState,
         config: TrainConfig,
         step: int,
         batches_drawn: int,
         data_sha256: str,
     ) -> Self:
-        """What `players` hold now; the tensors are shared with them."""
+        """Take a checkpoint of `state`; the tensors are shared, not copied."""
         return cls(
             step=step,
             config=config,
-            generator=players.generator.state_dict(),
-            critic=players.critic.state_dict(),
-            average=players.average.state_dict(),
-            generator_optimizer=players.generator_optimizer.state_dict(),
-            critic_optimizer=players.critic_optimizer.state_dict(),
-            noise=players.noise.get_state(),
+            generator=state.generator.state_dict(),
+            critic=state.critic.state_dict(),
+            average=state.generator_ema.state_dict(),
+            generator_optimizer=state.generator_optimizer.state_dict(),
+            critic_optimizer=state.critic_optimizer.state_dict(),
+            noise=state.rng.get_state(),
             batches_drawn=batches_drawn,
             data_sha256=data_sha256,
         )
 
-    def restore(self, players: TrainState) -> None:
-        """Let `players` hold what they held then.
+    def restore(self, state: TrainState) -> None:
+        """Load the checkpoint into `state`.
 
         Raises:
-            DeviceError: the random numbers are of another kind of device.
-            UsageError: the weights do not fit.
+            DeviceError: the random state is of another device type.
+            UsageError: the weights do not fit the networks.
         """
-        self._check_device(players)
+        self._check_device(state)
         arch = self.config.arch
-        load_weights(players.generator, self.generator, f"the generator of {arch}")
-        load_weights(players.critic, self.critic, f"the critic of {arch}")
-        load_weights(players.average, self.average, f"the generator of {arch}")
-        restore_optimizer(players.generator_optimizer, self.generator_optimizer)
-        restore_optimizer(players.critic_optimizer, self.critic_optimizer)
-        players.noise.set_state(self.noise)
+        load_weights(state.generator, self.generator, f"the generator of {arch}")
+        load_weights(state.critic, self.critic, f"the critic of {arch}")
+        load_weights(state.generator_ema, self.average, f"the generator of {arch}")
+        restore_optimizer(state.generator_optimizer, self.generator_optimizer)
+        restore_optimizer(state.critic_optimizer, self.critic_optimizer)
+        state.rng.set_state(self.noise)
 
-    def _check_device(self, players: TrainState) -> None:
-        if self.noise.numel() != players.noise.get_state().numel():
-            began = NOISE_BYTES.get(self.noise.numel(), "another kind of device")
+    def _check_device(self, state: TrainState) -> None:
+        if self.noise.numel() != state.rng.get_state().numel():
+            trained_on = RNG_STATE_BYTES.get(self.noise.numel())
             raise DeviceError(
-                f"the run began on {began} and cannot go on on {players.device.type}, which draws"
-                f" other random numbers: go on on {began}, or begin anew with another --run"
+                f"the run was trained on {trained_on or 'another type of device'} and cannot be"
+                f" resumed on {state.device.type}, whose random numbers differ:"
+                f" {f'use --device {trained_on}, or ' if trained_on else ''}start a new run with"
+                " another --run"
             )
 
     def save(self, path: Path) -> None:
-        """Write the checkpoint, all of it or nothing. Raises OutputError."""
+        """Write the checkpoint completely or not at all. Raises OutputError."""
         write_whole(path, self.to_bytes())
 
     def to_bytes(self) -> bytes:
-        """The file's content."""
+        """Return the content of the file."""
         fields = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
         fields |= {"format": FORMAT, "config": dataclasses.asdict(self.config)}
-        # By way of memory: torch's own writer reports a full disk in the destructor, too late.
+        # In memory first: torch's own file writer reports a full disk too late, in its destructor.
         buffer = io.BytesIO()
         torch.save(fields, buffer)
         return buffer.getvalue()
@@ -121,7 +131,7 @@ class Checkpoint:
 
     @classmethod
     def from_bytes(cls, content: bytes, name: str) -> Self:
-        """Read what `to_bytes` gave; `name` is what an error calls it. Raises CheckpointError."""
+        """Read the output of `to_bytes`, called `name` in errors. Raises CheckpointError."""
         return cls._read(io.BytesIO(content), name)
 
     @classmethod
@@ -142,7 +152,7 @@ class Checkpoint:
             raise CheckpointError(f"{name} lacks a part of a wgan checkpoint") from exc
 
     def ema_generator(self, architecture: Architecture | None = None) -> nn.Module:
-        """The averaged generator, on the CPU, in eval mode: what previews and exports draw with.
+        """Build the EMA generator, on the CPU, in eval mode.
 
         Args:
             architecture: as for `wgan.training.networks.build`.
@@ -156,30 +166,30 @@ class Checkpoint:
         return generator.eval().requires_grad_(False)
 
 
-def load_weights(network: nn.Module, state: State, name: str) -> None:
-    """Give `network`, called `name`, the tensors of `state`.
+def load_weights(network: nn.Module, weights: StateDict, name: str) -> None:
+    """Load `weights` into `network`, called `name` in errors.
 
     Raises:
-        UsageError: they do not fit; the first that does not is named.
+        UsageError: they do not fit; the message names the first tensor that does not.
     """
-    wanted, saved = _shapes(network.state_dict()), _shapes(state)
-    for key in dict.fromkeys((*wanted, *saved)):
-        if wanted.get(key) != saved.get(key):
+    expected, saved = _shapes(network.state_dict()), _shapes(weights)
+    for key in dict.fromkeys((*expected, *saved)):
+        if expected.get(key) != saved.get(key):
             raise UsageError(
                 f"the checkpoint's weights do not fit {name}: {key} is"
-                f" {saved.get(key, 'not there')} in the checkpoint and"
-                f" {wanted.get(key, 'not there')} in the network; give the networks that it was"
-                " trained with"
+                f" {saved.get(key, 'missing')} in the checkpoint and"
+                f" {expected.get(key, 'missing')} in the network; use the networks that the run"
+                " was trained with"
             )
-    network.load_state_dict(state)
+    network.load_state_dict(weights)
 
 
-def _shapes(state: State) -> dict[str, list[int]]:
-    return {name: list(getattr(value, "shape", ())) for name, value in state.items()}
+def _shapes(weights: StateDict) -> dict[str, list[int]]:
+    return {name: list(getattr(value, "shape", ())) for name, value in weights.items()}
 
 
 def check_archive(path: Path) -> None:
-    """Read a checkpoint through, against its checksums. Raises CheckpointError."""
+    """Verify the checksums of a checkpoint. Raises CheckpointError."""
     try:
         with zipfile.ZipFile(path) as archive:
             damaged = archive.testzip()
@@ -189,3 +199,80 @@ def check_archive(path: Path) -> None:
         raise CheckpointError(f"the checkpoint {path} is damaged: {exc}") from exc
     if damaged is not None:
         raise CheckpointError(f"the checkpoint {path} is damaged: {damaged} fails its checksum")
+
+
+def load_checkpoint(run: Run, which: str = "latest") -> Checkpoint:
+    """Load a run's checkpoint: "latest", "best" or the number of a step.
+
+    If the latest is damaged, log a warning and load the one before it.
+
+    Raises:
+        CheckpointError: there is none, or none that can be read.
+        UsageError: `which` is not one of these.
+    """
+    path = run.find_checkpoint(which)
+    if which != "latest":
+        return Checkpoint.load(path)
+    checkpoint = newest_good_checkpoint(run)
+    assert checkpoint is not None, "find_checkpoint found one"
+    return checkpoint
+
+
+def newest_good_checkpoint(run: Run) -> Checkpoint | None:
+    """Return the newest checkpoint that can be read, or None for a run without checkpoints.
+
+    A warning names each damaged checkpoint that is skipped.
+
+    Raises:
+        CheckpointError: there are checkpoints, and none can be read.
+    """
+    paths = run.checkpoints()
+    for path in reversed(paths):
+        try:
+            return Checkpoint.load(path)
+        except CheckpointError as exc:
+            logger.warning("%s; trying the one before it", exc)
+    if paths:
+        raise CheckpointError(
+            f"none of the {len(paths)} checkpoints of {run.path} can be read: start a new run with"
+            " another --run"
+        )
+    return None
+
+
+def prune(run: Run, config: TrainConfig) -> None:
+    """Remove the checkpoints that `config.keep` and `config.keep_every` do not keep.
+
+    The newest is verified first; while it is damaged, all others stay.
+
+    Raises:
+        OutputError: a checkpoint cannot be removed.
+    """
+    paths = {run.step_of(path): path for path in run.checkpoints()}
+    remove = expired(list(paths), config.keep, config.keep_every * config.checkpoint_every)
+    if not remove:
+        return
+    try:
+        check_archive(paths[max(paths)])
+    except CheckpointError as exc:
+        logger.warning("%s; the older ones are kept", exc)
+        return
+    for step in remove:
+        try:
+            paths[step].unlink()
+        except OSError as exc:
+            raise OutputError(f"cannot remove {paths[step]}: {exc.strerror}") from exc
+
+
+def expired(steps: Sequence[int], keep: int, keep_every: int) -> list[int]:
+    """Return the steps whose checkpoints can be removed.
+
+    Args:
+        steps: of all checkpoints.
+        keep: the number of newest checkpoints to keep; 0 keeps all.
+        keep_every: keep the multiples of this step as well; 0 keeps none of them.
+    """
+    if keep == 0:
+        return []
+    older = sorted(steps)[:-keep]
+    return [step for step in older if keep_every == 0 or step % keep_every]

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import logging
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -9,6 +10,8 @@ from types import MappingProxyType
 from typing import Any, Self
 
 from wgan.errors import RunError, SettingChanged, UsageError
+
+logger = logging.getLogger(__name__)
 
 SIZES = (32, 64, 128)
 
@@ -78,7 +81,6 @@ class TrainConfig:
     beta2: float = 0.9  # Adam's decay of the gradient's square
     ema_half_life: int = 10_000  # images after which the EMA has forgotten half; 0 turns it off
     precision: str = "tf32"  # of the networks' products: see PRECISIONS
-    compile: bool = False  # gradients by code that is compiled for these networks
     seed: int = 0  # of the weights, the noise and the order of the data
     holdout: float = 0.0  # share of the images that the critic is tested on, never trained
 
@@ -189,12 +191,14 @@ class TrainConfig:
         """Read settings that were saved; `source` names them in the error.
 
         A setting that did not exist when they were saved takes its default, which is how such
-        runs were trained.
+        runs were trained. `compile`, which 0.1.0 wrote, is dropped: it changed only the speed.
 
         Raises:
             RunError: they are not settings of this version of wgan.
         """
         known = {field.name: type(field.default) for field in dataclasses.fields(cls)}
+        if isinstance(fields, dict):
+            fields = {name: value for name, value in fields.items() if name != "compile"}
         if not isinstance(fields, dict) or not {"data", "size"} <= fields.keys() <= known.keys():
             raise RunError(f"{source} does not hold the settings of a run of this wgan version")
         for name in fields:
@@ -213,6 +217,8 @@ class TrainConfig:
             fields = json.loads(text)
         except ValueError as exc:
             raise RunError(f"{source} is not JSON") from exc
+        if isinstance(fields, dict) and fields.get("compile"):
+            logger.warning("%s has compile = true, which wgan no longer supports: ignored", source)
         return cls.from_dict(fields, source)
 
 

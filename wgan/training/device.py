@@ -113,14 +113,6 @@ def captures_steps(
     return device.type == "cuda" and processes == 1 and config.arch in ARCHITECTURES and not watched
 
 
-def check_compile(config: TrainConfig, trackers: Sequence[Tracker], processes: int = 1) -> None:
-    """Raise UsageError where gradients by compiled code do not go with what else is asked."""
-    if config.compile and processes > 1:
-        raise UsageError("--compile does not go with several processes: begin a run without it")
-    if config.compile and any(tracker.watches_gradients for tracker in trackers):
-        raise UsageError("--compile does not go with --tracker wandb, which watches gradients")
-
-
 def check_options(
     config: TrainConfig,
     device: torch.device,
@@ -132,11 +124,10 @@ def check_options(
     """See that a device can do what is asked of it, before the data is there.
 
     Raises:
-        UsageError: as `keeps_data`, `captures_steps` and `check_compile`.
+        UsageError: as `keeps_data` and `captures_steps`.
         DeviceError: as `check_precision`.
     """
     check_precision(config.precision, device)
-    check_compile(config, trackers, processes)
     captures_steps(capture, device, config, trackers, processes)
     _check_choice("data-on-device", data_on_device)
 

@@ -47,7 +47,7 @@ def gradient_norms(critic: Critic, real: Tensor, generated: Tensor, epsilon: Ten
     x_hat = torch.lerp(generated, real, epsilon).requires_grad_()
     with FastDoubleBackward() as operations:
         scores = critic(x_hat)
-    with operations.first_pass():
+    with operations.no_weight_gradients():
         # The sum lets one backward pass give each image's own gradient: scores do not mix images.
         (gradient,) = torch.autograd.grad(scores.sum(), x_hat, create_graph=True)
     # (n, ...) -> (n,). vector_norm has gradient 0 at 0, where sqrt of a sum would give NaN.

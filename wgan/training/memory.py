@@ -18,9 +18,10 @@ from torch.utils._pytree import tree_leaves
 from wgan.latents import PREVIEW_SEEDS
 from wgan.memory import memory_now
 from wgan.training.config import TrainConfig
-from wgan.training.loop import TrainState, differentiate, train_steps
+from wgan.training.loop import train_steps
 from wgan.training.monitoring.holdout import MAX_SCORED
 from wgan.training.optimizers import make_optimizer
+from wgan.training.state import TrainState
 
 WORKSPACE = {"cpu": 2.0, "cuda": 1.1, "mps": 1.1}
 """What kernels, copies in their own layout and gaps add to a step's tensors, as a factor.
@@ -48,14 +49,13 @@ def step_memory(players: TrainState, config: TrainConfig) -> int | None:
     """
     fake = FakeTensorMode()
     with FakeCopyMode(fake):
-        networks = copy.deepcopy((players.generator, players.critic, players.average))
+        networks = copy.deepcopy((players.generator, players.critic, players.generator_ema))
     twin = copy.copy(players)
-    twin.generator, twin.critic, twin.average = networks
+    twin.generator, twin.critic, twin.generator_ema = networks
     twin.generator_optimizer = make_optimizer(twin.generator, config)
     twin.critic_optimizer = make_optimizer(twin.critic, config)
     # Nothing is drawn: fake tensors have no values, and the run's own noise stays where it is.
-    twin.noise = None  # type: ignore[assignment]
-    twin.differentiate = differentiate  # what a compiler would hold is not known before it did
+    twin.rng = None  # type: ignore[assignment]
     tally = _Tally()
     with fake, tally:
         for network in networks:
@@ -80,7 +80,8 @@ def _work(players: TrainState, config: TrainConfig) -> None:
     next(steps)
     next(steps)
     with torch.no_grad():
-        players.average(torch.empty(len(PREVIEW_SEEDS), config.latent_dim, device=players.device))
+        latents = torch.empty(len(PREVIEW_SEEDS), config.latent_dim, device=players.device)
+        players.generator_ema(latents)
         if config.holdout > 0:
             players.critic(images(MAX_SCORED))
 

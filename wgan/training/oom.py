@@ -9,8 +9,8 @@ import torch
 from wgan.errors import OutOfMemory
 from wgan.memory import MIB
 from wgan.training.config import TrainConfig
-from wgan.training.loop import TrainState
 from wgan.training.memory import step_memory
+from wgan.training.state import TrainState
 
 ALLOCATORS = ("DefaultCPUAllocator", "MPS backend out of memory")
 """What stands in the RuntimeErrors that PyTorch raises on CPUs and on Apple's GPUs."""

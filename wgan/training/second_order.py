@@ -40,7 +40,7 @@ class Geometry(NamedTuple):
 class FastDoubleBackward(TorchFunctionMode):
     """In a `with` block, convolutions and ReLUs of any network are those that this file is about.
 
-    The first backward pass has to be taken in `first_pass()`.
+    The first backward pass has to be taken in `no_weight_gradients()`.
     """
 
     def __init__(self) -> None:
@@ -48,7 +48,7 @@ class FastDoubleBackward(TorchFunctionMode):
         self._stage = Stage()
 
     @contextmanager
-    def first_pass(self) -> Iterator[None]:
+    def no_weight_gradients(self) -> Iterator[None]:
         """Here gradients by images are found, and none by weights."""
         self._stage.first = True
         try:

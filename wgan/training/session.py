@@ -1,6 +1,5 @@
 """A run from its beginning, or from where it stopped, to its last step, kept on disk as it goes."""
 
-import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
@@ -11,10 +10,10 @@ from typing import Any, Self
 import filelock
 import torch
 
-from wgan.errors import CheckpointError, RunError, SettingChanged
+from wgan.errors import RunError, SettingChanged
 from wgan.files import discard_leftovers, write_whole
 from wgan.runs import RUNS, Run, remember_run
-from wgan.training.checkpoint import Checkpoint
+from wgan.training.checkpoint import Checkpoint, newest_good_checkpoint, prune
 from wgan.training.config import TrainConfig
 from wgan.training.cuda_graph import CapturedStep, CUDARecorder
 from wgan.training.data import ImageSource, InMemoryDataset, Shards, StreamingDataset, open_data
@@ -28,10 +27,7 @@ from wgan.training.monitoring.previews import generate_fn
 from wgan.training.monitoring.trackers import Tracker
 from wgan.training.networks import Architecture
 from wgan.training.precision import tf32_mode
-from wgan.training.retention import prune
 from wgan.training.trainee import Trainee
-
-logger = logging.getLogger(__name__)
 
 JUDGED_BATCH = 64
 """Images that are drawn at a time for a judge, as many as for a preview."""
@@ -235,7 +231,9 @@ class Session(AbstractContextManager["Session"]):
 
     def _follow(self, judge: Evaluator) -> BestTracker:
         players = self.players
-        generate = generate_fn(players.average, self.config.latent_dim, self.device, JUDGED_BATCH)
+        generate = generate_fn(
+            players.generator_ema, self.config.latent_dim, self.device, JUDGED_BATCH
+        )
         return BestTracker(self.run, judge, generate)
 
     def _is_due(self, every: int) -> bool:
@@ -261,42 +259,3 @@ class Session(AbstractContextManager["Session"]):
                 " began with; restore them, or name another folder with --run"
             )
         self._trainee.restore(checkpoint)
-
-
-def load_checkpoint(run: Run, which: str = "latest") -> Checkpoint:
-    """The run's checkpoint of this name, as `Run.find_checkpoint` finds it.
-
-    Of the latest ones a damaged one is passed over for the one before it, with a warning.
-
-    Raises:
-        CheckpointError: there is none, or none that is whole.
-        UsageError: `which` is not one of a run's.
-    """
-    path = run.find_checkpoint(which)
-    if which != "latest":
-        return Checkpoint.load(path)
-    checkpoint = newest_good_checkpoint(run)
-    assert checkpoint is not None, "find_checkpoint saw one"
-    return checkpoint
-
-
-def newest_good_checkpoint(run: Run) -> Checkpoint | None:
-    """The newest checkpoint that is whole, or None when there is none at all.
-
-    A damaged one is named in a warning and the one before it is tried.
-
-    Raises:
-        CheckpointError: there are checkpoints, but none is whole.
-    """
-    paths = run.checkpoints()
-    for path in reversed(paths):
-        try:
-            return Checkpoint.load(path)
-        except CheckpointError as exc:
-            logger.warning("%s; trying the one before it", exc)
-    if paths:
-        raise CheckpointError(
-            f"none of the {len(paths)} checkpoints of {run.path} can be read: begin anew with"
-            " another --run"
-        )
-    return None

@@ -6,15 +6,15 @@ import torch
 
 from wgan.memory import keep_freed_memory
 from wgan.training.checkpoint import Checkpoint
-from wgan.training.compiled import CompiledGradients
 from wgan.training.config import TrainConfig
 from wgan.training.data import InMemoryDataset, StreamingDataset
 from wgan.training.device import free_memory, keeps_data
 from wgan.training.distributed.process_group import SINGLE_PROCESS, ProcessGroup
-from wgan.training.loop import Step, TakeStep, TrainState, differentiate, train_steps
+from wgan.training.loop import Step, StepFn, train_steps
 from wgan.training.networks import Architecture, build
 from wgan.training.oom import explain_oom
 from wgan.training.precision import check_precision
+from wgan.training.state import TrainState
 
 
 class Trainee:
@@ -51,9 +51,7 @@ class Trainee:
         check_precision(config.precision, device)
         self.config, self.data, self.device, self.group = config, data, device, group
         self.step = 0
-        networks = build(config, architecture)
-        gradients = CompiledGradients(*networks) if config.compile else differentiate
-        self.players = TrainState(*networks, config, device, group, gradients)
+        self.players = TrainState(*build(config, architecture), config, device, group)
         self._resident = keeps_data(data_on_device, device, data.nbytes)
         self._batches = data.batches(
             config.batch_size,
@@ -66,7 +64,7 @@ class Trainee:
         )
 
     def steps(
-        self, should_stop: Callable[[], bool], captured: TakeStep | None = None
+        self, should_stop: Callable[[], bool], captured: StepFn | None = None
     ) -> Iterator[Step]:
         """Train up to `config.steps`, or until `should_stop()` in any process of the group.
 

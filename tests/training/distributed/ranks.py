@@ -16,8 +16,9 @@ from wgan.training.data import load_data, open_data
 from wgan.training.data.batches import Batches
 from wgan.training.distributed.process_group import SINGLE_PROCESS, ProcessGroup, join
 from wgan.training.distributed.sync_batch_norm import convert_sync_batchnorm
-from wgan.training.loop import TrainState, train_steps
+from wgan.training.loop import train_steps
 from wgan.training.networks import build
+from wgan.training.state import TrainState
 
 CPU = torch.device("cpu")
 
@@ -40,14 +41,14 @@ def trained(case: str, group: ProcessGroup = SINGLE_PROCESS) -> dict[str, Any]:
     config = TrainConfig.resolve(settings)
     pixels = np.random.RandomState(0).randint(0, 256, (50, 32, 32, 1)).astype(np.uint8)
     batches = Batches(pixels, config.batch_size, 0, CPU, flip=config.flip, rows=group.shard)
-    players = TrainState(*build(config), config, CPU, group)
-    for step in train_steps(players, batches.next, config):
+    state = TrainState(*build(config), config, CPU, group)
+    for step in train_steps(state, batches.next, config):
         if step.number == STEPS:
             break
     return {
-        "generator": players.generator.state_dict(),
-        "critic": players.critic.state_dict(),
-        "average": players.average.state_dict(),
+        "generator": state.generator.state_dict(),
+        "critic": state.critic.state_dict(),
+        "average": state.generator_ema.state_dict(),
         "terms": {**step.critic._asdict(), "generator_loss": step.generator_loss},
     }
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from wgan.runs import Run
 from wgan.training.config import TrainConfig
-from wgan.training.loop import TrainState, train_steps
+from wgan.training.loop import train_steps
 from wgan.training.monitoring.diagnosis import (
     Finding,
     diagnose,
@@ -27,6 +27,7 @@ from wgan.training.monitoring.holdout import HoldoutImages
 from wgan.training.monitoring.metrics import History
 from wgan.training.monitoring.monitor import Monitor
 from wgan.training.networks import build
+from wgan.training.state import TrainState
 
 CPU = torch.device("cpu")
 SMALL = TrainConfig(

@@ -5,9 +5,10 @@ from torch import nn
 
 from wgan.training.config import TrainConfig
 from wgan.training.data.dataset import split
-from wgan.training.loop import TrainState, train_steps
+from wgan.training.loop import train_steps
 from wgan.training.monitoring.holdout import HoldoutImages
 from wgan.training.networks import build
+from wgan.training.state import TrainState
 
 CPU = torch.device("cpu")
 

@@ -13,10 +13,11 @@ from torch import Tensor
 from wgan.errors import TrainingDiverged
 from wgan.runs import Run
 from wgan.training.config import TrainConfig
-from wgan.training.loop import TrainState, train_steps
+from wgan.training.loop import train_steps
 from wgan.training.monitoring.metrics import Metrics
 from wgan.training.monitoring.monitor import Monitor
 from wgan.training.networks import build
+from wgan.training.state import TrainState
 
 CPU = torch.device("cpu")
 TINY = TrainConfig(width=2, latent_dim=4, batch_size=4, n_critic=1, channels=1)

@@ -14,9 +14,10 @@ from wgan.errors import TrainingDiverged
 from wgan.runs import Run
 from wgan.training.checkpoint import Checkpoint
 from wgan.training.config import TrainConfig
-from wgan.training.loop import CriticLosses, Step, TrainState, train_steps
+from wgan.training.loop import CriticLosses, Step, train_steps
 from wgan.training.monitoring.step_stats import MAX_ROWS, StepStats, gradient_norms_of
 from wgan.training.networks import build
+from wgan.training.state import TrainState
 
 CPU = torch.device("cpu")
 TINY = TrainConfig(width=2, latent_dim=4, batch_size=4, n_critic=1)
@@ -68,7 +69,7 @@ def test_weights_that_the_last_update_broke_are_found_before_they_are_saved() ->
     stats, state = recorded(0, "", steps=2)
     stats.copy().check_finite()
     with torch.no_grad():
-        state.average.get_parameter("layers.0.weight")[0, 0, 0, 0] = float("nan")
+        state.generator_ema.get_parameter("layers.0.weight")[0, 0, 0, 0] = float("nan")
     with pytest.raises(TrainingDiverged, match=r"generator_ema\.layers\.0\.weight is not finite"):
         stats.copy().check_finite()
 

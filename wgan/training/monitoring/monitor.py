@@ -12,7 +12,7 @@ from wgan.memory import MIB, peak_memory
 from wgan.runs import Run
 from wgan.training.config import TrainConfig
 from wgan.training.device import peak_device_memory
-from wgan.training.loop import Step, TrainState
+from wgan.training.loop import Step
 from wgan.training.monitoring.curves import draw_curves
 from wgan.training.monitoring.diagnosis import diagnose, spread
 from wgan.training.monitoring.holdout import HoldoutImages
@@ -26,6 +26,7 @@ from wgan.training.monitoring.metrics import (
 from wgan.training.monitoring.previews import generate_pixels
 from wgan.training.monitoring.step_stats import CopiedStats, StepStats, Throughput
 from wgan.training.monitoring.trackers import Tracker
+from wgan.training.state import TrainState
 
 logger = logging.getLogger(__name__)
 
@@ -214,7 +215,7 @@ class Monitor:
     def _generate_preview(self, step: int) -> float | None:
         """Generate the images of seeds 0 to 63; return their diversity."""
         pixels = generate_pixels(
-            self._state.average, self._config.latent_dim, self._state.device, PREVIEW_SEEDS
+            self._state.generator_ema, self._config.latent_dim, self._state.device, PREVIEW_SEEDS
         )
         self._preview = step, pixels
         for tracker in self._trackers:

@@ -13,7 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from wgan.errors import TrainingDiverged
-from wgan.training.loop import Step, TrainState
+from wgan.training.loop import Step
+from wgan.training.state import TrainState
 
 MAX_ROWS = 1000
 """Steps after which the rows have to be copied and dropped, to bound their memory."""
@@ -200,7 +201,7 @@ def _tensors(state: TrainState) -> Iterator[tuple[str, Tensor]]:
     networks = {
         "critic": state.critic,
         "generator": state.generator,
-        "generator_ema": state.average,
+        "generator_ema": state.generator_ema,
     }
     for network_name, network in networks.items():
         for name, tensor in network.state_dict().items():

@@ -2,18 +2,18 @@ import pytest
 import torch
 from torch import nn
 
-from wgan.training.ema import averaged_copy, ema_decay, update_average
+from wgan.training.state import ema_decay, make_ema, update_ema
 
 
 def test_an_average_moves_by_its_share_and_copies_batch_norms_buffers() -> None:
     network = nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2))
-    average = averaged_copy(network)
+    average = make_ema(network)
     before = [parameter.detach().clone() for parameter in average.parameters()]
     network(torch.randn(8, 2))  # moves the running statistics
     with torch.no_grad():
         for parameter in network.parameters():
             parameter.add_(1)
-    update_average(average, network, decay=0.75)
+    update_ema(average, network, decay=0.75)
     for old, moved in zip(before, average.parameters(), strict=True):
         assert torch.allclose(moved, old + 0.25)
     for new, source in zip(average.buffers(), network.buffers(), strict=True):
@@ -21,7 +21,7 @@ def test_an_average_moves_by_its_share_and_copies_batch_norms_buffers() -> None:
 
 
 def test_an_average_draws_in_eval_mode_and_takes_no_gradient() -> None:
-    average = averaged_copy(nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2)))
+    average = make_ema(nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2)))
     assert not any(module.training for module in average.modules())
     assert not any(parameter.requires_grad for parameter in average.parameters())
 

@@ -1,0 +1,80 @@
+"""The training state: both networks, the generator's EMA, both optimisers and the random state."""
+
+import copy
+from typing import TypeVar
+
+import torch
+from torch import nn
+
+from wgan.training.config import TrainConfig
+from wgan.training.distributed.process_group import SINGLE_PROCESS, ProcessGroup
+from wgan.training.distributed.sync_batch_norm import convert_sync_batchnorm
+from wgan.training.optimizers import make_optimizer
+
+EMA_RAMP_UP = 0.05
+"""Early in a run, the EMA's half-life is at most this fraction of the images seen so far."""
+
+Network = TypeVar("Network", bound=nn.Module)
+
+
+class TrainState:
+    """Everything that a training step changes.
+
+    Attributes:
+        generator: maps latents `[n, latent_dim]` to images.
+        critic: maps images to scores `[n]`.
+        generator_ema: the generator with averaged weights, in eval mode.
+        generator_optimizer, critic_optimizer: Adam or RMSprop.
+        rng: source of latents and epsilon, on the device.
+        device: where all of it is.
+        group: the processes that share each batch.
+
+    Images may be `[n, ...]` of any shape.
+    """
+
+    def __init__(
+        self,
+        generator: nn.Module,
+        critic: nn.Module,
+        config: TrainConfig,
+        device: torch.device,
+        group: ProcessGroup = SINGLE_PROCESS,
+    ) -> None:
+        generator = convert_sync_batchnorm(generator, group.size)
+        critic = convert_sync_batchnorm(critic, group.size)
+        # Convolutions are fastest in channels-last layout, on CPUs and GPUs.
+        self.generator = generator.to(device).to(memory_format=torch.channels_last).train()
+        self.critic = critic.to(device).to(memory_format=torch.channels_last).train()
+        self.generator_ema = make_ema(generator)
+        self.generator_optimizer = make_optimizer(generator, config)
+        self.critic_optimizer = make_optimizer(critic, config)
+        self.rng = torch.Generator(device).manual_seed(config.seed)
+        self.device = device
+        self.group = group
+
+
+def make_ema(network: Network) -> Network:
+    """Copy a network in eval mode, without gradients; `update_ema` moves its weights."""
+    return copy.deepcopy(network).eval().requires_grad_(False)
+
+
+def ema_decay(half_life: int, images_seen: int, batch_size: int) -> float:
+    """Fraction of the old average that remains after a step.
+
+    The half-life is in images, so it means the same at any batch size. It ramps up at the start, so
+    that untrained weights are forgotten soon (Karras et al. 2020, StyleGAN2, and its code). A
+    half-life of 0 turns averaging off.
+    """
+    effective = min(float(half_life), images_seen * EMA_RAMP_UP)
+    return 0.5 ** (batch_size / effective) if effective > 0 else 0.0
+
+
+@torch.no_grad()
+def update_ema(ema: nn.Module, network: nn.Module, decay: float) -> None:
+    """Move the EMA's parameters towards the network's; copy its buffers.
+
+    Batch norm's running statistics are buffers: without them, eval mode gives wrong images.
+    """
+    torch._foreach_lerp_(list(ema.parameters()), list(network.parameters()), 1 - decay)
+    for old, new in zip(ema.buffers(), network.buffers(), strict=True):
+        old.copy_(new)
