@@ -31,7 +31,8 @@ from wgan.training.checkpoint import Checkpoint
 from wgan.training.config import TrainConfig
 from wgan.training.data import load_images
 from wgan.training.data.sources.source import ArraySource
-from wgan.training.session import Plan, Session
+from wgan.training.resolve import ResolvedRun
+from wgan.training.trainer import Trainer
 
 # Wide, so that writing a checkpoint of 28 MB takes about as long as the step before it.
 SETTINGS: dict[str, Any] = {
@@ -63,11 +64,11 @@ def train(folder: Path, steps: int, checkpoint_every: int = 1) -> None:
     given = {**SETTINGS, "steps": steps, "checkpoint_every": checkpoint_every}
     pixels = np.random.RandomState(0).randint(0, 256, (16, 32, 32)).astype(np.uint8)
     source = ArraySource("noise", pixels)
-    plan = Plan(Run(folder), TrainConfig.resolve(given), source, resumes=False)
+    resolved = ResolvedRun(Run(folder), TrainConfig.resolve(given), source, resumes=False)
     images = load_images(source, size=32, channels=1)
     os.chdir(folder.parent)  # runs/latest appears there
-    with Session(plan, images, torch.device("cpu")) as session:
-        for _ in session.train():
+    with Trainer(resolved, images, torch.device("cpu")) as trainer:
+        for _ in trainer.train():
             pass
 
 
@@ -78,7 +79,7 @@ def kill_and_resume(folder: Path, kills: int, seed: int = 0) -> Iterator[Kill]:
     """
     # The server imports everything once; each child is a fork of it, which starts at once.
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["wgan.training.session", "wgan.training.monitoring.curves"])
+    context.set_forkserver_preload(["wgan.training.trainer", "wgan.training.monitoring.curves"])
     random_ = random.Random(seed)
     for number in range(kills):
         moment = MOMENTS[number % len(MOMENTS)]

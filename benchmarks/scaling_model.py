@@ -129,7 +129,7 @@ def foretell(counts: Counts, network: Network, gpus: int, batch: int, share: flo
     return Foretold(
         gpus=gpus,
         batch=batch,
-        # One GPU by itself repeats a recorded step (--capture); several launch each operation.
+        # One GPU by itself repeats a recorded step (--cuda-graph); several launch each operation.
         compute=arithmetic if gpus == 1 else max(arithmetic, launches),
         gradients=sum(all_reduce(size, network, gpus) for size in large),
         norms=sum(all_reduce(size, network, gpus) for size in small),

@@ -167,7 +167,7 @@ def contenders(device: torch.device) -> list[Contender]:
         *common,
         *(
             Contender(
-                f"wgan, --precision {precision}{'' if capture else ' --capture no'}",
+                f"wgan, --precision {precision}{'' if capture else ' --cuda-graph no'}",
                 partial(ours, capture=capture, precision=precision),
                 precision,
             )

@@ -49,7 +49,7 @@ def loaded_by(code: str) -> set[str]:
             TORCH | EXPORT | {"ray", "wgan.training", "wgan.export", "wgan.cli"},
         ),
         (
-            "import wgan.training.session",
+            "import wgan.training.trainer",
             {"wgan.runtime", "wgan.export", "wgan.evaluation", "wgan.cli", "onnx"},
         ),
         ("import wgan.export.exporter", {"wgan.evaluation", "wgan.cli"}),

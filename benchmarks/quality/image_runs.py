@@ -21,7 +21,8 @@ from wgan.training.config import TrainConfig
 from wgan.training.data.dataset import InMemoryDataset, pixels_sha256
 from wgan.training.data.sources.source import ArraySource
 from wgan.training.networks import build
-from wgan.training.session import Plan, Session
+from wgan.training.resolve import ResolvedRun
+from wgan.training.trainer import Trainer
 
 CPU = torch.device("cpu")
 
@@ -79,21 +80,21 @@ def train_for(
     data = InMemoryDataset(pixels, [], pixels_sha256(pixels))
     folder = folder.resolve()
     make_folder(folder.parent)
-    plan = Plan(Run(folder), config, source, folder.exists())
-    # Training sets `runs/latest` of the current folder, which should not be the user's.
-    with contextlib.chdir(folder.parent), Session(plan, data, CPU) as session:
-        clock = CpuTimer(folder / "cpu.json", session.step)
+    resolved = ResolvedRun(Run(folder), config, source, folder.exists())
+    # A trainer writes runs/latest in the current folder, which must not be the user's.
+    with contextlib.chdir(folder.parent), Trainer(resolved, data, CPU) as trainer:
+        clock = CpuTimer(folder / "cpu.json", trainer.step)
 
         def done() -> bool:
-            return session.step >= steps and clock.seconds() >= cpu_seconds
+            return trainer.step >= steps and clock.seconds() >= cpu_seconds
 
-        for _ in session.train(done):
+        for _ in trainer.train(done):
             in_time = clock.seconds() >= cpu_seconds and not clock.reached(0, cpu_seconds)
-            goal = in_time or session.step == steps
-            if goal or session.step % config.checkpoint_every == 0:
-                clock.mark(session.step)
+            goal = in_time or trainer.step == steps
+            if goal or trainer.step % config.checkpoint_every == 0:
+                clock.mark(trainer.step)
             if goal:
-                session.save()
+                trainer.save()
     by_steps, by_time = clock.reached(steps), clock.reached(0, cpu_seconds)
     assert by_steps is not None
     assert by_time is not None

@@ -85,7 +85,11 @@ def test_a_dry_run_says_what_would_be_done_and_does_nothing(
         (("few", "--recipe", "magic"), 2, "--recipe magic is not one of wgan-gp, article"),
         (("few", "--device", "cuda:99"), 1, "--device cuda:99"),
         (("few", "--device", "tpu"), 2, "--device tpu is not one of"),
-        (("damaged", "--capture", "yes", "--device", "cpu"), 2, "--capture yes: there are no CUDA"),
+        (
+            ("damaged", "--cuda-graph", "yes", "--device", "cpu"),
+            2,
+            "--cuda-graph yes: there are no CUDA",
+        ),
         (("damaged", "--data-on-device", "maybe"), 2, "--data-on-device maybe is not one of"),
         (("few", "--tracker", "mlflow"), 2, "--tracker mlflow is not one of tensorboard, wandb"),
         (("few", "--steps", "many"), 2, "is not a valid integer"),

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from tests.training.test_fast_path import batches, configuration
-from tests.training.test_session import equal, images, source, state
+from tests.training.test_trainer import equal, images, source, state
 from wgan.errors import OutOfMemory
 from wgan.runs import Run
 from wgan.training.config import TrainConfig
@@ -18,8 +18,9 @@ from wgan.training.data import InMemoryDataset
 from wgan.training.loop import train_steps
 from wgan.training.networks import build
 from wgan.training.precision import tf32_mode
-from wgan.training.session import Plan, Session
+from wgan.training.resolve import ResolvedRun
 from wgan.training.state import TrainState
+from wgan.training.trainer import Trainer
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA GPU here")
 
@@ -104,9 +105,9 @@ def test_a_captured_run_that_stopped_and_went_on_is_the_same_bit_for_bit(
             "precision": precision,
         }
         config = TrainConfig.resolve({**given, "checkpoint_every": 100, "steps": steps})
-        plan = Plan(Run(Path(folder)), config, source(), resumes=False)
-        with Session(plan, images(), CUDA, capture="yes", data_on_device="yes") as session:
-            list(session.train())
+        resolved = ResolvedRun(Run(Path(folder)), config, source(), resumes=False)
+        with Trainer(resolved, images(), CUDA, cuda_graph="yes", data_on_device="yes") as trainer:
+            list(trainer.train())
 
     run("once", 20)
     run("twice", 9)
@@ -131,11 +132,11 @@ def test_a_batch_that_does_not_fit_is_named_with_one_that_does(
     config = TrainConfig.resolve(
         {"data": "noise", "channels": 1, "width": 64, "batch_size": 10, "steps": 1}
     )
-    plan = Plan(Run(Path("run")), config, source(), resumes=False)
+    resolved = ResolvedRun(Run(Path("run")), config, source(), resumes=False)
     total = torch.cuda.get_device_properties(CUDA).total_memory
     torch.cuda.set_per_process_memory_fraction(300 * 2**20 / total)
     try:
-        with Session(plan, images(), CUDA) as session, pytest.raises(OutOfMemory):
-            list(session.train())
+        with Trainer(resolved, images(), CUDA) as trainer, pytest.raises(OutOfMemory):
+            list(trainer.train())
     finally:
         torch.cuda.set_per_process_memory_fraction(1.0)

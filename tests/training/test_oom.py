@@ -32,19 +32,21 @@ from wgan.training.config import TrainConfig
 from wgan.training.data import Images
 from wgan.training.data.sources.source import ArraySource
 from wgan.memory import MIB, _proc_status, memory_now, peak_memory
-from wgan.training.session import Plan, Session
+from wgan.training.resolve import ResolvedRun
+from wgan.training.trainer import Trainer
 
 torch.set_num_threads(1)
 batch_size, free = map(int, sys.argv[1:])
 pixels = np.zeros((batch_size, 64, 64, 3), np.uint8)
 given = {"size": 64, "width": 16, "n_critic": 1, "steps": 1, "batch_size": batch_size}
-plan = Plan(Run(Path(sys.argv[1])), TrainConfig.resolve(given), ArraySource("", pixels), False)
-with Session(plan, Images(pixels, [], ""), torch.device("cpu")) as session:
+config, source = TrainConfig.resolve(given), ArraySource("", pixels)
+resolved = ResolvedRun(Run(Path(sys.argv[1])), config, source, False)
+with Trainer(resolved, Images(pixels, [], ""), torch.device("cpu")) as trainer:
     held = memory_now()
     if free:
         limit = _proc_status("VmSize") + free * MIB
         resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
-    steps = session.train()
+    steps = trainer.train()
     try:
         next(steps)
     except WganError as exc:

@@ -29,7 +29,8 @@ if TYPE_CHECKING:
     from wgan.training.data import Cache, InMemoryDataset, StreamingDataset
     from wgan.training.distributed.process_group import ProcessGroup
     from wgan.training.networks import Architecture
-    from wgan.training.session import Plan, Session
+    from wgan.training.resolve import ResolvedRun
+    from wgan.training.trainer import Trainer
 
 logger = logging.getLogger(__name__)
 
@@ -116,7 +117,9 @@ def _settings(command: Any) -> Any:
     help="Keep all images in the GPU's memory: auto (where they fit), yes or no.",
 )
 @click.option(
+    "--cuda-graph",
     "--capture",
+    "cuda_graph",
     default="auto",
     show_default=True,
     help="Record a step as a CUDA graph: auto, yes or no.",
@@ -140,7 +143,7 @@ def train(
     trackers: tuple[str, ...],
     device: str,
     data_on_device: str,
-    capture: str,
+    cuda_graph: str,
     download: bool,
     weights: Path | None,
     allow_damaged: bool,
@@ -166,9 +169,8 @@ def train(
         from wgan.training.distributed.process_group import join
         from wgan.training.monitoring.trackers import make_trackers
         from wgan.training.networks import load_architecture
-        from wgan.training.peer import plan_together, train_along
-        from wgan.training.session import Session
-        from wgan.training.trainee import Trainee
+        from wgan.training.resolve import resolve_run
+        from wgan.training.trainer import Trainer
 
     if settings.pop("compile"):
         logger.warning("--compile is ignored: wgan no longer compiles steps")
@@ -176,13 +178,14 @@ def train(
     cache = choose_cache(cache_path, cache_size, cache_limit, no_cache)
     with join(dist_timeout) as group, _leader_speaks(group):
         where = group.device(device)
-        planned = plan_together(group, given, run_path, download)
+        planned = resolve_run(given, run_path, download, group)
         config = planned.config
         # What can be wrong is looked at before the data is decoded, which may take long.
         architecture = load_architecture(given["arch"]) if "arch" in given else None
         watchers = make_trackers(trackers, planned.run, config) if group.is_main else []
         if group.is_main:
-            check_options(config, where, data_on_device, capture, watchers, group.size)
+            watched = any(watcher.watches_gradients for watcher in watchers)
+            check_options(config, where, data_on_device, cuda_graph, watched, group.size)
         judged = group.is_main and config.eval_every > 0
         features = _open_features(config, where, device, weights, download) if judged else None
         loaded = group.local_main_first("decode", lambda: _load(planned, cache, allow_damaged))
@@ -191,13 +194,8 @@ def train(
         group.connect(where)
         if dry_run and not group.is_main:
             return
-        if not group.is_main:
-            trainee = Trainee(config, loaded, where, architecture, data_on_device, group)
-            with _signals() as caught:
-                train_along(trainee, caught.is_set)
-            return
-        session = Session(
-            planned, loaded, where, architecture, watchers, judge, data_on_device, capture, group
+        session = Trainer(
+            planned, loaded, where, architecture, watchers, judge, data_on_device, cuda_graph, group
         )
         _describe(planned, session)
         if dry_run:
@@ -207,6 +205,8 @@ def train(
         with session, _signals() as caught:
             _train(session, caught)
         _say_what_next(session)
+        if not group.is_main:
+            return
     if session.step < session.config.steps:  # here or in another process, somebody asked to stop
         sys.exit(128 + (caught.number or signal.SIGTERM))
 
@@ -223,7 +223,7 @@ def _leader_speaks(group: "ProcessGroup") -> Iterator[None]:
 
 
 def _load(
-    planned: "Plan", cache: "Cache | None", allow_damaged: bool
+    planned: "ResolvedRun", cache: "Cache | None", allow_damaged: bool
 ) -> "InMemoryDataset | StreamingDataset":
     from wgan.training.data import load_data, parse_colour
 
@@ -275,22 +275,22 @@ def _make_judge(
     return FixedSeedEvaluator(config.eval_metric, real, data.sha256, features, config.eval_n)
 
 
-def _describe(planned: "Plan", session: "Session") -> None:
-    config, players = session.config, session.players
+def _describe(planned: "ResolvedRun", session: "Trainer") -> None:
+    config, state = session.config, session.state
     click.echo(f"run       {session.run.path}" + ("  (goes on)" if planned.resumes else ""))
     count = "streamed" if session.data.count is None else f"{session.data.count:,}"
     click.echo(
         f"data      {config.data}: {count} images,"
         f" {config.size}x{config.size}, {'grey' if config.channels == 1 else 'colour'}"
     )
-    for name, network in (("generator", players.generator), ("critic", players.critic)):
+    for name, network in (("generator", state.generator), ("critic", state.critic)):
         parameters = sum(parameter.numel() for parameter in network.parameters())
         click.echo(f"{name:9} {parameters:,} parameters")
     shared = f", {session.group.size} processes" if session.group.size > 1 else ""
     click.echo(f"device    {session.device}{shared}")
 
 
-def _describe_cost(session: "Session", architecture: "Architecture | None") -> None:
+def _describe_cost(session: "Trainer", architecture: "Architecture | None") -> None:
     """What only a dry run says, since it takes a second to find."""
     from wgan.memory import MIB
     from wgan.training.memory import memory_needed
@@ -298,11 +298,11 @@ def _describe_cost(session: "Session", architecture: "Architecture | None") -> N
     from wgan.training.state import TrainState
 
     click.echo(f"skipped   {len(session.data.skipped):,} damaged images")
-    share, players, size = session.config, session.players, session.group.size
+    share, state, size = session.config, session.state, session.group.size
     if size > 1:  # a process's share, with networks that wait for no other process
         share = dataclasses.replace(share, batch_size=share.batch_size // size)
-        players = TrainState(*build(share, architecture), share, session.device)
-    needed = memory_needed(players, share)
+        state = TrainState(*build(share, architecture), share, session.device)
+    needed = memory_needed(state, share)
     if needed is None:
         click.echo("memory    cannot be told for these networks")
     else:
@@ -312,7 +312,7 @@ def _describe_cost(session: "Session", architecture: "Architecture | None") -> N
         click.echo(f"memory    about {needed / MIB:,.0f} MiB on the {session.device.type}{more}")
 
 
-def _train(session: "Session", caught: "_Signals") -> None:
+def _train(session: "Trainer", caught: "_Signals") -> None:
     figures = ""
     with Progress(session.config.steps, "training", "steps", done=session.step) as progress:
         for metrics in session.train(should_stop=caught.is_set):
@@ -326,7 +326,7 @@ def _train(session: "Session", caught: "_Signals") -> None:
             progress.advance(1, figures)
 
 
-def _say_what_next(session: "Session") -> None:
+def _say_what_next(session: "Trainer") -> None:
     run, step, steps = session.run.path, session.step, session.config.steps
     if step < steps:
         click.echo(f"stopped and saved at step {step} of {steps}; the same command goes on")

@@ -112,7 +112,7 @@ class CUDARecorder:
         except RuntimeError as exc:
             raise DeviceError(
                 f"a step of these networks cannot be captured as a CUDA graph ({exc}):"
-                " run with --capture no"
+                " run with --cuda-graph no"
             ) from exc
 
         def replay() -> StepResult:

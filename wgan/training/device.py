@@ -1,27 +1,24 @@
-"""Which device a run trains on, and what of its powers is used."""
-
-from collections.abc import Sequence
+"""The device of a run, and the options that depend on it."""
 
 import torch
 
 from wgan import memory
 from wgan.errors import DeviceError, UsageError
 from wgan.training.config import ARCHITECTURES, TrainConfig
-from wgan.training.monitoring.trackers import Tracker
 from wgan.training.precision import check_precision
 
 CHOICES = ("auto", "yes", "no")
 
-RESIDENT_SHARE = 0.5
-"""The share of a GPU's free memory that images may take of themselves."""
+DATA_SHARE = 0.5
+"""Largest share of a GPU's free memory that the images take with `auto`."""
 
 
 def pick_device(name: str) -> torch.device:
-    """The device called `name`: auto, cpu, cuda, cuda:N or mps; auto takes the fastest there is.
+    """Return the device called auto, cpu, cuda, cuda:N or mps; auto is the fastest there is.
 
     Raises:
-        UsageError: it is none of these.
-        DeviceError: it is not there.
+        UsageError: `name` is none of these.
+        DeviceError: the device is missing.
     """
     if name == "auto":
         if torch.cuda.is_available():
@@ -47,88 +44,96 @@ def _check_cuda(name: str, index: int) -> None:
 
 
 def peak_device_memory(device: torch.device) -> int | None:
-    """The most bytes that tensors have held on a CUDA device; None elsewhere."""
+    """Return the peak bytes of tensors on a CUDA device; None for other devices."""
     return torch.cuda.max_memory_allocated(device) if device.type == "cuda" else None
 
 
 def free_memory(device: torch.device) -> int | None:
-    """Bytes that the process may still take on the device; None where that cannot be told."""
+    """Return the bytes that this process can still allocate on the device; None if unknown."""
     if device.type != "cuda":
         return memory.free_memory()
-    unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
-    return int(torch.cuda.mem_get_info(device)[0]) + unused
+    cached = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+    return int(torch.cuda.mem_get_info(device)[0]) + cached
 
 
-def keeps_data(choice: str, device: torch.device, bytes_: int | None) -> bool:
-    """Whether the images are kept on the device; auto: on a GPU where they fit.
+def resolve_data_on_device(choice: str, device: torch.device, data_bytes: int | None) -> bool:
+    """Decide whether the images stay on the device; auto: on a GPU, if they fit easily.
 
     Args:
         choice: auto, yes or no.
-        device: where the run trains.
-        bytes_: what all images take; None for a stream, which auto leaves where it is.
+        device: where the run is trained.
+        data_bytes: size of all images; None for a stream, which auto does not keep.
 
     Raises:
         UsageError: `choice` is none of these.
-        DeviceError: they do not fit.
+        DeviceError: the images do not fit.
     """
     _check_choice("data-on-device", choice)
-    if choice == "no" or (choice == "auto" and (device.type != "cuda" or bytes_ is None)):
+    if choice == "no" or (choice == "auto" and (device.type != "cuda" or data_bytes is None)):
         return False
-    if device.type != "cuda" or bytes_ is None:
+    if device.type != "cuda" or data_bytes is None:
         return True
     free = torch.cuda.mem_get_info(device)[0]
-    if choice == "yes" and bytes_ > free:
+    if choice == "yes" and data_bytes > free:
         raise DeviceError(
-            f"--data-on-device yes: the images take {bytes_ / 2**30:.1f} GiB and {device} has"
+            f"--data-on-device yes: the images take {data_bytes / 2**30:.1f} GiB and {device} has"
             f" {free / 2**30:.1f} GiB free; run with --data-on-device no"
         )
-    return choice == "yes" or bytes_ <= RESIDENT_SHARE * free
+    return choice == "yes" or data_bytes <= DATA_SHARE * free
 
 
-def captures_steps(
+def resolve_cuda_graph(
     choice: str,
     device: torch.device,
     config: TrainConfig,
-    trackers: Sequence[Tracker],
-    processes: int = 1,
+    watches_gradients: bool = False,
+    ranks: int = 1,
 ) -> bool:
-    """Whether steps are recorded as a CUDA graph; auto: on a GPU, where nothing stands against it.
+    """Decide whether steps run as a CUDA graph; auto: on a GPU, if nothing prevents it.
 
-    Networks of the user's own may do what a graph cannot hold, so auto does not record them; nor
-    does it record what several processes say to each other.
+    The user's own networks may do what a graph cannot record, so auto does not record them. A step
+    of several ranks, which communicate, is never recorded.
+
+    Args:
+        choice: auto, yes or no.
+        device: where the run is trained.
+        config: the run's settings.
+        watches_gradients: whether a tracker has hooks on the gradients.
+        ranks: number of processes.
 
     Raises:
-        UsageError: `choice` is none of auto, yes and no, or a graph is asked for where none can be.
+        UsageError: `choice` is none of these, or a graph is not possible.
     """
-    _check_choice("capture", choice)
-    watched = any(tracker.watches_gradients for tracker in trackers)
-    if choice == "yes" and device.type != "cuda":
-        raise UsageError(f"--capture yes: there are no CUDA graphs on {device}; leave it out")
-    if choice == "yes" and watched:
-        raise UsageError("--capture yes does not go with --tracker wandb, which watches gradients")
-    if choice == "yes" and processes > 1:
-        raise UsageError("--capture yes does not go with several processes; leave it out")
-    if choice != "auto":
-        return choice == "yes"
-    return device.type == "cuda" and processes == 1 and config.arch in ARCHITECTURES and not watched
+    _check_choice("cuda-graph", choice)
+    if choice != "yes":
+        possible = device.type == "cuda" and ranks == 1 and not watches_gradients
+        return choice == "auto" and possible and config.arch in ARCHITECTURES
+    if device.type != "cuda":
+        raise UsageError(f"--cuda-graph yes: there are no CUDA graphs on {device}; leave it out")
+    if watches_gradients:
+        raise UsageError("--cuda-graph yes and --tracker wandb, which watches gradients, exclude"
+                         " each other: leave one out")  # fmt: skip
+    if ranks > 1:
+        raise UsageError("--cuda-graph yes is not possible with several processes; leave it out")
+    return True
 
 
 def check_options(
     config: TrainConfig,
     device: torch.device,
     data_on_device: str,
-    capture: str,
-    trackers: Sequence[Tracker],
-    processes: int = 1,
+    cuda_graph: str,
+    watches_gradients: bool = False,
+    ranks: int = 1,
 ) -> None:
-    """See that a device can do what is asked of it, before the data is there.
+    """Check that the device supports the options, before the data is loaded.
 
     Raises:
-        UsageError: as `keeps_data` and `captures_steps`.
+        UsageError: as `resolve_data_on_device` and `resolve_cuda_graph`.
         DeviceError: as `check_precision`.
     """
     check_precision(config.precision, device)
-    captures_steps(capture, device, config, trackers, processes)
+    resolve_cuda_graph(cuda_graph, device, config, watches_gradients, ranks)
     _check_choice("data-on-device", data_on_device)
 
 

@@ -7,7 +7,7 @@ import torch
 from wgan.errors import UsageError
 from wgan.training.data import InMemoryDataset
 from wgan.training.data.on_device import CHUNK, ResidentPixels
-from wgan.training.device import keeps_data
+from wgan.training.device import resolve_data_on_device
 
 CPU = torch.device("cpu")
 
@@ -40,9 +40,9 @@ def test_images_that_cannot_be_written_to_are_copied_some_at_a_time() -> None:
 
 
 def test_data_stays_off_a_cpu_unless_asked() -> None:
-    assert not keeps_data("auto", CPU, 100)
-    assert keeps_data("yes", CPU, 100)
-    assert not keeps_data("no", torch.device("cuda"), 100)
-    assert not keeps_data("auto", torch.device("cuda"), None)
+    assert not resolve_data_on_device("auto", CPU, 100)
+    assert resolve_data_on_device("yes", CPU, 100)
+    assert not resolve_data_on_device("no", torch.device("cuda"), 100)
+    assert not resolve_data_on_device("auto", torch.device("cuda"), None)
     with pytest.raises(UsageError, match="--data-on-device maybe is not one of auto, yes, no"):
-        keeps_data("maybe", CPU, 100)
+        resolve_data_on_device("maybe", CPU, 100)

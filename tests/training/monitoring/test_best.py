@@ -17,7 +17,8 @@ from wgan.training.data.dataset import pixels_sha256
 from wgan.training.data.sources.source import ArraySource
 from wgan.training.monitoring.best import Evaluator
 from wgan.training.monitoring.previews import GenerateFn
-from wgan.training.session import Plan, Session
+from wgan.training.resolve import ResolvedRun
+from wgan.training.trainer import Trainer
 
 CPU = torch.device("cpu")
 
@@ -37,7 +38,7 @@ class ListedValues:
         return next(self._values)
 
 
-def train(folder: Path, judge: Evaluator | None, steps: int, **settings: Any) -> Session:
+def train(folder: Path, judge: Evaluator | None, steps: int, **settings: Any) -> Trainer:
     pixels = np.random.RandomState(0).randint(0, 256, (10, 32, 32, 1)).astype(np.uint8)
     config = TrainConfig.resolve(
         {
@@ -55,11 +56,12 @@ def train(folder: Path, judge: Evaluator | None, steps: int, **settings: Any) ->
             **settings,
         }
     )
-    plan = Plan(Run(folder), config, ArraySource("noise", pixels[:, :, :, 0]), resumes=False)
+    source = ArraySource("noise", pixels[:, :, :, 0])
+    resolved = ResolvedRun(Run(folder), config, source, resumes=False)
     data = InMemoryDataset(pixels, [], pixels_sha256(pixels))
-    with Session(plan, data, CPU, judge=judge) as session:
-        list(session.train())
-    return session
+    with Trainer(resolved, data, CPU, evaluator=judge) as trainer:
+        list(trainer.train())
+    return trainer
 
 
 @pytest.fixture(autouse=True)

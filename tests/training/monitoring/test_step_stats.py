@@ -9,7 +9,7 @@ from torch import Tensor
 from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode
 
 from benchmarks.kill_and_resume import logged_steps
-from tests.training.test_session import session
+from tests.training.test_trainer import make_trainer
 from wgan.errors import TrainingDiverged
 from wgan.runs import Run
 from wgan.training.checkpoint import Checkpoint
@@ -143,10 +143,10 @@ def test_a_diverged_run_stops_and_keeps_its_last_good_checkpoint(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    with session(steps=4, checkpoint_every=2, preview_every=100) as running:
+    with make_trainer(steps=4, checkpoint_every=2, preview_every=100) as running:
         list(running.train())
-    with session(steps=9, checkpoint_every=3, log_every=100, preview_every=100) as running:
-        for group in running.players.critic_optimizer.param_groups:
+    with make_trainer(steps=9, checkpoint_every=3, log_every=100, preview_every=100) as running:
+        for group in running.state.critic_optimizer.param_groups:
             group["betas"] = (0.0, float("nan"))  # every weight is NaN after the next update
         with pytest.raises(TrainingDiverged, match=r"at step 5 .* is nan"):
             list(running.train())

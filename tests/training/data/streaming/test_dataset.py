@@ -23,7 +23,8 @@ from wgan.training.data.batches import to_batch
 from wgan.training.data.sources.glyphs import GlyphSource
 from wgan.training.data.streaming.dataset import EPOCH
 from wgan.training.data.streaming.prepare import write_shards
-from wgan.training.session import Session, plan
+from wgan.training.resolve import resolve_run
+from wgan.training.trainer import Trainer
 
 CPU = torch.device("cpu")
 COUNT = 50
@@ -185,12 +186,12 @@ def test_shards_without_one_good_image_are_an_error(tmp_path: Path) -> None:
 def train(pattern: str, folder: Path, steps: int) -> dict[str, torch.Tensor]:
     """Train on the stream up to `steps`; gives the generator's weights."""
     settings = {"data": pattern, "width": 2, "latent_dim": 4, "batch_size": 8, "n_critic": 2}
-    planned = plan({**settings, "flip": True, "holdout": 0.2, "shuffle_buffer": 10, "steps": steps},
-                   run=folder)  # fmt: skip
-    data = load_data(planned.source, size=32, channels=3, buffer=planned.config.shuffle_buffer)
-    with Session(planned, data, CPU) as session:
-        list(session.train())
-    weights: dict[str, torch.Tensor] = session.players.generator.state_dict()
+    settings |= {"flip": True, "holdout": 0.2, "shuffle_buffer": 10, "steps": steps}
+    resolved = resolve_run(settings, run=folder)
+    data = load_data(resolved.source, size=32, channels=3, buffer=resolved.config.shuffle_buffer)
+    with Trainer(resolved, data, CPU) as trainer:
+        list(trainer.train())
+    weights: dict[str, torch.Tensor] = trainer.state.generator.state_dict()
     return weights
 
 

@@ -1,8 +1,12 @@
-"""A run on disk: what stops it, and that nothing is lost when it goes on."""
+"""Runs on disk: how they stop, and that they resume without a loss."""
 
 import itertools
 import json
 import logging
+import os
+import shutil
+import signal
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +31,8 @@ from wgan.training.data import InMemoryDataset, load_images
 from wgan.training.data.sources.source import ArraySource
 from wgan.training.distributed.process_group import ProcessGroup
 from wgan.training.monitoring.metrics import Metrics
-from wgan.training.session import Plan, Session
+from wgan.training.resolve import ResolvedRun
+from wgan.training.trainer import Trainer
 
 CPU = torch.device("cpu")
 
@@ -46,7 +51,7 @@ def images(seed: int = 0) -> InMemoryDataset:
     return load_images(source(seed), size=32, channels=1)
 
 
-def session(folder: str = "run", data_seed: int = 0, **settings: Any) -> Session:
+def make_trainer(folder: str = "run", data_seed: int = 0, **settings: Any) -> Trainer:
     run = Run(Path(folder))
     config = TrainConfig.resolve(
         {
@@ -62,11 +67,12 @@ def session(folder: str = "run", data_seed: int = 0, **settings: Any) -> Session
             **settings,
         }
     )
-    return Session(Plan(run, config, source(), resumes=False), images(data_seed), CPU)
+    resolved = ResolvedRun(run, config, source(), resumes=False)
+    return Trainer(resolved, images(data_seed), CPU)
 
 
-def train(folder: str = "run", data_seed: int = 0, **settings: Any) -> Session:
-    with session(folder, data_seed, **settings) as running:
+def train(folder: str = "run", data_seed: int = 0, **settings: Any) -> Trainer:
+    with make_trainer(folder, data_seed, **settings) as running:
         list(running.train())
     return running
 
@@ -119,8 +125,9 @@ def test_a_run_that_stopped_and_went_on_is_the_same_bit_for_bit(settings: dict[s
 
 def test_a_run_killed_between_checkpoints_goes_on_bit_for_bit() -> None:
     train("once", steps=8)
-    with session("killed", steps=8) as running:
-        list(itertools.islice(running.train(), 5))  # the last checkpoint is that of step 3
+    with make_trainer("running", steps=8) as running:
+        list(itertools.islice(running.train(), 5))
+        shutil.copytree("running", "killed")  # the last checkpoint is that of step 3
     assert Run(Path("killed")).newest_checkpoint().name == "step-00000003.pt"
     with (Path("killed") / "metrics.jsonl").open("a") as file:
         file.write('{"step": 6, "was')  # what a crash leaves
@@ -146,10 +153,79 @@ def test_a_run_folder_holds_what_it_promises() -> None:
 
 
 def test_a_request_to_stop_saves_after_the_step() -> None:
-    with session(steps=100) as running:
+    with make_trainer(steps=100) as running:
         for _ in running.train(should_stop=lambda: running.step >= 2):
             pass
     assert Checkpoint.load(Run(Path("run")).newest_checkpoint()).step == 2
+
+
+def test_leaving_the_loop_early_saves_the_last_step() -> None:
+    train("once", steps=8)
+    with make_trainer("twice", steps=8) as running:
+        for _ in running.train():
+            if running.step == 5:
+                break
+    assert Run(Path("twice")).newest_checkpoint().name == "step-00000005.pt"
+    train("twice", steps=8)
+    assert equal(state("once", 8), state("twice", 8))
+
+
+def test_closing_the_iterator_of_a_trainer_without_a_block_saves_the_last_step() -> None:
+    running = make_trainer(steps=8)
+    steps = running.train()
+    next(steps), next(steps)
+    steps.close()  # type: ignore[attr-defined]
+    assert Checkpoint.load(Run(Path("run")).newest_checkpoint()).step == 2
+    assert sum(metrics is not None for metrics in running.train()) == 6  # trains on
+    assert running.step == 8
+
+
+def test_an_interrupt_takes_effect_after_the_step_and_saves_it() -> None:
+    train("once", steps=8)
+    running = make_trainer("twice", steps=8)
+
+    def interrupt(*_: Any) -> None:
+        if running.step == 4 and signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
+            os.kill(os.getpid(), signal.SIGINT)  # in the middle of the fifth step, once
+
+    running.state.critic.register_forward_hook(interrupt)
+    with pytest.raises(KeyboardInterrupt), running:
+        list(running.train())
+    assert Run(Path("twice")).newest_checkpoint().name == "step-00000005.pt"
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    train("twice", steps=8)
+    assert equal(state("once", 8), state("twice", 8))
+
+
+def stop_at_step_2(running: Trainer, act: Callable[[], None]) -> None:
+    with running:
+        for _ in running.train():
+            if running.step == 2:
+                act()
+
+
+def test_an_interrupt_of_the_callers_own_work_saves_the_last_step() -> None:
+    def interrupt() -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        stop_at_step_2(make_trainer(steps=8), interrupt)
+    assert Checkpoint.load(Run(Path("run")).newest_checkpoint()).step == 2
+
+
+def test_a_diverged_step_is_never_saved() -> None:
+    running = make_trainer(steps=8, log_every=100)
+
+    @torch.no_grad()
+    def diverge_and_leave() -> None:
+        next(running.state.critic.parameters()).fill_(float("nan"))
+        raise KeyboardInterrupt
+
+    with pytest.raises(TrainingDiverged):
+        stop_at_step_2(running, diverge_and_leave)
+    assert not Run(Path("run")).checkpoints()
+    with make_trainer():  # the folder is unlocked
+        pass
 
 
 def test_a_finished_run_does_nothing_more() -> None:
@@ -209,12 +285,12 @@ class Ending:
 
 def test_trackers_are_told_whether_an_error_ended_the_run() -> None:
     good, bad = Ending(), Ending()
-    config = session().config
-    with Session(Plan(Run(Path("a")), config, source(), False), images(), CPU, None, [good]):
+    config = make_trainer().config
+    with Trainer(ResolvedRun(Run(Path("a")), config, source(), False), images(), CPU, None, [good]):
         pass
     with (
         pytest.raises(TrainingDiverged),
-        Session(Plan(Run(Path("b")), config, source(), False), images(), CPU, None, [bad]),
+        Trainer(ResolvedRun(Run(Path("b")), config, source(), False), images(), CPU, None, [bad]),
     ):
         raise TrainingDiverged("it went off")
     assert (good.failed, bad.failed) == ([False], [True])
@@ -225,12 +301,12 @@ def test_trackers_are_told_of_a_run_that_could_not_begin() -> None:
         def broadcast_bytes(self, data: bytes | None) -> bytes:
             raise RankLost("another process is gone")
 
-    tracker, config = Ending(), session().config
-    plan, group = Plan(Run(Path("run")), config, source(), False), Unheard(size=2)
-    with pytest.raises(RankLost), Session(plan, images(), CPU, None, [tracker], group=group):
+    tracker, config = Ending(), make_trainer().config
+    resolved, group = ResolvedRun(Run(Path("run")), config, source(), False), Unheard(size=2)
+    with pytest.raises(RankLost), Trainer(resolved, images(), CPU, None, [tracker], group=group):
         pass
     assert tracker.failed == [True]
-    with session():  # the folder's lock is free
+    with make_trainer():  # the folder's lock is free
         pass
 
 
@@ -242,12 +318,12 @@ def test_other_images_in_the_same_run_are_refused() -> None:
 
 def test_a_second_process_on_the_same_run_is_refused() -> None:
     with (
-        session(),
+        make_trainer(),
         pytest.raises(RunError, match="another process is training run"),
-        session(),
+        make_trainer(),
     ):
         raise AssertionError("two processes share a run")
-    with session():
+    with make_trainer():
         pass  # the folder is free again
 
 

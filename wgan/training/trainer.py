@@ -1,0 +1,337 @@
+"""The trainer of a run: from its start, or its last checkpoint, to its last step."""
+
+import signal
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from types import FrameType, TracebackType
+from typing import Self
+
+import filelock
+import torch
+
+from wgan.errors import DataError, RunError, SettingChanged
+from wgan.files import discard_leftovers, write_whole
+from wgan.memory import keep_freed_memory
+from wgan.runs import remember_run
+from wgan.training.checkpoint import Checkpoint, newest_good_checkpoint, prune
+from wgan.training.cuda_graph import CapturedStep, CUDARecorder
+from wgan.training.data import InMemoryDataset, StreamingDataset
+from wgan.training.device import free_memory, resolve_cuda_graph, resolve_data_on_device
+from wgan.training.distributed.process_group import SINGLE_PROCESS, ProcessGroup
+from wgan.training.loop import Step, train_steps
+from wgan.training.monitoring.best import Best, BestTracker, Evaluator
+from wgan.training.monitoring.holdout import MAX_SCORED, HoldoutImages
+from wgan.training.monitoring.metrics import Metrics
+from wgan.training.monitoring.monitor import Monitor
+from wgan.training.monitoring.previews import generate_fn
+from wgan.training.monitoring.trackers import Tracker
+from wgan.training.networks import Architecture, build
+from wgan.training.oom import explain_oom
+from wgan.training.precision import check_precision, tf32_mode
+from wgan.training.resolve import ResolvedRun
+from wgan.training.state import TrainState
+
+EVALUATION_BATCH = 64
+"""Images per batch of an evaluation, as many as in a preview."""
+
+
+class Trainer(AbstractContextManager["Trainer"]):
+    """Trains a run, resumes it and writes its folder. Every rank has one; rank 0 writes.
+
+        with Trainer(resolved, data, device) as trainer:
+            for metrics in trainer.train():
+                ...
+
+    The block locks the run folder. Leaving it before the last step, by Ctrl-C too, saves a
+    checkpoint. `train` without a block opens and closes the trainer itself.
+
+    Attributes:
+        state: the networks, their optimisers and random state.
+        step: number of steps done.
+    """
+
+    def __init__(
+        self,
+        resolved: ResolvedRun,
+        data: InMemoryDataset | StreamingDataset,
+        device: torch.device,
+        architecture: Architecture | None = None,
+        trackers: Sequence[Tracker] = (),
+        evaluator: Evaluator | None = None,
+        data_on_device: str = "auto",
+        cuda_graph: str = "auto",
+        group: ProcessGroup = SINGLE_PROCESS,
+    ) -> None:
+        """Build the networks; writes nothing yet.
+
+        Args:
+            resolved: the output of `resolve_run`.
+            data: the output of `load_data` for `resolved.config`.
+            device: where to train.
+            architecture: as for `wgan.training.networks.build`.
+            trackers: receive everything that is logged.
+            evaluator: measured every `config.eval_every` steps; the best checkpoint is kept.
+            data_on_device: as for `wgan.training.device.resolve_data_on_device`.
+            cuda_graph: as for `wgan.training.device.resolve_cuda_graph`.
+            group: the processes of the run.
+
+        Raises:
+            DataError: there are fewer images than a batch.
+            UsageError: the networks are not built in and `architecture` is missing.
+            DeviceError: the device does not support an option.
+        """
+        self.run, self.config = resolved.run, resolved.config
+        self.data, self.device, self.group = data, device, group
+        self.step = 0
+        config = self.config
+        check_precision(config.precision, device)
+        self.state = TrainState(*build(config, architecture), config, device, group)
+        self._data_on_device = resolve_data_on_device(data_on_device, device, data.nbytes)
+        self._batches = data.batches(
+            config.batch_size,
+            config.seed,
+            device,
+            flip=config.flip,
+            holdout=config.holdout,
+            resident=self._data_on_device,
+            group=group,
+        )
+        watched = any(tracker.watches_gradients for tracker in trackers)
+        use_graph = resolve_cuda_graph(cuda_graph, device, config, watched, group.size)
+        self._step_fn = CapturedStep(CUDARecorder(self.state)) if use_graph else None
+        self._monitor = self._make_monitor(trackers) if group.is_main else None
+        self._best_tracker: BestTracker | None = None
+        if evaluator is not None and config.eval_every and group.is_main:
+            ema = self.state.generator_ema
+            generate = generate_fn(ema, config.latent_dim, device, EVALUATION_BATCH)
+            self._best_tracker = BestTracker(self.run, evaluator, generate)
+        self._is_open = False
+        self._unsaved = False  # the state is that after a whole step, and no checkpoint has it
+        self._resources = ExitStack()
+
+    def _make_monitor(self, trackers: Sequence[Tracker]) -> Monitor:
+        train, holdout = self.data.train_and_holdout_samples(
+            self.config.holdout, self.config.seed, MAX_SCORED
+        )
+        return Monitor(
+            self.run,
+            self.config,
+            self.state,
+            sample=train,
+            holdout=HoldoutImages.of(train, holdout, self.device),
+            trackers=trackers,
+            deferred=self.device.type == "cuda",
+        )
+
+    def __enter__(self) -> Self:
+        """Lock the run folder and load the newest checkpoint, if there is one.
+
+        Raises:
+            RunError: another process trains this run.
+            CheckpointError: there are checkpoints, and none can be read.
+            SettingChanged: the run was started with other data.
+            DataError: another rank has other data.
+            UsageError: the checkpoint's weights do not fit the networks.
+            DeviceError: the run was trained on another type of device.
+            OutputError: the folder cannot be written.
+        """
+        if self._monitor is not None:
+            self._open_folder(self._monitor)
+        if self.group.size > 1:
+            self._broadcast_checkpoint()
+        self._resources.enter_context(tf32_mode(self.config.precision))
+        self._is_open = True
+        return self
+
+    def _open_folder(self, monitor: Monitor) -> None:
+        self.run.make()
+        lock = filelock.FileLock(self.run.path / ".lock", timeout=0)
+        try:
+            self._resources.enter_context(lock)
+        except filelock.Timeout as exc:
+            raise RunError(f"another process is training {self.run.path}: wait for it") from exc
+        try:
+            self._resume(monitor)
+            write_whole(self.run.config, self.config.to_json().encode())
+            remember_run(self.run)
+        except BaseException:
+            self._close(failed=True)
+            raise
+
+    def _resume(self, monitor: Monitor) -> None:
+        """Load the newest good checkpoint, and remove what a killed process left half-written."""
+        for folder in (self.run.path / "checkpoints", self.run.path / "previews"):
+            discard_leftovers(folder)
+        for path in (self.run.config, self.run.metrics, self.run.curves):
+            discard_leftovers(path.parent, path.name)
+        checkpoint = newest_good_checkpoint(self.run)
+        if checkpoint is not None:
+            if checkpoint.data_sha256 != self.data.sha256:
+                raise SettingChanged(
+                    f"data: the images of {self.config.data} are not those that {self.run.path}"
+                    " was started with; restore them, or name another folder with --run"
+                )
+            self._restore(checkpoint)
+        monitor.open(self.step)
+        if self._best_tracker:
+            self._best_tracker.open()
+
+    def _broadcast_checkpoint(self) -> None:
+        """Give all ranks the weights and the position in the data of rank 0."""
+        try:
+            own = self._checkpoint().to_bytes() if self.group.is_main else None
+            content = self.group.broadcast_bytes(own)
+            if self.group.is_main:
+                return
+            checkpoint = Checkpoint.from_bytes(content, "the checkpoint from rank 0")
+            if checkpoint.data_sha256 != self.data.sha256:
+                raise DataError(
+                    f"the images of {self.config.data} on this machine differ from those of rank"
+                    " 0: copy them from there"
+                )
+            self._restore(checkpoint)
+        except BaseException:
+            self._close(failed=True)
+            raise
+
+    def _checkpoint(self) -> Checkpoint:
+        return Checkpoint.of(
+            self.state, self.config, self.step, self._batches.drawn, self.data.sha256
+        )
+
+    def _restore(self, checkpoint: Checkpoint) -> None:
+        checkpoint.restore(self.state)
+        self._batches.drawn = checkpoint.batches_drawn
+        self.step = checkpoint.step
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Save the last step, unless it is saved, and unlock the folder."""
+        try:
+            if self._unsaved:
+                self.save()
+        except BaseException:
+            self._close(failed=True)
+            raise
+        self._close(failed=isinstance(error, Exception))  # Ctrl-C is not a failure
+
+    def _close(self, failed: bool) -> None:
+        self._is_open = False
+        if self._monitor is not None:
+            self._monitor.close(failed)
+        self._resources.close()
+
+    def train(self, should_stop: Callable[[], bool] = lambda: False) -> Iterator[Metrics | None]:
+        """Train up to `config.steps`, or until `should_stop()` on any rank; saves at the end.
+
+        Yields after each step: the metrics that were written during it, or None. On a GPU they
+        are those of the step before, so that the host never waits.
+
+        Ctrl-C takes effect after the step, like any other way of leaving the loop early: the
+        networks are never left half updated.
+
+        Raises:
+            TrainingDiverged: a logged value is not finite; the last checkpoint is kept.
+            OutputError: a file cannot be written; the last checkpoint is kept.
+            OutOfMemory: a step does not fit into memory; the message gives a batch that does.
+            RankLost: another process is gone; the last checkpoint is kept.
+        """
+        if not self._is_open:
+            with self:
+                yield from self.train(should_stop)
+            return
+        if self.device.type == "cpu":
+            keep_freed_memory()
+        # The memory of one rank's share of a batch is not estimated.
+        free = free_memory(self.device) if self.group.size == 1 else None
+        steps = train_steps(self.state, self._batches.next, self.config, self.step, self._step_fn)
+        while self.step < self.config.steps and not self.group.any(should_stop()):
+            with _interrupt_after():
+                self._unsaved = False
+                with explain_oom(self.state, self.config, free, self._data_on_device):
+                    step = next(steps)
+                self.step = step.number
+                metrics = self._log_and_save(step, self._monitor) if self._monitor else None
+            yield metrics
+        if self._unsaved:
+            self.save()
+        self.group.stop_watching()
+
+    def _log_and_save(self, step: Step, monitor: Monitor) -> Metrics | None:
+        """Write everything that is due after a step."""
+        config = self.config
+        evaluate = self._best_tracker is not None and self._is_due(config.eval_every)
+        save = self._is_due(config.checkpoint_every)
+        metrics = monitor.log_step(
+            step,
+            log=self._is_due(config.log_every),
+            preview=self._is_due(config.preview_every),
+            save=save,
+            evaluate=self._best_tracker.measure if self._best_tracker and evaluate else None,
+        )
+        if self._best_tracker and evaluate and self._best_tracker.improved:
+            self._checkpoint().save(self.run.best)
+            self._best_tracker.save_record()
+        if save:
+            self._write_checkpoint()
+        else:
+            self._unsaved = True
+        monitor.write_images()
+        return metrics
+
+    def _is_due(self, every: int) -> bool:
+        return self.step % every == 0 or self.step == self.config.steps
+
+    def save(self) -> None:
+        """Write a checkpoint of this step, then remove expired ones.
+
+        Raises:
+            TrainingDiverged: a value is not finite; nothing is written.
+            OutputError: a file cannot be written.
+        """
+        self._unsaved = False
+        if self._monitor is not None:
+            self._monitor.flush(self.step)
+            self._write_checkpoint()
+
+    def _write_checkpoint(self) -> None:
+        self._checkpoint().save(self.run.checkpoint(self.step))
+        prune(self.run, self.config)
+
+    @property
+    def best(self) -> Best | None:
+        """The best evaluation so far; None without an evaluator."""
+        return self._best_tracker.best if self._best_tracker else None
+
+
+@contextmanager
+def _interrupt_after() -> Iterator[None]:
+    """Hold a Ctrl-C back until the end of the block; a second one interrupts at once.
+
+    Only Python's own handler is replaced, in the main thread: a program that handles SIGINT itself,
+    as the command line does, is left alone.
+    """
+    own = signal.default_int_handler
+    is_main_thread = threading.current_thread() is threading.main_thread()
+    if not is_main_thread or signal.getsignal(signal.SIGINT) is not own:
+        yield
+        return
+    interrupted = False
+
+    def remember(number: int, frame: FrameType | None) -> None:
+        nonlocal interrupted
+        interrupted = True
+        signal.signal(signal.SIGINT, own)
+
+    signal.signal(signal.SIGINT, remember)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, own)
+    if interrupted:
+        raise KeyboardInterrupt
