@@ -104,9 +104,8 @@ def export(
     repository = choose_repository(place, checkpoint_path) if "triton" in formats else None
     with needs_extra("export", purpose="exporting"):
         from wgan.export.exporter import export as write
-        from wgan.training.checkpoint import Checkpoint
+        from wgan.training.checkpoint import Checkpoint, load_checkpoint
         from wgan.training.networks import load_architecture
-        from wgan.training.session import load_checkpoint
 
     if source is not None and source.is_file():
         checkpoint = Checkpoint.load(source)
