@@ -119,9 +119,9 @@ def test_an_architecture_that_is_not_there_is_named(name: str) -> None:
             "os:getcwd",
             r"cannot be called .*getcwd.*: write a function of one",
         ),
-        ("copy:copy", "gives TrainConfig: a generator and a critic are needed"),
+        ("copy:copy", "returned TrainConfig: it must return a generator"),
         ("my_networks:two_arguments", "cannot be called with a run's settings"),
-        ("my_networks:one_network", "gives Linear: a generator and a critic"),
+        ("my_networks:one_network", "returned Linear: it must return a generator"),
     ],
 )
 def test_a_function_that_builds_no_networks_is_told(

@@ -1,4 +1,4 @@
-"""How the networks' weights are moved, and by how much at which step."""
+"""Optimisers and learning rates."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -10,7 +10,7 @@ from wgan.training.config import TrainConfig
 
 
 def make_optimizer(network: nn.Module, config: TrainConfig) -> torch.optim.Optimizer:
-    """The optimiser of a network: Adam (fused, the same mathematics in fewer passes) or RMSprop."""
+    """Make the optimiser of a network: Adam (fused: fewer passes, same update) or RMSprop."""
     if config.optimizer == "rmsprop":
         return torch.optim.RMSprop(network.parameters(), config.learning_rate)
     betas = (config.beta1, config.beta2)
@@ -18,9 +18,9 @@ def make_optimizer(network: nn.Module, config: TrainConfig) -> torch.optim.Optim
 
 
 def make_capturable(optimizer: torch.optim.Optimizer, device: torch.device) -> None:
-    """Let a CUDA graph hold the updates of an optimiser that has made none yet.
+    """Prepare an optimiser that has no state yet for capture in a CUDA graph.
 
-    The learning rate becomes a number on the device, where a graph reads it anew each time.
+    The learning rate becomes a tensor on the device, which each replay reads.
     """
     for group in optimizer.param_groups:
         group["capturable"] = True
@@ -28,19 +28,18 @@ def make_capturable(optimizer: torch.optim.Optimizer, device: torch.device) -> N
 
 
 def restore_optimizer(optimizer: torch.optim.Optimizer, saved: Mapping[str, Any]) -> None:
-    """Give an optimiser the state that another had, perhaps on another kind of device.
+    """Load the state of another optimiser, which may be from another type of device.
 
-    Its own options stay, the learning rate among them: they are those of the run's settings and
-    of this device.
+    The options, such as the learning rate, stay: they come from the run's settings and device.
     """
     own = optimizer.state_dict()["param_groups"]
     optimizer.load_state_dict({"state": saved["state"], "param_groups": own})
 
 
 def learning_rate(config: TrainConfig, step: int) -> float:
-    """The learning rate of step `step`, counted from 1: constant, or falling linearly to 0.
+    """Return the learning rate of a step, counted from 1: constant, or linear decay to 0.
 
-    The WGAN-GP paper's code lets it fall over the whole of a CIFAR-10 run.
+    The WGAN-GP paper's code decays it over a whole CIFAR-10 run.
     """
     if config.decay_steps == 0:
         return config.learning_rate
@@ -48,7 +47,7 @@ def learning_rate(config: TrainConfig, step: int) -> float:
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
-    """Let the next step be taken at `rate`, without a word from the device."""
+    """Set the learning rate of the next step, without a CPU-GPU sync."""
     for group in optimizer.param_groups:
         if isinstance(group["lr"], Tensor):
             group["lr"].fill_(rate)

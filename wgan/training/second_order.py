@@ -1,10 +1,10 @@
-"""Convolutions and ReLUs whose second backward pass, the gradient penalty's, does no needless work.
+"""Convolutions and ReLUs whose double backward, that of the gradient penalty, does less work.
 
-The penalty is differentiated twice: by the images, then by the weights. PyTorch's own formulas are
-right and slow for that. A convolution's second pass finds the weights' gradient by a convolution
-with a kernel as large as a feature map, which no library is fast at; the twin here asks for it as
-an ordinary weight gradient. A ReLU's second derivative is 0, and PyTorch sends those zeros back
-through the whole network; the twin here sends nothing. The mathematics is the same.
+The penalty is differentiated twice: with respect to the images, then the weights. PyTorch's
+formulas for the second pass are correct and slow. The weight gradient of a convolution is computed
+as a convolution with a kernel as large as a feature map, which no library is fast at; here it is an
+ordinary weight gradient. The second derivative of a ReLU is 0, and PyTorch sends those zeros back
+through the whole network; here nothing is sent. The result is the same.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -17,19 +17,19 @@ from torch import Tensor
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
-backward_of_convolution = torch.ops.aten.convolution_backward
-backward_of_leaky_relu = torch.ops.aten.leaky_relu_backward
+convolution_backward = torch.ops.aten.convolution_backward
+leaky_relu_backward = torch.ops.aten.leaky_relu_backward
 
 
 @dataclass
-class Stage:
-    """Whether the gradient by the images is being found, where no weight's gradient is wanted."""
+class _Pass:
+    """The backward pass that runs now, shared by the operations of one forward pass."""
 
-    first: bool = False
+    skips_weights: bool = False  # the gradients of the weights are not needed
 
 
-class Geometry(NamedTuple):
-    """How a convolution's kernel moves; each but `groups` is down and across."""
+class _Geometry(NamedTuple):
+    """Arguments of a convolution; each but `groups` is (vertical, horizontal)."""
 
     stride: tuple[int, int]
     padding: tuple[int, int]
@@ -38,23 +38,23 @@ class Geometry(NamedTuple):
 
 
 class FastDoubleBackward(TorchFunctionMode):
-    """In a `with` block, convolutions and ReLUs of any network are those that this file is about.
+    """Replaces the convolutions and ReLUs of any network in a `with` block.
 
-    The first backward pass has to be taken in `no_weight_gradients()`.
+    Take the first backward pass, with `create_graph=True`, in `no_weight_gradients()`.
     """
 
     def __init__(self) -> None:
         super().__init__()
-        self._stage = Stage()
+        self._pass = _Pass()
 
     @contextmanager
     def no_weight_gradients(self) -> Iterator[None]:
-        """Here gradients by images are found, and none by weights."""
-        self._stage.first = True
+        """Skip the gradients of weights in the block, where only those of images are needed."""
+        self._pass.skips_weights = True
         try:
             yield
         finally:
-            self._stage.first = False
+            self._pass.skips_weights = False
 
     def __torch_function__(
         self,
@@ -63,19 +63,19 @@ class FastDoubleBackward(TorchFunctionMode):
         args: tuple[Any, ...] = (),
         kwargs: Mapping[str, Any] | None = None,
     ) -> Any:
-        """Replace what has a twin here; let the rest be."""
-        given = dict(kwargs or {})
+        """Replace a convolution or ReLU; pass on every other function."""
+        named = dict(kwargs or {})
         if func is functional.conv2d:
-            return _convolve(self._stage, *args, **given)
+            return _conv2d(self._pass, *args, **named)
         if func is functional.leaky_relu:
-            return _leaky_relu(*args, **given)
+            return _leaky_relu(*args, **named)
         if func is functional.relu:
-            return _relu(*args, **given)
-        return func(*args, **given)
+            return _relu(*args, **named)
+        return func(*args, **named)
 
 
-def _convolve(
-    stage: Stage,
+def _conv2d(
+    backward_pass: _Pass,
     input: Tensor,  # noqa: A002  functional.conv2d's own names
     weight: Tensor,
     bias: Tensor | None = None,
@@ -86,13 +86,13 @@ def _convolve(
 ) -> Any:
     if isinstance(padding, str) or not torch.is_grad_enabled():
         return functional.conv2d(input, weight, bias, stride, padding, dilation, groups)
-    geometry = Geometry(_pair(stride), _pair(padding), _pair(dilation), groups)
-    kind = input.device.type
-    if torch.is_autocast_enabled(kind):  # a Function is not cast for, as conv2d is
-        dtype = torch.get_autocast_dtype(kind)
+    geometry = _Geometry(_pair(stride), _pair(padding), _pair(dilation), groups)
+    device_type = input.device.type
+    if torch.is_autocast_enabled(device_type):  # autocast does not reach custom Functions
+        dtype = torch.get_autocast_dtype(device_type)
         bias = None if bias is None else bias.to(dtype)
-        return _Convolution.apply(input.to(dtype), weight.to(dtype), bias, geometry, stage)
-    return _Convolution.apply(input, weight, bias, geometry, stage)
+        return _Convolution.apply(input.to(dtype), weight.to(dtype), bias, geometry, backward_pass)
+    return _Convolution.apply(input, weight, bias, geometry, backward_pass)
 
 
 def _leaky_relu(
@@ -100,7 +100,7 @@ def _leaky_relu(
     negative_slope: float = 0.01,
     inplace: bool = False,
 ) -> Any:
-    if negative_slope < 0:  # its sign cannot be told from the result
+    if negative_slope < 0:  # the output does not show the sign of the input
         return functional.leaky_relu(input, negative_slope, inplace)
     return _LeakyReLU.apply(input, negative_slope, inplace)
 
@@ -122,12 +122,12 @@ class _Convolution(torch.autograd.Function):
         x: Tensor,
         w: Tensor,
         b: Tensor | None,
-        geometry: Geometry,
-        stage: Stage,
+        geometry: _Geometry,
+        backward_pass: _Pass,
     ) -> Tensor:
-        ctx.set_materialize_grads(False)  # no gradient stays none; zeros would be work
+        ctx.set_materialize_grads(False)  # a missing gradient stays None instead of zeros
         ctx.save_for_backward(x, w)
-        ctx.geometry, ctx.stage = geometry, stage
+        ctx.geometry, ctx.backward_pass = geometry, backward_pass
         return functional.conv2d(x, w, b, *geometry)
 
     @staticmethod
@@ -135,43 +135,42 @@ class _Convolution(torch.autograd.Function):
         if dy is None:
             return None, None, None, None, None
         x, w = ctx.saved_tensors
-        if ctx.stage.first:
+        if ctx.backward_pass.skips_weights:
             return _InputGradient.apply(dy, w, x, ctx.geometry), None, None, None, None
-        wanted = list(ctx.needs_input_grad[:3])
-        dx, dw, db = _backward(dy, x, w, ctx.geometry, wanted)
+        dx, dw, db = _gradients(dy, x, w, ctx.geometry, list(ctx.needs_input_grad[:3]))
         return dx, dw, db, None, None
 
 
 class _InputGradient(torch.autograd.Function):
-    """dx, of the convolution y = w * x, by dy: linear in dy and in w."""
+    """dx of the convolution y = w * x, as a function of dy and w: linear in both."""
 
     @staticmethod
-    def forward(ctx: Any, dy: Tensor, w: Tensor, x: Tensor, geometry: Geometry) -> Tensor:
+    def forward(ctx: Any, dy: Tensor, w: Tensor, x: Tensor, geometry: _Geometry) -> Tensor:
         ctx.save_for_backward(dy, w)
         ctx.geometry = geometry
-        dx: Tensor = _backward(dy, x, w, geometry, [True, False, False])[0]
+        dx: Tensor = _gradients(dy, x, w, geometry, [True, False, False])[0]
         return dx
 
     @staticmethod
     def backward(ctx: Any, ddx: Tensor) -> Any:
         dy, w = ctx.saved_tensors
-        wants_dy, wants_w, _, _ = ctx.needs_input_grad
-        ddy = functional.conv2d(ddx, w, None, *ctx.geometry) if wants_dy else None
-        # dx is to dy and w as the input is to the output: ddx stands where x stood.
-        _, dw, _ = _backward(dy, ddx, w, ctx.geometry, [False, wants_w, False])
+        needs_dy, needs_w, _, _ = ctx.needs_input_grad
+        ddy = functional.conv2d(ddx, w, None, *ctx.geometry) if needs_dy else None
+        # <ddx, dx> = <w * ddx, dy>: its gradient by w is the weight gradient with input ddx.
+        _, dw, _ = _gradients(dy, ddx, w, ctx.geometry, [False, needs_w, False])
         return ddy, dw, None, None
 
 
-def _backward(dy: Tensor, x: Tensor, w: Tensor, geometry: Geometry, wanted: list[bool]) -> Any:
-    """The gradients by x, w and the bias that are wanted; None for the others."""
+def _gradients(dy: Tensor, x: Tensor, w: Tensor, geometry: _Geometry, needed: list[bool]) -> Any:
+    """Gradients of a convolution by x, w and the bias; None for those that are not needed."""
     stride, padding, dilation, groups = geometry
-    return backward_of_convolution(
-        dy, x, w, [w.shape[0]], stride, padding, dilation, False, [0, 0], groups, wanted
+    return convolution_backward(
+        dy, x, w, [w.shape[0]], stride, padding, dilation, False, [0, 0], groups, needed
     )
 
 
 class _LeakyReLU(torch.autograd.Function):
-    """y = x where x is positive, else slope times x."""
+    """y = x for positive x, slope * x otherwise."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, slope: float, inplace: bool) -> Tensor:
@@ -192,16 +191,16 @@ class _LeakyReLU(torch.autograd.Function):
 
 
 class _LeakyReLUGradient(torch.autograd.Function):
-    """dx by dy: linear in dy, and no slope at all by y, which only chooses."""
+    """dx as a function of dy and y: linear in dy, and with derivative 0 by y."""
 
     @staticmethod
     def forward(ctx: Any, dy: Tensor, y: Tensor, slope: float) -> Tensor:
         ctx.save_for_backward(y)
         ctx.slope = slope
-        dx: Tensor = backward_of_leaky_relu(dy, y, slope, True)
+        dx: Tensor = leaky_relu_backward(dy, y, slope, True)
         return dx
 
     @staticmethod
     def backward(ctx: Any, ddx: Tensor) -> Any:
         (y,) = ctx.saved_tensors
-        return backward_of_leaky_relu(ddx, y, ctx.slope, True), None, None
+        return leaky_relu_backward(ddx, y, ctx.slope, True), None, None

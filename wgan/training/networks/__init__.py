@@ -1,7 +1,7 @@
-"""Generators and critics, and how a run's settings choose them.
+"""Generators and critics, and the registry that builds them from a run's settings.
 
-Any pair of modules works with the losses and the loop: a generator maps latents `[n, latent_dim]`
-to images `[n, channels, size, size]` in [-1, 1], a critic maps images to scores `[n]`.
+The loop trains any pair of modules: a generator maps latents `[n, latent_dim]` to images
+`[n, channels, size, size]` in [-1, 1], a critic maps images to scores `[n]`.
 """
 
 import importlib
@@ -16,7 +16,7 @@ from torch import nn
 from wgan.errors import UsageError
 from wgan.training.config import TrainConfig
 from wgan.training.networks.dcgan import DCGANCritic, DCGANGenerator
-from wgan.training.networks.norms import limit_spectrum
+from wgan.training.networks.norms import apply_spectral_norm
 from wgan.training.networks.resnet import ResNetCritic, ResNetGenerator
 
 __all__ = [
@@ -33,11 +33,11 @@ Networks = tuple[nn.Module, nn.Module]
 """A generator and a critic."""
 
 Architecture = Callable[[TrainConfig], Networks]
-"""Builds both from a run's settings, with new weights from PyTorch's global random numbers."""
+"""Builds both from a run's settings, with weights from PyTorch's global random generator."""
 
 
 def dcgan(config: TrainConfig) -> Networks:
-    """The article's networks."""
+    """Build DCGAN networks, those of the article."""
     return (
         DCGANGenerator(config.size, config.channels, config.latent_dim, config.width),
         DCGANCritic(config.size, config.channels, config.width, config.critic_norm),
@@ -45,7 +45,7 @@ def dcgan(config: TrainConfig) -> Networks:
 
 
 def resnet(config: TrainConfig) -> Networks:
-    """The WGAN-GP paper's ResNet."""
+    """Build the ResNets of the WGAN-GP paper."""
     return (
         ResNetGenerator(config.size, config.channels, config.latent_dim, config.width),
         ResNetCritic(config.size, config.channels, config.width, config.critic_norm),
@@ -56,35 +56,35 @@ BUILT_IN: dict[str, Architecture] = {"dcgan": dcgan, "resnet": resnet}
 
 
 def build(config: TrainConfig, architecture: Architecture | None = None) -> Networks:
-    """Build both networks with new weights drawn from `config.seed`, on the CPU.
+    """Build both networks on the CPU, with weights from `config.seed`.
 
-    The weights do not depend on the device, and PyTorch's global random state is left alone.
+    The weights do not depend on the device, and PyTorch's global random state does not change.
 
     Args:
         config: the run's settings; `config.arch` names the architecture.
-        architecture: what `load_architecture` gave, for one that is not built in. It has to be
-            handed in: a file from elsewhere must not choose the code that runs.
+        architecture: the output of `load_architecture` for one that is not built in. It is an
+            argument because a run folder from elsewhere must not choose the code that runs.
 
     Raises:
         UsageError: `config.arch` is not built in and `architecture` is missing, or it does not
-            build networks.
+            return networks.
     """
     chosen = architecture or BUILT_IN.get(config.arch)
     if chosen is None:
         raise UsageError(
-            f"the networks come from {config.arch}, which is not built in: give"
+            f"the networks come from {config.arch}, which is not built in: run with"
             f" --arch {config.arch} to allow that code to run"
         )
     with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(config.seed)  # the CPU's alone
+        torch.default_generator.manual_seed(config.seed)  # only the CPU's generator
         generator, critic = _call(chosen, config)
         if config.constraint == "spectral":
-            limit_spectrum(critic)
+            apply_spectral_norm(critic)
     return generator, critic
 
 
 def _call(chosen: Architecture, config: TrainConfig) -> Networks:
-    """Call a function that may be any; what goes wrong inside of it keeps its traceback."""
+    """Call the architecture; errors from inside it keep their traceback."""
     networks: Any
     try:
         networks = chosen(config)
@@ -98,8 +98,8 @@ def _call(chosen: Architecture, config: TrainConfig) -> Networks:
     pair = isinstance(networks, tuple | list) and len(networks) == 2
     if not pair or not all(isinstance(network, nn.Module) for network in networks):
         raise UsageError(
-            f"--arch {config.arch} gives {type(networks).__name__}: a generator and a critic are"
-            " needed, two torch.nn.Module"
+            f"--arch {config.arch} returned {type(networks).__name__}: it must return a generator"
+            " and a critic, two torch.nn.Module"
         )
     generator, critic = networks
     return generator, critic
@@ -108,7 +108,7 @@ def _call(chosen: Architecture, config: TrainConfig) -> Networks:
 def load_architecture(name: str) -> Architecture | None:
     """Import the function `"package.module:function"`; None for a built-in name.
 
-    Modules are looked for in the current folder too.
+    The current folder is searched too.
 
     Raises:
         UsageError: there is no such module or function.

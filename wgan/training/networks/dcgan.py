@@ -1,4 +1,4 @@
-"""The article's networks (DCGAN), for images of 32, 64 or 128 pixels.
+"""DCGAN networks, for images of 32, 64 or 128 pixels.
 
 Radford et al. 2015, "Unsupervised Representation Learning with Deep Convolutional Generative
 Adversarial Networks" (arXiv:1511.06434).
@@ -12,8 +12,8 @@ from wgan.training.networks.norms import LEAK, initialise_dcgan, initialise_he, 
 class DCGANGenerator(nn.Module):
     """Transposed convolutions from a latent to an image: 1 -> 4 -> 8 -> ... -> size.
 
-    At 64 pixels the feature maps are 16w, 8w, 4w, 2w, channels; each halving of the size takes
-    away the first layer. Batch norm and ReLU after each, Tanh last.
+    At 64 pixels the feature maps are 16w, 8w, 4w, 2w, channels; each halving of the size removes
+    the first layer. Batch norm and ReLU follow each layer but the last, which has Tanh.
     """
 
     def __init__(self, size: int, channels: int, latent_dim: int, width: int) -> None:
@@ -39,15 +39,15 @@ class DCGANGenerator(nn.Module):
         initialise_dcgan(self)
 
     def forward(self, latents: Tensor) -> Tensor:
-        """Draw images: `[n, latent_dim]` -> `[n, channels, size, size]` in [-1, 1]."""
+        """Generate images: `[n, latent_dim]` -> `[n, channels, size, size]` in [-1, 1]."""
         images: Tensor = self.layers(latents[:, :, None, None])
         return images
 
 
 class DCGANCritic(nn.Module):
-    """Strided convolutions from an image to a score that is not squashed: size -> ... -> 4 -> 1.
+    """Strided convolutions from an image to an unbounded score: size -> ... -> 4 -> 1.
 
-    At 64 pixels the feature maps are w, 2w, 4w, 8w, 1; each halving of the size takes away the
+    At 64 pixels the feature maps are w, 2w, 4w, 8w, 1; each halving of the size removes the
     last but one layer. `norm` (see `norms.py`) follows each convolution but the last.
     """
 
@@ -76,5 +76,5 @@ class DCGANCritic(nn.Module):
 
 
 def _doublings(size: int) -> int:
-    """How many times 4 pixels are doubled to give `size`."""
+    """Number of doublings from 4 pixels to `size`."""
     return size.bit_length() - 3

@@ -1,7 +1,7 @@
-"""The WGAN-GP paper's ResNet (Gulrajani et al. 2017, appendix F), for 32, 64 or 128 pixels.
+"""ResNets of the WGAN-GP paper (Gulrajani et al. 2017, appendix F), for 32, 64 or 128 pixels.
 
-The paper's network for 32 pixels has `width` 128 feature maps throughout; larger images get one
-more block for each doubling.
+The paper's network for 32 pixels has 128 feature maps (`width`) in every layer; each doubling of
+the size adds a block.
 """
 
 from torch import Tensor, nn
@@ -10,7 +10,7 @@ from torch.nn import functional
 from wgan.training.networks.norms import initialise_he, norm_layers
 
 SMALLEST = 4
-"""Height and width that the generator starts from."""
+"""Height and width of the generator's first maps."""
 
 
 class ResidualBlock(nn.Module):
@@ -46,7 +46,7 @@ class ResidualBlock(nn.Module):
 
 
 class FirstBlock(nn.Module):
-    """A critic's first block, which halves the size: no activation before it has seen the image."""
+    """First block of a critic, which halves the size: no activation before the first layer."""
 
     def __init__(self, channels: int, outputs: int) -> None:
         super().__init__()
@@ -65,7 +65,7 @@ class FirstBlock(nn.Module):
 
 
 class ResNetGenerator(nn.Module):
-    """A linear layer to 4x4, a block for each doubling, a convolution to the channels, Tanh."""
+    """A linear layer to 4x4, a block per doubling, a convolution to the channels, Tanh."""
 
     def __init__(self, size: int, channels: int, latent_dim: int, width: int) -> None:
         super().__init__()
@@ -81,14 +81,14 @@ class ResNetGenerator(nn.Module):
         initialise_he(self)
 
     def forward(self, latents: Tensor) -> Tensor:
-        """Draw images: `[n, latent_dim]` -> `[n, channels, size, size]` in [-1, 1]."""
+        """Generate images: `[n, latent_dim]` -> `[n, channels, size, size]` in [-1, 1]."""
         maps = self.first(latents).unflatten(1, (-1, SMALLEST, SMALLEST))
         images: Tensor = self.layers(maps)
         return images
 
 
 class ResNetCritic(nn.Module):
-    """Blocks that halve the size down to 8x8, two that keep it, a mean over places, a score."""
+    """Blocks that halve the size down to 8x8, two that keep it, a mean over pixels, a score."""
 
     def __init__(self, size: int, channels: int, width: int, norm: str) -> None:
         super().__init__()
