@@ -72,7 +72,7 @@ def build(config: TrainConfig, architecture: Architecture | None = None) -> Netw
     chosen = architecture or BUILT_IN.get(config.arch)
     if chosen is None:
         raise UsageError(
-            f"the networks come from {config.arch}, which is not built in: run with"
+            f"the networks come from {config.arch}, which is not built in: give"
             f" --arch {config.arch} to allow that code to run"
         )
     with torch.random.fork_rng(devices=[]):
