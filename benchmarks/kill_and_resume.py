@@ -1,8 +1,8 @@
 """Claim: a run that is killed at any moment loses at most one interval between checkpoints.
 
-Trains a small run that saves after every step, kills it with SIGKILL many times, often
-while a checkpoint is being written, looks at what is on the disk after each kill, lets the run go
-on to its end, and compares its weights and metrics with those of a run that was never killed.
+Trains a small run that saves after every step, kills it repeatedly with SIGKILL, often while it
+writes a checkpoint, checks the files after each kill, resumes the run to its end, and compares its
+weights and metrics with those of a run that was never killed.
 
     python -m benchmarks.kill_and_resume [kills]
 """
@@ -41,43 +41,43 @@ SETTINGS: dict[str, Any] = {
 }  # fmt: skip
 
 MOMENTS = ("random", "writing", "random", "writing", "starting")
-"""When a run is killed, in turn: at any time once it trains, in the middle of writing a checkpoint,
-or while it starts and resumes."""
+"""When to kill the run, in turn: at a random time while it trains, while it writes a checkpoint, or
+while it starts and resumes."""
 
 LONGEST = 0.5
-"""Seconds from a random moment's first to its last."""
+"""Range of a random time, in seconds."""
 
 
 @dataclass(frozen=True)
 class Kill:
-    """What one kill left."""
+    """The state of the run folder after a kill."""
 
     moment: str  # one of MOMENTS
     logged: int  # the last step in metrics.jsonl
     saved: int  # the step of the newest checkpoint
-    partial: int  # files that were being written
+    partial: int  # number of half-written files
 
 
 def train(folder: Path, steps: int, checkpoint_every: int = 1) -> None:
-    """Begin the run in `folder`, or go on with it."""
+    """Start or resume the run in `folder`."""
     torch.set_num_threads(1)
     given = {**SETTINGS, "steps": steps, "checkpoint_every": checkpoint_every}
     pixels = np.random.RandomState(0).randint(0, 256, (16, 32, 32)).astype(np.uint8)
     source = ArraySource("noise", pixels)
     resolved = ResolvedRun(Run(folder), TrainConfig.resolve(given), source, resumes=False)
     images = load_images(source, size=32, channels=1)
-    os.chdir(folder.parent)  # runs/latest appears there
+    os.chdir(folder.parent)  # for runs/latest
     with Trainer(resolved, images, torch.device("cpu")) as trainer:
         for _ in trainer.train():
             pass
 
 
 def kill_and_resume(folder: Path, kills: int, seed: int = 0) -> Iterator[Kill]:
-    """Kill a run in `folder` so many times, letting it go on in between.
+    """Kill and resume a run in `folder`, `kills` times.
 
-    Raises AssertionError when a kill left anything that is not whole.
+    Raises AssertionError if a file is damaged after a kill.
     """
-    # The server imports everything once; each child is a fork of it, which starts at once.
+    # The fork server imports everything once, so that each child starts at once.
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["wgan.training.trainer", "wgan.training.monitoring.curves"])
     random_ = random.Random(seed)
@@ -96,12 +96,12 @@ def kill_and_resume(folder: Path, kills: int, seed: int = 0) -> Iterator[Kill]:
             _wait_for_a_write(child, folder)
         child.kill()
         child.join()
-        assert child.exitcode == -signal.SIGKILL, f"it ended by itself: {child.exitcode}"
-        yield _look(folder, moment)
+        assert child.exitcode == -signal.SIGKILL, f"it exited by itself: {child.exitcode}"
+        yield _inspect(folder, moment)
 
 
 def newest_step(folder: Path) -> int:
-    """The step of the newest checkpoint, by its name; 0 for none."""
+    """Return the step of the newest checkpoint, or 0."""
     run = Run(folder)
     return max((run.step_of(path) for path in run.checkpoints()), default=0)
 
@@ -114,10 +114,10 @@ def _wait_for_step(child: BaseProcess, folder: Path, step: int) -> None:
 def _wait_for_a_write(child: BaseProcess, folder: Path) -> None:
     end = time.monotonic() + 60
     while child.is_alive() and not any((folder / "checkpoints").glob(".*.partial")):
-        assert time.monotonic() < end, "no checkpoint is written beside its final name"
+        assert time.monotonic() < end, "no temporary file of a checkpoint appears"
 
 
-def _look(folder: Path, moment: str) -> Kill:
+def _inspect(folder: Path, moment: str) -> Kill:
     run = Run(folder)
     checkpoints = [Checkpoint.load(path) for path in run.checkpoints()]  # raises when damaged
     for image in [*folder.glob("previews/*.png"), *folder.glob("curves.png")]:
@@ -127,20 +127,20 @@ def _look(folder: Path, moment: str) -> Kill:
     steps = logged_steps(folder)
     saved = checkpoints[-1].step if checkpoints else 0
     last = steps[-1] if steps else 0
-    assert steps == list(range(1, last + 1)), "a line is missing or there twice"
+    assert steps == list(range(1, last + 1)), "a line is missing or duplicated"
     assert last - saved <= 1, f"step {last} was logged, but the newest checkpoint is of {saved}"
     return Kill(moment, last, saved, sum(1 for _ in folder.rglob(".*.partial")))
 
 
 def logged_steps(folder: Path) -> list[int]:
-    """The steps in metrics.jsonl."""
+    """Return the steps in metrics.jsonl."""
     path = Run(folder).metrics
     lines = path.read_text().splitlines() if path.exists() else []
     return [json.loads(line)["step"] for line in lines]
 
 
 def same_end(one: Path, two: Path, step: int) -> bool:
-    """Whether two runs have the same weights, optimisers and position after `step`, bit for bit."""
+    """Return whether the checkpoints of two runs are equal bit for bit."""
     states = [Checkpoint.load(Run(folder).checkpoint(step)) for folder in (one, two)]
     parts = ("generator", "critic", "average", "generator_optimizer", "critic_optimizer",
              "noise", "batches_drawn")  # fmt: skip
@@ -152,25 +152,25 @@ def same_end(one: Path, two: Path, step: int) -> bool:
 
 
 def main(kills: int) -> None:
-    """Kill, compare, and print a line for each kill."""
+    """Kill and resume, print a line for each kill, compare."""
     print(f"{platform.platform()}, Python {platform.python_version()}, PyTorch {torch.__version__}")
-    with tempfile.TemporaryDirectory() as place:
-        killed, whole = Path(place, "killed"), Path(place, "whole")
+    with tempfile.TemporaryDirectory() as folder:
+        killed, whole = Path(folder, "killed"), Path(folder, "whole")
         seen = []
         for kill in kill_and_resume(killed, kills):
             seen.append(kill)
             print(f"{len(seen):3}  {kill.moment:8} logged {kill.logged:5}  saved {kill.saved:5}"
-                  f"  being written {kill.partial}", flush=True)  # fmt: skip
+                  f"  half-written {kill.partial}", flush=True)  # fmt: skip
         end = seen[-1].saved + 2
         train(killed, end)
         train(whole, end, checkpoint_every=end)
         assert logged_steps(killed) == logged_steps(whole) == list(range(1, end + 1))
         assert same_end(killed, whole, end), "the weights differ"
-        assert not list(killed.rglob(".*.partial")), "something half-written is still there"
+        assert not list(killed.rglob(".*.partial")), "a half-written file is left"
         cut = sum(kill.partial > 0 for kill in seen)
         lost = max(kill.logged - kill.saved for kill in seen)
         print(f"{kills} kills, {cut} of them in the middle of a write; at most {lost} step lost;"
-              f" {end} steps end bit for bit as without a kill")  # fmt: skip
+              f" {end} steps equal those of a run without kills bit for bit")  # fmt: skip
 
 
 if __name__ == "__main__":

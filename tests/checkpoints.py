@@ -1,4 +1,4 @@
-"""Small trained checkpoints for tests, made in about a second without any data set."""
+"""Small trained checkpoints for tests, made in about a second without a data set."""
 
 import dataclasses
 
@@ -25,7 +25,7 @@ SMALL = TrainConfig(
 def trained_checkpoint(
     config: TrainConfig = SMALL, steps: int = 4, **changes: object
 ) -> Checkpoint:
-    """A checkpoint after a few steps on noise, so that no weight or buffer is at its first value.
+    """Return a checkpoint after a few steps on noise, which change every weight and buffer.
 
     `changes` replace fields of the configuration.
     """
@@ -40,13 +40,13 @@ def trained_checkpoint(
     for step in train_steps(state, next_batch, config):
         if step.number == steps:
             break
-    _enliven(state.generator_ema, config)
+    _increase_contrast(state.generator_ema, config)
     return Checkpoint.of(state, config, steps, batches_drawn=steps, data_sha256="0" * 64)
 
 
 @torch.no_grad()
-def _enliven(generator: nn.Module, config: TrainConfig) -> None:
-    """Scale the last layer so that the images are not all grey: a fault must show."""
+def _increase_contrast(generator: nn.Module, config: TrainConfig) -> None:
+    """Scale the last layer so that images are not grey and errors are visible."""
     kinds = (nn.ConvTranspose2d, nn.Conv2d)
     last = [module for module in generator.modules() if isinstance(module, kinds)][-1]
     images = generator(

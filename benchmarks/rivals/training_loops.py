@@ -1,10 +1,9 @@
-"""Two other ways to write a WGAN-GP loop, on any pair of networks, for benchmarks/training.py.
+"""Two other WGAN-GP loops, for any pair of networks, for benchmarks/training.py.
 
-`article_step` is the seed article's loop as the article has it: one real batch for all critic
-updates, real and generated images scored apart, generated images drawn with a graph that nobody
-uses, `retain_graph`, a loss fetched by `.item()` after each update. `usual_step` is what WGAN-GP
-repositories agree on: a fresh batch for each update, no gradients through the generator.
-Both are written with PyTorch's defaults, as they are used.
+`article_step` is the loop of the seed article: one real batch for all critic updates, separate
+passes for real and generated images, an unused graph through the generator, `retain_graph`, and
+`.item()` after each update. `usual_step` is the loop of most WGAN-GP repositories: a fresh batch
+for each update, and no gradients through the generator. Both use PyTorch's defaults.
 """
 
 from collections.abc import Callable
@@ -13,11 +12,11 @@ import torch
 from torch import Tensor, nn
 
 NextBatch = Callable[[], Tensor]
-"""Gives real images in the host's memory, as a DataLoader does."""
+"""Returns real images in host memory, as a DataLoader does."""
 
 
 class Rival:
-    """Both networks with their optimisers, and the settings of the loops."""
+    """Networks, optimisers and settings of a loop."""
 
     def __init__(
         self,
@@ -35,12 +34,12 @@ class Rival:
         self.losses: list[tuple[float, float]] = []
 
     def draw(self, n: int) -> Tensor:
-        """Generated images."""
+        """Generate images."""
         return self.generator(torch.randn(n, self.latent_dim, device=self.device))
 
 
 def article_step(rival: Rival, next_batch: NextBatch) -> None:
-    """The article's step."""
+    """Take a step of the article's loop."""
     real = next_batch().to(rival.device)
     critic_loss = 0.0
     for _ in range(rival.n_critic):
@@ -58,7 +57,7 @@ def article_step(rival: Rival, next_batch: NextBatch) -> None:
 
 
 def usual_step(rival: Rival, next_batch: NextBatch) -> None:
-    """The usual step."""
+    """Take a step of a usual loop."""
     critic_loss = 0.0
     for _ in range(rival.n_critic):
         real = next_batch().to(rival.device)

@@ -1,4 +1,4 @@
-"""What several tests of training use."""
+"""Fixtures for the tests of training."""
 
 from collections.abc import Iterator
 
@@ -8,7 +8,7 @@ import torch
 
 @pytest.fixture
 def double_precision() -> Iterator[None]:
-    """Rounding is small there, so that any other difference shows."""
+    """Compute in float64, where rounding is small enough to show other differences."""
     torch.set_default_dtype(torch.float64)
     yield
     torch.set_default_dtype(torch.float32)

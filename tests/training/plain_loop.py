@@ -1,4 +1,4 @@
-"""Algorithm 1 of the WGAN-GP paper, written down with nothing but its own clarity in mind.
+"""Algorithm 1 of the WGAN-GP paper in plain PyTorch, without any optimisation.
 
 What the fast loop is compared with: separate passes, PyTorch's own gradients, its plainest Adam.
 """
@@ -13,7 +13,7 @@ from wgan.training.loop import NextBatch
 
 
 class PlainLoop:
-    """Both networks and what moves them."""
+    """Both networks, their optimisers and the EMA."""
 
     def __init__(self, generator: nn.Module, critic: nn.Module, config: TrainConfig) -> None:
         self.generator, self.critic, self.config = generator, critic, config
@@ -25,7 +25,7 @@ class PlainLoop:
         self.noise = torch.Generator().manual_seed(config.seed)
 
     def step(self, number: int, next_batch: NextBatch) -> list[float]:
-        """Take a step; returns the last critic update's terms and the generator's loss."""
+        """Take a step; returns the last critic update's losses and the generator's loss."""
         config = self.config
         x = next_batch()
         for t in range(config.n_critic):

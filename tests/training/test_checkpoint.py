@@ -39,7 +39,7 @@ def saved(tmp_path: Path) -> Path:
     return path
 
 
-def test_a_checkpoint_holds_all_that_was_saved(saved: Path) -> None:
+def test_a_loaded_checkpoint_equals_the_saved_one(saved: Path) -> None:
     before, after = make_checkpoint(), Checkpoint.load(saved)
     assert (after.step, after.config, after.batches_drawn) == (7, TINY, 35)
     assert torch.equal(after.noise, before.noise)
@@ -58,16 +58,16 @@ def test_a_run_resumes_only_on_its_type_of_device(size: int, trained_on: str) ->
         elsewhere.restore(state)
 
 
-def test_plain_pytorch_opens_it_as_tensors_and_plain_values(saved: Path) -> None:
+def test_torch_load_opens_a_checkpoint_with_weights_only(saved: Path) -> None:
     assert torch.load(saved, weights_only=True)["step"] == 7
 
 
-def test_the_averaged_generator_comes_out_in_eval_mode(saved: Path) -> None:
+def test_the_ema_generator_is_in_eval_mode(saved: Path) -> None:
     generator = Checkpoint.load(saved).ema_generator()
     assert not any(module.training for module in generator.modules())
 
 
-def test_a_checkpoint_cut_short_anywhere_is_refused_by_name(saved: Path) -> None:
+def test_a_truncated_checkpoint_is_refused_by_name(saved: Path) -> None:
     data = saved.read_bytes()
     for length in {0, 1, 100, *range(1000, len(data), 1000), len(data) - 1}:
         saved.write_bytes(data[:length])
@@ -103,7 +103,7 @@ def test_a_bit_that_claims_an_encrypted_record_is_refused(saved: Path) -> None:
         Checkpoint.load(saved)
 
 
-def test_a_bit_that_claims_another_packing_is_damage(saved: Path) -> None:
+def test_a_bit_that_claims_compression_is_damage(saved: Path) -> None:
     data = bytearray(saved.read_bytes())
     entry = data.index(b"PK\x01\x02")  # the archive's directory
     data[entry + 10] ^= 8  # "stored" becomes "deflated"
@@ -132,7 +132,7 @@ def test_a_pickle_that_would_run_code_is_refused_and_does_not_run(
     assert not marker.exists()
 
 
-def test_another_files_checkpoint_is_refused(tmp_path: Path) -> None:
+def test_a_file_of_another_kind_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "other.pt"
     torch.save({"weights": torch.zeros(3)}, path)
     with pytest.raises(CheckpointError, match=r"other\.pt is not a wgan checkpoint"):
@@ -143,12 +143,12 @@ def test_another_files_checkpoint_is_refused(tmp_path: Path) -> None:
         Checkpoint.load(path)
 
 
-def test_a_checkpoint_that_is_not_there_is_named(tmp_path: Path) -> None:
+def test_a_missing_checkpoint_is_named(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match=r"there is no checkpoint .*gone\.pt"):
         Checkpoint.load(tmp_path / "gone.pt")
 
 
-def test_weights_of_other_networks_are_refused_by_the_first_that_differs() -> None:
+def test_weights_of_other_networks_are_refused_with_the_first_tensor_that_differs() -> None:
     generator, critic = build(TINY)
     wider, _ = build(dataclasses.replace(TINY, width=2))
     with pytest.raises(UsageError, match=r"do not fit the generator: \S+ is \[.*\] in the check"):

@@ -1,4 +1,4 @@
-"""What only a GPU can show. `make bench-gpu` runs these too."""
+"""Training on a GPU. `make bench-gpu` runs these tests too."""
 
 from pathlib import Path
 from typing import Any
@@ -29,7 +29,7 @@ CUDA = torch.device("cuda")
 
 @pytest.fixture(autouse=True)
 def _repeatable(monkeypatch: pytest.MonkeyPatch) -> Any:
-    """Let kernels add in a fixed order: two runs are compared bit for bit."""
+    """Use deterministic kernels: two runs are compared bit for bit."""
     monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.use_deterministic_algorithms(True)
     yield
@@ -39,19 +39,19 @@ def _repeatable(monkeypatch: pytest.MonkeyPatch) -> Any:
 def train(
     config: TrainConfig, device: torch.device, steps: int, capture: bool = False
 ) -> tuple[list[list[float]], dict[str, Tensor]]:
-    """Figures of each step, and the weights after the last."""
+    """Return the losses of each step, and the weights after the last."""
     state = TrainState(*build(config), config, device)
     captured = CapturedStep(CUDARecorder(state)) if capture else None
     draw = batches(config)
-    figures = []
+    losses = []
     with tf32_mode(config.precision):
         for step in train_steps(state, lambda: draw().to(device), config, step_fn=captured):
             terms = step.critic
             values = (terms.wasserstein, terms.gradient_penalty, step.generator_loss)
-            figures.append([float(value.detach()) for value in values])
+            losses.append([float(value.detach()) for value in values])
             if step.number == steps:
                 break
-    return figures, {name: value.cpu() for name, value in state.generator_ema.state_dict().items()}
+    return losses, {name: value.cpu() for name, value in state.generator_ema.state_dict().items()}
 
 
 @pytest.mark.parametrize("precision", ["fp32", "tf32", "bf16"])
@@ -83,7 +83,7 @@ def test_in_fp32_a_gpu_gives_the_cpus_gradients() -> None:
 
 
 @pytest.mark.parametrize(("precision", "tolerance"), [("tf32", 0.02), ("bf16", 0.1)])
-def test_fewer_digits_give_about_the_same_figures(precision: str, tolerance: float) -> None:
+def test_lower_precision_gives_similar_losses(precision: str, tolerance: float) -> None:
     exact, _ = train(configuration(precision="fp32", width=8), CUDA, 3)
     found, _ = train(configuration(precision=precision, width=8), CUDA, 3)
     for mine, expected in zip(found, exact, strict=True):
@@ -91,7 +91,7 @@ def test_fewer_digits_give_about_the_same_figures(precision: str, tolerance: flo
 
 
 @pytest.mark.parametrize("precision", ["tf32", "bf16"])
-def test_a_captured_run_that_stopped_and_went_on_is_the_same_bit_for_bit(
+def test_a_stopped_run_with_a_cuda_graph_resumes_bit_for_bit(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, precision: str
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -115,7 +115,7 @@ def test_a_captured_run_that_stopped_and_went_on_is_the_same_bit_for_bit(
     assert equal(state("once", 20), state("twice", 20))
 
 
-def test_images_on_the_gpu_give_the_hosts_batches() -> None:
+def test_batches_from_images_on_the_gpu_equal_those_from_the_host() -> None:
     pixels = np.random.RandomState(0).randint(0, 256, (10, 8, 8, 3)).astype(np.uint8)
     here, there = (
         InMemoryDataset(pixels, [], "").batches(4, 0, CUDA, flip=True, resident=resident)
@@ -125,7 +125,7 @@ def test_images_on_the_gpu_give_the_hosts_batches() -> None:
         assert torch.equal(here.next(), there.next())
 
 
-def test_a_batch_that_does_not_fit_is_named_with_one_that_does(
+def test_a_batch_that_does_not_fit_into_gpu_memory_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)

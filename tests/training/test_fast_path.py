@@ -1,4 +1,4 @@
-"""The fast loop does what the plain one does, to rounding."""
+"""The optimised loop computes what the plain one does, up to rounding."""
 
 from collections.abc import Callable
 from typing import Any
@@ -93,7 +93,9 @@ def largest_difference(one: dict[str, Tensor], two: dict[str, Tensor]) -> float:
      {"arch": "resnet"}],
     ids=str,
 )  # fmt: skip
-def test_the_fast_path_gives_the_plain_ones_losses_and_weights(settings: dict[str, Any]) -> None:
+def test_the_optimised_loop_equals_the_plain_one(
+    settings: dict[str, Any],
+) -> None:
     config = configuration(**settings)
     (fast_figures, fast_weights), (plain_figures, plain_weights) = fast(config), plain(config)
     for mine, expected in zip(fast_figures, plain_figures, strict=True):
@@ -101,7 +103,7 @@ def test_the_fast_path_gives_the_plain_ones_losses_and_weights(settings: dict[st
     assert largest_difference(fast_weights, plain_weights) < 1e-7
 
 
-def test_in_float32_too_they_agree_to_rounding() -> None:
+def test_in_float32_both_loops_agree_up_to_rounding() -> None:
     config = configuration(beta1=0.5)
     (fast_figures, _), (plain_figures, _) = fast(config), plain(config)
     for mine, expected in zip(fast_figures, plain_figures, strict=True):

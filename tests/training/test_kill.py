@@ -1,4 +1,4 @@
-"""A run that is killed again and again; `benchmarks/kill_and_resume.py` does it 50 times."""
+"""A run that is killed repeatedly; `benchmarks/kill_and_resume.py` does it 50 times."""
 
 import sys
 from pathlib import Path
@@ -13,7 +13,7 @@ pytestmark = [
 ]
 
 
-def test_a_run_killed_at_any_moment_goes_on_and_ends_bit_for_bit(
+def test_a_run_killed_at_any_moment_resumes_bit_for_bit(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)

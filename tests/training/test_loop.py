@@ -1,7 +1,8 @@
-"""The algorithm's habits, seen from outside: what is updated, from what, and how often."""
+"""The training loop: what each step updates, from which inputs, and how often."""
 
 import dataclasses
 import itertools
+import weakref
 
 import pytest
 import torch
@@ -10,6 +11,7 @@ from torch import Tensor, nn
 from wgan.training.config import TrainConfig
 from wgan.training.loop import (
     penalty_weight,
+    sample_epsilon,
     train_steps,
     update_critic,
     update_generator,
@@ -41,7 +43,7 @@ def unchanged(network: nn.Module, before: list[Tensor]) -> bool:
     return all(torch.equal(a, b) for a, b in zip(network.parameters(), before, strict=True))
 
 
-def test_a_critic_update_leaves_the_generator_and_its_gradients_alone() -> None:
+def test_a_critic_update_does_not_change_the_generator_or_its_gradients() -> None:
     state = make_state()
     before, critic_before = copies(state.generator), copies(state.critic)
     update_critic(state, real_images(), TINY)
@@ -50,7 +52,7 @@ def test_a_critic_update_leaves_the_generator_and_its_gradients_alone() -> None:
     assert all(parameter.grad is None for parameter in state.generator.parameters())
 
 
-def test_a_generator_update_leaves_the_critic_and_its_gradients_alone() -> None:
+def test_a_generator_update_does_not_change_the_critic_or_its_gradients() -> None:
     state = make_state()
     before, critic_before = copies(state.generator), copies(state.critic)
     update_generator(state, TINY)
@@ -60,7 +62,7 @@ def test_a_generator_update_leaves_the_critic_and_its_gradients_alone() -> None:
     assert all(parameter.requires_grad for parameter in state.critic.parameters())
 
 
-def test_a_layer_that_its_owner_froze_stays_frozen() -> None:
+def test_a_frozen_layer_stays_frozen() -> None:
     state = make_state()
     frozen = next(state.critic.parameters()).requires_grad_(False)
     before = frozen.clone()
@@ -70,7 +72,7 @@ def test_a_layer_that_its_owner_froze_stays_frozen() -> None:
 
 
 @pytest.mark.parametrize(("config", "batches"), [(TINY, 5), (TINY_ARTICLE, 1)])
-def test_each_critic_update_sees_a_fresh_batch_but_in_the_article(
+def test_each_critic_update_has_a_fresh_batch_except_in_the_article_recipe(
     config: TrainConfig, batches: int
 ) -> None:
     drawn = itertools.count()
@@ -83,7 +85,7 @@ def test_each_critic_update_sees_a_fresh_batch_but_in_the_article(
     assert next(drawn) == batches
 
 
-def test_what_is_learned_may_be_points_instead_of_images() -> None:
+def test_the_data_can_be_points_instead_of_images() -> None:
     linear = nn.Linear(2, 1)
     state = TrainState(nn.Linear(4, 2), nn.Sequential(linear, nn.Flatten(0)), TINY, CPU)
     slope = linear.weight.detach().norm()  # a linear critic's gradient, wherever it is taken
@@ -92,7 +94,7 @@ def test_what_is_learned_may_be_points_instead_of_images() -> None:
     assert next(train_steps(state, lambda: torch.randn(4, 2), TINY)).number == 1
 
 
-def test_a_step_reports_what_the_losses_say() -> None:
+def test_a_step_reports_the_losses_of_losses_py() -> None:
     config = TrainConfig(width=2, latent_dim=4, batch_size=4, n_critic=1)
     state, twin = make_state(config), make_state(config)
     real = real_images()
@@ -110,7 +112,31 @@ def test_a_step_reports_what_the_losses_say() -> None:
     assert float(step.critic.loss) == pytest.approx(loss, abs=1e-4)
 
 
-def test_scoring_both_kinds_at_once_changes_no_score() -> None:
+def test_epsilon_is_uniform_with_one_value_per_image() -> None:
+    config = dataclasses.replace(TINY, batch_size=4096)
+    epsilon = sample_epsilon(make_state(config), config)
+    assert epsilon.shape == (4096, 1, 1, 1)
+    quantiles = epsilon.flatten().sort().values - torch.linspace(0, 1, 4096)
+    assert float(quantiles.abs().max()) < 0.04  # Kolmogorov-Smirnov, p below 1e-5
+
+
+def test_an_update_keeps_no_graph() -> None:
+    class Saved:
+        """A tensor that autograd saves for a backward pass."""
+
+        def __init__(self, tensor: Tensor) -> None:
+            self.tensor = tensor
+            alive.add(self)
+
+    alive: weakref.WeakSet[Saved] = weakref.WeakSet()
+    state = make_state()
+    with torch.autograd.graph.saved_tensors_hooks(Saved, lambda saved: saved.tensor):
+        losses = update_critic(state, real_images(), TINY), update_generator(state, TINY)
+    assert not alive
+    assert losses
+
+
+def test_one_critic_pass_over_real_and_generated_images_gives_the_same_scores() -> None:
     state = make_state()
     real, generated = real_images(0), real_images(1)
     together = state.critic(torch.cat([real, generated]))
@@ -118,8 +144,8 @@ def test_scoring_both_kinds_at_once_changes_no_score() -> None:
     assert torch.allclose(together, apart, atol=1e-5)
 
 
-class Blank(nn.Module):
-    """Draws grey whatever the latents, so that nothing random tells two updates apart."""
+class GreyGenerator(nn.Module):
+    """Returns grey images for any latents, so that updates do not depend on random numbers."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -129,12 +155,12 @@ class Blank(nn.Module):
         return self.shade.expand(len(latents), 3, 32, 32)
 
 
-def test_a_batch_taken_in_parts_moves_the_critic_as_the_whole_does() -> None:
+def test_gradient_accumulation_gives_the_update_of_the_whole_batch() -> None:
     after = []
     for parts in (1, 2):
         # Clipping that clips nothing: the penalty would draw its own random numbers in each part.
         config = dataclasses.replace(TINY, accumulate=parts, constraint="clip", clip_limit=1e6)
-        state = TrainState(Blank(), build(config)[1], config, CPU)
+        state = TrainState(GreyGenerator(), build(config)[1], config, CPU)
         terms = update_critic(state, real_images(), config)
         after.append((copies(state.critic), float(terms.wasserstein)))
     (whole, estimate), (in_parts, estimate_in_parts) = after
@@ -143,7 +169,7 @@ def test_a_batch_taken_in_parts_moves_the_critic_as_the_whole_does() -> None:
         assert torch.allclose(one, two, atol=1e-6)
 
 
-def test_clipping_holds_every_weight_within_its_limit_and_takes_no_penalty() -> None:
+def test_clipping_limits_every_weight_and_has_no_penalty() -> None:
     config = dataclasses.replace(TINY, constraint="clip", clip_limit=0.02)
     state = make_state(config)
     terms = update_critic(state, real_images(), config)
@@ -154,7 +180,7 @@ def test_clipping_holds_every_weight_within_its_limit_and_takes_no_penalty() -> 
     assert float(terms.loss) == pytest.approx(-float(terms.wasserstein))
 
 
-def test_drift_is_added_with_its_weight() -> None:
+def test_the_drift_penalty_is_added_with_its_weight() -> None:
     real = real_images()
     plain, drifting = (
         update_critic(make_state(config), real, config)
@@ -164,12 +190,12 @@ def test_drift_is_added_with_its_weight() -> None:
     assert float(drifting.loss - plain.loss) == pytest.approx(0.5 * float(score), rel=1e-4)
 
 
-def test_a_one_sided_penalty_is_what_the_loop_takes_when_asked() -> None:
+def test_the_one_sided_constraint_uses_the_one_sided_penalty() -> None:
     config = dataclasses.replace(TINY, constraint="one-sided")
     state = make_state(config)
     with torch.no_grad():
         for parameter in state.critic.parameters():
-            parameter.mul_(0.1)  # far too gentle a slope: two-sided it would cost nearly 1
+            parameter.mul_(0.1)  # tiny gradients: the two-sided penalty would be nearly 1
     terms = update_critic(state, real_images(), config)
     assert float(terms.gradient_norm) < 0.1
     assert float(terms.gradient_penalty) == 0
@@ -184,7 +210,7 @@ def test_the_same_seed_trains_the_same_weights() -> None:
     assert all(torch.equal(a, b) for a, b in zip(*results, strict=True))
 
 
-def test_a_critic_learns_to_tell_real_from_generated() -> None:
+def test_a_critic_learns_to_separate_real_and_generated_images() -> None:
     config = TrainConfig(width=4, latent_dim=4, batch_size=4, learning_rate=1e-3)
     state = make_state(config)
     real = torch.ones(4, 3, 32, 32)
@@ -195,7 +221,7 @@ def test_a_critic_learns_to_tell_real_from_generated() -> None:
 @pytest.mark.parametrize(
     ("n_critic", "every", "taken"), [(5, 1, 5), (5, 2, 3), (5, 5, 1), (3, 2, 2)]
 )
-def test_a_penalty_taken_now_and_then_weighs_as_much_in_a_step(
+def test_a_lazy_penalty_has_the_same_total_weight_in_a_step(
     n_critic: int, every: int, taken: int
 ) -> None:
     config = dataclasses.replace(TINY, n_critic=n_critic, gp_every=every)
@@ -203,10 +229,10 @@ def test_a_penalty_taken_now_and_then_weighs_as_much_in_a_step(
     given = [weight for weight in weights if weight is not None]
     assert len(given) == taken
     assert sum(given) == pytest.approx(n_critic * config.gp_weight)
-    assert weights[-1] is not None, "a step's figures are those of its last critic update"
+    assert weights[-1] is not None, "the logged losses are those of the last critic update"
 
 
-def test_where_the_penalty_is_not_taken_the_critics_loss_is_the_estimate() -> None:
+def test_without_a_penalty_the_critic_loss_is_the_negative_estimate() -> None:
     config = dataclasses.replace(TINY, n_critic=2, gp_every=2)
     without, with_ = (
         update_critic(make_state(config), real_images(), config, update) for update in (0, 1)

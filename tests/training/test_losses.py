@@ -1,4 +1,4 @@
-"""The losses against closed forms, finite differences and each trap of WGAN-GP code."""
+"""The losses compared with closed forms and finite differences, and the known WGAN-GP mistakes."""
 
 import math
 
@@ -25,7 +25,7 @@ class LinearCritic(nn.Module):
 
 
 class SmoothCritic(nn.Module):
-    """Small, curved, and different for each image."""
+    """Small and nonlinear."""
 
     def __init__(self, values: int) -> None:
         super().__init__()
@@ -54,7 +54,7 @@ def test_a_linear_critics_penalty_has_its_closed_form(scale: float) -> None:
     assert float(penalty.detach()) == pytest.approx(expected, rel=1e-12)
 
 
-def test_a_linear_critics_penalty_has_the_closed_forms_gradient() -> None:
+def test_the_gradient_of_a_linear_critics_penalty_has_its_closed_form() -> None:
     weight = torch.linspace(-1, 1, 48, dtype=torch.float64)
     critic = LinearCritic(weight)
     gradient_penalty(gradient_norms(critic, *draw(5))).backward()
@@ -63,7 +63,7 @@ def test_a_linear_critics_penalty_has_the_closed_forms_gradient() -> None:
     assert torch.allclose(critic.weight.grad, expected, atol=1e-12)
 
 
-def test_the_penalty_is_that_of_finite_differences() -> None:
+def test_the_penalty_agrees_with_finite_differences() -> None:
     torch.manual_seed(0)
     critic = SmoothCritic(48)
     real, generated, epsilon = draw(4)
@@ -83,7 +83,7 @@ def test_the_penalty_is_that_of_finite_differences() -> None:
     assert float(penalty.detach()) == pytest.approx(expected, abs=1e-8)
 
 
-def test_the_penaltys_gradient_is_that_of_finite_differences() -> None:
+def test_the_gradient_of_the_penalty_agrees_with_finite_differences() -> None:
     torch.manual_seed(0)
     critic = SmoothCritic(48)
     batch = draw(4)
@@ -100,7 +100,7 @@ def test_the_penaltys_gradient_is_that_of_finite_differences() -> None:
         assert float(gradient[row, column]) == pytest.approx((ends[0] - ends[1]) / 2e-6, abs=1e-7)
 
 
-def test_the_norm_is_taken_for_each_image_over_all_of_its_values() -> None:
+def test_each_image_has_one_norm_over_all_of_its_values() -> None:
     # Images whose gradients differ: a norm over the batch or per pixel gives another mean.
     class Scaled(nn.Module):
         def forward(self, images: Tensor) -> Tensor:
@@ -113,7 +113,7 @@ def test_the_norm_is_taken_for_each_image_over_all_of_its_values() -> None:
     assert float(penalty.detach()) == pytest.approx(expected, rel=1e-12)
 
 
-def test_each_image_is_mixed_by_its_own_epsilon() -> None:
+def test_each_image_is_interpolated_with_its_own_epsilon() -> None:
     seen: list[Tensor] = []
 
     def critic(images: Tensor) -> Tensor:
@@ -154,11 +154,11 @@ def test_the_wasserstein_estimate_is_positive_while_the_critic_prefers_real_imag
     assert float(wasserstein_estimate(torch.tensor([3.0, 5.0]), torch.tensor([1.0, 1.0]))) == 3
 
 
-def test_a_one_sided_penalty_leaves_gentle_slopes_alone() -> None:
+def test_a_one_sided_penalty_ignores_norms_below_one() -> None:
     norms = torch.tensor([0.0, 0.5, 1.0, 3.0])
     assert float(gradient_penalty(norms, one_sided=True)) == 1
     assert float(gradient_penalty(norms)) == pytest.approx((1 + 0.25 + 0 + 4) / 4)
 
 
-def test_the_drift_penalty_is_the_mean_square_score() -> None:
+def test_the_drift_penalty_is_the_mean_squared_score() -> None:
     assert float(drift_penalty(torch.tensor([1.0, -3.0]))) == 5

@@ -13,7 +13,7 @@ from wgan.training.networks import DCGANCritic, DCGANGenerator, build, load_arch
 @pytest.mark.parametrize("size", [32, 64, 128])
 @pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize("arch", ["dcgan", "resnet"])
-def test_latents_become_images_and_images_scores(arch: str, size: int, channels: int) -> None:
+def test_the_networks_have_the_documented_shapes(arch: str, size: int, channels: int) -> None:
     config = TrainConfig(arch=arch, size=size, channels=channels, width=2, latent_dim=5)
     generator, critic = build(config)
     images = generator(torch.randn(3, 5))
@@ -22,7 +22,7 @@ def test_latents_become_images_and_images_scores(arch: str, size: int, channels:
     assert critic(images).shape == (3,)
 
 
-def test_the_networks_at_64_pixels_are_the_articles() -> None:
+def test_the_networks_at_64_pixels_are_those_of_the_article() -> None:
     generator, critic = (
         DCGANGenerator(64, 3, 100, width=8),
         DCGANCritic(64, 3, width=8, norm="batch"),
@@ -38,7 +38,7 @@ def test_the_networks_at_64_pixels_are_the_articles() -> None:
 
 @pytest.mark.parametrize("arch", ["dcgan", "resnet"])
 @pytest.mark.parametrize("norm", ["none", "layer", "instance"])
-def test_every_critic_without_batch_norm_scores_each_image_alone(arch: str, norm: str) -> None:
+def test_without_batch_norm_a_score_depends_on_its_own_image_only(arch: str, norm: str) -> None:
     _, critic = build(TrainConfig(arch=arch, critic_norm=norm, width=4))
     images = torch.randn(4, 3, 32, 32)
     together = critic(images)
@@ -46,7 +46,7 @@ def test_every_critic_without_batch_norm_scores_each_image_alone(arch: str, norm
     assert torch.allclose(together, alone, atol=1e-5)
 
 
-def test_the_same_seed_gives_the_same_weights_and_leaves_the_global_state_alone() -> None:
+def test_the_seed_determines_the_weights_and_the_global_random_state_is_unchanged() -> None:
     torch.manual_seed(5)
     expected = torch.rand(1)
     torch.manual_seed(5)
@@ -65,7 +65,7 @@ def test_batch_norm_couples_the_images_of_a_batch() -> None:
     assert not torch.allclose(critic(images)[:2], critic(images[:2]), atol=1e-3)
 
 
-def test_the_resnet_at_32_pixels_is_the_papers() -> None:
+def test_the_resnet_at_32_pixels_is_that_of_the_paper() -> None:
     generator, critic = build(TrainConfig.resolve({"recipe": "resnet"}))
     # Appendix F: three doublings of 128 maps, and a critic of four blocks of 128 maps.
     maps = [module.out_channels for module in generator.modules() if isinstance(module, nn.Conv2d)]
@@ -75,7 +75,7 @@ def test_the_resnet_at_32_pixels_is_the_papers() -> None:
     assert not any(isinstance(module, nn.BatchNorm2d) for module in critic.modules())
 
 
-def test_spectral_normalisation_holds_every_layers_largest_singular_value_at_one() -> None:
+def test_spectral_normalisation_sets_every_layers_largest_singular_value_to_one() -> None:
     _, critic = build(TrainConfig(constraint="spectral", width=4))
     for _ in range(50):  # its power iteration converges as the critic is used
         critic(torch.randn(2, 3, 32, 32))
@@ -85,7 +85,7 @@ def test_spectral_normalisation_holds_every_layers_largest_singular_value_at_one
         assert float(largest) == pytest.approx(1, abs=0.02)
 
 
-def test_a_network_of_ones_own_is_found_in_the_current_folder(
+def test_user_networks_are_found_in_the_current_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -107,7 +107,7 @@ def test_a_network_of_ones_own_is_found_in_the_current_folder(
 
 
 @pytest.mark.parametrize("name", ["not_there:build", "json:not_there", "json:__name__"])
-def test_an_architecture_that_is_not_there_is_named(name: str) -> None:
+def test_a_missing_architecture_is_named(name: str) -> None:
     with pytest.raises(UsageError, match=f"--arch {name}"):
         load_architecture(name)
 
@@ -124,7 +124,7 @@ def test_an_architecture_that_is_not_there_is_named(name: str) -> None:
         ("my_networks:one_network", "returned Linear: it must return a generator"),
     ],
 )
-def test_a_function_that_builds_no_networks_is_told(
+def test_a_function_that_does_not_build_networks_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, sentence: str
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -136,7 +136,7 @@ def test_a_function_that_builds_no_networks_is_told(
     sys.modules.pop("my_networks", None)
 
 
-def test_a_mistake_inside_of_the_function_keeps_its_traceback(
+def test_an_error_inside_the_function_keeps_its_traceback(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.syspath_prepend(tmp_path)

@@ -17,7 +17,7 @@ def test_the_learning_rate_is_constant_unless_it_decays() -> None:
     assert {learning_rate(config, step) for step in (1, 10, 10**6)} == {0.5}
 
 
-def test_a_decaying_learning_rate_falls_linearly_to_nothing_and_stays_there() -> None:
+def test_a_decaying_learning_rate_falls_linearly_to_zero() -> None:
     config = TrainConfig(learning_rate=0.5, decay_steps=10)
     rates = [learning_rate(config, step) for step in (1, 6, 11, 12)]
     assert rates == pytest.approx([0.5, 0.25, 0, 0])
@@ -26,7 +26,7 @@ def test_a_decaying_learning_rate_falls_linearly_to_nothing_and_stays_there() ->
 @pytest.mark.parametrize(
     ("name", "kind"), [("adam", torch.optim.Adam), ("rmsprop", torch.optim.RMSprop)]
 )
-def test_the_optimiser_is_the_one_asked_for(name: str, kind: type) -> None:
+def test_the_config_chooses_the_optimiser(name: str, kind: type) -> None:
     optimizer = make_optimizer(nn.Linear(2, 2), TrainConfig(optimizer=name))
     assert isinstance(optimizer, kind)
 
@@ -44,7 +44,7 @@ def test_fused_adam_takes_the_textbook_step() -> None:
 
 
 @pytest.mark.parametrize("name", ["adam", "rmsprop"])
-def test_an_optimisers_state_is_restored_under_its_own_options(name: str) -> None:
+def test_a_restored_optimiser_keeps_its_own_options(name: str) -> None:
     config = TrainConfig(optimizer=name)
     saved, restored = torch.nn.Linear(2, 1), torch.nn.Linear(2, 1)
     before, after = make_optimizer(saved, config), make_optimizer(restored, config)

@@ -1,4 +1,4 @@
-"""Precisions: what computes in fewer digits, and what never does."""
+"""Precisions: what is computed in lower precision, and what never is."""
 
 from collections.abc import Iterator
 
@@ -22,7 +22,7 @@ def real_images() -> Tensor:
     return torch.rand(8, 3, 32, 32, generator=torch.Generator().manual_seed(0)) * 2 - 1
 
 
-def test_bf16_computes_in_bfloat16_and_gives_float32() -> None:
+def test_bf16_computes_in_bfloat16_and_returns_float32() -> None:
     seen: list[torch.dtype] = []
     _, critic = build(BF16)
     layer = critic.get_submodule("layers.2")
@@ -33,7 +33,7 @@ def test_bf16_computes_in_bfloat16_and_gives_float32() -> None:
     assert autocast_fn("tf32", critic, CPU) is critic
 
 
-def test_under_bf16_the_penaltys_norm_is_taken_in_float32() -> None:
+def test_with_bf16_the_gradient_norm_is_float32() -> None:
     _, critic = build(BF16)
     run = autocast_fn("bf16", critic, CPU)
     epsilon = torch.rand(8, 1, 1, 1)
@@ -45,7 +45,7 @@ def test_under_bf16_the_penaltys_norm_is_taken_in_float32() -> None:
 
 
 @pytest.mark.parametrize("norm", ["none", "layer", "batch"])
-def test_a_bf16_update_is_about_that_of_float32(norm: str) -> None:
+def test_a_bf16_update_is_close_to_that_of_float32(norm: str) -> None:
     gradients = []
     for precision in ("tf32", "bf16"):
         config = TrainConfig(width=4, batch_size=8, precision=precision, critic_norm=norm)
@@ -58,7 +58,7 @@ def test_a_bf16_update_is_about_that_of_float32(norm: str) -> None:
     assert float((exact - rounded).norm() / exact.norm()) < 0.1
 
 
-def test_weights_optimisers_and_the_average_stay_float32_under_bf16() -> None:
+def test_with_bf16_weights_optimisers_and_the_ema_stay_float32() -> None:
     state = TrainState(*build(BF16), BF16, CPU)
     step = next(train_steps(state, real_images, BF16))
     assert step.generator_loss.dtype == step.critic.loss.dtype == torch.float32
@@ -80,7 +80,7 @@ def no_tf32() -> Iterator[None]:
 
 @pytest.mark.usefixtures("no_tf32")
 @pytest.mark.parametrize(("precision", "allowed"), [("fp32", False), ("tf32", True)])
-def test_tf32_is_allowed_as_asked_and_then_as_it_was(precision: str, allowed: bool) -> None:
+def test_tf32_mode_sets_the_flags_and_restores_them(precision: str, allowed: bool) -> None:
     with tf32_mode(precision):
         assert torch.backends.cuda.matmul.allow_tf32 is allowed
         assert torch.backends.cudnn.allow_tf32 is allowed

@@ -1,4 +1,4 @@
-"""Which checkpoints stay."""
+"""Retention of checkpoints: --keep and --keep-every."""
 
 import logging
 from pathlib import Path
@@ -31,18 +31,18 @@ def test_the_newest_and_every_nth_are_kept(keep: int, keep_every: int, removed: 
 @given(
     st.lists(st.integers(1, 10**6), unique=True, min_size=1), st.integers(1, 9), st.integers(0, 9)
 )
-def test_pruning_as_one_goes_leaves_what_pruning_at_the_end_does(
+def test_pruning_after_each_step_equals_pruning_at_the_end(
     steps: list[int], keep: int, keep_every: int
 ) -> None:
     steps.sort()
-    standing: list[int] = []
+    kept: list[int] = []
     for step in steps:
-        standing.append(step)
-        gone = expired(standing, keep, keep_every)
-        standing = [each for each in standing if each not in gone]
-    gone = expired(steps, keep, keep_every)
-    assert standing == [step for step in steps if step not in gone]
-    assert steps[-1] in standing
+        kept.append(step)
+        removed = expired(kept, keep, keep_every)
+        kept = [each for each in kept if each not in removed]
+    removed = expired(steps, keep, keep_every)
+    assert kept == [step for step in steps if step not in removed]
+    assert steps[-1] in kept
 
 
 def make_run(folder: Path, steps: tuple[int, ...]) -> Run:
@@ -54,7 +54,7 @@ def make_run(folder: Path, steps: tuple[int, ...]) -> Run:
     return run
 
 
-def test_no_good_checkpoint_goes_while_the_newest_is_damaged(
+def test_nothing_is_removed_while_the_newest_checkpoint_is_damaged(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     run = make_run(tmp_path, (1, 2, 3))
@@ -66,7 +66,7 @@ def test_no_good_checkpoint_goes_while_the_newest_is_damaged(
     assert "step-00000003.pt is damaged" in caplog.text
 
 
-def test_a_kept_run_holds_the_newest_and_every_second_keep_every(tmp_path: Path) -> None:
+def test_prune_keeps_the_newest_and_every_second_checkpoint(tmp_path: Path) -> None:
     run = make_run(tmp_path, (5, 10, 15, 20, 25, 27))
     prune(run, TrainConfig(keep=1, keep_every=2, checkpoint_every=5))
     assert [run.step_of(path) for path in run.checkpoints()] == [10, 20, 27]

@@ -114,8 +114,8 @@ def equal(one: Any, two: Any) -> bool:
     ],
     ids=str,
 )
-def test_a_run_that_stopped_and_went_on_is_the_same_bit_for_bit(settings: dict[str, Any]) -> None:
-    settings = {**settings, "preview_every": 5}  # a run's end has a preview in any case
+def test_a_stopped_run_resumes_bit_for_bit(settings: dict[str, Any]) -> None:
+    settings = {**settings, "preview_every": 5}  # the last step always has a preview
     train("once", **settings, steps=8)
     train("twice", **settings, steps=5)
     train("twice", **settings, steps=8)
@@ -123,20 +123,20 @@ def test_a_run_that_stopped_and_went_on_is_the_same_bit_for_bit(settings: dict[s
     assert logged("once") == logged("twice")
 
 
-def test_a_run_killed_between_checkpoints_goes_on_bit_for_bit() -> None:
+def test_a_run_killed_between_checkpoints_resumes_bit_for_bit() -> None:
     train("once", steps=8)
     with make_trainer("running", steps=8) as running:
         list(itertools.islice(running.train(), 5))
         shutil.copytree("running", "killed")  # the last checkpoint is that of step 3
     assert Run(Path("killed")).newest_checkpoint().name == "step-00000003.pt"
     with (Path("killed") / "metrics.jsonl").open("a") as file:
-        file.write('{"step": 6, "was')  # what a crash leaves
+        file.write('{"step": 6, "was')  # cut off by a crash
     train("killed", steps=8)
     assert equal(state("once", 8), state("killed", 8))
     assert logged("once") == logged("killed")
 
 
-def test_a_run_folder_holds_what_it_promises() -> None:
+def test_a_run_folder_has_exactly_the_documented_files() -> None:
     train(steps=5)
     names = {path.relative_to("run").as_posix() for path in Path("run").rglob("*.*")}
     assert names - {".lock"} == {
@@ -228,7 +228,7 @@ def test_a_diverged_step_is_never_saved() -> None:
         pass
 
 
-def test_a_finished_run_does_nothing_more() -> None:
+def test_a_finished_run_is_not_trained_or_saved_again() -> None:
     train(steps=3)
     before = Path("run/checkpoints/step-00000003.pt").stat().st_mtime_ns
     assert train(steps=3).step == 3
@@ -236,7 +236,7 @@ def test_a_finished_run_does_nothing_more() -> None:
 
 
 @pytest.mark.parametrize("damage", ["cut", "emptied", "flipped"])
-def test_a_damaged_checkpoint_is_named_and_the_one_before_it_used(
+def test_a_damaged_checkpoint_is_named_and_the_previous_one_is_used(
     damage: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     train("once", steps=8)
@@ -252,21 +252,21 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_it_used(
     assert equal(state("once", 8), state("run", 8))
 
 
-def test_a_run_whose_checkpoints_are_all_damaged_is_not_begun_anew() -> None:
+def test_a_run_whose_checkpoints_are_all_damaged_is_refused() -> None:
     train(steps=3)
     Run(Path("run")).checkpoint(3).write_bytes(b"")
     with pytest.raises(CheckpointError, match="none of the 1 checkpoints"):
         train(steps=4)
 
 
-def test_a_checkpoint_of_other_networks_names_what_does_not_fit() -> None:
+def test_a_checkpoint_of_other_networks_is_refused_with_the_first_tensor_that_differs() -> None:
     train(steps=3)
     with pytest.raises(UsageError, match=r"do not fit the generator of dcgan: \S+ is \["):
         train(steps=4, width=3)
 
 
-class Ending:
-    """A tracker that keeps how the run ended."""
+class FailureRecorder:
+    """A tracker that records whether the run failed."""
 
     watches_gradients = False
 
@@ -283,8 +283,8 @@ class Ending:
         self.failed.append(failed)
 
 
-def test_trackers_are_told_whether_an_error_ended_the_run() -> None:
-    good, bad = Ending(), Ending()
+def test_trackers_learn_whether_an_error_ended_the_run() -> None:
+    good, bad = FailureRecorder(), FailureRecorder()
     config = make_trainer().config
     with Trainer(ResolvedRun(Run(Path("a")), config, source(), False), images(), CPU, None, [good]):
         pass
@@ -292,17 +292,17 @@ def test_trackers_are_told_whether_an_error_ended_the_run() -> None:
         pytest.raises(TrainingDiverged),
         Trainer(ResolvedRun(Run(Path("b")), config, source(), False), images(), CPU, None, [bad]),
     ):
-        raise TrainingDiverged("it went off")
+        raise TrainingDiverged("diverged")
     assert (good.failed, bad.failed) == ([False], [True])
 
 
-def test_trackers_are_told_of_a_run_that_could_not_begin() -> None:
-    class Unheard(ProcessGroup):
+def test_trackers_are_closed_if_a_run_cannot_start() -> None:
+    class BrokenGroup(ProcessGroup):
         def broadcast_bytes(self, data: bytes | None) -> bytes:
             raise RankLost("another process is gone")
 
-    tracker, config = Ending(), make_trainer().config
-    resolved, group = ResolvedRun(Run(Path("run")), config, source(), False), Unheard(size=2)
+    tracker, config = FailureRecorder(), make_trainer().config
+    resolved, group = ResolvedRun(Run(Path("run")), config, source(), False), BrokenGroup(size=2)
     with pytest.raises(RankLost), Trainer(resolved, images(), CPU, None, [tracker], group=group):
         pass
     assert tracker.failed == [True]
@@ -310,7 +310,7 @@ def test_trackers_are_told_of_a_run_that_could_not_begin() -> None:
         pass
 
 
-def test_other_images_in_the_same_run_are_refused() -> None:
+def test_a_run_with_other_images_is_refused() -> None:
     train(steps=3)
     with pytest.raises(SettingChanged, match=r"data: .* another folder with --run"):
         train(steps=4, data_seed=1)
@@ -322,12 +322,12 @@ def test_a_second_process_on_the_same_run_is_refused() -> None:
         pytest.raises(RunError, match="another process is training run"),
         make_trainer(),
     ):
-        raise AssertionError("two processes share a run")
+        raise AssertionError("two processes train one run")
     with make_trainer():
         pass  # the folder is free again
 
 
-def test_a_resumed_run_clears_away_what_was_being_written_when_it_was_killed() -> None:
+def test_a_resumed_run_removes_half_written_files() -> None:
     train(steps=3)
     left = [
         Path("run/checkpoints/.step-00000006.pt.123.partial"),
@@ -344,11 +344,11 @@ def test_a_resumed_run_clears_away_what_was_being_written_when_it_was_killed() -
     assert export.exists()
 
 
-def test_only_the_newest_and_every_so_many_th_checkpoint_stay() -> None:
+def test_the_newest_and_every_nth_checkpoint_are_kept() -> None:
     train(steps=13, keep=2, keep_every=2)  # checkpoints at 3, 6, 9, 12 and the end
     run = Run(Path("run"))
     assert [run.step_of(path) for path in run.checkpoints()] == [6, 12, 13]
-    train(steps=14, keep=1, keep_every=0)  # how many are kept may change
+    train(steps=14, keep=1, keep_every=0)  # may change when a run resumes
     assert [run.step_of(path) for path in run.checkpoints()] == [14]
 
 
