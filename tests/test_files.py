@@ -8,7 +8,7 @@ import pytest
 
 from tests.processes import ROOT
 from wgan.errors import OutputError
-from wgan.files import check_place, whole_file, write_whole
+from wgan.files import check_parent_folder, open_lock, whole_file, write_whole
 
 
 def names_in(folder: Path) -> list[str]:
@@ -45,9 +45,9 @@ def test_a_missing_folder_is_named(tmp_path: Path) -> None:
 
 
 def test_a_missing_folder_can_be_seen_before_the_work(tmp_path: Path) -> None:
-    check_place(tmp_path / "file")
+    check_parent_folder(tmp_path / "file")
     with pytest.raises(OutputError, match=r"folder .*nowhere does not exist"):
-        check_place(tmp_path / "nowhere" / "file")
+        check_parent_folder(tmp_path / "nowhere" / "file")
 
 
 def test_a_limit_on_the_file_size_ends_in_a_sentence_and_leaves_the_old_file(
@@ -71,3 +71,15 @@ def test_a_limit_on_the_file_size_ends_in_a_sentence_and_leaves_the_old_file(
     assert "OutputError: cannot write" in result.stderr
     assert path.read_bytes() == b"old"
     assert names_in(tmp_path) == ["a.bin"]
+
+
+def test_a_lock_is_held_until_its_file_is_closed(tmp_path: Path) -> None:
+    lock = open_lock(tmp_path / ".lock")
+    assert lock is not None
+    assert open_lock(tmp_path / ".lock") is None
+    lock.close()
+    again = open_lock(tmp_path / ".lock")
+    assert again is not None
+    again.close()
+    with pytest.raises(OutputError, match="cannot write"):
+        open_lock(tmp_path / "nowhere" / ".lock")

@@ -7,7 +7,16 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from wgan.errors import UsageError
-from wgan.images import encode, grid, grid_shape, parse_grid, to_images, to_pixels
+from wgan.images import (
+    encode,
+    evenly_spaced,
+    grid,
+    grid_shape,
+    parse_grid,
+    to_images,
+    to_pil,
+    to_pixels,
+)
 
 
 def test_every_pixel_value_survives_the_way_to_images_and_back() -> None:
@@ -61,3 +70,27 @@ def test_an_encoded_image_is_lossless_and_the_same_each_time(channels: int, mode
         assert image.mode == mode
         assert np.array_equal(np.asarray(image).reshape(8, 8, channels), pixels)
     assert encode(pixels) == data
+
+
+@pytest.mark.parametrize(("channels", "mode"), [(1, "L"), (3, "RGB")])
+def test_one_image_and_a_grid_convert_to_pillow(channels: int, mode: str) -> None:
+    pixels = np.random.RandomState(0).randint(0, 256, (4, 8, 6, channels)).astype(np.uint8)
+    image = to_pil(pixels[0])
+    assert (image.mode, image.size) == (mode, (6, 8))
+    assert np.array_equal(np.asarray(image).reshape(8, 6, channels), pixels[0])
+    assert to_pil(grid(pixels)).size == (12, 16)
+
+
+def test_an_array_that_is_not_one_image_is_refused() -> None:
+    for array in (np.zeros((4, 8, 8, 3), np.uint8), np.zeros((3, 8, 8), np.uint8)):
+        with pytest.raises(UsageError, match=r"not one image.*wgan\.images\.grid"):
+            to_pil(array)
+
+
+@given(st.integers(1, 300), st.integers(1, 300))
+def test_evenly_spaced_indices_are_distinct_and_cover_the_data(count: int, n: int) -> None:
+    n = min(n, count)
+    chosen = evenly_spaced(count, n)
+    assert len(set(chosen.tolist())) == n
+    assert chosen[0] == 0
+    assert count - chosen[-1] <= -(-count // n)

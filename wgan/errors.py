@@ -22,6 +22,9 @@ A message names the thing, its value and what is allowed, in one or two sentence
 to run next where there is such a thing.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 
 class WganError(Exception):
     """Base of all errors that are the user's to mend; its message is one or two sentences."""
@@ -95,3 +98,27 @@ class ExportError(WganError):
 
 class ParityError(ExportError):
     """The exported model does not match PyTorch within the tolerance."""
+
+
+@contextmanager
+def needs_extra(*extras: str, purpose: str) -> Iterator[None]:
+    """Turn a failed import inside the block into the command that installs the package.
+
+    Args:
+        extras: the extras of wgan that install it.
+        purpose: the subject of the sentence: "training", "running an ONNX file".
+
+    Raises:
+        MissingExtra: a package from outside wgan is not installed.
+    """
+    try:
+        yield
+    except ModuleNotFoundError as exc:
+        package = (exc.name or "").partition(".")[0]
+        if package in ("", "wgan"):  # a missing module of wgan itself is a bug: keep its traceback
+            raise
+        names = ",".join(extras)
+        raise MissingExtra(
+            f"{purpose} needs the package {package}, which is not installed: "
+            f"run  pip install 'wgan[{names}]'"
+        ) from exc

@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all."""
+"""Files that appear complete or not at all, locks, and archives."""
 
 import contextlib
 import errno
@@ -7,28 +7,30 @@ import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 from wgan.errors import OutputError
 
+if TYPE_CHECKING:
+    import zipfile
+
 TEMPORARY_SUFFIX = ".partial"
-"""Ends the name of a file that is still being written; a crash can leave one behind."""
+"""Ends the name of an unfinished file; a crash can leave one behind."""
 
 
 @contextlib.contextmanager
 def whole_file(path: Path, *, flush: bool = True) -> Iterator[BinaryIO]:
-    """Open a file beside `path` for writing; it takes the name `path` when the block succeeds.
+    """Open a temporary file beside `path`; it is renamed to `path` when the block succeeds.
 
-    The contents are flushed to the disk before the name changes, so that a reader, a crash or
-    a power cut sees the old file or the new one, never a part. When the block raises, what was
-    written is removed. `flush=False` leaves the flushing to the system: several times faster
-    for small files by the thousand, as safe in a crash of the process, but a power cut can leave
-    some of them empty.
+    The contents are flushed to the disk before the rename, so that after a crash or a power cut
+    `path` is the old file or the new one, never a part. If the block raises, the temporary file
+    is removed. `flush=False` leaves flushing to the system: several times faster for thousands
+    of small files and as safe if the process crashes, but a power cut can leave empty files.
 
     Raises:
-        OutputError: the file could not be written: no such folder, no permission, disk full.
+        OutputError: the file cannot be written: no such folder, no permission, disk full.
     """
-    # Process and thread keep two writers of the same name out of each other's way.
+    # The process and thread ids keep two writers of the same path apart.
     writer = f"{os.getpid()}-{threading.get_ident()}"
     partial = path.with_name(f".{path.name}.{writer}{TEMPORARY_SUFFIX}")
     try:
@@ -49,18 +51,18 @@ def whole_file(path: Path, *, flush: bool = True) -> Iterator[BinaryIO]:
 
 
 def write_whole(path: Path, data: bytes, *, flush: bool = True) -> None:
-    """Write `data` to `path`, all of it or nothing; as `whole_file`, and raises what it does."""
+    """Write `data` to `path` completely or not at all; arguments and errors as in `whole_file`."""
     with whole_file(path, flush=flush) as file:
         file.write(data)
 
 
 def discard_leftovers(folder: Path, name: str = "*") -> None:
-    """Remove what `whole_file` left of files `name` in `folder` when it was killed.
+    """Remove the temporary files of killed writers, for files that match `name` in `folder`.
 
-    Nobody else may be writing such files there.
+    The caller makes sure that no other process is writing such files there.
 
     Raises:
-        OutputError: one cannot be removed.
+        OutputError: a file cannot be removed.
     """
     for partial in folder.glob(f".{name}.*{TEMPORARY_SUFFIX}"):
         try:
@@ -69,14 +71,15 @@ def discard_leftovers(folder: Path, name: str = "*") -> None:
             raise OutputError(f"cannot remove {partial}: {exc.strerror}") from exc
 
 
-NO_LOCKS = {errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS}
-"""What file systems without locks answer."""
+_NO_LOCKS = {errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS}
+"""Errors of file systems without locking."""
 
 
 def lock_file(file: BinaryIO) -> bool:
-    """Claim a file just opened, until it is closed; False where another process has it.
+    """Lock an open file until it is closed; return False if another process holds the lock.
 
-    Who does not ask is not kept out, nor is anybody where the file system has no locks.
+    An advisory lock, which the system releases when the process ends, however it ends. It always
+    succeeds on file systems without locking.
     """
     if sys.platform == "win32":
         import msvcrt
@@ -93,16 +96,32 @@ def lock_file(file: BinaryIO) -> bool:
         except BlockingIOError:
             return False
         except OSError as exc:
-            if exc.errno not in NO_LOCKS:
+            if exc.errno not in _NO_LOCKS:
                 raise
     return True
 
 
-def make_folder(path: Path) -> None:
-    """Make the folder `path` and those above it, unless they are there.
+def open_lock(path: Path) -> BinaryIO | None:
+    """Create and lock the file `path`; closing it releases the lock. None if it is locked.
 
     Raises:
-        OutputError: it cannot be made.
+        OutputError: the file cannot be opened for writing.
+    """
+    try:
+        file = path.open("ab")
+    except OSError as exc:
+        raise OutputError(f"cannot write {path}: {_reason(exc, path)}") from exc
+    if lock_file(file):
+        return file
+    file.close()
+    return None
+
+
+def make_folder(path: Path) -> None:
+    """Create the folder `path` and its parents where they are missing.
+
+    Raises:
+        OutputError: the folder cannot be created.
     """
     try:
         path.mkdir(parents=True, exist_ok=True)
@@ -110,8 +129,8 @@ def make_folder(path: Path) -> None:
         raise OutputError(f"cannot make the folder {path}: {_reason(exc, path)}") from exc
 
 
-def check_place(path: Path) -> None:
-    """Refuse a file whose folder is not there, before work is done whose result goes there.
+def check_parent_folder(path: Path) -> None:
+    """Check that the folder of an output file exists, before the work whose result goes there.
 
     Raises:
         OutputError: the folder does not exist.
@@ -120,21 +139,48 @@ def check_place(path: Path) -> None:
         raise OutputError(f"cannot write {path}: the folder {path.parent} does not exist")
 
 
+def undated_member(name: str) -> "zipfile.ZipInfo":
+    """Return the header of a zip member with a fixed date: equal contents give equal bytes."""
+    import zipfile
+
+    return zipfile.ZipInfo(name, (1980, 1, 1, 0, 0, 0))  # the earliest date that a zip can hold
+
+
+def archive_errors() -> tuple[type[Exception], ...]:
+    """Exceptions of `zipfile` and `tarfile` for a damaged archive; their docs do not list them."""
+    import lzma
+    import tarfile
+    import zipfile
+    import zlib
+
+    return (
+        zipfile.BadZipFile,
+        tarfile.TarError,
+        zlib.error,
+        lzma.LZMAError,
+        OSError,
+        EOFError,
+        ValueError,
+        RuntimeError,  # a flipped bit can mark a member as encrypted
+        NotImplementedError,  # or as compressed by an unknown method
+    )
+
+
 def _reason(exc: OSError, path: Path) -> str:
     if isinstance(exc, FileNotFoundError):
-        there = path.parent.is_dir()  # as /proc is, in which nobody can make a file
-        return f"the folder {path.parent} {'takes no new files' if there else 'does not exist'}"
+        exists = path.parent.is_dir()  # as /proc does, where no file can be created
+        return f"the folder {path.parent} {'takes no new files' if exists else 'does not exist'}"
     return exc.strerror or str(exc)
 
 
 def _discard(path: Path) -> None:
-    # Best effort: the error that brought us here is the one worth reporting.
+    # Best effort: the error that led here is the one to report.
     with contextlib.suppress(OSError):
         path.unlink()
 
 
 def _sync_folder(path: Path) -> None:
-    """Make a rename outlive a power cut, where the system has a way (Windows has none)."""
+    """Make a rename survive a power cut, where the system has a way (Windows has none)."""
     if os.name != "posix":
         return
     folder = os.open(path, os.O_RDONLY)

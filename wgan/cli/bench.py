@@ -82,8 +82,7 @@ def _read_sizes(text: str) -> list[int]:
 
 def _rivals(manifest: "Manifest | None", threads: int) -> dict[str, "Draw"]:
     """PyTorch's engines; none, with the reason on standard error, where there cannot be any."""
-    from wgan.errors import WganError
-    from wgan.extras import needs_extra
+    from wgan.errors import WganError, needs_extra
 
     if manifest is None:
         click.echo("PyTorch is left out: the file does not say what networks it is of", err=True)

@@ -75,10 +75,10 @@ def export(
     the tolerances, by precision, are in docs/exporting.md, and an export that was given more says
     so in its manifest.
     """
+    from wgan.errors import needs_extra
     from wgan.export.config import ExportConfig
     from wgan.export.formats.triton import write_repository
     from wgan.export.output_paths import choose_checkpoint, choose_places, choose_repository
-    from wgan.extras import needs_extra
     from wgan.files import make_folder
     from wgan.runs import Run, remember_export, which_checkpoint
 

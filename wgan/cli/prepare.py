@@ -5,8 +5,7 @@ from pathlib import Path
 import click
 
 from wgan.cli.skipped import say_skipped
-from wgan.errors import UsageError
-from wgan.extras import needs_extra
+from wgan.errors import UsageError, needs_extra
 from wgan.progress import Progress
 
 

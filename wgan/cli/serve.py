@@ -73,7 +73,7 @@ def serve(
     Speaks the Open Inference Protocol v2 at /v2, has images at /v1, a page at / and its
     documentation at /docs. SIGHUP takes up changed files, SIGTERM finishes what is running.
     """
-    from wgan.extras import needs_extra
+    from wgan.errors import needs_extra
 
     with needs_extra("cpu,serve", purpose="serving"):
         from wgan.runtime.builtin import find_model

@@ -17,7 +17,7 @@ import click
 
 from wgan.cli.caching import cache_options, choose_cache
 from wgan.cli.skipped import say_skipped
-from wgan.extras import needs_extra
+from wgan.errors import needs_extra
 from wgan.progress import Progress
 
 if TYPE_CHECKING:

@@ -15,8 +15,8 @@ It imports both training and the runtime; only the command line imports it.
 
 from typing import TYPE_CHECKING
 
+from wgan.errors import needs_extra
 from wgan.evaluation.config import EvalConfig
-from wgan.extras import needs_extra
 
 if TYPE_CHECKING:
     from wgan.evaluation.results import Evaluation

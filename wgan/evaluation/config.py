@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Literal
 
 from wgan.errors import UsageError
-from wgan.files import check_place
+from wgan.files import check_parent_folder
 
 MIN_IMAGES = 10
 """The Inception Score needs an image in each of 10 parts, density and coverage 5 neighbours."""
@@ -117,7 +117,7 @@ class EvalConfig:
         if self.neighbours is not None:
             if len(self.generators) > 1:
                 raise UsageError("--neighbours is for one generator: name only one")
-            check_place(self.neighbours)
+            check_parent_folder(self.neighbours)
 
     @property
     def images(self) -> int:

@@ -26,7 +26,7 @@ from wgan.evaluation.reference_statistics import (
 from wgan.evaluation.results import EvalResult, Evaluation
 from wgan.evaluation.statistics import AdvanceFn, FeatureStatistics, feature_statistics
 from wgan.files import write_whole
-from wgan.images import encode
+from wgan.images import encode, evenly_spaced
 from wgan.progress import Progress
 from wgan.runs import which_checkpoint
 from wgan.runtime.generator import check_batch_size
@@ -238,7 +238,7 @@ def _equal_length(
     one: npt.NDArray[np.float32], two: npt.NDArray[np.float32]
 ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
     size = min(len(one), len(two))
-    return one[np.arange(size) * len(one) // size], two[np.arange(size) * len(two) // size]
+    return one[evenly_spaced(len(one), size)], two[evenly_spaced(len(two), size)]
 
 
 class FixedSeedEvaluator:

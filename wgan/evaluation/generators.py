@@ -13,8 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from wgan.archives import ARCHIVE_ERRORS
 from wgan.errors import ModelFileError, UsageError, WganError
+from wgan.files import archive_errors
 from wgan.model_file.archive import is_program
 from wgan.model_file.checksum import CHANGED, content_sha256
 from wgan.model_file.manifest import Manifest
@@ -198,7 +198,7 @@ class ProgramGenerator(nn.Module):
         content = read_bytes(path)
         try:
             is_unchanged = content_sha256(content) == self.manifest.content_sha256
-        except ARCHIVE_ERRORS as exc:
+        except archive_errors() as exc:
             raise self._error(f"it is a damaged archive ({exc})") from exc
         if not is_unchanged:
             raise self._error(CHANGED)

@@ -12,9 +12,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from wgan.errors import DataError
+from wgan.errors import DataError, needs_extra
 from wgan.evaluation.features import FeatureBatch
-from wgan.extras import needs_extra
 from wgan.files import make_folder
 from wgan.images import Pixels
 

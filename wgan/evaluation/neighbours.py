@@ -9,7 +9,7 @@ from wgan.evaluation.features import Features, Vectors
 from wgan.evaluation.manifold import squared_distances
 from wgan.evaluation.reference_statistics import real_images
 from wgan.evaluation.statistics import AdvanceFn, Float64Array
-from wgan.images import Pixels, grid
+from wgan.images import Pixels, evenly_spaced, grid
 from wgan.training.data import InMemoryDataset, StreamingDataset
 
 NEAREST = 7
@@ -90,7 +90,7 @@ def find_neighbours(
 
 def _evenly_spaced(data: InMemoryDataset | StreamingDataset, n: int, count: int) -> Pixels:
     """Return `n` of the `count` images that are searched."""
-    indices = set((np.arange(n) * count // n).tolist())
+    indices = set(evenly_spaced(count, n).tolist())
     chosen, done = [], 0
     for pixels in real_images(data, count):
         chosen += [each for index, each in enumerate(pixels, done) if index in indices]

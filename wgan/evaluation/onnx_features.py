@@ -25,11 +25,12 @@ from PIL import Image
 
 from wgan.errors import ModelFileError
 from wgan.evaluation.features import FeatureBatch
-from wgan.images import Pixels, to_image
-from wgan.runtime.engine.session import first_line, open_session, ort_errors
+from wgan.images import Pixels, to_pil
+from wgan.runtime.engine.session import open_session, ort_errors
 from wgan.runtime.image_output import Layout, ValueRange
 from wgan.runtime.model_source import look_through
 from wgan.runtime.signature import FLOATS, UINT8, Value
+from wgan.text import first_line
 
 VECTORS, LOGITS = "features", "logits"
 """Names of outputs."""
@@ -173,5 +174,5 @@ def _resized(pixels: Pixels, height: int, width: int) -> Pixels:
     if pixels.shape[1:3] == (height, width):
         return pixels
     shape = (height, width, pixels.shape[3])
-    images = (to_image(each).resize((width, height), Image.Resampling.BICUBIC) for each in pixels)
+    images = (to_pil(each).resize((width, height), Image.Resampling.BICUBIC) for each in pixels)
     return np.stack([np.asarray(each).reshape(shape) for each in images])

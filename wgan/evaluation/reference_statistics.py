@@ -26,7 +26,7 @@ from wgan.evaluation.statistics import (
     feature_statistics,
 )
 from wgan.files import make_folder, write_whole
-from wgan.images import Pixels
+from wgan.images import Pixels, evenly_spaced
 from wgan.progress import Progress
 from wgan.training.data import Cache, InMemoryDataset, StreamingDataset, Transform, parse_colour
 
@@ -176,7 +176,7 @@ def real_images(data: InMemoryDataset | StreamingDataset, count: int) -> Iterato
         for first in range(0, count, BATCH_SIZE):
             yield shuffled.pixels(min(BATCH_SIZE, count - first))
         return
-    indices = np.arange(count) * data.count // count
+    indices = evenly_spaced(data.count, count)
     for first in range(0, count, BATCH_SIZE):
         yield data.pixels[indices[first : first + BATCH_SIZE]]
 

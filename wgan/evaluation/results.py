@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 
+from wgan.errors import needs_extra
 from wgan.evaluation.config import METRICS, EvalConfig
 from wgan.evaluation.features import Features
 from wgan.evaluation.generators import EvaluatedGenerator
 from wgan.evaluation.neighbours import Neighbours
 from wgan.evaluation.statistics import FeatureStatistics
-from wgan.extras import needs_extra
 
 CONFIDENCE = 0.95
 """Level of a confidence interval."""

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from wgan.errors import CheckpointError, OutputError, UsageError
 from wgan.export.config import ExportConfig
-from wgan.files import check_place
+from wgan.files import check_parent_folder
 from wgan.runs import find_run, latest_run
 
 
@@ -48,7 +48,7 @@ def choose_places(
         return [output / config.filename for config in configs]
     if len(configs) > 1:
         raise UsageError(f"--output {output} is one file for {len(configs)} formats: name a folder")
-    check_place(output)
+    check_parent_folder(output)
     return [output]
 
 

@@ -5,11 +5,9 @@ import zipfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from wgan.archives import ARCHIVE_ERRORS
 from wgan.errors import ModelFileError
+from wgan.files import archive_errors, undated_member
 from wgan.model_file.manifest import METADATA_KEY, SIZE_LIMIT, Manifest
-
-_EPOCH = (1980, 1, 1, 0, 0, 0)
 
 
 def program_format(names: Iterable[str]) -> str | None:
@@ -30,7 +28,7 @@ def is_program(path: Path) -> bool:
     try:
         with zipfile.ZipFile(path) as archive:
             return program_format(archive.namelist()) is not None
-    except ARCHIVE_ERRORS:  # what is wrong with it is told by whoever opens it next
+    except archive_errors():  # what is wrong with it is told by whoever opens it next
         return False
 
 
@@ -56,7 +54,7 @@ def read_archive(path: Path) -> tuple[str, Manifest | None]:
                 return kind, None
             with archive.open(names[0]) as member:
                 text = member.read(SIZE_LIMIT + 1)  # a bomb is not unpacked beyond this
-    except ARCHIVE_ERRORS as exc:
+    except archive_errors() as exc:
         raise ModelFileError(f"it is a damaged archive ({exc})") from exc
     return kind, Manifest.from_json(text)
 
@@ -65,7 +63,7 @@ def read_records(archive: bytes) -> dict[str, bytes]:
     """Read an archive: names to contents, in its order, without the id that PyTorch gives it.
 
     Raises:
-        ARCHIVE_ERRORS: it is damaged.
+        archive_errors(): it is damaged.
     """
     with zipfile.ZipFile(io.BytesIO(archive)) as file:
         return {
@@ -80,5 +78,5 @@ def write_records(records: Mapping[str, bytes]) -> bytes:
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as file:
         for name, content in records.items():
-            file.writestr(zipfile.ZipInfo(name, _EPOCH), content)
+            file.writestr(undated_member(name), content)
     return buffer.getvalue()

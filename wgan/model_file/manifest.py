@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 from wgan.errors import ModelFileError
+from wgan.text import shorten
 
 METADATA_KEY = "wgan.manifest"
 """The manifest's key in an ONNX file's metadata, and its name among an archive's extra files."""
@@ -214,7 +215,7 @@ class _Fields:
         value = self._get(key)
         if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 1e9:
             raise ModelFileError(
-                f"the {self.name}'s {key} is {_short(value)}, not a number from 0 to 1e9"
+                f"the {self.name}'s {key} is {shorten(value, 40)}, not a number from 0 to 1e9"
             )
         return float(value)
 
@@ -227,7 +228,9 @@ class _Fields:
     def boolean(self, key: str) -> bool:
         value = self._get(key)
         if not isinstance(value, bool):
-            raise ModelFileError(f"the {self.name}'s {key} is {_short(value)}, not true or false")
+            raise ModelFileError(
+                f"the {self.name}'s {key} is {shorten(value, 40)}, not true or false"
+            )
         return value
 
     def blob(self, key: str) -> bytes:
@@ -239,7 +242,7 @@ class _Fields:
     def items(self, key: str) -> list[object]:
         value = self._get(key)
         if not isinstance(value, list):
-            raise ModelFileError(f"the {self.name}'s {key} is {_short(value)}, not a list")
+            raise ModelFileError(f"the {self.name}'s {key} is {shorten(value, 40)}, not a list")
         return value
 
     def mapping(self, key: str) -> "_Fields":
@@ -249,17 +252,12 @@ class _Fields:
 def _check_integer(value: object, name: str, low: int, high: int = 2**63 - 1) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
         raise ModelFileError(
-            f"the {name} is {_short(value)}, not a whole number from {low} to {high}"
+            f"the {name} is {shorten(value, 40)}, not a whole number from {low} to {high}"
         )
     return value
 
 
 def _check_text(value: object, name: str) -> str:
     if not isinstance(value, str):
-        raise ModelFileError(f"the {name} is {_short(value)}, not text")
+        raise ModelFileError(f"the {name} is {shorten(value, 40)}, not text")
     return value
-
-
-def _short(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= 40 else text[:37] + "..."

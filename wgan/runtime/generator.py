@@ -11,17 +11,15 @@ import numpy.typing as npt
 
 from wgan.errors import ModelFileError, UsageError
 from wgan.images import Images, Pixels, to_pixels
-from wgan.latents import latents_from_seeds
+from wgan.latents import Latents, latents_from_seeds
 from wgan.model_file.reading import read_manifest
 from wgan.runtime.engine.providers import DEVICES, active_provider
-from wgan.runtime.engine.session import Optimization, first_line, open_session, ort_errors
+from wgan.runtime.engine.session import Optimization, open_session, ort_errors
 from wgan.runtime.image_output import ImageOutput, ValueRange
 from wgan.runtime.model_source import look_through, unchanged_since_export
 from wgan.runtime.signature import Value, check_sides, read_signature
 from wgan.runtime.threads import THREADS_LIMIT
-
-Latents = npt.NDArray[np.float32]
-"""`[n, latent_dim]`, standard normal."""
+from wgan.text import first_line
 
 
 class Generator:

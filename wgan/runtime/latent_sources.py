@@ -14,8 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from wgan.errors import UsageError
-from wgan.latents import format_seeds, latents_from_seeds
-from wgan.runtime.generator import Latents
+from wgan.latents import Latents, format_seeds, latents_from_seeds
 
 TRUNCATION_LIMIT = 100.0
 """Far beyond what a generator was trained on, and far from where numbers overflow."""

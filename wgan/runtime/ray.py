@@ -21,9 +21,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from wgan.errors import DeviceError, ModelFileError, OutputError, UsageError, WganError
-from wgan.extras import needs_extra
-from wgan.files import discard_leftovers, lock_file
+from wgan.errors import DeviceError, ModelFileError, OutputError, UsageError, WganError, needs_extra
+from wgan.files import discard_leftovers, open_lock
 from wgan.progress import Progress
 from wgan.runtime.generator import Generator
 from wgan.runtime.image_output import ValueRange
@@ -33,6 +32,7 @@ from wgan.runtime.threads import usable_cores
 from wgan.runtime.writers import check_names
 from wgan.runtime.writers.record import RECORD, begun_before, make_folder_here
 from wgan.runtime.writers.tars import write_whole_tar
+from wgan.text import first_line
 
 SHARD_SIZE = 1000
 """Images in a shard where nobody says otherwise."""
@@ -149,16 +149,12 @@ def _draw_missing(task: ShardJob, source: Seeds) -> None:
 @contextmanager
 def _claimed(folder: Path) -> Iterator[None]:
     """Keep other commands from the folder. Raises OutputError where one is at work there."""
-    path = folder / LOCK
-    try:
-        file = path.open("ab")
-    except OSError as exc:
-        raise OutputError(f"cannot write {path}: {exc.strerror}") from exc
-    with file:
-        if not lock_file(file):
-            raise OutputError(
-                f"another process is drawing into {folder}: wait for it, or choose another folder"
-            )
+    lock = open_lock(folder / LOCK)
+    if lock is None:
+        raise OutputError(
+            f"another process is drawing into {folder}: wait for it, or choose another folder"
+        )
+    with lock:
         yield
 
 
@@ -305,5 +301,6 @@ def _connect(ray: Any) -> None:
         except Exception as exc:  # Ray raises just that where a cluster started too slowly
             ray.shutdown()
             if attempt == CONNECT_ATTEMPTS:
-                reason = str(exc).partition("\n")[0]
-                raise DeviceError(f"the Ray cluster {address!r} is not there: {reason}") from exc
+                raise DeviceError(
+                    f"the Ray cluster {address!r} cannot be reached: {first_line(exc)}"
+                ) from exc

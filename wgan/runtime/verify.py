@@ -13,14 +13,13 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from wgan.archives import ARCHIVE_ERRORS
 from wgan.errors import DeviceError, ModelFileError
+from wgan.files import archive_errors
 from wgan.images import Pixels
 from wgan.latents import latents_from_seeds
 from wgan.model_file.checksum import content_sha256
 from wgan.model_file.difference import PixelTally
 from wgan.model_file.manifest import Golden, Manifest
-from wgan.model_file.protobuf import WireError
 from wgan.model_file.reading import describe, read_bytes
 from wgan.runtime.engine.config import EngineConfig, open_all
 from wgan.runtime.generator import Generator
@@ -80,7 +79,7 @@ def verify(path: Path) -> Iterator[Check]:
 def _checksum(data: bytes, manifest: Manifest) -> Check:
     try:
         found = content_sha256(data)
-    except (WireError, *ARCHIVE_ERRORS) as exc:
+    except archive_errors() as exc:
         return Check("checksums", False, f"the file is damaged: {exc}")
     if found != manifest.content_sha256:
         said = manifest.content_sha256[:12]

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from wgan.images import Images, Pixels
-from wgan.runtime.generator import Latents
+from wgan.latents import Latents
 from wgan.server.latents import Wanted
 from wgan.server.settings import Batching
 

@@ -6,7 +6,8 @@ from typing import Any
 import orjson
 from starlette.requests import ClientDisconnect, Request
 
-from wgan.server.request_error import RequestError, bad_request, shorten, too_large
+from wgan.server.request_error import RequestError, bad_request, too_large
+from wgan.text import shorten
 
 _WINDOW_BITS = {"gzip": 31, "deflate": 15}
 """zlib's `wbits`: a gzip header and trailer, or zlib's own."""

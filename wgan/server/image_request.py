@@ -10,12 +10,12 @@ import numpy as np
 from starlette.datastructures import QueryParams
 
 from wgan.errors import UsageError
-from wgan.latents import SEED_LIMIT, format_seeds, parse_seeds
-from wgan.runtime.generator import Latents
+from wgan.latents import SEED_LIMIT, Latents, format_seeds, parse_seeds
 from wgan.runtime.latent_sources import Seeds
 from wgan.server.latents import Wanted, WantedLatents, WantedPath, read_truncation
-from wgan.server.request_error import bad_request, shorten
+from wgan.server.request_error import bad_request
 from wgan.server.scheduler import check_count
+from wgan.text import shorten
 
 SEEDS_TEXT_LIMIT = 4096
 """Characters of a list of seeds."""

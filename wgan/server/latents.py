@@ -7,10 +7,10 @@ from typing import Protocol
 import numpy as np
 
 from wgan.errors import UsageError
-from wgan.latents import latents_from_seeds
-from wgan.runtime.generator import Latents
+from wgan.latents import Latents, latents_from_seeds
 from wgan.runtime.latent_sources import check_truncation, slerp
-from wgan.server.request_error import bad_request, shorten
+from wgan.server.request_error import bad_request
+from wgan.text import shorten
 
 
 def read_truncation(value: object) -> float:

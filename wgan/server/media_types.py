@@ -6,8 +6,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from wgan.files import undated_member
 from wgan.images import Pixels, encode, grid
-from wgan.server.request_error import RequestError, shorten
+from wgan.server.request_error import RequestError
+from wgan.text import shorten
 
 PNG, NPY, ZIP = "image/png", "application/x-npy", "application/zip"
 
@@ -70,7 +72,5 @@ def _zip(pixels: Pixels, names: Sequence[str]) -> bytes:
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:  # PNGs are packed already
         for name, image in zip(names, pixels, strict=True):
-            # A fixed date: the same images, the same bytes.
-            member = zipfile.ZipInfo(f"{name}.png", (1980, 1, 1, 0, 0, 0))
-            archive.writestr(member, encode(image))
+            archive.writestr(undated_member(f"{name}.png"), encode(image))
     return buffer.getvalue()

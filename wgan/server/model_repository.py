@@ -10,16 +10,18 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from wgan.errors import ModelFileError, UsageError, WganError
+from wgan.latents import Latents
 from wgan.model_file.manifest import Manifest
 from wgan.model_file.reading import read_bytes
 from wgan.runtime import builtin
-from wgan.runtime.generator import Generator, Latents
+from wgan.runtime.generator import Generator
 from wgan.runtime.verify import verify
 from wgan.server.batcher import Batcher, Outputs
 from wgan.server.metrics import Metrics
-from wgan.server.request_error import RequestError, not_found, shorten
+from wgan.server.request_error import RequestError, not_found
 from wgan.server.sandbox import try_out
 from wgan.server.settings import Settings
+from wgan.text import shorten
 
 log = logging.getLogger("wgan.server")
 

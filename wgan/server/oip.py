@@ -19,8 +19,9 @@ from wgan.runtime.latent_sources import Seeds
 from wgan.server.body import parse_json
 from wgan.server.latents import Wanted, WantedLatents, read_truncation
 from wgan.server.model_repository import Model
-from wgan.server.request_error import bad_request, shorten
+from wgan.server.request_error import bad_request
 from wgan.server.tensors import BinaryTail, Tensor, read_parameters, read_tensor
+from wgan.text import shorten
 
 HEADER_LENGTH = "inference-header-content-length"
 """The header that gives the JSON's bytes in a body that goes on with binary tensors."""

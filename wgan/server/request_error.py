@@ -40,9 +40,3 @@ def not_found(message: str) -> RequestError:
 def too_large(message: str) -> RequestError:
     """Refuse with 413: the body has more bytes than are read."""
     return RequestError(413, message, "too_large")
-
-
-def shorten(value: object, limit: int = 60) -> str:
-    """Show a client's value in a message without echoing a page of it."""
-    text = repr(value)
-    return text if len(text) <= limit else text[: limit - 3] + "..."

@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from wgan.server.request_error import bad_request, shorten
+from wgan.server.request_error import bad_request
+from wgan.text import shorten
 
 DATATYPES = {"FP32": "<f4", "INT64": "<i8", "UINT32": "<u4", "UINT8": "|u1"}
 """The protocol's datatypes that are spoken here, and numpy's names of them."""

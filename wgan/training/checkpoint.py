@@ -18,9 +18,8 @@ import torch
 from torch import Tensor, nn
 
 from wgan import __version__
-from wgan.archives import ARCHIVE_ERRORS
 from wgan.errors import CheckpointError, DeviceError, OutputError, UsageError
-from wgan.files import write_whole
+from wgan.files import archive_errors, write_whole
 from wgan.runs import Run
 from wgan.training.config import TrainConfig
 from wgan.training.networks import Architecture, build
@@ -195,7 +194,7 @@ def check_archive(path: Path) -> None:
             damaged = archive.testzip()
     except FileNotFoundError as exc:
         raise CheckpointError(f"there is no checkpoint {path}") from exc
-    except ARCHIVE_ERRORS as exc:
+    except archive_errors() as exc:
         raise CheckpointError(f"the checkpoint {path} is damaged: {exc}") from exc
     if damaged is not None:
         raise CheckpointError(f"the checkpoint {path} is damaged: {damaged} fails its checksum")

@@ -7,11 +7,10 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager
 from types import FrameType, TracebackType
 from typing import Self
 
-import filelock
 import torch
 
 from wgan.errors import DataError, RunError, SettingChanged
-from wgan.files import discard_leftovers, write_whole
+from wgan.files import discard_leftovers, open_lock, write_whole
 from wgan.memory import keep_freed_memory
 from wgan.runs import remember_run
 from wgan.training.checkpoint import Checkpoint, newest_good_checkpoint, prune
@@ -146,11 +145,10 @@ class Trainer(AbstractContextManager["Trainer"]):
 
     def _open_folder(self, monitor: Monitor) -> None:
         self.run.make()
-        lock = filelock.FileLock(self.run.path / ".lock", timeout=0)
-        try:
-            self._resources.enter_context(lock)
-        except filelock.Timeout as exc:
-            raise RunError(f"another process is training {self.run.path}: wait for it") from exc
+        lock = open_lock(self.run.path / ".lock")
+        if lock is None:
+            raise RunError(f"another process is training {self.run.path}: wait for it")
+        self._resources.enter_context(lock)
         try:
             self._resume(monitor)
             write_whole(self.run.config, self.config.to_json().encode())

@@ -11,8 +11,8 @@ from tests.runtime import models
 from tests.runtime.writers.test_writers import make_job
 from wgan.errors import OutputError
 from wgan.files import lock_file
+from wgan.latents import Latents
 from wgan.runtime import Generator
-from wgan.runtime.generator import Latents
 from wgan.runtime.writers import write
 
 

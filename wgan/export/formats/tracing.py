@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from wgan.errors import ExportError, WganError
+from wgan.text import first_line
 
 SHOWN = 200
 """Characters of PyTorch's own words; they go on for screens."""
@@ -33,5 +34,4 @@ def network_errors(doing: str) -> Iterator[None]:
 def _innermost(exc: BaseException) -> str:
     while exc.__cause__ is not None:
         exc = exc.__cause__
-    line = str(exc).strip().partition("\n")[0] or type(exc).__name__
-    return line if len(line) <= SHOWN else line[: SHOWN - 3] + "..."
+    return first_line(exc, SHOWN)

@@ -13,9 +13,8 @@ import numpy.typing as npt
 import onnx
 from onnx import ModelProto, NodeProto, TensorProto
 
-from wgan.errors import ExportError
+from wgan.errors import ExportError, needs_extra
 from wgan.export.lowering.graph import Array, Graph, attributes, readers
-from wgan.extras import needs_extra
 from wgan.latents import latents_from_seeds
 
 CALIBRATION_SEEDS = range(2**32 - 256, 2**32)

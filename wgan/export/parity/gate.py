@@ -10,12 +10,11 @@ from typing import TypeVar
 
 import torch
 
-from wgan.errors import DeviceError, ModelFileError, ParityError
+from wgan.errors import DeviceError, ModelFileError, ParityError, needs_extra
 from wgan.export.formats.pt2 import load_pt2
 from wgan.export.formats.torchscript import load_torchscript
 from wgan.export.parity.comparison import Engine, Trial, rounded_up
 from wgan.export.parity.reference import BATCH_SIZES, Latents, Reference
-from wgan.extras import needs_extra
 from wgan.images import Images, Pixels, encode, to_pixels
 from wgan.latents import format_seeds
 from wgan.model_file.manifest import Distance, Golden, Receipt

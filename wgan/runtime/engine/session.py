@@ -5,11 +5,11 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, Literal
 
-from wgan.errors import DeviceError, ModelFileError
-from wgan.extras import needs_extra
+from wgan.errors import DeviceError, ModelFileError, needs_extra
 from wgan.runtime.engine.diagnose import diagnose_provider
 from wgan.runtime.engine.providers import DEVICES, active_provider, candidates, with_options
 from wgan.runtime.threads import usable_cores
+from wgan.text import first_line
 
 Optimization = Literal["none", "basic", "extended", "all"]
 """How far ONNX Runtime may rewrite the graph before running it."""
@@ -75,12 +75,6 @@ def ort_errors() -> tuple[type[Exception], ...]:
         *("ModelLoaded", "NoModel", "NoSuchFile", "NotImplemented", "RuntimeException"),
     )
     return (*(getattr(state, name) for name in names), RuntimeError, ValueError, MemoryError)
-
-
-def first_line(exc: BaseException, limit: int = 300) -> str:
-    """The first line of an error's text: ONNX Runtime's go on for screens."""
-    line = str(exc).strip().partition("\n")[0]
-    return line if len(line) <= limit else line[: limit - 3] + "..."
 
 
 def _open(ort: ModuleType, model: bytes | Path, options: Any, device: str) -> Any:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Literal
 
 from wgan.errors import UsageError
-from wgan.files import check_place
+from wgan.files import check_parent_folder
 from wgan.runtime.job import Job
 from wgan.runtime.latent_sources import LatentSource, Loop, Seeds
 
@@ -49,7 +49,7 @@ def write(out: str, job: Job) -> None:
         check_names(out, job.source)
     path = Path(out)
     if out != STANDARD_OUTPUT:
-        check_place(path)
+        check_parent_folder(path)
     _writer(kind)(path, job)
 
 

@@ -8,10 +8,9 @@ from typing import BinaryIO
 
 import numpy as np
 
-from wgan.errors import UsageError
-from wgan.extras import needs_extra
+from wgan.errors import UsageError, needs_extra
 from wgan.files import whole_file
-from wgan.images import Pixels, to_image
+from wgan.images import Pixels, to_pil
 from wgan.runtime.job import Job
 
 GIF_FPS_LIMIT = 50
@@ -46,7 +45,7 @@ def _frames(job: Job) -> Iterator[Pixels]:
 
 
 def _write_looping(file: BinaryIO, job: Job, kind: str) -> None:
-    frames = [to_image(pixels) for pixels in _frames(job)]
+    frames = [to_pil(pixels) for pixels in _frames(job)]
     frames[0].save(
         file,
         format=kind,

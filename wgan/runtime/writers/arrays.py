@@ -8,7 +8,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from wgan.files import whole_file
+from wgan.files import undated_member, whole_file
 from wgan.runtime.job import Job
 
 
@@ -35,9 +35,7 @@ def write_array(path: Path, job: Job) -> None:
 
 @contextmanager
 def _member(archive: zipfile.ZipFile, name: str) -> Iterator[BinaryIO]:
-    # A date of its own would make the same command give other bytes.
-    info = zipfile.ZipInfo(f"{name}.npy")
-    with archive.open(info, "w", force_zip64=True) as member:
+    with archive.open(undated_member(f"{name}.npy"), "w", force_zip64=True) as member:
         yield member  # type: ignore[misc]  # IO[bytes], which is all that is used
 
 

@@ -3,7 +3,7 @@
 import zipfile
 from pathlib import Path
 
-from wgan.files import whole_file
+from wgan.files import undated_member, whole_file
 from wgan.runtime.job import Job
 from wgan.runtime.writers.folders import name
 
@@ -20,4 +20,4 @@ def write_zip(path: Path, job: Job) -> None:
     """
     with whole_file(path) as file, zipfile.ZipFile(file, "w") as archive:
         for key, data in job.encoded():
-            archive.writestr(zipfile.ZipInfo(name(key)), data)
+            archive.writestr(undated_member(name(key)), data)

@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from wgan.images import Pixels
+from wgan.images import Pixels, evenly_spaced
 from wgan.training.data.batches import Batches
 from wgan.training.distributed.process_group import SINGLE_PROCESS, ProcessGroup
 
@@ -86,8 +86,7 @@ def split(count: int, share: float, seed: int) -> tuple[Indices, Indices]:
 
 def _evenly(indices: Indices, n: int) -> Indices:
     """At most `n` of `indices`, evenly spaced."""
-    chosen = np.linspace(0, len(indices) - 1, min(n, len(indices)))
-    return indices[chosen.astype(np.int64)]
+    return indices[evenly_spaced(len(indices), min(n, len(indices)))]
 
 
 def pixels_sha256(pixels: Pixels) -> str:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from wgan.extras import needs_extra
+from wgan.errors import needs_extra
 from wgan.training.monitoring.metrics import Column, History
 
 if TYPE_CHECKING:

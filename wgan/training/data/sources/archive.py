@@ -9,8 +9,8 @@ from pathlib import Path
 
 from PIL import Image
 
-from wgan.archives import ARCHIVE_ERRORS
 from wgan.errors import DataError, ImageError
+from wgan.files import archive_errors
 from wgan.training.data.decode import decode, is_image_name
 from wgan.training.data.sources.folder import no_images
 from wgan.training.data.sources.source import ImageSource
@@ -37,7 +37,7 @@ def open_archive(path: Path) -> ImageSource:
         if path.name.lower().endswith(".tar"):
             return TarSource(path)
         return CompressedTarSource(path)
-    except ARCHIVE_ERRORS as exc:
+    except archive_errors() as exc:
         raise DataError(f"the archive {path} is damaged or of another kind: {exc}") from exc
 
 
@@ -93,7 +93,7 @@ class ZipSource(_ArchiveSource):
     def _read(self, name: str) -> bytes:
         try:
             return self._archive.read(name)
-        except ARCHIVE_ERRORS as exc:
+        except archive_errors() as exc:
             raise ImageError(f"it cannot be unpacked: {exc}") from exc
 
 
@@ -160,7 +160,7 @@ class CompressedTarSource(_ArchiveSource):
             file = self._archive.extractfile(self._members[name])
             assert file is not None  # it is a regular file
             return file.read()
-        except ARCHIVE_ERRORS as exc:
+        except archive_errors() as exc:
             raise ImageError(f"it cannot be unpacked: {exc}") from exc
 
 

@@ -6,8 +6,7 @@ from types import MappingProxyType
 
 import numpy as np
 
-from wgan.errors import DataError
-from wgan.extras import needs_extra
+from wgan.errors import DataError, needs_extra
 from wgan.training.data.paths import CACHE_VARIABLE
 from wgan.training.data.sources.folder import FolderSource
 from wgan.training.data.sources.source import ArraySource, ImageSource

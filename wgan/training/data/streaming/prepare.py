@@ -14,8 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from wgan.errors import ImageError, OutputError
-from wgan.extras import needs_extra
+from wgan.errors import ImageError, OutputError, needs_extra
 from wgan.files import TEMPORARY_SUFFIX, make_folder, whole_file
 from wgan.images import encode
 from wgan.training.data.dataset import Skipped

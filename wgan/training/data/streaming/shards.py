@@ -16,8 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from wgan.errors import DataError
-from wgan.extras import needs_extra
+from wgan.errors import DataError, needs_extra
 from wgan.files import write_whole
 from wgan.training.data.decode import decode, is_image_name
 from wgan.training.data.sources.source import PROBES, suitable_channels

@@ -5,8 +5,7 @@ from typing import Protocol
 
 from torch import nn
 
-from wgan.errors import UsageError
-from wgan.extras import needs_extra
+from wgan.errors import UsageError, needs_extra
 from wgan.images import Pixels
 from wgan.runs import Run
 from wgan.training.config import TrainConfig

@@ -8,7 +8,7 @@ from torch import nn
 
 from wgan.errors import RunError, UsageError
 from wgan.files import write_whole
-from wgan.images import Pixels, to_image
+from wgan.images import Pixels, to_pil
 from wgan.runs import Run
 from wgan.training.config import TrainConfig
 from wgan.training.monitoring.metrics import Metrics, numeric_metrics
@@ -66,7 +66,7 @@ class WandbTracker:
     def show(self, step: int, preview: Pixels) -> None:
         """Keep the preview for the step's `log`."""
         del step
-        self._preview = wandb.Image(to_image(preview))
+        self._preview = wandb.Image(to_pil(preview))
 
     def close(self, failed: bool = False) -> None:
         """Finish the W&B run, as failed if so; waits until everything is written or sent."""

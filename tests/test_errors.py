@@ -1,7 +1,6 @@
 import pytest
 
-from wgan.errors import MissingExtra
-from wgan.extras import needs_extra
+from wgan.errors import MissingExtra, needs_extra
 
 
 def test_a_missing_package_becomes_the_command_that_installs_it() -> None:

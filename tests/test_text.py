@@ -1,0 +1,18 @@
+import pytest
+
+from wgan.text import first_line, shorten
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [(7, "7"), ("a\nb", r"'a\nb'"), ("x" * 100, "'" + "x" * 56 + "..."), ([1, 2], "[1, 2]")],
+)
+def test_a_value_is_shown_as_its_repr_cut_to_a_limit(value: object, shown: str) -> None:
+    assert shorten(value) == shown
+    assert len(shown) <= 60
+
+
+def test_an_error_is_cut_to_its_first_line() -> None:
+    assert first_line(ValueError("\n too large \n at 0x7f\n")) == "too large"
+    assert first_line(KeyError()) == "KeyError"
+    assert first_line(OSError("y" * 500)) == "y" * 297 + "..."

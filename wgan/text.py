@@ -1,0 +1,21 @@
+"""Text for messages: long values shortened, errors of other libraries cut to a line."""
+
+
+def shorten(value: object, limit: int = 60) -> str:
+    """Return the `repr` of a value, cut to `limit` characters: a message never echoes a page.
+
+    `repr` also escapes control characters, so that a value cannot disturb a terminal or a log.
+    """
+    return _cut(repr(value), limit)
+
+
+def first_line(error: BaseException, limit: int = 300) -> str:
+    """Return the first line of an error's message, or its type's name where it has none.
+
+    The messages of PyTorch and ONNX Runtime can fill several screens.
+    """
+    return _cut(str(error).strip().partition("\n")[0].rstrip() or type(error).__name__, limit)
+
+
+def _cut(text: str, limit: int) -> str:
+    return text if len(text) <= limit else text[: limit - 3] + "..."
