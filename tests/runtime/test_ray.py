@@ -67,7 +67,7 @@ def test_a_stopped_job_goes_on_and_a_killed_worker_costs_no_seed(
     stopped.send_signal(signal.SIGTERM)
     _, told = stopped.communicate(timeout=100)
     assert stopped.returncode == 143, told
-    assert "stopped; the same command goes on" in told
+    assert "stopped; the same command resumes" in told
     before = {path: path.stat().st_mtime_ns for path in out.glob("shard-*.tar")}
     assert 0 < len(before) < COUNT // SHARD_SIZE
     assert len(seeds_in(list(before))) == len(before) * SHARD_SIZE  # whole ones only
@@ -108,7 +108,7 @@ def test_a_stop_does_not_wait_for_a_shard(tmp_path: Path, at_work: bool) -> None
         wait_until(lambda: any(children_of(child) for child in children_of(stopped.pid)))
     stopped.send_signal(signal.SIGTERM)
     _, told = stopped.communicate(timeout=60)
-    assert (stopped.returncode, told) == (143, "stopped; the same command goes on\n")
+    assert (stopped.returncode, told) == (143, "stopped; the same command resumes\n")
 
 
 def shared(model_file: Path, folder: Path) -> ShardJob:

@@ -5,14 +5,17 @@ command, so that `wgan --help` loads none of them.
 """
 
 import logging
+import signal
 import sys
 from importlib import import_module
+from typing import Any
 
 import click
 
 from wgan import __version__
-from wgan.cli.process import Stopped, end_at_once, rank_label
+from wgan.cli.process import end_at_once, rank_label
 from wgan.errors import RankFailed, RankLost, WganError
+from wgan.stop import Stopped
 
 OWNS_PROCESS = True
 """Told to the commands: they may set signal handlers and fork, as no caller from Python wants."""
@@ -35,6 +38,13 @@ class Commands(click.Group):
             return None
         command: click.Command = getattr(import_module(f"wgan.cli.{cmd_name}"), cmd_name)
         return command
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command; Ctrl-C exits with status 130, where click would exit with 1."""
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            raise Stopped(signal.SIGINT) from None
 
 
 @click.group(
@@ -67,4 +77,5 @@ def main() -> None:
         click.echo("Error: there is not enough memory: try a smaller --batch-size", err=True)
         sys.exit(1)
     except Stopped as exc:
-        end_at_once(exc.exit_status)  # no other thread is waited for
+        click.echo(str(exc), err=True)
+        end_at_once(exc.exit_status)  # other threads are not joined

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import click
 
-from wgan.cli.process import Stopped, end_at_once, guard
+from wgan.cli.process import end_at_once, guard
 from wgan.errors import UsageError
+from wgan.stop import Stopped
 
 DEFAULT_OUT = "samples.png"
 
@@ -155,11 +156,10 @@ def sample(
                 write_shards(place, job, path, crew)
             else:
                 write(place, job)
-        except Stopped:
+        except Stopped as exc:
             resumes = ray or goes_on(place, job)
-            whole = "the same command goes on" if resumes else "nothing was written"
-            click.echo(f"stopped; {whole}", err=True)
-            raise
+            result = "the same command resumes" if resumes else "nothing was written"
+            raise Stopped(exc.number, f"stopped; {result}") from None
         if verbose or out is None:  # who has said where need not be told
             click.echo(f"wrote {len(positions):,} images to {place}", err=True)
         if owns_process:

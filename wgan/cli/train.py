@@ -10,7 +10,6 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -19,6 +18,7 @@ from wgan.cli.caching import cache_options, choose_cache
 from wgan.cli.skipped import say_skipped
 from wgan.errors import needs_extra
 from wgan.progress import Progress
+from wgan.stop import StopFlag, install_stop_handler
 
 if TYPE_CHECKING:
     import torch
@@ -202,13 +202,13 @@ def train(
             _describe_cost(session, architecture)
             click.echo(config.to_json(), nl=False)
             return
-        with session, _signals() as caught:
-            _train(session, caught)
+        with session, install_stop_handler() as stop:
+            _train(session, stop)
         _say_what_next(session)
         if not group.is_main:
             return
-    if session.step < session.config.steps:  # here or in another process, somebody asked to stop
-        sys.exit(128 + (caught.number or signal.SIGTERM))
+    if session.step < session.config.steps:  # stopped, by a signal to this rank or another
+        sys.exit(128 + (stop.number or signal.SIGTERM))
 
 
 @contextmanager
@@ -312,10 +312,10 @@ def _describe_cost(session: "Trainer", architecture: "Architecture | None") -> N
         click.echo(f"memory    about {needed / MIB:,.0f} MiB on the {session.device.type}{more}")
 
 
-def _train(session: "Trainer", caught: "_Signals") -> None:
+def _train(session: "Trainer", stop: StopFlag) -> None:
     figures = ""
     with Progress(session.config.steps, "training", "steps", done=session.step) as progress:
-        for metrics in session.train(should_stop=caught.is_set):
+        for metrics in session.train(should_stop=stop.is_set):
             if metrics is not None:
                 figures = f"{metrics.images_per_second:.0f} images/s  W {metrics.wasserstein:.3g}"
                 if metrics.gradient_penalty is not None:
@@ -342,33 +342,3 @@ def _say_what_next(session: "Trainer") -> None:
         f"Longer:  wgan train --run {shlex.quote(str(run))} --steps {10 * max(step, steps)}"
         "    On your own images:  wgan train FOLDER --size 64 --width 64 --steps 50000"
     )
-
-
-class _Signals:
-    """Whether a signal asked to stop, and which."""
-
-    def __init__(self) -> None:
-        self.number = 0
-
-    def is_set(self) -> bool:
-        return self.number != 0
-
-
-@contextmanager
-def _signals() -> Iterator[_Signals]:
-    """Let the first SIGINT or SIGTERM ask for a stop; a second one has its usual effect."""
-    caught = _Signals()
-    previous: dict[int, Any] = {}
-
-    def catch(number: int, frame: FrameType | None) -> None:
-        del frame
-        caught.number = number
-        signal.signal(number, previous[number])
-
-    for stop in (signal.SIGINT, signal.SIGTERM):
-        previous[stop] = signal.signal(stop, catch)
-    try:
-        yield caught
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)

@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 from wgan.evaluation.features import Features, Vectors
 from wgan.images import Pixels
+from wgan.stop import check_stop
 
 Float64Array = npt.NDArray[np.float64]
 
@@ -147,6 +148,7 @@ def feature_statistics(
             assert batch.logits is not None, "has_logits says so"
             score.add(batch.logits)
         done += len(pixels)
+        check_stop()
         if advance:
             advance(len(pixels))
     assert moments is not None

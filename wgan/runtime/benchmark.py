@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from wgan.latents import latents_from_seeds
 from wgan.memory import memory_now
+from wgan.stop import check_stop
 
 Latents = npt.NDArray[np.float32]
 
@@ -75,6 +76,7 @@ def measure(
         rounds = 0
         while rounds < ROUNDS or time.perf_counter() < until:
             rounds += 1
+            check_stop()
             for name, run in engines.items():
                 time.sleep(SETTLE_S)
                 times[name].extend(_take_turn(run, drawn))

@@ -16,6 +16,7 @@ from wgan.progress import Progress
 from wgan.runtime.generator import Generator, check_batch_size
 from wgan.runtime.latent_sources import LatentSource
 from wgan.runtime.threads import usable_cores
+from wgan.stop import check_stop
 
 SHORT_JOB = 256
 """So few images are drawn without a second thread, which would not be worth its start."""
@@ -79,6 +80,7 @@ class Job:
         with Progress(len(self.positions), "sampling", "images", done=start) as progress:
             missing = self._missing(start, is_there, progress)
             for drawn in self._run_ahead(_batched(missing, self.batch_size)):
+                check_stop()
                 yield drawn
                 progress.advance(len(drawn.positions))
 

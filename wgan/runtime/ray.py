@@ -14,7 +14,6 @@ import logging
 import os
 import signal
 import socket
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -32,6 +31,7 @@ from wgan.runtime.threads import usable_cores
 from wgan.runtime.writers import check_names
 from wgan.runtime.writers.record import RECORD, begun_before, make_folder_here
 from wgan.runtime.writers.tars import write_whole_tar
+from wgan.stop import Stopped, check_stop
 from wgan.text import first_line
 
 SHARD_SIZE = 1000
@@ -43,8 +43,8 @@ RETRIES = 3
 WAITING = 2
 """Tasks that are handed to Ray at a time, for each core of the cluster."""
 
-ASK_SECONDS = 0.1
-"""How often Ray is asked whether a shard is whole."""
+WAIT_S = 0.2
+"""How long one wait for a finished shard may take."""
 
 CONNECT_ATTEMPTS = 3
 """Ray gives a cluster that it starts 30 s, which a busy machine may miss."""
@@ -210,9 +210,9 @@ def _draw_all(
             under_way[work.remote(shared, path.name, seeds)] = (path, seeds)
         if not under_way:
             return
-        # Ray is asked and not waited in, where no signal could stop the command.
-        while not (ended := ray.wait(list(under_way), num_returns=1, timeout=0)[0]):
-            time.sleep(ASK_SECONDS)
+        # A wait without a timeout could not be interrupted by a signal.
+        while not (ended := ray.wait(list(under_way), num_returns=1, timeout=WAIT_S)[0]):
+            check_stop()
         for reference in ended:
             path, seeds = under_way.pop(reference)
             _result(ray, reference, path)
@@ -261,25 +261,17 @@ def _cluster() -> Iterator[Any]:
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # no reports without being asked
         import ray
     try:
-        with _handler_kept(signal.SIGTERM):
+        handler = signal.getsignal(signal.SIGTERM)
+        try:
             _connect(ray)
+        except SystemExit:  # raised by a SIGTERM handler that Ray installs
+            raise Stopped(signal.SIGTERM) from None
+        finally:
+            signal.signal(signal.SIGTERM, handler)
+        check_stop()
         yield ray
     finally:
         ray.shutdown()
-
-
-@contextmanager
-def _handler_kept(number: int) -> Iterator[None]:
-    """Put a signal's handler back after Ray's start, which sets one of its own that exits."""
-    handler = signal.getsignal(number)
-    try:
-        yield
-    except SystemExit:
-        signal.signal(number, handler)
-        signal.raise_signal(number)
-        raise
-    finally:
-        signal.signal(number, handler)
 
 
 def _connect(ray: Any) -> None:

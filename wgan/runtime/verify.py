@@ -23,6 +23,7 @@ from wgan.model_file.manifest import Golden, Manifest
 from wgan.model_file.reading import describe, read_bytes
 from wgan.runtime.engine.config import EngineConfig, open_all
 from wgan.runtime.generator import Generator
+from wgan.stop import check_stop
 
 BATCH_SIZES = (1, 7, 64)
 """Whose images must be the same."""
@@ -59,6 +60,7 @@ def verify(path: Path) -> Iterator[Check]:
         ModelFileError: the file is missing or unsafe, or so damaged that nothing can be checked.
         MissingExtra: onnxruntime is not installed.
     """
+    check_stop()
     described = describe(path)
     manifest = described.manifest
     if manifest is None:
@@ -70,6 +72,7 @@ def verify(path: Path) -> Iterator[Check]:
         yield Check("images", None, "drawing from this format takes PyTorch")
         return
     for setup, opened in open_all(data):
+        check_stop()
         if isinstance(opened, DeviceError):
             yield Check("images", None, str(opened), setup.provider)
         else:
@@ -89,7 +92,9 @@ def _checksum(data: bytes, manifest: Manifest) -> Check:
 
 def _check_images(setup: EngineConfig, generator: Generator, manifest: Manifest) -> Iterator[Check]:
     yield _check_goldens(setup, generator, manifest)
+    check_stop()
     yield _check_batches(setup, generator, manifest)
+    check_stop()
     yield _check_determinism(setup, generator)
 
 

@@ -16,10 +16,10 @@ from wgan.model_file.reading import read_bytes
 from wgan.runtime import builtin
 from wgan.runtime.generator import Generator
 from wgan.runtime.verify import verify
+from wgan.sandbox import probe
 from wgan.server.batcher import Batcher, Outputs
 from wgan.server.metrics import Metrics
 from wgan.server.request_error import RequestError, not_found
-from wgan.server.sandbox import try_out
 from wgan.server.settings import Settings
 from wgan.text import shorten
 
@@ -141,7 +141,7 @@ class ModelRepository:
         """Load all models and draw an image with each. Raises WganError."""
         for name, path in self._files.items():
             data = await asyncio.to_thread(read_bytes, path)
-            await _try_out(path, data)
+            await _probe(path, data)
             self._publish(name, data, await asyncio.to_thread(self._open, path, data))
 
     async def reload(self) -> None:
@@ -159,7 +159,7 @@ class ModelRepository:
         if old is not None and old.sha256 == hashlib.sha256(data).hexdigest():
             log.info("model %s is unchanged", name)
             return
-        await _try_out(path, data)
+        await _probe(path, data)
         await asyncio.to_thread(_prove, path, data)
         generator = await asyncio.to_thread(self._open, path, data)
         self._publish(name, data, generator)
@@ -200,9 +200,9 @@ class ModelRepository:
         return self._models[name].batcher.waiting if name in self._models else 0
 
 
-async def _try_out(path: Path, data: bytes) -> None:
+async def _probe(path: Path, data: bytes) -> None:
     try:
-        await try_out(data)
+        await probe(data)
     except ModelFileError as exc:
         raise ModelFileError(f"{path}: {exc}") from exc
 

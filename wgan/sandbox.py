@@ -1,0 +1,129 @@
+"""Child processes for native code that may crash: a crash becomes one sentence.
+
+A model file can come from anyone, and native code that reads it can crash, which Python cannot
+catch. The command line works in a child process from its first moment; the server, which has
+threads and cannot fork, opens each new model once in a process that is thrown away.
+"""
+
+import contextlib
+import os
+import signal
+import sys
+import time
+from typing import NoReturn
+
+from wgan.errors import ModelFileError
+from wgan.stop import SAME_SIGNAL_S, STOP_SIGNALS
+
+GRACE_S = 10.0
+"""Seconds that a child has to end after a signal: one native call can run without end."""
+
+PROBE_TIMEOUT_S = 300.0
+"""Seconds in which a model has to draw its first image."""
+
+_PR_SET_PDEATHSIG = 1  # from <sys/prctl.h>
+
+_PROBE = (
+    "import sys; from wgan.runtime import Generator;"
+    "Generator(sys.stdin.buffer.read(), 'cpu').sample(range(1))"
+)
+
+
+def continue_in_child(engine: str) -> None:
+    """Fork: return in a child process, while the parent waits and ends as the child does.
+
+    If the child crashes, the parent says in a sentence that `engine`, native code, crashed. To be
+    called before large imports: the fork then takes about a millisecond, and no thread exists
+    that a fork would lose. Only on Linux; elsewhere a fork without exec is not safe, and this
+    does nothing.
+    """
+    if sys.platform != "linux":
+        return
+    parent = os.getpid()
+    # Blocked until sigtimedwait: a signal that arrives before it must not be lost.
+    awaited = (*STOP_SIGNALS, signal.SIGCHLD)
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # if ignored, no exit status would be kept
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, awaited)
+    child = os.fork()
+    if child:
+        _wait_for(child, engine)
+    signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+    import ctypes
+
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)  # the child dies with its parent
+    if os.getppid() != parent:  # the parent died before prctl
+        os._exit(1)
+
+
+def _wait_for(child: int, engine: str) -> NoReturn:
+    """Forward signals to the child and end as it does; kill it if it does not stop in time."""
+    received: dict[int, float] = {}  # signal -> when it came first
+    ended, status = 0, 0
+    while not ended:
+        info = signal.sigtimedwait((*STOP_SIGNALS, signal.SIGCHLD), 1.0)
+        now = time.monotonic()
+        impatient = False
+        if info is not None and info.si_signo in STOP_SIGNALS:
+            impatient = now - received.setdefault(info.si_signo, now) >= SAME_SIGNAL_S
+            os.kill(child, info.si_signo)
+        if impatient or (received and now - min(received.values()) >= GRACE_S):
+            os.kill(child, signal.SIGKILL)
+        ended, status = os.waitpid(child, os.WNOHANG)
+    code = os.waitstatus_to_exitcode(status)
+    if code >= 0:
+        os._exit(code)
+    if received:  # it did not stop in time
+        os._exit(128 + next(iter(received)))
+    message = _explain_crash(-code, engine, "try a smaller --batch-size")
+    os.write(2, f"Error: {message}; no incomplete file has a final name\n".encode())
+    os._exit(1)
+
+
+async def probe(model: bytes, timeout: float = PROBE_TIMEOUT_S) -> None:
+    """Open a model and draw one image in a new process, on the CPU.
+
+    Python errors in that process are ignored: opening the model afterwards raises them again.
+
+    Raises:
+        ModelFileError: the process crashed, was killed or took longer than `timeout` seconds.
+    """
+    import asyncio  # not at the top: the command line forks before large imports
+    from asyncio.subprocess import DEVNULL, PIPE
+
+    # The same packages; -P keeps the working folder, which may hold anything, off the path.
+    path = os.pathsep.join(map(os.path.abspath, sys.path))
+    try:
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-P", "-c", _PROBE),
+            env={**os.environ, "PYTHONPATH": path},
+            stdin=PIPE,
+            stdout=DEVNULL,
+            stderr=DEVNULL,
+        )
+    except OSError as exc:
+        raise ModelFileError(f"no process can be started to test the model in: {exc}") from exc
+    try:
+        # A process that crashes early does not read all of its input.
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+            await asyncio.wait_for(process.communicate(model), timeout)
+        code = await process.wait()
+    except TimeoutError:
+        raise ModelFileError(f"the model draws no image within {timeout:g} seconds") from None
+    finally:
+        if process.returncode is None:  # too slow, or the server is stopping
+            process.kill()
+            await process.wait()
+    if code < 0:
+        hint = "a second copy of the model has to fit beside the one in use"
+        raise ModelFileError(_explain_crash(-code, "ONNX Runtime", hint))
+    if code > 255:  # a Windows exception code
+        raise ModelFileError(f"ONNX Runtime crashed ({code:#x}): the model file is damaged")
+
+
+def _explain_crash(number: int, engine: str, memory_hint: str) -> str:
+    name = signal.Signals(number).name
+    if number == getattr(signal, "SIGKILL", None):  # what Linux sends when memory runs out
+        return f"the process was killed (SIGKILL), most likely for lack of memory: {memory_hint}"
+    return (
+        f"{engine} crashed ({name}), most likely on a model file that is damaged or not made for it"
+    )

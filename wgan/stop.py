@@ -1,0 +1,122 @@
+"""Cooperative stopping: SIGINT and SIGTERM set a flag, and long work checks it between its parts.
+
+    with install_stop_handler() as stop:
+        for batch in batches:
+            check_stop()    # or: if stop.is_set(): ...
+
+An exception raised by the handler itself could interrupt any line, such as an import or code
+that holds a lock; a flag is read only where stopping is safe.
+"""
+
+import os
+import signal
+import sys
+import threading
+import time
+from types import FrameType, TracebackType
+from typing import Any, Self
+
+STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+SAME_SIGNAL_S = 1.0
+"""The same signal within this time counts once: Ctrl-C reaches a command and its child, to which
+the command forwards it, and `timeout` signals a process and then its group."""
+
+
+class Stopped(BaseException):
+    """Work ended early because SIGINT or SIGTERM was received.
+
+    Like KeyboardInterrupt not an Exception: a library's `except Exception` must not swallow it.
+    """
+
+    def __init__(self, number: int, message: str = "stopped") -> None:
+        super().__init__(message)
+        self.number = number
+
+    @property
+    def exit_status(self) -> int:
+        """Exit status of a process that ends because of the signal: 130 or 143."""
+        return 128 + self.number
+
+
+class StopFlag:
+    """Whether a signal asked this process to stop, and which. A context manager.
+
+    Leaving the block restores the previous signal handlers.
+    """
+
+    def __init__(self) -> None:
+        self.number = 0  # of the first signal; 0: none so far
+        self._received: dict[int, float] = {}  # when each signal came first
+        self._previous: dict[int, Any] = {}
+
+    def is_set(self) -> bool:
+        """Return True once SIGINT or SIGTERM was received."""
+        return self.number != 0
+
+    def check(self) -> None:
+        """Raise Stopped once SIGINT or SIGTERM was received."""
+        if self.is_set():
+            raise Stopped(self.number)
+
+    def install(self) -> None:
+        """Set the signal handlers; outside the main thread, where Python refuses, do nothing."""
+        if threading.current_thread() is threading.main_thread():
+            for number in STOP_SIGNALS:
+                self._previous[number] = signal.signal(number, self._handle)
+
+    def restore(self) -> None:
+        """Set the handlers that were there before."""
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)
+        self._previous.clear()
+
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        now = time.monotonic()
+        first = self._received.setdefault(number, now)
+        if not self.is_set():
+            self.number = number
+            if sys.stderr.isatty():
+                # Not print: the signal may have interrupted another print to the same stream.
+                os.write(2, b"\nstopping; press Ctrl-C again to end at once\n")
+        elif now - first >= SAME_SIGNAL_S:
+            os._exit(128 + number)  # no thread is joined: one can be inside a long native call
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        global _installed
+        self.restore()
+        if _installed is self:
+            _installed = None
+
+
+_installed: StopFlag | None = None
+
+
+def install_stop_handler() -> StopFlag:
+    """Let the first SIGINT or SIGTERM set a flag, and a second one end the process at once.
+
+    Ending at once loses no finished file: files are written beside their names and renamed.
+    """
+    global _installed
+    flag = StopFlag()
+    flag.install()
+    _installed = flag
+    return flag
+
+
+def check_stop() -> None:
+    """Raise Stopped if a signal set the installed flag; without a handler, do nothing.
+
+    Called between batches, steps and files. In a caller's own Python process, which installs no
+    handler, Ctrl-C raises KeyboardInterrupt as usual.
+    """
+    if _installed is not None:
+        _installed.check()
