@@ -22,10 +22,10 @@ import onnxruntime
 from benchmarks.cold_start import WGAN, environment, make_models
 from benchmarks.machine import describe_machine
 from wgan.latents import latents_from_seeds
-from wgan.runtime import Generator
+from wgan.runtime import Generator, SampleConfig
 from wgan.runtime.builtin import builtin_model
-from wgan.runtime.job import Job, Options
-from wgan.runtime.latent_sources import Seeds
+from wgan.runtime.job import Job
+from wgan.runtime.latent_sources import SeedLatents
 from wgan.runtime.threads import usable_cores
 from wgan.runtime.writers import write
 
@@ -60,8 +60,10 @@ def throughput(model: Path, work: Path, n: int, rounds: int) -> None:
     outs = ("out.npy", "out.npz", "out.tar", "out.zip", "out/")
 
     def to(out: str) -> Callable[[], None]:
-        job = Job(generator, Seeds(1.0, range(n), generator.latent_dim), range(n), Options())
-        return lambda: write(f"{work}/{out}", job_anew(job))
+        source = SeedLatents(1.0, range(n), generator.latent_dim)
+        # Nothing of an earlier round is resumed.
+        job = Job(generator, source, range(n), SampleConfig(overwrite=True))
+        return lambda: write(f"{work}/{out}", job)
 
     ways = {"InferenceSession.run, bare": bare, **{f"to {out}": to(out) for out in outs}}
     seconds = in_turn(ways, rounds)
@@ -73,14 +75,9 @@ def throughput(model: Path, work: Path, n: int, rounds: int) -> None:
         print(f"| {name} | {_rates(n, each)} | {ratio:.1%} |")
 
 
-def job_anew(job: Job) -> Job:
-    """The job with nothing of an earlier round left to go on with."""
-    return Job(job.generator, job.source, job.positions, Options(overwrite=True))
-
-
 def bare_runs(model: Path, latent_dim: int, n: int, batch: int) -> Callable[[], None]:
     """A session as a user makes one, with as many threads, and nothing but its runs."""
-    options = onnxruntime.SessionOptions()
+    options = onnxruntime.SessionSampleConfig()
     options.intra_op_num_threads = usable_cores()
     session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
     drawn = latents_from_seeds(range(n), latent_dim)

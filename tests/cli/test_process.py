@@ -92,7 +92,7 @@ def test_after_a_signal_files_are_whole_and_the_same_command_resumes(
         wait_until(lambda: len(images(tmp_path / "out")) > begun)
     with start(tmp_path, "out/", "--scale", 2) as process:
         _, said = process.communicate(timeout=30)
-    assert "out was begun with scale 1, now it is 2" in said
+    assert "out was started with scale 1, now it is 2" in said
 
 
 def test_a_stopped_tar_is_resumed(model: Path, tmp_path: Path, run_wgan: RunWgan) -> None:

@@ -7,12 +7,12 @@ from hypothesis import strategies as st
 
 from wgan.errors import UsageError
 from wgan.latents import latents_from_seeds
-from wgan.runtime.latent_sources import Loop, Seeds, load_rows, slerp
-from wgan.runtime.selection import SampleSelection
+from wgan.runtime import SampleConfig
+from wgan.runtime.latent_sources import InterpolatedLatents, SeedLatents, load_latents, slerp
 
 
 def test_seeds_give_their_latents_scaled() -> None:
-    source = Seeds(0.5, [7, 3, 9], 16)
+    source = SeedLatents(0.5, [7, 3, 9], 16)
     assert [source.key(position) for position in range(3)] == [7, 3, 9]
     np.testing.assert_array_equal(
         source.latents([2, 0]), latents_from_seeds([9, 7], 16) * np.float32(0.5)
@@ -20,7 +20,7 @@ def test_seeds_give_their_latents_scaled() -> None:
 
 
 def test_a_loop_passes_its_seeds_and_closes() -> None:
-    source = Loop(1.0, [5, 6, 7], 16, 12)
+    source = InterpolatedLatents(1.0, [5, 6, 7], 16, 12)
     frames = source.latents(range(12))
     anchors = latents_from_seeds([5, 6, 7], 16)
     assert np.abs(frames[[0, 4, 8]] - anchors).max() < 1e-6
@@ -29,7 +29,7 @@ def test_a_loop_passes_its_seeds_and_closes() -> None:
 
 
 def test_frames_that_no_seed_divides_are_spread_evenly() -> None:
-    source = Loop(1.0, [1, 2, 3], 8, 7)
+    source = InterpolatedLatents(1.0, [1, 2, 3], 8, 7)
     anchors = latents_from_seeds([1, 2, 3], 8)
     # Frame 5 of 7 is 15/7 of a leg: one seventh past the third seed, on the way to the first.
     assert np.abs(source.latents([5])[0] - slerp(anchors[2], anchors[0], 1 / 7)).max() < 1e-6
@@ -59,7 +59,7 @@ def test_opposite_latents_have_a_finite_middle() -> None:
 def test_a_file_of_latents_gives_its_rows(tmp_path: Path, dtype: type) -> None:
     rows: np.ndarray = latents_from_seeds(range(5), 8).astype(dtype)
     np.save(tmp_path / "z.npy", rows)
-    source = load_rows(tmp_path / "z.npy", 8, 1.0)
+    source = load_latents(tmp_path / "z.npy", 8, 1.0)
     assert len(source) == 5
     np.testing.assert_array_equal(source.latents([3, 1]), rows[[3, 1]].astype(np.float32))
 
@@ -68,7 +68,7 @@ def test_a_row_that_is_not_finite_is_named(tmp_path: Path) -> None:
     rows = latents_from_seeds(range(5), 8)
     rows[3, 2] = np.nan
     np.save(tmp_path / "z.npy", rows)
-    source = load_rows(tmp_path / "z.npy", 8, 1.0)
+    source = load_latents(tmp_path / "z.npy", 8, 1.0)
     with pytest.raises(UsageError, match="row 3 of the latents"):
         source.latents(range(5))
 
@@ -99,24 +99,24 @@ def test_a_bad_file_of_latents_ends_in_a_sentence(
     elif content is not None:
         np.save(path, content, allow_pickle=True)
     with pytest.raises(UsageError, match=sentence):
-        load_rows(path, 8, 1.0)
+        load_latents(path, 8, 1.0)
 
 
 def test_a_choice_is_seeds_from_a_first_on() -> None:
-    source = SampleSelection(count=3, first=10).source(8)
+    source = SampleConfig(count=3, seed=10).source(8)
     assert [source.key(position) for position in range(len(source))] == [10, 11, 12]
-    assert len(SampleSelection().source(8)) == 64
+    assert len(SampleConfig().source(8)) == 64
 
 
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
         ({"count": 1, "seeds": "1"}, "-n and --seeds exclude each other"),
-        ({"count": 1, "first": 1, "seeds": "1"}, "-n and --seeds exclude each other"),
-        ({"first": 1, "seeds": "1"}, "--seed and --seeds exclude each other"),
-        ({"first": 1, "interpolate": "1"}, "--seed and --interpolate exclude each other"),
-        ({"count": 1, "first": 1, "latents": Path("z")}, "exclude each other"),
-        ({"frames": 3}, "--frames goes with --interpolate"),
+        ({"count": 1, "seed": 1, "seeds": "1"}, "-n and --seeds exclude each other"),
+        ({"seed": 1, "seeds": "1"}, "--seed and --seeds exclude each other"),
+        ({"seed": 1, "interpolate": "1"}, "--seed and --interpolate exclude each other"),
+        ({"count": 1, "seed": 1, "latents": Path("z")}, "exclude each other"),
+        ({"frames": 3}, "--frames requires --interpolate"),
         ({"interpolate": "1", "frames": 0}, "--frames 0 is not allowed"),
         ({"count": 0}, "-n 0 is not allowed"),
         ({"count": -5}, "-n -5 is not allowed"),
@@ -127,12 +127,12 @@ def test_a_choice_is_seeds_from_a_first_on() -> None:
 )
 def test_a_choice_that_is_not_allowed_is_named(options: dict[str, object], sentence: str) -> None:
     with pytest.raises(UsageError, match=sentence):
-        SampleSelection(**options)  # type: ignore[arg-type]
+        SampleConfig(**options)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
-    "options", [{"first": 2**32}, {"first": 2**32 - 1, "count": 2}, {"first": -1}]
+    "options", [{"seed": 2**32}, {"seed": 2**32 - 1, "count": 2}, {"seed": -1}]
 )
 def test_seeds_beyond_the_last_are_refused(options: dict[str, int]) -> None:
     with pytest.raises(UsageError, match=r"seed -?\d+ is not allowed"):
-        SampleSelection(**options).source(8)  # type: ignore[arg-type]
+        SampleConfig(**options).source(8)  # type: ignore[arg-type]

@@ -15,11 +15,10 @@ from tests.processes import Process, RunWgan, children_of, start, wait_until, wg
 from tests.runtime.writers.test_writers import make_job
 from wgan.errors import OutputError, UsageError
 from wgan.files import lock_file
-from wgan.runtime import Generator
-from wgan.runtime.job import Options
-from wgan.runtime.ray import LOCK, ShardJob, WorkerConfig, draw_shard
+from wgan.runtime import Generator, SampleConfig
+from wgan.runtime.ray import LOCK, ShardJob, write_shard
 from wgan.runtime.writers import write
-from wgan.runtime.writers.record import begun_before
+from wgan.runtime.writers.resume import can_resume
 
 COUNT, SHARD_SIZE = 24_000, 3_000
 
@@ -112,14 +111,14 @@ def test_a_stop_does_not_wait_for_a_shard(tmp_path: Path, at_work: bool) -> None
 
 
 def shared(model_file: Path, folder: Path) -> ShardJob:
-    return ShardJob(model_file.read_bytes(), WorkerConfig(), Options(), 1.0, folder)
+    return ShardJob(model_file.read_bytes(), SampleConfig(), folder)
 
 
 def test_a_shard_is_the_tar_of_its_seeds(
     model_file: Path, generator: Generator, tmp_path: Path
 ) -> None:
-    begun_before(tmp_path, {}, anew=False)
-    draw_shard(shared(model_file, tmp_path), "shard-00001.tar", range(5, 12))
+    can_resume(tmp_path, {}, overwrite=False)
+    write_shard(shared(model_file, tmp_path), "shard-00001.tar", range(5, 12))
     write(str(tmp_path / "plain.tar"), make_job(generator, range(5, 12), batch_size=None))
     plain = (tmp_path / "plain.tar").read_bytes()
     assert (tmp_path / "shard-00001.tar").read_bytes() == plain
@@ -127,7 +126,7 @@ def test_a_shard_is_the_tar_of_its_seeds(
 
 def test_a_machine_that_does_not_see_the_folder_says_so(model_file: Path, tmp_path: Path) -> None:
     with pytest.raises(OutputError, match="a folder that all machines of the Ray cluster share"):
-        draw_shard(shared(model_file, tmp_path / "elsewhere"), "shard-00000.tar", range(3))
+        write_shard(shared(model_file, tmp_path / "elsewhere"), "shard-00000.tar", range(3))
 
 
 @pytest.mark.parametrize(
@@ -135,11 +134,11 @@ def test_a_machine_that_does_not_see_the_folder_says_so(model_file: Path, tmp_pa
     [
         (("--ray", "out.tar"), "end 'out.tar' in a slash"),
         (("--ray", "--shard", "1/2", "out/"), "--ray and --shard both divide the work"),
-        (("--shard-size", "10", "out/"), "--shard-size goes with --ray"),
+        (("--shard-size", "10", "out/"), "--shard-size requires --ray"),
         (("--ray", "--interpolate", "1,2", "out/"), "leave out --latents and --interpolate"),
         (("--ray", "--shard-size", "0", "out/"), "--shard-size 0 is not allowed"),
         (("--ray", "--grid", "2x2", "out/"), "leave out --images and --grid"),
-        (("--ray", "--seeds", "5,5", "out/"), "seed 5 is asked for twice"),
+        (("--ray", "--seeds", "5,5", "out/"), "seed 5 is given twice"),
     ],
     ids=str,
 )
@@ -155,10 +154,10 @@ def test_a_folder_that_was_begun_with_other_shards_is_refused(
     run_wgan: RunWgan, tmp_path: Path
 ) -> None:
     (tmp_path / "out").mkdir()
-    begun_before(tmp_path / "out", {"shard_size": 5}, anew=False)
+    can_resume(tmp_path / "out", {"shard_size": 5}, overwrite=False)
     finished = run_wgan("sample", "--model", "builtin", "--ray", "out/")
     assert finished.returncode == OutputError.exit_status
-    assert "was begun with" in finished.stderr
+    assert "was started with" in finished.stderr
 
 
 def test_shards_that_somebody_else_wrote_are_left_alone(run_wgan: RunWgan, tmp_path: Path) -> None:
@@ -179,4 +178,4 @@ def test_a_folder_that_another_command_draws_into_is_refused(
         assert lock_file(file)
         finished = run_wgan("sample", "--model", "builtin", "--ray", "out/")
     assert finished.returncode == OutputError.exit_status
-    assert "another process is drawing" in finished.stderr
+    assert "another process is writing" in finished.stderr

@@ -17,7 +17,7 @@ from wgan.images import encode
 from wgan.model_file.checksum import content_sha256
 from wgan.model_file.manifest import METADATA_KEY, Golden, Manifest
 from wgan.runtime import Generator
-from wgan.runtime.engine.diagnose import driver_failure
+from wgan.runtime.engine.providers import driver_failure
 from wgan.runtime.verify import Check, verify
 
 
@@ -120,7 +120,7 @@ import sys, warnings
 import onnxruntime
 warnings.simplefilter("ignore")
 onnxruntime.get_available_providers = lambda: ["CUDAExecutionProvider", "CPUExecutionProvider"]
-from wgan.runtime.engine.diagnose import driver_failure
+from wgan.runtime.engine.providers import driver_failure
 from wgan.runtime.verify import verify
 from pathlib import Path
 for check in verify(Path(sys.argv[1])):

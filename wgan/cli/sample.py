@@ -1,14 +1,11 @@
 """`wgan sample`."""
 
-import threading
-from importlib import import_module
 from pathlib import Path
 
 import click
 
 from wgan.cli.process import end_at_once, guard
 from wgan.errors import UsageError
-from wgan.stop import Stopped
 
 DEFAULT_OUT = "samples.png"
 
@@ -34,18 +31,16 @@ DEFAULT_OUT = "samples.png"
 @click.option("--frames", type=int, help="Images on the whole path.  [default: 120]")
 @click.option("--fps", default=30.0, show_default=True, help="Frames per second of an animation.")
 @click.option("--grid", help="ROWSxCOLUMNS of a grid.  [default: the squarest]")
-@click.option("--scale", default=1, show_default=True, help="Make each pixel a square of so many.")
+@click.option("--scale", default=1, show_default=True, help="Repeat each pixel N times.")
 @click.option("--images", is_flag=True, help="Float images, [-1, 1], into a .npy or .npz.")
 @click.option("--metadata", is_flag=True, help="Write seed, model and settings into PNGs.")
 @click.option("--shard", metavar="I/N", help="Every N-th image, from the I-th on: 1/N to N/N.")
-@click.option("--ray", is_flag=True, help="Draw on a Ray cluster, into tar shards in a folder.")
+@click.option("--ray", is_flag=True, help="Run on a Ray cluster, into tar shards in a folder.")
 @click.option("--shard-size", type=int, help="With --ray, images in a shard.  [default: 1000]")
-@click.option("--overwrite", is_flag=True, help="Draw anew what was begun before.")
+@click.option("--overwrite", is_flag=True, help="Start again instead of resuming.")
 @click.option("--model", help="The ONNX file, or builtin.  [default: the latest export]")
 @click.option("--value-range", metavar="LOW,HIGH", help="Black and white, for a foreign model.")
-@click.option(
-    "--batch-size", type=int, help="Images drawn at a time.  [default: 16 on the CPU, else 64]"
-)
+@click.option("--batch-size", type=int, help="Images in a run.  [default: 16 on the CPU, else 64]")
 @click.option(
     "--device",
     default="auto",
@@ -53,7 +48,7 @@ DEFAULT_OUT = "samples.png"
     help="auto, cpu, cuda, tensorrt, coreml, directml or openvino.",
 )
 @click.option("--threads", type=int, help="CPU threads.  [default: the usable cores]")
-@click.option("-v", "--verbose", is_flag=True, help="Say on standard error what ran.")
+@click.option("-v", "--verbose", is_flag=True, help="Report the provider on standard error.")
 @click.pass_obj
 def sample(
     owns_process: bool | None,
@@ -81,9 +76,9 @@ def sample(
     threads: int | None,
     verbose: bool,
 ) -> None:
-    """Draw images from an exported generator, with no PyTorch.
+    """Generate images with an exported generator, without PyTorch.
 
-    OUT says by its ending what is written, by default samples.png.
+    The ending of OUT chooses the format; by default it is samples.png.
 
     \b
     out.png out.webp out.jpg   a grid
@@ -93,74 +88,50 @@ def sample(
     out.gif out.webp out.mp4   an animation, with --interpolate
     -                          a PNG on standard output
 
-    A folder or tar that was interrupted is gone on with by the same command. With --ray, out/
-    is a folder of shards, shard-00000.tar and so on, which the workers of a Ray cluster draw.
+    The same command resumes a folder or tar that was interrupted. With --ray, out/ is a folder
+    of shards, shard-00000.tar and so on, which the workers of a Ray cluster write.
     """  # noqa: D301 - click's \b is a real backspace
     guard(owns_process)
     from wgan.images import parse_grid
-    from wgan.runtime import Generator
-    from wgan.runtime.builtin import find_model
+    from wgan.runtime import SampleConfig
+    from wgan.runtime import sample as run
     from wgan.runtime.image_output import parse_value_range
-    from wgan.runtime.job import Job, Options, parse_shard
-    from wgan.runtime.selection import SampleSelection
-    from wgan.runtime.writers import goes_on, write
 
-    options = Options(
-        batch_size=batch_size,
-        grid=None if grid is None else parse_grid(grid),
-        scale=scale,
-        floats=images,
-        metadata=metadata,
-        overwrite=overwrite,
-        fps=fps,
-    )
-    part, parts = (1, 1) if shard is None else parse_shard(shard)
-    expected = None if value_range is None else parse_value_range(value_range)
-    choice = SampleSelection(
+    config = SampleConfig(
+        out=DEFAULT_OUT if out is None else out,
         count=count,
-        first=first,
+        seed=first,
         seeds=seeds,
         latents=latents_path,
+        truncation=truncation,
         interpolate=interpolate,
         frames=frames,
-        truncation=truncation,
-        otherwise=options.grid and options.grid[0] * options.grid[1],
+        fps=fps,
+        grid=None if grid is None else parse_grid(grid),
+        scale=scale,
+        images=images,
+        metadata=metadata,
+        shard=None if shard is None else _parse_shard(shard),
+        ray=ray,
+        shard_size=shard_size,
+        overwrite=overwrite,
+        model=model,
+        value_range=None if value_range is None else parse_value_range(value_range),
+        batch_size=batch_size,
+        device=device,
+        threads=threads,
     )
-    # Opening a model takes a while, in which Python is free to import what writes the images.
-    threading.Thread(target=import_module, args=("PIL.PngImagePlugin",)).start()
-    if ray and shard is not None:
-        raise UsageError("--ray and --shard both divide the work: give one of them")
-    if shard_size is not None and not ray:
-        raise UsageError("--shard-size goes with --ray")
-    path = find_model(model)
-    here = "cpu" if ray else device  # the device is the workers'
-    with Generator(path, here, threads, value_range=expected) as generator:
-        if verbose:
-            click.echo(f"running on {generator.provider}", err=True)
-        source = choice.source(generator.latent_dim)
-        positions = range(len(source))[part - 1 :: parts]
-        if not positions:
-            raise UsageError(f"shard {shard} is empty: there are {len(source)} images")
-        place = DEFAULT_OUT if out is None else out
-        job = Job(generator, source, positions, options)
-        try:
-            if ray:
-                from wgan.runtime.ray import SHARD_SIZE, WorkerConfig, write_shards
+    done = run(config)
+    if verbose:
+        click.echo(f"running on {done.provider}", err=True)
+    if verbose or out is None:  # a user who gave a name knows it
+        click.echo(f"wrote {done.count:,} images to {done.out}", err=True)
+    if owns_process:
+        end_at_once()
 
-                crew = WorkerConfig(
-                    device=device,
-                    threads=threads or 1,
-                    value_range=expected,
-                    shard_size=SHARD_SIZE if shard_size is None else shard_size,
-                )
-                write_shards(place, job, path, crew)
-            else:
-                write(place, job)
-        except Stopped as exc:
-            resumes = ray or goes_on(place, job)
-            result = "the same command resumes" if resumes else "nothing was written"
-            raise Stopped(exc.number, f"stopped; {result}") from None
-        if verbose or out is None:  # who has said where need not be told
-            click.echo(f"wrote {len(positions):,} images to {place}", err=True)
-        if owns_process:
-            end_at_once()
+
+def _parse_shard(text: str) -> tuple[int, int]:
+    index, _, count = text.partition("/")
+    if not (index.isdecimal() and count.isdecimal()):
+        raise UsageError(f"--shard {text!r} is not allowed: I/N, from 1/N to N/N")
+    return int(index), int(count)

@@ -17,20 +17,20 @@ from wgan.errors import UsageError
 from wgan.latents import Latents, format_seeds, latents_from_seeds
 
 TRUNCATION_LIMIT = 100.0
-"""Far beyond what a generator was trained on, and far from where numbers overflow."""
+"""Far beyond the latents of the training, and far from float32 overflow."""
 
 
 @dataclass(frozen=True)
 class LatentSource(ABC):
-    """Latents, asked for by their positions, 0 to `len(source) - 1`.
+    """Latents by position, 0 to `len(source) - 1`.
 
-    `truncation` scales them: below 1 images come nearer to the mean one, above 1 further from
-    it (the truncation trick of Brock et al. 2019, section 3.1, by scaling).
+    `truncation` scales them: below 1 images are closer to the mean image, above 1 further away
+    (the truncation trick of Brock et al. 2019, section 3.1, by scaling).
     """
 
     truncation: float
 
-    key_name: ClassVar[str]
+    key_name: ClassVar[str]  # what the keys are, in metadata
 
     @abstractmethod
     def __len__(self) -> int: ...
@@ -40,22 +40,22 @@ class LatentSource(ABC):
         """The number that names the image at `position`."""
 
     @abstractmethod
-    def draw(self, positions: Sequence[int]) -> Latents:
-        """The latents at `positions`, not yet scaled: `[len(positions), latent_dim]`."""
+    def unscaled(self, positions: Sequence[int]) -> Latents:
+        """Latents at `positions` before truncation: `[len(positions), latent_dim]`."""
 
     @abstractmethod
     def settings(self) -> dict[str, Any]:
-        """What decides the latent of a key: the same settings, the same image."""
+        """The settings that decide the latents of a key: equal settings give equal images."""
 
     def latents(self, positions: Sequence[int]) -> Latents:
-        """The latents at `positions`: float32 `[len(positions), latent_dim]`."""
-        drawn = self.draw(positions)
-        return drawn if self.truncation == 1 else drawn * np.float32(self.truncation)
+        """Latents at `positions`: float32 `[len(positions), latent_dim]`."""
+        latents = self.unscaled(positions)
+        return latents if self.truncation == 1 else latents * np.float32(self.truncation)
 
 
 @dataclass(frozen=True)
-class Seeds(LatentSource):
-    """The latents of seeds; the key is the seed."""
+class SeedLatents(LatentSource):
+    """Latents of seeds; the key is the seed."""
 
     key_name = "seeds"
 
@@ -69,39 +69,39 @@ class Seeds(LatentSource):
         """The seed."""
         return self.seeds[position]
 
-    def draw(self, positions: Sequence[int]) -> Latents:
-        """As `wgan.latents.latents`."""
+    def unscaled(self, positions: Sequence[int]) -> Latents:
+        """As `wgan.latents.latents_from_seeds`."""
         return latents_from_seeds([self.seeds[position] for position in positions], self.latent_dim)
 
     def settings(self) -> dict[str, Any]:
-        """Nothing but the truncation: a seed says the rest."""
+        """The truncation; the key is the seed itself."""
         return {"truncation": self.truncation}
 
 
 @dataclass(frozen=True)
-class Rows(LatentSource):
+class FileLatents(LatentSource):
     """The rows of a file of latents; the key is the row's number."""
 
     key_name = "rows"
 
     rows: npt.NDArray[np.floating[Any]]
-    sha256: str
+    sha256: str  # of the file
 
     def __len__(self) -> int:
         return len(self.rows)
 
     def key(self, position: int) -> int:
-        """The row."""
+        """The row's number."""
         return position
 
-    def draw(self, positions: Sequence[int]) -> Latents:
-        """The rows as float32. Raises UsageError when one is not finite."""
-        drawn = np.asarray(self.rows[list(positions)], np.float32)
-        finite = np.isfinite(drawn).all(axis=1)
+    def unscaled(self, positions: Sequence[int]) -> Latents:
+        """The rows as float32. Raises UsageError if a value is not finite."""
+        latents = np.asarray(self.rows[list(positions)], np.float32)
+        finite = np.isfinite(latents).all(axis=1)
         if not finite.all():
             row = positions[int(np.argmin(finite))]
-            raise UsageError(f"row {row} of the latents holds a value that is not finite")
-        return drawn
+            raise UsageError(f"row {row} of the latents has a value that is not finite")
+        return latents
 
     def settings(self) -> dict[str, Any]:
         """The file's hash and the truncation."""
@@ -109,7 +109,7 @@ class Rows(LatentSource):
 
 
 @dataclass(frozen=True)
-class Loop(LatentSource):
+class InterpolatedLatents(LatentSource):
     """A closed path of `frames` images through the latents of seeds; the key is the frame.
 
     Between two seeds the path is a great circle: a straight line would leave the shell on which
@@ -126,14 +126,13 @@ class Loop(LatentSource):
         return self.frames
 
     def key(self, position: int) -> int:
-        """The frame."""
+        """The frame's number."""
         return position
 
-    def draw(self, positions: Sequence[int]) -> Latents:
-        """The frames' latents; frame 0 is the first seed's."""
+    def unscaled(self, positions: Sequence[int]) -> Latents:
+        """Latents of the frames; frame 0 is the first seed's."""
         anchors = latents_from_seeds(self.seeds, self.latent_dim)
-        frames = [self._frame(anchors, position) for position in positions]
-        return np.stack(frames)
+        return np.stack([self._frame(anchors, position) for position in positions])
 
     def _frame(self, anchors: Latents, position: int) -> npt.NDArray[np.float32]:
         leg, part = divmod(position * len(anchors), self.frames)
@@ -152,10 +151,10 @@ class Loop(LatentSource):
 def slerp(
     start: npt.NDArray[np.float32], end: npt.NDArray[np.float32], part: float
 ) -> npt.NDArray[np.float32]:
-    """Go `part` (0 to 1) of the way from `start` to `end`, both `[latent_dim]`, on a great circle.
+    """Spherical linear interpolation: `part` 0 is `start`, 1 is `end`, both `[latent_dim]`.
 
-    Their lengths pass into each other. Latents that point the same or the opposite way have no
-    great circle of their own; the straight line is taken.
+    The length is interpolated as well. Latents of the same or opposite direction have no unique
+    great circle; they are interpolated on the straight line.
     """
     a, b = start.astype(np.float64), end.astype(np.float64)
     lengths = np.linalg.norm(a) * np.linalg.norm(b)
@@ -177,11 +176,11 @@ def check_truncation(truncation: float) -> None:
         )
 
 
-def load_rows(path: Path, latent_dim: int, truncation: float) -> Rows:
-    """Open a `.npy` file of latents, `[n, latent_dim]`, without reading it all at once.
+def load_latents(path: Path, latent_dim: int, truncation: float) -> FileLatents:
+    """Memory-map a `.npy` file of latents, `[n, latent_dim]`.
 
     Raises:
-        UsageError: it is missing, of another kind or shape.
+        UsageError: the file is missing, or of another kind or shape.
     """
     try:
         rows = np.load(path, mmap_mode="r", allow_pickle=False)
@@ -191,7 +190,7 @@ def load_rows(path: Path, latent_dim: int, truncation: float) -> Rows:
         raise UsageError(f"there is no file of latents {path}") from exc
     except OSError as exc:
         raise UsageError(f"the latents {path} cannot be read: {exc}") from exc
-    except (ValueError, EOFError, SyntaxError) as exc:  # what another kind of file raises
+    except (ValueError, EOFError, SyntaxError) as exc:  # numpy's errors for other kinds of files
         raise UsageError(
             f"the latents {path} are no .npy file of numbers: write one with numpy.save"
         ) from exc
@@ -202,4 +201,4 @@ def load_rows(path: Path, latent_dim: int, truncation: float) -> Rows:
             f"the latents {path} are {found}: this generator takes float [n, {latent_dim}],"
             " n at least 1"
         )
-    return Rows(truncation, rows, sha256)
+    return FileLatents(truncation, rows, sha256)

@@ -11,7 +11,7 @@ from starlette.datastructures import QueryParams
 
 from wgan.errors import UsageError
 from wgan.latents import SEED_LIMIT, Latents, format_seeds, parse_seeds
-from wgan.runtime.latent_sources import Seeds
+from wgan.runtime.latent_sources import SeedLatents
 from wgan.server.latents import Wanted, WantedLatents, WantedPath, read_truncation
 from wgan.server.request_error import bad_request
 from wgan.server.scheduler import check_count
@@ -74,7 +74,7 @@ def image_request_of_seeds(
 ) -> ImageRequest:
     """The images of seeds."""
     return ImageRequest(
-        Seeds(truncation, seeds, latent_dim),
+        SeedLatents(truncation, seeds, latent_dim),
         tuple(f"{seed:08d}" for seed in seeds),
         f"seeds {format_seeds(seeds)} truncation {truncation!r}",
     )

@@ -15,7 +15,7 @@ import numpy.typing as npt
 import orjson
 
 from wgan.latents import SEED_LIMIT
-from wgan.runtime.latent_sources import Seeds
+from wgan.runtime.latent_sources import SeedLatents
 from wgan.server.body import parse_json
 from wgan.server.latents import Wanted, WantedLatents, read_truncation
 from wgan.server.model_repository import Model
@@ -120,7 +120,7 @@ def _read_wanted(tensors: list[Tensor], model: Model, truncation: float) -> Want
     if tensor.name == LATENTS:
         return WantedLatents(_check_latents(tensor, latent_dim), truncation)
     if tensor.name == SEEDS:
-        return Seeds(truncation, _check_seeds(tensor), latent_dim)
+        return SeedLatents(truncation, _check_seeds(tensor), latent_dim)
     raise bad_request(
         f"there is no input {shorten(tensor.name)}: model {model.name} has {LATENTS} and {SEEDS}"
     )

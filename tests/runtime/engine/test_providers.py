@@ -9,34 +9,40 @@ import pytest
 from tests.processes import ROOT, Finished
 from tests.runtime import models
 from wgan.errors import DeviceError, UsageError
-from wgan.runtime.engine.diagnose import diagnose_provider, driver_failure
-from wgan.runtime.engine.providers import DEVICE_NAMES, DEVICES, candidates, with_options
+from wgan.runtime.engine.providers import (
+    DEVICE_NAMES,
+    DEVICES,
+    diagnose_provider,
+    driver_failure,
+    provider_order,
+    with_options,
+)
 
 ALL = [device.provider for device in DEVICES.values()]
 
 
 def test_auto_tries_the_best_first_and_the_cpu_last() -> None:
-    assert candidates("auto", ALL) == ["cuda", "directml", "openvino", "cpu"]
-    assert candidates("auto", ["CPUExecutionProvider"]) == ["cpu"]
+    assert provider_order("auto", ALL) == ["cuda", "directml", "openvino", "cpu"]
+    assert provider_order("auto", ["CPUExecutionProvider"]) == ["cpu"]
 
 
 @pytest.mark.parametrize("name", DEVICES)
-def test_a_device_by_name_is_the_only_candidate(name: str) -> None:
-    assert candidates(name, ALL) == [name]
+def test_a_named_device_is_the_only_one_tried(name: str) -> None:
+    assert provider_order(name, ALL) == [name]
 
 
 @pytest.mark.parametrize("name", [name for name in DEVICES if name != "cpu"])
-def test_a_device_without_its_provider_is_told_how_to_install_it(name: str) -> None:
+def test_a_missing_provider_is_reported_with_its_install_command(name: str) -> None:
     with pytest.raises(DeviceError, match=f"device '{name}' needs the .*: run  pip "):
-        candidates(name, ["CPUExecutionProvider"])
+        provider_order(name, ["CPUExecutionProvider"])
 
 
-def test_an_unknown_device_is_told_the_known_ones() -> None:
+def test_an_unknown_device_is_refused_with_the_known_ones() -> None:
     with pytest.raises(UsageError, match=f"choose from {', '.join(DEVICE_NAMES)}"):
-        candidates("tpu", ALL)
+        provider_order("tpu", ALL)
 
 
-def test_a_device_that_lacks_an_operator_leaves_it_to_the_cpu() -> None:
+def test_the_cpu_runs_operators_that_a_device_lacks() -> None:
     assert [name for name, _ in with_options("cuda")] == [
         "CUDAExecutionProvider",
         "CPUExecutionProvider",

@@ -1,4 +1,4 @@
-"""How a model is run in ONNX Runtime, by what a user feels of it."""
+"""ONNX Runtime sessions: memory and telemetry."""
 
 import sys
 from pathlib import Path
@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from onnx import TensorProto, helper
 
-from tests.processes import ROOT, run
+from tests.processes import ROOT, run, wgan_command
 from tests.runtime import models
 
 MAPS, SIDE = 32, 32
@@ -56,9 +56,9 @@ def deep_generator() -> bytes:
     return bytes(model.SerializeToString())
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="memory is read where Linux tells it")
+@pytest.mark.skipif(sys.platform != "linux", reason="memory is read from /proc")
 def test_batches_of_many_sizes_take_no_more_memory_than_the_largest(tmp_path: Path) -> None:
-    """As those of a server are; ONNX Runtime by itself would keep a block for each size."""
+    """As in a server; by default ONNX Runtime would keep a block of memory for each size."""
     path = tmp_path / "deep.onnx"
     path.write_bytes(deep_generator())
 
@@ -70,3 +70,37 @@ def test_batches_of_many_sizes_take_no_more_memory_than_the_largest(tmp_path: Pa
 
     sizes = np.random.RandomState(0).randint(1, 65, 60).tolist()
     assert grown([*sizes, 64]) < 1.3 * grown([64])
+
+
+TELEMETRY = """
+import os
+os.environ.pop("ORT_DISABLE_TELEMETRY", None)
+os.environ.update({set})
+from wgan.runtime.engine.session import import_onnxruntime
+import_onnxruntime()
+print(os.environ["ORT_DISABLE_TELEMETRY"])
+"""
+
+
+@pytest.mark.parametrize(
+    ("set_by_user", "expected"), [({}, "1"), ({"ORT_DISABLE_TELEMETRY": "0"}, "0")]
+)
+def test_telemetry_is_off_unless_the_user_sets_the_variable(
+    set_by_user: dict[str, str], expected: str
+) -> None:
+    done = run([sys.executable, "-c", TELEMETRY.format(set=set_by_user)], ROOT)
+    assert (done.returncode, done.stdout.strip()) == (0, expected)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the cache folder of Linux")
+def test_a_command_writes_no_telemetry_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("ORT_DISABLE_TELEMETRY", "CI", "GITHUB_ACTIONS", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    done = run(
+        wgan_command("sample", "--model", "builtin", "-n", 1, tmp_path / "out.png"), tmp_path
+    )
+    assert done.returncode == 0, done.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["out.png"]

@@ -108,7 +108,7 @@ def test_other_settings_than_it_was_begun_with_are_refused(
 ) -> None:
     with pytest.raises(OutputError, match="enough"):
         write(f"{tmp_path}/{name}", make_job(failing, range(200)))
-    with pytest.raises(OutputError, match=f"was begun with {named}: .*--overwrite"):
+    with pytest.raises(OutputError, match=f"was started with {named}: .*--overwrite"):
         write(f"{tmp_path}/{name}", make_job(generator, range(200), **change))
     write(f"{tmp_path}/{name}", make_job(generator, range(200), overwrite=True, **change))
 
@@ -120,7 +120,7 @@ def test_another_model_than_it_was_begun_with_is_refused(
     with pytest.raises(OutputError, match="enough"):
         write(f"{tmp_path}/{name}", make_job(failing, range(200)))
     other = Generator(models.generator(1).SerializeToString())
-    with pytest.raises(OutputError, match="was begun with model_sha256"):
+    with pytest.raises(OutputError, match="was started with model_sha256"):
         write(f"{tmp_path}/{name}", make_job(other, range(200)))
 
 
@@ -152,7 +152,7 @@ def test_a_tar_of_other_seeds_is_refused(
 ) -> None:
     with pytest.raises(OutputError, match="enough"):
         write(f"{tmp_path}/out.tar", make_job(failing, range(200)))
-    with pytest.raises(OutputError, match=r"\(00000000.png where 00000005.png would come\)"):
+    with pytest.raises(OutputError, match=r"\(00000000.png instead of 00000005.png\)"):
         write(f"{tmp_path}/out.tar", make_job(generator, range(5, 205)))
 
 
@@ -186,12 +186,12 @@ def test_a_damaged_record_is_told(generator: Generator, tmp_path: Path) -> None:
 def test_latents_that_a_folder_was_begun_with_are_part_of_its_settings(
     generator: Generator, tmp_path: Path
 ) -> None:
-    from wgan.runtime.latent_sources import load_rows
+    from wgan.runtime.latent_sources import load_latents
 
     for value in (0, 1):
         np.save(tmp_path / f"{value}.npy", np.full((3, models.LATENT_DIM), value, np.float32))
-    first = load_rows(tmp_path / "0.npy", models.LATENT_DIM, 1.0)
-    second = load_rows(tmp_path / "1.npy", models.LATENT_DIM, 1.0)
+    first = load_latents(tmp_path / "0.npy", models.LATENT_DIM, 1.0)
+    second = load_latents(tmp_path / "1.npy", models.LATENT_DIM, 1.0)
     write(f"{tmp_path}/out/", make_job(generator, source=first))
-    with pytest.raises(OutputError, match="was begun with latents_sha256"):
+    with pytest.raises(OutputError, match="was started with latents_sha256"):
         write(f"{tmp_path}/out/", make_job(generator, source=second))

@@ -13,10 +13,10 @@ from PIL import Image
 
 from wgan.errors import OutputError, UsageError
 from wgan.images import grid
-from wgan.runtime import Generator
-from wgan.runtime.job import Job, Options, parse_shard
-from wgan.runtime.latent_sources import LatentSource, Loop, Seeds
-from wgan.runtime.writers import goes_on, write
+from wgan.runtime import Generator, SampleConfig
+from wgan.runtime.job import Job
+from wgan.runtime.latent_sources import InterpolatedLatents, LatentSource, SeedLatents
+from wgan.runtime.writers import is_resumable, write
 
 
 def make_job(
@@ -26,8 +26,8 @@ def make_job(
     source: LatentSource | None = None,
     **options: Any,
 ) -> Job:
-    source = source or Seeds(1.0, seeds, generator.latent_dim)
-    settings = Options(**({"batch_size": 4} | options))
+    source = source or SeedLatents(1.0, seeds, generator.latent_dim)
+    settings = SampleConfig(**({"batch_size": 4} | options))
     return Job(generator, source, positions or range(len(source)), settings)
 
 
@@ -62,7 +62,7 @@ def test_an_array_holds_the_pixels(generator: Generator, tmp_path: Path) -> None
 
 
 def test_an_array_holds_float_images(generator: Generator, tmp_path: Path) -> None:
-    job = make_job(generator, floats=True)
+    job = make_job(generator, images=True)
     write(str(tmp_path / "out.npy"), job)
     expected = generator.images(job.source.latents(range(10)))
     stored = np.load(tmp_path / "out.npy")
@@ -115,7 +115,7 @@ def test_an_animation_shows_every_frame(
 ) -> None:
     if channels == 1:
         generator = grey_generator()
-    loop = Loop(1.0, [1, 2, 3], generator.latent_dim, 12)
+    loop = InterpolatedLatents(1.0, [1, 2, 3], generator.latent_dim, 12)
     path = tmp_path / f"out{ending}"
     write(str(path), make_job(generator, source=loop, scale=4, fps=20.0))
     image: Any
@@ -134,7 +134,7 @@ def test_an_animation_lasts_as_long_as_its_frames(
     generator: Generator, tmp_path: Path, ending: str, fps: float
 ) -> None:
     path = tmp_path / f"out{ending}"
-    loop = Loop(1.0, [1, 2, 3], generator.latent_dim, 60)
+    loop = InterpolatedLatents(1.0, [1, 2, 3], generator.latent_dim, 60)
     write(str(path), make_job(generator, source=loop, fps=fps))
     lasted = 0
     image: Any
@@ -151,7 +151,7 @@ def test_a_video_has_a_rate_that_is_no_whole_number(
     generator: Generator, tmp_path: Path, fps: float
 ) -> None:
     av = pytest.importorskip("av", reason="PyAV (wgan[video]) is not installed")
-    loop = Loop(1.0, [1, 2, 3], generator.latent_dim, 6)
+    loop = InterpolatedLatents(1.0, [1, 2, 3], generator.latent_dim, 6)
     write(str(tmp_path / "out.mp4"), make_job(generator, source=loop, scale=9, fps=fps))
     with av.open(str(tmp_path / "out.mp4")) as video:
         assert float(video.streams.video[0].average_rate) == pytest.approx(fps, rel=1e-6)
@@ -159,7 +159,7 @@ def test_a_video_has_a_rate_that_is_no_whole_number(
 
 def test_a_video_shows_every_frame(generator: Generator, tmp_path: Path) -> None:
     av = pytest.importorskip("av", reason="PyAV (wgan[video]) is not installed")
-    loop = Loop(1.0, [1, 2, 3], generator.latent_dim, 12)
+    loop = InterpolatedLatents(1.0, [1, 2, 3], generator.latent_dim, 12)
     write(str(tmp_path / "out.mp4"), make_job(generator, source=loop, scale=9, fps=25.0))
     with av.open(str(tmp_path / "out.mp4")) as video:
         frames = [frame.to_ndarray(format="rgb24") for frame in video.decode(video=0)]
@@ -169,7 +169,7 @@ def test_a_video_shows_every_frame(generator: Generator, tmp_path: Path) -> None
     assert np.abs(frames[8].astype(int) - expected).mean() < 20
 
 
-def test_metadata_says_how_a_image_was_made(generator: Generator, tmp_path: Path) -> None:
+def test_metadata_says_how_an_image_was_made(generator: Generator, tmp_path: Path) -> None:
     job = make_job(generator, [3, 4, 5, 9], metadata=True, scale=2)
     write(str(tmp_path / "out.png"), job)
     write(str(tmp_path / "out") + "/", job)
@@ -188,6 +188,12 @@ def test_without_metadata_a_png_says_nothing(generator: Generator, tmp_path: Pat
     assert image.text == {}
 
 
+def test_shards_divide_the_images() -> None:
+    assert list(SampleConfig(shard=(2, 3)).positions(8)) == [1, 4, 7]
+    with pytest.raises(UsageError, match="--shard 9/9 is empty: there are 8 images"):
+        SampleConfig(shard=(9, 9)).positions(8)
+
+
 @pytest.mark.parametrize("parts", [2, 3, 7])
 def test_shards_together_are_the_whole(generator: Generator, tmp_path: Path, parts: int) -> None:
     write(str(tmp_path / "whole") + "/", make_job(generator, range(20)))
@@ -201,16 +207,6 @@ def test_shards_together_are_the_whole(generator: Generator, tmp_path: Path, par
         assert whole.read_bytes() == shard.read_bytes()
 
 
-@pytest.mark.parametrize("text", ["", "1", "0/3", "4/3", "1/0", "a/b", "-1/3", "1/2/3"])
-def test_what_is_no_shard_is_refused(text: str) -> None:
-    with pytest.raises(UsageError, match="cannot be read: write I/N"):
-        parse_shard(text)
-
-
-def test_a_shard_is_read() -> None:
-    assert parse_shard("2/8") == (2, 8)
-
-
 @pytest.mark.parametrize(
     ("name", "options", "sentence"),
     [
@@ -218,13 +214,13 @@ def test_a_shard_is_read() -> None:
         ("out", {}, "'out' is not allowed"),
         ("out.gif", {}, r"out.gif is an animation: .*--interpolate"),
         ("out.mp4", {}, "is an animation"),
-        ("out.png", {"floats": True}, r"float images go into a \.npy or \.npz"),
-        ("out.npy", {"grid": (2, 5)}, r"out\.npy is no grid"),
+        ("out.png", {"images": True}, r"float images go into a \.npy or \.npz"),
+        ("out.npy", {"grid": (2, 5)}, r"out\.npy is not a grid"),
         ("out.jpg", {"metadata": True}, "metadata goes into PNG"),
         ("out.npy", {"metadata": True}, "metadata goes into PNG"),
         ("out.png", {"grid": (3, 3)}, "a grid of 3x3 has no room for 10 images"),
         ("out.webp", {"grid": (1, 2100)}, "a WEBP of 16800x8 pixels is too large"),
-        ("out.png", {"grid": (4000, 4000)}, "is too large: .*write a folder"),
+        ("out.png", {"grid": (4000, 4000)}, "is too large: .*write a"),
     ],
 )
 def test_an_output_that_does_not_go_with_the_options_is_refused(
@@ -240,19 +236,21 @@ def test_an_output_that_does_not_go_with_the_options_is_refused(
         ({"batch_size": 0}, "batch size 0"),
         ({"scale": 0}, "scale 0 is not allowed"),
         ({"scale": 65}, "scale 65 is not allowed"),
-        ({"fps": 0.0}, "0 frames per second are not allowed"),
-        ({"floats": True, "scale": 2}, "float images are not scaled"),
+        ({"shard": (0, 3)}, "--shard 0/3 is not allowed: I/N"),
+        ({"shard": (4, 3)}, "--shard 4/3 is not allowed"),
+        ({"fps": 0.0}, "--fps 0 is not allowed"),
+        ({"images": True, "scale": 2}, "--images does not scale"),
     ],
 )
 def test_an_option_that_is_not_allowed_is_named(options: dict[str, Any], sentence: str) -> None:
     with pytest.raises(UsageError, match=sentence):
-        Options(**options)
+        SampleConfig(**options)
 
 
-def test_only_folders_and_tars_are_gone_on_with(generator: Generator) -> None:
+def test_only_folders_and_tars_are_resumed(generator: Generator) -> None:
     job = make_job(generator)
     outs = ["out/", "out.tar", "out.png", "out.npy", "out.zip", "-"]
-    assert [goes_on(out, job) for out in outs] == [True, True, False, False, False, False]
+    assert [is_resumable(out, job) for out in outs] == [True, True, False, False, False, False]
 
 
 @pytest.mark.parametrize("name", ["out.png", "out.npy", "out.npz", "out.tar", "out.zip", "out/"])

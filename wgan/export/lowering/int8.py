@@ -5,6 +5,7 @@ calibration before the export, those of weights from the weights, one for each o
 Calibrating needs no data set: a generator's input is random latents.
 """
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -113,6 +114,7 @@ def _groups(nodes: list[NodeProto]) -> dict[str, str]:
 def _calibrate(model: ModelProto, wanted: set[str]) -> dict[str, float]:
     """The scale of each group of values, which the group's own name is one of."""
     with needs_extra("cpu", purpose="calibrating an 8-bit export"):
+        os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # as wgan.runtime.engine.session
         import onnxruntime
     names = sorted(wanted)
     probe = ModelProto()

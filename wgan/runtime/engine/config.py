@@ -1,4 +1,4 @@
-"""Every way to run a model here that a user can get without asking for it by name."""
+"""Engine configurations: the ways to run a model here that a user gets without naming one."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from wgan.runtime.threads import usable_cores
 
 @dataclass(frozen=True)
 class EngineConfig:
-    """One way to run a model."""
+    """A device, a level of graph optimisation, and a number of threads."""
 
     device: str
     optimization: Optimization
@@ -28,7 +28,7 @@ class EngineConfig:
 
 
 def installed_engines() -> list[EngineConfig]:
-    """All of them: the best first, of each provider one with many threads before one with one.
+    """Return all configurations: the best device first, many threads before one.
 
     Providers that "auto" never takes are left out: Core ML may compute in float16, and TensorRT
     builds an engine for minutes.
@@ -45,24 +45,28 @@ def installed_engines() -> list[EngineConfig]:
 
 
 def open_all(model: bytes) -> Iterator[tuple[EngineConfig, Generator | DeviceError]]:
-    """Open `model` in each setup, one after the other; of a device that does not work, why.
+    """Open `model` in each configuration, one after the other.
 
-    Such a one, installed without its hardware as a rule, comes once and not with each setup.
+    A device that does not work, such as CUDA without a GPU, comes once, with its error.
 
     Raises:
         ModelFileError: ONNX Runtime cannot open the model.
     """
     failed: set[str] = set()
-    for setup in installed_engines():
-        if setup.device in failed:
+    for engine in installed_engines():
+        if engine.device in failed:
             continue
         try:
             generator = Generator(
-                model, setup.device, setup.threads, optimization=setup.optimization, checked=False
+                model,
+                engine.device,
+                engine.threads,
+                optimization=engine.optimization,
+                checked=False,
             )
         except DeviceError as exc:
-            failed.add(setup.device)
-            yield setup, exc
+            failed.add(engine.device)
+            yield engine, exc
             continue
         with generator:
-            yield setup, generator
+            yield engine, generator

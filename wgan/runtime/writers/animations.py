@@ -1,4 +1,4 @@
-"""An animation of an interpolation: GIF and WebP by Pillow, MP4 by PyAV."""
+"""Animations of an interpolation: GIF and WebP by Pillow, MP4 by PyAV."""
 
 import itertools
 from collections.abc import Iterator
@@ -14,25 +14,25 @@ from wgan.images import Pixels, to_pil
 from wgan.runtime.job import Job
 
 GIF_FPS_LIMIT = 50
-"""TrainState slow frames of less than two hundredths of a second down to ten."""
+"""Players show frames of less than 2/100 s for 10/100 s instead."""
 
 
 def write_animation(path: Path, job: Job) -> None:
-    """Write the frames in their order; GIF and WebP go round for ever.
+    """Write the frames in order; GIF and WebP loop without end.
 
     Raises:
-        UsageError: a GIF of more frames per second than players show.
-        OutputError: it cannot be written.
+        UsageError: more frames per second than players of GIF show.
+        OutputError: the file cannot be written.
         MissingExtra: `.mp4` needs PyAV.
     """
-    if path.suffix.lower() == ".gif" and job.options.fps > GIF_FPS_LIMIT:
+    if path.suffix.lower() == ".gif" and job.config.fps > GIF_FPS_LIMIT:
         raise UsageError(
-            f"--fps {job.options.fps:g} is not allowed for a GIF, which shows at most"
+            f"--fps {job.config.fps:g} is not allowed for a GIF, which shows at most"
             f" {GIF_FPS_LIMIT} frames per second: write a .webp or .mp4"
         )
     if path.suffix.lower() == ".mp4":
         with needs_extra("video", purpose="writing .mp4"):
-            import av  # noqa: F401 - asked for before the work, not after it
+            import av  # noqa: F401 - missing packages are reported before the work
         with whole_file(path) as file:
             _write_video(file, job)
     else:
@@ -51,7 +51,7 @@ def _write_looping(file: BinaryIO, job: Job, kind: str) -> None:
         format=kind,
         save_all=True,
         append_images=frames[1:],
-        duration=_durations(len(frames), job.options.fps, kind),
+        duration=_durations(len(frames), job.config.fps, kind),
         loop=0,
         **({"quality": 90} if kind == "WEBP" else {}),
     )
@@ -61,26 +61,26 @@ def _write_video(file: BinaryIO, job: Job) -> None:
     import av
 
     with av.open(file, "w", format="mp4") as container:
-        stream = container.add_stream("libx264", rate=_rate(job.options.fps))
-        # 4:2:0, which every player reads, halves the colours' size: sides are made even.
+        stream = container.add_stream("libx264", rate=_rate(job.config.fps))
+        # yuv420p, which every player supports, halves the chroma's size: sides must be even.
         stream.width, stream.height = _even(job.width), _even(job.height)
         stream.pix_fmt = "yuv420p"
-        stream.options = {"crf": "18"}  # about as good as the eye can tell
+        stream.options = {"crf": "18"}  # visually lossless
         for pixels in _frames(job):
-            frame = av.VideoFrame.from_ndarray(_coloured(pixels), format="rgb24")
+            frame = av.VideoFrame.from_ndarray(_rgb_of_even_sides(pixels), format="rgb24")
             container.mux(stream.encode(frame))
-        container.mux(stream.encode())  # what the encoder still holds
+        container.mux(stream.encode())  # flush the encoder
 
 
 def _durations(frames: int, fps: float, kind: str) -> list[int]:
-    """Milliseconds of each frame. They add up to the right time, however coarse the steps are."""
+    """Milliseconds of each frame, rounded such that their sum stays exact."""
     step = 10 if kind == "GIF" else 1  # GIF counts in hundredths of a second
     ends = [round(frame * 1000 / fps / step) * step for frame in range(frames + 1)]
     return [end - start for start, end in itertools.pairwise(ends)]
 
 
 def _rate(fps: float) -> Fraction:
-    """The ratio that is meant: 23.976 is 24000/1001."""
+    """The intended ratio: 23.976 is 24000/1001."""
     return Fraction(fps).limit_denominator(1001)
 
 
@@ -88,8 +88,8 @@ def _even(side: int) -> int:
     return side + side % 2
 
 
-def _coloured(pixels: Pixels) -> Pixels:
-    """Three channels and even sides, the last row and column repeated where one is missing."""
+def _rgb_of_even_sides(pixels: Pixels) -> Pixels:
+    """Convert to three channels and even sides, by repeating the last row and column."""
     height, width, channels = pixels.shape
     even = np.pad(pixels, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
     return np.ascontiguousarray(even.repeat(3 // channels, axis=2))

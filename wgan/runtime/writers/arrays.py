@@ -1,4 +1,4 @@
-"""Pixels, or float images, as a numpy array: `.npy`, or `.npz` with the seeds beside them."""
+"""NumPy arrays of all images, `.npy` or `.npz` with the seeds."""
 
 import zipfile
 from collections.abc import Iterator
@@ -13,18 +13,18 @@ from wgan.runtime.job import Job
 
 
 def write_array(path: Path, job: Job) -> None:
-    """Write `[n, h, w, c]` uint8, or `[n, c, h, w]` float32 where float images are asked for.
+    """Write pixels `[n, h, w, c]`, or float32 images `[n, c, h, w]` if the job is for these.
 
-    A `.npz` holds them as `pixels` or `images`, and the keys as `seeds`, both uncompressed. The
-    array is never in memory as a whole.
+    A `.npz` holds them as `pixels` or `images`, and the keys as `seeds`, uncompressed. The array
+    is written batch by batch and never in memory as a whole.
 
     Raises:
-        OutputError: it cannot be written.
+        OutputError: the file cannot be written.
     """
     with whole_file(path) as file:
         if path.suffix.lower() == ".npz":
             with zipfile.ZipFile(file, "w") as archive:
-                with _member(archive, "images" if job.options.floats else "pixels") as member:
+                with _member(archive, "images" if job.config.images else "pixels") as member:
                     _write_batches(member, job)
                 with _member(archive, "seeds") as member:
                     keys = np.fromiter(map(job.source.key, job.positions), np.int64)
@@ -40,15 +40,15 @@ def _member(archive: zipfile.ZipFile, name: str) -> Iterator[BinaryIO]:
 
 
 def _write_batches(file: BinaryIO, job: Job) -> None:
-    shape, dtype = _form(job)
+    shape, dtype = _shape_and_dtype(job)
     header = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": shape}
     np.lib.format.write_array_header_1_0(file, header)
-    for drawn in job.batches():
-        file.write(np.ascontiguousarray(drawn.images, dtype).data)
+    for batch in job.batches():
+        file.write(np.ascontiguousarray(batch.images, dtype).data)
 
 
-def _form(job: Job) -> tuple[tuple[int, ...], np.dtype[Any]]:
+def _shape_and_dtype(job: Job) -> tuple[tuple[int, ...], np.dtype[Any]]:
     n, channels = len(job.positions), job.generator.image_shape[2]
-    if job.options.floats:
+    if job.config.images:
         return (n, channels, job.height, job.width), np.dtype("<f4")
     return (n, job.height, job.width, channels), np.dtype("u1")

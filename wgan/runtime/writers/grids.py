@@ -1,4 +1,4 @@
-"""All images in one: PNG, WebP or JPEG."""
+"""A grid of all images in one file: PNG, WebP or JPEG."""
 
 import sys
 from pathlib import Path
@@ -11,10 +11,10 @@ from wgan.images import Encoding, Pixels, grid, grid_shape
 from wgan.runtime.job import Job
 
 SIDE_LIMIT = {"PNG": 2**31 - 1, "WEBP": 16383, "JPEG": 65500}
-"""The longest side that each encoding can have."""
+"""The longest side of each image format, in pixels."""
 
 PIXEL_LIMIT = 2**28
-"""A grid of more pixels is refused: it has to fit into memory several times over."""
+"""Most pixels of a grid: it has to fit into memory several times."""
 
 _ENCODINGS: dict[str, Encoding] = {
     "": "PNG",
@@ -26,31 +26,31 @@ _ENCODINGS: dict[str, Encoding] = {
 
 
 def write_grid(path: Path, job: Job) -> None:
-    """Write all images row by row; the name `-` is standard output.
+    """Write all images row by row; `-` is standard output.
 
     Raises:
-        UsageError: the grid has no room for the images, or is larger than can be encoded.
-        OutputError: it cannot be written.
+        UsageError: the grid has no room for the images, or is too large for the format.
+        OutputError: the file cannot be written.
     """
     kind = _ENCODINGS[path.suffix.lower()]
-    shape = job.options.grid or grid_shape(len(job.positions))
+    shape = job.config.grid or grid_shape(len(job.positions))
     _check_size(job, shape, kind)
     if path.name == "-" and sys.stdout.isatty():
         raise UsageError("standard output is a terminal: send the PNG to a file or a program")
-    data = job.encode(grid(_all(job), shape), list(map(job.source.key, job.positions)), kind)
+    data = job.encode(grid(_all_pixels(job), shape), list(map(job.source.key, job.positions)), kind)
     if path.name == "-":
-        _to_standard_output(data)
+        _write_stdout(data)
     else:
         write_whole(path, data)
 
 
-def _all(job: Job) -> Pixels:
+def _all_pixels(job: Job) -> Pixels:
     channels = job.generator.image_shape[2]
     pixels = np.empty((len(job.positions), job.height, job.width, channels), np.uint8)
     done = 0
-    for drawn in job.batches():
-        pixels[done : done + len(drawn.images)] = drawn.images
-        done += len(drawn.images)
+    for batch in job.batches():
+        pixels[done : done + len(batch.images)] = batch.images
+        done += len(batch.images)
     return pixels
 
 
@@ -61,12 +61,12 @@ def _check_size(job: Job, shape: tuple[int, int], kind: Encoding) -> None:
     height, width = rows * job.height, columns * job.width
     if height * width > PIXEL_LIMIT or max(height, width) > SIDE_LIMIT[kind]:
         raise UsageError(
-            f"a {kind} of {width}x{height} pixels is too large: draw fewer images, or write a"
+            f"a {kind} of {width}x{height} pixels is too large: generate fewer images, or write a"
             " folder (out/) or an archive (out.tar)"
         )
 
 
-def _to_standard_output(data: bytes) -> None:
+def _write_stdout(data: bytes) -> None:
     try:
         sys.stdout.buffer.write(data)
         sys.stdout.buffer.flush()

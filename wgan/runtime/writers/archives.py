@@ -1,0 +1,165 @@
+"""Tar and zip archives of PNGs, each member named by its key, in the order generated.
+
+A tar is read by WebDataset, takes constant memory for millions of images, and can be resumed: it
+grows under the name `.out.tar.partial`, and the same command continues after the last complete
+member. A zip lists its members at its end, so it is written completely or not at all.
+"""
+
+import os
+import tarfile
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+from wgan.errors import OutputError
+from wgan.files import TEMPORARY_SUFFIX, lock_file, undated_member, whole_file
+from wgan.runtime.job import Job
+from wgan.runtime.writers.folders import image_name
+from wgan.runtime.writers.resume import check_same, to_text
+
+BLOCK = tarfile.BLOCKSIZE
+
+
+def write_zip(path: Path, job: Job) -> None:
+    """Write each image as a member, `00000042.png`, stored, with a fixed date.
+
+    The list of members takes about half a kilobyte of memory per image.
+
+    Raises:
+        OutputError: the archive cannot be written.
+    """
+    with whole_file(path) as file, zipfile.ZipFile(file, "w") as archive:
+        for key, data in job.encoded():
+            archive.writestr(undated_member(image_name(key)), data)
+
+
+def write_tar(path: Path, job: Job) -> None:
+    """Write each image as a member, `00000042.png`, with a fixed date.
+
+    The first header is a comment with the settings. A resumed archive has the same bytes as an
+    uninterrupted one.
+
+    Raises:
+        OutputError: the archive cannot be written, was started with other settings, or is being
+            written by another process. The unfinished archive is kept.
+    """
+    partial = path.with_name(f".{path.name}{TEMPORARY_SUFFIX}")
+    try:
+        with _locked(partial, path) as file:
+            if job.config.overwrite:
+                file.truncate()
+            done = _resume(file, job, path)
+            _write_members(file, job, done)
+            file.flush()
+            os.fsync(file.fileno())
+            if os.name == "posix":  # while it is locked; Windows cannot rename an open file
+                partial.replace(path)
+        if os.name != "posix":
+            partial.replace(path)
+    except OSError as exc:
+        raise OutputError(f"cannot write {path}: {exc.strerror or exc}") from exc
+
+
+def write_whole_tar(path: Path, job: Job) -> None:
+    """Write the same bytes as `write_tar`, completely or not at all.
+
+    For archives that several processes may try to write at once.
+
+    Raises:
+        OutputError: the archive cannot be written.
+    """
+    with whole_file(path) as file:
+        file.write(_comment(job))
+        _write_members(file, job, 0)
+
+
+def _write_members(file: BinaryIO, job: Job, done: int) -> None:
+    for key, data in job.encoded(start=done):
+        file.write(_header(key, len(data)))
+        file.write(data)
+        file.write(bytes(-len(data) % BLOCK))
+    file.write(bytes(2 * BLOCK))  # the end of an archive
+
+
+@contextmanager
+def _locked(partial: Path, path: Path) -> Iterator[BinaryIO]:
+    """Open and lock `partial`; create it if it is missing."""
+    while True:
+        partial.touch()
+        with partial.open("r+b") as file:
+            if not lock_file(file):
+                raise OutputError(
+                    f"another process is writing {path}: wait for it, or choose another name"
+                )
+            if not _is_at(file, partial):  # finished and renamed before this process locked it
+                continue
+            yield file
+            return
+
+
+def _is_at(file: BinaryIO, path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(file.fileno()), path.stat())
+    except FileNotFoundError:
+        return False
+
+
+def _resume(file: BinaryIO, job: Job, path: Path) -> int:
+    """Seek to the end of the last complete member, cut off the rest; return how many there are."""
+    comment = _comment(job)
+    found = file.read(len(comment))
+    if found != comment:
+        _check_settings(found + file.read(BLOCK * 4), job, path)
+        file.seek(0)
+        file.truncate()
+        file.write(comment)
+        return 0
+    done = 0
+    for position in job.positions:
+        start = file.tell()
+        if not _skip_member(file, image_name(job.source.key(position)), path):
+            file.seek(start)
+            break
+        done += 1
+    file.truncate()
+    return done
+
+
+def _skip_member(file: BinaryIO, expected: str, path: Path) -> bool:
+    """Seek to the end of the next member; return False if it is incomplete."""
+    header = file.read(BLOCK)
+    try:
+        member = tarfile.TarInfo.frombuf(header, "ascii", "strict")
+    except tarfile.HeaderError:
+        return False
+    if member.name != expected:
+        raise OutputError(
+            f"{path} was started with other images ({member.name} instead of {expected}): choose"
+            " another name, or add --overwrite"
+        )
+    end = file.tell() + member.size + -member.size % BLOCK
+    if end > os.fstat(file.fileno()).st_size:
+        return False
+    file.seek(end)
+    return True
+
+
+def _check_settings(beginning: bytes, job: Job, path: Path) -> None:
+    """Raise OutputError if the file was started with other settings; otherwise it has no images."""
+    if len(beginning) < 2 * BLOCK:  # stopped before the comment was complete
+        return
+    _, found, rest = beginning.partition(b"comment=")
+    check_same(rest.partition(b"\n")[0] if found else b"", job.settings(), str(path))
+
+
+def _comment(job: Job) -> bytes:
+    """Format the settings as a global pax header, which readers of tar files skip."""
+    return tarfile.TarInfo.create_pax_global_header({"comment": to_text(job.settings())})
+
+
+def _header(key: int, size: int) -> bytes:
+    member = tarfile.TarInfo(image_name(key))
+    member.size = size
+    return member.tobuf(tarfile.USTAR_FORMAT, "ascii", "strict")
