@@ -32,8 +32,9 @@ from wgan.errors import WganError
 from wgan.export.formats.onnx import to_onnx
 from wgan.export.lowering.conv_transpose import lower
 from wgan.export.lowering.fp16 import halve
+from wgan.latents import Latents
 from wgan.runtime import Generator
-from wgan.runtime.benchmark import Draw, Latents, measure
+from wgan.runtime.benchmark import Draw, measure
 
 BATCH_SIZES = (1, 8, 64, 256)
 MARK = "<!-- benchmarks/inference_cuda.py -->"

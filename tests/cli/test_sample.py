@@ -206,7 +206,7 @@ class TestTheBuiltInGenerator:
         done = run_wgan("sample", "-n", 64, "out.png")
         assert done.returncode == 0, done.stderr
         (line,) = done.stderr.splitlines()
-        assert "taking the built-in one" in line
+        assert "using the built-in one" in line
         assert read(tmp_path / "out.png").shape[0] == 8 * 32
 
     def test_it_is_taken_by_name_without_a_word(

@@ -3,9 +3,9 @@ import time
 import numpy as np
 import pytest
 
-from wgan.latents import latents_from_seeds
+from wgan.latents import Latents, latents_from_seeds
 from wgan.memory import memory_now
-from wgan.runtime.benchmark import ROUNDS, TURN_S, Latents, Timing, measure, memory_grown
+from wgan.runtime.benchmark import ROUNDS, TURN_S, Timing, measure, memory_grown
 
 
 def test_engines_take_turns_with_the_same_latents() -> None:

@@ -134,7 +134,7 @@ def use_another_library(model: onnx.ModelProto) -> None:
 @pytest.mark.parametrize(
     ("spoil", "sentence"),
     [
-        (rename_output, "it has a manifest, and not the input latents and the outputs images and"),
+        (rename_output, "it has a manifest, but not the input latents and the outputs images and"),
         (lie_about_the_size, "its manifest says height 16, its graph 8"),
         (lie_about_the_latents, "its manifest says latent_dim 5, its graph 4"),
         (use_an_unknown_operator, "ONNX Runtime cannot open it"),

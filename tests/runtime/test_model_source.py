@@ -6,7 +6,7 @@ import pytest
 
 from wgan.errors import ModelFileError
 from wgan.runtime import Generator
-from wgan.runtime.model_source import look_through
+from wgan.runtime.model_source import scan_source
 
 
 def test_the_hash_is_that_of_the_bytes_wherever_they_are(model_file: Path) -> None:
@@ -21,7 +21,7 @@ def test_a_file_that_changed_since_it_was_looked_through_is_refused(
 ) -> None:
     path = tmp_path / "model.onnx"
     path.write_bytes(model_file.read_bytes())
-    source, _ = look_through(path)
+    source, _ = scan_source(path)
     source.check_unchanged()
     os.utime(path, ns=(0, 0))
     with pytest.raises(ModelFileError, match="changed while it was in use"):

@@ -88,7 +88,7 @@ def test_a_golden_image_of_another_shape_fails(tmp_path: Path) -> None:
 
 def test_a_receipt_without_golden_images_fails(tmp_path: Path) -> None:
     checks = checks_of(proved(models.generator(), goldens=()), tmp_path)
-    assert first_failure(checks).startswith("golden images: the receipt holds none")
+    assert first_failure(checks).startswith("golden images: the receipt has none")
 
 
 def test_a_image_that_depends_on_its_batch_fails(tmp_path: Path) -> None:

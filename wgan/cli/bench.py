@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-import math
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -38,54 +37,54 @@ def bench(
     PyTorch and TorchScript take their turns beside it where they are installed.
     """
     guard(owns_process)
-    from wgan.errors import ModelFileError, UsageError
-    from wgan.latents import latents_from_seeds
-    from wgan.runs import latest_export
-    from wgan.runtime.benchmark import measure, memory_grown
-    from wgan.runtime.generator import Generator
-    from wgan.runtime.threads import usable_cores
+    from wgan.runtime.benchmark import BenchConfig
+    from wgan.runtime.benchmark import bench as run
 
-    if not 0 < seconds < math.inf:  # false for NaN as well
-        raise UsageError(f"--seconds {seconds:g} is not allowed: greater than 0 and finite")
-    sizes = _read_sizes(batch_sizes)
-    threads = threads or usable_cores()
-    path = file or latest_export()
-    if path is None:
-        raise ModelFileError(
-            "no generator was exported in this folder: run  wgan export --format onnx  first, or"
-            " name a file"
-        )
-    generator = Generator(path, device, threads)
-    largest = latents_from_seeds(range(max(sizes)), generator.latent_dim)
-    # Opened a second time: by then all that ONNX Runtime itself takes is there.
-    run, grown = memory_grown(lambda: Generator(path, device, threads).run, largest)
-    engines = {generator.provider: run, **_rivals(generator.manifest, threads)}
-    timings = list(measure(engines, generator.latent_dim, sizes, seconds))
+    config = BenchConfig(
+        file=file,
+        batch_sizes=_parse_sizes(batch_sizes),
+        device=device,
+        threads=threads,
+        seconds=seconds,
+    )
+    result = run(config, _rivals)
     if as_json:
-        told = [dataclasses.asdict(timing) for timing in timings]
-        click.echo(json.dumps({"memory_bytes": grown, "threads": threads, "timings": told}))
+        timings = [dataclasses.asdict(timing) for timing in result.timings]
+        click.echo(
+            json.dumps(
+                {
+                    "memory_bytes": result.memory_bytes,
+                    "threads": result.threads,
+                    "timings": timings,
+                }
+            )
+        )
         return
-    memory = "" if grown is None else f", {grown / 2**20:.0f} MiB for a batch of {max(sizes)}"
-    click.echo(f"{generator.provider}, {threads} threads{memory}")
-    for timing in timings:
+    memory = ""
+    if result.memory_bytes is not None:
+        memory = f", {result.memory_bytes / 2**20:.0f} MiB for a batch of {max(config.batch_sizes)}"
+    click.echo(f"{result.provider}, {result.threads} threads{memory}")
+    for timing in result.timings:
         click.echo(_row(timing))
 
 
-def _read_sizes(text: str) -> list[int]:
+def _parse_sizes(text: str) -> tuple[int, ...]:
     from wgan.errors import UsageError
 
     parts = text.split(",")
     if not all(part.strip().isdecimal() and int(part) for part in parts):
-        raise UsageError(f"--batch-sizes {text} cannot be read: write numbers from 1, as in 1,8,64")
-    return [int(part) for part in parts]
+        raise UsageError(f"--batch-sizes {text} is not allowed: numbers from 1, as in 1,8,64")
+    return tuple(int(part) for part in parts)
 
 
 def _rivals(manifest: "Manifest | None", threads: int) -> dict[str, "Draw"]:
-    """PyTorch's engines; none, with the reason on standard error, where there cannot be any."""
+    """Open PyTorch's engines; if there are none, say on standard error why."""
     from wgan.errors import WganError, needs_extra
 
     if manifest is None:
-        click.echo("PyTorch is left out: the file does not say what networks it is of", err=True)
+        click.echo(
+            "PyTorch is left out: the file has no manifest that describes its networks", err=True
+        )
         return {}
     try:
         with needs_extra("export", purpose="timing PyTorch"):

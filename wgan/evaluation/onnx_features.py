@@ -28,7 +28,7 @@ from wgan.evaluation.features import FeatureBatch
 from wgan.images import Pixels, to_pil
 from wgan.runtime.engine.session import open_session, ort_errors
 from wgan.runtime.image_output import Layout, ValueRange
-from wgan.runtime.model_source import look_through
+from wgan.runtime.model_source import scan_source
 from wgan.runtime.signature import FLOATS, UINT8, Value
 from wgan.text import first_line
 
@@ -62,7 +62,7 @@ class OnnxFeatures:
         value_range: ValueRange = SYMMETRIC,
     ) -> None:
         self.name = path.name
-        source, _ = look_through(path)
+        source, _ = scan_source(path)
         identity = json.dumps([source.sha256(), value_range])
         self.key = hashlib.sha256(identity.encode()).hexdigest()
         self._range = value_range

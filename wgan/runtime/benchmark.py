@@ -1,32 +1,61 @@
-"""How fast engines draw: the same latents, one after the other, again and again."""
+"""Speed of engines: the same latents, in turns."""
 
 import gc
+import math
 import statistics
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
-import numpy as np
-import numpy.typing as npt
-
-from wgan.latents import latents_from_seeds
+from wgan.errors import ModelFileError, UsageError
+from wgan.latents import Latents, latents_from_seeds
 from wgan.memory import memory_now
+from wgan.model_file.manifest import Manifest
+from wgan.runs import latest_export
+from wgan.runtime.generator import Generator
+from wgan.runtime.threads import usable_cores
 from wgan.stop import check_stop
 
-Latents = npt.NDArray[np.float32]
-
 Draw = Callable[[Latents], object]
-"""Draws a batch of latents `[n, latent_dim]`; what it gives back is not looked at."""
+"""Runs a batch of latents `[n, latent_dim]`; its result is ignored."""
 
-SETTLE_S = 0.01
-"""Pause between two engines: threads of the one before may still be waiting actively."""
+OtherEngines = Callable[[Manifest | None, int], Mapping[str, Draw]]
+"""Opens further engines, by name, for a file with this manifest and a number of threads."""
+
+PAUSE_S = 0.01
+"""Pause between two engines: threads of the previous one may still be spinning."""
 
 TURN_S = 0.05
-"""An engine's turn: runs of a millisecond would otherwise time how a sleeping thread wakes up and
-how weights come back into the cache, which the engine before took."""
+"""Length of an engine's turn: single runs of a millisecond would measure how threads wake up and
+how weights return to the cache after another engine's turn."""
 
 ROUNDS = 5
-"""At least so many turns of each engine, however slow."""
+"""Smallest number of turns of each engine."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class BenchConfig:
+    """What `wgan bench` measures.
+
+    Raises:
+        UsageError: a value is not allowed.
+    """
+
+    file: Path | None = None  # None: the latest export
+    batch_sizes: tuple[int, ...] = (1, 8, 64)
+    device: str = "auto"
+    threads: int | None = None  # CPU threads; None: the usable cores
+    seconds: float = 2.0  # for each engine and batch size
+
+    def __post_init__(self) -> None:
+        if not 0 < self.seconds < math.inf:  # false for NaN as well
+            raise UsageError(
+                f"--seconds {self.seconds:g} is not allowed: greater than 0 and finite"
+            )
+        if not self.batch_sizes or min(self.batch_sizes) < 1:
+            sizes = ",".join(map(str, self.batch_sizes))
+            raise UsageError(f"--batch-sizes {sizes} is not allowed: numbers from 1, as in 1,8,64")
 
 
 @dataclass(frozen=True)
@@ -35,23 +64,62 @@ class Timing:
 
     engine: str
     batch_size: int
-    seconds: tuple[float, ...]  # of each run, in the order of the runs
+    seconds: tuple[float, ...]  # of each run, in order
 
     @property
     def median_ms(self) -> float:
-        """Of a run, in milliseconds."""
+        """Median of a run, in milliseconds."""
         return 1000 * statistics.median(self.seconds)
 
     @property
     def spread_ms(self) -> tuple[float, float]:
-        """The first and the third quartile of a run, in milliseconds."""
+        """First and third quartile of a run, in milliseconds."""
         low, _, high = statistics.quantiles(self.seconds, n=4)
         return 1000 * low, 1000 * high
 
     @property
     def images_per_second(self) -> float:
-        """By the median run."""
+        """Images per second of the median run."""
         return self.batch_size / statistics.median(self.seconds)
+
+
+@dataclass(frozen=True)
+class BenchResult:
+    """What `bench` measured."""
+
+    provider: str
+    threads: int
+    memory_bytes: int | None  # that the model and its largest batch take; None: unknown
+    timings: list[Timing]
+
+
+def bench(config: BenchConfig, others: OtherEngines | None = None) -> BenchResult:
+    """Time an exported file on this machine, as `wgan bench` does.
+
+    Args:
+        config: what is measured.
+        others: opens engines that take turns with ONNX Runtime, such as PyTorch's.
+
+    Raises:
+        ModelFileError: there is no such file, or it is not a generator.
+        UsageError, DeviceError, MissingExtra: as `Generator`.
+    """
+    path = config.file or latest_export()
+    if path is None:
+        raise ModelFileError(
+            "no generator was exported in this folder: run  wgan export --format onnx  first, or"
+            " name a file"
+        )
+    threads = config.threads or usable_cores()
+    generator = Generator(path, config.device, threads)
+    largest = latents_from_seeds(range(max(config.batch_sizes)), generator.latent_dim)
+    # Opened a second time, when ONNX Runtime's own memory is already allocated.
+    run, memory = memory_grown(lambda: Generator(path, config.device, threads).run, largest)
+    engines = {generator.provider: run}
+    if others is not None:
+        engines.update(others(generator.manifest, threads))
+    timings = measure(engines, generator.latent_dim, config.batch_sizes, config.seconds)
+    return BenchResult(generator.provider, threads, memory, list(timings))
 
 
 def measure(
@@ -60,17 +128,16 @@ def measure(
     batch_sizes: Sequence[int],
     seconds: float = 2.0,
 ) -> Iterator[Timing]:
-    """Time each engine at each batch size, for about `seconds` an engine and batch size.
+    """Time each engine at each batch size, for about `seconds` per engine and batch size.
 
-    The engines take turns, so that whatever else the machine does meets all of them alike. Two
-    kinds of run are not counted: the first of all, which allocates, and compiles where there is a
-    compiler; and the first of each turn, which finds the threads asleep and another engine's
-    weights in the cache.
+    The engines take turns, so that other load on the machine affects all of them alike. Two kinds
+    of runs are not counted: the first of all, which allocates and may compile; and the first of
+    each turn, when threads are asleep and the cache holds another engine's weights.
     """
     for batch_size in batch_sizes:
-        drawn = latents_from_seeds(range(batch_size), latent_dim)
+        latents = latents_from_seeds(range(batch_size), latent_dim)
         for run in engines.values():
-            run(drawn)
+            run(latents)
         times: dict[str, list[float]] = {name: [] for name in engines}
         until = time.perf_counter() + seconds * len(engines)
         rounds = 0
@@ -78,32 +145,32 @@ def measure(
             rounds += 1
             check_stop()
             for name, run in engines.items():
-                time.sleep(SETTLE_S)
-                times[name].extend(_take_turn(run, drawn))
+                time.sleep(PAUSE_S)
+                times[name].extend(_take_turn(run, latents))
         for name, taken in times.items():
             yield Timing(name, batch_size, tuple(taken))
 
 
-def _take_turn(run: Draw, drawn: Latents) -> list[float]:
-    """Seconds of each run in about `TURN_S`, of one at least."""
-    run(drawn)
+def _take_turn(run: Draw, latents: Latents) -> list[float]:
+    """Seconds of each run in about `TURN_S`, of one run at least."""
+    run(latents)
     taken: list[float] = []
     until = time.perf_counter() + TURN_S
     while not taken or time.perf_counter() < until:
         start = time.perf_counter()
-        run(drawn)
+        run(latents)
         taken.append(time.perf_counter() - start)
     return taken
 
 
-def memory_grown(make: Callable[[], Draw], drawn: Latents) -> tuple[Draw, int | None]:
-    """Open an engine and draw once; gives it, and the bytes that this process grew by.
+def memory_grown(make: Callable[[], Draw], latents: Latents) -> tuple[Draw, int | None]:
+    """Open an engine and run it once; return it and the bytes that this process grew by.
 
-    None where the system does not say how much memory a process has.
+    None if the system does not report the memory of a process.
     """
     gc.collect()
     before = memory_now()
     run = make()
-    run(drawn)
+    run(latents)
     after = memory_now()
     return run, None if before is None or after is None else max(0, after - before)

@@ -16,34 +16,34 @@ from wgan.model_file.reading import read_manifest
 from wgan.runtime.engine.providers import DEVICES, active_provider
 from wgan.runtime.engine.session import Optimization, open_session, ort_errors
 from wgan.runtime.image_output import ImageOutput, ValueRange
-from wgan.runtime.model_source import look_through, unchanged_since_export
+from wgan.runtime.model_source import scan_source, verify_checksum
 from wgan.runtime.signature import Value, check_sides, read_signature
 from wgan.runtime.threads import THREADS_LIMIT
 from wgan.text import first_line
 
 
 class Generator:
-    """An exported generator, ready to draw.
+    """An exported generator, opened in ONNX Runtime.
 
         with Generator("generator.onnx") as generator:
             pixels = generator.sample(range(64))    # (64, h, w, c) uint8
 
-    Safe to share between threads: nothing changes after it is made, ONNX Runtime's `run` may be
-    called from several threads at once, and each `stream` keeps its own place.
+    Threads may share one: it does not change after construction, ONNX Runtime's `run` is
+    thread-safe, and each `stream` has its own position.
 
     Args:
-        model: an ONNX file's path, or its bytes. A generator that wgan has not exported works
-            where its graph says enough (see `wgan.runtime.signature`).
+        model: an ONNX file's path, or its bytes. A generator from another project works if its
+            graph is clear (see `wgan.runtime.signature`).
         device: "auto" (the best that works), or one of `wgan.runtime.engine.providers.DEVICES`.
-        threads: CPU threads of a run; by default as many as there are usable cores.
-        value_range: the values of black and white, for images from elsewhere whose graph does
-            not tell them.
+        threads: CPU threads of a run; by default the number of usable cores.
+        value_range: the values of black and white, for another project's float images if the
+            graph does not say.
         optimization: how far ONNX Runtime may rewrite the graph.
-        checked: refuse a file whose content is not what its manifest's checksum says.
+        checked: refuse a file whose content does not match its manifest's checksum.
 
     Attributes:
-        manifest: what the file says of itself, None for a file from elsewhere.
-        provider: ONNX Runtime's execution provider that really runs.
+        manifest: the file's manifest, None for a file from another project.
+        provider: ONNX Runtime's execution provider that runs.
 
     Raises:
         ModelFileError: the file is missing, damaged, unsafe, or not a generator.
@@ -65,10 +65,10 @@ class Generator:
         if threads is not None and not 1 <= threads <= THREADS_LIMIT:
             raise UsageError(f"threads {threads} is not allowed: it is 1 to {THREADS_LIMIT}")
         self._name = "the model" if isinstance(model, bytes) else str(model)
-        self._source, file = look_through(model)
+        self._source, file = scan_source(model)
         try:
             self.manifest = read_manifest(file)
-            with unchanged_since_export(self._source, self.manifest if checked else None):
+            with verify_checksum(self._source, self.manifest if checked else None):
                 self._session = open_session(self._source.content, device, threads, optimization)
                 self._source.check_unchanged()
                 self.provider = active_provider(self._session)
@@ -79,28 +79,28 @@ class Generator:
                     value_range,
                 )
         except ModelFileError as exc:
-            if f"{self._name} cannot be used" in str(exc):  # it was named where it was read
+            if f"{self._name} cannot be used" in str(exc):  # the message names the file already
                 raise
             raise ModelFileError(f"{self._name} cannot be used: {exc}") from exc
         self.image_shape = self._find_image_shape()
 
     @property
     def latent_dim(self) -> int:
-        """How many numbers make a latent."""
+        """Length of a latent."""
         return self._signature.latents.latent_dim
 
     @property
     def fixed_batch(self) -> int | None:
-        """The one batch size that the graph takes, as some exporters freeze it; None: any."""
+        """The batch size that an exporter has frozen in the graph; None if it is free."""
         return self._signature.latents.batch
 
     @property
     def default_batch_size(self) -> int:
-        """How many images are drawn at a time where nobody says otherwise.
+        """Images in a run where the caller gives no number.
 
-        On a CPU 64 are drawn a tenth faster than 16 and take 1.4 times the memory
-        (docs/performance.md); a process that draws a few images starts and ends sooner with less.
-        A GPU wants more work at once.
+        On a CPU a batch of 64 is a tenth faster than 16 and takes 1.4 times the memory
+        (docs/performance.md); a short process starts and ends sooner with 16. A GPU needs more
+        work at once.
         """
         return 16 if self.provider == DEVICES["cpu"].provider else 64
 
@@ -110,37 +110,38 @@ class Generator:
         return self._source.sha256()
 
     def images(self, latents: Latents) -> Images:
-        """Draw float images in one run: `[n, latent_dim]` -> `[n, c, h, w]` in [-1, 1].
+        """Generate float images in one run: `[n, latent_dim]` -> `[n, c, h, w]` in [-1, 1].
 
-        A model that gives pixels alone gives images of 256 steps.
+        Images of a model that outputs only pixels have 256 levels.
 
         Raises:
             UsageError: the latents have another shape.
-            ModelFileError: ONNX Runtime failed, or the graph gave something else than it said.
+            ModelFileError: ONNX Runtime failed, or the output differs from its declaration.
         """
         output = self._signature.images or self._signature.pixels
         assert output is not None  # a signature has one of them
         return output.images(self._run([output], latents)[0])
 
     def pixels(self, latents: Latents) -> Pixels:
-        """Draw pixels in one run: `[n, latent_dim]` -> `[n, h, w, c]` uint8; raises as `images`."""
+        """Generate pixels in one run: `[n, latent_dim]` -> `[n, h, w, c]` uint8; see `images`."""
         output = self._signature.pixels or self._signature.images
         assert output is not None
         return output.pixels(self._run([output], latents)[0])
 
     def run(self, latents: Latents) -> tuple[Images, Pixels]:
-        """Draw images and their pixels in one run; shapes and errors as in `images`, `pixels`."""
+        """Generate images and their pixels in one run; shapes and errors as in `images`."""
         images, pixels = self._signature.images, self._signature.pixels
         if images is None or pixels is None:
-            drawn = self.images(latents)
-            return drawn, to_pixels(drawn)
+            generated = self.images(latents)
+            return generated, to_pixels(generated)
         raw = self._run([images, pixels], latents)
         return images.images(raw[0]), pixels.pixels(raw[1])
 
     def sample(self, seeds: Sequence[int], batch_size: int | None = None) -> Pixels:
-        """Draw the images of `seeds`: `[len(seeds), h, w, c]` uint8, in the order of the seeds.
+        """Generate the images of `seeds`: `[len(seeds), h, w, c]` uint8, in the order of the seeds.
 
-        They are drawn `batch_size` at a time, by default as many as suit the provider.
+        `wgan.images.to_pil` converts one of them to a Pillow image, `wgan.images.grid` arranges
+        them. A run takes `batch_size` images, by default a number that suits the provider.
 
         Raises:
             UsageError: no seeds, a seed outside 0 to 2**32 - 1, or a batch of less than 1.
@@ -155,7 +156,7 @@ class Generator:
         return pixels
 
     def stream(self, seeds: Sequence[int], batch_size: int | None = None) -> Iterator[Pixels]:
-        """Draw the images of `seeds` a batch at a time, the last one smaller; as `sample`.
+        """Yield the images of `seeds` batch by batch, the last one smaller; see `sample`.
 
         A `range` of seeds takes no memory, however long.
         """
@@ -167,15 +168,15 @@ class Generator:
 
     def _stream(self, seeds: Sequence[int], batch_size: int) -> Iterator[Pixels]:
         for start in range(0, len(seeds), batch_size):
-            drawn = latents_from_seeds(seeds[start : start + batch_size], self.latent_dim)
-            yield self.pixels(self.pad(drawn, batch_size))[: len(drawn)]
+            latents = latents_from_seeds(seeds[start : start + batch_size], self.latent_dim)
+            yield self.pixels(self.pad(latents, batch_size))[: len(latents)]
 
     def pad(self, latents: Latents, batch_size: int) -> Latents:
-        """Fill a short batch up with zeros where the provider is better off with one size.
+        """Pad a short batch with zeros where the provider works better with a single size.
 
-        A GPU's libraries plan a convolution for each batch size that they meet, and may choose
-        another algorithm, whose last bit differs. On the CPU an image is the same in any batch
-        and memory stays that of the largest, so that filling up would only cost time.
+        A GPU's libraries plan a convolution for each new batch size, and may choose another
+        algorithm, whose last bit differs. On the CPU an image is the same in any batch and memory
+        does not grow with new sizes, so padding would only cost time.
         """
         missing = batch_size - len(latents)
         if missing <= 0 or self.provider == DEVICES["cpu"].provider:
@@ -183,7 +184,7 @@ class Generator:
         return np.pad(latents, ((0, missing), (0, 0)))
 
     def _run(self, outputs: list[ImageOutput], latents: Latents) -> list[Any]:
-        """Run the graph; what comes back has been checked against what the graph declared."""
+        """Run the graph and check the shapes and values of its outputs."""
         latents = np.ascontiguousarray(latents, dtype=np.float32)
         if latents.ndim != 2 or latents.shape[1] != self.latent_dim or not len(latents):
             raise UsageError(
@@ -203,16 +204,16 @@ class Generator:
             )
         if result.dtype != np.uint8 and not np.isfinite(result).all():
             raise ModelFileError(
-                f"{self._name} cannot be used: its output {name} holds values that are not finite"
+                f"{self._name} cannot be used: its output {name} has values that are not finite"
             )
 
     def _run_session(self, names: list[str], latents: Latents) -> list[npt.NDArray[Any]]:
         fixed = self._signature.latents.batch
         if fixed is None or fixed == len(latents):
             return self._run_batch(names, latents)
-        # An export that froze its batch size: as many runs as it takes, the last one filled up.
+        # The exporter has frozen the batch size: several runs, the last one padded.
         parts = [
-            self._run_batch(names, _filled_up(latents[start : start + fixed], fixed))
+            self._run_batch(names, _padded(latents[start : start + fixed], fixed))
             for start in range(0, len(latents), fixed)
         ]
         return [np.concatenate(arrays)[: len(latents)] for arrays in zip(*parts, strict=True)]
@@ -232,7 +233,7 @@ class Generator:
         return results
 
     def _find_image_shape(self) -> tuple[int, int, int]:
-        """Height, width and channels; a graph that does not say is asked for one image."""
+        """Height, width and channels; if the graph does not declare them, of one image."""
         signature = self._signature
         height, width = signature.height, signature.width
         if height is None or width is None:
@@ -249,7 +250,7 @@ class Generator:
         return height, width, signature.channels
 
     def close(self) -> None:
-        """Let go of the session and its memory; nothing can be drawn afterwards."""
+        """Release the session and its memory; the generator cannot be used afterwards."""
         self._session = None
 
     def __enter__(self) -> Self:
@@ -280,5 +281,5 @@ def _interface(session: Any) -> tuple[list[Value], list[Value]]:
         raise ModelFileError("the names in its graph are not text") from exc
 
 
-def _filled_up(latents: Latents, size: int) -> Latents:
+def _padded(latents: Latents, size: int) -> Latents:
     return np.pad(latents, ((0, size - len(latents)), (0, 0)))

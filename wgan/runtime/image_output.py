@@ -1,4 +1,4 @@
-"""A graph's image output, in whichever layout and range, and the way to wgan's own forms."""
+"""The image output of a graph, in any layout and range, and its conversion to images and pixels."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -25,24 +25,24 @@ class ImageOutput:
     value_range: ValueRange | None  # None for uint8
 
     def images(self, raw: npt.NDArray[np.generic]) -> Images:
-        """Turn what the graph gave into float images `[n, c, h, w]` in [-1, 1]."""
+        """Convert the graph's output to float images `[n, c, h, w]` in [-1, 1]."""
         if self.value_range is None:
             return to_images(self._channels_last(raw.astype(np.uint8, copy=False)))
         values = raw.astype(np.float32, copy=False)
         images = values if self.layout == "nchw" else values.transpose(0, 3, 1, 2)
         low, high = self.value_range
-        if (low, high) == (-1, 1):  # left alone, so that not a bit changes
+        if (low, high) == (-1, 1):  # unchanged to the bit
             return images
         return ((images - np.float32(low)) * np.float32(2 / (high - low)) - 1).astype(np.float32)
 
     def pixels(self, raw: npt.NDArray[np.generic]) -> Pixels:
-        """Turn what the graph gave into pixels `[n, h, w, c]`."""
+        """Convert the graph's output to pixels `[n, h, w, c]`."""
         if self.value_range is None:
             return self._channels_last(raw.astype(np.uint8, copy=False))
         return to_pixels(self.images(raw))
 
     def shape(self, n: int, height: int, width: int, channels: int) -> tuple[int, int, int, int]:
-        """What the graph must give for `n` images of this size."""
+        """Shape of the output for `n` images of this size."""
         if self.layout == "nchw":
             return (n, channels, height, width)
         return (n, height, width, channels)
@@ -52,15 +52,17 @@ class ImageOutput:
 
 
 def parse_value_range(text: str) -> ValueRange:
-    """Read `"0,1"` or `"-1,1"` or `"0,255"`: the values of black and white.
+    """Parse `"0,1"` or `"-1,1"` or `"0,255"`: the values of black and white.
 
     Raises:
-        UsageError: something else is written.
+        UsageError: the text has another form.
     """
     try:
         low, high = (float(part) for part in text.split(","))
     except ValueError:
         low = high = 0.0
     if not (low < high and np.isfinite([low, high]).all()):
-        raise UsageError(f"value range {text!r} cannot be read: write LOW,HIGH, as in -1,1 or 0,1")
+        raise UsageError(
+            f"--value-range {text!r} is not allowed: write LOW,HIGH, as in -1,1 or 0,1"
+        )
     return low, high

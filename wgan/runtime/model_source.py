@@ -1,4 +1,4 @@
-"""A model's bytes: in memory, or in a file that is looked through once and then opened by name."""
+"""A model's bytes, in memory or in a file, scanned before ONNX Runtime opens them."""
 
 import hashlib
 import threading
@@ -15,26 +15,26 @@ from wgan.model_file.protobuf import WireError
 from wgan.model_file.reading import map_bytes, read_model, scan_model
 
 Stamp = tuple[int, int, int]
-"""A file's number, size and time of change: another file, or a changed one, has another."""
+"""Inode, size and modification time of a file: they differ if it was replaced or changed."""
 
 
 @dataclass(frozen=True)
 class ModelSource:
-    """Where ONNX Runtime takes the model from.
+    """Where ONNX Runtime reads the model from.
 
-    A file is not kept in memory beside what ONNX Runtime makes of it.
+    A file is opened by its path, so that its bytes are not in memory twice.
     """
 
     content: bytes | Path
     stamp: Stamp | None  # of the file, None for bytes
 
     def check_unchanged(self) -> None:
-        """Raise ModelFileError where the file is no longer the one that was looked through."""
+        """Raise ModelFileError if the file is no longer the one that was scanned."""
         if isinstance(self.content, Path) and self.stamp != _stamp(self.content):
             raise ModelFileError("it was changed while it was in use")
 
     def content_sha256(self) -> str:
-        """As the manifest has it; empty where it cannot be found."""
+        """Checksum as in the manifest; empty if it cannot be computed."""
         content = self.content
         try:
             return content_sha256(content if isinstance(content, bytes) else map_bytes(content))
@@ -42,7 +42,7 @@ class ModelSource:
             return ""
 
     def sha256(self) -> str:
-        """SHA-256 of the bytes, in hexadecimal. Raises ModelFileError where the file changed."""
+        """SHA-256 of the bytes, in hexadecimal. Raises ModelFileError if the file changed."""
         if isinstance(self.content, bytes):
             return hashlib.sha256(self.content).hexdigest()
         self.check_unchanged()
@@ -51,15 +51,14 @@ class ModelSource:
 
 
 @contextmanager
-def unchanged_since_export(source: ModelSource, manifest: Manifest | None) -> Iterator[None]:
-    """Hold the bytes against the manifest's checksum while the block opens them.
+def verify_checksum(source: ModelSource, manifest: Manifest | None) -> Iterator[None]:
+    """Compare the bytes with the manifest's checksum, in a thread, while the block opens them.
 
-    A thread beside it takes as good as no time of its own, and a bit that turned over in the
-    weights would be drawn with as if nothing were wrong. An error of the block comes first: it
-    says more.
+    ONNX Runtime would run a file with a flipped bit in its weights. Hashing beside the opening
+    takes almost no extra time. An error of the block has precedence: it says more.
 
     Raises:
-        ModelFileError: the bytes are others than those that were exported.
+        ModelFileError: the bytes differ from those that were exported.
     """
     if manifest is None:
         yield
@@ -75,8 +74,8 @@ def unchanged_since_export(source: ModelSource, manifest: Manifest | None) -> It
         raise ModelFileError(CHANGED)
 
 
-def look_through(model: Path | str | bytes) -> tuple[ModelSource, OnnxFile]:
-    """Find a model's bytes and look through them before ONNX Runtime does.
+def scan_source(model: Path | str | bytes) -> tuple[ModelSource, OnnxFile]:
+    """Find a model's bytes and scan them.
 
     Raises:
         ModelFileError: the file is missing, damaged, unsafe or not ONNX.
@@ -94,6 +93,6 @@ def look_through(model: Path | str | bytes) -> tuple[ModelSource, OnnxFile]:
 def _stamp(path: Path) -> Stamp | None:
     try:
         status = path.stat()
-    except (OSError, ValueError):  # what is wrong with the file is told by `read_model`
+    except (OSError, ValueError):  # `read_model` reports what is wrong with the file
         return None
     return status.st_ino, status.st_size, status.st_mtime_ns

@@ -1,8 +1,8 @@
-"""What goes into a generator's graph and what comes out, read from the graph itself.
+"""Inputs and outputs of a generator's graph, found in the graph itself.
 
-wgan's own exports take `latents` `[n, latent_dim]` and give `images` and `pixels`. A generator from
-elsewhere is taken as well where its graph says enough: one input that can only be latents, and one
-output that can only be images.
+wgan's own exports have the input `latents` `[n, latent_dim]` and the outputs `images` and `pixels`.
+A generator from another project works as well if its graph is clear: one input that can only be
+latents, and one output that can only be images.
 """
 
 from collections.abc import Mapping, Sequence
@@ -18,7 +18,7 @@ LATENTS, IMAGES, PIXELS = "latents", "images", "pixels"
 """The names in wgan's own exports."""
 
 Axis = int | str | None
-"""A number, or a text or None where it is free."""
+"""A size; a name or None if the axis is free."""
 
 FLOATS = {"tensor(float)": "float32", "tensor(float16)": "float16", "tensor(double)": "float64"}
 """ONNX Runtime's names of the float types, and numpy's."""
@@ -26,19 +26,19 @@ FLOATS = {"tensor(float)": "float32", "tensor(float16)": "float16", "tensor(doub
 UINT8 = "tensor(uint8)"
 
 RANGES: Mapping[str, ValueRange] = {"Tanh": (-1.0, 1.0), "Sigmoid": (0.0, 1.0)}
-"""Operators that, when they make the images, tell the range."""
+"""Operators whose output has a known range."""
 
 BATCH_LIMIT = 4096
-"""A batch size that a graph is frozen to may be so large; each run fills it up."""
+"""Largest batch size that a graph may be frozen to; each run is padded to it."""
 
 LATENT_DIM_LIMIT = 2**20
-"""So many numbers may make a latent."""
+"""Largest length of a latent."""
 
 SIDE_LIMIT = 2**14
-"""Height and width of an image may be so large."""
+"""Largest height and width of an image."""
 
-MOVING = ("Identity", "Transpose", "Reshape", "Squeeze", "Unsqueeze")
-"""Operators that leave the values of their first input as they are."""
+VALUE_PRESERVING = ("Identity", "Transpose", "Reshape", "Squeeze", "Unsqueeze")
+"""Operators that only rearrange the values of their first input."""
 
 EXPECTED = (
     "one float input of latents, [n, z] or [n, z, 1, 1], and one output of images, float or uint8,"
@@ -56,7 +56,7 @@ class Value:
 
     @classmethod
     def of(cls, argument: Any) -> Self:
-        """Read one of `InferenceSession.get_inputs()` or `get_outputs()`."""
+        """Convert an item of `InferenceSession.get_inputs()` or `get_outputs()`."""
         return cls(argument.name, argument.type, tuple(argument.shape))
 
     def __str__(self) -> str:
@@ -66,23 +66,23 @@ class Value:
 
 @dataclass(frozen=True)
 class LatentInput:
-    """The input that takes the latents."""
+    """The latents' input."""
 
     name: str
-    type: str  # numpy's name of it
+    type: str  # numpy's name
     latent_dim: int
     spatial: bool  # [n, z, 1, 1] rather than [n, z]
-    batch: int | None  # None where it is free
+    batch: int | None  # None if it is free
 
 
 @dataclass(frozen=True)
 class Signature:
-    """A generator's interface; at least one of `images` and `pixels` is there."""
+    """Inputs and outputs of a generator; at least one of `images` and `pixels` is not None."""
 
     latents: LatentInput
     images: ImageOutput | None
     pixels: ImageOutput | None
-    height: int | None  # None where the graph does not say
+    height: int | None  # None if the graph does not declare it
     width: int | None
     channels: int
 
@@ -99,13 +99,13 @@ def read_signature(
     Args:
         inputs: the graph's inputs.
         outputs: its outputs.
-        producers: value -> what makes it.
-        manifest: what the file says of itself, if it does.
-        value_range: the values of black and white in float images, where the caller knows.
+        producers: value -> the operator that computes it.
+        manifest: the file's manifest, if it has one.
+        value_range: the values of black and white in float images, if the caller knows them.
 
     Raises:
-        ModelFileError: the graph is not a generator's, or not the one that the manifest tells of.
-        UsageError: the range of the images cannot be known, or is given and there is none.
+        ModelFileError: the graph is not a generator, or does not match the manifest.
+        UsageError: the range of the images is unknown, or `value_range` contradicts it.
     """
     latents = _find_latents(inputs, outputs)
     floats = _find_images(inputs, outputs, tuple(FLOATS))
@@ -126,18 +126,18 @@ def read_signature(
 
 
 def check_sides(height: int, width: int) -> None:
-    """Raise ModelFileError unless images of this size are drawn."""
+    """Raise ModelFileError unless images may have this size."""
     if not (1 <= height <= SIDE_LIMIT and 1 <= width <= SIDE_LIMIT):
         raise ModelFileError(
-            f"its images are {width} wide and {height} high: 1 to {SIDE_LIMIT} are allowed"
+            f"its images are {width} wide and {height} high: 1 to {SIDE_LIMIT} pixels are allowed"
         )
 
 
 def _image_axes(value: Value, layout: Layout) -> tuple[int | None, int | None, int]:
-    """Height and width, None where they are free, and channels."""
+    """Height and width, None if they are free, and channels."""
     axes = value.shape[1:] if layout == "nchw" else (value.shape[3], *value.shape[1:3])
     channels, height, width = axes
-    assert isinstance(channels, int)  # _layout looked at it
+    assert isinstance(channels, int)  # as _layout has checked
     if isinstance(height, int) and isinstance(width, int):
         check_sides(height, width)
         return height, width, channels
@@ -158,7 +158,7 @@ def _find_latents(inputs: Sequence[Value], outputs: Sequence[Value]) -> LatentIn
 def _find_images(
     inputs: Sequence[Value], outputs: Sequence[Value], types: tuple[str, ...]
 ) -> tuple[Value, Layout] | None:
-    """The one output of these types that can be images."""
+    """Return the only output of these types that can be images."""
     found = [
         (value, layout)
         for value in outputs
@@ -173,7 +173,7 @@ def _layout(shape: Sequence[Axis]) -> Layout | None:
     if len(shape) != 4:
         return None
     first, last = shape[1] in (1, 3), shape[3] in (1, 3)
-    if first == last:  # neither, or an image so small that either could be meant
+    if first == last:  # neither, or ambiguous for a tiny image
         return None
     return "nchw" if first else "nhwc"
 
@@ -184,27 +184,27 @@ def _range(
     manifest: Manifest | None,
     given: ValueRange | None,
 ) -> ValueRange:
-    known = (-1.0, 1.0) if manifest is not None else _told_range(value.name, producers)
+    known = (-1.0, 1.0) if manifest is not None else _inferred_range(value.name, producers)
     if known is not None and given is not None and known != given:
         raise UsageError(
-            f"the value range {given[0]:g},{given[1]:g} is not that of the model's images:"
-            f" {known[0]:g},{known[1]:g}"
+            f"--value-range {given[0]:g},{given[1]:g} is not allowed: the model's images have the"
+            f" range {known[0]:g},{known[1]:g}"
         )
     if known is None and given is None:
         raise UsageError(
-            f"the range of the model's output {value.name[:60]} cannot be known: say what black"
-            " and white are with --value-range, as in --value-range=-1,1"
+            f"the range of the model's output {value.name[:60]} is unknown: give the values of"
+            " black and white, as in --value-range=-1,1"
         )
     return known or given or (-1.0, 1.0)
 
 
-def _told_range(name: str, producers: Mapping[str, Producer]) -> ValueRange | None:
-    """The range that the graph tells, seen through operators that only move the values."""
-    for _ in range(len(producers)):  # a damaged graph may be a circle
+def _inferred_range(name: str, producers: Mapping[str, Producer]) -> ValueRange | None:
+    """Range of the last operator before those that only rearrange values."""
+    for _ in range(len(producers)):  # a damaged graph can have a cycle
         producer = producers.get(name)
         if producer is None:
             return None
-        if producer.operator not in MOVING:
+        if producer.operator not in VALUE_PRESERVING:
             return RANGES.get(producer.operator)
         name = producer.source or ""
     return None
@@ -217,16 +217,16 @@ def _compare(signature: Signature, manifest: Manifest) -> None:
     )
     if names != (LATENTS, IMAGES, PIXELS):
         raise ModelFileError(
-            f"it has a manifest, and not the input {LATENTS} and the outputs {IMAGES} and {PIXELS}"
-            " that go with one"
+            f"it has a manifest, but not the input {LATENTS} and the outputs {IMAGES} and {PIXELS}"
+            " of wgan's exports"
         )
-    told = {
+    declared = {
         "latent_dim": (manifest.latent_dim, signature.latents.latent_dim),
         "channels": (manifest.channels, signature.channels),
         "height": (manifest.height, signature.height),
         "width": (manifest.width, signature.width),
     }
-    for name, (said, found) in told.items():
+    for name, (said, found) in declared.items():
         if found is not None and said != found:
             raise ModelFileError(f"its manifest says {name} {said}, its graph {found}")
 

@@ -1,8 +1,8 @@
-"""Proving an exported file's receipt again, on the machine at hand and with no PyTorch.
+"""Verification of an exported file's receipt on this machine, without PyTorch.
 
-The receipt says what PyTorch drew. Here the file must be the one that was proved (checksums), draw
-those images still (golden images), draw an image the same in any batch (batch invariance) and
-at any time (determinism), in every way that ONNX Runtime can run it here.
+The file must be the one that was proved (checksums), still generate PyTorch's images (golden
+images), generate the same image in any batch (batch invariance) and in any run (determinism), in
+every engine configuration that works here.
 """
 
 import io
@@ -26,35 +26,37 @@ from wgan.runtime.generator import Generator
 from wgan.stop import check_stop
 
 BATCH_SIZES = (1, 7, 64)
-"""Whose images must be the same."""
+"""Batch sizes that must give the same images."""
 
 SEEDS = 64
+"""Images in the checks of batch invariance and determinism."""
 
 ROUNDING_DB = 3.0
-"""How much further than at the export a golden image may be, in decibels."""
+"""Decibels by which a golden image may be further away than at the export."""
 
 INVARIANCE = {"fp32": 1, "fp16": 1, "int8": 8}
-"""How far an image may move with its batch, of 255, by precision. A sum that ends a bit elsewhere
-tips a pixel by one; in 8 bits it can tip a value by one of 256 steps, and a step is more."""
+"""Largest difference of a pixel between batch sizes, of 255, by precision. Another order of
+summation can change a pixel by 1; in int8 it can change an activation by a whole quantisation
+step."""
 
 
 @dataclass(frozen=True)
 class Check:
-    """One thing that was looked at."""
+    """The result of one check."""
 
     name: str
-    passed: bool | None  # None: it could not be tried here
+    passed: bool | None  # None: it cannot run here
     detail: str
-    setup: str = ""  # how the model was run, where it was
+    setup: str = ""  # the engine configuration, for checks that run the model
 
     def __str__(self) -> str:
         return f"{self.name}: {self.detail}" + (f" ({self.setup})" if self.setup else "")
 
 
 def verify(path: Path) -> Iterator[Check]:
-    """Check the file at `path`, from the cheapest check to the dearest.
+    """Yield the checks of the file at `path`, the cheapest first.
 
-    Of an archive for PyTorch only the checksums are proved: drawing from it takes PyTorch.
+    For TorchScript and pt2 only the checksums are checked: running them takes PyTorch.
 
     Raises:
         ModelFileError: the file is missing or unsafe, or so damaged that nothing can be checked.
@@ -64,68 +66,70 @@ def verify(path: Path) -> Iterator[Check]:
     described = describe(path)
     manifest = described.manifest
     if manifest is None:
-        raise ModelFileError(f"{path} has no manifest, so there is nothing to prove")
+        raise ModelFileError(f"{path} has no manifest, so it has no receipt to verify")
     data = read_bytes(path)
     yield Check("structure", True, f"{described.format}, format version {manifest.format_version}")
-    yield _checksum(data, manifest)
+    yield _check_sums(data, manifest)
     if described.format != "onnx":
-        yield Check("images", None, "drawing from this format takes PyTorch")
+        yield Check("images", None, "running this format takes PyTorch")
         return
-    for setup, opened in open_all(data):
+    for engine, opened in open_all(data):
         check_stop()
         if isinstance(opened, DeviceError):
-            yield Check("images", None, str(opened), setup.provider)
+            yield Check("images", None, str(opened), engine.provider)
         else:
-            yield from _check_images(setup, opened, manifest)
+            yield from _check_images(engine, opened, manifest)
 
 
-def _checksum(data: bytes, manifest: Manifest) -> Check:
+def _check_sums(data: bytes, manifest: Manifest) -> Check:
     try:
         found = content_sha256(data)
     except archive_errors() as exc:
         return Check("checksums", False, f"the file is damaged: {exc}")
     if found != manifest.content_sha256:
-        said = manifest.content_sha256[:12]
-        return Check("checksums", False, f"content {found[:12]}..., where {said}... was proved")
+        expected = manifest.content_sha256[:12]
+        return Check("checksums", False, f"content {found[:12]}..., {expected}... was exported")
     return Check("checksums", True, f"content {found[:12]}..., config and manifest agree")
 
 
-def _check_images(setup: EngineConfig, generator: Generator, manifest: Manifest) -> Iterator[Check]:
-    yield _check_goldens(setup, generator, manifest)
+def _check_images(
+    engine: EngineConfig, generator: Generator, manifest: Manifest
+) -> Iterator[Check]:
+    yield _check_goldens(engine, generator, manifest)
     check_stop()
-    yield _check_batches(setup, generator, manifest)
+    yield _check_batches(engine, generator, manifest)
     check_stop()
-    yield _check_determinism(setup, generator)
+    yield _check_determinism(engine, generator)
 
 
-def _check_goldens(setup: EngineConfig, generator: Generator, manifest: Manifest) -> Check:
+def _check_goldens(engine: EngineConfig, generator: Generator, manifest: Manifest) -> Check:
     allowed, goldens = manifest.receipt.allowed, manifest.receipt.goldens
     if not goldens:
-        return Check("golden images", False, "the receipt holds none", str(setup))
+        return Check("golden images", False, "the receipt has none", str(engine))
     worst = 0
-    drawn = generator.sample([golden.seed for golden in goldens])
-    for golden, pixels in zip(goldens, drawn, strict=True):
+    generated = generator.sample([golden.seed for golden in goldens])
+    for golden, pixels in zip(goldens, generated, strict=True):
         expected = decode(golden)
         if expected.shape != pixels.shape:
-            shapes = f"{list(expected.shape)}, drawn {list(pixels.shape)}"
-            return Check("golden images", False, f"seed {golden.seed} is {shapes}", str(setup))
+            shapes = f"{list(expected.shape)}, generated {list(pixels.shape)}"
+            return Check("golden images", False, f"seed {golden.seed} is {shapes}", str(engine))
         tally = PixelTally()
         tally.add(pixels, expected)
-        # What was drawn at the export was this far; another machine may round otherwise.
+        # The export was this close to PyTorch; another machine may round differently.
         needed = min(golden.psnr - ROUNDING_DB, allowed.psnr)
         if tally.largest > allowed.pixels or tally.psnr < needed:
             detail = (
                 f"seed {golden.seed} differs by {tally.largest} of 255 (allowed {allowed.pixels}),"
                 f" {tally.psnr:.1f} dB (at least {needed:.1f})"
             )
-            return Check("golden images", False, detail, str(setup))
+            return Check("golden images", False, detail, str(engine))
         worst = max(worst, tally.largest)
     detail = f"{len(goldens)} images of PyTorch's, at most {worst} of 255 away"
-    return Check("golden images", True, detail, str(setup))
+    return Check("golden images", True, detail, str(engine))
 
 
 def decode(golden: Golden) -> Pixels:
-    """A golden image's pixels, `[height, width, channels]`. Raises ModelFileError."""
+    """Decode a golden image, `[height, width, channels]`. Raises ModelFileError."""
     try:
         with Image.open(io.BytesIO(golden.png), formats=["PNG"]) as image:
             pixels = np.asarray(image)
@@ -134,20 +138,20 @@ def decode(golden: Golden) -> Pixels:
     return pixels.reshape(*pixels.shape[:2], -1)
 
 
-def _check_batches(setup: EngineConfig, generator: Generator, manifest: Manifest) -> Check:
-    whole, *others = (generator.sample(range(SEEDS), size) for size in BATCH_SIZES)
+def _check_batches(engine: EngineConfig, generator: Generator, manifest: Manifest) -> Check:
+    first, *others = (generator.sample(range(SEEDS), size) for size in BATCH_SIZES)
     tally = PixelTally()
     for other in others:
-        tally.add(other, whole)
+        tally.add(other, first)
     allowed = INVARIANCE.get(manifest.precision, 1)
     sizes = ", ".join(map(str, BATCH_SIZES))
     detail = f"batches of {sizes} differ by at most {tally.largest} of 255 (allowed {allowed})"
-    return Check("batch invariance", tally.largest <= allowed, detail, str(setup))
+    return Check("batch invariance", tally.largest <= allowed, detail, str(engine))
 
 
-def _check_determinism(setup: EngineConfig, generator: Generator) -> Check:
-    drawn = latents_from_seeds(range(SEEDS), generator.latent_dim)
-    first, second = generator.images(drawn), generator.images(drawn)
+def _check_determinism(engine: EngineConfig, generator: Generator) -> Check:
+    latents = latents_from_seeds(range(SEEDS), generator.latent_dim)
+    first, second = generator.images(latents), generator.images(latents)
     differing = int((first != second).sum())
     detail = f"{differing} of {first.size} values differ from run to run"
-    return Check("determinism", differing == 0, detail, str(setup))
+    return Check("determinism", differing == 0, detail, str(engine))

@@ -1,4 +1,4 @@
-"""The small generator that comes with wgan, for machines that have not trained one."""
+"""The small generator that is installed with wgan, for use without training."""
 
 import logging
 from pathlib import Path
@@ -7,7 +7,7 @@ from wgan.errors import ModelFileError
 from wgan.runs import latest_export
 
 NAME = "builtin"
-"""What names it where a model file is asked for."""
+"""Its name in place of a model file."""
 
 DESCRIPTION = "garments of Fashion-MNIST, 32x32, grey"
 
@@ -15,12 +15,12 @@ _FILE = Path(__file__).with_name("generator.onnx")
 
 
 def find_model(name: str | None) -> Path:
-    """The ONNX file of this name, or, where none is given, the latest export or the built-in one.
+    """Return the ONNX file of this name; without a name the latest export or the built-in one.
 
-    That the built-in one is taken is said by a warning of the logger `wgan`.
+    A warning of the logger `wgan` says that the built-in generator is used.
 
     Raises:
-        ModelFileError: there is neither, or the latest export is gone.
+        ModelFileError: there is neither, or the latest export is missing.
     """
     if name == NAME:
         return builtin_model()
@@ -31,20 +31,20 @@ def find_model(name: str | None) -> Path:
         return latest
     model = builtin_model()
     logging.getLogger("wgan").warning(
-        "no generator was exported in this folder: taking the built-in one (%s)", DESCRIPTION
+        "no generator was exported in this folder: using the built-in one (%s)", DESCRIPTION
     )
     return model
 
 
 def builtin_model() -> Path:
-    """The built-in generator's ONNX file; `make_generator.sh` beside it made it.
+    """Return the built-in generator's ONNX file, which `make_generator.sh` beside it creates.
 
     Raises:
-        ModelFileError: this installation was built without it.
+        ModelFileError: this installation does not have it.
     """
     if not _FILE.is_file():
         raise ModelFileError(
-            "no generator was exported in this folder, and none is built in: run"
+            "no generator was exported in this folder, and the built-in one is not installed: run"
             "  wgan export --format onnx  first, or name a file with --model"
         )
     return _FILE
