@@ -32,9 +32,9 @@ from wgan.export.formats.torchscript import freeze, load_torchscript, to_torchsc
 from wgan.export.lowering.conv_transpose import lower
 from wgan.export.lowering.fp16 import halve
 from wgan.export.lowering.int8 import quantize
+from wgan.host import usable_cores
 from wgan.latents import Latents
 from wgan.runtime.benchmark import Draw, Timing, measure
-from wgan.runtime.threads import usable_cores
 from wgan.training.config import TrainConfig
 from wgan.training.networks import build
 

@@ -24,8 +24,8 @@ from benchmarks.inference_cpu import LATENT_DIM, make_generator, matrix_rate, mu
 from benchmarks.machine import describe_machine
 from wgan.export.formats.onnx import to_onnx
 from wgan.export.lowering.conv_transpose import lower
+from wgan.host import usable_cores
 from wgan.latents import latents_from_seeds
-from wgan.runtime.threads import usable_cores
 
 SIZE, WIDTH = 64, 64
 SHOWN = 0.01

@@ -21,8 +21,8 @@ from wgan.export.lowering.conv_transpose import TAPS, lower
 from wgan.export.lowering.feature_maps import Maps, join
 from wgan.export.lowering.graph import Array, Graph
 from wgan.export.lowering.winograd import winograd
+from wgan.host import usable_cores
 from wgan.runtime.benchmark import measure
-from wgan.runtime.threads import usable_cores
 
 LAYERS = ((1024, 512, 4), (512, 256, 8), (256, 128, 16), (128, 3, 32))  # inputs, outputs, rows
 STRIDE_2: dict[str, Any] = {"kernel_shape": [4, 4], "strides": [2, 2], "pads": [1, 1, 1, 1]}

@@ -6,7 +6,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from wgan import __version__
-from wgan.runtime.threads import usable_cores
+from wgan.host import usable_cores
 
 
 def describe_machine(*packages: str) -> str:

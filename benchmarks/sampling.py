@@ -21,12 +21,12 @@ import onnxruntime
 
 from benchmarks.cold_start import WGAN, environment, make_models
 from benchmarks.machine import describe_machine
+from wgan.host import usable_cores
 from wgan.latents import latents_from_seeds
 from wgan.runtime import Generator, SampleConfig
 from wgan.runtime.builtin import builtin_model
 from wgan.runtime.job import Job
 from wgan.runtime.latent_sources import SeedLatents
-from wgan.runtime.threads import usable_cores
 from wgan.runtime.writers import write
 
 

@@ -34,7 +34,7 @@ from benchmarks.scaling_model import (
     count,
     foretell,
 )
-from wgan.runtime.threads import usable_cores
+from wgan.host import usable_cores
 
 SHARED_BATCH = 512
 """The batch that is shared out in the second table."""

@@ -35,8 +35,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.load import Load, closed_loop
 from wgan import __version__
+from wgan.host import usable_cores
 from wgan.runtime import Generator
-from wgan.runtime.threads import usable_cores
 
 CLIENTS = 64
 MAX_BATCH = 64

@@ -32,7 +32,7 @@ from benchmarks.machine import describe_machine
 from benchmarks.operations import count_operations
 from benchmarks.pages import printed, write_between
 from benchmarks.rivals.training_loops import Rival, article_step, usual_step
-from wgan.memory import MIB, keep_freed_memory, peak_memory
+from wgan.host import MIB, keep_freed_memory, peak_memory
 from wgan.training import losses
 from wgan.training.config import TrainConfig
 from wgan.training.cuda_graph import CapturedStep, CUDARecorder

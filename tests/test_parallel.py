@@ -3,17 +3,17 @@ from collections.abc import Iterator
 
 import pytest
 
-from wgan.parallel import in_parallel
+from wgan.parallel import ordered_map
 
 
 @pytest.mark.parametrize("workers", [1, 4])
 @pytest.mark.parametrize("ahead", [0, 1, 10])
-def test_results_come_in_order(workers: int, ahead: int) -> None:
-    squares = in_parallel(range(50), lambda n: n * n, workers=workers, ahead=ahead)
+def test_results_keep_the_order_of_the_items(workers: int, ahead: int) -> None:
+    squares = ordered_map(range(50), lambda n: n * n, workers=workers, ahead=ahead)
     assert list(squares) == [n * n for n in range(50)]
 
 
-def test_work_is_never_far_ahead() -> None:
+def test_look_ahead_is_bounded() -> None:
     taken: list[int] = []
 
     def items() -> Iterator[int]:
@@ -21,19 +21,19 @@ def test_work_is_never_far_ahead() -> None:
             taken.append(n)
             yield n
 
-    results = in_parallel(items(), lambda n: n, workers=2, ahead=3)
+    results = ordered_map(items(), lambda n: n, workers=2, ahead=3)
     for expected in range(10):
         assert next(results) == expected
         assert len(taken) <= expected + 1 + 3
 
 
-def test_threads_work_at_the_same_time() -> None:
+def test_items_run_concurrently() -> None:
     together = threading.Barrier(3, timeout=10)
-    results = in_parallel(range(3), lambda _: together.wait(), workers=3, ahead=2)
+    results = ordered_map(range(3), lambda _: together.wait(), workers=3, ahead=2)
     assert sorted(results) == [0, 1, 2]
 
 
-def test_an_error_is_raised_and_the_rest_is_left_undone() -> None:
+def test_an_exception_is_raised_and_pending_items_are_cancelled() -> None:
     done: list[int] = []
 
     def work(n: int) -> int:
@@ -43,13 +43,13 @@ def test_an_error_is_raised_and_the_rest_is_left_undone() -> None:
         return n
 
     with pytest.raises(ValueError, match="two"):
-        list(in_parallel(range(100), work, workers=1, ahead=2))
+        list(ordered_map(range(100), work, workers=1, ahead=2))
     assert len(done) <= 5
 
 
-def test_whoever_stops_asking_leaves_no_thread_behind() -> None:
+def test_closing_the_generator_ends_its_threads() -> None:
     before = threading.active_count()
-    results = in_parallel(range(100), lambda n: n, workers=4, ahead=4)
+    results = ordered_map(range(100), lambda n: n, workers=4, ahead=4)
     next(results)
     results.close()
     assert threading.active_count() == before

@@ -1,4 +1,4 @@
-"""Work on a stream of things in threads, in order, never far ahead of who asks."""
+"""Map over a stream in threads, with results in order and bounded look-ahead."""
 
 from collections import deque
 from collections.abc import Callable, Generator, Iterable
@@ -10,21 +10,22 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
-def in_parallel(
+def ordered_map(
     items: Iterable[Item], work: Callable[[Item], Result], *, workers: int, ahead: int
 ) -> Generator[Result, None, None]:
-    """Yield `work(item)` for each item, in the items' order.
+    """Yield `work(item)` for each item, in the order of the items.
 
-    Threads help where `work` waits or lets go of the interpreter, as ONNX Runtime's runs and
-    Pillow's encoders do. At most `ahead` items are in work beyond the one that is waited for, so
-    memory does not grow with the stream. An error of `work` is raised here; what was not begun
-    then is left undone, what was begun is finished first.
+    Threads help where `work` waits or releases the GIL, as ONNX Runtime and Pillow do. At most
+    `ahead` items are submitted beyond the one whose result comes next, so memory does not grow
+    with the stream. An exception in `work` is raised here; items already running finish first,
+    the others are cancelled. Closing the generator cancels them too.
     """
     pool = ThreadPoolExecutor(workers)
     pending: deque[SimpleQueue[Future[Result]]] = deque()
     try:
         for item in items:
-            # To wait in C, unlike in Future.result, is where a signal can interrupt safely.
+            # SimpleQueue.get waits in C, where a signal handler may raise safely; the locks of
+            # Future.result are Python code, which an exception can leave half done.
             done: SimpleQueue[Future[Result]] = SimpleQueue()
             pool.submit(work, item).add_done_callback(done.put)
             pending.append(done)

@@ -3,8 +3,8 @@ import time
 import numpy as np
 import pytest
 
+from wgan.host import resident_memory
 from wgan.latents import Latents, latents_from_seeds
-from wgan.memory import memory_now
 from wgan.runtime.benchmark import ROUNDS, TURN_S, Timing, measure, memory_grown
 
 
@@ -66,7 +66,9 @@ def test_a_timing_is_summed_up_by_its_median() -> None:
     assert 100 <= low <= 200 <= high
 
 
-@pytest.mark.skipif(memory_now() is None, reason="this system does not tell a process's memory")
+@pytest.mark.skipif(
+    resident_memory() is None, reason="this system does not tell a process's memory"
+)
 def test_the_memory_of_an_engine_is_what_it_holds() -> None:
     def make() -> object:
         held = np.ones(50 * 2**20, np.uint8)

@@ -9,7 +9,7 @@ import torch
 
 from tests.processes import Finished, run
 from wgan.errors import OutOfMemory
-from wgan.memory import MIB
+from wgan.host import MIB
 from wgan.training.config import TrainConfig
 from wgan.training.device import free_memory
 from wgan.training.memory import step_memory
@@ -31,7 +31,7 @@ from wgan.runs import Run
 from wgan.training.config import TrainConfig
 from wgan.training.data import Images
 from wgan.training.data.sources.source import ArraySource
-from wgan.memory import MIB, _proc_status, memory_now, peak_memory
+from wgan.host import MIB, _proc_status, resident_memory, peak_memory
 from wgan.training.resolve import ResolvedRun
 from wgan.training.trainer import Trainer
 
@@ -42,7 +42,7 @@ given = {"size": 64, "width": 16, "n_critic": 1, "steps": 1, "batch_size": batch
 config, source = TrainConfig.resolve(given), ArraySource("", pixels)
 resolved = ResolvedRun(Run(Path(sys.argv[1])), config, source, False)
 with Trainer(resolved, Images(pixels, [], ""), torch.device("cpu")) as trainer:
-    held = memory_now()
+    held = resident_memory()
     if free:
         limit = _proc_status("VmSize") + free * MIB
         resource.setrlimit(resource.RLIMIT_AS, (limit, limit))

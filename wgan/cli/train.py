@@ -292,7 +292,7 @@ def _describe(planned: "ResolvedRun", session: "Trainer") -> None:
 
 def _describe_cost(session: "Trainer", architecture: "Architecture | None") -> None:
     """What only a dry run says, since it takes a second to find."""
-    from wgan.memory import MIB
+    from wgan.host import MIB
     from wgan.training.memory import memory_needed
     from wgan.training.networks import build
     from wgan.training.state import TrainState

@@ -9,12 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from wgan.errors import ModelFileError, UsageError
+from wgan.host import resident_memory, usable_cores
 from wgan.latents import Latents, latents_from_seeds
-from wgan.memory import memory_now
 from wgan.model_file.manifest import Manifest
 from wgan.runs import latest_export
 from wgan.runtime.generator import Generator
-from wgan.runtime.threads import usable_cores
 from wgan.stop import check_stop
 
 Draw = Callable[[Latents], object]
@@ -169,8 +168,8 @@ def memory_grown(make: Callable[[], Draw], latents: Latents) -> tuple[Draw, int 
     None if the system does not report the memory of a process.
     """
     gc.collect()
-    before = memory_now()
+    before = resident_memory()
     run = make()
     run(latents)
-    after = memory_now()
+    after = resident_memory()
     return run, None if before is None or after is None else max(0, after - before)

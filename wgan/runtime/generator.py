@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from wgan.errors import ModelFileError, UsageError
+from wgan.host import MAX_THREADS
 from wgan.images import Images, Pixels, to_pixels
 from wgan.latents import Latents, latents_from_seeds
 from wgan.model_file.reading import read_manifest
@@ -18,7 +19,6 @@ from wgan.runtime.engine.session import Optimization, open_session, ort_errors
 from wgan.runtime.image_output import ImageOutput, ValueRange
 from wgan.runtime.model_source import scan_source, verify_checksum
 from wgan.runtime.signature import Value, check_sides, read_signature
-from wgan.runtime.threads import THREADS_LIMIT
 from wgan.text import first_line
 
 
@@ -62,8 +62,8 @@ class Generator:
         optimization: Optimization = "all",
         checked: bool = True,
     ) -> None:
-        if threads is not None and not 1 <= threads <= THREADS_LIMIT:
-            raise UsageError(f"threads {threads} is not allowed: it is 1 to {THREADS_LIMIT}")
+        if threads is not None and not 1 <= threads <= MAX_THREADS:
+            raise UsageError(f"threads {threads} is not allowed: it is 1 to {MAX_THREADS}")
         self._name = "the model" if isinstance(model, bytes) else str(model)
         self._source, file = scan_source(model)
         try:

@@ -9,13 +9,13 @@ import numpy as np
 import numpy.typing as npt
 
 from wgan import __version__
+from wgan.host import usable_cores
 from wgan.images import Encoding, Pixels, encode
 from wgan.latents import format_seeds
 from wgan.progress import Progress
 from wgan.runtime.config import SampleConfig
 from wgan.runtime.generator import Generator
 from wgan.runtime.latent_sources import LatentSource
-from wgan.runtime.threads import usable_cores
 from wgan.stop import check_stop
 
 SHORT_JOB = 256
@@ -69,9 +69,9 @@ class Job:
         if len(self.positions) <= SHORT_JOB:
             yield from map(self._generate, with_latents)
             return
-        from wgan.parallel import in_parallel  # short jobs start without it
+        from wgan.parallel import ordered_map  # short jobs start without it
 
-        yield from in_parallel(with_latents, self._generate, workers=1, ahead=1)
+        yield from ordered_map(with_latents, self._generate, workers=1, ahead=1)
 
     def _generate(self, part: tuple[list[int], npt.NDArray[np.float32]]) -> Batch:
         positions, latents = part
@@ -93,9 +93,9 @@ class Job:
 
     def encoded(self, start: int = 0) -> Iterator[tuple[int, bytes]]:
         """Each image from `start` on with its key, as PNG, encoded while others are generated."""
-        from wgan.parallel import in_parallel
+        from wgan.parallel import ordered_map
 
-        return in_parallel(
+        return ordered_map(
             self.keyed_images(start),
             lambda image: (image[0], self.encode(image[1], [image[0]])),
             workers=usable_cores(),

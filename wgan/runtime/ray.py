@@ -22,6 +22,7 @@ from typing import Any
 
 from wgan.errors import DeviceError, ModelFileError, OutputError, UsageError, WganError, needs_extra
 from wgan.files import discard_leftovers, open_lock
+from wgan.host import usable_cores
 from wgan.latents import format_seeds
 from wgan.progress import Progress
 from wgan.runtime.config import DEFAULT_SHARD_SIZE, SampleConfig
@@ -29,7 +30,6 @@ from wgan.runtime.generator import Generator
 from wgan.runtime.image_output import ValueRange
 from wgan.runtime.job import Job
 from wgan.runtime.latent_sources import SeedLatents
-from wgan.runtime.threads import usable_cores
 from wgan.runtime.writers import check_names
 from wgan.runtime.writers.archives import write_whole_tar
 from wgan.runtime.writers.resume import RECORD, can_resume, make_output_folder

@@ -2,7 +2,7 @@
 
 import torch
 
-from wgan import memory
+from wgan import host
 from wgan.errors import DeviceError, UsageError
 from wgan.training.config import ARCHITECTURES, TrainConfig
 from wgan.training.precision import check_precision
@@ -51,7 +51,7 @@ def peak_device_memory(device: torch.device) -> int | None:
 def free_memory(device: torch.device) -> int | None:
     """Return the bytes that this process can still allocate on the device; None if unknown."""
     if device.type != "cuda":
-        return memory.free_memory()
+        return host.free_memory()
     cached = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
     return int(torch.cuda.mem_get_info(device)[0]) + cached
 

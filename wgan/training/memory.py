@@ -15,8 +15,8 @@ from torch._subclasses.fake_tensor import FakeCopyMode, FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from wgan.host import resident_memory
 from wgan.latents import PREVIEW_SEEDS
-from wgan.memory import memory_now
 from wgan.training.config import TrainConfig
 from wgan.training.loop import train_steps
 from wgan.training.monitoring.holdout import MAX_SCORED
@@ -36,7 +36,7 @@ def memory_needed(players: TrainState, config: TrainConfig) -> int | None:
     On a CPU that is all of its memory; on a GPU the tensors, beside what the driver takes. None
     where it cannot be told.
     """
-    step, held = step_memory(players, config), memory_now()
+    step, held = step_memory(players, config), resident_memory()
     if players.device.type == "cuda":
         held = int(torch.cuda.memory_allocated(players.device))
     return None if step is None or held is None else held + step

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 import torch
 
 from wgan.errors import OutOfMemory
-from wgan.memory import MIB
+from wgan.host import MIB
 from wgan.training.config import TrainConfig
 from wgan.training.memory import step_memory
 from wgan.training.state import TrainState

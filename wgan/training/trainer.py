@@ -11,7 +11,7 @@ import torch
 
 from wgan.errors import DataError, RunError, SettingChanged
 from wgan.files import discard_leftovers, open_lock, write_whole
-from wgan.memory import keep_freed_memory
+from wgan.host import keep_freed_memory
 from wgan.runs import remember_run
 from wgan.training.checkpoint import Checkpoint, newest_good_checkpoint, prune
 from wgan.training.cuda_graph import CapturedStep, CUDARecorder

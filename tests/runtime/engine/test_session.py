@@ -17,15 +17,15 @@ MAPS, SIDE = 32, 32
 GROWN = """
 import sys
 import numpy as np
-from wgan.memory import MIB, memory_now
+from wgan.host import MIB, resident_memory
 from wgan.runtime import Generator
 with Generator(sys.argv[1], "cpu", 1) as generator:
     latents = np.zeros((64, generator.latent_dim), np.float32)
     generator.pixels(latents[:1])
-    before = memory_now()
+    before = resident_memory()
     for size in map(int, sys.argv[2].split(",")):
         generator.pixels(latents[:size])
-    print((memory_now() - before) / MIB)
+    print((resident_memory() - before) / MIB)
 """
 
 

@@ -11,7 +11,7 @@ import torch
 
 from tests.training.monitoring.test_trackers import metrics
 from wgan.errors import OutputError
-from wgan.memory import MIB, memory_now, peak_memory
+from wgan.host import MIB, peak_memory, resident_memory
 from wgan.training.device import peak_device_memory
 from wgan.training.monitoring.metrics import History, append_metrics, rewind_metrics
 
@@ -67,12 +67,12 @@ def test_metrics_that_cannot_be_written_raise_output_error(tmp_path: Path) -> No
 
 
 def test_memory_is_that_of_this_process() -> None:
-    before, peak = memory_now(), peak_memory()
+    before, peak = resident_memory(), peak_memory()
     assert before is not None
     assert peak is not None
     with mmap.mmap(-1, 64 * MIB) as held:  # pages of its own, where malloc may have some left
         held.write(bytes([1]) * len(held))
-        after = memory_now()
+        after = resident_memory()
     assert after is not None
     assert after - before > 0.9 * 64 * MIB
     # Linux counts each to within some pages of every thread.

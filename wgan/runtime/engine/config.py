@@ -4,10 +4,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from wgan.errors import DeviceError
+from wgan.host import usable_cores
 from wgan.runtime.engine.providers import AUTOMATIC, DEVICES
 from wgan.runtime.engine.session import Optimization, import_onnxruntime
 from wgan.runtime.generator import Generator
-from wgan.runtime.threads import usable_cores
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ from types import ModuleType
 from typing import Any, Literal
 
 from wgan.errors import DeviceError, ModelFileError, needs_extra
+from wgan.host import usable_cores
 from wgan.runtime.engine.providers import (
     DEVICES,
     active_provider,
@@ -14,7 +15,6 @@ from wgan.runtime.engine.providers import (
     provider_order,
     with_options,
 )
-from wgan.runtime.threads import usable_cores
 from wgan.text import first_line
 
 Optimization = Literal["none", "basic", "extended", "all"]

@@ -4,10 +4,10 @@ import contextlib
 from pathlib import Path
 
 from wgan.files import write_whole
+from wgan.host import usable_cores
 from wgan.images import Pixels
-from wgan.parallel import in_parallel
+from wgan.parallel import ordered_map
 from wgan.runtime.job import IMAGES_AHEAD, Job
-from wgan.runtime.threads import usable_cores
 from wgan.runtime.writers.resume import can_resume, make_output_folder
 
 
@@ -27,7 +27,7 @@ def write_folder(path: Path, job: Job) -> None:
         # Flushing each file to the disk would take longer than generating its image.
         write_whole(path / image_name(key), job.encode(pixels, [key]), flush=False)
 
-    saved = in_parallel(
+    saved = ordered_map(
         job.keyed_images(exists=(lambda key: _exists(path / image_name(key))) if resumes else None),
         save,
         workers=usable_cores(),

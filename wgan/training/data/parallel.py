@@ -1,6 +1,5 @@
 """Work on many images at a time, in threads, with the results in order."""
 
-import os
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -8,7 +7,8 @@ from typing import TypeVar
 
 from PIL import Image
 
-from wgan.parallel import in_parallel
+from wgan.host import usable_cores
+from wgan.parallel import ordered_map
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -20,8 +20,8 @@ def in_threads(work: Callable[[Item], Result], items: Iterable[Item]) -> Iterato
     Pillow lets others run while it decodes and resizes. Few items wait at a time: a source that is
     read forward is never asked for something far ahead.
     """
-    threads = min(32, os.cpu_count() or 1)
-    return in_parallel(items, work, workers=threads, ahead=2 * threads)
+    threads = min(32, usable_cores())
+    return ordered_map(items, work, workers=threads, ahead=2 * threads)
 
 
 @contextmanager

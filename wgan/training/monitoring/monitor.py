@@ -6,9 +6,9 @@ from collections.abc import Callable, Mapping, Sequence
 
 from wgan.errors import OutputError, TrainingDiverged
 from wgan.files import write_whole
+from wgan.host import MIB, peak_memory
 from wgan.images import Pixels, encode, grid
 from wgan.latents import PREVIEW_SEEDS
-from wgan.memory import MIB, peak_memory
 from wgan.runs import Run
 from wgan.training.config import TrainConfig
 from wgan.training.device import peak_device_memory
