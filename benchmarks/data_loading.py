@@ -1,14 +1,13 @@
-"""How fast batches come: from the cache, from shards, and by decoding JPEG files each epoch.
+"""Batches per second: from the cache, from shards, and by decoding JPEG files in each epoch.
 
     python -m benchmarks.data_loading [--images 4000] [--size 64] [--workers 2] [--rounds 5]
 
-The last is what `torchvision.datasets.ImageFolder` with `torch.utils.data.DataLoader` does. All
-read the same images, 178x218 as CelebA's are, and give the same kind of batch: float32 in
-[-1, 1] on the CPU. A round draws an epoch from each in turn; the first round is not counted.
+The last is `torchvision.datasets.ImageFolder` with `torch.utils.data.DataLoader`. All read the
+same images, 178x218 like CelebA's, and yield the same batches: float32 in [-1, 1] on the CPU. A
+round reads an epoch of each in turn; the first round is not counted.
 """
 
 import argparse
-import os
 import platform
 import statistics
 import tempfile
@@ -25,6 +24,7 @@ from torch.utils.data import DataLoader
 from torchvision.transforms import v2
 
 from wgan import __version__
+from wgan.host import usable_cores
 from wgan.training.data import (
     Batches,
     Cache,
@@ -35,13 +35,13 @@ from wgan.training.data import (
     open_source,
 )
 from wgan.training.data.sources.glyphs import GlyphSource
-from wgan.training.data.streaming.prepare import write_shards
+from wgan.training.data.streaming.writer import write_shards
 
 BATCH_SIZE = 64
 CPU = torch.device("cpu")
 
 Epoch = Callable[[], int]
-"""Draws an epoch's batches; gives the number of images in them."""
+"""Reads the batches of an epoch and returns the number of images."""
 
 
 def main() -> None:
@@ -49,11 +49,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--images", type=int, default=4000)
     parser.add_argument("--size", type=int, default=64)
-    parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("--workers", type=int, default=usable_cores())
     parser.add_argument("--rounds", type=int, default=5)
     options = parser.parse_args()
     print(
-        f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores,"
+        f"{platform.processor() or platform.machine()}, {usable_cores()} cores,"
         f" {torch.get_num_threads()} threads; Python {platform.python_version()},"
         f" torch {torch.__version__}, torchvision {torchvision.__version__},"
         f" pillow {PIL.__version__}, wgan {__version__}"
@@ -63,7 +63,7 @@ def main() -> None:
 
 
 def measure(folder: Path, count: int, size: int, workers: int, rounds: int) -> None:
-    """Write the images, then time what happens once and what happens each epoch."""
+    """Write the images, then time the first load and each epoch."""
     mean_bytes = write_images(folder / "images" / "all", count)
     print(f"{count} JPEG of 178x218, {mean_bytes / 1000:.1f} kB each, to {size}x{size}\n")
     ways = {
@@ -83,7 +83,7 @@ def measure(folder: Path, count: int, size: int, workers: int, rounds: int) -> N
 
 
 def print_rates(rates: dict[str, list[float]]) -> None:
-    """Print a table of median rates, beside the first way's."""
+    """Print a table of median rates and their ratio to the first."""
     first = statistics.median(next(iter(rates.values())))
     print("| | images/s | slowest to fastest round | times |")
     print("| --- | --- | --- | --- |")
@@ -94,7 +94,7 @@ def print_rates(rates: dict[str, list[float]]) -> None:
 
 
 def write_images(folder: Path, count: int) -> float:
-    """Write JPEG files of 178x218 with soft shading, as photographs have; gives their mean size."""
+    """Write JPEG files of 178x218 with soft shading like photographs; returns their mean size."""
     folder.mkdir(parents=True)
     source = GlyphSource(count)
     for index in range(count):
@@ -107,7 +107,7 @@ def write_images(folder: Path, count: int) -> float:
 
 
 def image_folder(folder: Path, size: int, workers: int) -> Epoch:
-    """Decode each file in each epoch, as most training scripts do."""
+    """Decode each file in each epoch, like most training scripts."""
     data = torchvision.datasets.ImageFolder(
         str(folder / "images"),
         v2.Compose(
@@ -132,13 +132,13 @@ def image_folder(folder: Path, size: int, workers: int) -> Epoch:
 
 
 def cache(folder: Path, size: int) -> Epoch:
-    """Draw from the decode-once cache; prints what making and opening it takes."""
-    place = Cache(folder=folder / "cache")
+    """Read the cache of decoded images; prints the time to write and to open it."""
+    images_cache = Cache(folder=folder / "cache")
     for what in ("decoding once, into the cache", "opening the cache in a later run"):
         start = time.perf_counter()
         source = open_source(folder / "images")
         listed = time.perf_counter() - start
-        images = load_images(source, size=size, channels=3, cache=place)
+        images = load_images(source, Transform(size=size, channels=3), cache=images_cache)
         print(f"{what}: {time.perf_counter() - start:.2f} s, of which listing {listed:.2f} s")
     print()
     batches = Batches(images.pixels, BATCH_SIZE, seed=0, device=CPU)
@@ -146,18 +146,18 @@ def cache(folder: Path, size: int) -> Epoch:
 
 
 def shards(folder: Path, size: int, resized: bool) -> Epoch:
-    """Stream shards, of the files as they are or resized once."""
+    """Stream shards of the original files, or of resized ones."""
     source = open_source(folder / "images")
     transform = Transform(size=size, channels=3) if resized else None
-    place = folder / f"shards-{'resized' if resized else 'files'}"
-    written = write_shards(source, place, shard_size=-(-len(source) // 4), transform=transform)
-    data = load_data(open_data(written.pattern), size=size, channels=3)
+    target = folder / f"shards-{'resized' if resized else 'files'}"
+    written = write_shards(source, target, shard_size=-(-len(source) // 4), transform=transform)
+    data = load_data(open_data(written.pattern), Transform(size=size, channels=3))
     batches = data.batches(BATCH_SIZE, seed=0, device=CPU)
     return lambda: draw(batches.next, written.count)
 
 
 def draw(next_batch: Callable[[], torch.Tensor], count: int) -> int:
-    """Draw the whole batches of an epoch."""
+    """Read the complete batches of an epoch."""
     return sum(len(next_batch()) for _ in range(count // BATCH_SIZE))
 
 

@@ -29,7 +29,7 @@ from PIL import Image
 from wgan.runs import Run
 from wgan.training.checkpoint import Checkpoint
 from wgan.training.config import TrainConfig
-from wgan.training.data import load_images
+from wgan.training.data import Transform, load_images
 from wgan.training.data.sources.source import ArraySource
 from wgan.training.resolve import ResolvedRun
 from wgan.training.trainer import Trainer
@@ -65,7 +65,7 @@ def train(folder: Path, steps: int, checkpoint_every: int = 1) -> None:
     pixels = np.random.RandomState(0).randint(0, 256, (16, 32, 32)).astype(np.uint8)
     source = ArraySource("noise", pixels)
     resolved = ResolvedRun(Run(folder), TrainConfig.resolve(given), source, resumes=False)
-    images = load_images(source, size=32, channels=1)
+    images = load_images(source, Transform(size=32, channels=1))
     os.chdir(folder.parent)  # for runs/latest
     with Trainer(resolved, images, torch.device("cpu")) as trainer:
         for _ in trainer.train():

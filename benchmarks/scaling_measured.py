@@ -21,7 +21,7 @@ from wgan.training.config import TrainConfig
 from wgan.training.data import load_data, open_data
 from wgan.training.data.batches import Batches
 from wgan.training.data.sources.glyphs import GlyphSource
-from wgan.training.data.streaming.prepare import write_shards
+from wgan.training.data.streaming.writer import write_shards
 from wgan.training.data.transform import Transform
 from wgan.training.distributed.process_group import SINGLE_PROCESS, ProcessGroup, gradients, join
 from wgan.training.loop import train_steps
@@ -118,7 +118,7 @@ def loader_rates() -> tuple[float, float]:
     with tempfile.TemporaryDirectory() as folder:
         transform = Transform(size=LARGE.size, channels=3)
         written = write_shards(GlyphSource(2000), Path(folder), shard_size=500, transform=transform)
-        data = load_data(open_data(written.pattern), size=LARGE.size, channels=3)
+        data = load_data(open_data(written.pattern), Transform(size=LARGE.size, channels=3))
         streamed = data.batches(LARGE.batch_size, seed=0, device=CPU)
         streamed.next()
         seconds = time_of(lambda: [streamed.next() for _ in range(25)])

@@ -210,7 +210,7 @@ def ours(
         keep_freed_memory()
     state = TrainState(*build(config), config, workload.device)
     batches = InMemoryDataset(pixels(workload), [], "").batches(
-        config.batch_size, 0, workload.device, resident=on_gpu
+        config.batch_size, 0, workload.device, on_device=on_gpu
     )
     captured = CapturedStep(CUDARecorder(state)) if capture else None
     steps = train_steps(state, batches.next, config, step_fn=captured)

@@ -10,6 +10,9 @@ from typing import TYPE_CHECKING, Self, TextIO
 if TYPE_CHECKING:
     from click._termui_impl import ProgressBar
 
+ProgressFn = Callable[[int, int], object]
+"""Called with the units done so far and in all."""
+
 LINE_SECONDS = 10.0
 """How often a line is written where there is no terminal."""
 

@@ -18,7 +18,7 @@ from wgan.latents import latents_from_seeds
 from wgan.runs import Run
 from wgan.training.checkpoint import Checkpoint
 from wgan.training.config import TrainConfig
-from wgan.training.data.dataset import InMemoryDataset, pixels_sha256
+from wgan.training.data.dataset import InMemoryDataset
 from wgan.training.data.sources.source import ArraySource
 from wgan.training.networks import build
 from wgan.training.resolve import ResolvedRun
@@ -77,7 +77,7 @@ def train_for(
     """
     config = dataclasses.replace(config, steps=ENDLESS)
     source = ArraySource(config.data, pixels[..., 0] if config.channels == 1 else pixels)
-    data = InMemoryDataset(pixels, [], pixels_sha256(pixels))
+    data = InMemoryDataset.from_array(pixels)
     folder = folder.resolve()
     make_folder(folder.parent)
     resolved = ResolvedRun(Run(folder), config, source, folder.exists())

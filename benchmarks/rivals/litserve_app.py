@@ -13,7 +13,7 @@ import onnxruntime as ort
 from starlette.responses import Response
 
 
-class InMemoryDataset(litserve.LitAPI):
+class Images(litserve.LitAPI):
     """A seed in, pixels out."""
 
     def setup(self, device: str) -> None:
@@ -48,7 +48,7 @@ class InMemoryDataset(litserve.LitAPI):
 
 
 if __name__ == "__main__":
-    api = InMemoryDataset(max_batch_size=int(sys.argv[4]), batch_timeout=float(sys.argv[5]))
+    api = Images(max_batch_size=int(sys.argv[4]), batch_timeout=float(sys.argv[5]))
     server = litserve.LitServer(api, accelerator="cpu", fast_queue=True)
     server.run(
         host="127.0.0.1", port=int(sys.argv[2]), log_level="error", generate_client_file=False

@@ -10,7 +10,7 @@ from mlserver.codecs import Base64Codec, NumpyCodec
 from mlserver.types import InferenceRequest, InferenceResponse
 
 
-class InMemoryDataset(MLModel):
+class Images(MLModel):
     """Seeds in, pixels out."""
 
     async def load(self) -> bool:

@@ -18,10 +18,10 @@ from wgan.evaluation.features import FeatureBatch
 from wgan.evaluation.generators import EvaluatedGenerator
 from wgan.evaluation.onnx_features import OnnxFeatures
 from wgan.evaluation.reference_statistics import (
+    BATCH_SIZE,
     choose_data,
     choose_transform,
     load_reference,
-    real_images,
     statistics_folder,
 )
 from wgan.evaluation.statistics import MAX_FEATURES, feature_statistics, is_kept
@@ -35,8 +35,7 @@ from wgan.training.data import (
     open_data,
     open_source,
 )
-from wgan.training.data.dataset import pixels_sha256
-from wgan.training.data.streaming.prepare import write_shards
+from wgan.training.data.streaming.writer import write_shards
 
 
 def generator(
@@ -109,7 +108,7 @@ def test_features_that_do_not_take_the_images_are_reported_before_decoding(tmp_p
 
 def images(n: int = 150, seed: int = 0) -> InMemoryDataset:
     pixels = np.random.RandomState(seed).randint(0, 256, (n, 32, 32, 1)).astype(np.uint8)
-    return InMemoryDataset(pixels, [], pixels_sha256(pixels))
+    return InMemoryDataset.from_array(pixels)
 
 
 class CountingFeatures:
@@ -168,7 +167,7 @@ def test_only_evenly_spaced_vectors_are_kept_of_many_images() -> None:
 
 
 def test_a_part_of_the_data_is_evenly_spaced() -> None:
-    found = np.concatenate(list(real_images(images(150), 70)))
+    found = np.concatenate(list(images(150).images(70, BATCH_SIZE)))
     places = np.arange(70) * 150 // 70
     assert np.array_equal(found, images(150).pixels[places])
 

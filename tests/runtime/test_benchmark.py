@@ -66,9 +66,7 @@ def test_a_timing_is_summed_up_by_its_median() -> None:
     assert 100 <= low <= 200 <= high
 
 
-@pytest.mark.skipif(
-    resident_memory() is None, reason="this system does not tell a process's memory"
-)
+@pytest.mark.skipif(resident_memory() is None, reason="resident memory is unknown here")
 def test_the_memory_of_an_engine_is_what_it_holds() -> None:
     def make() -> object:
         held = np.ones(50 * 2**20, np.uint8)

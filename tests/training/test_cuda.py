@@ -118,8 +118,8 @@ def test_a_stopped_run_with_a_cuda_graph_resumes_bit_for_bit(
 def test_batches_from_images_on_the_gpu_equal_those_from_the_host() -> None:
     pixels = np.random.RandomState(0).randint(0, 256, (10, 8, 8, 3)).astype(np.uint8)
     here, there = (
-        InMemoryDataset(pixels, [], "").batches(4, 0, CUDA, flip=True, resident=resident)
-        for resident in (False, True)
+        InMemoryDataset(pixels, [], "").batches(4, 0, CUDA, flip=True, on_device=on_device)
+        for on_device in (False, True)
     )
     for _ in range(5):
         assert torch.equal(here.next(), there.next())

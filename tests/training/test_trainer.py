@@ -27,7 +27,7 @@ from wgan.images import Pixels
 from wgan.runs import Run, latest_run
 from wgan.training.checkpoint import Checkpoint
 from wgan.training.config import TrainConfig
-from wgan.training.data import InMemoryDataset, load_images
+from wgan.training.data import InMemoryDataset, Transform, load_images
 from wgan.training.data.sources.source import ArraySource
 from wgan.training.distributed.process_group import ProcessGroup
 from wgan.training.monitoring.metrics import Metrics
@@ -48,7 +48,7 @@ def source(seed: int = 0) -> ArraySource:
 
 
 def images(seed: int = 0) -> InMemoryDataset:
-    return load_images(source(seed), size=32, channels=1)
+    return load_images(source(seed), Transform(size=32, channels=1))
 
 
 def make_trainer(folder: str = "run", data_seed: int = 0, **settings: Any) -> Trainer:

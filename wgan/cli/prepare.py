@@ -1,11 +1,11 @@
 """`wgan prepare`."""
 
 from pathlib import Path
+from typing import Any
 
 import click
 
 from wgan.cli.skipped import say_skipped
-from wgan.errors import UsageError, needs_extra
 from wgan.progress import Progress
 
 
@@ -15,57 +15,35 @@ from wgan.progress import Progress
 @click.option(
     "--shard-size",
     type=click.IntRange(min=1),
-    default=10_000,
-    show_default=True,
-    help="Images in a shard.",
+    help="Images per shard.  [10000]",
 )
 @click.option(
     "--size",
     type=click.IntRange(min=1),
-    help="Resize to so many pixels each way and keep PNG.  [each file as it is]",
+    help="Resize to SIZE x SIZE pixels, stored as PNG.  [each file as it is]",
 )
-@click.option(
-    "--crop", type=click.IntRange(min=0), default=0, help="With --size, as in wgan train."
-)
-@click.option("--background", default="white", help="With --size, as in wgan train.")
-@click.option("--download", is_flag=True, help="Fetch a data set by name if it is not there.")
-@click.option("--allow-damaged", is_flag=True, help="Go on when over 1 % of the data is damaged.")
-def prepare(
-    data: str,
-    shards: Path,
-    shard_size: int,
-    size: int | None,
-    crop: int,
-    background: str,
-    download: bool,
-    allow_damaged: bool,
-) -> None:
-    """Write DATA as tar shards of WebDataset, to be streamed.
+@click.option("--crop", type=click.IntRange(min=0), help="With --size, as in wgan train.  [0]")
+@click.option("--background", help="With --size, as in wgan train.  [white]")
+@click.option("--download", is_flag=True, help="Download a data set by name if it is missing.")
+@click.option("--allow-damaged", is_flag=True, help="Continue if over 1 % of the data is damaged.")
+def prepare(**options: Any) -> None:
+    """Write DATA as WebDataset tar shards for streaming.
 
-    For data that is more than memory or the cache can hold. DATA is what wgan train takes, SHARDS
-    a folder that is made. Each image is decoded once, so that no damaged one gets in; they come
-    in a random order.
+    For data larger than memory or the cache. DATA is as in wgan train, SHARDS a new folder. The
+    images are in random order, and damaged ones are left out.
     """
-    with needs_extra("train", purpose="preparing data"):
-        from wgan.training.data import Transform, open_source, parse_colour
-        from wgan.training.data.streaming.prepare import write_shards
-        from wgan.training.data.streaming.shards import is_pattern
+    # not at the top: wgan --help imports every command
+    from wgan.training.prepare import PrepareConfig
+    from wgan.training.prepare import prepare as write_shards
 
-    if is_pattern(data):
-        raise UsageError(f"{data} names shards already: stream them with  wgan train '{data}'")
-    source = open_source(data, download)
-    transform = size and Transform(
-        size=size, channels=source.channels, crop=crop, background=parse_colour(background)
-    )
-    with Progress(len(source), "preparing", "images") as progress:
-        written = write_shards(
-            source,
-            shards,
-            shard_size=shard_size,
-            transform=transform or None,
-            allow_damaged=allow_damaged,
-            progress=lambda done, _: progress.advance(done - progress.done),
-        )
+    given = {name: value for name, value in options.items() if value is not None}
+    with Progress(0, "preparing", "images") as progress:
+
+        def show(done: int, total: int) -> None:
+            progress.total = total
+            progress.advance(done - progress.done)
+
+        written = write_shards(PrepareConfig(**given), show)
     say_skipped(written.skipped)
     click.echo(f"{written.count:,} images in {len(written.shards)} shards")
     click.echo(f"train on them with  wgan train '{written.pattern}'")

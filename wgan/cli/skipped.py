@@ -1,14 +1,16 @@
-"""Saying which images were not used, as several commands do."""
+"""Report skipped images on standard error."""
+
+from collections.abc import Sequence
 
 import click
 
-SHOWN = 10
-"""Damaged images that are named one by one; the rest are counted."""
+MAX_REPORTED = 10
+"""Damaged images that are listed; the others are counted."""
 
 
-def say_skipped(skipped: list[tuple[str, str]]) -> None:
-    """Name damaged images, given as label and reason, on standard error."""
-    for label, reason in skipped[:SHOWN]:
+def say_skipped(skipped: Sequence[tuple[str, str]]) -> None:
+    """List damaged images, given as label and reason."""
+    for label, reason in skipped[:MAX_REPORTED]:
         click.echo(f"skipped {label}: {reason}", err=True)
-    if len(skipped) > SHOWN:
+    if len(skipped) > MAX_REPORTED:
         click.echo(f"... {len(skipped)} damaged images skipped in all", err=True)

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from wgan.evaluation.evaluator import FixedSeedEvaluator
     from wgan.evaluation.features import Features
     from wgan.training.config import TrainConfig
-    from wgan.training.data import Cache, InMemoryDataset, StreamingDataset
+    from wgan.training.data import Cache, Dataset
     from wgan.training.distributed.process_group import ProcessGroup
     from wgan.training.networks import Architecture
     from wgan.training.resolve import ResolvedRun
@@ -222,19 +222,14 @@ def _leader_speaks(group: "ProcessGroup") -> Iterator[None]:
         yield
 
 
-def _load(
-    planned: "ResolvedRun", cache: "Cache | None", allow_damaged: bool
-) -> "InMemoryDataset | StreamingDataset":
-    from wgan.training.data import load_data, parse_colour
+def _load(planned: "ResolvedRun", cache: "Cache | None", allow_damaged: bool) -> "Dataset":
+    from wgan.training.data import Transform, load_data
 
     config = planned.config
     with Progress(planned.source.count or 0, "decoding", "images") as progress:
         return load_data(
             planned.source,
-            size=config.size,
-            channels=config.channels,
-            crop=config.crop,
-            background=parse_colour(config.background),
+            Transform.from_config(config),
             allow_damaged=allow_damaged,
             progress=lambda done, _: progress.advance(done - progress.done),
             cache=cache,
@@ -264,7 +259,7 @@ def _open_features(
 def _make_judge(
     config: "TrainConfig",
     features: "Features",
-    data: "InMemoryDataset | StreamingDataset",
+    data: "Dataset",
     cache: "Cache | None",
 ) -> "FixedSeedEvaluator":
     from wgan.evaluation.evaluator import FixedSeedEvaluator

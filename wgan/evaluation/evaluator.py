@@ -32,8 +32,7 @@ from wgan.runs import which_checkpoint
 from wgan.runtime.generator import check_batch_size
 from wgan.training.data import (
     Cache,
-    InMemoryDataset,
-    StreamingDataset,
+    Dataset,
     Transform,
     load_data,
     open_data,
@@ -120,7 +119,7 @@ def choose_metrics(names: Sequence[str] | None, features: Features) -> tuple[str
 
 def _load(
     name: str, transform: Transform, download: bool, cache: Cache | None, progress: bool
-) -> InMemoryDataset | StreamingDataset:
+) -> Dataset:
     with Progress(0, "decoding", "images") as bar:
 
         def show(done: int, total: int) -> None:
@@ -129,10 +128,7 @@ def _load(
 
         return load_data(
             open_data(name, download=download),
-            size=transform.size,
-            channels=transform.channels,
-            crop=transform.crop,
-            background=transform.background,
+            transform,
             allow_damaged=True,  # the training checked this; `Evaluation.skipped` names them
             progress=show if progress else None,
             cache=cache,
@@ -160,7 +156,7 @@ def _progress(is_shown: bool, total: int, label: str) -> Iterator[AdvanceFn | No
 
 def _neighbours(
     generator: EvaluatedGenerator,
-    data: InMemoryDataset | StreamingDataset,
+    data: Dataset,
     count: int,
     features: Features,
     seed: int,

@@ -7,10 +7,10 @@ import numpy.typing as npt
 
 from wgan.evaluation.features import Features, Vectors
 from wgan.evaluation.manifold import squared_distances
-from wgan.evaluation.reference_statistics import real_images
+from wgan.evaluation.reference_statistics import BATCH_SIZE
 from wgan.evaluation.statistics import AdvanceFn, Float64Array
 from wgan.images import Pixels, evenly_spaced, grid
-from wgan.training.data import InMemoryDataset, StreamingDataset
+from wgan.training.data import Dataset
 
 NEAREST = 7
 """Neighbours shown of each image."""
@@ -57,7 +57,7 @@ class Neighbours:
 
 def find_neighbours(
     generated: Pixels,
-    data: InMemoryDataset | StreamingDataset,
+    data: Dataset,
     count: int,
     features: Features,
     advance: AdvanceFn | None = None,
@@ -80,7 +80,7 @@ def find_neighbours(
     # Real images are queries too: each finds itself first, then its nearest other one.
     queries = np.concatenate([generated, own])
     ranking = _NearestSoFar(features(queries).vectors, min(NEAREST, count), queries.shape[1:])
-    for pixels in real_images(data, count):
+    for pixels in data.images(count, BATCH_SIZE):
         ranking.add(pixels, features(pixels).vectors)
         if advance:
             advance(len(pixels))
@@ -88,11 +88,11 @@ def find_neighbours(
     return Neighbours(generated, ranking.pixels[:n], found[:n], found[n:, 1])
 
 
-def _evenly_spaced(data: InMemoryDataset | StreamingDataset, n: int, count: int) -> Pixels:
+def _evenly_spaced(data: Dataset, n: int, count: int) -> Pixels:
     """Return `n` of the `count` images that are searched."""
     indices = set(evenly_spaced(count, n).tolist())
     chosen, done = [], 0
-    for pixels in real_images(data, count):
+    for pixels in data.images(count, BATCH_SIZE):
         chosen += [each for index, each in enumerate(pixels, done) if index in indices]
         done += len(pixels)
         if len(chosen) == n:

@@ -8,13 +8,12 @@ import io
 import json
 import logging
 import zipfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from wgan.errors import DataError, OutputError, UsageError
 from wgan.evaluation.features import Features
@@ -26,9 +25,8 @@ from wgan.evaluation.statistics import (
     feature_statistics,
 )
 from wgan.files import make_folder, write_whole
-from wgan.images import Pixels, evenly_spaced
 from wgan.progress import Progress
-from wgan.training.data import Cache, InMemoryDataset, StreamingDataset, Transform, parse_colour
+from wgan.training.data import Cache, Dataset, Transform, parse_colour
 
 logger = logging.getLogger(__name__)
 
@@ -133,7 +131,7 @@ def statistics_folder(cache: Cache | None) -> Path | None:
 
 
 def load_reference(
-    data: InMemoryDataset | StreamingDataset,
+    data: Dataset,
     features: Features,
     n: int | None = None,
     folder: Path | None = None,
@@ -159,29 +157,13 @@ def load_reference(
         return cached
     with Progress(count, "data", "images") if progress else nullcontext() as bar:
         advance = bar.advance if bar else None
-        statistics = feature_statistics(real_images(data, count), count, features, advance)
+        statistics = feature_statistics(data.images(count, BATCH_SIZE), count, features, advance)
     if path is not None:
         _write(path, statistics)
     return statistics
 
 
-def real_images(data: InMemoryDataset | StreamingDataset, count: int) -> Iterator[Pixels]:
-    """Yield `count` images of the data in batches: evenly spaced ones, or any ones of shards.
-
-    Raises:
-        DataError: a shard is damaged.
-    """
-    if isinstance(data, StreamingDataset):
-        shuffled = data.batches(BATCH_SIZE, seed=0, device=torch.device("cpu"))
-        for first in range(0, count, BATCH_SIZE):
-            yield shuffled.pixels(min(BATCH_SIZE, count - first))
-        return
-    indices = evenly_spaced(data.count, count)
-    for first in range(0, count, BATCH_SIZE):
-        yield data.pixels[indices[first : first + BATCH_SIZE]]
-
-
-def _count(data: InMemoryDataset | StreamingDataset, n: int | None) -> int:
+def _count(data: Dataset, n: int | None) -> int:
     available = data.count
     if available is None:
         raise DataError(
@@ -194,7 +176,7 @@ def _count(data: InMemoryDataset | StreamingDataset, n: int | None) -> int:
     return count
 
 
-def _key(data: InMemoryDataset | StreamingDataset, features: Features, count: int) -> str:
+def _key(data: Dataset, features: Features, count: int) -> str:
     identity = json.dumps([FORMAT, data.sha256, features.key, count, MAX_FEATURES])
     return hashlib.sha256(identity.encode()).hexdigest()[:32]
 

@@ -81,7 +81,7 @@ class Evaluation:
     reference: FeatureStatistics
     data: str  # the real images, as the user or the run names them
     data_sha256: str
-    skipped: list[tuple[str, str]]  # damaged real images: label and reason
+    skipped: Sequence[tuple[str, str]]  # damaged real images: label and reason
     neighbours: Neighbours | None = None
 
     @property

@@ -10,7 +10,7 @@ from wgan.server.media_types import KINDS, PNG
 Json = dict[str, Any]
 
 _TAGS = [
-    {"name": "images", "description": "InMemoryDataset"},
+    {"name": "images", "description": "Images"},
     {"name": "oip", "description": "Open Inference Protocol v2"},
     {"name": "server", "description": "The server itself"},
 ]

@@ -15,7 +15,8 @@ from wgan.host import keep_freed_memory
 from wgan.runs import remember_run
 from wgan.training.checkpoint import Checkpoint, newest_good_checkpoint, prune
 from wgan.training.cuda_graph import CapturedStep, CUDARecorder
-from wgan.training.data import InMemoryDataset, StreamingDataset
+from wgan.training.data import Dataset
+from wgan.training.data.dataset import check_size
 from wgan.training.device import free_memory, resolve_cuda_graph, resolve_data_on_device
 from wgan.training.distributed.process_group import SINGLE_PROCESS, ProcessGroup
 from wgan.training.loop import Step, train_steps
@@ -53,7 +54,7 @@ class Trainer(AbstractContextManager["Trainer"]):
     def __init__(
         self,
         resolved: ResolvedRun,
-        data: InMemoryDataset | StreamingDataset,
+        data: Dataset,
         device: torch.device,
         architecture: Architecture | None = None,
         trackers: Sequence[Tracker] = (),
@@ -76,7 +77,7 @@ class Trainer(AbstractContextManager["Trainer"]):
             group: the processes of the run.
 
         Raises:
-            DataError: there are fewer images than a batch.
+            DataError: there are fewer images than a batch, or they have another size.
             UsageError: the networks are not built in and `architecture` is missing.
             DeviceError: the device does not support an option.
         """
@@ -85,6 +86,7 @@ class Trainer(AbstractContextManager["Trainer"]):
         self.step = 0
         config = self.config
         check_precision(config.precision, device)
+        check_size(data, config.size, config.channels)
         self.state = TrainState(*build(config, architecture), config, device, group)
         self._data_on_device = resolve_data_on_device(data_on_device, device, data.nbytes)
         self._batches = data.batches(
@@ -93,7 +95,7 @@ class Trainer(AbstractContextManager["Trainer"]):
             device,
             flip=config.flip,
             holdout=config.holdout,
-            resident=self._data_on_device,
+            on_device=self._data_on_device,
             group=group,
         )
         watched = any(tracker.watches_gradients for tracker in trackers)

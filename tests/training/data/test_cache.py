@@ -4,6 +4,7 @@ import resource
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,25 +12,30 @@ import pytest
 
 from tests.processes import environment
 from tests.training.data.conftest import RealData, save_image
-from wgan.errors import DataError
+from wgan.errors import DataError, OutputError
+from wgan.progress import ProgressFn
 from wgan.training.data import (
     Cache,
     ImageSource,
     InMemoryDataset,
+    Transform,
     load_images,
     open_source,
-    pixelfile,
 )
+from wgan.training.data.cache import cache_folder
 from wgan.training.data.sources.glyphs import GlyphSource
 
 PROGRAM = """
 import os, sys
 from pathlib import Path
-from wgan.training.data import Cache, load_images
+from wgan.training.data import Cache, Transform, load_images
 from wgan.training.data.sources.glyphs import GlyphSource
 cache = Cache(folder=Path(sys.argv[1]))
-images = load_images(GlyphSource(500), size=32, channels=3, cache=cache)
+images = load_images(GlyphSource(500), Transform(size=32, channels=3), cache=cache)
 """
+
+
+COLOUR = Transform(size=32, channels=3)
 
 
 @pytest.fixture
@@ -37,35 +43,42 @@ def cache(tmp_path: Path) -> Cache:
     return Cache(folder=tmp_path / "cache")
 
 
-def load(source: ImageSource | Path, cache: Cache | None, **settings: object) -> InMemoryDataset:
+def load(
+    source: ImageSource | Path,
+    cache: Cache | None,
+    transform: Transform = COLOUR,
+    *,
+    allow_damaged: bool = False,
+    progress: ProgressFn | None = None,
+) -> InMemoryDataset:
     source = source if isinstance(source, ImageSource) else open_source(source)
-    return load_images(source, cache=cache, **{"size": 32, "channels": 3, **settings})  # type: ignore[arg-type]
+    return load_images(
+        source, transform, cache=cache, allow_damaged=allow_damaged, progress=progress
+    )
 
 
-def files(cache: Cache) -> list[Path]:
-    return sorted(cache.folder.iterdir())
+def entries(cache: Cache) -> list[Path]:
+    return sorted(cache.folder.glob("*.npy"))
 
 
-def told(source: ImageSource | Path, cache: Cache) -> int:
-    """How many images were decoded to load the source."""
+def count_decoded(source: ImageSource | Path, cache: Cache) -> int:
+    """Load the source, and return how many images were decoded for that."""
     calls: list[int] = []
     load(source, cache, progress=lambda done, _: calls.append(done))
     return max(calls, default=0)
 
 
-def test_the_second_time_nothing_is_decoded_and_the_images_are_the_same(
-    good: Path, cache: Cache
-) -> None:
+def test_a_second_load_decodes_nothing_and_yields_the_same_images(good: Path, cache: Cache) -> None:
     in_memory = load(good, None)
-    assert told(good, cache) == 12
-    assert told(good, cache) == 0
+    assert count_decoded(good, cache) == 12
+    assert count_decoded(good, cache) == 0
     cached = load(good, cache)
     assert np.array_equal(cached.pixels, in_memory.pixels)
     assert (cached.sha256, cached.skipped) == (in_memory.sha256, in_memory.skipped)
     assert not cached.pixels.flags.writeable
 
 
-def test_what_was_skipped_is_remembered_and_judged_again(tmp_path: Path, cache: Cache) -> None:
+def test_skipped_images_are_stored_and_checked_again(tmp_path: Path, cache: Cache) -> None:
     folder = tmp_path / "some"
     for seed in range(20):
         save_image(folder / f"{seed:02}.png", seed)
@@ -78,69 +91,101 @@ def test_what_was_skipped_is_remembered_and_judged_again(tmp_path: Path, cache: 
         load(folder, cache)
 
 
-def test_a_changed_source_or_transform_has_a_file_of_its_own(good: Path, cache: Cache) -> None:
+def test_a_changed_source_or_transform_has_its_own_entry(good: Path, cache: Cache) -> None:
     load(good, cache)
-    for settings in ({"size": 64}, {"channels": 1}, {"crop": 20}, {"background": (0, 0, 0)}):
-        load(good, cache, **settings)
-    assert len(files(cache)) == 5
-    save_image(good / "0" / "00.png", seed=99)  # as long as before, but of another time
-    assert told(good, cache) == 12
+    for transform in (
+        replace(COLOUR, size=64),
+        replace(COLOUR, channels=1),
+        replace(COLOUR, crop=20),
+        replace(COLOUR, background=(0, 0, 0)),
+    ):
+        load(good, cache, transform)
+    assert len(entries(cache)) == 5
+    save_image(good / "0" / "00.png", seed=99)  # same size, another modification time
+    assert count_decoded(good, cache) == 12
     (good / "0" / "00.png").unlink()
-    assert told(good, cache) == 11
+    assert count_decoded(good, cache) == 11
 
 
-def test_a_folder_that_was_moved_is_known_by_its_contents(good: Path, cache: Cache) -> None:
+def test_a_moved_folder_is_found_by_its_contents(good: Path, cache: Cache) -> None:
     load(good, cache)
     (good.parent / "elsewhere").mkdir()
     good.rename(good.parent / "elsewhere" / "good")
-    assert told(good.parent / "elsewhere" / "good", cache) == 0
+    assert count_decoded(good.parent / "elsewhere" / "good", cache) == 0
 
 
+@pytest.mark.parametrize("suffix", [".npy", ".json"])
 @pytest.mark.parametrize("cut", [1, 30, 5000, None])
-def test_a_cut_cache_is_named_and_made_anew(
-    good: Path, cache: Cache, cut: int | None, caplog: pytest.LogCaptureFixture
+def test_a_truncated_entry_is_reported_and_written_again(
+    good: Path, cache: Cache, suffix: str, cut: int | None, caplog: pytest.LogCaptureFixture
 ) -> None:
     before = load(good, cache).sha256
-    (path,) = files(cache)
-    data = path.read_bytes()
-    path.write_bytes(data[: -cut if cut else 0])
+    (path,) = entries(cache)
+    file = path.with_suffix(suffix)
+    data = file.read_bytes()
+    file.write_bytes(data[: -cut if cut else 0])
     with caplog.at_level(logging.WARNING):
-        assert told(good, cache) == 12
+        assert count_decoded(good, cache) == 12
     assert f"the cache {path} is damaged" in caplog.text
     assert load(good, cache).sha256 == before
+    assert count_decoded(good, cache) == 0
 
 
-def test_any_flipped_bit_is_noticed(good: Path, cache: Cache) -> None:
+def test_any_flipped_bit_is_detected(good: Path, cache: Cache) -> None:
     load(good, cache)
-    (path,) = files(cache)
-    data = path.read_bytes()
-    for place in (0, 100, 12 * 32 * 32 * 3 - 1, len(data) - 100, len(data) - 15, len(data) - 1):
-        path.write_bytes(data[:place] + bytes([data[place] ^ 4]) + data[place + 1 :])
-        assert pixelfile.read_images(path) is None
-    path.write_bytes(data)
-    assert pixelfile.read_images(path) is not None
+    (path,) = entries(cache)
+    for file in (path, path.with_suffix(".json")):
+        data = file.read_bytes()
+        middle = len(data) // 2
+        places = range(len(data)) if file != path else (0, 20, 60, 128, middle, len(data) - 1)
+        for place in places:
+            file.write_bytes(data[:place] + bytes([data[place] ^ 4]) + data[place + 1 :])
+            assert cache.read(path) is None, place
+        file.write_bytes(data)
+    assert cache.read(path) is not None
 
 
-def test_the_least_recently_used_are_removed_to_make_room(cache: Cache) -> None:
+@pytest.mark.parametrize("suffix", [".npy", ".json"])
+def test_an_entry_without_one_of_its_files_is_written_again(
+    good: Path, cache: Cache, suffix: str
+) -> None:
+    load(good, cache)
+    (path,) = entries(cache)
+    path.with_suffix(suffix).unlink()
+    assert count_decoded(good, cache) == 12
+    assert count_decoded(good, cache) == 0
+
+
+def test_an_entry_is_a_numpy_array_of_the_good_images(tmp_path: Path, cache: Cache) -> None:
+    for seed in range(5):
+        save_image(tmp_path / "some" / f"{seed}.png", seed)
+    (tmp_path / "some" / "2.png").write_bytes(b"x")
+    images = load(tmp_path / "some", cache, allow_damaged=True)
+    (path,) = entries(cache)
+    assert np.array_equal(np.load(path), images.pixels)
+    assert images.pixels.shape == (4, 32, 32, 3)
+
+
+def test_the_least_recently_used_entries_are_removed_to_make_room(cache: Cache) -> None:
     a_third = 100 * 32 * 32 * 3 + 5000
     small = Cache(folder=cache.folder, size=3 * a_third)
     for count in (100, 99, 98):
         load(GlyphSource(count), small)
         age(small, seconds=10)
-    assert told(GlyphSource(100), small) == 0  # now the one used last
+    assert count_decoded(GlyphSource(100), small) == 0  # now the most recently used
     load(GlyphSource(97), small)
-    assert told(GlyphSource(100), small) == 0
-    assert told(GlyphSource(99), small) == 99
-    assert sum(path.stat().st_size for path in files(small)) <= small.size
+    assert count_decoded(GlyphSource(100), small) == 0
+    assert count_decoded(GlyphSource(99), small) == 99
+    assert sum(path.stat().st_size for path in small.folder.iterdir()) <= small.size
 
 
 def age(cache: Cache, seconds: float) -> None:
-    for path in files(cache):
+    for path in cache.folder.iterdir():
         then = path.stat().st_mtime - seconds
         os.utime(path, (then, then))
 
 
-def test_images_that_need_more_than_the_limit_are_an_error_that_says_what_to_do(
+def test_an_entry_over_the_limit_is_an_error_with_advice(
     cache: Cache,
 ) -> None:
     with pytest.raises(DataError, match=r"--cache-limit.*shards"):
@@ -148,19 +193,19 @@ def test_images_that_need_more_than_the_limit_are_an_error_that_says_what_to_do(
     assert not cache.folder.exists()
 
 
-def test_what_a_crash_left_behind_is_removed_when_it_is_old(cache: Cache) -> None:
+def test_old_partial_files_are_removed(cache: Cache) -> None:
     cache.folder.mkdir()
-    old, young = (cache.folder / f".x.pixels.{pid}.partial" for pid in (1, 2))
-    for path in (old, young):
+    old, recent = (cache.folder / f".x.npy.{pid}.partial" for pid in (1, 2))
+    for path in (old, recent):
         path.write_bytes(b"x")
     long_ago = time.time() - 7200
     os.utime(old, (long_ago, long_ago))
     load(GlyphSource(5), cache)
     assert not old.exists()
-    assert young.exists()
+    assert recent.exists()
 
 
-def test_a_cache_that_cannot_be_written_is_named_and_memory_is_used(
+def test_an_unwritable_cache_is_reported_and_memory_is_used(
     good: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     (tmp_path / "file").write_text("x")
@@ -170,7 +215,7 @@ def test_a_cache_that_cannot_be_written_is_named_and_memory_is_used(
     assert "held in memory" in caplog.text
 
 
-def test_a_full_disk_leaves_nothing_half_written(cache: Cache) -> None:
+def test_a_full_disk_leaves_no_partial_file(cache: Cache) -> None:
     program = PROGRAM + "print(images.pixels.shape[0], os.listdir(sys.argv[1]))"
     limit = 1_000_000  # bytes a file may have: the write after that fails
     done = subprocess.run(
@@ -185,7 +230,7 @@ def test_a_full_disk_leaves_nothing_half_written(cache: Cache) -> None:
     assert "held in memory" in done.stderr
 
 
-def test_two_processes_may_make_it_at_the_same_time(cache: Cache) -> None:
+def test_two_processes_can_write_an_entry_at_the_same_time(cache: Cache) -> None:
     program = PROGRAM + "print(images.sha256)"
     both = [
         subprocess.Popen(
@@ -199,12 +244,36 @@ def test_two_processes_may_make_it_at_the_same_time(cache: Cache) -> None:
     answers = {process.communicate(timeout=60)[0].strip() for process in both}
     assert [process.returncode for process in both] == [0, 0]
     assert answers == {load(GlyphSource(500), None).sha256}
-    assert len(files(cache)) == 1
-    assert told(GlyphSource(500), cache) == 0
+    assert len(entries(cache)) == 1
+    assert count_decoded(GlyphSource(500), cache) == 0
 
 
 def test_real_images_are_decoded_once(real_data: RealData, cache: Cache) -> None:
     source = open_source(real_data("emoji") / "emoji-png-128.tar")
     first = load(source, cache)
-    assert told(source, cache) == 0
+    assert count_decoded(source, cache) == 0
     assert load(source, cache).sha256 == first.sha256
+
+
+def test_entries_of_0_1_0_make_room_too(cache: Cache) -> None:
+    cache.folder.mkdir()
+    (cache.folder / "old.pixels").write_bytes(bytes(10_000))
+    cache = Cache(folder=cache.folder, size=5 * 32 * 32 * 3 + 5000)
+    load(GlyphSource(5), cache)
+    assert not (cache.folder / "old.pixels").exists()
+
+
+def test_without_a_home_folder_images_stay_in_memory_and_downloads_are_an_error(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def no_home() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    for name in ("WGAN_CACHE", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(Path, "home", no_home)
+    with caplog.at_level(logging.WARNING):
+        assert Cache.of(None, None, None) is None
+    assert "WGAN_CACHE" in caplog.text
+    with pytest.raises(OutputError, match="WGAN_CACHE"):
+        cache_folder()

@@ -6,7 +6,7 @@ from torchvision.transforms import v2
 
 from tests.training.data.conftest import RealData
 from wgan.errors import ImageError, UsageError
-from wgan.training.data.decode import decode
+from wgan.training.data.decoding import decode
 from wgan.training.data.transform import Transform, parse_colour
 
 COLOUR = Transform(size=32, channels=3)
@@ -36,7 +36,7 @@ def test_resizing_equals_torchvisions_resize_and_centre_crop(
     assert np.abs(difference).max() <= 1
 
 
-def test_a_sliver_of_a_image_takes_no_memory() -> None:
+def test_a_very_long_image_takes_no_memory() -> None:
     # Resized whole, its longer side would come to 32 * 2**24 pixels.
     assert COLOUR(Image.new("RGB", (1, 2**24), "red"))[16, 16].tolist() == [255, 0, 0]
 
@@ -47,18 +47,18 @@ def test_every_mode_that_pillow_reads_becomes_colour(mode: str) -> None:
     assert COLOUR(Image.new(mode, (40, 50))).shape == (32, 32, 3)
 
 
-def test_alpha_is_laid_over_white() -> None:
+def test_alpha_is_composited_over_white() -> None:
     half_red = Image.new("RGBA", (8, 8), (255, 0, 0, 128))
     assert COLOUR(half_red)[0, 0].tolist() == [255, 127, 127]
 
 
-def test_hidden_colours_of_transparent_pixels_do_not_bleed_in() -> None:
+def test_invisible_colours_of_transparent_pixels_do_not_bleed_in() -> None:
     image = Image.new("RGBA", (64, 64), (0, 0, 0, 0))  # invisible black
     image.paste((255, 255, 255, 255), (0, 0, 33, 64))
     assert (COLOUR(image) == 255).all()
 
 
-def test_a_transparent_palette_entry_is_laid_over_white() -> None:
+def test_a_transparent_palette_entry_is_composited_over_white() -> None:
     image = Image.new("P", (8, 8), 1)
     image.putpalette([0, 0, 0, 9, 9, 9])
     image.info["transparency"] = 1
@@ -71,7 +71,7 @@ def test_sixteen_bits_are_scaled_not_clipped(value: int, expected: int) -> None:
     assert (COLOUR(image) == expected).all()
 
 
-def test_a_sixteen_bit_image_with_a_transparent_value_is_laid_over_white(
+def test_a_transparent_16_bit_value_is_composited_over_white(
     real_data: RealData,
 ) -> None:
     path = real_data("odd-images") / "i_trns.png"
@@ -83,7 +83,7 @@ def test_a_sixteen_bit_image_with_a_transparent_value_is_laid_over_white(
     assert np.array_equal(ours[:, :, 0], expected)
 
 
-def test_print_colours_come_out_as_colours(real_data: RealData) -> None:
+def test_cmyk_is_converted_with_the_right_sign(real_data: RealData) -> None:
     # Adobe keeps CMYK inverted: read naively, its black background would be white.
     pixels = COLOUR(decode(real_data("odd-images") / "pil_sample_cmyk.jpg"))
     assert pixels[-1, 16].max() < 30
@@ -91,7 +91,7 @@ def test_print_colours_come_out_as_colours(real_data: RealData) -> None:
     assert red[0] > 150 > 100 > max(red[1:])
 
 
-def test_grey_with_alpha_is_laid_over_white(real_data: RealData) -> None:
+def test_grey_with_alpha_is_composited_over_white(real_data: RealData) -> None:
     path = real_data("odd-images") / "uncompressed_la.png"
     grey, alpha = (np.asarray(band).astype(float) for band in Image.open(path).split())
     expected = (grey * alpha + 255 * (255 - alpha)) / 255
@@ -99,7 +99,7 @@ def test_grey_with_alpha_is_laid_over_white(real_data: RealData) -> None:
     assert np.abs(ours[:, :, 0] - expected).max() <= 1
 
 
-def test_values_without_an_agreed_range_are_refused() -> None:
+def test_values_without_a_standard_range_are_rejected() -> None:
     with pytest.raises(ImageError, match="floating-point"):
         COLOUR(Image.new("F", (8, 8)))
     with pytest.raises(ImageError, match="65535"):
@@ -116,7 +116,7 @@ def test_cropping_first_equals_torchvisions_centre_crop_and_resize(size: tuple[i
     assert np.abs(ours - np.asarray(theirs(image))).max() <= 1
 
 
-def test_a_image_smaller_than_the_crop_is_used_whole() -> None:
+def test_an_image_smaller_than_the_crop_is_used_whole() -> None:
     image = Image.fromarray(noise(40, 40, 3))
     cropped = Transform(size=32, channels=3, crop=178)(image)
     assert np.array_equal(cropped, COLOUR(image))
@@ -132,13 +132,13 @@ def test_a_transparent_colour_survives_the_crop() -> None:
     ("text", "colour"),
     [("white", (255, 255, 255)), ("#00ff10", (0, 255, 16)), ("rgb(1, 2, 3)", (1, 2, 3))],
 )
-def test_alpha_is_laid_over_the_background_that_was_asked_for(
+def test_alpha_is_composited_over_the_given_background(
     text: str, colour: tuple[int, int, int]
 ) -> None:
     transform = Transform(size=32, channels=3, background=parse_colour(text))
     assert transform(Image.new("RGBA", (8, 8), (9, 9, 9, 0)))[0, 0].tolist() == list(colour)
 
 
-def test_a_background_that_is_no_colour_is_an_error() -> None:
+def test_an_unknown_background_colour_is_an_error() -> None:
     with pytest.raises(UsageError, match="--background 'wite'"):
         parse_colour("wite")

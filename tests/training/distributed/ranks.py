@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from wgan.training.config import TrainConfig
-from wgan.training.data import load_data, open_data
+from wgan.training.data import Transform, load_data, open_data
 from wgan.training.data.batches import Batches
 from wgan.training.distributed.process_group import SINGLE_PROCESS, ProcessGroup, join
 from wgan.training.distributed.sync_batch_norm import convert_sync_batchnorm
@@ -40,7 +40,7 @@ def trained(case: str, group: ProcessGroup = SINGLE_PROCESS) -> dict[str, Any]:
                 "n_critic": 2, **CASES[case]}  # fmt: skip
     config = TrainConfig.resolve(settings)
     pixels = np.random.RandomState(0).randint(0, 256, (50, 32, 32, 1)).astype(np.uint8)
-    batches = Batches(pixels, config.batch_size, 0, CPU, flip=config.flip, rows=group.shard)
+    batches = Batches(pixels, config.batch_size, 0, CPU, flip=config.flip, shard=group.shard)
     state = TrainState(*build(config), config, CPU, group)
     for step in train_steps(state, batches.next, config):
         if step.number == STEPS:
@@ -55,7 +55,7 @@ def trained(case: str, group: ProcessGroup = SINGLE_PROCESS) -> dict[str, Any]:
 
 def streamed(folder: Path, group: ProcessGroup = SINGLE_PROCESS) -> Tensor:
     """Six batches of streamed shards, this group's rows: `[6, n, channels, 32, 32]`."""
-    data = load_data(open_data(str(folder / "shard-?.tar")), size=32, channels=1)
+    data = load_data(open_data(str(folder / "shard-?.tar")), Transform(size=32, channels=1))
     batches = data.batches(8, seed=0, device=CPU, flip=True, group=group)
     return torch.stack([batches.next() for _ in range(6)])
 

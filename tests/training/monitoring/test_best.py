@@ -13,7 +13,6 @@ from wgan.runs import Run
 from wgan.training.checkpoint import Checkpoint
 from wgan.training.config import TrainConfig
 from wgan.training.data import InMemoryDataset
-from wgan.training.data.dataset import pixels_sha256
 from wgan.training.data.sources.source import ArraySource
 from wgan.training.monitoring.best import Evaluator
 from wgan.training.monitoring.previews import GenerateFn
@@ -58,7 +57,7 @@ def train(folder: Path, judge: Evaluator | None, steps: int, **settings: Any) ->
     )
     source = ArraySource("noise", pixels[:, :, :, 0])
     resolved = ResolvedRun(Run(folder), config, source, resumes=False)
-    data = InMemoryDataset(pixels, [], pixels_sha256(pixels))
+    data = InMemoryDataset.from_array(pixels)
     with Trainer(resolved, data, CPU, evaluator=judge) as trainer:
         list(trainer.train())
     return trainer

@@ -1,30 +1,40 @@
-"""Training data: from what the user names to batches on the device.
+"""Training data: from the name of a data set to batches on a device.
 
-Reading order: `source.py` (what all data offers), `glyphs.py`, `folder.py`, `archive.py`, `idx.py`
-and `named.py` (the kinds of it), `opening.py` (which one is meant); `decode.py` and `transform.py`
-(one image), `parallel.py` and `images.py` (all of them), `batches.py` and `decoded.py` (their
-order), `pixelfile.py` and `cache.py` (kept on disk); `shards.py`, `stream.py` and `prepare.py` (for
-data that is more than memory); `loading.py` (which of the two).
+The way of an image, and the module of each stage:
+
+1. `load.open_data` maps what the user names to an `ImageSource` (`sources/`: folder, archive, idx
+   file, array, torchvision, glyphs) or to `Shards` (`streaming/shards.py`).
+2. The source returns one image; `decoding.decode` turns a file's bytes into a Pillow image.
+3. A `Transform` makes it square uint8 pixels.
+4. `decoding.decode_all` does this for a whole source in threads, and `Cache` keeps the pixels on
+   disk for later runs.
+5. The result of `load.load_data` is a `Dataset`: an `InMemoryDataset`, or a `StreamingDataset`,
+   which decodes shards while the training runs.
+6. `Dataset.batches` shuffles it into float32 batches in [-1, 1] on the device (`batches.py`).
+
+To add a kind of data, subclass `ImageSource` in `sources/` and open it in `load.open_source`.
+Arrays from Python need no source: `InMemoryDataset.from_array(pixels)`.
 """
 
 from wgan.training.data.batches import Batches
 from wgan.training.data.cache import Cache
-from wgan.training.data.dataset import InMemoryDataset
-from wgan.training.data.decode_all import load_images
-from wgan.training.data.load import load_data
-from wgan.training.data.open import open_data, open_source
-from wgan.training.data.sources.source import ImageSource
-from wgan.training.data.streaming.dataset import StreamedBatches, StreamingDataset
+from wgan.training.data.dataset import Dataset, InMemoryDataset
+from wgan.training.data.decoding import Skipped
+from wgan.training.data.load import load_data, load_images, open_data, open_source
+from wgan.training.data.sources.source import ArraySource, ImageSource
 from wgan.training.data.streaming.shards import Shards
+from wgan.training.data.streaming.stream import StreamingDataset
 from wgan.training.data.transform import Transform, parse_colour
 
 __all__ = [
+    "ArraySource",
     "Batches",
     "Cache",
+    "Dataset",
     "ImageSource",
     "InMemoryDataset",
     "Shards",
-    "StreamedBatches",
+    "Skipped",
     "StreamingDataset",
     "Transform",
     "load_data",

@@ -1,4 +1,6 @@
-"""The order in which a run sees its images: a function of the seed alone, exact on resume."""
+"""Shuffled batches whose order depends on the seed only, so that a run resumes exactly."""
+
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -7,18 +9,27 @@ from torch import Tensor
 
 from wgan.errors import DataError
 from wgan.images import Pixels
-from wgan.training.data.on_device import ResidentPixels
 
-ALL_ROWS = slice(None)
-"""A batch as a whole."""
+UPLOAD_BYTES = 2**26
+"""Bytes per copy to the device: 64 MiB."""
+
+
+class BatchSequence(Protocol):
+    """Batches without end, with a position to resume from."""
+
+    drawn: int
+    """The position; set it to continue from there."""
+
+    def next(self) -> Tensor:
+        """Return a batch: float32 `[batch, c, h, w]` in [-1, 1], channels last, on the device."""
 
 
 class Batches:
-    """Batches without end, each epoch in a new order.
+    """Batches of an array, each epoch in a new order.
 
-    An epoch's order depends on the seed and the epoch's number alone, so how many batches were
-    drawn is all there is to remember. The last images of an epoch that fill no batch are left
-    out; the next epoch's order leaves out others.
+    The order of an epoch depends on the seed and the epoch's number only, so the position is the
+    number of batches drawn. The last images of an epoch that do not fill a batch are left out;
+    each epoch leaves out others.
     """
 
     def __init__(
@@ -30,86 +41,143 @@ class Batches:
         drawn: int = 0,
         chosen: npt.NDArray[np.int64] | None = None,
         flip: bool = False,
-        resident: bool = False,
-        rows: slice = ALL_ROWS,
+        on_device: bool = False,
+        shard: slice = slice(None),
     ) -> None:
         """Start after `drawn` batches.
 
         Args:
-            pixels: `[n, height, width, channels]`.
-            batch_size: images in a batch.
+            pixels: uint8 `[n, height, width, channels]`.
+            batch_size: images per batch, over all ranks.
             seed: of the order.
             device: where the batches go.
-            drawn: batches drawn before.
-            chosen: which of the images take part; None for all.
-            flip: mirror half of each epoch's images, at random.
-            resident: keep the images on the device, and make batches there.
-            rows: which of a batch's images are given, where others take the rest.
+            drawn: the number of batches already drawn.
+            chosen: indices of the images to use; None for all.
+            flip: mirror half of the images of each epoch, at random.
+            on_device: keep all images in the device's memory, and cut batches there.
+            shard: this rank's images of each batch.
 
         Raises:
-            DataError: there are fewer images than a batch holds.
+            DataError: `pixels` has another type or shape, or fewer images than a batch.
         """
+        check_pixels(pixels)
         self._chosen = np.arange(len(pixels)) if chosen is None else chosen
         count = len(self._chosen)
         if count < batch_size:
             raise DataError(
-                f"there are {count} images to learn from, fewer than a batch of {batch_size}: "
-                f"give more, or run with --batch-size {max(1, count)}"
+                f"there are {count} images to train on, fewer than a batch of {batch_size}: "
+                f"add images, or run with --batch-size {max(1, count)}"
             )
         self.drawn = drawn
-        """Batches drawn so far: the whole position in the data."""
         self._pixels = pixels
         self._batch_size = batch_size
         self._seed = seed
         self._device = device
         self._epoch = -1
         self._flip = flip
-        self._resident = ResidentPixels(pixels, device) if resident else None
-        self._rows = rows
+        self._on_device = DevicePixels(pixels, device) if on_device else None
+        self._shard = shard
         self._order: npt.NDArray[np.int64] = np.empty(0, np.int64)
         self._mirrored: npt.NDArray[np.bool_] = np.empty(0, np.bool_)
 
     def next(self) -> Tensor:
-        """Draw a batch: float32 `[batch, c, h, w]` in [-1, 1], channels last, on the device."""
-        epoch, place = divmod(self.drawn, len(self._chosen) // self._batch_size)
+        """Return the next batch: float32 `[batch, c, h, w]` in [-1, 1], channels last in memory."""
+        epoch, index = divmod(self.drawn, len(self._chosen) // self._batch_size)
         if epoch != self._epoch:
-            self._begin(epoch)
-        chosen = self._order[place * self._batch_size : (place + 1) * self._batch_size][self._rows]
+            self._shuffle(epoch)
+        first = index * self._batch_size
+        chosen = self._order[first : first + self._batch_size][self._shard]
         self.drawn += 1
         mirrored = self._mirrored[chosen] if self._flip else None
-        if self._resident is not None:
-            return scale(self._resident.take(chosen, mirrored))
+        if self._on_device is not None:
+            return scale(self._on_device.take(chosen, mirrored))
         pixels = self._pixels[chosen]
         if mirrored is not None:
             pixels[mirrored] = pixels[mirrored, :, ::-1]
         return to_batch(pixels, self._device)
 
-    def _begin(self, epoch: int) -> None:
+    def _shuffle(self, epoch: int) -> None:
         self._epoch = epoch
-        random = np.random.RandomState([self._seed, epoch])  # its stream is frozen (NEP 19)
+        random = np.random.RandomState([self._seed, epoch])  # frozen stream (NEP 19)
         self._order = random.permutation(self._chosen)
         if self._flip:
             self._mirrored = random.random_sample(len(self._pixels)) < 0.5
 
 
-def to_batch(pixels: Pixels, device: torch.device) -> Tensor:
-    """Make images of pixels, on the device, channels last in memory.
+class DevicePixels:
+    """All images of a run, uint8 `[n, height, width, channels]`, in the device's memory."""
 
-    (n, h, w, c), 0 to 255 -> (n, c, h, w), -1 to 1; `wgan.images.to_images` gives the same values.
+    def __init__(self, pixels: Pixels, device: torch.device) -> None:
+        """Copy `pixels` to the device in parts, because they may be a memory map."""
+        self._pixels = torch.empty(pixels.shape, dtype=torch.uint8, device=device)
+        step = max(1, UPLOAD_BYTES // max(1, pixels[:1].nbytes))
+        for first in range(0, len(pixels), step):
+            part = np.array(pixels[first : first + step])
+            self._pixels[first : first + len(part)] = torch.from_numpy(part)
+
+    def take(self, chosen: npt.NDArray[np.int64], mirrored: npt.NDArray[np.bool_] | None) -> Tensor:
+        """Select images, uint8 `[batch, height, width, channels]`, and mirror some of them.
+
+        Args:
+            chosen: indices, `[batch]`.
+            mirrored: whether each is mirrored, `[batch]`; None for none.
+        """
+        batch = self._pixels.index_select(0, self._send(chosen))
+        if mirrored is None:
+            return batch
+        return torch.where(self._send(mirrored)[:, None, None, None], batch.flip(2), batch)
+
+    def _send(self, values: npt.NDArray[np.generic]) -> Tensor:
+        """Copy a small array to the device without a CPU-GPU synchronisation."""
+        sent = torch.from_numpy(np.ascontiguousarray(values))
+        if self._pixels.device.type == "cuda":
+            sent = sent.pin_memory()  # only a copy from pinned memory is asynchronous
+        return sent.to(self._pixels.device, non_blocking=True)
+
+
+def check_pixels(pixels: npt.NDArray[np.generic]) -> None:
+    """Raise DataError unless `pixels` is uint8 `[n, height, width, 1 or 3]`."""
+    if pixels.dtype != np.uint8:
+        raise DataError(
+            f"the images are {pixels.dtype}, but must be uint8: InMemoryDataset.from_array converts"
+            " other types"
+        )
+    check_shape(pixels)
+
+
+def check_shape(array: npt.NDArray[np.generic]) -> None:
+    """Raise DataError unless the shape is `[n, height, width, 1 or 3]`."""
+    if array.ndim == 4 and array.shape[3] in (1, 3):
+        return
+    advice = ""
+    if array.ndim == 3:
+        advice = ": for grey images use array[..., None]"
+    elif array.ndim == 4 and array.shape[1] in (1, 3):
+        advice = ": put channels last with array.transpose(0, 2, 3, 1)"
+    raise DataError(
+        f"the images have the shape {list(array.shape)}, but it must be"
+        f" [n, height, width, channels] with 1 or 3 channels{advice}"
+    )
+
+
+def to_batch(pixels: Pixels, device: torch.device) -> Tensor:
+    """Convert pixels to images on the device, channels last in memory.
+
+    (n, h, w, c), 0 to 255 -> (n, c, h, w), -1 to 1; the same values as `wgan.images.to_images`.
     """
     if device.type == "cpu":
-        # numpy stays on this thread. torch would share out so little work among all of its own,
-        # and wait for the slowest: milliseconds where other programs run.
+        # NumPy stays on this thread. For so little work torch would start all of its threads and
+        # wait for the slowest: milliseconds on a busy machine.
         values = pixels.astype(np.float32)
         values /= 127.5
         values -= 1
         return torch.from_numpy(values).permute(0, 3, 1, 2)
-    batch = torch.from_numpy(pixels)  # bytes are a quarter of the traffic
+    batch = torch.from_numpy(pixels)  # uint8 is a quarter of the traffic
     if device.type == "cuda":
-        batch = batch.pin_memory()  # lets the copy run beside the computation
+        batch = batch.pin_memory()  # the copy overlaps with computation
     return scale(batch.to(device, non_blocking=True))
 
 
 def scale(batch: Tensor) -> Tensor:
-    """Make images of pixels where they are: uint8 `[n, h, w, c]` -> float32 `[n, c, h, w]`."""
+    """Convert pixels to images where they are: uint8 `[n, h, w, c]` -> float32 `[n, c, h, w]`."""
     return batch.permute(0, 3, 1, 2).to(torch.float32).div_(127.5).sub_(1)

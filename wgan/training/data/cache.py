@@ -1,83 +1,243 @@
-"""The cache: a folder of decoded images, named after what they were made from.
+"""Cache of decoded images: a .npy file and a JSON description for each source and transform.
 
-A file in it appears whole or not at all, so two runs may make the same one at the same time: the
-second simply replaces the first.
+The array is written first, the description last, and each appears completely or not at all. An
+entry without a description does not exist. The name of an entry depends on its contents, so two
+processes that write the same entry at once write the same bytes.
 """
 
-import contextlib
 import hashlib
+import io
 import json
+import logging
+import math
 import os
 import time
+import zlib
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
-from wgan.errors import DataError
-from wgan.files import TEMPORARY_SUFFIX, make_folder
-from wgan.training.data.paths import cache_folder
-from wgan.training.data.pixelfile import ENDING
+import numpy as np
+
+from wgan.errors import DataError, OutputError
+from wgan.files import TEMPORARY_SUFFIX, make_folder, whole_file, write_whole
+from wgan.host import usable_cores
+from wgan.images import Pixels
+from wgan.training.data.dataset import InMemoryDataset, pixels_sha256
+from wgan.training.data.decoding import Part, Skipped
 from wgan.training.data.sources.source import ImageSource
 from wgan.training.data.transform import Transform
 
+logger = logging.getLogger(__name__)
+
+CACHE_VARIABLE = "WGAN_CACHE"
+"""Environment variable that replaces `~/.cache/wgan`."""
+
 ABANDONED_SECONDS = 3600.0
-"""A half-made file that nobody wrote to for so long was left behind by a crash."""
+"""A partial file that was not written to for this long belongs to a killed process."""
+
+BLOCK = 2**24
+"""Bytes per checksum: 16 MiB."""
+
+MAX_CHECKED_BLOCKS = 256
+"""Checksums compared when an entry is opened: all up to 4 GiB, then an evenly spaced sample."""
+
+_ENTRIES = ("*.npy", "*.pixels")  # .pixels: entries of wgan 0.1.0, which are only removed
+
+
+def cache_folder() -> Path:
+    """Folder of everything that can be downloaded or computed again: `~/.cache/wgan`.
+
+    `$WGAN_CACHE` replaces it; `$XDG_CACHE_HOME` replaces `~/.cache`.
+
+    Raises:
+        OutputError: no variable names it, and the user has no home folder.
+    """
+    if os.environ.get(CACHE_VARIABLE):
+        return Path(os.environ[CACHE_VARIABLE])
+    if os.environ.get("XDG_CACHE_HOME"):
+        return Path(os.environ["XDG_CACHE_HOME"]) / "wgan"
+    try:
+        return Path.home() / ".cache" / "wgan"
+    except RuntimeError as exc:  # no HOME and no passwd entry, as in many containers
+        raise OutputError(
+            f"there is no home folder for the cache: set {CACHE_VARIABLE} to a folder"
+        ) from exc
 
 
 @dataclass(frozen=True, kw_only=True)
 class Cache:
-    """A folder of decoded images, and how large it may grow."""
+    """A folder of decoded images with a size limit."""
 
     folder: Path
-    size: int = 50 * 10**9  # bytes that all its files may take; the least recently used go first
-    limit: int = 20 * 10**9  # bytes that one set of images may take
+    size: int = 50 * 10**9  # bytes of all entries; the least recently used are removed first
+    limit: int = 20 * 10**9  # bytes of one entry
 
     @classmethod
-    def of(cls, folder: Path | None, size: float | None, limit: float | None) -> Self:
-        """A cache in `folder`, or the usual one; `size` and `limit` in gigabytes, or as usual."""
+    def of(cls, folder: Path | None, size: float | None, limit: float | None) -> Self | None:
+        """Cache in `folder` with limits in gigabytes; None stands for the default of each.
+
+        Returns None, with a warning, if the user has no home folder for the default.
+        """
+        try:
+            folder = folder or cache_folder() / "images"
+        except OutputError as exc:
+            logger.warning("%s; the images are held in memory instead", exc)
+            return None
         return cls(
-            folder=folder or cache_folder() / "images",
+            folder=folder,
             size=cls.size if size is None else round(size * 1e9),
             limit=cls.limit if limit is None else round(limit * 1e9),
         )
 
-    def place(self, source: ImageSource, transform: Transform) -> Path:
-        """Where the images of `source` stand, there or not yet: named after their contents."""
+    def path(self, source: ImageSource, transform: Transform) -> Path:
+        """Path of the entry for `source` and `transform`, whether it exists or not."""
         contents = {"source": source.fingerprint(), "transform": asdict(transform)}
         key = hashlib.sha256(json.dumps(contents, sort_keys=True).encode()).hexdigest()
-        return self.folder / f"{source.name[:40]}-{transform.size}-{key[:24]}{ENDING}"
+        return self.folder / f"{source.name[:40]}-{transform.size}-{key[:24]}.npy"
 
-    def make_room(self, needed: int) -> None:
-        """Remove what was not used for the longest time, until `needed` bytes are free.
+    def read(self, path: Path) -> InMemoryDataset | None:
+        """Memory-map the entry at `path`; None if there is none, or it is damaged (a warning)."""
+        try:
+            description = _read_description(path.with_suffix(".json"))
+            pixels = _map(path, tuple(description["shape"]))
+            _check_blocks(pixels, description["blocks"])
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError) as exc:
+            logger.warning("the cache %s is damaged and is written again: %s", path, exc)
+            return None
+        with suppress(OSError):  # another user's cache can be read-only
+            os.utime(path)  # marks it as recently used
+        skipped = [Skipped(*item) for item in description["skipped"]]
+        return InMemoryDataset(pixels, skipped, description["sha256"])
+
+    def write(
+        self, path: Path, parts: Iterable[Part], shape: tuple[int, int, int, int]
+    ) -> InMemoryDataset:
+        """Write an entry part by part, and memory-map it.
+
+        Args:
+            path: the entry, from `path`, in a folder that exists.
+            parts: decoded images.
+            shape: of the array; `shape[0]` is an upper limit of the number of images.
 
         Raises:
-            DataError: so much is never allowed.
+            OutputError: it could not be written.
         """
-        if needed > min(self.limit, self.size):
+        skipped: list[Skipped] = []
+        with whole_file(path) as file:
+            start, count = file.write(_header(shape)), 0
+            for pixels, damaged in parts:
+                file.write(pixels.data)
+                count += len(pixels)
+                skipped += damaged
+            shape = (count, *shape[1:])
+            header = _header(shape)
+            assert len(header) == start, "NumPy pads headers so that the first axis may change"
+            file.seek(0)
+            file.write(header)
+            file.flush()
+            # The map must be closed before the rename: Windows renames no mapped file.
+            description = _describe(_map(Path(file.name), shape), skipped)
+        text = json.dumps({**description, "checksum": _checksum(description)})
+        write_whole(path.with_suffix(".json"), text.encode())
+        return InMemoryDataset(_map(path, shape), skipped, description["sha256"])
+
+    def make_room(self, needed: int) -> None:
+        """Remove the least recently used entries until `needed` bytes are free.
+
+        Raises:
+            DataError: `needed` is over the limits.
+            OutputError: the folder cannot be created.
+        """
+        limit = min(self.limit, self.size)
+        if needed > limit:
             raise DataError(
-                f"the decoded images take {needed / 1e9:.1f} GB, more than the"
-                f" {min(self.limit, self.size) / 1e9:.1f} GB that the cache may keep of one set:"
-                " raise --cache-limit and --cache-size, lower --size, or stream them from shards"
-                " (wgan prepare --help)"
+                f"the decoded images take {needed / 1e9:.1f} GB, but the cache allows"
+                f" {limit / 1e9:.1f} GB per data set: raise --cache-limit and --cache-size, lower"
+                " --size, or stream them from shards (wgan prepare --help)"
             )
         make_folder(self.folder)
-        self._remove_abandoned()
-        files = sorted((_status(path).st_mtime, path) for path in self.folder.glob(f"*{ENDING}"))
-        free = self.size - sum(_status(path).st_size for _, path in files)
-        for _, path in files:
-            if free >= needed:
-                return
-            free += _status(path).st_size
-            _remove(path)  # a run that has it mapped keeps its pages
-
-    def _remove_abandoned(self) -> None:
-        for path in self.folder.glob(f".*{ENDING}.*{TEMPORARY_SUFFIX}"):
+        for path in self.folder.glob(f".*{TEMPORARY_SUFFIX}"):
             if time.time() - _status(path).st_mtime > ABANDONED_SECONDS:
                 _remove(path)
+        entries = [path for pattern in _ENTRIES for path in self.folder.glob(pattern)]
+        free = self.size - sum(map(_entry_size, entries))
+        for path in sorted(entries, key=lambda path: (_status(path).st_mtime, path)):
+            if free >= needed:
+                return
+            free += _entry_size(path)
+            _remove(path.with_suffix(".json"))
+            _remove(path)  # a process that has it mapped keeps its pages
+
+
+def _header(shape: tuple[int, ...]) -> bytes:
+    """Header of a .npy file of uint8."""
+    buffer = io.BytesIO()
+    np.lib.format.write_array_header_1_0(
+        buffer, {"descr": "|u1", "fortran_order": False, "shape": shape}
+    )
+    return buffer.getvalue()
+
+
+def _map(path: Path, shape: tuple[int, ...]) -> Pixels:
+    # Not np.load, whose parser raises all kinds of errors for a damaged header.
+    header = _header(shape)
+    with path.open("rb") as file:
+        if file.read(len(header)) != header:
+            raise ValueError("its header is wrong")
+        if file.seek(0, os.SEEK_END) != len(header) + math.prod(shape):
+            raise ValueError("its size is wrong")
+    # A plain array on top of the memory map: batches cut from it are plain arrays too.
+    return np.asarray(np.memmap(path, np.uint8, "r", len(header), shape))
+
+
+def _describe(pixels: Pixels, skipped: list[Skipped]) -> dict[str, Any]:
+    return {
+        "shape": list(pixels.shape),
+        "sha256": pixels_sha256(pixels),
+        "skipped": [list(item) for item in skipped],
+        "blocks": _block_checksums(pixels, range(-(-pixels.nbytes // BLOCK))),
+    }
+
+
+def _read_description(path: Path) -> dict[str, Any]:
+    description = json.loads(path.read_bytes())
+    if not isinstance(description, dict):
+        raise ValueError("its description is no JSON object")
+    if description.pop("checksum", None) != _checksum(description):
+        raise ValueError("its description has a wrong checksum")
+    return description
+
+
+def _checksum(description: dict[str, Any]) -> int:
+    return zlib.crc32(json.dumps(description, sort_keys=True).encode())
+
+
+def _check_blocks(pixels: Pixels, checksums: list[int]) -> None:
+    count = len(checksums)
+    chosen = range(0, count, -(-count // MAX_CHECKED_BLOCKS))
+    for block, checksum in zip(chosen, _block_checksums(pixels, chosen), strict=True):
+        if checksums[block] != checksum:
+            raise ValueError(f"16 MiB block {block} has a wrong checksum")
+
+
+def _block_checksums(pixels: Pixels, blocks: range) -> list[int]:
+    data = pixels.reshape(-1)
+    with ThreadPoolExecutor(usable_cores()) as pool:
+        return list(pool.map(lambda k: zlib.crc32(data[k * BLOCK : (k + 1) * BLOCK].data), blocks))
+
+
+def _entry_size(path: Path) -> int:
+    return _status(path).st_size + _status(path.with_suffix(".json")).st_size
 
 
 def _status(path: Path) -> os.stat_result:
-    """The file's size and times; all 0 when another run has just removed it."""
+    """Size and times of a file; all 0 if another process has just removed it."""
     try:
         return path.stat()
     except FileNotFoundError:
@@ -85,5 +245,5 @@ def _status(path: Path) -> os.stat_result:
 
 
 def _remove(path: Path) -> None:
-    with contextlib.suppress(OSError):  # another run was quicker, or has it open on Windows
+    with suppress(OSError):  # another process removed it first, or has it open on Windows
         path.unlink()

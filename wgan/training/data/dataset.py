@@ -1,41 +1,148 @@
-"""Decoded images, in memory or mapped into it: what a run learns from."""
+"""A dataset: the decoded images that a run trains on."""
 
 import hashlib
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import Protocol, Self
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
+from wgan.errors import DataError
 from wgan.images import Pixels, evenly_spaced
-from wgan.training.data.batches import Batches
+from wgan.training.data.batches import Batches, BatchSequence, check_shape
+from wgan.training.data.decoding import Part, Skipped
 from wgan.training.distributed.process_group import SINGLE_PROCESS, ProcessGroup
-
-Skipped = tuple[str, str]
-"""An image's label, and why it is not used."""
 
 Indices = npt.NDArray[np.int64]
 
-Part = tuple[Pixels, list[Skipped]]
-"""Some good images in their order, and the damaged ones that stood among them."""
+
+class Dataset(Protocol):
+    """Images to train on and to compare with: `InMemoryDataset` or `StreamingDataset`."""
+
+    @property
+    def count(self) -> int | None:
+        """Number of good images; None for shards without an index."""
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Height, width and channels of every image."""
+
+    @property
+    def nbytes(self) -> int | None:
+        """Bytes of all pixels; None for a stream."""
+
+    @property
+    def sha256(self) -> str:
+        """Identity of the data: a run resumes only on data with the same hash."""
+
+    @property
+    def skipped(self) -> list[Skipped]:
+        """Damaged images found so far."""
+
+    def batches(
+        self,
+        batch_size: int,
+        seed: int,
+        device: torch.device,
+        *,
+        flip: bool = False,
+        holdout: float = 0.0,
+        on_device: bool = False,
+        group: ProcessGroup = SINGLE_PROCESS,
+    ) -> BatchSequence:
+        """Shuffled batches without end.
+
+        Args:
+            batch_size: images per batch, over all ranks.
+            seed: of the order.
+            device: where the batches go.
+            flip: mirror half of the images of each epoch, at random.
+            holdout: the share of the images that is excluded.
+            on_device: keep all images in the device's memory.
+            group: the ranks that share each batch; a rank receives its shard only.
+
+        Raises:
+            DataError: there are fewer images than a batch holds.
+            UsageError: a stream cannot be kept on the device.
+        """
+
+    def train_and_holdout_samples(self, holdout: float, seed: int, n: int) -> tuple[Pixels, Pixels]:
+        """At most `n` training images and at most `n` held-out images."""
+
+    def images(self, count: int, batch_size: int) -> Iterator[Pixels]:
+        """Yield `count` images in batches: evenly spaced, or random ones of a stream.
+
+        Raises:
+            DataError: a shard is damaged.
+        """
 
 
 @dataclass(frozen=True)
 class InMemoryDataset:
-    """All good images of a source."""
+    """All good images of a source, in memory or memory-mapped from the cache."""
 
     pixels: Pixels  # [n, height, width, channels]
     skipped: list[Skipped]  # in the order of the source
-    sha256: str  # of the pixels and their shape
+    sha256: str  # of the shape and the pixels
+
+    @classmethod
+    def from_array(
+        cls,
+        array: npt.ArrayLike,
+        value_range: tuple[float, float] | None = None,
+    ) -> Self:
+        """Use an array of square images, for example from a NumPy file.
+
+        Args:
+            array: `[n, size, size]` for grey, or `[n, size, size, channels]` with 1 or 3 channels.
+                uint8 is used as it is, without a copy.
+            value_range: the values of black and white for any other type, as in `(0, 1)` or
+                `(0, 65535)`. Only floats between -1 and 1, some of them negative, need none.
+
+        Raises:
+            DataError: the shape, type or values are not allowed.
+        """
+        values = np.asarray(array)
+        if values.ndim == 3:
+            values = values[..., None]
+        check_shape(values)
+        _, height, width, _ = values.shape
+        if height != width:
+            raise DataError(
+                f"the images are {width}x{height} pixels, but must be square: crop or pad them"
+            )
+        pixels = _to_pixels(values, value_range)
+        return cls(pixels, [], pixels_sha256(pixels))
+
+    @classmethod
+    def from_parts(cls, parts: Iterable[Part], shape: tuple[int, int, int, int]) -> Self:
+        """Collect decoded images in memory; `shape[0]` is an upper limit of their number."""
+        # Pages at the end that are never written, because images were damaged, take no memory.
+        pixels = np.empty(shape, dtype=np.uint8)
+        skipped: list[Skipped] = []
+        count = 0
+        for some, damaged in parts:
+            pixels[count : count + len(some)] = some
+            count += len(some)
+            skipped += damaged
+        return cls(pixels[:count], skipped, pixels_sha256(pixels[:count]))
 
     @property
     def count(self) -> int:
-        """How many there are."""
+        """Number of images."""
         return len(self.pixels)
 
     @property
+    def shape(self) -> tuple[int, int, int]:
+        """Height, width and channels of every image."""
+        _, height, width, channels = self.pixels.shape
+        return height, width, channels
+
+    @property
     def nbytes(self) -> int:
-        """Bytes that the pixels take."""
+        """Bytes of all pixels."""
         return self.pixels.nbytes
 
     def batches(
@@ -46,42 +153,59 @@ class InMemoryDataset:
         *,
         flip: bool = False,
         holdout: float = 0.0,
-        resident: bool = False,
+        on_device: bool = False,
         group: ProcessGroup = SINGLE_PROCESS,
     ) -> Batches:
-        """Batches without end, less the share that is held out. Raises what `Batches` does.
-
-        Of each batch the `group`'s rows alone.
-        """
-        learned, _ = split(self.count, holdout, seed)
+        """Shuffled batches without end; see `Dataset.batches`."""
+        train, _ = split(self.count, holdout, seed)
         return Batches(
             self.pixels,
             batch_size,
             seed,
             device,
-            chosen=learned,
+            chosen=train,
             flip=flip,
-            resident=resident,
-            rows=group.shard,
+            on_device=on_device,
+            shard=group.shard,
         )
 
     def train_and_holdout_samples(self, holdout: float, seed: int, n: int) -> tuple[Pixels, Pixels]:
-        """At most `n` images that are learned from, and at most `n` that are held out.
+        """At most `n` images of each part, evenly spaced: data is often sorted by class."""
+        train, held_out = split(self.count, holdout, seed)
+        return self.pixels[_evenly(train, n)], self.pixels[_evenly(held_out, n)]
 
-        Both from all over the data: its beginning is often all of one class.
-        """
-        learned, held_out = split(self.count, holdout, seed)
-        return self.pixels[_evenly(learned, n)], self.pixels[_evenly(held_out, n)]
+    def images(self, count: int, batch_size: int) -> Iterator[Pixels]:
+        """Yield `count` images, evenly spaced, in batches."""
+        indices = evenly_spaced(self.count, count)
+        for first in range(0, count, batch_size):
+            yield self.pixels[indices[first : first + batch_size]]
+
+
+def check_size(data: Dataset, size: int, channels: int) -> None:
+    """Raise DataError unless the images have `size` x `size` pixels and `channels` channels."""
+    height, width, found = data.shape
+    if (height, width, found) != (size, size, channels):
+        raise DataError(
+            f"the images are {width}x{height} with {found} channels, but the run is set to"
+            f" {size}x{size} with {channels}: set its size and channels, or convert the images"
+        )
 
 
 def split(count: int, share: float, seed: int) -> tuple[Indices, Indices]:
-    """Choose which of `count` images are learned from and which are held out, both in order.
+    """Split `count` images at random into training and held-out indices, both sorted.
 
-    A function of the seed alone; `share` is rounded up to a whole image.
+    `share` is rounded up to a whole image.
     """
     order = np.random.RandomState(seed).permutation(count)
-    held = int(np.ceil(count * share))
-    return np.sort(order[held:]), np.sort(order[:held])
+    held_out = int(np.ceil(count * share))
+    return np.sort(order[held_out:]), np.sort(order[:held_out])
+
+
+def pixels_sha256(pixels: Pixels) -> str:
+    """SHA-256 of the shape and the pixels, in hexadecimal."""
+    digest = hashlib.sha256(repr(pixels.shape).encode())
+    digest.update(np.ascontiguousarray(pixels).data)
+    return digest.hexdigest()
 
 
 def _evenly(indices: Indices, n: int) -> Indices:
@@ -89,8 +213,28 @@ def _evenly(indices: Indices, n: int) -> Indices:
     return indices[evenly_spaced(len(indices), min(n, len(indices)))]
 
 
-def pixels_sha256(pixels: Pixels) -> str:
-    """Name pixels by their contents: SHA-256 of the shape and the bytes, in hexadecimal."""
-    digest = hashlib.sha256(repr(pixels.shape).encode())
-    digest.update(np.ascontiguousarray(pixels).data)
-    return digest.hexdigest()
+def _to_pixels(array: npt.NDArray[np.generic], value_range: tuple[float, float] | None) -> Pixels:
+    """Map `value_range` to 0..255. Raises DataError."""
+    if array.dtype.kind not in "uif" or array.size == 0:
+        raise DataError(
+            f"an array of {array.dtype} {list(array.shape)} cannot be used as images: give at"
+            " least one, as uint8 or as numbers with a value_range"
+        )
+    if array.dtype == np.uint8 and value_range in (None, (0, 255)):
+        return array.astype(np.uint8, copy=False)
+    low, high = float(array.min()), float(array.max())
+    if value_range is None and array.dtype.kind == "f" and -1 <= low < 0 and high <= 1:
+        value_range = (-1, 1)
+    if value_range is None:
+        raise DataError(
+            f"the range of {array.dtype} values from {low:g} to {high:g} is ambiguous: use uint8,"
+            " or give value_range=(black, white), as in (0, 1)"
+        )
+    black, white = value_range
+    if not (black <= low and high <= white and black < white):  # also false for NaN
+        raise DataError(f"values from {low:g} to {high:g} are outside value_range={value_range}")
+    scale = 255 / (white - black)
+    pixels = np.empty(array.shape, np.uint8)
+    for target, values in zip(pixels, array, strict=True):  # one image at a time saves memory
+        target[...] = np.rint((values.astype(np.float64) - black) * scale)
+    return pixels

@@ -1,64 +1,159 @@
-"""From a source to what a run learns from: all images at once, or a stream of them."""
+"""Open training data by its name or path, and load it as a dataset."""
 
 import logging
+import math
+from pathlib import Path
 
-from wgan.errors import ImageError
+from wgan.errors import DataError, ImageError, OutputError
+from wgan.progress import ProgressFn
 from wgan.training.data.cache import Cache
-from wgan.training.data.dataset import InMemoryDataset
-from wgan.training.data.decode_all import Tell, load_images
+from wgan.training.data.dataset import Dataset, InMemoryDataset
+from wgan.training.data.decoding import (
+    check_skipped,
+    decode_all,
+    is_image_name,
+    quiet_pillow,
+)
+from wgan.training.data.sources import archive
+from wgan.training.data.sources.folder import FolderSource
+from wgan.training.data.sources.glyphs import GlyphSource
+from wgan.training.data.sources.idx import find_idx, is_idx, open_idx
 from wgan.training.data.sources.source import ImageSource
-from wgan.training.data.streaming.dataset import BUFFER, StreamingDataset
-from wgan.training.data.streaming.shards import Shards
-from wgan.training.data.transform import WHITE, Colour, Transform
+from wgan.training.data.sources.torchvision import NAMES, open_torchvision
+from wgan.training.data.streaming.shards import INDEX, Shards, find_shards, is_pattern
+from wgan.training.data.streaming.stream import BUFFER, StreamingDataset
+from wgan.training.data.transform import Transform
 
 logger = logging.getLogger(__name__)
 
 
-def load_data(
-    source: ImageSource | Shards,
-    *,
-    size: int,
-    channels: int,
-    crop: int = 0,
-    background: Colour = WHITE,
-    allow_damaged: bool = False,
-    progress: Tell | None = None,
-    cache: Cache | None = None,
-    buffer: int = BUFFER,
-) -> InMemoryDataset | StreamingDataset:
-    """Load the images of `source` as `load_images` does; shards are opened to be streamed.
+def open_data(data: str | Path, download: bool = False) -> ImageSource | Shards:
+    """Open training data: shards by a pattern as in `"shards/{000..099}.tar"`, else `open_source`.
 
-    Both results have `count`, `skipped`, `sha256` and `batches(batch_size, seed, device, flip)`.
-    `buffer` is the number of encoded images that a stream shuffles at a time; `progress` and
-    `cache` are not for streams. Raises DataError.
+    Raises:
+        DataError: the data does not exist, is damaged, or holds no images.
+        MissingExtra: a package that reads it is not installed.
     """
-    if isinstance(source, Shards):
-        transform = Transform(size=size, channels=channels, crop=crop, background=background)
-        return StreamingDataset(source, transform, allow_damaged, buffer)
-    if crop:
-        _warn_of_small_images(source, crop, size)
-    return load_images(
-        source,
-        size=size,
-        channels=channels,
-        crop=crop,
-        background=background,
-        allow_damaged=allow_damaged,
-        progress=progress,
-        cache=cache,
+    if isinstance(data, str) and is_pattern(data):
+        return find_shards(data)
+    return open_source(data, download)
+
+
+def open_source(data: str | Path, download: bool = False) -> ImageSource:
+    """Open training data by its name or path. A new kind of data is added here.
+
+    A name takes precedence over a folder of that name; write `./mnist` for the folder.
+
+    Args:
+        data: `"glyphs"`, the name of a torchvision data set (`sources.torchvision.NAMES`), a
+            folder of images or of idx files, a .zip or .tar of images, or an idx file.
+        download: download a torchvision data set if it is missing.
+
+    Raises:
+        DataError: the data does not exist, is damaged, or holds no images.
+        MissingExtra: a package that reads it is not installed.
+    """
+    if data == "glyphs":
+        return GlyphSource()
+    if isinstance(data, str) and data in NAMES:
+        return open_torchvision(data, download)
+    path = Path(data)
+    if (path / INDEX).is_file():
+        raise DataError(f"{path} is a folder of shards: stream them with '{path / '*.tar'}'")
+    if path.is_dir():
+        idx = find_idx(path)
+        return open_idx(idx, path.resolve().name) if idx else FolderSource(path)
+    if not path.is_file():
+        raise DataError(
+            f"no data {data}: it must be a folder, a .zip or .tar, an idx file, or one of"
+            f" glyphs, {', '.join(NAMES)}"
+        )
+    if path.name.lower().endswith(archive.ENDINGS):
+        return archive.open_archive(path)
+    if is_image_name(path.name):
+        raise DataError(f"{path} is a single image: give the folder that contains many")
+    if is_idx(path):
+        return open_idx(path, path.name.partition("-")[0])
+    raise DataError(
+        f"{path} is neither an archive ({' '.join(archive.ENDINGS)}) nor an idx file of images"
     )
 
 
-def _warn_of_small_images(source: ImageSource, crop: int, size: int) -> None:
-    """Say where the first image has not as many pixels as are to be cut out of it."""
+def load_data(
+    source: ImageSource | Shards,
+    transform: Transform,
+    *,
+    allow_damaged: bool = False,
+    progress: ProgressFn | None = None,
+    cache: Cache | None = None,
+    buffer: int = BUFFER,
+) -> Dataset:
+    """Load a source with `load_images`, or shards as a stream.
+
+    Args:
+        source: the result of `open_data`.
+        transform: how each image becomes pixels.
+        allow_damaged: continue if more than 1 % of the images are damaged.
+        progress: called with (done, total) images; not for shards.
+        cache: keeps the decoded images; not for shards.
+        buffer: the number of encoded images in the shuffle buffer of a stream.
+
+    Raises:
+        DataError: too many images are damaged, or the cache would be too large.
+    """
+    if isinstance(source, Shards):
+        return StreamingDataset(source, transform, allow_damaged, buffer)
+    return load_images(
+        source, transform, allow_damaged=allow_damaged, progress=progress, cache=cache
+    )
+
+
+def load_images(
+    source: ImageSource,
+    transform: Transform,
+    *,
+    allow_damaged: bool = False,
+    progress: ProgressFn | None = None,
+    cache: Cache | None = None,
+) -> InMemoryDataset:
+    """Decode all images of `source`, or read them from the cache.
+
+    A cache that cannot be written is reported in a warning, and the images stay in memory.
+
+    Raises:
+        DataError: no image is good, more than 1 % are damaged and `allow_damaged` is False, or
+            the cache would be too large.
+    """
+    if transform.crop:
+        _warn_of_small_images(source, transform)
+    if cache is not None:
+        path = cache.path(source, transform)
+        found = cache.read(path)
+        if found is not None:
+            check_skipped(found.skipped, len(source), allow_damaged)
+            return found
+        try:
+            cache.make_room(len(source) * math.prod(transform.shape))
+            with quiet_pillow():
+                parts = decode_all(source, transform, allow_damaged, progress)
+                return cache.write(path, parts, (len(source), *transform.shape))
+        except OutputError as exc:
+            logger.warning("%s; the images are held in memory instead", exc)
+    with quiet_pillow():
+        parts = decode_all(source, transform, allow_damaged, progress)
+        return InMemoryDataset.from_parts(parts, (len(source), *transform.shape))
+
+
+def _warn_of_small_images(source: ImageSource, transform: Transform) -> None:
+    """Warn if the first image is smaller than the crop."""
     try:
-        width, height = source.image(0, size).size
-    except ImageError:  # it is counted among the damaged
+        width, height = source.image(0, transform.size).size
+    except ImageError:  # reported with the other damaged images
         return
-    if min(width, height) < crop:
+    if min(width, height) < transform.crop:
         logger.warning(
-            "--crop %d is more than there is of %s, of %dx%d pixels: what is smaller is used whole",
-            crop,
+            "--crop %d is larger than %s of %dx%d pixels: smaller images are used whole",
+            transform.crop,
             source.label(0),
             width,
             height,

@@ -1,6 +1,7 @@
-"""An image of any mode and shape to a square of pixels: one function, and what steers it."""
+"""Transform: an image of any mode and shape to square uint8 pixels."""
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -8,6 +9,9 @@ from PIL import Image
 
 from wgan.errors import ImageError, UsageError
 from wgan.training.data.sources.source import GREY_MODES
+
+if TYPE_CHECKING:
+    from wgan.training.config import TrainConfig
 
 Colour = tuple[int, int, int]
 """Red, green and blue, each 0 to 255."""
@@ -17,27 +21,38 @@ WHITE: Colour = (255, 255, 255)
 
 @dataclass(frozen=True, kw_only=True)
 class Transform:
-    """How images become training pixels."""
+    """How an image becomes training pixels."""
 
     size: int  # height and width of the result, in pixels
     channels: int  # 1 for grey, 3 for colour
-    crop: int = 0  # cut out the middle, so many pixels each way, before anything else; 0: all
-    background: Colour = WHITE  # what alpha is laid over
+    crop: int = 0  # side in pixels of a centre crop before resizing; 0: no crop
+    background: Colour = WHITE  # under transparent pixels
+
+    @classmethod
+    def from_config(cls, config: "TrainConfig") -> Self:
+        """Transform of a training run. Raises UsageError for an unknown background colour."""
+        return cls(
+            size=config.size,
+            channels=config.channels,
+            crop=config.crop,
+            background=parse_colour(config.background),
+        )
 
     @property
     def shape(self) -> tuple[int, int, int]:
-        """Of the result: height, width, channels."""
+        """Height, width and channels of the result."""
         return self.size, self.size, self.channels
 
     def __call__(self, image: Image.Image) -> npt.NDArray[np.uint8]:
-        """Make `image` uint8 `[size, size, channels]`.
+        """Convert `image` to uint8 `[size, size, channels]`.
 
-        Alpha is laid over the background before resizing: the hidden colours of transparent pixels
-        would bleed into the rest. Then the shorter side is resized to `size` (bicubic,
-        antialiased), and the centre is cut out. An image smaller than `crop` is not padded.
+        Transparency is composited over the background before resizing; otherwise the invisible
+        colours of transparent pixels would bleed into their neighbours. Then the shorter side is
+        resized to `size` (bicubic, antialiased), and the centre is cropped. An image smaller than
+        `crop` is not padded.
 
         Raises:
-            ImageError: the mode has no agreed range, as floating point has not.
+            ImageError: the mode has no standard range, as with floating point.
         """
         flat = _flatten(_eight_bits(_crop(image, self.crop)), self.background)
         square = _resize(_convert(flat, "L" if self.channels == 1 else "RGB"), self.size)
@@ -45,49 +60,49 @@ class Transform:
 
 
 def parse_colour(text: str) -> Colour:
-    """Read a colour as CSS writes it: `"white"`, `"#00ff00"`, `"rgb(0, 255, 0)"`.
+    """Parse a CSS colour: `"white"`, `"#00ff00"`, `"rgb(0, 255, 0)"`.
 
     Raises:
-        UsageError: something else is written.
+        UsageError: `text` is no colour.
     """
     try:
         return Image.new("RGB", (1, 1), text).getpixel((0, 0))  # type: ignore[return-value]
     except (ValueError, OverflowError) as exc:
         raise UsageError(
-            f"--background {text!r} is not a colour: write a name or #rrggbb, as in white"
+            f"--background {text!r} is not a colour: use a CSS name such as white, or #rrggbb"
         ) from exc
 
 
 def _crop(image: Image.Image, size: int) -> Image.Image:
-    """Cut out the middle as torchvision's CenterCrop does, but without padding."""
+    """Crop the centre like torchvision's CenterCrop, but without padding."""
     if size == 0:
         return image
     width, height = (min(size, side) for side in image.size)
     left, top = round((image.width - width) / 2), round((image.height - height) / 2)
     info = image.info
     cropped = image.crop((left, top, left + width, top + height))
-    cropped.info = info  # keeps the transparent colour
+    cropped.info = info  # crop() drops it; it names the transparent colour
     return cropped
 
 
 def _eight_bits(image: Image.Image) -> Image.Image:
-    """Scale 16-bit grey to 8 bits, which Pillow's `convert` would clip; leave the rest."""
+    """Scale 16-bit grey to 8 bits: Pillow's `convert` would clip it. Other modes are unchanged."""
     if image.mode == "F":
-        raise ImageError("it holds floating-point values, which have no agreed range")
+        raise ImageError("it has floating-point values, which have no standard range")
     if not image.mode.startswith("I"):
         return image
     values = np.asarray(image).astype(np.int64)
     if values.min() < 0 or values.max() > 65535:
-        raise ImageError("it holds values outside 0 to 65535")
+        raise ImageError("it has values outside 0 to 65535")
     grey = Image.fromarray(((values + 128) // 257).astype(np.uint8))
-    hidden = image.info.get("transparency")  # the one value that PNG's tRNS makes transparent
+    hidden = image.info.get("transparency")  # the value that PNG's tRNS makes transparent
     if hidden is not None:
         grey.putalpha(Image.fromarray(np.where(values == hidden, 0, 255).astype(np.uint8)))
     return grey
 
 
 def _flatten(image: Image.Image, background: Colour) -> Image.Image:
-    """Lay alpha, a transparent palette entry or a transparent colour over the background."""
+    """Composite alpha, a transparent palette entry or a transparent colour over `background`."""
     if not image.has_transparency_data:
         return image if image.mode in GREY_MODES else _convert(image, "RGB")
     above = _convert(image, "RGBA")
@@ -103,12 +118,12 @@ def _convert(image: Image.Image, mode: str) -> Image.Image:
 
 
 def _resize(image: Image.Image, size: int) -> Image.Image:
-    """Resize the shorter side to `size` and cut out the centre, in one pass.
+    """Resize the shorter side to `size` and crop the centre, in one pass.
 
-    Equal to doing one after the other, but an image of 1x60000 pixels stays small on the way.
+    The result equals two passes, but an image of 1x60000 pixels takes no memory in between.
     """
     shorter = min(image.size)
-    # The whole image's size had it been resized, and where the centre would be cut out of it.
+    # Size of the whole image after resizing, then the crop in it, mapped back to `image`.
     width, height = (size * side // shorter for side in image.size)
     left, top = round((width - size) / 2), round((height - size) / 2)
     across, down = image.width / width, image.height / height

@@ -21,9 +21,7 @@ def packed(request: pytest.FixtureRequest, good: Path) -> Path:
     return Path(shutil.make_archive(str(good), request.param, good.parent, good.name))
 
 
-def test_an_archive_gives_the_images_of_the_folder_that_was_packed(
-    packed: Path, good: Path
-) -> None:
+def test_an_archive_has_the_images_of_the_packed_folder(packed: Path, good: Path) -> None:
     source, folder = open_archive(packed), FolderSource(good)
     assert (len(source), source.left_out, source.name) == (12, 1, "good")
     by_name = {Path(folder.label(k)).name: k for k in range(12)}
@@ -34,17 +32,17 @@ def test_an_archive_gives_the_images_of_the_folder_that_was_packed(
         assert np.array_equal(np.asarray(source.image(k, 32)), np.asarray(folder.image(twin, 32)))
 
 
-def test_a_cut_archive_is_an_error_that_names_it(packed: Path) -> None:
+def test_a_truncated_archive_is_an_error_that_names_it(packed: Path) -> None:
     packed.write_bytes(packed.read_bytes()[: packed.stat().st_size // 2])
     with pytest.raises(DataError, match=packed.name):
         open_archive(packed)
 
 
 @pytest.mark.parametrize("ending", KINDS.values())
-def test_a_file_that_only_claims_to_be_an_archive_is_an_error(tmp_path: Path, ending: str) -> None:
+def test_a_file_that_is_no_archive_is_an_error(tmp_path: Path, ending: str) -> None:
     path = tmp_path / f"a.{ending}"
     path.write_bytes(b"no archive" * 100)
-    with pytest.raises(DataError, match="damaged or of another kind"):
+    with pytest.raises(DataError, match="damaged or of another format"):
         open_archive(path)
 
 
@@ -56,7 +54,7 @@ def test_an_archive_without_images_is_an_error(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("ending", ["zip", "tar", "tar.gz"])
-def test_a_member_too_large_to_be_a_image_is_not_unpacked(tmp_path: Path, ending: str) -> None:
+def test_a_member_over_the_size_limit_is_not_unpacked(tmp_path: Path, ending: str) -> None:
     path = tmp_path / f"a.{ending}"
     bomb = bytes(MEMBER_LIMIT + 1)
     if ending == "zip":
@@ -71,7 +69,7 @@ def test_a_member_too_large_to_be_a_image_is_not_unpacked(tmp_path: Path, ending
         open_archive(path).image(0, 32)
 
 
-def test_a_member_that_fails_its_checksum_is_a_damaged_image(good: Path) -> None:
+def test_a_member_with_a_wrong_checksum_is_a_damaged_image(good: Path) -> None:
     path = Path(shutil.make_archive(str(good), "zip", good.parent, good.name))
     with zipfile.ZipFile(path) as archive:
         entry = next(entry for entry in archive.infolist() if entry.filename.endswith(".bmp"))

@@ -6,10 +6,11 @@ from PIL import Image
 
 from tests.training.data.conftest import save_image
 from wgan.errors import DataError, ImageError
+from wgan.training.data import Cache, Transform, load_images
 from wgan.training.data.sources.folder import FolderSource
 
 
-def test_images_are_found_at_any_depth_in_the_order_of_their_paths(good: Path) -> None:
+def test_images_are_found_at_any_depth_sorted_by_path(good: Path) -> None:
     source = FolderSource(good)
     labels = [source.label(index) for index in range(len(source))]
     assert len(labels) == 12
@@ -17,7 +18,7 @@ def test_images_are_found_at_any_depth_in_the_order_of_their_paths(good: Path) -
     assert source.name == "good"
 
 
-def test_what_is_no_image_is_left_out_and_counted(good: Path) -> None:
+def test_other_files_are_left_out_and_counted(good: Path) -> None:
     for name in (".DS_Store", "0/._00.png", "__MACOSX/a.png", "labels.csv"):
         (good / name).parent.mkdir(exist_ok=True)
         (good / name).write_bytes(b"x")
@@ -25,12 +26,12 @@ def test_what_is_no_image_is_left_out_and_counted(good: Path) -> None:
     assert (len(source), source.left_out) == (12, 4)
 
 
-def test_a_hidden_folder_may_be_named_itself(tmp_path: Path) -> None:
+def test_a_hidden_folder_can_be_given_explicitly(tmp_path: Path) -> None:
     save_image(tmp_path / ".hidden" / "a.png")
     assert len(FolderSource(tmp_path / ".hidden")) == 1
 
 
-def test_a_link_to_a_folder_is_followed_and_a_circle_ends(good: Path, tmp_path: Path) -> None:
+def test_links_to_folders_are_followed_and_cycles_end(good: Path, tmp_path: Path) -> None:
     save_image(tmp_path / "elsewhere" / "a.png")
     (good / "link").symlink_to(tmp_path / "elsewhere")
     (good / "circle").symlink_to(good)
@@ -38,7 +39,7 @@ def test_a_link_to_a_folder_is_followed_and_a_circle_ends(good: Path, tmp_path: 
 
 
 @pytest.mark.parametrize("others", [[], ["notes.txt"]])
-def test_a_folder_without_images_is_an_error_that_says_what_is_read(
+def test_a_folder_without_images_is_an_error_that_lists_the_extensions(
     tmp_path: Path, others: list[str]
 ) -> None:
     for name in others:
@@ -47,7 +48,7 @@ def test_a_folder_without_images_is_an_error_that_says_what_is_read(
         FolderSource(tmp_path)
 
 
-def test_grey_images_suit_one_channel_and_coloured_ones_three(good: Path) -> None:
+def test_grey_images_have_one_channel_and_colour_images_three(good: Path) -> None:
     assert FolderSource(good).channels == 3
     for index, mode in enumerate(("L", "1", "LA", "I;16")):
         Image.new(mode, (8, 8)).save(good.parent / f"{index}.png")
@@ -58,7 +59,7 @@ def test_grey_images_suit_one_channel_and_coloured_ones_three(good: Path) -> Non
     assert FolderSource(grey).channels == 1
 
 
-def test_damaged_images_have_no_say_in_the_channels(tmp_path: Path) -> None:
+def test_damaged_images_do_not_affect_the_channels(tmp_path: Path) -> None:
     (tmp_path / "a.png").write_bytes(b"x")
     assert FolderSource(tmp_path).channels == 3
     Image.new("L", (8, 8)).save(tmp_path / "b.png")
@@ -66,10 +67,21 @@ def test_damaged_images_have_no_say_in_the_channels(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no named pipes here")
-def test_a_pipe_among_the_images_is_passed_over_and_not_waited_for(tmp_path: Path) -> None:
+def test_a_named_pipe_is_skipped_without_blocking(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "a.png")
     save_image(tmp_path / "b.png")
     source = FolderSource(tmp_path)
     assert source.channels == 3
-    with pytest.raises(ImageError, match="no ordinary file"):
+    with pytest.raises(ImageError, match="not a regular file"):
         source.encoded(0)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="file names are Unicode on Windows")
+def test_file_names_need_not_be_utf_8(good: Path, tmp_path: Path) -> None:
+    (good / "0" / "00.png").rename(good / "0" / os.fsdecode(b"Gr\xfcn.png"))
+    source = FolderSource(good)
+    assert len(source) == 12
+    cache = Cache(folder=tmp_path / "cache")
+    transform = Transform(size=32, channels=3)
+    assert load_images(source, transform, cache=cache).count == 12
+    assert cache.read(cache.path(source, transform)) is not None

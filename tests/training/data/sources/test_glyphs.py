@@ -7,7 +7,7 @@ from wgan.training.data.sources.glyphs import GlyphSource
 
 
 @pytest.mark.parametrize("size", [32, 64, 128])
-def test_a_glyph_depends_on_its_index_and_size_alone(size: int) -> None:
+def test_a_glyph_depends_on_its_index_and_size_only(size: int) -> None:
     def draw(index: int) -> bytes:
         return GlyphSource(100).image(index, size).tobytes()
 
@@ -17,7 +17,7 @@ def test_a_glyph_depends_on_its_index_and_size_alone(size: int) -> None:
     assert len(set(together)) == 40
 
 
-def test_every_glyph_is_in_colour_and_stands_out_from_its_background() -> None:
+def test_every_glyph_is_in_colour_and_contrasts_with_its_background() -> None:
     source = GlyphSource()
     for index in range(200):
         pixels = np.asarray(source.image(index, 32)).astype(float)
@@ -28,7 +28,7 @@ def test_every_glyph_is_in_colour_and_stands_out_from_its_background() -> None:
         assert 0.04 < share < 0.6  # the character covers a part of the image
 
 
-def test_there_are_as_many_as_were_asked_for() -> None:
+def test_the_number_of_glyphs_can_be_set() -> None:
     assert len(GlyphSource()) == 20_000
     assert len(GlyphSource(7)) == 7
     assert GlyphSource().channels == 3

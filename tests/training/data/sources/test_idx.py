@@ -18,7 +18,7 @@ def idx_bytes(pixels: np.ndarray = PIXELS) -> bytes:
 
 
 @pytest.mark.parametrize("zipped", [False, True])
-def test_an_idx_file_gives_its_images(tmp_path: Path, zipped: bool) -> None:
+def test_an_idx_file_yields_its_images(tmp_path: Path, zipped: bool) -> None:
     path = tmp_path / "x"
     path.write_bytes(gzip.compress(idx_bytes()) if zipped else idx_bytes())
     assert is_idx(path)
@@ -27,7 +27,7 @@ def test_an_idx_file_gives_its_images(tmp_path: Path, zipped: bool) -> None:
     assert np.array_equal(np.asarray(source.image(3, 32)), PIXELS[3])
 
 
-def test_fashion_mnist_as_it_comes_gives_its_training_images(real_data: RealData) -> None:
+def test_fashion_mnist_files_yield_the_training_images(real_data: RealData) -> None:
     path = find_idx(real_data("fashion-mnist"))
     assert path is not None
     assert path.name == "train-images-idx3-ubyte.gz"
@@ -38,7 +38,7 @@ def test_fashion_mnist_as_it_comes_gives_its_training_images(real_data: RealData
     assert np.array_equal(np.asarray(source.image(59_999, 32)), last)
 
 
-def test_test_images_are_taken_when_there_are_no_others(tmp_path: Path) -> None:
+def test_test_images_are_used_if_there_are_no_training_images(tmp_path: Path) -> None:
     (tmp_path / "t10k-images.idx3-ubyte").write_bytes(idx_bytes())
     (tmp_path / "t10k-labels.idx1-ubyte").write_bytes(b"x")
     found = find_idx(tmp_path)
@@ -46,7 +46,7 @@ def test_test_images_are_taken_when_there_are_no_others(tmp_path: Path) -> None:
     assert found.name == "t10k-images.idx3-ubyte"
 
 
-def test_the_raw_folder_that_torchvision_makes_is_found(tmp_path: Path) -> None:
+def test_the_raw_folder_of_torchvision_is_found(tmp_path: Path) -> None:
     (tmp_path / "raw").mkdir()
     (tmp_path / "raw" / "train-images-idx3-ubyte").write_bytes(idx_bytes())
     assert find_idx(tmp_path) == tmp_path / "raw" / "train-images-idx3-ubyte"
@@ -59,7 +59,7 @@ def test_several_training_sets_in_a_folder_are_an_error_that_names_them(tmp_path
         find_idx(tmp_path)
 
 
-def test_a_truncated_download_is_an_error_that_says_so(tmp_path: Path, real_data: RealData) -> None:
+def test_a_truncated_download_is_an_error(tmp_path: Path, real_data: RealData) -> None:
     path = real_data("odd-images") / "train-images-idx3-ubyte.truncated.gz"
     assert is_idx(path)
     with pytest.raises(DataError, match=r"truncated.*download it again"):
@@ -83,12 +83,12 @@ def test_a_truncated_download_is_an_error_that_says_so(tmp_path: Path, real_data
         b"\x1f\x8b" + bytes(30),
     ],
 )
-def test_a_damaged_idx_file_is_an_error_and_takes_no_memory(tmp_path: Path, data: bytes) -> None:
+def test_a_damaged_idx_file_is_an_error_and_allocates_nothing(tmp_path: Path, data: bytes) -> None:
     path = tmp_path / "train-images-idx3-ubyte"
     path.write_bytes(data)
     with pytest.raises(DataError, match="train-images"):
         open_idx(path, "x")
 
 
-def test_labels_are_not_taken_for_images(real_data: RealData) -> None:
+def test_an_idx_file_of_labels_is_not_recognised(real_data: RealData) -> None:
     assert not is_idx(real_data("mnist") / "train-labels-idx1-ubyte.gz")

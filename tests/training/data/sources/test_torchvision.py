@@ -6,8 +6,8 @@ import pytest
 
 from tests.training.data.conftest import RealData
 from wgan.errors import DataError
-from wgan.training.data.open import open_source
-from wgan.training.data.paths import CACHE_VARIABLE
+from wgan.training.data import open_source
+from wgan.training.data.cache import CACHE_VARIABLE
 from wgan.training.data.sources.idx import open_idx
 from wgan.training.data.sources.torchvision import NAMES
 
@@ -19,7 +19,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_set_that_is_not_there_says_where_it_was_looked_for_and_how_to_get_it(
+def test_a_missing_data_set_is_an_error_with_its_folder_and_the_download_command(
     name: str, cache: Path
 ) -> None:
     with pytest.raises(DataError, match="--download") as caught:
@@ -30,7 +30,7 @@ def test_a_set_that_is_not_there_says_where_it_was_looked_for_and_how_to_get_it(
 @pytest.mark.parametrize(
     ("name", "folder"), [("mnist", "MNIST"), ("fashion-mnist", "FashionMNIST")]
 )
-def test_a_set_as_torchvision_keeps_it_is_read(
+def test_a_data_set_in_torchvisions_layout_is_read(
     name: str, folder: str, cache: Path, real_data: RealData
 ) -> None:
     raw = cache / "datasets" / folder / "raw"

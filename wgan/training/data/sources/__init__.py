@@ -1,1 +1,1 @@
-"""Where images are read from: folders, archives, idx files, data sets by name."""
+"""Image sources: folders, archives, idx files, arrays, torchvision's data sets and glyphs."""

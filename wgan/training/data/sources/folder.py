@@ -7,18 +7,18 @@ from pathlib import Path
 from PIL import Image
 
 from wgan.errors import DataError, ImageError
-from wgan.training.data.decode import ENDINGS, decode, is_image_name
+from wgan.training.data.decoding import ENDINGS, decode, is_image_name
 from wgan.training.data.sources.source import ImageSource
 
 
 class FolderSource(ImageSource):
-    """The images under a folder, sorted by their path in it."""
+    """The images in a folder and its subfolders, sorted by their path."""
 
     def __init__(self, folder: Path) -> None:
-        """Look for the images; none is opened yet.
+        """List the images; none is opened yet.
 
         Raises:
-            DataError: there are none, or a folder in it may not be read.
+            DataError: there are none, or a subfolder cannot be read.
         """
         super().__init__(folder.resolve().name or "images")
         self.folder = folder
@@ -32,15 +32,15 @@ class FolderSource(ImageSource):
         return len(self._names)
 
     def label(self, index: int) -> str:
-        """The image's path."""
+        """Path of the image."""
         return str(self.folder / self._names[index])
 
     def image(self, index: int, size: int) -> Image.Image:
-        """Decode the image's file. Raises ImageError."""
+        """Decode the file. Raises ImageError."""
         return decode(self._file(index))
 
     def encoded(self, index: int) -> tuple[bytes, str]:
-        """The image's file. Raises ImageError."""
+        """Read the file. Raises ImageError."""
         path = self._file(index)
         try:
             return path.read_bytes(), path.suffix[1:].lower()
@@ -49,35 +49,36 @@ class FolderSource(ImageSource):
 
     def _file(self, index: int) -> Path:
         path = self.folder / self._names[index]
-        if path.exists() and not path.is_file():  # a pipe would be waited for without end
-            raise ImageError("it is no ordinary file")
+        if path.exists() and not path.is_file():  # opening a pipe would block
+            raise ImageError("it is not a regular file")
         return path
 
     def fingerprint(self) -> str:
-        """A hash of all images' paths in the folder, sizes and times of change."""
+        """Hash of the paths in the folder, sizes and modification times of all images."""
         digest = hashlib.sha256()
         for name in self._names:
-            digest.update(f"{name}\0{_state(f'{self.folder}/{name}')}\n".encode())
+            state = _state(f"{self.folder}/{name}")
+            digest.update(os.fsencode(f"{name}\0{state}\n"))  # names need not be UTF-8
         return digest.hexdigest()
 
 
 def no_images(where: str, others: int) -> DataError:
-    """The error for a place that holds `others` files, but no image."""
-    found = f"none of its {others} files ends in" if others else "it is empty of files ending in"
+    """Error for a folder or archive of `others` files without an image."""
+    found = f"none of its {others} files ends in" if others else "it has no file ending in"
     return DataError(f"no images in {where}: {found} {' '.join(sorted(ENDINGS))}")
 
 
 def _files(folder: Path) -> list[str]:
-    """All files under `folder`, as paths in it with forward slashes; links are followed once."""
+    """List the files under `folder` as relative POSIX paths; links are followed once."""
     found: list[str] = []
     seen: set[tuple[int, int]] = set()
     for root, folders, files in os.walk(folder, onerror=_refuse, followlinks=True):
         status = Path(root).stat()
-        place = (status.st_dev, status.st_ino)
-        if place in seen:  # a link that leads back up
+        identity = (status.st_dev, status.st_ino)
+        if identity in seen:  # a link to a parent folder
             folders.clear()
             continue
-        seen.add(place)
+        seen.add(identity)
         inside = Path(root).relative_to(folder).as_posix()
         found += files if inside == "." else [f"{inside}/{name}" for name in files]
     return found
@@ -85,8 +86,8 @@ def _files(folder: Path) -> list[str]:
 
 def _state(path: str) -> str:
     try:
-        status = os.stat(path)  # noqa: PTH116 - a Path for each of 100,000 files takes as long again
-    except OSError as exc:  # a link that leads nowhere; it is named when it is decoded
+        status = os.stat(path)  # noqa: PTH116 - creating 100,000 Paths would double the time
+    except OSError as exc:  # a broken link; reported when it is decoded
         return type(exc).__name__
     return f"{status.st_size} {status.st_mtime_ns}"
 

@@ -1,4 +1,4 @@
-"""The built-in data: letters and digits in random colours, sizes and angles."""
+"""Built-in data: letters and digits in random colours, sizes and angles."""
 
 import colorsys
 import functools
@@ -11,19 +11,19 @@ from PIL import Image, ImageDraw, ImageFont
 from wgan.training.data.sources.source import ImageSource
 
 COUNT = 20_000
-"""How many images there are, unless said otherwise."""
+"""Default number of images."""
 
 VERSION = 1
-"""Raised when the same index gives another image than before."""
+"""Increased whenever an index yields another image than before."""
 
 CHARACTERS = string.ascii_uppercase + string.digits
 
 MARGIN = 1.5
-"""A character's mask is this many times as wide as an image: nothing is cut off when turned."""
+"""Width of a character's mask relative to the image, so that a rotation clips nothing."""
 
 
 class GlyphSource(ImageSource):
-    """Letters and digits drawn with Pillow's own font; image k depends on k and size alone."""
+    """Letters and digits in Pillow's default font; image k depends on k and the size only."""
 
     def __init__(self, count: int = COUNT) -> None:
         super().__init__("glyphs")
@@ -34,35 +34,35 @@ class GlyphSource(ImageSource):
 
     @property
     def channels(self) -> int:
-        """Always coloured."""
+        """Always colour."""
         return 3
 
     def label(self, index: int) -> str:
-        """The image's number."""
+        """Index of the image."""
         return f"glyph {index}"
 
     def image(self, index: int, size: int) -> Image.Image:
-        """Draw image `index`, with `size` pixels each way."""
-        random = np.random.RandomState(index)  # its stream is frozen (NEP 19)
+        """Draw image `index` with `size` x `size` pixels."""
+        random = np.random.RandomState(index)  # frozen stream (NEP 19)
         character = CHARACTERS[random.randint(len(CHARACTERS))]
-        mask = _place(_mask(character, 2 * size), size, random)
+        mask = _distort(_mask(character, 2 * size), size, random)
         background, ink = _colours(random)
         image = Image.new("RGB", (size, size), background)
         image.paste(ink, mask=mask)
         return image
 
     def fingerprint(self) -> str:
-        """The version of the drawing and how many there are."""
+        """Version of the drawing and number of images."""
         return f"glyphs {VERSION} {self._count}"
 
 
-def _place(mask: Image.Image, size: int, random: np.random.RandomState) -> Image.Image:
-    """Turn, scale and move a character: a mask (mode L) of `size` pixels."""
+def _distort(mask: Image.Image, size: int, random: np.random.RandomState) -> Image.Image:
+    """Rotate, scale and move a character; returns a mask (mode L) of `size` pixels."""
     angle = random.uniform(-0.4, 0.4)  # radians
     scale = random.uniform(0.8, 1.15)
     right, down = random.uniform(-0.08, 0.08, 2) * 2 * size
-    # Drawn twice as large and halved, which smooths the edges. The transform asks, for each pixel
-    # of the result, where in the mask it comes from.
+    # Draw at twice the size and halve it: antialiasing. Pillow's transform takes the inverse map,
+    # from a pixel of the result to its position in the mask.
     cos, sin = math.cos(angle) / scale, math.sin(angle) / scale
     centre = size  # of the doubled result
     middle = mask.width / 2
@@ -75,7 +75,7 @@ def _place(mask: Image.Image, size: int, random: np.random.RandomState) -> Image
 
 
 def _colours(random: np.random.RandomState) -> tuple[tuple[int, int, int], tuple[int, int, int]]:
-    """Background and ink: one light and one dark, their hues apart."""
+    """Background and ink: one light and one dark, of different hues."""
     hue = random.uniform()
     other = hue + random.uniform(0.2, 0.8)
     light = _rgb(hue, random.uniform(0.1, 0.5), random.uniform(0.9, 1.0))
@@ -90,13 +90,13 @@ def _rgb(hue: float, saturation: float, value: float) -> tuple[int, int, int]:
 
 @functools.lru_cache(maxsize=4 * len(CHARACTERS))
 def _mask(character: str, size: int) -> Image.Image:
-    """One character in the middle of a square, with bold strokes, for images of `size` pixels."""
+    """Draw a bold character in the centre of a square mask, for images of `size` pixels."""
     width = round(MARGIN * size)
     font = ImageFont.load_default(0.9 * size)
     mask = Image.new("L", (width, width))
     stroke = size / 22
     draw = ImageDraw.Draw(mask)
     left, top, right, bottom = draw.textbbox((0, 0), character, font=font, stroke_width=stroke)
-    place = ((width - left - right) / 2, (width - top - bottom) / 2)
-    draw.text(place, character, fill=255, font=font, stroke_width=stroke)
+    position = ((width - left - right) / 2, (width - top - bottom) / 2)
+    draw.text(position, character, fill=255, font=font, stroke_width=stroke)
     return mask

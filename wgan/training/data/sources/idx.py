@@ -1,4 +1,4 @@
-"""Idx files, as MNIST and its relatives come: a header, then all pixels, perhaps gzipped.
+"""Idx files, the format of MNIST: a header, then all pixels, possibly gzipped.
 
 The format is described on the MNIST page of LeCun, Cortes and Burges: 4 bytes of magic number,
 whose third gives the type (8 for unsigned bytes) and fourth the number of dimensions, a big-endian
@@ -21,33 +21,33 @@ IMAGES = bytes([0, 0, 8, 3])
 """The magic number of images: unsigned bytes, 3 dimensions."""
 
 BYTE_LIMIT = 2**34
-"""A header that claims more bytes than this (16 GiB) is not believed."""
+"""Largest size in bytes that a header may claim: 16 GiB."""
 
 _CHUNK = 2**20
 _NAME = re.compile(r"(.*)images[-.]idx3-ubyte(\.gz)?$")
 
 
 def find_idx(folder: Path) -> Path | None:
-    """The idx file of images in `folder` or its `raw` subfolder, training before test images.
+    """Find the idx file of images in `folder` or its `raw` subfolder; training images first.
 
     Raises:
-        DataError: there are several and it cannot be told which is meant.
+        DataError: there are several candidates.
     """
-    for place in (folder, folder / "raw"):  # torchvision keeps them in raw
-        found = sorted(path for path in place.glob("*idx3-ubyte*") if _NAME.match(path.name))
+    for parent in (folder, folder / "raw"):  # torchvision uses raw
+        found = sorted(path for path in parent.glob("*idx3-ubyte*") if _NAME.match(path.name))
         chosen = [path for path in found if "train" in path.name] or found
         stems = {path.name.removesuffix(".gz") for path in chosen}
         if len(stems) > 1:
             raise DataError(
-                f"the folder {place} holds {', '.join(sorted(stems))}: name one of them"
+                f"the folder {parent} contains {', '.join(sorted(stems))}: give one of them"
             )
         if chosen:
-            return chosen[0]  # the plain one before the gzipped one
+            return chosen[0]  # prefers the plain file to its gzipped twin
     return None
 
 
 def is_idx(path: Path) -> bool:
-    """Whether the file at `path` begins as an idx file of images does."""
+    """Whether the file at `path` starts with the magic number of an idx file of images."""
     try:
         with _open(path) as file:
             return file.read(4) == IMAGES
@@ -59,7 +59,7 @@ def open_idx(path: Path, name: str) -> ArraySource:
     """Read all images of the idx file at `path`.
 
     Raises:
-        DataError: it is truncated, damaged or of another kind.
+        DataError: it is truncated, damaged or of another format.
     """
     try:
         with _open(path) as file:
@@ -69,10 +69,10 @@ def open_idx(path: Path, name: str) -> ArraySource:
             count, height, width = shape
             size = count * height * width
             if not 0 < size <= BYTE_LIMIT:
-                raise DataError(f"{path} claims to hold {count} images of {height}x{width}")
+                raise DataError(f"{path} has a wrong header: {count} images of {height}x{width}")
             values = _read(file, size)
             if file.read(1):
-                raise DataError(f"{path} is damaged: it goes on after its {count} images")
+                raise DataError(f"{path} is damaged: it continues after its {count} images")
     except (OSError, EOFError, zlib.error, struct.error) as exc:
         raise DataError(
             f"the idx file {path} is truncated or damaged: {exc}; download it again"
@@ -87,13 +87,13 @@ def _open(path: Path) -> BinaryIO | gzip.GzipFile:
 
 
 def _read(file: BinaryIO | gzip.GzipFile, size: int) -> bytes:
-    """Read exactly `size` bytes, piece by piece: a lying header must not take the memory first."""
-    pieces = []
+    """Read exactly `size` bytes in chunks: a wrong header must not allocate its claimed size."""
+    chunks = []
     left = size
     while left > 0:
-        piece = file.read(min(left, _CHUNK))
-        if not piece:
+        chunk = file.read(min(left, _CHUNK))
+        if not chunk:
             raise EOFError(f"it ends {left} bytes early")
-        pieces.append(piece)
-        left -= len(piece)
-    return b"".join(pieces)
+        chunks.append(chunk)
+        left -= len(chunk)
+    return b"".join(chunks)

@@ -1,4 +1,4 @@
-"""What every kind of training data offers: images, counted from 0, each with a label."""
+"""ImageSource: the interface of every kind of training data."""
 
 import abc
 import contextlib
@@ -13,80 +13,79 @@ from PIL import Image
 
 from wgan.errors import ImageError
 
-PROBES = 16
-"""How many images are looked at to tell grey data from coloured."""
+PROBED_IMAGES = 16
+"""Images examined to distinguish grey from colour data."""
 
-DRAWN_SIZE = 128
-"""Height and width of data that is drawn, when no other is asked for."""
+DEFAULT_DRAWN_SIZE = 128
+"""Height and width of drawn images where no size is given."""
 
 GREY_MODES = frozenset({"1", "L", "LA", "I", "I;16", "I;16B", "I;16L", "I;16N", "F"})
-"""Pillow's modes without colour. A palette (P) counts as coloured."""
+"""Pillow's modes without colour. A palette (P) counts as colour."""
 
 
 class ImageSource(abc.ABC):
-    """Images that a run can learn from. All methods may be called from several threads."""
+    """Images by index, each with a label. All methods are thread-safe."""
 
     left_out: int = 0
-    """Files that stood among the images and are none: hidden, or of another ending."""
+    """Number of other files among the images: hidden ones, or of another extension."""
 
     reads_forward: bool = False
-    """Images are quick to read in their order alone."""
+    """Whether reading is fast only in order."""
 
     def __init__(self, name: str) -> None:
         self.name = name
-        """Short, for a run's folder: `"glyphs"`, or the last part of a folder's path."""
+        """Short name for run folders: `"glyphs"`, or the last part of a folder's path."""
 
     @abc.abstractmethod
     def __len__(self) -> int:
-        """How many images there are, damaged ones included."""
+        """Number of images, including damaged ones."""
 
     @property
     def count(self) -> int:
-        """How many images there are; of shards, which have no length, it is not always known."""
+        """Number of images, as `Shards.count`, which may be None."""
         return len(self)
 
     @abc.abstractmethod
     def label(self, index: int) -> str:
-        """What a message calls image `index`."""
+        """Name of image `index` in messages."""
 
     @abc.abstractmethod
     def image(self, index: int, size: int) -> Image.Image:
-        """Image `index`, upright and fully decoded, in whatever mode it is kept.
+        """Return image `index`, upright and fully decoded, in its own mode.
 
         Args:
             index: from 0 to `len(self) - 1`.
-            size: the height and width that it will be given, in pixels; data that is drawn, not
-                read, is drawn at this size.
+            size: height and width of the training pixels; drawn images are drawn at this size.
 
         Raises:
             ImageError: it is damaged or cannot be used.
         """
 
     def encoded(self, index: int) -> tuple[bytes, str]:
-        """The file of image `index` and its ending, as in `"png"`; drawn data is encoded first.
+        """Return the file of image `index` and its extension, as in `"png"`.
 
         Raises:
-            ImageError: it cannot be read. Whether it can be decoded is not known yet.
+            ImageError: it cannot be read. It is not decoded yet.
         """
         buffer = io.BytesIO()
-        self.image(index, DRAWN_SIZE).save(buffer, "PNG")
+        self.image(index, DEFAULT_DRAWN_SIZE).save(buffer, "PNG")
         return buffer.getvalue(), "png"
 
     @abc.abstractmethod
     def fingerprint(self) -> str:
-        """A name for the contents, quick to tell: equal as long as the images are the same."""
+        """Cheap identity of the contents: equal while the images stay the same."""
 
     @property
     def channels(self) -> int:
-        """The channels that suit the data: 1 if the first images are all grey, otherwise 3."""
+        """Channels that suit the data: 1 if the first images are all grey, otherwise 3."""
         return suitable_channels(
-            functools.partial(self.image, index, DRAWN_SIZE)
-            for index in range(min(PROBES, len(self)))
+            functools.partial(self.image, index, DEFAULT_DRAWN_SIZE)
+            for index in range(min(PROBED_IMAGES, len(self)))
         )
 
 
 class ArraySource(ImageSource):
-    """Images that are decoded already: uint8 `[n, height, width]` or `[n, height, width, 3]`."""
+    """Images in an array: uint8 `[n, height, width]` or `[n, height, width, 3]`."""
 
     def __init__(self, name: str, pixels: npt.NDArray[np.uint8]) -> None:
         super().__init__(name)
@@ -96,25 +95,25 @@ class ArraySource(ImageSource):
         return len(self._pixels)
 
     def label(self, index: int) -> str:
-        """The data's name and the image's number."""
+        """Name of the data and index of the image."""
         return f"{self.name}, image {index}"
 
     def image(self, index: int, size: int) -> Image.Image:
-        """Wrap the image's pixels."""
+        """Wrap the pixels as a Pillow image."""
         return Image.fromarray(self._pixels[index])
 
     def fingerprint(self) -> str:
-        """A hash of all pixels."""
+        """SHA-256 of all pixels."""
         return hashlib.sha256(np.ascontiguousarray(self._pixels).data).hexdigest()
 
 
 def suitable_channels(images: Iterable[Callable[[], Image.Image]]) -> int:
-    """1 if all good ones of some images are grey, otherwise 3.
+    """Return 1 if all good images are grey, otherwise 3.
 
-    Each is given as a function that opens it; a damaged one, which raises ImageError, has no say.
+    Each argument is a function that opens an image; those that raise ImageError are ignored.
     """
     modes = set()
     for open_image in images:
-        with contextlib.suppress(ImageError):  # it is named when all images are loaded
+        with contextlib.suppress(ImageError):  # reported when all images are loaded
             modes.add(open_image().mode)
     return 1 if modes and modes <= GREY_MODES else 3

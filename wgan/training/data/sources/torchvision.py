@@ -1,29 +1,30 @@
-"""Data sets by name, by way of torchvision: where they are kept, and how they are fetched."""
+"""Data sets of torchvision by name."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import MappingProxyType
 
 import numpy as np
+import numpy.typing as npt
 
 from wgan.errors import DataError, needs_extra
-from wgan.training.data.paths import CACHE_VARIABLE
+from wgan.training.data.cache import CACHE_VARIABLE, cache_folder
 from wgan.training.data.sources.folder import FolderSource
 from wgan.training.data.sources.source import ArraySource, ImageSource
 
 
-def open_named(name: str, root: Path, download: bool) -> ImageSource:
-    """Open the data set `name`, one of NAMES, kept under `root` as torchvision lays it out.
+def open_torchvision(name: str, download: bool) -> ImageSource:
+    """Open the data set `name`, one of NAMES, in the folder `datasets` of the cache.
 
     Args:
         name: the data set.
-        root: the folder of all data sets.
-        download: fetch it first, unless it is there.
+        download: download it if it is missing.
 
     Raises:
-        DataError: it is not there, is damaged or could not be fetched.
+        DataError: it is missing, damaged or could not be downloaded.
         MissingExtra: a package that reads it is not installed.
     """
+    root = cache_folder() / "datasets"
     with needs_extra("train", purpose=f"the data set {name}"):
         try:
             source = NAMES[name](root, download)
@@ -35,10 +36,10 @@ def open_named(name: str, root: Path, download: bool) -> ImageSource:
 
 def _advice(name: str, root: Path, download: bool, exc: Exception) -> str:
     if download:
-        return f"the data set {name} could not be fetched to {root}: {exc}"
+        return f"the data set {name} could not be downloaded to {root}: {exc}"
     return (
-        f"the data set {name} was not found whole under {root}: fetch it with"
-        f"  wgan train {name} --download  or point {CACHE_VARIABLE} at the folder above"
+        f"the data set {name} is missing or incomplete in {root}: download it with"
+        f"  wgan train {name} --download  or set {CACHE_VARIABLE} to the folder above"
     )
 
 
@@ -64,7 +65,7 @@ def _cifar10(root: Path, download: bool) -> ImageSource:
 def _stl10(root: Path, download: bool) -> ImageSource:
     from torchvision.datasets import STL10
 
-    # The 100,000 images without labels are what the set is there for.
+    # Most of the set are its 100,000 images without labels.
     data = STL10(root, split="train+unlabeled", download=download).data
     return ArraySource("stl10", _channels_last(data))
 
@@ -72,7 +73,7 @@ def _stl10(root: Path, download: bool) -> ImageSource:
 def _svhn(root: Path, download: bool) -> ImageSource:
     from torchvision.datasets import SVHN
 
-    # The others make a folder of their own under root; this one does not.
+    # Unlike the other classes, SVHN creates no subfolder.
     data = SVHN(root / "svhn", split="train", download=download).data
     return ArraySource("svhn", _channels_last(data))
 
@@ -80,13 +81,13 @@ def _svhn(root: Path, download: bool) -> ImageSource:
 def _celeba(root: Path, download: bool) -> ImageSource:
     from torchvision.datasets import CelebA
 
-    CelebA(root, split="all", download=download)  # fetches and checks; its labels are not used
+    CelebA(root, split="all", download=download)  # downloads and checks; the labels are unused
     return FolderSource(root / "celeba" / "img_align_celeba")
 
 
 def _channels_last(
-    pixels: np.ndarray[tuple[int, ...], np.dtype[np.uint8]],
-) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
+    pixels: npt.NDArray[np.uint8],
+) -> npt.NDArray[np.uint8]:
     return np.ascontiguousarray(pixels.transpose(0, 2, 3, 1))  # (n, c, h, w) -> (n, h, w, c)
 
 
@@ -100,4 +101,4 @@ NAMES: Mapping[str, Callable[[Path, bool], ImageSource]] = MappingProxyType(
         "svhn": _svhn,
     }
 )
-"""The data sets that can be asked for by name, beside `glyphs`."""
+"""Loader of each data set."""

@@ -1,1 +1,1 @@
-"""Training from shards that are read as they are needed."""
+"""Shards: training data in .tar files that is streamed instead of loaded."""

@@ -1,7 +1,7 @@
-"""Shards: which .tar files a pattern names, the index that stands beside them, and their samples.
+"""Shards: the .tar files that a pattern matches, their index, and their samples.
 
-The index, `shards.json`, says how many images the shards hold and how long each shard is. Shards
-that another program wrote have none.
+The index, `shards.json`, has the number of images and the size of each shard. Shards from other
+programs have none.
 """
 
 import functools
@@ -18,56 +18,55 @@ import numpy as np
 
 from wgan.errors import DataError, needs_extra
 from wgan.files import write_whole
-from wgan.training.data.decode import decode, is_image_name
-from wgan.training.data.sources.source import PROBES, suitable_channels
+from wgan.training.data.decoding import decode, is_image_name
+from wgan.training.data.sources.source import PROBED_IMAGES, suitable_channels
 
 INDEX = "shards.json"
 
-
 Sample = dict[str, Any]
-"""What `webdataset` gives for an image: its file by its ending, `__key__` and `__url__`."""
+"""A sample of `webdataset`: the image file by its extension, `__key__` and `__url__`."""
 
 
 @dataclass(frozen=True)
 class Shards:
-    """Shards that are there and whole, as far as their length tells."""
+    """Existing shards; each has the size that the index states."""
 
-    name: str  # short, for a run's folder: that of the folder they stand in
+    name: str  # short name for run folders: that of the shards' folder
     paths: list[Path]
-    count: int | None  # images in all of them; None where no index says so
+    count: int | None  # images in all shards; None without an index
 
     def __str__(self) -> str:
         return f"{self.paths[0]} to {self.paths[-1]}"
 
     @property
     def channels(self) -> int:
-        """The channels that suit the data, told as `Source.channels` tells them."""
-        first = itertools.islice(read_samples(self.paths), PROBES)
+        """Channels that suit the data, as `ImageSource.channels`."""
+        first = itertools.islice(read_samples(self.paths), PROBED_IMAGES)
         return suitable_channels(
             functools.partial(decode, io.BytesIO(image_file(sample))) for sample in first
         )
 
 
 def is_pattern(data: str) -> bool:
-    """Whether `data` names shards, as in `"shards/{000..099}.tar"` or `"shards/*.tar"`."""
+    """Whether `data` is a pattern such as `"shards/{000..099}.tar"` or `"shards/*.tar"`."""
     return data.endswith(".tar") and any(mark in data for mark in "{*?")
 
 
 def find_shards(pattern: str) -> Shards:
-    """The shards that `pattern` names, in the order of their names.
+    """Find the shards that match `pattern`, sorted by name.
 
     Raises:
-        DataError: there are none, one is missing, or one is shorter than its index says.
+        DataError: there are none, one is missing, or one has another size than in the index.
     """
     with needs_extra("train", purpose="streaming shards"):
         from braceexpand import UnbalancedBracesError, braceexpand  # type: ignore[attr-defined]
     try:
         paths = [path for name in braceexpand(pattern) for path in _match(Path(name))]
     except UnbalancedBracesError as exc:
-        raise DataError(f"{pattern!r} cannot be read: its braces do not match") from exc
+        raise DataError(f"the pattern {pattern!r} has unbalanced braces") from exc
     for path in paths:
         if not path.is_file():
-            raise DataError(f"there is no shard {path}, which {pattern!r} names")
+            raise DataError(f"the shard {path} of {pattern!r} does not exist")
     if not paths:
         raise DataError(f"no file matches {pattern!r}")
     paths = sorted(set(paths))
@@ -75,9 +74,10 @@ def find_shards(pattern: str) -> Shards:
 
 
 def write_index(paths: list[Path], count: int) -> None:
-    """Write the index of shards that hold `count` images. Raises OutputError."""
+    """Write the index of shards with `count` images. Raises OutputError."""
     sizes = {path.name: path.stat().st_size for path in paths}
-    text = json.dumps({"images": count, "bytes": sizes}, indent=2) + "\n"
+    # "pictures" is the key of wgan 0.1.0
+    text = json.dumps({"pictures": count, "bytes": sizes}, indent=2) + "\n"
     write_whole(paths[0].parent / INDEX, text.encode())
 
 
@@ -88,20 +88,22 @@ def _match(path: Path) -> list[Path]:
 
 
 def _check_index(paths: list[Path]) -> int | None:
-    """The count that the index gives for just these shards, whose sizes are checked."""
+    """Check the sizes in the index; return its count if it covers exactly these shards."""
     folder = paths[0].parent
     try:
         index = json.loads((folder / INDEX).read_text(encoding="utf-8"))
-        count, sizes = int(index["images"]), dict(index["bytes"])
+        count, sizes = int(index["pictures"]), dict(index["bytes"])
     except FileNotFoundError:
         return None
     except (OSError, ValueError, TypeError, KeyError) as exc:
-        raise DataError(f"the index {folder / INDEX} is damaged: remove it to go without") from exc
+        raise DataError(
+            f"the index {folder / INDEX} is damaged: remove it to continue without"
+        ) from exc
     for path in paths:
         size, expected = path.stat().st_size, sizes.get(path.name)
         if path.parent == folder and expected is not None and size != expected:
             raise DataError(
-                f"the shard {path} has {size} bytes, not the {expected} that it was written with:"
+                f"the shard {path} has {size} bytes instead of {expected}, as in {INDEX}:"
                 " copy it again"
             )
     return count if [folder / name for name in sorted(sizes)] == paths else None
@@ -109,17 +111,17 @@ def _check_index(paths: list[Path]) -> int | None:
 
 def read_samples(
     paths: list[Path],
-    wanted: Callable[[Sample], bool] = lambda _: True,
+    accept: Callable[[Sample], bool] = lambda _: True,
     buffer: int = 0,
     random: np.random.RandomState | None = None,
 ) -> Iterator[Sample]:
-    """The samples of shards, one shard after the other.
+    """Yield the samples of shards, one shard after the other.
 
     Args:
         paths: the shards.
-        wanted: tells which samples are let through.
-        buffer: with `random`, so many samples wait, and the next is drawn from among them.
-        random: draws; None keeps the order.
+        accept: filters the samples.
+        buffer: size of the shuffle buffer.
+        random: shuffles; None keeps the order.
 
     Raises:
         DataError: a shard is damaged.
@@ -130,37 +132,36 @@ def read_samples(
 
     opened = _open(paths)
     files = tar_file_expander(opened, select_files=is_image_name)
-    samples = filter(wanted, group_by_keys(files))
+    samples = filter(accept, group_by_keys(files))
     if random is not None:
-        samples = shuffle(buffer, initial=buffer, rng=_Dice(random))(samples)
+        samples = shuffle(buffer, initial=buffer, rng=_RandomAdapter(random))(samples)
     try:
         yield from samples
     except (OSError, EOFError, ValueError, tarfile.TarError) as exc:
-        # webdataset hangs the shard's name on the error, among other things.
-        told = [path for path in paths if str(path) in exc.args]
-        shard = f"the shard {told[0]}" if told else f"one of the shards in {paths[0].parent}"
+        # webdataset appends the shard's name to the arguments of the error.
+        named = [path for path in paths if str(path) in exc.args]
+        shard = f"the shard {named[0]}" if named else f"one of the shards in {paths[0].parent}"
         reason = (isinstance(exc, OSError) and exc.strerror) or str(exc.args[0]).partition(" @ ")[0]
         raise DataError(f"{shard} is damaged: {reason}; copy it again") from exc
     finally:
-        opened.close()  # the shard that is open now, whoever holds on to the error
+        opened.close()  # closes the current shard even if the error keeps this frame alive
 
 
 def _open(paths: list[Path]) -> Generator[dict[str, Any], None, None]:
-    # Not webdataset's own opener, which runs commands and fetches addresses when a name asks for
-    # it, and leaves its files open.
+    # webdataset's own opener runs commands and downloads URLs if a name says so, and leaks files.
     for path in paths:
         with path.open("rb") as stream:
             yield {"url": str(path), "stream": stream}
 
 
 def image_file(sample: Sample) -> bytes:
-    """The sample's image; the first, should it have several."""
+    """Bytes of the first image of a sample."""
     data: bytes = next(value for key, value in sample.items() if not key.startswith("__"))
     return data
 
 
-class _Dice:
-    """The part of `random.Random` that the shuffle buffer uses, on a stream that is frozen."""
+class _RandomAdapter:
+    """The method of `random.Random` that webdataset's shuffle uses, on NumPy's frozen stream."""
 
     def __init__(self, random: np.random.RandomState) -> None:
         self._random = random

@@ -11,7 +11,7 @@ from tests.training.data.conftest import save_image
 from wgan.errors import DataError, OutputError
 from wgan.training.data import Transform, open_data, open_source
 from wgan.training.data.sources.glyphs import GlyphSource
-from wgan.training.data.streaming.prepare import WrittenShards, write_shards
+from wgan.training.data.streaming.writer import WrittenShards, write_shards
 
 
 def members(written: WrittenShards) -> list[tuple[str, bytes]]:
@@ -25,7 +25,7 @@ def members(written: WrittenShards) -> list[tuple[str, bytes]]:
     return found
 
 
-def test_shards_hold_every_file_as_it_is(good: Path, tmp_path: Path) -> None:
+def test_shards_contain_every_file_unchanged(good: Path, tmp_path: Path) -> None:
     written = write_shards(open_source(good), tmp_path / "shards", shard_size=5)
     assert (written.shards, written.count) == (["000.tar", "001.tar", "002.tar"], 12)
     found = members(written)
@@ -37,9 +37,7 @@ def test_shards_hold_every_file_as_it_is(good: Path, tmp_path: Path) -> None:
     assert open_data(written.pattern).name == "shards"
 
 
-def test_images_are_dealt_out_in_another_order_and_the_same_each_time(
-    good: Path, tmp_path: Path
-) -> None:
+def test_the_order_is_random_and_reproducible(good: Path, tmp_path: Path) -> None:
     first, second = (
         write_shards(open_source(good), tmp_path / name, shard_size=12) for name in "ab"
     )
@@ -50,7 +48,7 @@ def test_images_are_dealt_out_in_another_order_and_the_same_each_time(
     assert first.shards == second.shards
 
 
-def test_images_can_be_resized_on_the_way(tmp_path: Path) -> None:
+def test_images_can_be_resized(tmp_path: Path) -> None:
     transform = Transform(size=32, channels=3)
     written = write_shards(GlyphSource(7), tmp_path / "shards", transform=transform)
     drawn = {GlyphSource().image(k, 32).tobytes() for k in range(7)}
@@ -58,7 +56,7 @@ def test_images_can_be_resized_on_the_way(tmp_path: Path) -> None:
     assert kept == drawn
 
 
-def test_damaged_images_stay_out_and_are_named(tmp_path: Path) -> None:
+def test_damaged_images_are_left_out_and_reported(tmp_path: Path) -> None:
     for seed in range(120):
         save_image(tmp_path / "some" / f"{seed:03}.png", seed)
     (tmp_path / "some" / "050.png").write_bytes(b"x")
@@ -67,7 +65,7 @@ def test_damaged_images_stay_out_and_are_named(tmp_path: Path) -> None:
     assert [Path(label).name for label, _ in written.skipped] == ["050.png"]
 
 
-def test_too_much_damage_leaves_no_folder_behind(tmp_path: Path) -> None:
+def test_too_many_damaged_images_leave_no_folder(tmp_path: Path) -> None:
     for seed in range(20):
         save_image(tmp_path / "some" / f"{seed:03}.png", seed)
     (tmp_path / "some" / "010.png").write_bytes(b"x")
@@ -76,14 +74,12 @@ def test_too_much_damage_leaves_no_folder_behind(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["some"]
 
 
-def test_a_folder_that_holds_something_is_not_touched(good: Path) -> None:
+def test_a_folder_that_is_not_empty_is_an_error(good: Path) -> None:
     with pytest.raises(OutputError, match="not an empty folder"):
         write_shards(GlyphSource(3), good)
 
 
-def test_a_compressed_tar_keeps_its_order_since_it_is_read_forward(
-    good: Path, tmp_path: Path
-) -> None:
+def test_a_compressed_tar_keeps_its_order(good: Path, tmp_path: Path) -> None:
     with tarfile.open(tmp_path / "good.tar.gz", "w:gz") as archive:
         archive.add(good, "good")
     source = open_source(tmp_path / "good.tar.gz")
@@ -91,14 +87,14 @@ def test_a_compressed_tar_keeps_its_order_since_it_is_read_forward(
     assert [data for _, data in members(written)] == [source.encoded(k)[0] for k in range(12)]
 
 
-def test_the_folder_of_shards_itself_is_an_error_that_gives_the_pattern(tmp_path: Path) -> None:
+def test_the_folder_of_the_shards_is_an_error_with_the_pattern(tmp_path: Path) -> None:
     written = write_shards(GlyphSource(3), tmp_path / "shards", shard_size=1)
-    with pytest.raises(DataError, match=r"holds shards.*shards/\*\.tar"):
+    with pytest.raises(DataError, match=r"folder of shards.*shards/\*\.tar"):
         open_data(str(written.folder))
     assert open_data(str(written.folder / "*.tar")).count == 3
 
 
-def test_the_command_prepares_shards_and_says_how_to_train_on_them(
+def test_the_command_writes_shards_and_prints_how_to_train_on_them(
     run_wgan: RunWgan, good: Path, tmp_path: Path
 ) -> None:
     done = run_wgan("prepare", good, "shards", "--shard-size", 5, "--size", 32)
@@ -111,10 +107,10 @@ def test_the_command_prepares_shards_and_says_how_to_train_on_them(
         assert len(shard.getmembers()) == 5
 
 
-def test_the_command_refuses_what_are_shards_already(run_wgan: RunWgan, tmp_path: Path) -> None:
+def test_the_command_rejects_shards_as_input(run_wgan: RunWgan, tmp_path: Path) -> None:
     write_shards(GlyphSource(3), tmp_path / "shards", shard_size=1)
     done = run_wgan("prepare", "shards/{000..002}.tar", "again")
     assert done.returncode == 2
-    assert "names shards already" in done.stderr
+    assert "are shards already" in done.stderr
     assert not (tmp_path / "again").exists()
     assert np.array_equal(sorted(p.name for p in tmp_path.iterdir()), ["shards"])

@@ -14,6 +14,7 @@ from wgan.images import Pixels
 from wgan.training.data import (
     Shards,
     StreamingDataset,
+    Transform,
     load_data,
     load_images,
     open_data,
@@ -21,8 +22,8 @@ from wgan.training.data import (
 )
 from wgan.training.data.batches import to_batch
 from wgan.training.data.sources.glyphs import GlyphSource
-from wgan.training.data.streaming.dataset import EPOCH
-from wgan.training.data.streaming.prepare import write_shards
+from wgan.training.data.streaming.stream import BUFFER, EPOCH
+from wgan.training.data.streaming.writer import write_shards
 from wgan.training.resolve import resolve_run
 from wgan.training.trainer import Trainer
 
@@ -37,10 +38,13 @@ def pattern(tmp_path_factory: pytest.TempPathFactory) -> str:
     return write_shards(GlyphSource(COUNT), folder, shard_size=8).pattern
 
 
-def stream(pattern: str, **settings: object) -> StreamingDataset:
+def stream(
+    pattern: str, *, buffer: int = BUFFER, crop: int = 0, allow_damaged: bool = False
+) -> StreamingDataset:
     source = open_data(pattern)
     assert isinstance(source, Shards)
-    data = load_data(source, size=32, channels=3, **settings)  # type: ignore[arg-type]
+    transform = Transform(size=32, channels=3, crop=crop)
+    data = load_data(source, transform, buffer=buffer, allow_damaged=allow_damaged)
     assert isinstance(data, StreamingDataset)
     return data
 
@@ -53,7 +57,7 @@ def to_names(pixels: Pixels) -> list[bytes]:
     return names(to_batch(pixels, CPU).contiguous())
 
 
-def test_an_epoch_shows_each_image_once_and_the_next_in_another_order(pattern: str) -> None:
+def test_an_epoch_has_each_image_once_and_the_next_another_order(pattern: str) -> None:
     data = stream(pattern)
     assert data.count == COUNT
     batches = data.batches(25, seed=0, device=CPU)
@@ -63,9 +67,9 @@ def test_an_epoch_shows_each_image_once_and_the_next_in_another_order(pattern: s
     assert epochs[0] != epochs[1]
 
 
-def test_streaming_gives_the_images_that_memory_would(pattern: str) -> None:
+def test_a_stream_has_the_images_of_an_in_memory_dataset(pattern: str) -> None:
     data = stream(pattern)
-    shards = [load_images(open_source(path), size=32, channels=3) for path in data.shards.paths]
+    shards = [load_images(open_source(path), data.transform) for path in data.shards.paths]
     straight = to_names(np.concatenate([shard.pixels for shard in shards]))
     streamed = names(data.batches(COUNT, seed=1, device=CPU).next().contiguous())
     assert sorted(streamed) == sorted(straight)
@@ -79,7 +83,7 @@ def test_a_batch_is_float_channels_last_and_in_range(pattern: str) -> None:
     assert batch.max() <= 1
 
 
-def test_a_batch_larger_than_the_data_goes_on_into_the_next_epoch(pattern: str) -> None:
+def test_a_batch_larger_than_the_data_crosses_into_the_next_epoch(pattern: str) -> None:
     batches = stream(pattern).batches(COUNT + 5, seed=0, device=CPU)
     assert len(set(names(batches.next()))) == COUNT
     assert batches.drawn == EPOCH + 5
@@ -87,21 +91,21 @@ def test_a_batch_larger_than_the_data_goes_on_into_the_next_epoch(pattern: str) 
 
 @pytest.mark.parametrize("flip", [False, True])
 @pytest.mark.parametrize("drawn", [0, 1, 4, 9])
-def test_going_on_from_a_position_equals_never_having_stopped(
+def test_resuming_from_a_position_equals_an_uninterrupted_run(
     pattern: str, drawn: int, flip: bool
 ) -> None:
     straight = stream(pattern, buffer=10).batches(12, seed=3, device=CPU, flip=flip)
     for _ in range(drawn):
         straight.next()
     resumed = stream(pattern, buffer=10).batches(12, seed=3, device=CPU, flip=flip)
-    resumed.next()  # what was drawn before the position is set is forgotten
+    resumed.next()  # setting the position discards this
     resumed.drawn = straight.drawn
     for _ in range(6):
         assert torch.equal(resumed.next(), straight.next())
     assert resumed.drawn == straight.drawn
 
 
-def test_the_seed_decides_the_order_and_the_buffer_mixes_shards(pattern: str) -> None:
+def test_the_order_depends_on_the_seed_and_the_buffer_mixes_shards(pattern: str) -> None:
     first, second, unmixed = (
         names(stream(pattern, buffer=buffer).batches(COUNT, seed=seed, device=CPU).next())
         for seed, buffer in ((0, COUNT), (1, COUNT), (0, 1))
@@ -144,7 +148,7 @@ def damaged(tmp_path: Path) -> str:
     return str(tmp_path / "?.tar")
 
 
-def test_a_damaged_image_is_skipped_and_named_once_and_resuming_stays_exact(
+def test_a_damaged_image_is_skipped_and_logged_once_and_resuming_stays_exact(
     damaged: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     data = stream(damaged)
@@ -163,7 +167,7 @@ def test_a_damaged_image_is_skipped_and_named_once_and_resuming_stays_exact(
     assert torch.equal(again.next(), epochs[2])
 
 
-def test_too_much_damage_stops_unless_it_is_allowed(tmp_path: Path) -> None:
+def test_too_many_damaged_images_are_an_error_unless_allowed(tmp_path: Path) -> None:
     folder = tmp_path / "files"
     for seed in range(30):
         save_image(folder / f"{seed:02}.png", seed)
@@ -177,25 +181,26 @@ def test_too_much_damage_stops_unless_it_is_allowed(tmp_path: Path) -> None:
     assert 20 < len(allowed.skipped) <= 30
 
 
-def test_shards_without_one_good_image_are_an_error(tmp_path: Path) -> None:
+def test_shards_without_images_are_an_error(tmp_path: Path) -> None:
     make_shard(tmp_path / "0.tar", ["a.txt"])
-    with pytest.raises(DataError, match="none of the 0 images"):
+    with pytest.raises(DataError, match="there are no images"):
         stream(str(tmp_path / "?.tar")).batches(1, seed=0, device=CPU).next()
 
 
 def train(pattern: str, folder: Path, steps: int) -> dict[str, torch.Tensor]:
-    """Train on the stream up to `steps`; gives the generator's weights."""
+    """Train on the stream up to `steps`, and return the generator's weights."""
     settings = {"data": pattern, "width": 2, "latent_dim": 4, "batch_size": 8, "n_critic": 2}
     settings |= {"flip": True, "holdout": 0.2, "shuffle_buffer": 10, "steps": steps}
     resolved = resolve_run(settings, run=folder)
-    data = load_data(resolved.source, size=32, channels=3, buffer=resolved.config.shuffle_buffer)
+    transform = Transform.from_config(resolved.config)
+    data = load_data(resolved.source, transform, buffer=resolved.config.shuffle_buffer)
     with Trainer(resolved, data, CPU) as trainer:
         list(trainer.train())
     weights: dict[str, torch.Tensor] = trainer.state.generator.state_dict()
     return weights
 
 
-def test_a_run_on_a_stream_that_stopped_and_went_on_is_the_same_bit_for_bit(
+def test_a_resumed_run_on_a_stream_is_the_same_bit_for_bit(
     pattern: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -205,22 +210,22 @@ def test_a_run_on_a_stream_that_stopped_and_went_on_is_the_same_bit_for_bit(
     assert all(torch.equal(once[name], twice[name]) for name in once)
 
 
-def test_what_is_held_out_is_never_learned_from(pattern: str) -> None:
+def test_held_out_images_are_never_trained_on(pattern: str) -> None:
     data = stream(pattern)
-    learned, held_out = (
+    train_images, held_out = (
         to_names(pixels) for pixels in data.train_and_holdout_samples(0.3, seed=5, n=COUNT)
     )
     assert 3 < len(held_out) < 30
-    assert len(learned) + len(held_out) == COUNT
-    batches = data.batches(len(learned), seed=5, device=CPU, holdout=0.3)
+    assert len(train_images) + len(held_out) == COUNT
+    batches = data.batches(len(train_images), seed=5, device=CPU, holdout=0.3)
     for _ in range(2):
-        assert sorted(names(batches.next().contiguous())) == sorted(learned)
+        assert sorted(names(batches.next().contiguous())) == sorted(train_images)
 
 
-def test_a_handful_is_no_more_than_was_asked_for(pattern: str) -> None:
-    learned, held_out = stream(pattern).train_and_holdout_samples(0.3, seed=5, n=2)
-    assert learned.shape == held_out.shape == (2, 32, 32, 3)
-    learned, held_out = stream(pattern).train_and_holdout_samples(0.0, seed=5, n=2)
+def test_a_sample_has_at_most_n_images(pattern: str) -> None:
+    train_images, held_out = stream(pattern).train_and_holdout_samples(0.3, seed=5, n=2)
+    assert train_images.shape == held_out.shape == (2, 32, 32, 3)
+    train_images, held_out = stream(pattern).train_and_holdout_samples(0.0, seed=5, n=2)
     assert len(held_out) == 0
 
 

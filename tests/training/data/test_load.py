@@ -12,7 +12,7 @@ def test_the_built_in_data_needs_no_file() -> None:
     assert open_source("glyphs").name == "glyphs"
 
 
-def test_a_path_may_be_text_or_a_path(good: Path) -> None:
+def test_a_path_may_be_a_string_or_a_path(good: Path) -> None:
     assert len(open_source(good)) == len(open_source(str(good))) == 12
 
 
@@ -21,7 +21,7 @@ def test_a_folder_is_named_by_its_last_part(good: Path, monkeypatch: pytest.Monk
     assert open_source(".").name == "good"
 
 
-def test_real_data_of_each_kind_is_told_apart(real_data: RealData) -> None:
+def test_real_data_of_each_kind_is_recognised(real_data: RealData) -> None:
     fashion = open_source(real_data("fashion-mnist"))
     assert (fashion.name, len(fashion), fashion.channels) == ("fashion-mnist", 60_000, 1)
     tests = open_source(real_data("fashion-mnist") / "t10k-images-idx3-ubyte.gz")
@@ -32,24 +32,24 @@ def test_real_data_of_each_kind_is_told_apart(real_data: RealData) -> None:
     assert (len(odd), odd.left_out) == (14, 3)  # .DS_Store, the licence, the idx file
 
 
-def test_an_archive_is_told_by_its_ending(good: Path) -> None:
+def test_an_archive_is_recognised_by_its_extension(good: Path) -> None:
     path = shutil.make_archive(str(good), "zip", good)
     assert len(open_source(path)) == 12
 
 
 @pytest.mark.parametrize("data", ["no/such/folder", "fashion_mnist"])
-def test_data_that_is_not_there_is_an_error_that_lists_the_names(data: str) -> None:
+def test_missing_data_is_an_error_that_lists_the_names(data: str) -> None:
     with pytest.raises(DataError, match="fashion-mnist"):
         open_source(data)
 
 
-def test_a_single_image_is_an_error_that_asks_for_its_folder(tmp_path: Path) -> None:
+def test_a_single_image_is_an_error_that_suggests_its_folder(tmp_path: Path) -> None:
     save_image(tmp_path / "a.png")
-    with pytest.raises(DataError, match="folder that holds many"):
+    with pytest.raises(DataError, match="folder that contains many"):
         open_source(tmp_path / "a.png")
 
 
-def test_a_file_of_another_kind_is_an_error(tmp_path: Path) -> None:
+def test_a_file_of_another_format_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("x")
     with pytest.raises(DataError, match="neither an archive"):
         open_source(tmp_path / "a.csv")

@@ -1,7 +1,6 @@
-"""Writing shards: a data set as many .tar files, as the `webdataset` library reads them.
+"""Write a data set as shards that `webdataset` reads, with an index (see `shards.py`).
 
-A shard holds a file for each image, named by its number and its ending. Beside the shards stands
-an index, as `shards.py` describes.
+A shard contains one file per image, named by its number and extension.
 """
 
 import io
@@ -17,36 +16,34 @@ import numpy as np
 from wgan.errors import ImageError, OutputError, needs_extra
 from wgan.files import TEMPORARY_SUFFIX, make_folder, whole_file
 from wgan.images import encode
-from wgan.training.data.dataset import Skipped
-from wgan.training.data.decode import decode
-from wgan.training.data.decode_all import Tell, check_skipped
-from wgan.training.data.parallel import in_threads, quiet_pillow
+from wgan.progress import ProgressFn
+from wgan.training.data.decoding import Skipped, check_skipped, decode, in_threads, quiet_pillow
 from wgan.training.data.sources.source import ImageSource
 from wgan.training.data.streaming.shards import write_index
 from wgan.training.data.transform import Transform
 
 SHARD_SIZE = 10_000
-"""Images in a shard, unless said otherwise."""
+"""Default number of images per shard."""
 
 ORDER_SEED = 0
-"""Of the order in which images are dealt to shards. A run's own seed shuffles them once more."""
+"""Seed of the order of images in the shards; a run shuffles them again."""
 
 _File = tuple[bytes, str]
-"""An image's file, and its ending, as in `"png"`."""
+"""Bytes of an image file, and its extension, as in `"png"`."""
 
 
 @dataclass(frozen=True)
 class WrittenShards:
-    """What `write_shards` has made."""
+    """Result of `write_shards`."""
 
     folder: Path
-    shards: list[str]  # their names in the folder
-    count: int  # images in all of them
+    shards: list[str]  # file names
+    count: int  # images in all shards
     skipped: list[Skipped]
 
     @property
     def pattern(self) -> str:
-        """What `wgan train` is given: `"shards/{000..011}.tar"`."""
+        """Argument of `wgan train`: `"shards/{000..011}.tar"`."""
         first, last = (Path(name).stem for name in (self.shards[0], self.shards[-1]))
         return str(self.folder / (f"{{{first}..{last}}}.tar" if first != last else f"{first}.tar"))
 
@@ -58,34 +55,36 @@ def write_shards(
     shard_size: int = SHARD_SIZE,
     transform: Transform | None = None,
     allow_damaged: bool = False,
-    progress: Tell | None = None,
+    progress: ProgressFn | None = None,
 ) -> WrittenShards:
-    """Write the good images of `source` into shards `000.tar`, `001.tar` and so on.
+    """Write the good images of `source` as shards `000.tar`, `001.tar` and so on.
 
-    They are dealt out in a random order, since a stream is shuffled only a buffer at a time: data
-    that is sorted by class would otherwise come in batches of one class. A compressed .tar, which
-    can only be read forward, keeps its order.
+    The order is random, because the shuffle buffer of a stream is small: data that is sorted by
+    class would yield batches of one class. A compressed .tar is read forward and keeps its order.
 
     Args:
-        source: where the images come from.
-        folder: where the shards go, new or empty; it appears whole or not at all.
-        shard_size: images in a shard.
-        transform: what is done to each image; None keeps its file as it is.
-        allow_damaged: go on, however many are damaged.
-        progress: is told now and then how many are done.
+        source: the images.
+        folder: folder of the shards, new or empty; it appears completely or not at all.
+        shard_size: images per shard.
+        transform: resizes each image and stores PNG; None keeps each file as it is.
+        allow_damaged: continue if more than 1 % of the images are damaged.
+        progress: called with (done, total) images.
 
     Raises:
-        DataError: more than 1 % of the source is damaged and that is not allowed, or all is.
-        OutputError: the folder holds something, or could not be written.
+        DataError: no image is good, or more than 1 % are damaged without `allow_damaged`.
+        OutputError: the folder is not empty, or could not be written.
     """
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise OutputError(f"{folder} is there already and not an empty folder: name another one")
+        raise OutputError(f"{folder} exists and is not an empty folder: choose another")
     partial = folder.with_name(f".{folder.name}.{os.getpid()}{TEMPORARY_SUFFIX}")
     make_folder(partial)
     try:
         with quiet_pillow():
             written = _write_all(source, partial, shard_size, transform, allow_damaged, progress)
-        _rename(partial, folder)
+        try:
+            partial.replace(folder)
+        except OSError as exc:
+            raise OutputError(f"cannot write {folder}: {exc.strerror}") from exc
     except BaseException:
         shutil.rmtree(partial, ignore_errors=True)
         raise
@@ -98,7 +97,7 @@ def _write_all(
     shard_size: int,
     transform: Transform | None,
     allow_damaged: bool,
-    progress: Tell | None,
+    progress: ProgressFn | None,
 ) -> tuple[list[str], int, list[Skipped]]:
     skipped: list[Skipped] = []
     shards: list[str] = []
@@ -126,9 +125,9 @@ def _good_files(
     source: ImageSource,
     transform: Transform | None,
     skipped: list[Skipped],
-    progress: Tell | None,
+    progress: ProgressFn | None,
 ) -> Iterator[_File]:
-    """The files that shards are made of; what is damaged is added to `skipped`."""
+    """Yield the files for the shards; damaged images are appended to `skipped`."""
 
     def read(index: int) -> _File | ImageError:
         try:
@@ -143,7 +142,7 @@ def _good_files(
     order = _order(source)
     for done, (index, file) in enumerate(zip(order, in_threads(read, order), strict=True), 1):
         if isinstance(file, ImageError):
-            skipped.append((source.label(index), str(file)))
+            skipped.append(Skipped(source.label(index), str(file)))
         else:
             yield file
         if progress:
@@ -155,10 +154,3 @@ def _order(source: ImageSource) -> Sequence[int]:
         return range(len(source))
     order: list[int] = np.random.RandomState(ORDER_SEED).permutation(len(source)).tolist()
     return order
-
-
-def _rename(partial: Path, folder: Path) -> None:
-    try:
-        partial.replace(folder)
-    except OSError as exc:
-        raise OutputError(f"cannot write {folder}: {exc.strerror}") from exc

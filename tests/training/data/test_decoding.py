@@ -1,0 +1,181 @@
+import io
+import shutil
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.training.data.conftest import RealData, save_image
+from wgan.errors import DataError, ImageError
+from wgan.training.data import Transform, load_images, open_source
+from wgan.training.data.decoding import PIXEL_LIMIT, decode, is_image_name
+from wgan.training.data.sources.glyphs import GlyphSource
+
+COLOUR = Transform(size=32, channels=3)
+
+USED = ["dispose_none.gif", "hopper.jpg", "hopper.tif", "hopper.webp",
+        "hopper_orientation_6.jpg", "i_trns.png",
+        "pil_sample_cmyk.jpg", "tRNS_null_1x1.png", "uncompressed_la.png"]  # fmt: skip
+SKIPPED = ["broken.png", "broken_data_stream.png", "decompression_bomb.gif",
+           "lfs_pointer_celeba_161979.jpg", "truncated_jpeg.jpg"]  # fmt: skip
+LEFT_OUT = [".DS_Store", "LICENSE.pillow", "train-images-idx3-ubyte.truncated.gz"]
+
+
+def test_images_keep_the_order_of_the_source(good: Path) -> None:
+    source = open_source(good)
+    images = load_images(source, COLOUR)
+    one_by_one = [COLOUR(source.image(k, 32)) for k in range(12)]
+    assert images.pixels.dtype == np.uint8
+    assert images.pixels.flags.c_contiguous
+    assert np.array_equal(images.pixels, np.stack(one_by_one))
+    assert images.skipped == []
+
+
+def test_the_hash_depends_on_the_pixels() -> None:
+    grey, again, colour, fewer = (
+        load_images(GlyphSource(count), Transform(size=32, channels=channels)).sha256
+        for count, channels in ((30, 1), (30, 1), (30, 3), (29, 1))
+    )
+    assert grey == again
+    assert len({grey, colour, fewer}) == 3
+
+
+def test_progress_is_reported_up_to_the_last_image() -> None:
+    calls: list[tuple[int, int]] = []
+    load_images(GlyphSource(100), COLOUR, progress=lambda *done: calls.append(done))
+    assert calls == sorted(calls)
+    assert calls[-1] == (100, 100)
+
+
+@pytest.mark.parametrize("name", USED)
+def test_an_unusual_but_good_image_is_used(name: str, tmp_path: Path, real_data: RealData) -> None:
+    shutil.copy(real_data("odd-images") / name, tmp_path)
+    alone = load_images(open_source(tmp_path), COLOUR)
+    assert len(alone.pixels) == 1
+    save_image(tmp_path / "0.png")
+    among = load_images(open_source(tmp_path), COLOUR)
+    assert np.array_equal(among.pixels[1:], alone.pixels)
+    assert among.skipped == []
+
+
+@pytest.mark.parametrize("name", SKIPPED)
+def test_a_damaged_image_is_skipped_and_reported_and_an_error_if_it_is_the_only_one(
+    name: str, tmp_path: Path, real_data: RealData
+) -> None:
+    shutil.copy(real_data("odd-images") / name, tmp_path)
+    with pytest.raises(DataError, match=rf"no image can be used: 1 of 1 .*{name}"):
+        load_images(open_source(tmp_path), COLOUR, allow_damaged=True)
+    for seed in range(99):
+        save_image(tmp_path / f"{seed:02}.png", seed)
+    images = load_images(open_source(tmp_path), COLOUR)
+    assert len(images.pixels) == 99
+    ((label, reason),) = images.skipped
+    assert label == str(tmp_path / name)
+    assert reason
+
+
+@pytest.mark.parametrize("name", LEFT_OUT)
+def test_other_files_are_left_out(name: str, tmp_path: Path, real_data: RealData) -> None:
+    shutil.copy(real_data("odd-images") / name, tmp_path)
+    with pytest.raises(DataError, match="no images"):
+        open_source(tmp_path)
+    save_image(tmp_path / "0.png")
+    assert open_source(tmp_path).left_out == 1
+
+
+def test_more_than_one_percent_damaged_is_an_error_unless_allowed(tmp_path: Path) -> None:
+    for seed in range(198):
+        save_image(tmp_path / f"{seed:03}.png", seed)
+    for name in ("a.png", "b.png"):
+        (tmp_path / name).write_bytes(b"x")
+    assert len(load_images(open_source(tmp_path), COLOUR).skipped) == 2
+    (tmp_path / "050.png").write_bytes(b"x")
+    with pytest.raises(DataError, match=r"3 of 200 images are damaged; the first is .*050\.png"):
+        load_images(open_source(tmp_path), COLOUR)
+    allowed = load_images(open_source(tmp_path), COLOUR, allow_damaged=True)
+    assert (len(allowed.pixels), len(allowed.skipped)) == (197, 3)
+
+
+def test_flipped_bits_yield_an_image_or_a_reason(tmp_path: Path, real_data: RealData) -> None:
+    random = np.random.RandomState(0)
+    for name in [*USED, *SKIPPED]:
+        data = (real_data("odd-images") / name).read_bytes()
+        for trial in range(40):
+            damaged = bytearray(data)
+            for place in random.randint(0, min(len(data), 600), 1 + trial % 4):
+                damaged[place] ^= 1 << random.randint(8)
+            (tmp_path / f"{trial:02}-{name}").write_bytes(damaged)
+    images = load_images(open_source(tmp_path), COLOUR, allow_damaged=True)
+    assert len(images.pixels) + len(images.skipped) == 40 * 14
+    assert min(len(images.pixels), len(images.skipped)) > 100
+    assert all(reason for _, reason in images.skipped)
+
+
+@pytest.mark.parametrize("name", ["a.png", "deep/down/b.JPEG", "c.webp", "with space.tif"])
+def test_files_with_an_image_extension_are_images(name: str) -> None:
+    assert is_image_name(name)
+
+
+@pytest.mark.parametrize(
+    "name", [".DS_Store", "._a.png", ".git/a.png", "__MACOSX/a.png", "labels.csv", "png", "a.heic"]
+)
+def test_hidden_files_and_other_extensions_are_not_images(name: str) -> None:
+    assert not is_image_name(name)
+
+
+def test_an_image_is_rotated_by_its_exif_orientation(real_data: RealData) -> None:
+    folder = real_data("odd-images")
+    upright = np.asarray(decode(folder / "hopper.jpg")).astype(int)
+    turned = np.asarray(decode(folder / "hopper_orientation_6.jpg")).astype(int)
+    lying = np.asarray(Image.open(folder / "hopper_orientation_6.jpg")).astype(int)
+    assert np.abs(turned - upright).mean() < 5 < np.abs(lying - upright).mean()
+
+
+def test_an_animation_yields_its_first_frame(real_data: RealData) -> None:
+    path = real_data("odd-images") / "dispose_none.gif"
+    with Image.open(path) as animation:
+        assert getattr(animation, "n_frames", 1) > 1
+        first = np.asarray(animation.convert("RGB"))
+    assert np.array_equal(np.asarray(decode(path).convert("RGB")), first)
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("broken.png", "not an image"),
+        ("broken_data_stream.png", "data stream"),
+        ("lfs_pointer_celeba_161979.jpg", "not an image"),
+        ("truncated_jpeg.jpg", "truncated"),
+        ("decompression_bomb.gif", f"more than {PIXEL_LIMIT} pixels"),
+    ],
+)
+def test_a_damaged_image_is_rejected_with_a_reason(
+    name: str, reason: str, real_data: RealData
+) -> None:
+    path = real_data("odd-images") / name
+    start = time.perf_counter()
+    with pytest.raises(ImageError, match=reason):
+        decode(path)
+    assert time.perf_counter() - start < 2
+
+
+def test_an_image_with_too_many_pixels_is_rejected_by_its_header(
+    tmp_path: Path,
+) -> None:
+    Image.new("1", (9000, 9000)).save(tmp_path / "bomb.png")
+    with pytest.raises(ImageError, match="9000x9000"):
+        decode(tmp_path / "bomb.png")
+
+
+def test_the_reader_that_starts_ghostscript_is_not_used() -> None:
+    buffer = io.BytesIO()
+    Image.new("RGB", (8, 8)).save(buffer, format="EPS")
+    with pytest.raises(ImageError, match="not an image"):
+        decode(io.BytesIO(buffer.getvalue()))
+
+
+def test_a_deleted_file_is_reported(tmp_path: Path) -> None:
+    with pytest.raises(ImageError, match="no longer exists"):
+        decode(tmp_path / "a.png")

@@ -1,0 +1,276 @@
+"""StreamingDataset: shards that are read during training, for data larger than memory.
+
+`webdataset` reads the shards and shuffles twice: the order of the shards in each epoch, and the
+samples in a buffer. Both depend on the seed and the epoch only, so a resumed run continues with
+the next image. To get there it reads the epoch's shards again from the start without decoding.
+"""
+
+import hashlib
+import io
+import itertools
+import logging
+import os
+import zlib
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from wgan.errors import DataError, ImageError, UsageError
+from wgan.images import Pixels
+from wgan.training.data.batches import to_batch
+from wgan.training.data.decoding import DAMAGED_LIMIT, Skipped, decode, in_threads, quiet_pillow
+from wgan.training.data.streaming.shards import Sample, Shards, image_file, read_samples
+from wgan.training.data.transform import Transform
+from wgan.training.distributed.process_group import SINGLE_PROCESS, ProcessGroup
+
+logger = logging.getLogger(__name__)
+
+BUFFER = 5_000
+"""Default size of the shuffle buffer in encoded images."""
+
+EPOCH = 2**40
+"""A position is the epoch times EPOCH, plus the number of samples read in the epoch."""
+
+MIN_SAMPLES = 1_000
+"""Samples that the share of damaged images is computed of at least, as the first may be damaged."""
+
+
+@dataclass(frozen=True)
+class StreamingDataset:
+    """A `Dataset` of shards that are decoded during training."""
+
+    shards: Shards
+    transform: Transform
+    allow_damaged: bool = False
+    buffer: int = BUFFER
+    skipped: list[Skipped] = field(default_factory=list)  # grows during training; each is logged
+
+    @property
+    def count(self) -> int | None:
+        """Number of images; None without an index."""
+        return self.shards.count
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Height, width and channels of every image."""
+        return self.transform.shape
+
+    @property
+    def sha256(self) -> str:
+        """Hash of the transform and the names and sizes of the shards, not of their contents."""
+        sizes = [(path.name, path.stat().st_size) for path in self.shards.paths]
+        return hashlib.sha256(repr((sizes, asdict(self.transform))).encode()).hexdigest()
+
+    @property
+    def nbytes(self) -> None:
+        """None: a stream is never in memory as a whole."""
+        return None
+
+    def batches(
+        self,
+        batch_size: int,
+        seed: int,
+        device: torch.device,
+        *,
+        flip: bool = False,
+        holdout: float = 0.0,
+        on_device: bool = False,
+        group: ProcessGroup = SINGLE_PROCESS,
+    ) -> "StreamedBatches":
+        """Shuffled batches without end; see `Dataset.batches`. Each rank reads all samples."""
+        if on_device:
+            raise UsageError(
+                "--data-on-device yes: shards are streamed and cannot be kept on the device; use"
+                " auto"
+            )
+        return StreamedBatches(self, batch_size, seed, device, flip, holdout, group)
+
+    def train_and_holdout_samples(self, holdout: float, seed: int, n: int) -> tuple[Pixels, Pixels]:
+        """The first `n` training images and the first `n` held-out images."""
+        train: list[Pixels] = []
+        held_out: list[Pixels] = []
+        with quiet_pillow():
+            for sample in read_samples(self.shards.paths):
+                found = held_out if is_held_out(sample, holdout, seed) else train
+                if len(found) < n:
+                    pixels = self.decode(sample)
+                    found += [] if isinstance(pixels, Skipped) else [pixels]
+                if len(train) == n and len(held_out) == (n if holdout else 0):
+                    break
+        empty = np.empty((0, *self.shape), np.uint8)
+        return (
+            np.stack(train) if train else empty,
+            np.stack(held_out) if held_out else empty,
+        )
+
+    def images(self, count: int, batch_size: int) -> Iterator[Pixels]:
+        """Yield `count` images in batches, in the random order of seed 0."""
+        batches = self.batches(batch_size, seed=0, device=torch.device("cpu"))
+        for first in range(0, count, batch_size):
+            yield batches.pixels(min(batch_size, count - first))
+
+    def decode(self, sample: Sample) -> Pixels | Skipped:
+        """Decode a sample to `[height, width, channels]`, or return why it cannot be used."""
+        try:
+            return self.transform(decode(io.BytesIO(image_file(sample))))
+        except ImageError as exc:
+            return Skipped(f"{sample['__url__']}: {sample['__key__']}", str(exc))
+
+
+def is_held_out(sample: Sample, share: float, seed: int) -> bool:
+    """Whether a sample is held out, by a hash of the seed and the names of shard and sample.
+
+    `share` is met on average; the number of samples need not be known.
+    """
+    name = f"{seed} {Path(sample['__url__']).name} {sample['__key__']}"
+    return zlib.crc32(os.fsencode(name)) < share * 2**32
+
+
+@dataclass
+class StreamItem:
+    """A sample on its way into a batch."""
+
+    position: int  # after this sample
+    sample: Sample
+    mirrored: bool
+    image: Pixels | Skipped | None = None  # None until this rank decodes it
+
+
+class StreamedBatches:
+    """Batches of a stream; unlike in `Batches`, a batch may cross the end of an epoch."""
+
+    def __init__(
+        self,
+        dataset: StreamingDataset,
+        batch_size: int,
+        seed: int,
+        device: torch.device,
+        flip: bool = False,
+        holdout: float = 0.0,
+        group: ProcessGroup = SINGLE_PROCESS,
+    ) -> None:
+        """Start at the beginning; for the arguments see `Dataset.batches`."""
+        self._dataset, self._batch_size, self._seed = dataset, batch_size, seed
+        self._device, self._flip, self._holdout, self._group = device, flip, holdout, group
+        self.drawn = 0
+
+    @property
+    def drawn(self) -> int:
+        """The position: epoch * EPOCH + samples read in the epoch."""
+        return self._drawn
+
+    @drawn.setter
+    def drawn(self, position: int) -> None:
+        self._drawn = position
+        self._items = self._items_from(position)
+        self._skips = SkipCounter(self._dataset)
+
+    def next(self) -> Tensor:
+        """Return the next batch: float32 `[batch, c, h, w]` in [-1, 1], channels last in memory.
+
+        Raises:
+            DataError: a shard is damaged, too many images are damaged, or there are none.
+        """
+        return to_batch(self.pixels(self._batch_size), self._device)
+
+    def pixels(self, count: int) -> Pixels:
+        """Draw `count` images, and return this rank's shard of them, uint8 `[n, h, w, c]`."""
+        good: list[StreamItem] = []
+        with quiet_pillow():
+            while len(good) < count:
+                good += self._next_good(count - len(good))
+            mine = good[self._group.shard]
+            self._decode(mine)  # a damaged image has moved later images to another rank
+        pixels = []
+        for item in mine:
+            if isinstance(item.image, Skipped):
+                raise DataError(f"only another rank can read {': '.join(item.image)}")
+            assert item.image is not None
+            pixels.append(item.image)
+        return np.stack(pixels)
+
+    def _next_good(self, count: int) -> list[StreamItem]:
+        """The good ones of the next `count` samples; the same on every rank."""
+        items = list(itertools.islice(self._items, count))
+        self._decode(items[self._group.shard])
+        damaged = self._group.any_of([isinstance(item.image, Skipped) for item in items])
+        # The few that another rank could not decode: find their reason on this rank too.
+        self._decode(list(itertools.compress(items, damaged)))
+        for item, is_damaged in zip(items, damaged, strict=True):
+            self._skips.count(item.position, item.image if is_damaged else None)
+        self._drawn = items[-1].position
+        return [item for item, is_damaged in zip(items, damaged, strict=True) if not is_damaged]
+
+    def _decode(self, items: list[StreamItem]) -> None:
+        todo = [item for item in items if item.image is None]
+        for item, image in zip(todo, in_threads(self._decode_item, todo), strict=True):
+            item.image = image
+
+    def _decode_item(self, item: StreamItem) -> Pixels | Skipped:
+        image = self._dataset.decode(item.sample)
+        return image[:, ::-1] if item.mirrored and not isinstance(image, Skipped) else image
+
+    def _items_from(self, position: int) -> Iterator[StreamItem]:
+        """The samples from `position` on, without end. Raises DataError if there is none."""
+        epoch, read = divmod(position, EPOCH)
+        while True:
+            for sample, mirrored in itertools.islice(self._samples(epoch), read, None):
+                read += 1
+                yield StreamItem(epoch * EPOCH + read, sample, mirrored)
+            if read == 0:
+                raise DataError(f"there are no images in {self._dataset.shards}")
+            epoch, read = epoch + 1, 0
+
+    def _samples(self, epoch: int) -> Iterator[tuple[Sample, bool]]:
+        """The shuffled samples of an epoch, and whether each is mirrored."""
+        random = np.random.RandomState([self._seed, epoch])  # frozen stream (NEP 19)
+        paths = self._dataset.shards.paths
+        order = [paths[k] for k in random.permutation(len(paths))]
+        for sample in read_samples(order, self._is_train, self._dataset.buffer, random):
+            yield sample, self._flip and random.random_sample() < 0.5
+
+    def _is_train(self, sample: Sample) -> bool:
+        return not is_held_out(sample, self._holdout, self._seed)
+
+
+class SkipCounter:
+    """Counts the damaged images of an epoch: logs each once, and stops a run with too many."""
+
+    def __init__(self, dataset: StreamingDataset) -> None:
+        self._dataset = dataset
+        self._epoch, self._read, self._damaged = 0, 0, 0
+        self._logged: set[str] = set()
+
+    def count(self, position: int, image: Pixels | Skipped | None) -> None:
+        """Count the sample before `position`; `image` is a `Skipped` if it is damaged.
+
+        Raises:
+            DataError: too many images are damaged, or all of an epoch.
+        """
+        epoch, before = divmod(position - 1, EPOCH)
+        if epoch != self._epoch:
+            if self._damaged == self._read > 0:
+                raise DataError(f"all {self._read} images in {self._dataset.shards} are damaged")
+            self._epoch, self._damaged = epoch, 0
+        self._read = before + 1
+        if isinstance(image, Skipped):
+            self._damaged += 1
+            self._skip(image)
+
+    def _skip(self, image: Skipped) -> None:
+        dataset = self._dataset
+        if image.label not in self._logged:
+            self._logged.add(image.label)
+            dataset.skipped.append(image)
+            logger.warning("skipped %s: %s", *image)
+        limit = DAMAGED_LIMIT * max(self._read, MIN_SAMPLES)
+        if self._damaged > limit and not dataset.allow_damaged:
+            raise DataError(
+                f"{self._damaged} of {self._read} images are damaged, the last one in"
+                f" {dataset.skipped[-1].label}. At most {DAMAGED_LIMIT:.0%} may be damaged: repair"
+                " them, or skip them with --allow-damaged"
+            )
