@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from tests.processes import ROOT, RunWgan
-from wgan.server.api_keys import OPEN_PATHS
+from wgan.server.app import HEALTH_PATHS
 
 DEPLOY = ROOT / "deploy"
 MANIFESTS = sorted((DEPLOY / "kubernetes").glob("*.yaml"))
@@ -50,7 +50,7 @@ def test_each_document_names_its_kind(path: Path) -> None:
 def test_probes_ask_what_needs_no_key(container: dict[str, Any]) -> None:
     probes = [value for key, value in container.items() if key.endswith("Probe")]
     assert probes
-    assert {probe["httpGet"]["path"] for probe in probes} <= OPEN_PATHS
+    assert {probe["httpGet"]["path"] for probe in probes} <= HEALTH_PATHS
 
 
 @pytest.mark.parametrize("container", containers(), ids=["deployment", "kserve"])

@@ -267,7 +267,7 @@ def test_a_million_tiny_chunks_over_the_limit_are_refused(strict: Server) -> Non
 def test_a_request_that_never_ends_is_ended(strict: Server, begun: bytes, status: int) -> None:
     started = time.monotonic()
     found, error = status_and_error(talk(strict, begun))
-    assert (found, "did not come within" in error) == (status, True)
+    assert (found, "did not arrive within" in error) == (status, True)
     assert time.monotonic() - started < HEADER_SECONDS + BODY_SECONDS + 3
 
 

@@ -114,7 +114,7 @@ def test_a_full_queue_refuses_at_once_and_says_when_to_come_back(
         assert not long.done()
         assert refused.status == status
         assert int(refused.headers["retry-after"]) >= 1
-        assert "images are waiting" in refused.error
+        assert "images are queued" in refused.error
         assert long.result().status == 200
     assert slow.metric('wgan_rejections_total{reason="overload"}') == 1
     assert slow.post(path, content).status == 200

@@ -3,6 +3,7 @@
 import logging
 import os
 from pathlib import Path
+from typing import Literal
 
 import click
 
@@ -64,7 +65,7 @@ def serve(
     drain_seconds: int,
     api_key_file: Path | None,
     cors_origin: tuple[str, ...],
-    log_format: str,
+    log_format: Literal["text", "json"],
 ) -> None:
     """Serve exported generators over HTTP, with no PyTorch.
 
@@ -73,35 +74,28 @@ def serve(
     Speaks the Open Inference Protocol v2 at /v2, has images at /v1, a page at / and its
     documentation at /docs. SIGHUP takes up changed files, SIGTERM finishes what is running.
     """
-    from wgan.errors import needs_extra
+    from wgan import server
 
-    with needs_extra("cpu,serve", purpose="serving"):
-        from wgan.runtime.builtin import find_model
-        from wgan.server.api_keys import read_keys
-        from wgan.server.main import serve as run
-        from wgan.server.model_repository import name_files
-        from wgan.server.settings import Batching, Limits, Settings
-
-    settings = Settings(
+    config = server.ServeConfig(
+        files=files,
         host=host,
         port=port,
         device=device,
         threads=threads,
-        limits=Limits(
-            max_images=max_images,
-            max_queue=max_queue,
-            max_body=max_body,
-            max_connections=max_connections,
-            header_seconds=header_seconds,
-            body_seconds=body_seconds,
-            send_seconds=send_seconds,
-        ),
-        batching=Batching(max_batch=max_batch, max_wait=max_wait / 1000),
-        keys=read_keys(api_key_file) if api_key_file else (),
-        cors_origins=cors_origin,
+        max_batch=max_batch,
+        max_wait=max_wait,
+        max_images=max_images,
+        max_queue=max_queue,
+        max_body=max_body,
+        max_connections=max_connections,
+        header_seconds=header_seconds,
+        body_seconds=body_seconds,
+        send_seconds=send_seconds,
         drain_seconds=drain_seconds,
-        json_logs=log_format == "json",
+        api_key_file=api_key_file,
+        cors_origin=cors_origin,
+        log_format=log_format,
     )
-    if not run(name_files(files or [str(find_model(None))]), settings):
+    if not server.serve(config):
         logging.shutdown()
         os._exit(0)

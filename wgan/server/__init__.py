@@ -1,6 +1,28 @@
-"""Serving exported generators over HTTP, with no PyTorch installed.
+"""HTTP server of exported generators, without PyTorch.
 
-A request's way, each step a file: `connection` (bytes, time limits) -> `app` (routes) -> `access`
-(keys) -> `body` (size limits) -> `oip` or `images` (what is asked for) -> `batcher` (waiting,
-joining, drawing) -> the answer. `shelf` holds the models, `serving` starts and stops it all.
+A request passes through these files in order: `connection` (bytes, time limits), `app` (request
+id, API key, routes), `body` (size limits, JSON), `oip` or `image_routes` (validation), `scheduler`
+and `batcher` (queueing, batches), then back through `responses`. `model_repository` holds the
+models; `main` starts and stops the server.
 """
+
+from wgan.errors import needs_extra
+from wgan.server.config import ServeConfig
+
+__all__ = ["ServeConfig", "serve"]
+
+
+def serve(config: ServeConfig) -> bool:
+    """Serve generators over HTTP until SIGTERM or SIGINT; call it from the main thread.
+
+    Returns whether all threads have ended. If one is still inside ONNX Runtime, which cannot be
+    interrupted, end the process with `os._exit`: finalising the interpreter would abort it.
+
+    Raises:
+        UsageError: the address cannot be bound, or a model name or the key file is not allowed.
+        WganError: a model cannot be loaded.
+        MissingExtra: a package of the extras `cpu` (or `gpu`) and `serve` is not installed.
+    """
+    with needs_extra("cpu,serve", purpose="serving"):
+        from wgan.server import main
+    return main.run(config)

@@ -1,7 +1,11 @@
-"""The application: routes, and what every request goes through."""
+"""The ASGI application: routes, and what is done for every request."""
 
+import hashlib
+import hmac
 import logging
 import time
+from collections.abc import Iterable
+from pathlib import Path
 
 from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
@@ -11,7 +15,8 @@ from starlette.responses import Response
 from starlette.routing import Route, Router
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from wgan.server.api_keys import OPEN_PATHS, ApiKeys
+from wgan.errors import UsageError
+from wgan.server.config import ServeConfig
 from wgan.server.image_routes import ImageRoutes
 from wgan.server.logs import ACCESS, request_id
 from wgan.server.metrics import Metrics
@@ -22,33 +27,42 @@ from wgan.server.page_routes import PAGE_PATHS, page_routes
 from wgan.server.request_error import RequestError
 from wgan.server.responses import refusal_answer
 from wgan.server.scheduler import Scheduler
-from wgan.server.settings import Settings
+
+HEALTH_PATHS = frozenset({"/v2/health/live", "/v2/health/ready"})
+"""Need no API key, so that probes need none."""
+
+MIN_KEY_LENGTH = 16
 
 NOSNIFF = (b"x-content-type-options", b"nosniff")
+
+CLIENT_CLOSED_REQUEST = 499
+"""nginx's status for a request whose client disconnected before the response."""
 
 log = logging.getLogger("wgan.server")
 
 
-def make_app(settings: Settings, shelf: ModelRepository, metrics: Metrics) -> ASGIApp:
-    """Put the application together."""
-    drawing = Scheduler(settings.limits, metrics)
+def make_app(
+    config: ServeConfig, repository: ModelRepository, keys: "ApiKeys", metrics: Metrics
+) -> ASGIApp:
+    """Build the application."""
+    scheduler = Scheduler(config, metrics)
 
     async def show_metrics(request: Request) -> Response:
         return Response(metrics.render(), media_type="text/plain; version=0.0.4; charset=utf-8")
 
     routes = [
-        *OipRoutes(shelf, drawing, settings.limits).routes(),
-        *ImageRoutes(shelf, drawing, settings.limits).routes(),
+        *OipRoutes(repository, scheduler, config).routes(),
+        *ImageRoutes(repository, scheduler, config).routes(),
         Route("/metrics", show_metrics),
         *page_routes(),
     ]
-    # A bare router: Starlette's own application would answer errors in its own way.
+    # A bare router: Starlette's application class would write its own error responses.
     router = Router(routes, redirect_slashes=False)
-    app: ASGIApp = RequestMiddleware(router, ApiKeys(settings.keys), drawing, metrics)
-    if settings.cors_origins:
+    app: ASGIApp = RequestMiddleware(router, keys, scheduler, metrics)
+    if config.cors_origin:
         app = CORSMiddleware(
             app,
-            allow_origins=settings.cors_origins,
+            allow_origins=config.cors_origin,
             allow_methods=["GET", "POST"],
             allow_headers=["authorization", "x-api-key", "content-type", HEADER_LENGTH],
             expose_headers=[HEADER_LENGTH, "etag", "x-request-id", "retry-after"],
@@ -57,23 +71,25 @@ def make_app(settings: Settings, shelf: ModelRepository, metrics: Metrics) -> AS
 
 
 class RequestMiddleware:
-    """Around every request: its id, its key, its refusal, its line in the log and the metrics."""
+    """Request id, API key, error responses, access log and metrics of every request."""
 
-    def __init__(self, app: ASGIApp, access: ApiKeys, drawing: Scheduler, metrics: Metrics) -> None:
+    def __init__(
+        self, app: ASGIApp, keys: "ApiKeys", scheduler: Scheduler, metrics: Metrics
+    ) -> None:
         self._app = app
-        self._access = access
-        self._drawing = drawing
+        self._keys = keys
+        self._scheduler = scheduler
         self._metrics = metrics
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
-        assert scope["type"] == "http"  # no lifespan, no websockets: uvicorn is told so
+        assert scope["type"] == "http"  # uvicorn is configured without lifespan and websockets
         started = time.monotonic()
         headers = Headers(scope=scope)
         id = request_id(headers.get("x-request-id"))  # noqa: A001 - the field's word
-        status = 499  # a client that went away, in the words of other servers' logs
+        status = CLIENT_CLOSED_REQUEST  # unless a response starts
 
-        async def send_marked(message: Message) -> None:
+        async def send_with_id(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
@@ -81,26 +97,26 @@ class RequestMiddleware:
             await send(message)
 
         try:
-            if scope["path"] not in OPEN_PATHS and scope["path"] not in PAGE_PATHS:
-                self._access.check(headers)
-            scope["app"] = self._app  # has the router raise, where it would answer in plain text
-            await self._app(scope, receive, send_marked)
+            if scope["path"] not in HEALTH_PATHS and scope["path"] not in PAGE_PATHS:
+                self._keys.check(headers)
+            scope["app"] = self._app  # makes the router raise 404 and 405 instead of answering
+            await self._app(scope, receive, send_with_id)
         except (RequestError, HTTPException) as exc:
-            refusal = exc if isinstance(exc, RequestError) else _refusal(exc, scope)
-            self._metrics.rejections.labels(refusal.reason).inc()
-            await refusal_answer(refusal)(scope, receive, send_marked)
-        except ClientDisconnect:  # there is nobody to answer
+            error = exc if isinstance(exc, RequestError) else _router_error(exc, scope)
+            self._metrics.rejections.labels(error.reason).inc()
+            await refusal_answer(error)(scope, receive, send_with_id)
+        except ClientDisconnect:  # no client is left to answer
             self._metrics.dropped.inc()
         except Exception:
             log.exception("a request failed", extra={"fields": {"request_id": id}})
-            if status == 499:
-                failed = RequestError(500, "the server made a mistake; its log says which", "error")
-                await refusal_answer(failed)(scope, receive, send_marked)
+            if status == CLIENT_CLOSED_REQUEST:
+                failed = RequestError(500, "internal server error: see the server's log", "error")
+                await refusal_answer(failed)(scope, receive, send_with_id)
         finally:
-            self._drawing.release(scope)
-            self._note(scope, status, id, time.monotonic() - started)
+            self._scheduler.release(scope)
+            self._record(scope, status, id, time.monotonic() - started)
 
-    def _note(self, scope: Scope, status: int, id: str, seconds: float) -> None:  # noqa: A002
+    def _record(self, scope: Scope, status: int, id: str, seconds: float) -> None:  # noqa: A002
         route = scope.get("route")
         path = route.path if isinstance(route, Route) else "none"
         self._metrics.requests.labels(path, str(status)).inc()
@@ -116,8 +132,8 @@ class RequestMiddleware:
             ACCESS.info("request", extra={"fields": fields})
 
 
-def _refusal(exc: HTTPException, scope: Scope) -> RequestError:
-    """Say the router's own refusals, an address or a method that is not there, in our form."""
+def _router_error(exc: HTTPException, scope: Scope) -> RequestError:
+    """Give the router's 404 and 405 the form of every other error."""
     path, method = scope["path"][:100], scope["method"]
     messages = {
         404: f"there is nothing at {path}: see /docs",
@@ -125,3 +141,54 @@ def _refusal(exc: HTTPException, scope: Scope) -> RequestError:
     }
     message = messages.get(exc.status_code, exc.detail)
     return RequestError(exc.status_code, message, "not_found", exc.headers)
+
+
+class ApiKeys:
+    """API keys, kept as hashes; without any, every request is accepted."""
+
+    def __init__(self, keys: Iterable[str]) -> None:
+        self._hashes = [_hash(key) for key in keys]
+
+    def __len__(self) -> int:
+        return len(self._hashes)
+
+    def check(self, headers: Headers) -> None:
+        """Raise RequestError (401) unless the headers hold a valid key."""
+        if not self._hashes:
+            return
+        scheme, _, key = headers.get("authorization", "").partition(" ")
+        if scheme.lower() != "bearer":
+            key = headers.get("x-api-key", "")
+        given = _hash(key.strip())
+        # sum, not any: the time must not depend on which key matches, nor on how far.
+        if not sum(hmac.compare_digest(given, known) for known in self._hashes):
+            raise RequestError(
+                401,
+                "an API key is needed: send  Authorization: Bearer KEY  or  X-API-Key: KEY",
+                "unauthorized",
+                {"WWW-Authenticate": "Bearer"},
+            )
+
+
+def read_keys(path: Path) -> tuple[str, ...]:
+    """Read a file of API keys, one per line; empty lines and lines starting with # are skipped.
+
+    Raises:
+        UsageError: the file cannot be read, or holds no key or one that is too short.
+    """
+    try:
+        lines = path.read_text(encoding="ascii").splitlines()
+    except (OSError, UnicodeDecodeError) as exc:
+        raise UsageError(f"the key file {path} cannot be read: {exc}") from exc
+    keys = tuple(line.strip() for line in lines if line.strip() and not line.startswith("#"))
+    if not keys:
+        raise UsageError(f"the key file {path} holds no key: write one per line")
+    if min(map(len, keys)) < MIN_KEY_LENGTH:
+        raise UsageError(
+            f"a key in {path} has fewer than {MIN_KEY_LENGTH} characters: choose a longer one"
+        )
+    return keys
+
+
+def _hash(key: str) -> bytes:
+    return hashlib.sha256(key.encode()).digest()

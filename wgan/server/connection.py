@@ -1,8 +1,14 @@
-"""A connection: uvicorn's, with limits on time, header bytes and how many there are.
+"""A client's connection, with limits on time, header bytes and the number of connections.
 
-uvicorn waits for ever for a client that sends its headers or its body a byte at a time, or that
-does not read its answer, and it puts no bound on headers. Each request here has a time for its
-headers and for its body, and each answer one to be taken.
+No public setting gives these limits. uvicorn's settings have none for the time of a request's
+headers or body, nor for a client that does not read its response (`timeout_keep_alive` starts
+after a response; `h11_max_incomplete_event_size` needs the slower h11; `limit_concurrency` answers
+requests instead of turning connections away). hypercorn's read timeout restarts with each byte,
+and granian limits header time and bytes, but not body time or the number of connections.
+Hence this subclass of uvicorn's httptools protocol. `uvicorn.Config(http=...)` accepts a class and
+httptools names the parser's callbacks; beyond these it relies on the attributes `connections`,
+`cycle`, `flow`, `pipeline`, `scope` and `transport`. tests/server/test_attacks.py fails if a new
+uvicorn changes them.
 """
 
 import asyncio
@@ -14,166 +20,166 @@ from typing import Any
 import orjson
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from wgan.server.settings import Limits
+from wgan.server.config import ServeConfig
 
 MAX_HEADER_BYTES = 64 * 1024
-
 
 CLIENT = "wgan.client"
 """Key of a request's scope: its `Client`."""
 
 
 class Client:
-    """Who asks, and whether they are still there.
+    """A client, and whether it is still connected.
 
-    uvicorn tells it to who awaits the next message; a task for that would cost each request more
-    than reading it does.
+    ASGI reports a disconnect only to a pending `receive`; a task for that would cost more than
+    parsing a request.
     """
 
     def __init__(self) -> None:
-        self.left = False
-        self._calls: set[Callable[[], object]] = set()
+        self.disconnected = False
+        self._callbacks: set[Callable[[], object]] = set()
 
     @contextlib.contextmanager
-    def on_leaving(self, call: Callable[[], object]) -> Iterator[None]:
-        """Have `call` called if the client leaves, or has left, while the block lasts."""
-        if self.left:
-            call()
-        self._calls.add(call)
+    def on_disconnect(self, callback: Callable[[], object]) -> Iterator[None]:
+        """Call `callback` if the client disconnects, or has disconnected, during the block."""
+        if self.disconnected:
+            callback()
+        self._callbacks.add(callback)
         try:
             yield
         finally:
-            self._calls.discard(call)
+            self._callbacks.discard(callback)
 
-    def leave(self) -> None:
-        """The connection is gone."""
-        self.left = True
-        for call in list(self._calls):
-            call()
+    def disconnect(self) -> None:
+        """Record that the connection is closed."""
+        self.disconnected = True
+        for callback in list(self._callbacks):
+            callback()
 
 
 class Connection(HttpToolsProtocol):
-    """One client's connection. `connection_type` binds it to a server's limits."""
+    """One connection; `connection_type` binds the class to a server's limits."""
 
-    limits = Limits()
+    limits: ServeConfig
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self._timer: asyncio.TimerHandle | None = None
-        self._send_timer: asyncio.TimerHandle | None = None
-        self._header_bytes = 0  # of a request whose headers are not complete
+        self._read_timer: asyncio.TimerHandle | None = None
+        self._write_timer: asyncio.TimerHandle | None = None
+        self._header_bytes = 0  # of a request whose headers are incomplete
         self._in_headers = True
         self._client = Client()
 
-    # The connection itself.
+    # asyncio's callbacks: connection and bytes.
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Take a client on, or turn it away when there are too many."""
+        """Accept a client, or turn it away if too many are connected."""
         super().connection_made(transport)
         if len(self.connections) > self.limits.max_connections:
             self._refuse(503, "too many connections are open; try again in 1 s")
             return
-        self._arm(self.limits.header_seconds, "headers")
+        self._start_read_timer(self.limits.header_seconds, "headers")
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Forget the client."""
-        self._disarm()
-        self._stop_send_timer()
-        self._client.leave()
+        """Stop the timers and report the disconnect."""
+        self._stop_read_timer()
+        self._stop_write_timer()
+        self._client.disconnect()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Read, unless the headers go on and on."""
-        if self.transport.is_closing():  # refused; what still comes is not looked at
+        """Parse bytes, and refuse headers that exceed the limit."""
+        if self.transport.is_closing():  # refused: ignore what still arrives
             return
         if self._in_headers:
             self._header_bytes += len(data)
         super().data_received(data)
+        # Counted after parsing: the headers may have been completed by these bytes.
         if self._in_headers and self._header_bytes > MAX_HEADER_BYTES:
             self._refuse(431, f"the headers have more than {MAX_HEADER_BYTES} bytes")
 
-    # A request, as the parser finds its parts.
+    def pause_writing(self) -> None:
+        """Give the client its time to read: the write buffer is full."""
+        super().pause_writing()
+        self._stop_write_timer()
+        self._write_timer = self.loop.call_later(self.limits.send_seconds, self._abort)
+
+    def resume_writing(self) -> None:
+        """Continue: the client has read most of the buffer."""
+        self._stop_write_timer()
+        super().resume_writing()
+
+    # httptools' callbacks: the parts of a request.
 
     def on_message_begin(self) -> None:
-        """A request begins: its headers are awaited for so long."""
+        """Start the time for headers."""
         super().on_message_begin()
-        self._arm(self.limits.header_seconds, "headers")
+        self._start_read_timer(self.limits.header_seconds, "headers")
 
     def on_headers_complete(self) -> None:
-        """Hand the request on: its body is awaited for so long."""
+        """Start the application, and the time for the body."""
         self._in_headers = False
         self._header_bytes = 0
         self.scope[CLIENT] = self._client  # type: ignore[literal-required]
         super().on_headers_complete()
-        self._arm(self.limits.body_seconds, "body")
+        self._start_read_timer(self.limits.body_seconds, "body")
 
     def on_message_complete(self) -> None:
-        """The request is here; the next one's headers may come."""
+        """Stop the timer: the request is complete."""
         self._in_headers = True
-        self._disarm()
+        self._stop_read_timer()
         super().on_message_complete()
         if not self.pipeline:
-            self.flow.resume_reading()  # a large body stopped it: else nobody sees the client leave
+            # uvicorn pauses reading at a large body; without reading, a disconnect goes unnoticed.
+            self.flow.resume_reading()
 
     def send_400_response(self, msg: str) -> None:
-        """Answer what is not HTTP."""
+        """Answer bytes that are not HTTP in the form of every other error."""
         self._refuse(400, "this is not a valid HTTP/1.1 request")
 
-    # The answer.
+    # Timers.
 
-    def pause_writing(self) -> None:
-        """The client takes its answer slower than it is made."""
-        super().pause_writing()
-        self._stop_send_timer()
-        self._send_timer = self.loop.call_later(self.limits.send_seconds, self._give_up)
+    def _start_read_timer(self, seconds: float, part: str) -> None:
+        self._stop_read_timer()
+        self._read_timer = self.loop.call_later(seconds, self._read_timeout, part, seconds)
 
-    def resume_writing(self) -> None:
-        """The client has taken most of it."""
-        self._stop_send_timer()
-        super().resume_writing()
+    def _stop_read_timer(self) -> None:
+        if self._read_timer is not None:
+            self._read_timer.cancel()
+            self._read_timer = None
 
-    def _give_up(self) -> None:
-        """Close without waiting for what the client has not taken."""
-        if self.cycle is not None:
-            self.cycle.disconnected = True  # before uvloop wakes who wants to write more
-        self._client.leave()
-        self.transport.abort()
+    def _read_timeout(self, part: str, seconds: float) -> None:
+        self._refuse(408, f"the request's {part} did not arrive within {seconds:g} seconds")
 
-    def _stop_send_timer(self) -> None:
-        if self._send_timer is not None:
-            self._send_timer.cancel()
-            self._send_timer = None
-
-    # Time.
-
-    def _arm(self, seconds: float, part: str) -> None:
-        self._disarm()
-        self._timer = self.loop.call_later(seconds, self._late, part, seconds)
-
-    def _disarm(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-
-    def _late(self, part: str, seconds: float) -> None:
-        self._refuse(408, f"the request's {part} did not come within {seconds:g} seconds")
+    def _stop_write_timer(self) -> None:
+        if self._write_timer is not None:
+            self._write_timer.cancel()
+            self._write_timer = None
 
     def _refuse(self, status: int, message: str) -> None:
-        """Answer, unless an answer is under way, and close."""
-        self._disarm()
+        """Send an error, unless a response has started, and close."""
+        self._stop_read_timer()
         if self.transport.is_closing():
             return
         if self.cycle is None or self.cycle.response_complete or not self.cycle.response_started:
-            self.transport.write(_response(status, message))
+            self.transport.write(_error_response(status, message))
         self.transport.close()
 
+    def _abort(self) -> None:
+        """Close and discard what the client has not read."""
+        if self.cycle is not None:
+            # Set before uvloop wakes a writer: it would write to a closed transport.
+            self.cycle.disconnected = True
+        self._client.disconnect()
+        self.transport.abort()
 
-def connection_type(limits: Limits) -> type[Connection]:
-    """The class of a server's connections, which uvicorn makes."""
-    return type("LimitedConnection", (Connection,), {"limits": limits})
+
+def connection_type(config: ServeConfig) -> type[Connection]:
+    """Return the class for `uvicorn.Config(http=...)` with these limits."""
+    return type("LimitedConnection", (Connection,), {"limits": config})
 
 
-def _response(status: int, message: str) -> bytes:
+def _error_response(status: int, message: str) -> bytes:
     body = orjson.dumps({"error": message})
     lines = [
         f"HTTP/1.1 {status} {http.HTTPStatus(status).phrase}",

@@ -12,6 +12,7 @@ from starlette.routing import Route
 from wgan import __version__
 from wgan.server import image_request
 from wgan.server.body import parse_json, read_body
+from wgan.server.config import ServeConfig
 from wgan.server.image_request import ImageRequest
 from wgan.server.latents import read_truncation
 from wgan.server.media_types import PNG, choose_kind, pack
@@ -19,16 +20,17 @@ from wgan.server.model_repository import Model, ModelRepository
 from wgan.server.request_error import bad_request
 from wgan.server.responses import ChunkedResponse, json_answer
 from wgan.server.scheduler import Scheduler, check_count
-from wgan.server.settings import Limits
 
 
 class ImageRoutes:
     """The handlers and what they share."""
 
-    def __init__(self, shelf: ModelRepository, drawing: Scheduler, limits: Limits) -> None:
-        self._shelf = shelf
-        self._drawing = drawing
-        self._limits = limits
+    def __init__(
+        self, repository: ModelRepository, scheduler: Scheduler, config: ServeConfig
+    ) -> None:
+        self._repository = repository
+        self._scheduler = scheduler
+        self._config = config
 
     def routes(self) -> list[Route]:
         """All addresses."""
@@ -46,8 +48,8 @@ class ImageRoutes:
         """All models that are ready, and what the server allows."""
         return json_answer(
             {
-                "models": [describe(model) for model in self._shelf.models],
-                "limits": {"max_images": self._limits.max_images},
+                "models": [describe(model) for model in self._repository.models],
+                "limits": {"max_images": self._config.max_images},
                 "version": __version__,
             }
         )
@@ -69,7 +71,7 @@ class ImageRoutes:
         """The images of several seeds in one."""
         model = self._find(request, "seeds", "truncation")
         text = request.query_params.get("seeds", "0-63")
-        seeds = image_request.read_seeds(text, self._limits.max_images)
+        seeds = image_request.read_seeds(text, self._config.max_images)
         wish = image_request.image_request_of_seeds(
             seeds, model.generator.latent_dim, _truncation(request)
         )
@@ -93,17 +95,17 @@ class ImageRoutes:
         """What a JSON body asks for, as the kind that the client accepts."""
         self._find(request)  # an unknown model is refused before the body is read
         kind = choose_kind(request.headers.get("accept", "*/*"))
-        content = parse_json(await read_body(request, self._limits.max_body))
+        content = parse_json(await read_body(request, self._config.max_body))
         model = self._find(request)  # it may have been replaced meanwhile
         wish = image_request.parse_image_request(
-            content, model.generator.latent_dim, self._limits.max_images
+            content, model.generator.latent_dim, self._config.max_images
         )
         body = await self._draw(request, model, wish, kind)
         return ChunkedResponse([body], {"content-type": kind, "vary": "accept"})
 
     async def _answer_png(self, request: Request, model: Model, wish: ImageRequest) -> Response:
         """Answer with a PNG, or with 304 when the client has it."""
-        check_count(len(wish.wanted), self._limits.max_images)
+        check_count(len(wish.wanted), self._config.max_images)
         etag = _etag(model, wish)
         # Kept by the client, but asked for again each time: the model may have been replaced.
         headers = {"etag": etag, "cache-control": "no-cache"}
@@ -113,7 +115,7 @@ class ImageRoutes:
         return ChunkedResponse([body], {**headers, "content-type": PNG})
 
     async def _draw(self, request: Request, model: Model, wish: ImageRequest, kind: str) -> bytes:
-        drawn = await self._drawing.draw(
+        drawn = await self._scheduler.generate(
             request, model, wish.wanted, pixels=True, overload_status=429
         )
         assert drawn.pixels is not None
@@ -121,7 +123,7 @@ class ImageRoutes:
 
     def _find(self, request: Request, *parameters: str) -> Model:
         """The model of the address, once its query names nothing but `parameters`."""
-        model = self._shelf.find(request.path_params["model"])
+        model = self._repository.find(request.path_params["model"])
         image_request.check_query(request.query_params, *parameters)
         return model
 

@@ -1,4 +1,4 @@
-"""What the server logs: sentences for people, or JSON lines for machines."""
+"""Server logs: plain text, or JSON lines."""
 
 import datetime as dt
 import itertools
@@ -8,10 +8,9 @@ import re
 import secrets
 
 ACCESS = logging.getLogger("wgan.server.access")
-"""A line for each request, in JSON logs alone."""
+"""Access log: one line per request, in JSON logs only."""
 
-# Unique without asking the system for random bytes at each request, which takes longer than all
-# the rest of a small request's parsing.
+# A random prefix and a counter: random bytes for each request would cost more than parsing it.
 _PREFIX = secrets.token_hex(4)
 _numbers = itertools.count()
 
@@ -19,15 +18,15 @@ _ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 
 def request_id(given: str | None) -> str:
-    """The id that a client gave its request, when it can stand in a log; else a new one."""
+    """The client's `X-Request-Id` if it is safe to log, else a new id."""
     return given if given and _ID.fullmatch(given) else f"{_PREFIX}{next(_numbers):08x}"
 
 
 class JsonFormatter(logging.Formatter):
-    """One JSON object a line: time, level, message, and what `extra={"fields": ...}` adds."""
+    """One JSON object per line: time, level, message, and the keys of `extra={"fields": ...}`."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """Write a record."""
+        """Format a record."""
         time = dt.datetime.fromtimestamp(record.created, dt.UTC)
         fields = {
             "time": time.isoformat(timespec="milliseconds"),
@@ -41,7 +40,7 @@ class JsonFormatter(logging.Formatter):
 
 
 def configure(as_json: bool) -> None:
-    """Send the server's log to standard error, in place of what the command line set up."""
+    """Log to standard error, replacing the command line's log handlers."""
     handler = logging.StreamHandler()
     handler.setFormatter(JsonFormatter() if as_json else logging.Formatter("%(message)s"))
     logging.basicConfig(handlers=[handler], level=logging.WARNING, force=True)

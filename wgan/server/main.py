@@ -1,4 +1,4 @@
-"""A server's life: bound, loaded, at work, told to stop, drained."""
+"""A server process: bind, load the models, serve, drain, stop."""
 
 import asyncio
 import contextlib
@@ -8,107 +8,114 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Callable, Iterator, Mapping
-from pathlib import Path
+from collections.abc import Callable, Iterator
 
 import uvicorn
 from starlette.types import ASGIApp
 
 from wgan.errors import UsageError
 from wgan.server import logs
-from wgan.server.app import make_app
+from wgan.server.app import ApiKeys, make_app, read_keys
+from wgan.server.config import ServeConfig
 from wgan.server.connection import connection_type
 from wgan.server.metrics import Metrics
-from wgan.server.model_repository import ModelRepository
-from wgan.server.open_files import allow_open_files
-from wgan.server.settings import Settings
+from wgan.server.model_repository import ModelRepository, model_files
 
 log = logging.getLogger("wgan.server")
 
 BACKLOG = 2048
-"""Connections that the system keeps until they are accepted."""
+"""Connections that the kernel queues until they are accepted."""
 
-GARBAGE = 20_000
-"""Objects made between two collections. A request makes some hundred, and Python's 700 would have
-every few requests pay for one."""
+GC_THRESHOLD = 20_000
+"""Allocations between two garbage collections. A request allocates some hundred objects, so that
+Python's default of 700 would run a collection every few requests."""
 
-_LOCAL = ("127.0.0.1", "::1", "localhost")
+FD_RESERVE = 100
+"""File descriptors needed beside those of connections."""
+
+_LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 
-def serve(files: Mapping[str, Path], settings: Settings) -> bool:
-    """Serve `files`, each a model's name and where it stands, until SIGTERM or SIGINT.
-
-    Returns whether every thread has ended. Where one is still inside ONNX Runtime, which cannot
-    be interrupted, the process should end with `os._exit`: it aborts if the interpreter is taken
-    down under it.
-
-    Raises:
-        UsageError: the address cannot be bound.
-        WganError: a model cannot be loaded.
-    """
-    logs.configure(settings.json_logs)
-    # The thread that draws needs the interpreter between two runs, and the event loop's thread
-    # would keep it for 5 ms.
+def run(config: ServeConfig) -> bool:
+    """Do the work of `wgan.server.serve`, which documents it."""
+    files = model_files(config.files)
+    keys = ApiKeys(read_keys(config.api_key_file) if config.api_key_file else ())
+    logs.configure(as_json=config.log_format == "json")
+    # The batcher thread needs the GIL between two runs; by default the event loop's thread would
+    # keep it for 5 ms.
     sys.setswitchinterval(0.0005)
-    allow_open_files(settings.limits.max_connections + 100)
-    bound = _bind(settings.host, settings.port)
-    with contextlib.closing(bound):
-        log.info("listening at %s; loading %s", _url(bound), ", ".join(files))
-        _warn_if_open(settings)
+    raise_fd_limit(config.max_connections + FD_RESERVE)
+    with contextlib.closing(_bind(config.host, config.port)) as listener:
+        log.info("listening at %s; loading %s", _url(listener), ", ".join(files))
+        if config.host not in _LOOPBACK and not keys:
+            log.warning(
+                "warning: %s can be reached from other machines, and no API key is needed: set"
+                " --api-key-file",
+                config.host,
+            )
+        metrics = Metrics()
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-            return runner.run(_serve(bound, files, settings))
+            repository = ModelRepository(files, config, metrics)
+            return runner.run(_serve(listener, config, repository, keys, metrics))
 
 
-async def _serve(bound: socket.socket, files: Mapping[str, Path], settings: Settings) -> bool:
-    metrics = Metrics()
-    shelf = ModelRepository(files, settings, metrics)
-    server = _make_server(make_app(settings, shelf, metrics), settings)
+async def _serve(
+    listener: socket.socket,
+    config: ServeConfig,
+    repository: ModelRepository,
+    keys: ApiKeys,
+    metrics: Metrics,
+) -> bool:
+    server = _make_server(make_app(config, repository, keys, metrics), config)
     metrics.connections.set_function(lambda: len(server.server_state.connections))
-    with _signals(server, shelf):
-        loading = asyncio.create_task(_load(shelf, server, bound))
+    with _signal_handlers(server, repository):
+        loading = asyncio.create_task(_load(repository, server, listener))
         try:
-            await server.serve([bound])
+            await server.serve([listener])
             if loading.done():
-                loading.result()  # raises what went wrong
+                loading.result()  # raises the reason if a model could not be loaded
         finally:
             loading.cancel()
-            ended = shelf.close()
+            ended = repository.close()
     log.info("stopped")
     return ended
 
 
-async def _load(shelf: ModelRepository, server: uvicorn.Server, bound: socket.socket) -> None:
+async def _load(
+    repository: ModelRepository, server: uvicorn.Server, listener: socket.socket
+) -> None:
     try:
-        await shelf.load()
+        await repository.load()
     except BaseException:
         server.should_exit = True
         raise
     gc.collect()
-    gc.freeze()  # what stands for good need not be looked through at each collection
-    gc.set_threshold(GARBAGE)
-    log.info("ready at %s", _url(bound))
+    gc.freeze()  # collections need not scan objects that live as long as the server
+    gc.set_threshold(GC_THRESHOLD)
+    log.info("ready at %s", _url(listener))
 
 
-def _make_server(app: ASGIApp, settings: Settings) -> uvicorn.Server:
-    config = uvicorn.Config(
-        app,
-        http=connection_type(settings.limits),
-        ws="none",
-        lifespan="off",
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        proxy_headers=False,  # no header may say who a client is
-        timeout_keep_alive=int(settings.limits.idle_seconds),
-        timeout_graceful_shutdown=settings.drain_seconds,
-        backlog=BACKLOG,
+def _make_server(app: ASGIApp, config: ServeConfig) -> uvicorn.Server:
+    logging.getLogger("uvicorn").setLevel(logging.CRITICAL)  # this package logs what matters
+    return _Server(
+        uvicorn.Config(
+            app,
+            http=connection_type(config),
+            ws="none",
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            proxy_headers=False,  # a client must not choose its own address
+            timeout_keep_alive=int(config.idle_seconds),
+            timeout_graceful_shutdown=config.drain_seconds,
+            backlog=BACKLOG,
+        )
     )
-    logging.getLogger("uvicorn").setLevel(logging.CRITICAL)  # what matters is said here
-    return _Server(config)
 
 
 class _Server(uvicorn.Server):
-    """uvicorn's, which leaves the signals to us: theirs would end the process by SIGTERM."""
+    """uvicorn's server without its signal handlers, which end the process by the signal."""
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -116,10 +123,10 @@ class _Server(uvicorn.Server):
 
 
 @contextlib.contextmanager
-def _signals(server: uvicorn.Server, shelf: ModelRepository) -> Iterator[None]:
-    """SIGTERM and SIGINT stop, a second one at once; SIGHUP looks for changed files."""
+def _signal_handlers(server: uvicorn.Server, repository: ModelRepository) -> Iterator[None]:
+    """Drain on SIGTERM and SIGINT, exit at once on the second; reload models on SIGHUP."""
     loop = asyncio.get_running_loop()
-    tasks = set()
+    reloads = set()  # the loop itself keeps weak references to tasks only
 
     def stop() -> None:
         log.info("stopping")
@@ -127,23 +134,23 @@ def _signals(server: uvicorn.Server, shelf: ModelRepository) -> Iterator[None]:
         server.should_exit = True
 
     def reload() -> None:
-        task = loop.create_task(shelf.reload())
-        tasks.add(task)
-        task.add_done_callback(tasks.discard)
+        task = loop.create_task(repository.reload())
+        reloads.add(task)
+        task.add_done_callback(reloads.discard)
 
     handlers = {signal.SIGTERM: stop, signal.SIGINT: stop}
-    if hasattr(signal, "SIGHUP"):  # Windows has none
+    if hasattr(signal, "SIGHUP"):  # not on Windows
         handlers[signal.SIGHUP] = reload
     with contextlib.ExitStack() as stack:
         for number, handler in handlers.items():
-            stack.callback(_listen(loop, number, handler))
+            stack.callback(_add_signal_handler(loop, number, handler))
         yield
 
 
-def _listen(
+def _add_signal_handler(
     loop: asyncio.AbstractEventLoop, number: int, handler: Callable[[], None]
 ) -> Callable[[], object]:
-    """Have the loop call `handler` on a signal; returns what undoes it."""
+    """Call `handler` in the loop on a signal; returns a function that removes it."""
     try:
         loop.add_signal_handler(number, handler)
     except NotImplementedError:  # Windows, where Python's own handler wakes the loop
@@ -153,36 +160,53 @@ def _listen(
 
 
 def _bind(host: str, port: int) -> socket.socket:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    bound = socket.socket(family, socket.SOCK_STREAM)
+    listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
     try:
-        if os.name == "posix":  # on Windows it would take the port from another server
-            bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        bound.bind((host, port))
-        bound.listen(BACKLOG)  # who comes before uvicorn is up waits, and is not refused
+        if os.name == "posix":  # on Windows this would steal another server's port
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((host, port))
+        listener.listen(BACKLOG)  # clients that connect before uvicorn runs wait
     except (OSError, OverflowError) as exc:
-        bound.close()
+        listener.close()
         raise UsageError(f"cannot listen at {host} port {port}: {exc}") from exc
-    return bound
+    return listener
 
 
-def _url(bound: socket.socket) -> str:
-    host, port = bound.getsockname()[:2]
+def _url(listener: socket.socket) -> str:
+    host, port = listener.getsockname()[:2]
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
-def _warn_if_open(settings: Settings) -> None:
-    if settings.host not in _LOCAL and not settings.keys:
+def raise_fd_limit(needed: int) -> None:
+    """Raise the limit on open files to `needed`, or as far as the system allows with a warning.
+
+    Each connection is an open file, and systems start a process with a limit of 256 to 1024.
+    """
+    try:
+        import resource
+    except ModuleNotFoundError:  # Windows, whose sockets are not files
+        log.info("this system has no limit on open files that could be raised")
+        return
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == resource.RLIM_INFINITY or soft >= needed:
+        return
+    limit = needed if hard == resource.RLIM_INFINITY else min(needed, hard)
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (limit, hard))
+    except (ValueError, OSError):  # macOS reports no hard limit and still enforces one
+        limit = soft
+    if limit < needed:
         log.warning(
-            "warning: %s can be reached from other machines, and no key is asked for: give"
-            " --api-key-file",
-            settings.host,
+            "warning: at most %d files may be open at once, and %d are needed: raise the limit with"
+            " ulimit -n, or lower --max-connections",
+            limit,
+            needed,
         )
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
     try:
         import uvloop
-    except ModuleNotFoundError:  # Windows has none
+    except ModuleNotFoundError:  # not available on Windows
         return None
     return uvloop.new_event_loop

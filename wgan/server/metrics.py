@@ -1,4 +1,6 @@
-"""What `/metrics` tells Prometheus."""
+"""Prometheus metrics, at `/metrics`."""
+
+from collections.abc import Callable
 
 from prometheus_client import (
     CollectorRegistry,
@@ -16,55 +18,57 @@ _BATCHES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 
 
 class Metrics:
-    """The numbers of one server, in a registry of their own."""
+    """The metrics of one server, in their own registry."""
 
     def __init__(self) -> None:
-        # Else each number has a second line, which says when it began.
+        # Otherwise each counter has a second line with its creation time.
         disable_created_metrics()  # type: ignore[no-untyped-call]
         self.registry = registry = CollectorRegistry()
         self.requests = Counter(
-            "wgan_requests", "Requests answered.", ["route", "status"], registry=registry
+            "wgan_requests", "Answered requests.", ["route", "status"], registry=registry
         )
         self.rejections = Counter(
-            "wgan_rejections", "Requests refused, by reason.", ["reason"], registry=registry
+            "wgan_rejections", "Refused requests, by reason.", ["reason"], registry=registry
         )
-        self.images = Counter("wgan_images", "Images drawn.", ["model"], registry=registry)
+        self.images = Counter("wgan_images", "Generated images.", ["model"], registry=registry)
         self.batch_images = Histogram(
-            "wgan_batch_images", "Images of a run.", ["model"], buckets=_BATCHES, registry=registry
+            "wgan_batch_images", "Images per run.", ["model"], buckets=_BATCHES, registry=registry
         )
         self.inference_seconds = Histogram(
             "wgan_inference_seconds",
-            "Time of a run.",
+            "Duration of a run.",
             ["model"],
             buckets=_SECONDS,
             registry=registry,
         )
         self.queue_seconds = Histogram(
             "wgan_queue_seconds",
-            "Time that a request waited for its first run.",
+            "Time of a request in the queue, until its first run.",
             ["model"],
             buckets=_SECONDS,
             registry=registry,
         )
         self.queue_images = Gauge(
-            "wgan_queue_images", "Images that wait.", ["model"], registry=registry
+            "wgan_queue_images", "Queued images.", ["model"], registry=registry
         )
         self.held_images = Gauge(
             "wgan_held_images", "Images admitted and not yet sent.", registry=registry
         )
         self.connections = Gauge("wgan_connections", "Open connections.", registry=registry)
         self.dropped = Counter(
-            "wgan_dropped_requests", "Requests whose client went away.", registry=registry
+            "wgan_dropped_requests",
+            "Requests whose client disconnected.",
+            registry=registry,
         )
         self.models = Gauge(
             "wgan_model_info",
-            "A model that is served; the provider is the one that really runs.",
+            "A served model and the execution provider that runs it.",
             ["model", "version", "sha256", "provider"],
             registry=registry,
         )
 
-    def begin(self, model: str) -> None:
-        """Show a model's numbers from the start, as zeros."""
+    def add_model(self, model: str, waiting: Callable[[], int]) -> None:
+        """Export a model's metrics from the start, as zeros; `waiting` counts queued images."""
         for metric in (
             self.images,
             self.batch_images,
@@ -72,9 +76,10 @@ class Metrics:
             self.queue_seconds,
         ):
             metric.labels(model)
+        self.queue_images.labels(model).set_function(waiting)
 
     def observe_run(self, model: str, run: RunReport) -> None:
-        """Count one run."""
+        """Record one run."""
         self.images.labels(model).inc(run.images)
         self.batch_images.labels(model).observe(run.images)
         self.inference_seconds.labels(model).observe(run.seconds)
@@ -82,5 +87,5 @@ class Metrics:
             self.queue_seconds.labels(model).observe(seconds)
 
     def render(self) -> bytes:
-        """Write all in Prometheus' text format."""
+        """Write all metrics in Prometheus' text format."""
         return generate_latest(self.registry)

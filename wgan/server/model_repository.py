@@ -1,4 +1,4 @@
-"""The models that are served: loaded, warmed up, and replaced while requests go on."""
+"""Model repository: the served models, loaded, warmed up, and replaced without downtime."""
 
 import asyncio
 import functools
@@ -9,8 +9,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+import numpy.typing as npt
+
 from wgan.errors import ModelFileError, UsageError, WganError
-from wgan.latents import Latents
 from wgan.model_file.manifest import Manifest
 from wgan.model_file.reading import read_bytes
 from wgan.runtime import builtin
@@ -18,19 +20,22 @@ from wgan.runtime.generator import Generator
 from wgan.runtime.verify import verify
 from wgan.sandbox import probe
 from wgan.server.batcher import Batcher, Outputs
+from wgan.server.config import ServeConfig
 from wgan.server.metrics import Metrics
 from wgan.server.request_error import RequestError, not_found
-from wgan.server.settings import Settings
 from wgan.text import shorten
 
 log = logging.getLogger("wgan.server")
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
+_JOIN_SECONDS = 5.0
+"""How long a run that has started may delay the end of the process."""
+
 
 @dataclass(frozen=True)
 class Model:
-    """A model that has drawn its first image."""
+    """A loaded model that has generated its first image."""
 
     name: str
     sha256: str  # of the file
@@ -39,38 +44,38 @@ class Model:
 
     @property
     def version(self) -> str:
-        """The training step: a number, as clients of the protocol expect, that grows."""
+        """The training step: clients of the protocol expect a number that grows."""
         return "1" if self.manifest is None else str(self.manifest.step)
 
     @property
     def manifest(self) -> Manifest | None:
-        """What the file says of itself."""
+        """The file's manifest; None for a file from elsewhere."""
         return self.generator.manifest
 
 
-def name_files(arguments: Sequence[str]) -> dict[str, Path]:
-    """Read `FILE` and `NAME=FILE` as names of models and where they stand.
+def model_files(arguments: Sequence[str]) -> dict[str, Path]:
+    """Read `FILE` and `NAME=FILE` as model names and paths; no arguments mean the latest export.
 
-    A file without a name is called by its stem; `builtin` is the generator that comes with wgan.
-    An argument that is a file as it stands has no name in it, whatever its folders are called.
+    The default name is the file's stem; `builtin` is the model that comes with wgan. An argument
+    that is an existing file is not split at "=", whatever its folders are called.
 
     Raises:
-        UsageError: two have one name, or a name cannot stand in a URL.
+        UsageError: two models have the same name, or a name is not allowed in a URL.
     """
     files: dict[str, Path] = {}
-    for argument in arguments:
+    for argument in arguments or [str(builtin.find_model(None))]:
         name, equals, file = argument.partition("=")
         if not equals or Path(argument).is_file():
             name, file = Path(argument).stem, argument
         path = builtin.builtin_model() if file == builtin.NAME else Path(file)
         if not _NAME.fullmatch(name):
             raise UsageError(
-                f"model name {name!r} is not allowed: letters, digits, '.', '_' and '-' are; give"
-                " another as in  NAME=FILE"
+                f"model name {name!r} is not allowed: use letters, digits, '.', '_' and '-'; set"
+                " the name with  NAME=FILE"
             )
         if name in files:
             raise UsageError(
-                f"two models are called {name}: {files[name]} and {path}; name them apart, as in"
+                f"two models are called {name}: {files[name]} and {path}; rename one with"
                 "  NAME=FILE"
             )
         files[name] = path
@@ -78,37 +83,35 @@ def name_files(arguments: Sequence[str]) -> dict[str, Path]:
 
 
 class ModelRepository:
-    """All models of a server, by name. Used in the event loop's thread.
+    """All models of a server, by name. Use it in the event loop's thread.
 
     Args:
-        files: each model's file.
-        settings: device, threads and limits.
-        metrics: told of each run.
+        files: path of each model.
+        config: device, threads, batching and limits.
+        metrics: metrics of the models.
     """
 
-    def __init__(self, files: Mapping[str, Path], settings: Settings, metrics: Metrics) -> None:
+    def __init__(self, files: Mapping[str, Path], config: ServeConfig, metrics: Metrics) -> None:
         self._files = dict(files)
-        self._settings = settings
+        self._config = config
         self._metrics = metrics
         self._models: dict[str, Model] = {}
         self._reloading = asyncio.Lock()
         for name in files:
-            waiting = functools.partial(self._waiting, name)
-            metrics.begin(name)
-            metrics.queue_images.labels(name).set_function(waiting)
+            metrics.add_model(name, functools.partial(self._waiting, name))
 
     @property
     def ready(self) -> bool:
-        """Whether every model has drawn its first image."""
+        """Whether every model has generated its first image."""
         return len(self._models) == len(self._files)
 
     @property
     def models(self) -> list[Model]:
-        """The models that are ready, in the order in which they were named."""
+        """The models that are ready, in the order of the command line."""
         return [self._models[name] for name in self._files if name in self._models]
 
     def is_ready(self, name: str, version: str | None = None) -> bool:
-        """Whether a model can draw. Raises RequestError when there is no such model or version."""
+        """Whether a model is ready. Raises RequestError (404) if there is no such model."""
         self._check_name(name)
         if name not in self._models:
             return False
@@ -116,7 +119,7 @@ class ModelRepository:
         return True
 
     def find(self, name: str, version: str | None = None) -> Model:
-        """The model `name`.
+        """Return the model `name`.
 
         Raises:
             RequestError: 404 for an unknown name or version, 503 before the model is ready.
@@ -138,14 +141,14 @@ class ModelRepository:
             raise not_found(f"there is no model {shorten(name)}: see /v1/models")
 
     async def load(self) -> None:
-        """Load all models and draw an image with each. Raises WganError."""
+        """Load all models and generate an image with each. Raises WganError."""
         for name, path in self._files.items():
             data = await asyncio.to_thread(read_bytes, path)
             await _probe(path, data)
             self._publish(name, data, await asyncio.to_thread(self._open, path, data))
 
     async def reload(self) -> None:
-        """Load the files that have changed; one that fails leaves its old model at work."""
+        """Load the files that have changed; if one fails, its old model stays."""
         async with self._reloading:
             for name, path in self._files.items():
                 try:
@@ -160,29 +163,30 @@ class ModelRepository:
             log.info("model %s is unchanged", name)
             return
         await _probe(path, data)
-        await asyncio.to_thread(_prove, path, data)
+        await asyncio.to_thread(_verify, path, data)
         generator = await asyncio.to_thread(self._open, path, data)
         self._publish(name, data, generator)
         if old is not None:
-            old.batcher.close()  # what waits for it is still drawn
+            old.batcher.close()  # its queue is still served
             self._metrics.models.remove(name, old.version, old.sha256, old.generator.provider)
 
     def _open(self, path: Path, data: bytes) -> Generator:
         try:
-            generator = Generator(data, self._settings.device, self._settings.threads)
+            generator = Generator(data, self._config.device, self._config.threads)
         except ModelFileError as exc:
             raise ModelFileError(f"{path}: {exc}") from exc
-        # The first run sets up kernels and memory, and shows that the model works.
-        for size in {1, self._settings.batching.max_batch}:
+        # Warm-up: the first run sets up kernels and memory, and shows that the model works.
+        for size in {1, self._config.max_batch}:
             generator.sample(range(size), size)
         return generator
 
     def _publish(self, name: str, data: bytes, generator: Generator) -> None:
         batcher = Batcher(
-            lambda latents, images, pixels: _draw(generator, latents, images, pixels),
-            self._settings.batching,
-            self._settings.limits.max_queue,
-            lambda run: self._metrics.observe_run(name, run),
+            functools.partial(_run, generator),
+            self._config.max_batch,
+            self._config.max_wait / 1000,
+            self._config.max_queue,
+            functools.partial(self._metrics.observe_run, name),
         )
         model = Model(name, hashlib.sha256(data).hexdigest(), generator, batcher)
         self._models[name] = model
@@ -190,10 +194,10 @@ class ModelRepository:
         log.info("model %s, version %s, runs on %s", name, model.version, generator.provider)
 
     def close(self) -> bool:
-        """End the threads; a run that has begun is given a few seconds. Whether all have ended."""
+        """End the threads; returns whether all have ended within a few seconds."""
         for model in self.models:
             model.batcher.close()
-        ended = [model.batcher.join(5.0) for model in self.models]
+        ended = [model.batcher.join(_JOIN_SECONDS) for model in self.models]
         return all(ended)
 
     def _waiting(self, name: str) -> int:
@@ -207,17 +211,19 @@ async def _probe(path: Path, data: bytes) -> None:
         raise ModelFileError(f"{path}: {exc}") from exc
 
 
-def _prove(path: Path, data: bytes) -> None:
-    """Raise ModelFileError unless the file at `path` passes `wgan verify`, and still is `data`."""
+def _verify(path: Path, data: bytes) -> None:
+    """Raise ModelFileError unless the file at `path` passes `wgan verify` and is still `data`."""
     for check in verify(path):
         if check.passed is False:
-            raise ModelFileError(f"{path} is not what was proved: {check}")
+            raise ModelFileError(f"{path} fails wgan verify: {check}")
     if read_bytes(path) != data:
         raise ModelFileError(f"{path} changed while it was verified: send SIGHUP again")
 
 
-def _draw(generator: Generator, latents: Latents, images: bool, pixels: bool) -> Outputs:
-    """Draw what is asked for; a batch that is filled up at all is filled to a power of two."""
+def _run(
+    generator: Generator, latents: npt.NDArray[np.float32], images: bool, pixels: bool
+) -> Outputs:
+    """Run one batch, padded to a power of two where the provider needs few batch sizes."""
     n = len(latents)
     latents = generator.pad(latents, 1 << (n - 1).bit_length())
     if images and pixels:

@@ -7,10 +7,10 @@ from starlette.routing import Route
 from wgan import __version__
 from wgan.server import oip
 from wgan.server.body import read_body
+from wgan.server.config import ServeConfig
 from wgan.server.model_repository import ModelRepository
 from wgan.server.responses import compressed, json_answer
 from wgan.server.scheduler import Scheduler
-from wgan.server.settings import Limits
 
 EXTENSIONS = ["binary_tensor_data"]
 
@@ -18,10 +18,12 @@ EXTENSIONS = ["binary_tensor_data"]
 class OipRoutes:
     """The handlers and what they share."""
 
-    def __init__(self, shelf: ModelRepository, drawing: Scheduler, limits: Limits) -> None:
-        self._shelf = shelf
-        self._drawing = drawing
-        self._limits = limits
+    def __init__(
+        self, repository: ModelRepository, scheduler: Scheduler, config: ServeConfig
+    ) -> None:
+        self._repository = repository
+        self._scheduler = scheduler
+        self._config = config
 
     def routes(self) -> list[Route]:
         """All addresses; one with a version means the same as the one without."""
@@ -42,30 +44,30 @@ class OipRoutes:
 
     async def live(self, request: Request) -> Response:
         """Whether the server answers. One client reads `live` here, another `ready`."""
-        return json_answer({"live": True, "ready": self._shelf.ready})
+        return json_answer({"live": True, "ready": self._repository.ready})
 
     async def ready(self, request: Request) -> Response:
         """Whether every model can draw."""
-        ready = self._shelf.ready
+        ready = self._repository.ready
         return json_answer({"live": True, "ready": ready}, 200 if ready else 503)
 
     async def model(self, request: Request) -> Response:
         """A model's inputs and outputs."""
-        return json_answer(oip.metadata(self._shelf.find(*_named(request))))
+        return json_answer(oip.metadata(self._repository.find(*_named(request))))
 
     async def model_ready(self, request: Request) -> Response:
         """Whether a model can draw."""
         name, version = _named(request)
-        ready = self._shelf.is_ready(name, version)
+        ready = self._repository.is_ready(name, version)
         return json_answer({"name": name, "ready": ready}, 200 if ready else 503)
 
     async def infer(self, request: Request) -> Response:
         """Draw."""
-        self._shelf.find(*_named(request))  # an unknown one is refused before the body is read
-        body = await read_body(request, self._limits.max_body)
-        model = self._shelf.find(*_named(request))  # it may have been replaced meanwhile
+        self._repository.find(*_named(request))  # an unknown one is refused before the body is read
+        body = await read_body(request, self._config.max_body)
+        model = self._repository.find(*_named(request))  # it may have been replaced meanwhile
         wanted = oip.read_request(body, request.headers.get(oip.HEADER_LENGTH), model)
-        drawn = await self._drawing.draw(
+        drawn = await self._scheduler.generate(
             request,
             model,
             wanted.wanted,
