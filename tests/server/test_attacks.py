@@ -100,7 +100,7 @@ def test_a_body_that_unpacks_beyond_the_limit_is_413(strict: Server, encoding: s
     packed = gzip.compress(bomb) if encoding == "gzip" else zlib.compress(bomb)
     assert len(packed) < LIMIT
     reply = strict.post(INFER, packed, {"Content-Encoding": encoding})
-    assert (reply.status, "unpacks to more" in reply.error) == (413, True)
+    assert (reply.status, "decompresses to more" in reply.error) == (413, True)
 
 
 @pytest.mark.parametrize(
@@ -159,6 +159,12 @@ def test_deep_nesting_of_data_is_400(strict: Server) -> None:
         '{"inputs":[{"name":"seeds","datatype":"INT64","shape":[1],"data":' + data + "}]}"
     ).encode()
     assert "not nested as its shape" in strict.post(INFER, body).error
+
+
+def test_a_wrong_value_nested_to_any_depth_is_400(strict: Server) -> None:
+    for depth in range(950, 1010):  # around Python's recursion limit
+        body = b'{"inputs":' + b'{"a":' * depth + b"1" + b"}" * depth + b"}"
+        assert strict.post(INFER, body).status == 400
 
 
 # Shapes and sizes of binary tensors.

@@ -21,11 +21,11 @@ from wgan.server.image_routes import ImageRoutes
 from wgan.server.logs import ACCESS, request_id
 from wgan.server.metrics import Metrics
 from wgan.server.model_repository import ModelRepository
-from wgan.server.oip import HEADER_LENGTH
-from wgan.server.oip_routes import OipRoutes
+from wgan.server.oip import HEADER_LENGTH, OipRoutes
+from wgan.server.openapi import Endpoint, document
 from wgan.server.page_routes import PAGE_PATHS, page_routes
 from wgan.server.request_error import RequestError
-from wgan.server.responses import refusal_answer
+from wgan.server.responses import error_response
 from wgan.server.scheduler import Scheduler
 
 HEALTH_PATHS = frozenset({"/v2/health/live", "/v2/health/ready"})
@@ -48,14 +48,15 @@ def make_app(
     scheduler = Scheduler(config, metrics)
 
     async def show_metrics(request: Request) -> Response:
+        """Metrics in Prometheus' text format."""
         return Response(metrics.render(), media_type="text/plain; version=0.0.4; charset=utf-8")
 
-    routes = [
-        *OipRoutes(repository, scheduler, config).routes(),
-        *ImageRoutes(repository, scheduler, config).routes(),
-        Route("/metrics", show_metrics),
-        *page_routes(),
+    endpoints = [
+        *OipRoutes(repository, scheduler, config).endpoints(),
+        *ImageRoutes(repository, scheduler, config).endpoints(),
+        Endpoint("/metrics", show_metrics, "server", {200: ("text/plain",)}),
     ]
+    routes = [*(endpoint.route() for endpoint in endpoints), *page_routes(document(endpoints))]
     # A bare router: Starlette's application class would write its own error responses.
     router = Router(routes, redirect_slashes=False)
     app: ASGIApp = RequestMiddleware(router, keys, scheduler, metrics)
@@ -104,14 +105,14 @@ class RequestMiddleware:
         except (RequestError, HTTPException) as exc:
             error = exc if isinstance(exc, RequestError) else _router_error(exc, scope)
             self._metrics.rejections.labels(error.reason).inc()
-            await refusal_answer(error)(scope, receive, send_with_id)
+            await error_response(error)(scope, receive, send_with_id)
         except ClientDisconnect:  # no client is left to answer
             self._metrics.dropped.inc()
         except Exception:
             log.exception("a request failed", extra={"fields": {"request_id": id}})
             if status == CLIENT_CLOSED_REQUEST:
                 failed = RequestError(500, "internal server error: see the server's log", "error")
-                await refusal_answer(failed)(scope, receive, send_with_id)
+                await error_response(failed)(scope, receive, send_with_id)
         finally:
             self._scheduler.release(scope)
             self._record(scope, status, id, time.monotonic() - started)

@@ -1,18 +1,26 @@
-"""A request's body: read, unpacked and parsed within limits."""
+"""Input from a client: bodies read and decompressed within limits, then parsed into `messages`."""
 
+import functools
+import re
 import zlib
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, TypeVar
 
-import orjson
+import msgspec
 from starlette.requests import ClientDisconnect, Request
 
 from wgan.server.request_error import RequestError, bad_request, too_large
 from wgan.text import shorten
 
 _WINDOW_BITS = {"gzip": 31, "deflate": 15}
-"""zlib's `wbits`: a gzip header and trailer, or zlib's own."""
+"""zlib's `wbits`: with a gzip header and trailer, or with zlib's own."""
 
 _RAW_DEFLATE = -15
+
+_JSON_ERRORS = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+"""What msgspec raises for JSON that is malformed, not UTF-8, or nested too deeply."""
+
+T = TypeVar("T", bound=msgspec.Struct)
 
 
 async def read_body(request: Request, limit: int) -> bytes:
@@ -20,27 +28,27 @@ async def read_body(request: Request, limit: int) -> bytes:
 
     Raises:
         RequestError: 413 for more than `limit` bytes, compressed or not; 415 for an unknown
-            encoding; 400 for a damaged one.
-        ClientDisconnect: the client went away.
+            encoding; 400 for damaged data.
+        ClientDisconnect: the client disconnected.
     """
     encoding = request.headers.get("content-encoding", "identity").strip().lower()
     if encoding not in ("identity", *_WINDOW_BITS):
         raise RequestError(
             415,
-            f"content encoding {shorten(encoding)} is not known: gzip, deflate and identity are",
+            f"content encoding {shorten(encoding)} is not supported: use gzip, deflate or identity",
             "unsupported",
         )
-    packed = await _receive(request, limit)
-    return packed if encoding == "identity" else unpack(packed, encoding, limit)
+    body = await _receive(request, limit)
+    return body if encoding == "identity" else decompress(body, encoding, limit)
 
 
 async def _receive(request: Request, limit: int) -> bytes:
-    told = request.headers.get("content-length", "0")
-    if told.isdecimal() and int(told) > limit:
-        # The rest of the body is read past, within the time for bodies; but a client that asks
-        # first must not begin to send one.
+    length = request.headers.get("content-length", "0")
+    if length.isdecimal() and int(length) > limit:
+        # The connection reads and discards the body within the time for bodies. A client that
+        # sent Expect waits for an answer first and must not start to send.
         headers = {"Connection": "close"} if "expect" in request.headers else {}
-        raise RequestError(413, _over(int(told), limit), "too_large", headers)
+        raise RequestError(413, _over_limit(int(length), limit), "too_large", headers)
     body = bytearray()
     while True:
         message = await request.receive()
@@ -48,54 +56,91 @@ async def _receive(request: Request, limit: int) -> bytes:
             raise ClientDisconnect
         body += message.get("body", b"")
         if len(body) > limit:
-            raise too_large(_over(len(body), limit))
+            raise too_large(_over_limit(len(body), limit))
         if not message.get("more_body", False):
             return bytes(body)
 
 
-def unpack(packed: bytes, encoding: str, limit: int) -> bytes:
-    """Undo `"gzip"` or `"deflate"`, never making more than `limit` bytes.
+def decompress(data: bytes, encoding: str, limit: int) -> bytes:
+    """Decompress "gzip" or "deflate", never to more than `limit` bytes.
 
-    "deflate" means zlib's format, but some clients send it bare: both are read.
+    "deflate" means zlib's format, but some clients send raw deflate data: both are accepted.
 
     Raises:
-        RequestError: it is damaged, cut off or followed by something else, or becomes too large.
+        RequestError: the data is damaged, truncated, followed by other data, or too large.
     """
     bits = _WINDOW_BITS[encoding]
-    if encoding == "deflate" and not _has_zlib_header(packed):
+    if encoding == "deflate" and not _has_zlib_header(data):
         bits = _RAW_DEFLATE
-    unpacker = zlib.decompressobj(bits)
+    decompressor = zlib.decompressobj(bits)
     try:
-        body = unpacker.decompress(packed, limit + 1)
+        body = decompressor.decompress(data, limit + 1)
     except zlib.error as exc:
         raise bad_request(f"the body is not {encoding}: {exc}") from exc
     if len(body) > limit:
-        raise too_large(f"the body unpacks to more than {limit} bytes, which is the limit")
-    if not unpacker.eof:
-        raise bad_request(f"the body's {encoding} data is cut off")
-    if unpacker.unused_data:
-        raise bad_request(f"the body goes on after its {encoding} data")
+        raise too_large(f"the body decompresses to more than {limit} bytes, the limit")
+    if not decompressor.eof:
+        raise bad_request(f"the body's {encoding} data is truncated")
+    if decompressor.unused_data:
+        raise bad_request(f"the body continues after its {encoding} data")
     return body
 
 
 def _has_zlib_header(data: bytes) -> bool:
+    # RFC 1950: compression method 8, and a 16-bit header divisible by 31.
     return len(data) >= 2 and data[0] & 0x0F == 8 and (data[0] << 8 | data[1]) % 31 == 0
 
 
-def parse_json(data: bytes | memoryview) -> dict[str, Any]:
-    """Read a JSON object. orjson refuses NaN, Infinity and more than 1024 levels.
+def _over_limit(size: int, limit: int) -> str:
+    return f"the body has {size} bytes or more; at most {limit} are allowed"
+
+
+def parse_json(data: bytes | memoryview, type_: type[T]) -> T:
+    """Parse and validate a JSON body. Raises RequestError (400) with the place and the value."""
+    try:
+        message: T = _decoder(type_).decode(data)
+    except _JSON_ERRORS as exc:
+        try:
+            content = msgspec.json.decode(data)
+        except _JSON_ERRORS as malformed:
+            raise bad_request(f"the body is not JSON: {malformed}") from exc
+        raise _invalid(exc, content, type_, "the body") from exc
+    return message
+
+
+@functools.cache
+def _decoder(type_: type[T]) -> "msgspec.json.Decoder[T]":
+    return msgspec.json.Decoder(type_)
+
+
+def parse_query(request: Request, type_: type[T]) -> T:
+    """Parse and validate the parameters of a URL. Raises RequestError (400)."""
+    query = request.query_params
+    for name in query:
+        if len(query.getlist(name)) > 1:
+            raise bad_request(f"parameter {shorten(name)} is given more than once")
+    return parse_values(dict(query), type_, "the query", strict=False)
+
+
+def parse_values(values: Mapping[str, Any], type_: type[T], name: str, *, strict: bool = True) -> T:
+    """Validate a mapping, called `name` in errors; not `strict`: its values may be strings.
 
     Raises:
-        RequestError: it is something else.
+        RequestError: 400, a value is missing, unknown or not allowed.
     """
     try:
-        content = orjson.loads(data)
-    except orjson.JSONDecodeError as exc:
-        raise bad_request(f"the body is not JSON: {exc}") from exc
-    if not isinstance(content, dict):
-        raise bad_request(f"the body is JSON, but {type(content).__name__}, not an object")
-    return content
+        return msgspec.convert(values, type_, strict=strict)
+    except msgspec.ValidationError as exc:
+        raise _invalid(exc, values, type_, name) from exc
 
 
-def _over(found: int, limit: int) -> str:
-    return f"the body has {found} bytes or more; at most {limit} are read"
+def _invalid(exc: Exception, content: Any, type_: type[msgspec.Struct], name: str) -> RequestError:
+    """Say which value is wrong, and what msgspec expected there."""
+    reason, _, path = str(exc).partition(" - at `$")
+    path = path.rstrip("`")
+    for key, index in re.findall(r"\.(\w+)|\[(\d+)\]", path.partition("[...]")[0]):
+        content = content[key] if key else content[int(index)]
+    if "unknown field" in reason:
+        reason += f"; known are {', '.join(type_.__struct_fields__) or 'none'}"
+    reason = reason[:1].lower() + reason[1:]
+    return bad_request(f"{path.lstrip('.') or name} is {shorten(content)}: {reason}")

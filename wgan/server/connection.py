@@ -17,10 +17,11 @@ import http
 from collections.abc import Callable, Iterator
 from typing import Any
 
-import orjson
+import msgspec
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from wgan.server.config import ServeConfig
+from wgan.server.messages import Error
 
 MAX_HEADER_BYTES = 64 * 1024
 
@@ -180,7 +181,7 @@ def connection_type(config: ServeConfig) -> type[Connection]:
 
 
 def _error_response(status: int, message: str) -> bytes:
-    body = orjson.dumps({"error": message})
+    body = msgspec.json.encode(Error(message))
     lines = [
         f"HTTP/1.1 {status} {http.HTTPStatus(status).phrase}",
         "content-type: application/json",

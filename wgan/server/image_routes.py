@@ -1,29 +1,58 @@
-"""The addresses for people and web pages, under `/v1`."""
+"""Addresses for people and web pages, under `/v1`."""
 
 import asyncio
 import dataclasses
 import hashlib
-from typing import Any
+from typing import Any, TypeVar
 
+import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Route
 
 from wgan import __version__
-from wgan.server import image_request
-from wgan.server.body import parse_json, read_body
+from wgan.server.body import parse_json, parse_query, parse_values, read_body
 from wgan.server.config import ServeConfig
-from wgan.server.image_request import ImageRequest
-from wgan.server.latents import read_truncation
-from wgan.server.media_types import PNG, choose_kind, pack
+from wgan.server.image_request import (
+    ImageRequest,
+    from_seeds,
+    interpolation,
+    parse_image_request,
+    parse_ranges,
+)
+from wgan.server.messages import (
+    GridQuery,
+    ImageQuery,
+    InterpolationQuery,
+    Limits,
+    ModelInfo,
+    ModelList,
+    Query,
+    SampleRequest,
+    Seed,
+)
 from wgan.server.model_repository import Model, ModelRepository
-from wgan.server.request_error import bad_request
-from wgan.server.responses import ChunkedResponse, json_answer
+from wgan.server.openapi import Endpoint
+from wgan.server.responses import (
+    MEDIA_TYPES,
+    PNG,
+    ChunkedResponse,
+    encode_images,
+    json_response,
+    negotiate,
+)
 from wgan.server.scheduler import Scheduler, check_count
+
+Q = TypeVar("Q", bound=Query)
+
+
+class SeedPath(msgspec.Struct):
+    """The seed in an image's address."""
+
+    seed: Seed
 
 
 class ImageRoutes:
-    """The handlers and what they share."""
+    """Handlers of the image addresses."""
 
     def __init__(
         self, repository: ModelRepository, scheduler: Scheduler, config: ServeConfig
@@ -32,116 +61,113 @@ class ImageRoutes:
         self._scheduler = scheduler
         self._config = config
 
-    def routes(self) -> list[Route]:
+    def endpoints(self) -> list[Endpoint]:
         """All addresses."""
         base = "/v1/models/{model}"
+        png = {200: (PNG,), 304: None}
         return [
-            Route("/v1/models", self.models),
-            Route(base, self.model),
-            Route(f"{base}/images/{{seed}}.png", self.image),
-            Route(f"{base}/grid.png", self.grid),
-            Route(f"{base}/between.png", self.between),
-            Route(f"{base}/sample", self.sample, methods=["POST"]),
-        ]
+            Endpoint("/v1/models", self.models, "images", {200: ModelList}),
+            Endpoint(base, self.model, "images", {200: ModelInfo}, query=Query),
+            Endpoint(
+                f"{base}/images/{{seed}}.png", self.image, "images", png, (429,), query=ImageQuery
+            ),
+            Endpoint(f"{base}/grid.png", self.grid, "images", png, (429,), query=GridQuery),
+            Endpoint(
+                f"{base}/between.png", self.between, "images", png, (429,),
+                query=InterpolationQuery,
+            ),
+            Endpoint(
+                f"{base}/sample", self.sample, "images", {200: MEDIA_TYPES}, (406, 429),
+                query=Query, body=SampleRequest, example={"seeds": "0-15", "truncation": 0.8},
+            ),
+        ]  # fmt: skip
 
     async def models(self, request: Request) -> Response:
-        """All models that are ready, and what the server allows."""
-        return json_answer(
-            {
-                "models": [describe(model) for model in self._repository.models],
-                "limits": {"max_images": self._config.max_images},
-                "version": __version__,
-            }
-        )
+        """All models that are ready, and the server's limits."""
+        models = [describe(model) for model in self._repository.models]
+        return json_response(ModelList(models, Limits(self._config.max_images), __version__))
 
     async def model(self, request: Request) -> Response:
         """One model, with its manifest."""
-        return json_answer(describe(self._find(request)))
+        model, _ = self._find(request, Query)
+        return json_response(describe(model))
 
     async def image(self, request: Request) -> Response:
-        """The image of one seed."""
-        model = self._find(request, "truncation")
-        seed = image_request.read_seed(request.path_params["seed"])
-        wish = image_request.image_request_of_seeds(
-            [seed], model.generator.latent_dim, _truncation(request)
-        )
-        return await self._answer_png(request, model, wish)
+        """The image of a seed, as a PNG."""
+        model, query = self._find(request, ImageQuery)
+        # Leading zeros are allowed: names of files in an archive have them.
+        path = {"seed": request.path_params["seed"].lstrip("0") or "0"}
+        seed = parse_values(path, SeedPath, "the address", strict=False).seed
+        images = from_seeds([seed], model.generator.latent_dim, query.truncation)
+        return await self._png(request, model, images)
 
     async def grid(self, request: Request) -> Response:
-        """The images of several seeds in one."""
-        model = self._find(request, "seeds", "truncation")
-        text = request.query_params.get("seeds", "0-63")
-        seeds = image_request.read_seeds(text, self._config.max_images)
-        wish = image_request.image_request_of_seeds(
-            seeds, model.generator.latent_dim, _truncation(request)
-        )
-        return await self._answer_png(request, model, wish)
+        """The images of several seeds, as a grid in one PNG."""
+        model, query = self._find(request, GridQuery)
+        seeds = parse_ranges(query.seeds, self._config.max_images)
+        images = from_seeds(seeds, model.generator.latent_dim, query.truncation)
+        return await self._png(request, model, images)
 
     async def between(self, request: Request) -> Response:
-        """An image on the way from one seed's to another's."""
-        model = self._find(request, "first", "second", "at", "truncation")
-        query = request.query_params
-        first, second = (image_request.read_seed(query.get(key, "")) for key in ("first", "second"))
-        at = image_request.read_number(query, "at", 0.5)
-        if not 0 <= at <= 1:
-            raise bad_request(f"at {at:g} is not allowed: 0 to 1")
-        latent_dim = model.generator.latent_dim
-        wish = image_request.interpolation_request(
-            first, second, [at], latent_dim, _truncation(request)
+        """An image between those of two seeds, as a PNG."""
+        model, query = self._find(request, InterpolationQuery)
+        images = interpolation(
+            query.first, query.second, [query.at], model.generator.latent_dim, query.truncation
         )
-        return await self._answer_png(request, model, wish)
+        return await self._png(request, model, images)
 
     async def sample(self, request: Request) -> Response:
-        """What a JSON body asks for, as the kind that the client accepts."""
-        self._find(request)  # an unknown model is refused before the body is read
-        kind = choose_kind(request.headers.get("accept", "*/*"))
-        content = parse_json(await read_body(request, self._config.max_body))
-        model = self._find(request)  # it may have been replaced meanwhile
-        wish = image_request.parse_image_request(
-            content, model.generator.latent_dim, self._config.max_images
+        """Images as a PNG grid, an array uint8 [n, h, w, c] or an archive, by the Accept header."""
+        self._find(request, Query)  # refuses an unknown model before the body is read
+        media_type = negotiate(request.headers.get("accept", "*/*"))
+        body = await read_body(request, self._config.max_body)
+        model, _ = self._find(request, Query)  # again: it may have been replaced meanwhile
+        images = parse_image_request(
+            parse_json(body, SampleRequest), model.generator.latent_dim, self._config.max_images
         )
-        body = await self._draw(request, model, wish, kind)
-        return ChunkedResponse([body], {"content-type": kind, "vary": "accept"})
+        content = await self._generate(request, model, images, media_type)
+        return ChunkedResponse([content], {"content-type": media_type, "vary": "accept"})
 
-    async def _answer_png(self, request: Request, model: Model, wish: ImageRequest) -> Response:
-        """Answer with a PNG, or with 304 when the client has it."""
-        check_count(len(wish.wanted), self._config.max_images)
-        etag = _etag(model, wish)
-        # Kept by the client, but asked for again each time: the model may have been replaced.
+    async def _png(self, request: Request, model: Model, images: ImageRequest) -> Response:
+        """Respond with a PNG, or with 304 if the client has it."""
+        check_count(len(images.latents), self._config.max_images)
+        etag = _etag(model, images)
+        # no-cache: the client keeps it but revalidates, since the model may be replaced.
         headers = {"etag": etag, "cache-control": "no-cache"}
-        if _has(request.headers.get("if-none-match", ""), etag):
+        if _matches(request.headers.get("if-none-match", ""), etag):
             return Response(status_code=304, headers=headers)
-        body = await self._draw(request, model, wish, PNG)
-        return ChunkedResponse([body], {**headers, "content-type": PNG})
+        content = await self._generate(request, model, images, PNG)
+        return ChunkedResponse([content], {**headers, "content-type": PNG})
 
-    async def _draw(self, request: Request, model: Model, wish: ImageRequest, kind: str) -> bytes:
-        drawn = await self._scheduler.generate(
-            request, model, wish.wanted, pixels=True, overload_status=429
+    async def _generate(
+        self, request: Request, model: Model, images: ImageRequest, media_type: str
+    ) -> bytes:
+        outputs = await self._scheduler.generate(
+            request, model, images.latents, pixels=True, overload_status=429
         )
-        assert drawn.pixels is not None
-        return await asyncio.to_thread(pack, drawn.pixels, kind, wish.names)
+        assert outputs.pixels is not None
+        return await asyncio.to_thread(encode_images, outputs.pixels, media_type, images.names)
 
-    def _find(self, request: Request, *parameters: str) -> Model:
-        """The model of the address, once its query names nothing but `parameters`."""
+    def _find(self, request: Request, query: type[Q]) -> tuple[Model, Q]:
+        """Find the model of the address and parse the URL's parameters."""
         model = self._repository.find(request.path_params["model"])
-        image_request.check_query(request.query_params, *parameters)
-        return model
+        return model, parse_query(request, query)
 
 
-def describe(model: Model) -> dict[str, Any]:
-    """What `/v1/models` says of a model; its manifest without the golden images."""
+def describe(model: Model) -> ModelInfo:
+    """Describe a model; its manifest without the golden images."""
     height, width, channels = model.generator.image_shape
-    return {
-        "name": model.name,
-        "version": model.version,
-        "sha256": model.sha256,
-        "provider": model.generator.provider,
-        "latent_dim": model.generator.latent_dim,
-        "height": height,
-        "width": width,
-        "channels": channels,
-        "manifest": _manifest(model),
-    }
+    return ModelInfo(
+        name=model.name,
+        version=model.version,
+        sha256=model.sha256,
+        provider=model.generator.provider,
+        latent_dim=model.generator.latent_dim,
+        height=height,
+        width=width,
+        channels=channels,
+        manifest=_manifest(model),
+    )
 
 
 def _manifest(model: Model) -> dict[str, Any] | None:
@@ -153,18 +179,13 @@ def _manifest(model: Model) -> dict[str, Any] | None:
     return fields
 
 
-def _truncation(request: Request) -> float:
-    number = image_request.read_number(request.query_params, "truncation", 1.0)
-    return read_truncation(number)
+def _etag(model: Model, images: ImageRequest) -> str:
+    """A strong tag: equal while model, provider, request and PNG encoder are the same."""
+    key = f"{model.sha256} {model.generator.provider} {__version__} {images.cache_key}"
+    return f'"{hashlib.sha256(key.encode()).hexdigest()[:32]}"'
 
 
-def _etag(model: Model, wish: ImageRequest) -> str:
-    """A strong tag: equal bytes for as long as the model, the settings and our encoder are."""
-    told = f"{model.sha256} {model.generator.provider} {__version__} {wish.text}"
-    return f'"{hashlib.sha256(told.encode()).hexdigest()[:32]}"'
-
-
-def _has(header: str, etag: str) -> bool:
-    """Whether an If-None-Match header names `etag`; a weak tag will do for a GET."""
+def _matches(header: str, etag: str) -> bool:
+    """Whether an If-None-Match header has `etag`; GET compares weakly (RFC 9110, 13.1.2)."""
     tags = [tag.strip().removeprefix("W/") for tag in header.split(",")]
     return etag in tags or "*" in tags

@@ -1,109 +1,213 @@
-"""The Open Inference Protocol's messages: infer requests read, responses written.
+"""The Open Inference Protocol, under `/v2`.
 
 https://github.com/kserve/open-inference-protocol, version 2 over HTTP, with the binary extension.
 """
 
-import asyncio
-import math
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
+import msgspec
 import numpy as np
-import numpy.typing as npt
-import orjson
+from starlette.requests import Request
+from starlette.responses import Response
 
+from wgan import __version__
 from wgan.latents import SEED_LIMIT
 from wgan.runtime.latent_sources import SeedLatents
-from wgan.server.body import parse_json
-from wgan.server.latents import Wanted, WantedLatents, read_truncation
-from wgan.server.model_repository import Model
-from wgan.server.request_error import bad_request
-from wgan.server.tensors import BinaryTail, Tensor, read_parameters, read_tensor
-from wgan.text import shorten
+from wgan.server.batcher import Latents
+from wgan.server.body import parse_json, parse_values, read_body
+from wgan.server.config import ServeConfig
+from wgan.server.image_request import ArrayLatents
+from wgan.server.messages import (
+    IMAGES,
+    LATENTS,
+    PIXELS,
+    SEEDS,
+    Health,
+    InferInput,
+    InferParameters,
+    InferRequest,
+    InferResponse,
+    ModelMetadata,
+    ModelReady,
+    OutputParameters,
+    RequestedOutput,
+    ServerMetadata,
+    TensorMetadata,
+)
+from wgan.server.model_repository import Model, ModelRepository
+from wgan.server.openapi import Endpoint
+from wgan.server.request_error import bad_request, shorten
+from wgan.server.responses import Chunk, compressed, json_response
+from wgan.server.scheduler import Scheduler
+from wgan.server.tensors import (
+    Array,
+    BinaryTail,
+    binary_tensor,
+    checked_parameters,
+    json_tensor,
+    read_tensor,
+)
 
 HEADER_LENGTH = "inference-header-content-length"
-"""The header that gives the JSON's bytes in a body that goes on with binary tensors."""
+"""Header with the JSON's size in a body that continues with binary tensors."""
 
-LATENTS, SEEDS, IMAGES, PIXELS = "latents", "seeds", "images", "pixels"
+EXTENSIONS = ["binary_tensor_data"]
 
-Array = npt.NDArray[Any]
+_EXAMPLE = {
+    "inputs": [{"name": SEEDS, "datatype": "INT64", "shape": [2], "data": [1, 2]}],
+    "outputs": [{"name": PIXELS}],
+}
+
+
+class OipRoutes:
+    """Handlers of the protocol's addresses."""
+
+    def __init__(
+        self, repository: ModelRepository, scheduler: Scheduler, config: ServeConfig
+    ) -> None:
+        self._repository = repository
+        self._scheduler = scheduler
+        self._config = config
+
+    def endpoints(self) -> list[Endpoint]:
+        """All addresses; with a version, only the model's own version is found."""
+        bases = ("/v2/models/{model}", "/v2/models/{model}/versions/{version}")
+        health = {200: Health, 503: Health}
+        model_ready = {200: ModelReady, 503: ModelReady}
+        return [
+            # Routes are tried in order: the most used first.
+            *(
+                Endpoint(
+                    f"{base}/infer", self.infer, "oip", {200: InferResponse},
+                    body=InferRequest, example=_EXAMPLE,
+                )
+                for base in bases
+            ),
+            *(
+                Endpoint(f"{base}/ready", self.model_ready, "oip", model_ready)
+                for base in bases
+            ),
+            *(Endpoint(base, self.model, "oip", {200: ModelMetadata}) for base in bases),
+            Endpoint("/v2", self.server, "oip", {200: ServerMetadata}),
+            Endpoint("/v2/health/live", self.live, "oip", health, public=True),
+            Endpoint("/v2/health/ready", self.ready, "oip", health, public=True),
+        ]  # fmt: skip
+
+    async def server(self, request: Request) -> Response:
+        """Name, version and extensions of the server."""
+        return json_response(ServerMetadata("wgan", __version__, EXTENSIONS))
+
+    async def live(self, request: Request) -> Response:
+        """Whether the server responds."""
+        return json_response(Health(live=True, ready=self._repository.ready))
+
+    async def ready(self, request: Request) -> Response:
+        """Whether every model is ready."""
+        ready = self._repository.ready
+        return json_response(Health(live=True, ready=ready), 200 if ready else 503)
+
+    async def model(self, request: Request) -> Response:
+        """Inputs and outputs of a model."""
+        return json_response(metadata(self._find(request)))
+
+    async def model_ready(self, request: Request) -> Response:
+        """Whether a model is ready."""
+        name, version = request.path_params["model"], request.path_params.get("version")
+        ready = self._repository.is_ready(name, version)
+        return json_response(ModelReady(name, ready), 200 if ready else 503)
+
+    async def infer(self, request: Request) -> Response:
+        """Generate images from seeds or from latents."""
+        self._find(request)  # refuses an unknown model before the body is read
+        body = await read_body(request, self._config.max_body)
+        model = self._find(request)  # again: it may have been replaced meanwhile
+        job = parse_infer(body, request.headers.get(HEADER_LENGTH), model)
+        names = {output.name for output in job.outputs}
+        outputs = await self._scheduler.generate(
+            request, model, job.latents, images=IMAGES in names, pixels=PIXELS in names
+        )
+        arrays = {IMAGES: outputs.images, PIXELS: outputs.pixels}
+        requested = {name: array for name, array in arrays.items() if array is not None}
+        header, tail = await infer_response(job, requested, model)
+        headers = {"content-type": "application/json"}
+        if tail:
+            headers = {
+                "content-type": "application/octet-stream",
+                HEADER_LENGTH: str(len(header)),
+            }
+        return await compressed(request, [header, *tail], headers)
+
+    def _find(self, request: Request) -> Model:
+        return self._repository.find(
+            request.path_params["model"], request.path_params.get("version")
+        )
 
 
 @dataclass(frozen=True)
-class Output:
-    """An output that is asked for."""
+class OutputChoice:
+    """A requested output and its form."""
 
     name: str
     binary: bool
 
 
 @dataclass(frozen=True)
-class InferRequest:
-    """An infer request that has been read and found right."""
+class InferJob:
+    """A validated infer request."""
 
     id: str | None
-    wanted: Wanted
-    outputs: tuple[Output, ...]
-
-    def asks_for(self, name: str) -> bool:
-        """Whether the output `name` is asked for."""
-        return any(output.name == name for output in self.outputs)
+    latents: Latents
+    outputs: tuple[OutputChoice, ...]
 
 
-def metadata(model: Model) -> dict[str, Any]:
-    """Describe a model as the protocol does; -1 is a free axis.
-
-    A request gives one of the two inputs, not both.
-    """
+def metadata(model: Model) -> ModelMetadata:
+    """Describe a model; the batch axis is free."""
     height, width, channels = model.generator.image_shape
-    return {
-        "name": model.name,
-        "versions": [model.version],
-        "platform": "onnx_onnxv1",
-        "inputs": [
-            {"name": LATENTS, "datatype": "FP32", "shape": [-1, model.generator.latent_dim]},
-            {"name": SEEDS, "datatype": "INT64", "shape": [-1]},
+    return ModelMetadata(
+        name=model.name,
+        versions=[model.version],
+        platform="onnx_onnxv1",
+        inputs=[
+            TensorMetadata(LATENTS, "FP32", [-1, model.generator.latent_dim]),
+            TensorMetadata(SEEDS, "INT64", [-1]),
         ],
-        "outputs": [
-            {"name": IMAGES, "datatype": "FP32", "shape": [-1, channels, height, width]},
-            {"name": PIXELS, "datatype": "UINT8", "shape": [-1, height, width, channels]},
+        outputs=[
+            TensorMetadata(IMAGES, "FP32", [-1, channels, height, width]),
+            TensorMetadata(PIXELS, "UINT8", [-1, height, width, channels]),
         ],
-    }
-
-
-def read_request(body: bytes, header_length: str | None, model: Model) -> InferRequest:
-    """Read the body of an infer request.
-
-    `header_length` is the value of the header that splits a body of JSON and binary tensors. A
-    parameter that is not known here is passed over: the protocol names none, and clients send
-    what other servers take, Triton's `priority` for one.
-
-    Raises:
-        RequestError: it is not such a request, or does not fit the model.
-    """
-    size = len(body) if header_length is None else _read_length(header_length, len(body))
-    content = parse_json(memoryview(body)[:size])
-    tail = BinaryTail(memoryview(body)[size:])
-    id = content.get("id")  # noqa: A001 - the protocol's word
-    if id is not None and not isinstance(id, str):
-        raise bad_request(f"the request's id is {shorten(id)}, not text")
-    inputs = content.get("inputs")
-    if not isinstance(inputs, list) or not inputs:
-        raise bad_request(f"the request's inputs are {shorten(inputs)}; a list is needed")
-    if len(inputs) > 2:
-        raise bad_request(f"{len(inputs)} inputs are given: {LATENTS} or {SEEDS} is needed")
-    tensors = [read_tensor(entry, tail) for entry in inputs]
-    tail.finish()
-    parameters = read_parameters(content, "the request")
-    truncation = read_truncation(parameters.get("truncation", 1.0))
-    return InferRequest(
-        id, _read_wanted(tensors, model, truncation), _read_outputs(content, parameters)
     )
 
 
-def _read_length(text: str, available: int) -> int:
+def parse_infer(body: bytes, header_length: str | None, model: Model) -> InferJob:
+    """Parse the body of an infer request.
+
+    `header_length` is the value of the header that splits JSON and binary tensors.
+
+    Raises:
+        RequestError: the request is not valid, or does not fit the model.
+    """
+    size = len(body) if header_length is None else _json_size(header_length, len(body))
+    request = parse_json(memoryview(body)[:size], InferRequest)
+    tail = BinaryTail(memoryview(body)[size:])
+    if len(request.inputs) > 1:
+        raise bad_request(
+            f"{len(request.inputs)} inputs are given: give either {LATENTS} or {SEEDS}"
+        )
+    tensor = request.inputs[0]
+    values = read_tensor(tensor, tail)
+    tail.finish()
+    parameters = parse_values(
+        checked_parameters(request.parameters, "the request"), InferParameters, "parameters"
+    )
+    return InferJob(
+        request.id,
+        _latents(tensor, values, model, parameters.truncation),
+        _output_choices(request.outputs, parameters.binary_data_output),
+    )
+
+
+def _json_size(text: str, available: int) -> int:
     if not re.fullmatch(r"[0-9]{1,15}", text) or int(text) > available:
         raise bad_request(
             f"the header Inference-Header-Content-Length is {shorten(text)}; the body has"
@@ -112,116 +216,60 @@ def _read_length(text: str, available: int) -> int:
     return int(text)
 
 
-def _read_wanted(tensors: list[Tensor], model: Model, truncation: float) -> Wanted:
-    if len(tensors) != 1:
-        raise bad_request(f"{LATENTS} and {SEEDS} are both given: give one of them")
-    tensor = tensors[0]
+def _latents(tensor: InferInput, values: Array, model: Model, truncation: float) -> Latents:
     latent_dim = model.generator.latent_dim
+    given = f"{tensor.datatype} {list(values.shape)}"
     if tensor.name == LATENTS:
-        return WantedLatents(_check_latents(tensor, latent_dim), truncation)
+        if tensor.datatype != "FP32" or values.ndim != 2 or values.shape[1] != latent_dim:
+            raise bad_request(f"input {LATENTS} is {given}; FP32 [n, {latent_dim}] is needed")
+        if not np.isfinite(values).all():
+            raise bad_request(f"input {LATENTS} holds a value that is not finite")
+        return ArrayLatents(values * np.float32(truncation))
     if tensor.name == SEEDS:
-        return SeedLatents(truncation, _check_seeds(tensor), latent_dim)
+        if tensor.datatype not in ("INT64", "UINT32") or values.ndim != 1:
+            raise bad_request(f"input {SEEDS} is {given}; INT64 or UINT32 [n] is needed")
+        if len(values) and not 0 <= values.min() <= values.max() < SEED_LIMIT:
+            raise bad_request(f"input {SEEDS} holds a number outside 0 to {SEED_LIMIT - 1}")
+        return SeedLatents(truncation, values.tolist(), latent_dim)
     raise bad_request(
         f"there is no input {shorten(tensor.name)}: model {model.name} has {LATENTS} and {SEEDS}"
     )
 
 
-def _check_latents(tensor: Tensor, latent_dim: int) -> npt.NDArray[np.float32]:
-    values = tensor.values
-    if tensor.datatype != "FP32" or values.ndim != 2 or values.shape[1] != latent_dim:
-        raise bad_request(
-            f"input {LATENTS} is {tensor.datatype} {list(values.shape)};"
-            f" FP32 [n, {latent_dim}] is needed"
-        )
-    if not np.isfinite(values).all():
-        raise bad_request(f"input {LATENTS} holds a value that is not finite")
-    return values
+def _output_choices(
+    requested: list[RequestedOutput] | None, binary: bool
+) -> tuple[OutputChoice, ...]:
+    if not requested:  # the protocol's default: all outputs
+        return OutputChoice(IMAGES, binary), OutputChoice(PIXELS, binary)
+    choices = []
+    for output in requested:
+        if output.name not in (IMAGES, PIXELS):
+            raise bad_request(
+                f"there is no output {shorten(output.name)}: there are {IMAGES} and {PIXELS}"
+            )
+        parameters = checked_parameters(output.parameters, f"output {output.name}")
+        if "classification" in parameters:
+            raise bad_request(f"output {output.name} is an image and cannot be classified")
+        own = parse_values(parameters, OutputParameters, "parameters").binary_data
+        choices.append(OutputChoice(output.name, binary if own is None else own))
+    if len({choice.name for choice in choices}) != len(choices):
+        raise bad_request("an output is requested twice")
+    return tuple(choices)
 
 
-def _check_seeds(tensor: Tensor) -> list[int]:
-    values = tensor.values
-    if tensor.datatype not in ("INT64", "UINT32") or values.ndim != 1:
-        raise bad_request(
-            f"input {SEEDS} is {tensor.datatype} {list(values.shape)};"
-            " INT64 or UINT32 [n] is needed"
-        )
-    if len(values) and not 0 <= values.min() <= values.max() < SEED_LIMIT:
-        raise bad_request(f"input {SEEDS} holds a number outside 0 to {SEED_LIMIT - 1}")
-    seeds: list[int] = values.tolist()
-    return seeds
-
-
-def _read_outputs(content: dict[str, Any], parameters: dict[str, Any]) -> tuple[Output, ...]:
-    binary = _read_flag(parameters, "binary_data_output", default=False)
-    entries = content.get("outputs")
-    if entries is None or entries == []:  # the protocol: all outputs
-        return Output(IMAGES, binary), Output(PIXELS, binary)
-    if not isinstance(entries, list):
-        raise bad_request(f"the request's outputs are {shorten(entries)}, not a list")
-    outputs = tuple(_read_output(entry, binary) for entry in entries)
-    if len({output.name for output in outputs}) != len(outputs):
-        raise bad_request("an output is asked for twice")
-    return outputs
-
-
-def _read_output(entry: object, binary: bool) -> Output:
-    if not isinstance(entry, dict) or entry.get("name") not in (IMAGES, PIXELS):
-        raise bad_request(
-            f"the output {shorten(entry)} is not known: {IMAGES} and {PIXELS} can be asked for"
-        )
-    name = entry["name"]
-    parameters = read_parameters(entry, f"output {name}")
-    if "classification" in parameters:
-        raise bad_request(f"output {name} cannot be classified: it is images")
-    return Output(name, _read_flag(parameters, "binary_data", default=binary))
-
-
-def _read_flag(parameters: dict[str, Any], key: str, *, default: bool) -> bool:
-    value = parameters.get(key, default)
-    if not isinstance(value, bool):
-        raise bad_request(f"parameter {key} is {shorten(value)}: true or false is allowed")
-    return value
-
-
-async def write_response(
-    request: InferRequest, arrays: dict[str, Array], model: Model
-) -> tuple[list[bytes | memoryview], int | None]:
-    """Write the response's body in pieces, and the JSON's bytes when binary tensors follow it."""
-    head = {"model_name": model.name, "model_version": model.version}
-    if request.id is not None:
-        head["id"] = request.id
-    pieces = [orjson.dumps(head)[:-1] + b',"outputs":[']
-    tail: list[bytes | memoryview] = []
-    for number, output in enumerate(request.outputs):
-        array = np.ascontiguousarray(arrays[output.name])
-        pieces.append(b"," if number else b"")
-        pieces += await _write_tensor(output, array)
-        if output.binary:
+async def infer_response(
+    job: InferJob, arrays: dict[str, Array], model: Model
+) -> tuple[bytes, list[Chunk]]:
+    """Return the JSON of a response, and the binary tensors that follow it."""
+    outputs = []
+    tail: list[Chunk] = []
+    for choice in job.outputs:
+        array = np.ascontiguousarray(arrays[choice.name])
+        if choice.binary:
+            outputs.append(binary_tensor(choice.name, array))
             tail.append(array.data.cast("B"))
-    pieces.append(b"]}")
-    header = b"".join(pieces)
-    return [header, *tail], len(header) if tail else None
-
-
-async def _write_tensor(output: Output, array: Array) -> list[bytes]:
-    fields: dict[str, Any] = {
-        "name": output.name,
-        "shape": list(array.shape),
-        "datatype": "FP32" if array.dtype == np.float32 else "UINT8",
-    }
-    if output.binary:
-        return [orjson.dumps({**fields, "parameters": {"binary_data_size": array.nbytes}})]
-    pieces = [orjson.dumps(fields)[:-1] + b',"data":[']
-    for number, values in enumerate(_portions(array)):
-        # A portion takes about a millisecond; others may have the event loop in between.
-        text = orjson.dumps(values, option=orjson.OPT_SERIALIZE_NUMPY)
-        pieces.append((b"," if number else b"") + text[1:-1])
-        await asyncio.sleep(0)
-    pieces.append(b"]}")
-    return pieces
-
-
-def _portions(array: Array, size: int = 2**15) -> Iterator[Array]:
-    flat = array.reshape(-1)
-    for start in range(0, math.prod(array.shape), size):
-        yield flat[start : start + size]
+        else:
+            outputs.append(await json_tensor(choice.name, array))
+    request_id = msgspec.UNSET if job.id is None else job.id
+    response = InferResponse(model.name, model.version, outputs, request_id)
+    return msgspec.json.encode(response), tail

@@ -1,38 +1,91 @@
-"""The OpenAPI document: what `/docs` shows, and what the server is tested against."""
+"""Addresses of the server, and the OpenAPI document that is generated from them.
 
+`/docs` shows the document, and schemathesis tests the server against it.
+"""
+
+import re
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from http import HTTPStatus
 from typing import Any
 
+import msgspec
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
 from wgan import __version__
-from wgan.latents import SEED_LIMIT
-from wgan.server import schemas
-from wgan.server.media_types import KINDS, PNG
+from wgan.server.messages import Error, Query, Seed
 
 Json = dict[str, Any]
+Handler = Callable[[Request], Awaitable[Response]]
 
-_TAGS = [
-    {"name": "images", "description": "Images"},
-    {"name": "oip", "description": "Open Inference Protocol v2"},
-    {"name": "server", "description": "The server itself"},
-]
+ERRORS = {
+    400: "The request is wrong; the message says what.",
+    401: "An API key is needed.",
+    404: "There is no such model, version or address.",
+    406: "None of the accepted media types is available.",
+    408: "The request did not arrive in time.",
+    413: "The body is too large.",
+    415: "The body's Content-Encoding is not supported.",
+    429: "Too many images are queued; try again after Retry-After seconds.",
+    503: "Not ready or overloaded; try again after Retry-After seconds.",
+}
 
-_OPEN: list[Json] = [{}]
-"""Security of what needs no key, whatever the server was told."""
+_TAGS = {"images": "Images", "oip": "Open Inference Protocol v2", "server": "Server"}
 
-_REFUSALS = {
-    "400": "The request is wrong; the sentence says what.",
-    "401": "The server asks for a key.",
-    "404": "There is no such model, version or address.",
-    "406": "None of the kinds that are accepted can be made.",
-    "408": "The request did not come in time.",
-    "413": "The body has too many bytes.",
-    "415": "The body's packing is not known.",
-    "429": "Too many images wait; come back after Retry-After seconds.",
-    "503": "Not ready, or overloaded; come back after Retry-After seconds.",
+_PATH_PARAMETERS: dict[str, tuple[Any, str]] = {
+    "model": (str, "Name of the model, as in /v1/models."),
+    "version": (str, "Training step of the model."),
+    "seed": (Seed, "Seed of the image."),
 }
 
 
-def document() -> Json:
-    """The whole document."""
+@dataclass(frozen=True)
+class Endpoint:
+    """An address, its handler and what the document says of it.
+
+    Args:
+        path: the address, with `{parameters}`.
+        handler: its docstring's first line is the summary.
+        tag: key of `_TAGS`.
+        responses: status -> message type, media types, or None for an empty body. Errors that
+            follow from the other fields are added.
+        errors: further error statuses.
+        query: type of the URL's parameters.
+        body: type of the JSON body; with it the method is POST, else GET.
+        example: example of a body.
+        public: needs no API key.
+    """
+
+    path: str
+    handler: Handler
+    tag: str
+    responses: Mapping[int, type[msgspec.Struct] | Sequence[str] | None]
+    errors: tuple[int, ...] = ()
+    query: type[Query] | None = None
+    body: type[msgspec.Struct] | None = None
+    example: Json | None = None
+    public: bool = False
+
+    @property
+    def method(self) -> str:
+        """GET or POST."""
+        return "GET" if self.body is None else "POST"
+
+    def route(self) -> Route:
+        """Make Starlette's route."""
+        return Route(self.path, self.handler, methods=[self.method])
+
+
+def document(endpoints: Sequence[Endpoint]) -> Json:
+    """Return the OpenAPI document."""
+    types: dict[type[msgspec.Struct], None] = {Error: None}  # in order, each once
+    for endpoint in endpoints:
+        for message in (endpoint.body, *endpoint.responses.values()):
+            if isinstance(message, type):
+                types[message] = None
+    _, schemas = msgspec.json.schema_components(types, ref_template="#/components/schemas/{name}")
     return {
         "openapi": "3.1.0",
         "info": {
@@ -41,13 +94,13 @@ def document() -> Json:
             "summary": "Images from an exported generator",
             "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
         },
-        "tags": _TAGS,
+        "tags": [{"name": name, "description": text} for name, text in _TAGS.items()],
         "security": [{}, {"bearer": []}, {"header": []}],
-        "paths": {**_image_paths(), **_protocol_paths(), **_server_paths()},
+        "paths": {
+            endpoint.path: {endpoint.method.lower(): _operation(endpoint)} for endpoint in endpoints
+        },
         "components": {
-            "schemas": schemas.ALL,
-            "parameters": _parameters(),
-            "responses": {f"Refused{status}": _refusal(text) for status, text in _REFUSALS.items()},
+            "schemas": schemas,
             "securitySchemes": {
                 "bearer": {"type": "http", "scheme": "bearer"},
                 "header": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
@@ -56,153 +109,80 @@ def document() -> Json:
     }
 
 
-def _image_paths() -> Json:
-    base = "/v1/models/{model}"
-    drawn = {"200": _png("The image."), "304": {"description": "The client has it."}}
-    wrong = ("400", "401", "404", "429", "503")
-    return {
-        "/v1/models": _get("images", "All models.", {"200": _json("Models", "Models")}, ("401",)),
-        base: _get(
-            "images", "One model.", {"200": _json("Model", "The model")}, ("401", "404", "503"),
-            "model",
-        ),
-        f"{base}/images/{{seed}}.png": _get(
-            "images", "The image of a seed.", drawn, wrong, "model", "seed", "truncation",
-            "known",
-        ),
-        f"{base}/grid.png": _get(
-            "images", "The images of several seeds in one.", drawn, wrong, "model", "seeds",
-            "truncation", "known",
-        ),
-        f"{base}/between.png": _get(
-            "images", "An image on the way from one seed's to another's.", drawn, wrong,
-            "model", "first", "second", "at", "truncation", "known",
-        ),
-        f"{base}/sample": _post(
-            "images",
-            "Images as one PNG, an array or an archive, as Accept asks.",
-            _body("ImageRequest", {"seeds": "0-15", "truncation": 0.8}),
-            {"200": _files("The images: a grid, uint8 [n, h, w, c], or a PNG each.")},
-            (*wrong, "406", "408", "413", "415"),
-        ),
-    }  # fmt: skip
-
-
-def _protocol_paths() -> Json:
-    wrong = ("400", "401", "404", "408", "413", "415", "503")
-    paths = {
-        "/v2": _get("oip", "Name and extensions.", {"200": _json("Server", "The server")}, ("401",))
+def _operation(endpoint: Endpoint) -> Json:
+    responses = {status: _error(status) for status in _error_statuses(endpoint)}
+    for status, content in endpoint.responses.items():
+        responses[status] = _response(status, content)
+    operation: Json = {
+        "tags": [endpoint.tag],
+        "summary": (endpoint.handler.__doc__ or "").partition("\n")[0],
+        "parameters": _parameters(endpoint),
+        "responses": {str(status): responses[status] for status in sorted(responses)},
     }
-    for health in ("live", "ready"):
-        answers = {"200": _json("Health", "It is"), "503": _json("Health", "Not yet")}
-        path = _get("oip", f"Whether the server is {health}.", answers, ())
-        path["get"]["security"] = _OPEN
-        paths[f"/v2/health/{health}"] = path
-    for base, names in (
-        ("/v2/models/{model}", ["model"]),
-        ("/v2/models/{model}/versions/{version}", ["model", "version"]),
-    ):
-        paths[base] = _get(
-            "oip", "Inputs and outputs.", {"200": _json("Metadata", "The model")},
-            ("401", "404", "503"), *names,
-        )  # fmt: skip
-        paths[f"{base}/ready"] = _get(
-            "oip", "Whether the model can draw.",
-            {"200": _json("Ready", "It can"), "503": _json("Ready", "Not yet")},
-            ("401", "404"), *names,
-        )  # fmt: skip
-        paths[f"{base}/infer"] = _post(
-            "oip",
-            "Draw from seeds or from latents.",
-            _body("InferRequest", schemas.INFER_EXAMPLE),
-            {"200": _json("InferResponse", "The outputs")},
-            wrong,
-            *names[1:],
-        )
-    return paths
+    if endpoint.public:
+        operation["security"] = [{}]
+    if endpoint.body is not None:
+        body = _content(endpoint.body) | {"example": endpoint.example}
+        operation["requestBody"] = {"required": True, "content": {"application/json": body}}
+    return operation
 
 
-def _server_paths() -> Json:
-    metrics = {"200": {"description": "Prometheus' text format", "content": {"text/plain": {}}}}
-    return {"/metrics": _get("server", "What Prometheus reads.", metrics, ("401",))}
+def _error_statuses(endpoint: Endpoint) -> set[int]:
+    statuses = set(endpoint.errors)
+    if not endpoint.public:
+        statuses.add(401)
+    if "{model}" in endpoint.path:
+        statuses |= {404, 503}
+    if endpoint.query is not None:
+        statuses.add(400)
+    if endpoint.body is not None:
+        statuses |= {400, 408, 413, 415}
+    return statuses
 
 
-def _get(tag: str, summary: str, answers: Json, refusals: tuple[str, ...], *names: str) -> Json:
-    return {"get": _operation(tag, summary, answers, refusals, names)}
+def _error(status: int) -> Json:
+    return {"description": ERRORS[status], "content": {"application/json": _content(Error)}}
 
 
-def _post(
-    tag: str, summary: str, body: Json, answers: Json, refusals: tuple[str, ...], *names: str
+def _response(status: int, content: type[msgspec.Struct] | Sequence[str] | None) -> Json:
+    described: Json = {"description": f"{HTTPStatus(status).phrase}."}
+    if isinstance(content, type):
+        described["content"] = {"application/json": _content(content)}
+    elif content is not None:
+        described["content"] = {media_type: {} for media_type in content}
+    return described
+
+
+def _content(message: type[msgspec.Struct]) -> Json:
+    return {"schema": {"$ref": f"#/components/schemas/{message.__name__}"}}
+
+
+def _parameters(endpoint: Endpoint) -> list[Json]:
+    parameters = []
+    for name in re.findall(r"{(\w+)}", endpoint.path):
+        type_, text = _PATH_PARAMETERS[name]
+        schema = msgspec.json.schema(type_)
+        parameters.append(_parameter("path", name, schema, text, required=True))
+    if endpoint.query is not None:
+        (_,), components = msgspec.json.schema_components([endpoint.query])
+        query = components[endpoint.query.__name__]
+        parameters += [
+            _parameter("query", name, schema, required=name in query["required"])
+            for name, schema in query["properties"].items()
+        ]
+    if 304 in endpoint.responses:
+        text = "An ETag that the client has."
+        parameters.append(_parameter("header", "If-None-Match", {"type": "string"}, text))
+    return parameters
+
+
+def _parameter(
+    place: str, name: str, schema: Json, text: str | None = None, *, required: bool = False
 ) -> Json:
-    operation = _operation(tag, summary, answers, refusals, ("model", *names))
-    return {"post": {**operation, "requestBody": body}}
-
-
-def _operation(
-    tag: str, summary: str, answers: Json, refusals: tuple[str, ...], names: tuple[str, ...]
-) -> Json:
-    refused = {status: {"$ref": f"#/components/responses/Refused{status}"} for status in refusals}
-    return {
-        "tags": [tag],
-        "summary": summary,
-        "parameters": [{"$ref": f"#/components/parameters/{name}"} for name in names],
-        "responses": {**refused, **answers},
-    }
-
-
-def _json(schema: str, description: str) -> Json:
-    content = {"application/json": {"schema": {"$ref": f"#/components/schemas/{schema}"}}}
-    return {"description": f"{description}.", "content": content}
-
-
-def _refusal(description: str) -> Json:
-    return {**_json("RequestError", "Refused"), "description": description}
-
-
-def _png(description: str) -> Json:
-    return {
-        "description": description,
-        "headers": {"ETag": {"schema": {"type": "string"}, "description": "Strong."}},
-        "content": {PNG: {}},
-    }
-
-
-def _files(description: str) -> Json:
-    return {"description": description, "content": {kind: {} for kind in KINDS}}
-
-
-def _body(schema: str, example: Json) -> Json:
-    content = {"schema": {"$ref": f"#/components/schemas/{schema}"}, "example": example}
-    return {"required": True, "content": {"application/json": content}}
-
-
-def _parameters() -> Json:
-    seed = {"type": "integer", "minimum": 0, "maximum": SEED_LIMIT - 1}
-    ratio = {"type": "number", "minimum": 0, "maximum": 1}
-    return {
-        "model": _parameter("path", "model", {"type": "string"}, "Its name, as in /v1/models."),
-        "version": _parameter("path", "version", {"type": "string"}, "Its training step."),
-        "seed": _parameter("path", "seed", seed, f"0 to {SEED_LIMIT - 1}."),
-        "seeds": _parameter(
-            "query", "seeds", {"type": "string", "default": "0-63"}, "As in 0,1,4-6."
-        ),
-        "first": _parameter("query", "first", seed, "The seed where the way begins.", needed=True),
-        "second": _parameter("query", "second", seed, "The seed where it ends.", needed=True),
-        "at": _parameter("query", "at", ratio | {"default": 0.5}, "How far: 0 to 1."),
-        "truncation": _parameter(
-            "query", "truncation", schemas.TRUNCATION, "Scales the latents; 1 leaves them."
-        ),
-        "known": _parameter(
-            "header", "If-None-Match", {"type": "string"}, "An ETag that the client has."
-        ),
-    }
-
-
-def _parameter(place: str, name: str, schema: Json, text: str, *, needed: bool = False) -> Json:
     return {
         "in": place,
         "name": name,
-        "required": needed or place == "path",
+        "required": required,
         "schema": schema,
-        "description": text,
+        "description": text or schema.get("description", ""),
     }

@@ -1,14 +1,14 @@
-"""The page at `/`, the documentation at `/docs`, and the files that they are made of."""
+"""The page at `/`, the documentation at `/docs`, and their files."""
 
 import hashlib
 import importlib.resources
+import json
+from collections.abc import Mapping
+from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
-
-from wgan.server.openapi import document
-from wgan.server.responses import json_answer
 
 POLICY = "; ".join(
     [
@@ -22,7 +22,7 @@ POLICY = "; ".join(
         "frame-ancestors 'none'",
     ]
 )
-"""The Content-Security-Policy: nothing from elsewhere, nothing inline."""
+"""Content-Security-Policy: no content from other servers, no inline scripts or styles."""
 
 FILES = {
     "/": ("index.html", "text/html; charset=utf-8"),
@@ -34,25 +34,25 @@ FILES = {
     },
     "/page/icon.svg": ("icon.svg", "image/svg+xml"),
 }
-"""Address -> file and media type. Only these are read, and only once."""
+"""Address -> file and media type. No other file is read, and each only once."""
 
 PAGE_PATHS = frozenset({*FILES, "/openapi.json"})
-"""Open without a key: a browser cannot send one before the page is there. Nothing in them is
-secret; the images that the page then asks for need the key."""
+"""Need no API key: a browser cannot send one before it has the page. They hold nothing secret;
+the images that the page then requests need the key."""
 
 
-def page_routes() -> list[Route]:
-    """All addresses of files, and the OpenAPI document."""
-    routes = [_file_route(path, name, kind) for path, (name, kind) in FILES.items()]
-    content = document()
+def page_routes(document: Mapping[str, Any]) -> list[Route]:
+    """Routes of all files and of the OpenAPI document."""
+    content = json.dumps(document).encode()
 
     async def show_document(request: Request) -> Response:
-        return json_answer(content)
+        return Response(content, media_type="application/json")
 
+    routes = [_file_route(path, name, media_type) for path, (name, media_type) in FILES.items()]
     return [*routes, Route("/openapi.json", show_document)]
 
 
-def _file_route(path: str, name: str, kind: str) -> Route:
+def _file_route(path: str, name: str, media_type: str) -> Route:
     folder = importlib.resources.files("wgan.server") / "page"
     content = (folder / name).read_bytes()
     etag = f'"{hashlib.sha256(content).hexdigest()[:32]}"'
@@ -66,6 +66,6 @@ def _file_route(path: str, name: str, kind: str) -> Route:
     async def show(request: Request) -> Response:
         if request.headers.get("if-none-match") == etag:
             return Response(status_code=304, headers=headers)
-        return Response(content, headers={**headers, "content-type": kind})
+        return Response(content, headers={**headers, "content-type": media_type})
 
     return Route(path, show)
