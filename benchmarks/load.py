@@ -1,7 +1,7 @@
-"""Clients for a load test: each sends the same kind of request again as soon as it is answered.
+"""Closed-loop clients for load tests: each sends its next request after the last response.
 
-As little Python as will do, so that the clients, which share the machine with the server, take
-little from it: prepared bytes go out, and of the answer only the status and the end are looked for.
+The clients share the machine with the server and must cost little: they send prepared bytes and
+parse only the status and the length of a response.
 """
 
 import asyncio
@@ -15,16 +15,16 @@ import numpy as np
 
 @dataclass
 class Load:
-    """What the clients saw, from the start of measuring on."""
+    """Results, from the start of the measurement."""
 
     seconds: float = 0.0
-    latencies: list[float] = field(default_factory=list)  # seconds, of answers with status 200
+    latencies: list[float] = field(default_factory=list)  # seconds, of responses with status 200
     statuses: dict[int, int] = field(default_factory=dict)
-    lost: int = 0  # connections that ended without an answer
+    lost: int = 0  # connections that closed without a response
 
     @property
     def rate(self) -> float:
-        """Answers with status 200 per second."""
+        """Responses with status 200 per second."""
         return len(self.latencies) / self.seconds
 
     def percentile(self, q: float) -> float:
@@ -33,7 +33,7 @@ class Load:
 
 
 class Client(asyncio.Protocol):
-    """One connection that is kept open."""
+    """One keep-alive connection."""
 
     def __init__(
         self, make: Callable[[], bytes], load: Load, state: dict[str, bool], pace: float
@@ -47,7 +47,7 @@ class Client(asyncio.Protocol):
         self.over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Ask the first time."""
+        """Send the first request."""
         assert isinstance(transport, asyncio.Transport)
         self._transport = transport
         self._send()
@@ -60,7 +60,7 @@ class Client(asyncio.Protocol):
         self._transport.write(self._make())
 
     def data_received(self, data: bytes) -> None:
-        """Collect an answer; when it is whole, ask again."""
+        """Collect a response; once complete, send the next request."""
         self._buffer += data
         end = self._buffer.find(b"\r\n\r\n")
         if end < 0:
@@ -89,7 +89,7 @@ class Client(asyncio.Protocol):
             self._load.latencies.append(time.perf_counter() - self._sent)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Count a server that hung up."""
+        """Count a connection that the server closed."""
         if not self._state["stopped"]:
             self._load.lost += 1
         if not self.over.done():
@@ -103,9 +103,10 @@ async def closed_loop(
     warm_up: float = 1.0,
     pace: float = 0.0,
 ) -> Load:
-    """Let a client for each of `makers` ask one thing after the other, for so many seconds.
+    """Run one client for each of `makers`, which make its requests, for `seconds`.
 
-    A client asks again when it was answered, but not before `pace` seconds after it asked.
+    A client sends its next request once it has the response, and at least `pace` seconds after
+    the previous request.
     """
     loop = asyncio.get_running_loop()
     load, state = Load(), {"measuring": False, "stopped": False}

@@ -1,12 +1,12 @@
-"""`wgan serve` against the bare runtime, and against MLServer and LitServe where they are.
+"""Throughput of `wgan serve`, the bare runtime, and MLServer and LitServe if installed.
 
     python -m benchmarks.serving [--model FILE] [--seconds 20] [--rounds 3] [--threads N]
         [--mlserver-python PYTHON] [--litserve-python PYTHON] [--overload-seconds 60]
 
-Same file, same clients, same machine, one run: 64 clients, each on a connection of its own, ask
-for one image and then for the next. The rivals' interpreters are those of environments that hold
-`mlserver` or `litserve`, and onnxruntime. In each round all take turns, so that a neighbour's load
-on the machine meets them all; the table has each one's median round.
+All use the same file, clients and machine: 64 clients, each with its own connection, request one
+image after the other. The interpreters of MLServer and LitServe are those of environments with
+`mlserver` or `litserve`, and onnxruntime. In each round all take turns, so that other load on the
+machine affects all; the table has the median round of each.
 """
 
 import argparse
@@ -86,7 +86,7 @@ def _parse() -> argparse.Namespace:
 
 
 def _make_model(folder: Path) -> Path:
-    """Export a 64x64 generator of width 64, untrained but for a step: speed is all that counts."""
+    """Export a 64x64 generator of width 64, trained for one step: only speed matters."""
     model = folder / "generator.onnx"
     for arguments in (
         ("train", "--size", "64", "--width", "64", "--steps", "1", "--batch-size", "2"),
@@ -112,7 +112,7 @@ def _print_machine(model: Path, threads: int) -> None:
 
 
 def _bare_rate(generator: Generator, seconds: float) -> float:
-    """Images per second of `wgan sample` at batch 64, without the files."""
+    """Images per second of `Generator.sample` at batch 64."""
     started, drawn = time.perf_counter(), 0
     while time.perf_counter() - started < seconds:
         generator.sample(range(drawn, drawn + MAX_BATCH), MAX_BATCH)
@@ -120,7 +120,7 @@ def _bare_rate(generator: Generator, seconds: float) -> float:
     return drawn / (time.perf_counter() - started)
 
 
-# The servers and how each is asked.
+# The servers and their requests.
 
 Start = Callable[[], contextlib.AbstractContextManager[int]]
 
@@ -131,18 +131,18 @@ def _servers(
     seeds = random.Random(0)
     ours = functools.partial(_wgan, model, threads)
     servers: dict[str, tuple[Start, list[Maker]]] = {
-        "wgan serve": (ours, [functools.partial(_ask_wgan, seeds)] * CLIENTS)
+        "wgan serve": (ours, [functools.partial(_wgan_request, seeds)] * CLIENTS)
     }
     if options.mlserver_python:
         start = functools.partial(_mlserver, options.mlserver_python, model, threads, folder)
-        servers["MLServer"] = (start, [functools.partial(_ask_mlserver, seeds)] * CLIENTS)
+        servers["MLServer"] = (start, [functools.partial(_mlserver_request, seeds)] * CLIENTS)
     if options.litserve_python:
         start = functools.partial(_litserve, options.litserve_python, model, threads)
-        servers["LitServe"] = (start, [functools.partial(_ask_litserve, seeds)] * CLIENTS)
+        servers["LitServe"] = (start, [functools.partial(_litserve_request, seeds)] * CLIENTS)
     return servers
 
 
-def _ask_wgan(seeds: random.Random) -> bytes:
+def _wgan_request(seeds: random.Random) -> bytes:
     header = (
         b'{"inputs":[{"name":"seeds","datatype":"UINT32","shape":[1],"parameters":'
         b'{"binary_data_size":4}}],"outputs":[{"name":"pixels","parameters":{"binary_data":true}}]}'
@@ -153,13 +153,13 @@ def _ask_wgan(seeds: random.Random) -> bytes:
     )
 
 
-def _ask_mlserver(seeds: random.Random) -> bytes:
+def _mlserver_request(seeds: random.Random) -> bytes:
     seed = [seeds.getrandbits(32)]
     entry = {"name": "seeds", "datatype": "INT64", "shape": [1, 1], "data": seed}
     return _post("/v2/models/generator/infer", json.dumps({"inputs": [entry]}).encode())
 
 
-def _ask_litserve(seeds: random.Random) -> bytes:
+def _litserve_request(seeds: random.Random) -> bytes:
     return _post("/predict", json.dumps({"seed": seeds.getrandbits(32)}).encode())
 
 
@@ -189,7 +189,7 @@ def _mlserver(python: Path, model: Path, threads: int, folder: Path) -> Iterator
         "metrics_port": _free_port(),
     }
     settings |= {"host": "127.0.0.1", "debug": False}
-    described = {
+    model_settings: dict[str, object] = {
         "name": "generator",
         "implementation": "mlserver_model.Images",
         "max_batch_size": MAX_BATCH,
@@ -197,7 +197,7 @@ def _mlserver(python: Path, model: Path, threads: int, folder: Path) -> Iterator
         "parameters": {"uri": str(model.resolve()), "extra": {"threads": threads}},
     }
     (folder / "settings.json").write_text(json.dumps(settings))
-    (folder / "model-settings.json").write_text(json.dumps(described))
+    (folder / "model-settings.json").write_text(json.dumps(model_settings))
     command = [str(python.with_name("mlserver")), "start", str(folder)]
     with _running(command, port, "/v2/models/generator/ready"):
         yield port
@@ -214,7 +214,7 @@ def _litserve(python: Path, model: Path, threads: int) -> Iterator[int]:
 
 @contextlib.contextmanager
 def _running(command: list[str], port: int, path: str) -> Iterator[subprocess.Popen[bytes]]:
-    """Run a server, in a group of its own with all its children, while the block lasts."""
+    """Run a server during the block, in its own process group with all its children."""
     with tempfile.TemporaryFile() as log:
         process = subprocess.Popen(
             command, env=_environment(), stdout=log, stderr=log, start_new_session=True
@@ -259,7 +259,7 @@ def _free_port() -> int:
         return port
 
 
-# What came out.
+# Results.
 
 
 def _print_table(rates: list[float], loads: dict[str, list[Load]]) -> None:
@@ -284,7 +284,7 @@ def _print_table(rates: list[float], loads: dict[str, list[Load]]) -> None:
 
 
 def _print_lone(generator: Generator, model: Path, threads: int) -> None:
-    """One client, taking turns with the bare run, so that both meet the same machine."""
+    """One client, alternating with the bare runtime, so that other load affects both."""
     seeds = random.Random(1)
     bare, served = [], []
     with _wgan(model, threads) as port:
@@ -293,28 +293,28 @@ def _print_lone(generator: Generator, model: Path, threads: int) -> None:
                 started = time.perf_counter()
                 generator.sample([seeds.getrandbits(32)], 1)
                 bare.append(time.perf_counter() - started)
-            ask = [functools.partial(_ask_wgan, seeds)]
+            ask = [functools.partial(_wgan_request, seeds)]
             served += asyncio.run(closed_loop(port, ask, 2.0, warm_up=0.2)).latencies
     a, b = (statistics.median(times) * 1000 for times in (bare, served))
     print(f"\nA lone request: median {b:.2f} ms; the bare run {a:.2f} ms; {b - a:+.2f} ms")
 
 
 def _print_overload(model: Path, threads: int, seconds: float) -> None:
-    """Ten times as many requests as can be drawn, then the usual clients again."""
+    """Ten times the requests that the server can answer, then the usual clients again."""
     seeds = random.Random(2)
-    ask = functools.partial(_ask_wgan, seeds)
+    ask = functools.partial(_wgan_request, seeds)
     with _wgan(model, threads, "--max-queue", "256") as port:
         before = asyncio.run(closed_loop(port, [ask] * CLIENTS, seconds / 4))
         memory = _Memory(_PIDS[port])
-        # Half of the crowd waits in the queue at any time; the other half asks and is refused.
-        crowd, pace = 900, 450 / (10 * before.rate)
-        load = asyncio.run(closed_loop(port, [ask] * crowd, seconds, pace=pace))
+        # At any time half of the clients wait in the queue, and the other half are refused.
+        clients, pace = 900, 450 / (10 * before.rate)
+        load = asyncio.run(closed_loop(port, [ask] * clients, seconds, pace=pace))
         grown = memory.stop()
         after = asyncio.run(closed_loop(port, [ask] * CLIENTS, seconds / 4, warm_up=1.0))
-    asked = sum(load.statuses.values()) / load.seconds
+    offered = sum(load.statuses.values()) / load.seconds
     print(
-        f"\nOverload for {seconds:.0f} s: {asked:.0f} requests/s asked"
-        f" ({asked / before.rate:.1f} times the {before.rate:.1f}/s that it can draw),"
+        f"\nOverload for {seconds:.0f} s: {offered:.0f} requests/s offered"
+        f" ({offered / before.rate:.1f} times the {before.rate:.1f}/s that it can answer),"
         f" {load.rate:.1f}/s answered with p99 {load.percentile(99):.2f} s, the rest"
         f" {sorted(set(load.statuses) - {200})}, {load.lost} lost; memory grew by"
         f" {grown / 2**20:.0f} MiB; from 1 s after it on: {after.rate:.1f} images/s"
@@ -322,7 +322,7 @@ def _print_overload(model: Path, threads: int, seconds: float) -> None:
 
 
 class _Memory:
-    """Watches a process's memory from a thread."""
+    """Samples a process's memory in a thread."""
 
     def __init__(self, pid: int) -> None:
         self._pid = pid
@@ -342,7 +342,7 @@ class _Memory:
             self._largest = max(self._largest, self._read())
 
     def stop(self) -> int:
-        """How many bytes it grew by at most."""
+        """Stop, and return the largest growth in bytes."""
         self._over.set()
         self._thread.join()
         return self._largest - self._first

@@ -1,8 +1,8 @@
-"""The smallest LitServe server that draws from a seed with ONNX Runtime, batching on.
+"""A minimal LitServe server: a seed in, pixels out, with ONNX Runtime and batching.
 
     python litserve_app.py MODEL PORT THREADS MAX_BATCH MAX_WAIT_SECONDS
 
-Answers with the raw pixels.
+The response is the raw pixels.
 """
 
 import sys
@@ -14,7 +14,7 @@ from starlette.responses import Response
 
 
 class Images(litserve.LitAPI):
-    """A seed in, pixels out."""
+    """Images of seeds."""
 
     def setup(self, device: str) -> None:
         """Open the session."""
@@ -27,23 +27,23 @@ class Images(litserve.LitAPI):
         self.latent_dim = self.session.get_inputs()[0].shape[1]
 
     def decode_request(self, request: dict[str, int]) -> np.ndarray:
-        """Read a request."""
+        """Return the latent of a request's seed."""
         return np.random.RandomState(request["seed"]).standard_normal(self.latent_dim)
 
     def batch(self, inputs: list[np.ndarray]) -> np.ndarray:
-        """Join requests."""
+        """Stack the latents of several requests."""
         return np.stack(inputs).astype(np.float32)
 
     def predict(self, latents: np.ndarray) -> np.ndarray:
-        """Draw a batch."""
+        """Generate a batch."""
         return self.session.run(["pixels"], {"latents": latents})[0]
 
     def unbatch(self, output: np.ndarray) -> list[np.ndarray]:
-        """Give each request its own."""
+        """Split a batch."""
         return list(output)
 
     def encode_response(self, output: np.ndarray) -> Response:
-        """Write an answer."""
+        """Write a response."""
         return Response(output.tobytes(), media_type="application/octet-stream")
 
 

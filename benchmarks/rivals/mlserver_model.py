@@ -1,6 +1,6 @@
-"""The smallest MLServer runtime that draws from a seed with ONNX Runtime.
+"""A minimal MLServer runtime: seeds in, pixels out, with ONNX Runtime.
 
-Answers with the pixels as one base64 text each, the shortest form that MLServer's HTTP has.
+The response holds each image's pixels in base64, the shortest form of MLServer's HTTP.
 """
 
 import numpy as np
@@ -11,13 +11,13 @@ from mlserver.types import InferenceRequest, InferenceResponse
 
 
 class Images(MLModel):
-    """Seeds in, pixels out."""
+    """Images of seeds."""
 
     async def load(self) -> bool:
         """Open the session."""
-        told = self.settings.parameters.extra
+        extra = self.settings.parameters.extra
         options = ort.SessionOptions()
-        options.intra_op_num_threads = told["threads"]
+        options.intra_op_num_threads = extra["threads"]
         options.inter_op_num_threads = 1
         self.session = ort.InferenceSession(
             self.settings.parameters.uri, options, providers=["CPUExecutionProvider"]
@@ -26,7 +26,7 @@ class Images(MLModel):
         return True
 
     async def predict(self, payload: InferenceRequest) -> InferenceResponse:
-        """Draw a batch, which MLServer has joined."""
+        """Generate a batch of requests."""
         seeds = NumpyCodec.decode_input(payload.inputs[0]).reshape(-1)
         latents = np.stack(
             [np.random.RandomState(int(s)).standard_normal(self.latent_dim) for s in seeds]

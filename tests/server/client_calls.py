@@ -1,8 +1,8 @@
-"""Run by an interpreter that has tritonclient and kserve: calls a server with both, unmodified.
+"""Calls a server with tritonclient and kserve; run by an interpreter that has both.
 
     python client_calls.py PORT MODEL OUT.npz
 
-Leaves what came back in OUT; the test compares it with the runtime.
+Writes the responses to OUT; the test compares them with the runtime.
 """
 
 import asyncio
@@ -60,12 +60,12 @@ def call_triton(port: str, model: str, latents: np.ndarray, seeds: np.ndarray) -
             arrays[f"triton {packing}"] = packed.as_numpy("pixels")
         waiting = [client.async_infer(model, inputs) for _ in range(3)]
         arrays["triton async"] = [each.get_result().as_numpy("pixels") for each in waiting][-1]
-        assert "there is no model 'nobody'" in refusal(client, "nobody", inputs)
+        assert "there is no model 'missing'" in error_of(client, "missing", inputs)
     return arrays
 
 
-def refusal(client: Any, model: str, inputs: Any) -> str:
-    """The sentence that the client was refused with."""
+def error_of(client: Any, model: str, inputs: Any) -> str:
+    """The error message that the client received."""
     try:
         client.infer(model, inputs)
     except InferenceServerException as exc:
@@ -78,13 +78,15 @@ async def call_triton_aio(port: str, model: str, seeds: np.ndarray) -> Arrays:
         assert await client.is_server_live()
         assert await client.is_server_ready()
         assert await client.is_model_ready(model)
-        answers = await asyncio.gather(
+        responses = await asyncio.gather(
             *(
                 client.infer(model, [triton_input(triton_aio, "seeds", seeds, binary=binary)])
                 for binary in (True, False)
             )
         )
-    return {f"aio {number}": answer.as_numpy("pixels") for number, answer in enumerate(answers)}
+    return {
+        f"aio {number}": response.as_numpy("pixels") for number, response in enumerate(responses)
+    }
 
 
 async def call_kserve(port: str, model: str, latents: np.ndarray, seeds: np.ndarray) -> Arrays:
@@ -98,12 +100,12 @@ async def call_kserve(port: str, model: str, latents: np.ndarray, seeds: np.ndar
         for binary in (True, False):
             given = kserve.InferInput(name, list(values.shape), datatype)
             given.set_data_from_numpy(values, binary_data=binary)
-            answer = await client.infer(
+            response = await client.infer(
                 base,
                 kserve.InferRequest(model_name=model, infer_inputs=[given]),
                 model_name=model,
             )
-            pixels = next(output for output in answer.outputs if output.name == "pixels")
+            pixels = next(output for output in response.outputs if output.name == "pixels")
             arrays[f"kserve {name} {binary}"] = pixels.as_numpy()
     return arrays
 

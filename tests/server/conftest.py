@@ -1,4 +1,4 @@
-"""Servers that several tests ask; a test that changes or overloads one starts its own."""
+"""Fixtures of the server tests. A test that changes or overloads its server starts its own."""
 
 import os
 import shutil
@@ -13,7 +13,7 @@ from tests.server.servers import Server, serving
 
 @pytest.fixture(scope="session")
 def server(model_file: Path) -> Iterator[Server]:
-    """A server of that model."""
+    """A server of `model_file`."""
     with serving(model_file) as running:
         yield running
 
@@ -27,7 +27,7 @@ FLAGS = [
 
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Any]:
-    """Headless Chromium; in CI it must be there."""
+    """Headless Chromium; required in CI."""
     if CHROMIUM is None:
         if os.environ.get("CI"):
             pytest.fail("CI has no Chromium: .ci/run installs Debian's package chromium")

@@ -1,4 +1,4 @@
-"""A generator that takes its time, so that a queue can be seen."""
+"""A slow generator, which makes requests queue."""
 
 import numpy as np
 import onnx

@@ -1,4 +1,4 @@
-"""A real `wgan serve` in a process of its own, on a free port, and requests to it."""
+"""A real `wgan serve` in its own process, on a free port, and requests to it."""
 
 import contextlib
 import http.client
@@ -32,7 +32,7 @@ class Reply:
 
     @property
     def error(self) -> str:
-        """What every refusal says, and nothing beside it."""
+        """The message of an error response, its only content."""
         content = self.json()
         assert list(content) == ["error"], content
         return str(content["error"])
@@ -60,7 +60,7 @@ class Server:
             self._news.notify_all()
 
     def await_log(self, pattern: str | re.Pattern[str], seconds: float = 60) -> re.Match[str]:
-        """Wait for a line; fails when the server ends without having written it."""
+        """Wait for a log line; fails if the server exits without it."""
 
         def find() -> re.Match[str] | None:
             return next((found for line in self.log if (found := re.search(pattern, line))), None)
@@ -97,12 +97,12 @@ class Server:
         return self.post("/v2/models/generator/infer", content, headers)
 
     def stop(self, seconds: float = 30) -> int:
-        """Send SIGTERM and wait for the end."""
+        """Send SIGTERM and wait for the exit."""
         self.process.terminate()
         return self.process.wait(seconds)
 
     def metric(self, line: str) -> float:
-        """The value behind the beginning of a line of `/metrics`."""
+        """Sum of the values of the lines of `/metrics` that start with `line`."""
         text = self.get("/metrics").body.decode()
         values = [row.rpartition(" ")[2] for row in text.splitlines() if row.startswith(line)]
         assert values, f"no {line} in:\n{text}"
@@ -111,7 +111,7 @@ class Server:
     def await_metric(
         self, line: str, accept: Callable[[float], bool], seconds: float = 15
     ) -> float:
-        """Ask for a metric until its value is accepted."""
+        """Poll a metric until its value is accepted."""
         deadline = time.monotonic() + seconds
         while not accept(value := self.metric(line)):
             assert time.monotonic() < deadline, f"{line} is {value}"
@@ -170,7 +170,7 @@ def array_of(reply: Reply, output: str = "pixels") -> np.ndarray:
 
 
 def resident(server: Server) -> int:
-    """Bytes of memory that the server holds."""
+    """Resident memory of the server in bytes."""
     status = Path(f"/proc/{server.process.pid}/status").read_text()
     line = next(line for line in status.splitlines() if line.startswith("VmRSS"))
     return int(line.split()[1]) * 1024

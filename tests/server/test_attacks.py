@@ -1,4 +1,4 @@
-"""What Triton's own suite throws at its HTTP front end, and more of the kind.
+"""Hostile input: the cases of Triton's HTTP tests, and more.
 
 Each attack ends within its limits in a refusal, and the server still draws afterwards.
 """
@@ -36,7 +36,7 @@ def strict(model_file: Path) -> Iterator[Server]:
 
 
 @pytest.fixture(autouse=True)
-def _draws_afterwards(strict: Server) -> Iterator[None]:
+def _still_serves(strict: Server) -> Iterator[None]:
     yield
     assert array_of(strict.infer(seeds_request(1))).shape == (1, 8, 8, 3)
 
@@ -95,7 +95,7 @@ def test_a_chunked_body_over_the_limit_is_413(strict: Server) -> None:
 
 
 @pytest.mark.parametrize("encoding", ["gzip", "deflate"])
-def test_a_body_that_unpacks_beyond_the_limit_is_413(strict: Server, encoding: str) -> None:
+def test_a_body_that_decompresses_beyond_the_limit_is_413(strict: Server, encoding: str) -> None:
     bomb = b" " * 100_000_000
     packed = gzip.compress(bomb) if encoding == "gzip" else zlib.compress(bomb)
     assert len(packed) < LIMIT
@@ -115,7 +115,7 @@ def test_a_body_that_unpacks_beyond_the_limit_is_413(strict: Server, encoding: s
         (b"{}", "gzip, gzip", 415),
     ],
 )
-def test_a_damaged_or_strange_packing_is_refused(
+def test_a_damaged_or_unknown_encoding_is_refused(
     strict: Server, body: bytes, encoding: str, status: int
 ) -> None:
     reply = strict.post(INFER, body, {"Content-Encoding": encoding})
@@ -201,7 +201,7 @@ def binary(shape: list[int], size: Any, tail: bytes, datatype: str = "FP32") -> 
         ([0, 4], 0, b""),
     ],
 )
-def test_a_binary_tensor_that_does_not_add_up_is_400(
+def test_a_binary_tensor_with_inconsistent_sizes_is_400(
     strict: Server, shape: list[int], size: Any, tail: bytes
 ) -> None:
     body, length = binary(shape, size, tail)
@@ -223,14 +223,14 @@ def test_a_header_length_out_of_range_is_400(strict: Server, length: str) -> Non
 
 
 @pytest.mark.parametrize("output", ["images", "pixels"])
-def test_latents_that_drive_the_model_to_infinity_harm_nobody_else(
+def test_latents_that_overflow_the_model_do_not_affect_other_requests(
     strict: Server, output: str
 ) -> None:
     entry = {"name": "latents", "datatype": "FP32", "shape": [1, 4], "data": [3e38] * 4}
     evil = {"inputs": [entry], "outputs": [{"name": output}], "parameters": {"truncation": 2}}
     with ThreadPoolExecutor(16) as clients:
-        wishes = [evil if n % 2 else seeds_request(n, output=output) for n in range(40)]
-        replies = list(clients.map(strict.infer, wishes))
+        requests = [evil if n % 2 else seeds_request(n, output=output) for n in range(40)]
+        replies = list(clients.map(strict.infer, requests))
     assert {reply.status for reply in replies[0::2]} == {200}
     assert {reply.status for reply in replies[1::2]} <= {200, 400}
 
@@ -270,14 +270,16 @@ def test_a_million_tiny_chunks_over_the_limit_are_refused(strict: Server) -> Non
     ],
     ids=["nothing", "a line", "headers", "body", "chunk"],
 )
-def test_a_request_that_never_ends_is_ended(strict: Server, begun: bytes, status: int) -> None:
+def test_a_request_that_never_completes_times_out(
+    strict: Server, begun: bytes, status: int
+) -> None:
     started = time.monotonic()
     found, error = status_and_error(talk(strict, begun))
     assert (found, "did not arrive within" in error) == (status, True)
     assert time.monotonic() - started < HEADER_SECONDS + BODY_SECONDS + 3
 
 
-def test_a_body_that_trickles_behind_its_answer_is_ended(strict: Server) -> None:
+def test_a_body_that_trickles_in_after_its_response_times_out(strict: Server) -> None:
     with socket.create_connection(("127.0.0.1", strict.port), timeout=20) as connection:
         connection.sendall(head("/v2", "Content-Length: 1000000", method="GET"))
         started = time.monotonic()
@@ -287,7 +289,7 @@ def test_a_body_that_trickles_behind_its_answer_is_ended(strict: Server) -> None
 
 
 def trickle(connection: socket.socket, until: float) -> None:
-    """Send a few bytes now and then."""
+    """Send a few bytes at a time, slowly."""
     while time.monotonic() < until:
         connection.sendall(b"x" * 100)
         select.select([], [], [], 0.05)
@@ -340,7 +342,7 @@ def test_connections_over_the_limit_are_turned_away(strict: Server) -> None:
         for connection in idle:
             connection.close()
     assert {status for status, _ in turned_away} == {503}
-    # The server learns of the closed ones in its own time.
+    # The server notices closed connections with a delay.
     deadline = time.monotonic() + 5
     while time.monotonic() < deadline:
         try:
@@ -350,7 +352,7 @@ def test_connections_over_the_limit_are_turned_away(strict: Server) -> None:
             pass
 
 
-def test_a_client_that_does_not_read_its_answers_is_let_go(strict: Server) -> None:
+def test_a_client_that_does_not_read_its_responses_is_disconnected(strict: Server) -> None:
     ask = json.dumps(seeds_request(*range(256), output="images")).encode()
     request = head(INFER, f"Content-Length: {len(ask)}") + ask
     answered = 'wgan_requests_total{route="/v2/models/{model}/infer"'

@@ -1,7 +1,7 @@
-"""Standard clients of the protocol, unmodified: tritonclient and kserve.
+"""Unmodified clients of the protocol: tritonclient and kserve.
 
-kserve's pins clash with ours, so both live in an environment of their own; the variable
-WGAN_CLIENTS_PYTHON names its interpreter, and .ci/run makes it.
+kserve's pinned dependencies conflict with ours, so both are in their own environment;
+WGAN_CLIENTS_PYTHON is its interpreter, and .ci/run creates it.
 """
 
 import os

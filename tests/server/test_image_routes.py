@@ -1,4 +1,4 @@
-"""The addresses for people: PNG, npy and zip, caching, and wrong wishes."""
+"""The image addresses: PNG, npy and zip, caching, and invalid requests."""
 
 import io
 import zipfile
@@ -21,31 +21,31 @@ def image(reply: Reply) -> np.ndarray:
     return np.asarray(Image.open(io.BytesIO(reply.body)))
 
 
-def test_models_tell_their_shape_their_provider_and_their_manifest(server: Server) -> None:
-    answer = server.get("/v1/models").json()
-    (model,) = answer["models"]
+def test_models_are_described_with_shape_provider_and_manifest(server: Server) -> None:
+    content = server.get("/v1/models").json()
+    (model,) = content["models"]
     assert (model["name"], model["provider"]) == ("generator", "CPUExecutionProvider")
     assert (model["latent_dim"], model["height"], model["channels"]) == (4, 8, 3)
     assert model["manifest"]["step"] == 12
     assert "goldens" not in model["manifest"]["receipt"]
-    assert answer["limits"]["max_images"] == 256
+    assert content["limits"]["max_images"] == 256
     assert server.get(MODEL).json() == model
 
 
-def test_a_seed_has_a_image(server: Server, generator: Generator) -> None:
+def test_a_seed_gives_the_image_of_the_runtime(server: Server, generator: Generator) -> None:
     np.testing.assert_array_equal(
         image(server.get(f"{MODEL}/images/42.png")), generator.sample([42])[0]
     )
 
 
-def test_a_grid_shows_many(server: Server, generator: Generator) -> None:
+def test_a_grid_shows_several_seeds(server: Server, generator: Generator) -> None:
     reply = server.get(f"{MODEL}/grid.png?seeds=0-9,77&truncation=0.5")
     expected = generator.pixels(latents_from_seeds([*range(10), 77], 4) * np.float32(0.5))
     np.testing.assert_array_equal(image(reply), grid(expected))
     assert image(server.get(f"{MODEL}/grid.png")).shape == (64, 64, 3)
 
 
-def test_the_way_between_two_seeds_begins_and_ends_at_them(
+def test_an_interpolation_starts_and_ends_at_its_seeds(
     server: Server, generator: Generator
 ) -> None:
     path = f"{MODEL}/between.png?first=3&second=9&at="
@@ -57,7 +57,7 @@ def test_the_way_between_two_seeds_begins_and_ends_at_them(
     assert not np.array_equal(middle, end)
 
 
-def test_a_image_that_the_client_has_is_not_sent_again(server: Server) -> None:
+def test_an_image_that_the_client_has_is_304(server: Server) -> None:
     first = server.get(f"{MODEL}/images/5.png")
     etag = first.headers["etag"]
     assert etag.startswith('"')  # strong
@@ -66,20 +66,20 @@ def test_a_image_that_the_client_has_is_not_sent_again(server: Server) -> None:
     assert server.get(f"{MODEL}/images/5.png", {"If-None-Match": '"x"'}).body == first.body
 
 
-def test_other_settings_have_another_tag(server: Server) -> None:
+def test_different_settings_have_different_etags(server: Server) -> None:
     paths = ["images/5.png", "images/6.png", "images/5.png?truncation=0.7", "grid.png?seeds=5,6"]
     tags = {server.get(f"{MODEL}/{path}").headers["etag"] for path in paths}
     assert len(tags) == len(paths)
 
 
 @pytest.mark.parametrize("accept", ["application/x-npy", "text/html, application/x-npy;q=0.1"])
-def test_a_sample_may_be_an_array(server: Server, generator: Generator, accept: str) -> None:
+def test_a_sample_as_an_array(server: Server, generator: Generator, accept: str) -> None:
     reply = server.post(f"{MODEL}/sample", {"seeds": "1-3"}, {"Accept": accept})
     assert reply.headers["content-type"] == "application/x-npy"
     np.testing.assert_array_equal(np.load(io.BytesIO(reply.body)), generator.sample([1, 2, 3]))
 
 
-def test_a_sample_may_be_a_zip_the_same_bytes_each_time(
+def test_a_sample_as_a_zip_has_the_same_bytes_each_time(
     server: Server, generator: Generator
 ) -> None:
     wish, headers = {"seeds": [8, 3]}, {"Accept": "application/zip"}
@@ -92,7 +92,7 @@ def test_a_sample_may_be_a_zip_the_same_bytes_each_time(
 
 
 @pytest.mark.parametrize("headers", [{}, {"Accept": "*/*"}, {"Accept": "image/*"}])
-def test_a_sample_is_a_png_where_nothing_else_is_asked_for(
+def test_a_sample_is_a_png_by_default(
     server: Server, generator: Generator, headers: dict[str, str]
 ) -> None:
     rows = latents_from_seeds([1, 2], 4)
@@ -100,7 +100,7 @@ def test_a_sample_is_a_png_where_nothing_else_is_asked_for(
     np.testing.assert_array_equal(image(reply), grid(generator.pixels(rows)))
 
 
-def test_a_sample_may_be_a_way_between_seeds(server: Server, generator: Generator) -> None:
+def test_a_sample_as_an_interpolation(server: Server, generator: Generator) -> None:
     wish = {"first": 1, "second": 2, "steps": 5}
     reply = server.post(f"{MODEL}/sample", wish, {"Accept": "application/x-npy"})
     pixels = np.load(io.BytesIO(reply.body))
@@ -108,7 +108,7 @@ def test_a_sample_may_be_a_way_between_seeds(server: Server, generator: Generato
     np.testing.assert_array_equal(pixels[0], generator.sample([1])[0])
 
 
-def test_a_kind_that_cannot_be_made_is_406(server: Server) -> None:
+def test_an_unavailable_media_type_is_406(server: Server) -> None:
     for accept in ("text/html", "image/png;q=0, image/webp"):
         reply = server.post(f"{MODEL}/sample", {"seeds": "1"}, {"Accept": accept})
         assert reply.status == 406
@@ -141,13 +141,13 @@ def test_a_kind_that_cannot_be_made_is_406(server: Server) -> None:
         ("between.png?first=1&second=2&at=1.5", "at is '1.5': expected `float` <= 1"),
     ],
 )
-def test_a_wrong_address_is_400(server: Server, path: str, sentence: str) -> None:
+def test_invalid_url_parameters_are_400(server: Server, path: str, sentence: str) -> None:
     reply = server.get(f"{MODEL}/{path}")
     assert reply.status == 400
     assert sentence in reply.error
 
 
-def test_a_sample_takes_nothing_from_its_address(server: Server) -> None:
+def test_a_sample_takes_no_url_parameters(server: Server) -> None:
     reply = server.post(f"{MODEL}/sample?truncation=0.5", {"seeds": "1"})
     assert (reply.status, "unknown field `truncation`" in reply.error) == (400, True)
 
@@ -177,7 +177,9 @@ def test_a_sample_takes_nothing_from_its_address(server: Server) -> None:
         ({"latents": 1}, "latents is 1: expected `array`"),
     ],
 )
-def test_a_wrong_wish_is_400(server: Server, wish: dict[str, Any], sentence: str) -> None:
+def test_an_invalid_sample_request_is_400(
+    server: Server, wish: dict[str, Any], sentence: str
+) -> None:
     reply = server.post(f"{MODEL}/sample", wish)
     assert reply.status == 400
     assert sentence in reply.error

@@ -1,4 +1,4 @@
-"""The Open Inference Protocol, field by field, against the runtime without a server."""
+"""The Open Inference Protocol, field by field, compared with the runtime."""
 
 import gzip
 import json
@@ -28,7 +28,7 @@ def split(reply: Reply) -> tuple[dict[str, Any], bytes]:
     return json.loads(reply.body[:length]), reply.body[length:]
 
 
-def test_the_server_tells_its_name_and_extensions(server: Server) -> None:
+def test_server_metadata_has_name_and_extensions(server: Server) -> None:
     assert server.get("/v2").json() == {
         "name": "wgan",
         "version": __version__,
@@ -37,7 +37,7 @@ def test_the_server_tells_its_name_and_extensions(server: Server) -> None:
 
 
 @pytest.mark.parametrize("path", ["/v2/health/live", "/v2/health/ready"])
-def test_health_is_told_under_both_names(server: Server, path: str) -> None:
+def test_health_has_both_names(server: Server, path: str) -> None:
     assert server.get(path).json() == {"live": True, "ready": True}
 
 
@@ -72,13 +72,13 @@ def test_a_model_is_described_with_and_without_its_version(server: Server, base:
         "/v2/",
     ],
 )
-def test_what_is_not_there_is_404(server: Server, path: str) -> None:
+def test_an_unknown_address_is_404(server: Server, path: str) -> None:
     reply = server.get(path)
     assert reply.status == 404
     assert reply.error
 
 
-def test_a_wrong_method_is_405_and_says_the_right_ones(server: Server) -> None:
+def test_a_wrong_method_is_405_with_the_allowed_ones(server: Server) -> None:
     reply = server.get(f"{MODEL}/infer")
     assert (reply.status, reply.headers["allow"]) == (405, "POST")
     assert "GET is not allowed" in reply.error
@@ -103,7 +103,7 @@ def test_latents_give_float_images(server: Server, generator: Generator) -> None
     assert np.abs(array_of(reply, "images") - generator.images(rows)).max() < 1e-6
 
 
-def test_data_may_be_flat(server: Server, generator: Generator) -> None:
+def test_flat_data_is_accepted(server: Server, generator: Generator) -> None:
     rows = latents_from_seeds([7, 8], 4)
     entry = {"name": "latents", "datatype": "FP32", "shape": [2, 4], "data": rows.ravel().tolist()}
     np.testing.assert_array_equal(
@@ -111,14 +111,14 @@ def test_data_may_be_flat(server: Server, generator: Generator) -> None:
     )
 
 
-def test_without_outputs_all_are_given_and_the_id_comes_back(server: Server) -> None:
+def test_all_outputs_are_the_default_and_the_id_is_returned(server: Server) -> None:
     content = {key: value for key, value in seeds_request(1).items() if key != "outputs"}
-    answer = server.infer({**content, "id": "my own"}).json()
-    assert [entry["name"] for entry in answer["outputs"]] == ["images", "pixels"]
-    assert (answer["id"], answer["model_name"]) == ("my own", "generator")
+    content_ = server.infer({**content, "id": "my own"}).json()
+    assert [entry["name"] for entry in content_["outputs"]] == ["images", "pixels"]
+    assert (content_["id"], content_["model_name"]) == ("my own", "generator")
 
 
-def test_binary_tensors_go_both_ways(server: Server, generator: Generator) -> None:
+def test_binary_input_and_output(server: Server, generator: Generator) -> None:
     rows = latents_from_seeds(range(3), 4)
     body, headers = binary_request(
         {
@@ -143,9 +143,7 @@ def test_binary_tensors_go_both_ways(server: Server, generator: Generator) -> No
     assert tail == images.tobytes() + pixels.tobytes()
 
 
-def test_an_output_may_be_binary_beside_one_that_is_not(
-    server: Server, generator: Generator
-) -> None:
+def test_one_output_binary_and_one_as_json(server: Server, generator: Generator) -> None:
     content = seeds_request(4) | {
         "outputs": [
             {"name": "pixels", "parameters": {"binary_data": True}},
@@ -157,7 +155,7 @@ def test_an_output_may_be_binary_beside_one_that_is_not(
     assert len(head["outputs"][1]["data"]) == 3 * 8 * 8
 
 
-def test_eight_bytes_of_binary_seed_are_enough(server: Server, generator: Generator) -> None:
+def test_a_binary_seed(server: Server, generator: Generator) -> None:
     entry = {
         "name": "seeds",
         "datatype": "INT64",
@@ -170,7 +168,7 @@ def test_eight_bytes_of_binary_seed_are_enough(server: Server, generator: Genera
     )
 
 
-def test_a_parameter_of_another_server_is_passed_over(server: Server) -> None:
+def test_unknown_parameters_are_ignored(server: Server) -> None:
     plain = server.infer(seeds_request(5))
     reply = server.infer(seeds_request(5, priority=1, timeout=1000))
     np.testing.assert_array_equal(array_of(reply), array_of(plain))
@@ -190,9 +188,9 @@ def test_truncation_scales_the_latents(server: Server, generator: Generator) -> 
         ("deflate", zlib.compress),
         ("deflate", lambda data: zlib.compress(data, wbits=-15)),
     ],
-    ids=["gzip", "deflate", "bare deflate"],
+    ids=["gzip", "deflate", "raw deflate"],
 )
-def test_bodies_may_be_packed(
+def test_compressed_bodies_are_accepted(
     server: Server, generator: Generator, encoding: str, pack: Any
 ) -> None:
     reply = server.infer(
@@ -205,7 +203,7 @@ def test_bodies_may_be_packed(
     ("accept", "encoding"),
     [("gzip", "gzip"), ("deflate", "deflate"), ("br, gzip;q=0, deflate;q=0.5", "deflate")],
 )
-def test_answers_are_packed_for_who_can_unpack_them(
+def test_responses_are_compressed_for_clients_that_accept_it(
     server: Server, generator: Generator, accept: str, encoding: str
 ) -> None:
     reply = server.infer(seeds_request(*range(20)), {"Accept-Encoding": accept})
@@ -303,7 +301,7 @@ LATENT_ROW = entry(name="latents", datatype="FP32", shape=[1, 4], data=[1.0, 2.0
         ({"inputs": [entry()], "id": 7}, "id is 7"),
     ],
 )
-def test_a_wrong_request_is_400_and_says_what_is_wrong(
+def test_an_invalid_request_is_400_with_the_place_and_the_value(
     server: Server, content: Any, sentence: str
 ) -> None:
     reply = server.infer(content)

@@ -1,4 +1,4 @@
-"""Ten times as many requests as can be drawn; benchmarks/serving.py does it for a minute."""
+"""Ten times the requests that the server can answer, as in benchmarks/serving.py."""
 
 import asyncio
 import json
@@ -11,7 +11,7 @@ from benchmarks.load import closed_loop
 from tests.server.heavy import slow_generator
 from tests.server.servers import Server, resident, seeds_request, serving
 
-QUEUE, CLIENTS, CROWD = 64, 16, 400
+QUEUE, CLIENTS, CLIENTS_OVER = 64, 16, 400
 BODY = json.dumps(seeds_request(1)).encode()
 REQUEST = (
     f"POST /v2/models/generator/infer HTTP/1.1\r\nHost: x\r\nContent-Length: {len(BODY)}\r\n\r\n"
@@ -27,21 +27,21 @@ def slow(tmp_path: Path) -> Iterator[Server]:
 
 
 @pytest.mark.slow
-def test_overload_is_refused_and_leaves_nothing_behind(slow: Server) -> None:
+def test_overload_is_refused_and_recovers(slow: Server) -> None:
     def ask() -> bytes:
         return REQUEST
 
     before = asyncio.run(closed_loop(slow.port, [ask] * CLIENTS, 3))
     memory = resident(slow)
-    pace = (CROWD - QUEUE) / (10 * before.rate)
-    over = asyncio.run(closed_loop(slow.port, [ask] * CROWD, 8, pace=pace))
+    pace = (CLIENTS_OVER - QUEUE) / (10 * before.rate)
+    over = asyncio.run(closed_loop(slow.port, [ask] * CLIENTS_OVER, 8, pace=pace))
     grown = resident(slow) - memory
     after = asyncio.run(closed_loop(slow.port, [ask] * CLIENTS, 3, warm_up=1))
 
     assert sum(over.statuses.values()) / over.seconds > 4 * before.rate
     assert over.statuses.keys() == {200, 503}
     assert (over.lost, before.lost, after.lost) == (0, 0, 0)
-    # The queue and the run before it, at half of the speed: others use this machine too.
+    # The queue and the run before it, at half speed: the machine may be busy.
     assert over.percentile(99) < 2 * (QUEUE + 64) / before.rate + 1
     assert grown < 100 * 2**20
     assert after.rate > before.rate / 2

@@ -18,7 +18,7 @@ KEY = "a-key-of-thirty-two-characters-0"
 
 @pytest.fixture
 def page(browser: Any, server: Server) -> Iterator[Any]:
-    """A new page of a new profile; it fails when a script does, or when it asks elsewhere."""
+    """A page in a new profile; fails on script errors and on requests to other servers."""
     wrong: list[str] = []
     context = browser.new_context(viewport={"width": 1280, "height": 860}, accept_downloads=True)
     opened = context.new_page()
@@ -36,13 +36,13 @@ def page(browser: Any, server: Server) -> Iterator[Any]:
     assert wrong == []
 
 
-def drawn(page: Any, count: int) -> None:
-    """Wait until so many images of the gallery are drawn."""
-    page.wait_for_selector(f".tile.drawn >> nth={count - 1}")
+def await_images(page: Any, count: int) -> None:
+    """Wait until `count` images of the gallery are loaded."""
+    page.wait_for_selector(f".tile.loaded >> nth={count - 1}")
 
 
 def shown(page: Any, selector: str) -> np.ndarray:
-    """The pixels of an <img>, through the browser's own decoder."""
+    """The pixels of an <img>, decoded by the browser."""
     pixels = page.eval_on_selector(
         selector,
         """image => {
@@ -61,44 +61,44 @@ def test_the_gallery_shows_the_images_of_the_seeds(
     page: Any, server: Server, generator: Generator
 ) -> None:
     page.goto(server.url)
-    drawn(page, 48)
+    await_images(page, 48)
     for seed in (0, 1, 47):
         np.testing.assert_array_equal(
             shown(page, f'.tile[data-seed="{seed}"] img'), generator.sample([seed])[0]
         )
 
 
-def test_the_gallery_fills_as_one_scrolls(page: Any, server: Server) -> None:
+def test_the_gallery_loads_more_on_scrolling(page: Any, server: Server) -> None:
     page.goto(server.url)
-    drawn(page, 48)
+    await_images(page, 48)
     before = page.locator(".tile").count()
     page.mouse.move(400, 500)
     page.mouse.wheel(0, 20_000)
-    drawn(page, before + 48)
+    await_images(page, before + 48)
 
 
-def test_truncation_0_makes_all_images_one(page: Any, server: Server) -> None:
+def test_truncation_0_makes_all_images_equal(page: Any, server: Server) -> None:
     page.goto(server.url)
-    drawn(page, 48)
+    await_images(page, 48)
     page.locator("#truncation").fill("0")
     assert page.locator("#truncation-value").inner_text() == "0.00"
-    drawn(page, 48)
+    await_images(page, 48)
     first = shown(page, '.tile[data-seed="0"] img')
     np.testing.assert_array_equal(first, shown(page, '.tile[data-seed="7"] img'))
 
 
-def test_the_slider_goes_from_one_chosen_image_to_the_other(
+def test_the_slider_interpolates_between_two_chosen_images(
     page: Any, server: Server, generator: Generator
 ) -> None:
     page.goto(server.url)
-    drawn(page, 48)
+    await_images(page, 48)
     page.click('.tile[data-seed="20"]')
     page.click('.tile[data-seed="25"]')
     assert page.locator("#name-a").inner_text() == "20"
     assert page.locator('.tile[data-end="B"]').get_attribute("data-seed") == "25"
-    for place, seed in (("0", 20), ("24", 25)):
-        page.locator("#at").fill(place)
-        page.wait_for_selector(f'#middle[alt^="{place} of 24 from seed 20"]')
+    for position, seed in (("0", 20), ("24", 25)):
+        page.locator("#at").fill(position)
+        page.wait_for_selector(f'#middle[alt^="{position} of 24 from seed 20"]')
         np.testing.assert_array_equal(shown(page, "#middle"), generator.sample([seed])[0])
     page.locator("#at").fill("12")
     page.wait_for_selector('#middle[alt^="12 of 24"]')
@@ -109,7 +109,7 @@ def test_the_slider_goes_from_one_chosen_image_to_the_other(
 
 def test_play_moves_the_slider(page: Any, server: Server) -> None:
     page.goto(server.url)
-    drawn(page, 48)
+    await_images(page, 48)
     page.click("#play")
     page.wait_for_selector('#middle[alt^="20 of 24"]')
     page.click("#play")
@@ -120,7 +120,7 @@ def test_images_and_grids_can_be_saved(
     page: Any, server: Server, generator: Generator, tmp_path: Path
 ) -> None:
     page.goto(f"{server.url}/")
-    drawn(page, 48)
+    await_images(page, 48)
     page.locator("#at").fill("24")
     page.wait_for_selector('#middle[alt^="24 of 24"]')
     for button, name, expected in (
@@ -136,7 +136,7 @@ def test_images_and_grids_can_be_saved(
 
 def test_the_keyboard_reaches_everything(page: Any, server: Server) -> None:
     page.goto(server.url)
-    drawn(page, 48)
+    await_images(page, 48)
     page.locator('.tile[data-seed="0"]').focus()
     page.keyboard.press("ArrowRight")
     page.keyboard.press("ArrowRight")
@@ -153,61 +153,63 @@ def test_the_keyboard_reaches_everything(page: Any, server: Server) -> None:
     assert reached >= {"truncation", "first", "save-grid", "at", "play", "save"}
 
 
-def test_another_first_seed_begins_there(page: Any, server: Server, generator: Generator) -> None:
+def test_the_gallery_starts_at_the_chosen_seed(
+    page: Any, server: Server, generator: Generator
+) -> None:
     page.goto(server.url)
-    drawn(page, 48)
+    await_images(page, 48)
     page.locator("#first").fill("4294967290")
     page.keyboard.press("Enter")
-    page.wait_for_selector('.tile.drawn[data-seed="4294967295"]')
+    page.wait_for_selector('.tile.loaded[data-seed="4294967295"]')
     np.testing.assert_array_equal(
         shown(page, '.tile[data-seed="4294967295"] img'), generator.sample([2**32 - 1])[0]
     )
     assert page.locator(".tile").count() == 6
 
 
-def test_the_manifest_and_the_provider_that_runs_are_told(page: Any, server: Server) -> None:
+def test_the_page_shows_the_manifest_and_the_provider(page: Any, server: Server) -> None:
     page.goto(server.url)
-    drawn(page, 48)
+    await_images(page, 48)
     assert page.locator("#provider").inner_text() == "Runs on CPUExecutionProvider"
     page.click("summary")
-    told = page.locator("#manifest").inner_text()
-    assert re.search(r"step\s+12", told)
-    assert "weights sha256" in told
+    shown_text = page.locator("#manifest").inner_text()
+    assert re.search(r"step\s+12", shown_text)
+    assert "weights sha256" in shown_text
 
 
 @pytest.mark.parametrize("width", [320, 390, 800])
 def test_narrow_screens_need_no_scrolling_sideways(page: Any, server: Server, width: int) -> None:
     page.set_viewport_size({"width": width, "height": 800})
     page.goto(server.url)
-    drawn(page, 12)
+    await_images(page, 12)
     inner = page.eval_on_selector("html", "root => root.scrollWidth")
     assert inner <= width
 
 
 def test_light_and_dark_follow_the_system(page: Any, server: Server) -> None:
-    grounds = []
+    backgrounds = []
     for scheme in ("light", "dark"):
         page.emulate_media(color_scheme=scheme)
         page.goto(server.url)
-        grounds.append(
+        backgrounds.append(
             page.eval_on_selector("body", "body => getComputedStyle(body).backgroundColor")
         )
-    brightness = [int(re.findall(r"\d+", ground)[0]) for ground in grounds]
+    brightness = [int(re.findall(r"\d+", background)[0]) for background in backgrounds]
     assert brightness[0] > 200
     assert brightness[1] < 60
 
 
-def test_a_key_is_asked_for_once(browser: Any, model_file: Path, tmp_path: Path) -> None:
+def test_the_page_asks_for_a_key_once(browser: Any, model_file: Path, tmp_path: Path) -> None:
     (tmp_path / "keys").write_text(KEY)
-    with serving(model_file, "--api-key-file", tmp_path / "keys") as closed:
+    with serving(model_file, "--api-key-file", tmp_path / "keys") as protected:
         page = browser.new_page()
-        page.goto(closed.url)
+        page.goto(protected.url)
         page.locator("#key").fill("wrong")
         page.keyboard.press("Enter")
         page.wait_for_selector("dialog[open]")
         page.locator("#key").fill(KEY)
         page.keyboard.press("Enter")
-        drawn(page, 48)
+        await_images(page, 48)
         page.close()
 
 
@@ -220,7 +222,7 @@ def test_the_documentation_shows_every_address(page: Any, server: Server) -> Non
 
 
 @pytest.mark.parametrize("path", ["/", "/docs", "/page/page.js"])
-def test_the_policy_allows_nothing_from_elsewhere(server: Server, path: str) -> None:
+def test_the_policy_allows_no_other_servers(server: Server, path: str) -> None:
     policy = server.get(path).headers["content-security-policy"]
     assert "default-src 'none'" in policy
     assert "unsafe" not in policy

@@ -1,4 +1,4 @@
-"""The examples in docs/serving.md, run as they stand, but for the port."""
+"""The examples in docs/serving.md, run unchanged except for the port."""
 
 import os
 import re

@@ -1,48 +1,48 @@
-// Questions to the server: with a key where it asks for one, again where it is overloaded.
+// Requests to the server: with an API key if it needs one, repeated while it is overloaded.
 
 const KEY = "wgan-key";
-const AT_ONCE = 16;
+const MAX_CONCURRENT = 16;
 
 let running = 0;
 const waiting = [];
 
-// Ask for `path`; rejects with an Error that says the server's own sentence.
-export async function ask(path, signal) {
-  await turn();
+// Fetch `path`; rejects with an Error that holds the server's message.
+export async function request(path, signal) {
+  await acquire();
   try {
-    return await askUntilAnswered(path, signal);
+    return await fetchWithRetries(path, signal);
   } finally {
     running -= 1;
     waiting.shift()?.();
   }
 }
 
-export async function askJson(path) {
-  return (await ask(path)).json();
+export async function fetchJson(path) {
+  return (await request(path)).json();
 }
 
-// The image at `path` as an address for an <img>; whoever takes it revokes it.
-export async function askImage(path, signal) {
-  return URL.createObjectURL(await (await ask(path, signal)).blob());
+// The image at `path` as a blob URL for an <img>; the caller revokes it.
+export async function fetchImage(path, signal) {
+  return URL.createObjectURL(await (await request(path, signal)).blob());
 }
 
-// Hand an image to the browser's downloads.
-export function save(address, name) {
+// Download a blob URL as a file.
+export function save(url, name) {
   const link = document.createElement("a");
-  link.href = address;
+  link.href = url;
   link.download = name;
   link.click();
 }
 
-// A browser opens few connections; what waits here can still be called off.
-async function turn() {
-  while (running >= AT_ONCE) {
+// Limit concurrent requests: a queued one can still be aborted, one in the browser's queue cannot.
+async function acquire() {
+  while (running >= MAX_CONCURRENT) {
     await new Promise((resolve) => waiting.push(resolve));
   }
   running += 1;
 }
 
-async function askUntilAnswered(path, signal) {
+async function fetchWithRetries(path, signal) {
   for (;;) {
     signal?.throwIfAborted();
     const key = sessionStorage.getItem(KEY);
@@ -65,23 +65,23 @@ function pause(seconds) {
   return new Promise((resolve) => setTimeout(resolve, seconds * 1000));
 }
 
-// Open the dialog once, however many questions met a closed door.
-let asking = null;
+// One dialog, however many requests were refused.
+let dialogResult = null;
 
 function askForKey(refused) {
   if (sessionStorage.getItem(KEY) !== refused) {
-    return Promise.resolve(); // someone has given a new one meanwhile
+    return Promise.resolve(); // entered meanwhile
   }
-  asking ??= new Promise((resolve) => {
+  dialogResult ??= new Promise((resolve) => {
     const dialog = document.getElementById("key-dialog");
     const field = document.getElementById("key");
     const done = () => {
       sessionStorage.setItem(KEY, field.value);
-      asking = null;
+      dialogResult = null;
       resolve();
     };
     dialog.addEventListener("close", done, { once: true });
     dialog.showModal();
   });
-  return asking;
+  return dialogResult;
 }

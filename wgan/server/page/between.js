@@ -1,6 +1,6 @@
-// The way between two images: a slider whose every place is an image.
+// Interpolation of two images: a slider with an image at each position.
 
-import { askImage, save } from "./api.js";
+import { fetchImage, save } from "./api.js";
 
 const FRAME_MS = 80;
 
@@ -11,14 +11,14 @@ export class Between {
     this.ends = { a: find("end-a"), b: find("end-b") };
     this.names = { a: find("name-a"), b: find("name-b") };
     this.playing = find("play");
-    this.frames = new Map(); // place -> address of its image, or a promise of it
+    this.frames = new Map(); // position -> promise of its image's blob URL
     this.stop = new AbortController();
     this.slider.addEventListener("input", () => this.show());
     this.playing.addEventListener("click", () => this.play());
     find("save").addEventListener("click", () => save(this.middle.src, this.fileName()));
   }
 
-  // Go from seed `a` to seed `b`.
+  // Interpolate from seed `a` to seed `b`.
   set(model, truncation, a, b) {
     this.stop.abort();
     this.stop = new AbortController();
@@ -31,54 +31,54 @@ export class Between {
     this.names.b.textContent = b;
     this.show();
     this.fill(this.ends.a, 0);
-    this.fill(this.ends.b, this.places);
-    for (let place = 0; place <= this.places; place += 1) {
-      this.frame(place).catch(() => {}); // drawn ahead, so that the slider finds them there
+    this.fill(this.ends.b, this.lastPosition);
+    for (let position = 0; position <= this.lastPosition; position += 1) {
+      this.frame(position).catch(() => {}); // prefetched for the slider
     }
   }
 
-  get places() {
+  get lastPosition() {
     return Number(this.slider.max);
   }
 
-  get place() {
+  get position() {
     return Number(this.slider.value);
   }
 
-  frame(place) {
-    if (!this.frames.has(place)) {
-      const at = (place / this.places).toFixed(6);
+  frame(position) {
+    if (!this.frames.has(position)) {
+      const at = (position / this.lastPosition).toFixed(6);
       const query = `first=${this.a}&second=${this.b}&at=${at}&truncation=${this.truncation}`;
       const path = `/v1/models/${this.model}/between.png?${query}`;
-      this.frames.set(place, askImage(path, this.stop.signal));
+      this.frames.set(position, fetchImage(path, this.stop.signal));
     }
-    return this.frames.get(place);
+    return this.frames.get(position);
   }
 
-  async fill(image, place) {
+  async fill(image, position) {
     const signal = this.stop.signal;
     try {
-      const address = await this.frame(place);
+      const url = await this.frame(position);
       if (!signal.aborted) {
-        image.src = address;
-        image.alt = `seed ${place ? this.b : this.a}`;
+        image.src = url;
+        image.alt = `seed ${position ? this.b : this.a}`;
       }
     } catch {
-      // Called off, or said in the gallery already.
+      // Aborted, or already reported by the gallery.
     }
   }
 
   async show() {
-    const place = this.place;
+    const position = this.position;
     const signal = this.stop.signal;
     try {
-      const address = await this.frame(place);
-      if (!signal.aborted && place === this.place) {
-        this.middle.src = address;
-        this.middle.alt = `${place} of ${this.places} from seed ${this.a} to seed ${this.b}`;
+      const url = await this.frame(position);
+      if (!signal.aborted && position === this.position) {
+        this.middle.src = url;
+        this.middle.alt = `${position} of ${this.lastPosition} from seed ${this.a} to seed ${this.b}`;
       }
     } catch {
-      // Called off: another pair is on its way.
+      // Aborted: another pair was chosen.
     }
   }
 
@@ -89,22 +89,22 @@ export class Between {
     if (on) {
       let step = 1;
       this.timer = setInterval(() => {
-        if (this.place + step < 0 || this.place + step > this.places) {
+        if (this.position + step < 0 || this.position + step > this.lastPosition) {
           step = -step;
         }
-        this.slider.value = this.place + step;
+        this.slider.value = this.position + step;
         this.show();
       }, FRAME_MS);
     }
   }
 
   fileName() {
-    if (this.place === 0) {
+    if (this.position === 0) {
       return `${this.model}-${this.a}.png`;
     }
-    if (this.place === this.places) {
+    if (this.position === this.lastPosition) {
       return `${this.model}-${this.b}.png`;
     }
-    return `${this.model}-${this.a}-${this.b}-${this.place}of${this.places}.png`;
+    return `${this.model}-${this.a}-${this.b}-${this.position}of${this.lastPosition}.png`;
   }
 }

@@ -1,4 +1,4 @@
-// The OpenAPI document as a page for people.
+// The OpenAPI document as a page.
 
 const response = await fetch("/openapi.json");
 const api = await response.json();
@@ -19,11 +19,7 @@ function showOperation(method, path, operation) {
   article.append(title, element("p", operation.summary));
   if (operation.parameters?.length) {
     article.append(
-      table(operation.parameters.map((entry) => resolve(entry)).map((parameter) => [
-        parameter.name,
-        parameter.in,
-        parameter.description,
-      ])),
+      table(operation.parameters.map(({ name, in: place, description }) => [name, place, description])),
     );
   }
   const example = operation.requestBody?.content["application/json"]?.example;
@@ -32,20 +28,14 @@ function showOperation(method, path, operation) {
   }
   article.append(
     table(
-      Object.entries(operation.responses).map(([status, answer]) => [
+      Object.entries(operation.responses).map(([status, { content = {}, description }]) => [
         status,
-        Object.keys(resolve(answer).content ?? {}).join(", "),
-        resolve(answer).description,
+        Object.keys(content).join(", "),
+        description,
       ]),
     ),
   );
   return article;
-}
-
-function resolve(entry) {
-  return entry.$ref
-    ? entry.$ref.slice(2).split("/").reduce((part, key) => part[key], api)
-    : entry;
 }
 
 function table(rows) {

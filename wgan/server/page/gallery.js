@@ -1,12 +1,12 @@
-// Images by seed, drawn as they are scrolled to.
+// Images by seed, loaded on scrolling.
 
-import { askImage } from "./api.js";
+import { fetchImage } from "./api.js";
 
-const PORTION = 48;
+const PAGE_SIZE = 48;
 const SEEDS = 2 ** 32;
 
 export class Gallery {
-  // `pick` is called with the seed of an image that was chosen.
+  // Calls `pick` with the seed of a chosen image.
   constructor(root, end, pick) {
     this.root = root;
     this.end = end;
@@ -20,7 +20,7 @@ export class Gallery {
     });
   }
 
-  // Begin anew, with the image of seed `first`.
+  // Clear the gallery and show the images from seed `first` on.
   show(model, truncation, first) {
     this.stop.abort();
     this.stop = new AbortController();
@@ -35,11 +35,11 @@ export class Gallery {
   }
 
   grow() {
-    const last = Math.min(this.next + PORTION, SEEDS);
+    const last = Math.min(this.next + PAGE_SIZE, SEEDS);
     for (; this.next < last; this.next += 1) {
       this.add(this.next);
     }
-    // Observed anew, so that it tells again when the end is still in sight.
+    // The observer reports only changes: observe again in case the end is still visible.
     this.bottom.disconnect();
     if (this.next < SEEDS) {
       this.bottom.observe(this.end);
@@ -55,28 +55,28 @@ export class Gallery {
     tile.dataset.seed = seed;
     tile.setAttribute("role", "option");
     tile.setAttribute("aria-selected", "false");
-    tile.tabIndex = this.root.childElementCount ? -1 : 0; // one stop for Tab; arrows do the rest
+    tile.tabIndex = this.root.childElementCount ? -1 : 0; // one tab stop; arrow keys move within the gallery
     image.alt = `seed ${seed}`;
     name.textContent = seed;
     tile.append(image, name);
     this.root.append(tile);
     this.markTile(tile);
-    this.draw(tile, image, seed, this.stop.signal);
+    this.load(tile, image, seed, this.stop.signal);
   }
 
-  async draw(tile, image, seed, signal) {
+  async load(tile, image, seed, signal) {
     try {
       const path = `/v1/models/${this.model}/images/${seed}.png?truncation=${this.truncation}`;
-      const address = await askImage(path, signal);
+      const url = await fetchImage(path, signal);
       if (signal.aborted) {
-        URL.revokeObjectURL(address);
+        URL.revokeObjectURL(url);
         return;
       }
-      image.src = address;
-      tile.classList.add("drawn");
+      image.src = url;
+      tile.classList.add("loaded");
     } catch (error) {
       if (!signal.aborted) {
-        this.end.textContent = `Not all images could be drawn: ${error.message}`;
+        this.end.textContent = `Some images could not be loaded: ${error.message}`;
       }
     }
   }
@@ -88,7 +88,7 @@ export class Gallery {
     }
   }
 
-  // Show which images are A and B.
+  // Mark the images A and B.
   mark(a, b) {
     this.ends = new Map([[b, "B"], [a, "A"]]);
     for (const tile of this.root.children) {

@@ -1,10 +1,10 @@
-// The page: which model, how it is drawn, and which two images are looked at.
+// The page: its controls, the gallery and the interpolation.
 
-import { ask, askJson, save } from "./api.js";
+import { fetchJson, request, save } from "./api.js";
 import { Between } from "./between.js";
 import { Gallery } from "./gallery.js";
 
-const GRID = 64;
+const GRID_IMAGES = 64;
 
 const find = (id) => document.getElementById(id);
 const gallery = new Gallery(find("gallery"), find("end"), pick);
@@ -16,7 +16,7 @@ start();
 
 async function start() {
   try {
-    ({ models } = await askJson("/v1/models"));
+    ({ models } = await fetchJson("/v1/models"));
   } catch (error) {
     find("end").textContent = error.message;
     return;
@@ -24,7 +24,7 @@ async function start() {
   find("model").append(...models.map((model) => new Option(model.name)));
   find("model").addEventListener("change", showModel);
   find("truncation").addEventListener("input", showTruncation);
-  find("truncation").addEventListener("change", draw);
+  find("truncation").addEventListener("change", showImages);
   find("jump").addEventListener("submit", jump);
   find("first").addEventListener("change", jump);
   find("save-grid").addEventListener("click", saveGrid);
@@ -52,14 +52,14 @@ function showModel() {
       element("dd", value),
     ]),
   );
-  draw();
+  showImages();
 }
 
-// {a: {b: 1}} -> {"a b": 1}: what is nested is named by its way.
-function flat(content, way = []) {
+// {a: {b: 1}} -> {"a b": 1}
+function flat(content, path = []) {
   return Object.fromEntries(
     Object.entries(content).flatMap(([key, value]) => {
-      const name = [...way, key.replaceAll("_", " ")];
+      const name = [...path, key.replaceAll("_", " ")];
       const nested = value !== null && typeof value === "object" && !Array.isArray(value);
       return nested
         ? Object.entries(flat(value, name))
@@ -78,21 +78,21 @@ function showTruncation() {
   find("truncation-value").textContent = Number(find("truncation").value).toFixed(2);
 }
 
-function draw() {
+function showImages() {
   gallery.show(model().name, find("truncation").value, Number(find("first").value));
-  drawPair();
+  showPair();
 }
 
-function drawPair() {
+function showPair() {
   between.set(model().name, find("truncation").value, ...pair);
   gallery.mark(...pair);
 }
 
-// The image before last falls out: A and B are the two that were chosen last.
+// A and B are the last two chosen images.
 function pick(seed) {
   if (seed !== pair[1]) {
     pair = [pair[1], seed];
-    drawPair();
+    showPair();
   }
 }
 
@@ -100,16 +100,16 @@ function jump(event) {
   event.preventDefault();
   if (find("first").reportValidity()) {
     pair = [0, 1].map((step) => Math.min(Number(find("first").value) + step, 2 ** 32 - 1));
-    draw();
+    showImages();
   }
 }
 
 async function saveGrid() {
   const first = Number(find("first").value);
-  const seeds = `${first}-${Math.min(first + GRID - 1, 2 ** 32 - 1)}`;
+  const seeds = `${first}-${Math.min(first + GRID_IMAGES - 1, 2 ** 32 - 1)}`;
   const { name } = model();
   const query = `seeds=${seeds}&truncation=${find("truncation").value}`;
-  const response = await ask(`/v1/models/${name}/grid.png?${query}`);
-  const address = URL.createObjectURL(await response.blob());
-  save(address, `${name}-${seeds}.png`);
+  const response = await request(`/v1/models/${name}/grid.png?${query}`);
+  const url = URL.createObjectURL(await response.blob());
+  save(url, `${name}-${seeds}.png`);
 }

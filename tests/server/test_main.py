@@ -1,4 +1,4 @@
-"""Starting, stopping, replacing a model, logs and keys, in real processes."""
+"""Start, stop, reload, logs and API keys, in real processes."""
 
 import contextlib
 import dataclasses
@@ -49,21 +49,21 @@ def model(seed: int = 0) -> onnx.ModelProto:
 
 
 def model_bytes(seed: int = 0, step: int = 12) -> bytes:
-    """Such a model's file, whose receipt is true."""
+    """The file of such a model, with a valid receipt."""
     data = proved(model(seed))
-    told = read_manifest(scan_model(data))
-    assert told is not None
-    return with_manifest(model(seed), dataclasses.replace(told, step=step))
+    manifest = read_manifest(scan_model(data))
+    assert manifest is not None
+    return with_manifest(model(seed), dataclasses.replace(manifest, step=step))
 
 
 def false_bytes() -> bytes:
-    """A model that has another's receipt."""
-    told = read_manifest(scan_model(model_bytes(0)))
-    assert told is not None
-    return with_manifest(model(5), told)
+    """A model with the receipt of another."""
+    manifest = read_manifest(scan_model(model_bytes(0)))
+    assert manifest is not None
+    return with_manifest(model(5), manifest)
 
 
-def test_it_is_live_at_once_and_ready_only_when_it_has_drawn(tmp_path: Path) -> None:
+def test_it_is_live_at_once_and_ready_after_the_first_image(tmp_path: Path) -> None:
     path = tmp_path / "generator.onnx"
     path.write_bytes(slow_generator(20_000))  # seconds, for the warm-up's batch
     with serving(path, "--threads", 1, wait_for=LISTENING) as server:
@@ -81,7 +81,7 @@ def test_it_is_live_at_once_and_ready_only_when_it_has_drawn(tmp_path: Path) -> 
         assert server.infer(SEED).status == 200
 
 
-def test_sigterm_finishes_what_is_running_and_exits_0(tmp_path: Path) -> None:
+def test_sigterm_finishes_running_requests_and_exits_0(tmp_path: Path) -> None:
     path = tmp_path / "generator.onnx"
     path.write_bytes(slow_generator(8000))
     replies: list[Reply] = []
@@ -98,7 +98,7 @@ def test_sigterm_finishes_what_is_running_and_exits_0(tmp_path: Path) -> None:
         pass
 
 
-def test_the_drain_time_is_a_bound(tmp_path: Path) -> None:
+def test_the_drain_time_is_limited(tmp_path: Path) -> None:
     path = tmp_path / "generator.onnx"
     path.write_bytes(slow_generator(16_000))
     with serving(path, "--threads", 1, "--max-batch", 4, "--drain-seconds", 1) as server:
@@ -114,7 +114,7 @@ def try_to_infer(server: Server, count: int) -> None:
         server.infer(seeds_request(*range(count)))
 
 
-def test_a_changed_file_is_taken_up_by_sighup(tmp_path: Path) -> None:
+def test_sighup_reloads_a_changed_file(tmp_path: Path) -> None:
     path, other = tmp_path / "generator.onnx", tmp_path / "other"
     path.write_bytes(model_bytes(0))
     other.write_bytes(model_bytes(1, step=99))
@@ -142,7 +142,7 @@ def test_a_changed_file_is_taken_up_by_sighup(tmp_path: Path) -> None:
     ],
     ids=["empty", "cut", "archive", "false", "gone"],
 )
-def test_a_bad_file_leaves_the_old_model_at_work(
+def test_an_invalid_file_keeps_the_old_model(
     tmp_path: Path, content: bytes | None, reason: str
 ) -> None:
     path = tmp_path / "generator.onnx"
@@ -157,49 +157,49 @@ def test_a_bad_file_leaves_the_old_model_at_work(
         assert server.infer(SEED).body == old
 
 
-def trial_of(server: Server) -> int | None:
-    """The process in which the server tries a model; None while there is none."""
+def probe_of(server: Server) -> int | None:
+    """The process in which the server probes a model, if there is one."""
     return next(iter(children_of(server.process.pid)), None)
 
 
-def crash_trial(server: Server) -> None:
-    """Have the trial crash, once ONNX Runtime is at work in it."""
+def crash_probe(server: Server) -> None:
+    """Crash the probe once ONNX Runtime runs in it."""
     deadline = time.monotonic() + 30
-    while (child := trial_of(server)) is None or cpu_seconds(child) < 1:
+    while (child := probe_of(server)) is None or cpu_seconds(child) < 1:
         assert time.monotonic() < deadline
         time.sleep(0.01)
     os.kill(child, signal.SIGSEGV)
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="/proc tells which process is the trial")
-def test_a_model_that_crashes_onnxruntime_is_refused_in_a_sentence(tmp_path: Path) -> None:
+@pytest.mark.skipif(sys.platform != "linux", reason="/proc tells which process is the probe")
+def test_a_model_that_crashes_onnxruntime_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "generator.onnx"
     path.write_bytes(models.slow_to_open())
     with serving(path, wait_for=LISTENING) as server:
-        crash_trial(server)
+        crash_probe(server)
         assert server.process.wait(10) == 1
         server.await_log(r"Error: .*generator\.onnx: ONNX Runtime crashed \(SIGSEGV")
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="/proc tells which process is the trial")
-def test_a_new_file_that_crashes_onnxruntime_leaves_the_old_model_at_work(tmp_path: Path) -> None:
+@pytest.mark.skipif(sys.platform != "linux", reason="/proc tells which process is the probe")
+def test_a_changed_file_that_crashes_onnxruntime_keeps_the_old_model(tmp_path: Path) -> None:
     path = tmp_path / "generator.onnx"
     path.write_bytes(model_bytes(0))
     with serving(path) as server:
         path.write_bytes(models.slow_to_open())
         server.process.send_signal(signal.SIGHUP)
-        crash_trial(server)
+        crash_probe(server)
         server.await_log("model generator was not replaced: .*ONNX Runtime crashed")
         assert server.infer(SEED).status == 200
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="/proc tells which process is the trial")
-def test_sigterm_ends_a_server_that_still_tries_a_model(tmp_path: Path) -> None:
+@pytest.mark.skipif(sys.platform != "linux", reason="/proc tells which process is the probe")
+def test_sigterm_stops_a_server_that_is_probing_a_model(tmp_path: Path) -> None:
     path = tmp_path / "generator.onnx"
     path.write_bytes(models.slow_to_open())
     with serving(path, wait_for=LISTENING) as server:
         deadline = time.monotonic() + 30
-        while (child := trial_of(server)) is None:
+        while (child := probe_of(server)) is None:
             assert time.monotonic() < deadline
             time.sleep(0.01)
         assert server.stop(10) == 0
@@ -207,7 +207,7 @@ def test_sigterm_ends_a_server_that_still_tries_a_model(tmp_path: Path) -> None:
         assert Path(f"/proc/{child}/cmdline").read_bytes() == b""
 
 
-def test_requests_go_on_while_a_model_is_replaced(tmp_path: Path) -> None:
+def test_requests_succeed_while_a_model_is_replaced(tmp_path: Path) -> None:
     path = tmp_path / "generator.onnx"
     path.write_bytes(model_bytes(0))
     possible = set()
@@ -216,18 +216,18 @@ def test_requests_go_on_while_a_model_is_replaced(tmp_path: Path) -> None:
         stop = threading.Event()
         seen: list[Reply] = []
 
-        def keep_asking() -> None:
+        def keep_requesting() -> None:
             while not stop.is_set():
                 seen.append(server.infer(SEED))
 
-        asking = threading.Thread(target=keep_asking)
-        asking.start()
+        requests = threading.Thread(target=keep_requesting)
+        requests.start()
         for step in range(100, 105):
             path.write_bytes(model_bytes(step, step=step))
             server.process.send_signal(signal.SIGHUP)
             server.await_log(f"version {step}, runs on")
         stop.set()
-        asking.join()
+        requests.join()
     assert {reply.status for reply in seen} == {200}
     assert len({reply.json()["model_version"] for reply in seen}) > 1
 
@@ -252,7 +252,7 @@ def test_a_file_whose_path_has_an_equals_sign_is_served(tmp_path: Path) -> None:
     assert names == ["a", "named"]
 
 
-def test_the_latest_export_is_served_where_none_is_named(tmp_path: Path) -> None:
+def test_the_latest_export_is_served_by_default(tmp_path: Path) -> None:
     (tmp_path / "runs").mkdir()
     (tmp_path / "generator.onnx").write_bytes(model_bytes())
     (tmp_path / "runs" / "latest-export").write_text("../generator.onnx\n")
@@ -294,19 +294,19 @@ def test_a_server_that_cannot_start_says_why(
     assert "Traceback" not in done.stderr
 
 
-def test_a_port_that_is_taken_is_said(model_file: Path, run_wgan: RunWgan) -> None:
+def test_a_port_in_use_is_an_error(model_file: Path, run_wgan: RunWgan) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         done = run_wgan("serve", model_file, "--port", port)
     assert (done.returncode, f"127.0.0.1 port {port}" in done.stderr) == (2, True)
 
 
-NO_LIMITS = "sys.modules['resource'] = None"  # what an import meets on Windows
+NO_LIMITS = "sys.modules['resource'] = None"  # as on Windows
 REFUSED_LIMITS = """
 import resource
 def refuse(which, limits): raise ValueError("current limit exceeds maximum limit")
 resource.setrlimit = refuse
-"""  # what macOS says where its unnamed hard limit is passed
+"""  # macOS, beyond its unreported hard limit
 
 
 @pytest.mark.parametrize(
@@ -327,9 +327,7 @@ def test_it_serves_where_the_limit_on_open_files_cannot_be_raised(
         assert server.stop() == 0
 
 
-def test_a_key_is_asked_for_but_not_for_health_and_the_page(
-    model_file: Path, tmp_path: Path
-) -> None:
+def test_a_key_is_needed_except_for_health_and_the_page(model_file: Path, tmp_path: Path) -> None:
     (tmp_path / "keys").write_text(f"# ours\nan-older-key-of-ours\n{KEY}\n")
     with serving(model_file, "--api-key-file", tmp_path / "keys") as server:
         for path in ("/v2/health/live", "/v2/health/ready", "/", "/docs", "/openapi.json"):
@@ -361,7 +359,7 @@ def test_an_open_server_without_a_key_warns(model_file: Path) -> None:
         server.await_log("warning: 0.0.0.0 can be reached from other machines")
 
 
-def test_other_sites_may_ask_only_where_they_are_named(model_file: Path, tmp_path: Path) -> None:
+def test_only_named_origins_get_cors_headers(model_file: Path, tmp_path: Path) -> None:
     named = {"Origin": "https://named.example"}
     with serving(model_file) as server:
         assert "access-control-allow-origin" not in server.get("/v1/models", named).headers
@@ -386,7 +384,7 @@ def test_json_logs_have_a_line_for_each_request_with_its_id(model_file: Path) ->
     assert line["seconds"] > 0
 
 
-def test_metrics_tell_what_happened(model_file: Path) -> None:
+def test_metrics_count_requests_images_and_errors(model_file: Path) -> None:
     with serving(model_file) as server:
         server.infer(seeds_request(1, 2, 3))
         server.infer({})

@@ -1,4 +1,4 @@
-"""What is joined, split, dropped and turned away, seen from outside."""
+"""Batching: requests that share runs, are split, dropped or refused, over HTTP."""
 
 import json
 import random
@@ -24,7 +24,7 @@ WAITING = 'wgan_queue_images{model="generator"}'
 
 @pytest.fixture(scope="module")
 def slow_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Some 5 ms an image, more where others use the machine."""
+    """About 5 ms per image, more on a busy machine."""
     path = tmp_path_factory.mktemp("slow") / "generator.onnx"
     path.write_bytes(slow_generator(6000))
     return path
@@ -38,7 +38,7 @@ def slow(slow_file: Path) -> Iterator[Server]:
 
 
 def request(content: object, padding: int = 0) -> tuple[bytes, bytes]:
-    """An infer request as it goes over the wire: head and body, with so many spaces at its end."""
+    """An infer request in bytes: head, and body followed by `padding` spaces."""
     body = json.dumps(content).encode() + b" " * padding
     head = f"POST {INFER} HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n"
     return head.encode(), body
@@ -48,7 +48,7 @@ def test_a_thousand_mixed_requests_at_once_each_get_their_own_images(
     server: Server, generator: Generator
 ) -> None:
     draw = random.Random(1)
-    wishes = [
+    requests = [
         [draw.randrange(2**32) for _ in range(draw.choice([1, 1, 1, 2, 3, 7, 20, 100]))]
         for _ in range(1000)
     ]
@@ -56,14 +56,14 @@ def test_a_thousand_mixed_requests_at_once_each_get_their_own_images(
 
     def ask(seeds: list[int]) -> int:
         reply = server.infer(seeds_request(*seeds))
-        while reply.status == 503:  # the queue is bounded; a client comes again
+        while reply.status == 503:  # the queue is bounded: try again
             reply = server.infer(seeds_request(*seeds))
-        alone = generator.sample(seeds, 1)
-        return int(np.abs(array_of(reply).astype(int) - alone).max())
+        expected = generator.sample(seeds, 1)
+        return int(np.abs(array_of(reply).astype(int) - expected).max())
 
     with ThreadPoolExecutor(32) as clients:
-        assert max(clients.map(ask, wishes)) <= 1
-    assert server.metric(DRAWN) - before[0] == sum(map(len, wishes))
+        assert max(clients.map(ask, requests)) <= 1
+    assert server.metric(DRAWN) - before[0] == sum(map(len, requests))
     assert (
         server.metric(RUNS) - before[1] < 900
     )  # some were joined, although the large ones were split
@@ -72,7 +72,7 @@ def test_a_thousand_mixed_requests_at_once_each_get_their_own_images(
 def test_waiting_requests_share_a_run(slow: Server) -> None:
     with ThreadPoolExecutor(17) as clients:
         list(clients.map(lambda seed: slow.infer(seeds_request(seed)), range(17)))
-    # One goes alone; sixteen wait for it and fill two runs of eight. Stragglers may add runs.
+    # The first runs by itself; sixteen wait and fill two runs of eight. Late ones may add runs.
     assert slow.metric(RUNS) <= 8
     assert slow.metric(DRAWN) == 17
 
@@ -84,7 +84,7 @@ def test_a_large_request_is_split(slow: Server, slow_file: Path) -> None:
     assert np.abs(pixels.astype(int) - expected).max() <= 1
 
 
-def test_floats_and_pixels_in_one_run_are_each_their_own(slow: Server, slow_file: Path) -> None:
+def test_requests_for_floats_and_for_pixels_share_a_run(slow: Server, slow_file: Path) -> None:
     with ThreadPoolExecutor(8) as clients:
         replies = list(
             clients.map(
@@ -104,7 +104,7 @@ def test_floats_and_pixels_in_one_run_are_each_their_own(slow: Server, slow_file
         ("/v1/models/generator/sample", {"seeds": "0-59"}, 429),
     ],
 )
-def test_a_full_queue_refuses_at_once_and_says_when_to_come_back(
+def test_a_full_queue_refuses_at_once_with_retry_after(
     slow: Server, path: str, content: object, status: int
 ) -> None:
     with ThreadPoolExecutor(1) as clients:
@@ -121,9 +121,7 @@ def test_a_full_queue_refuses_at_once_and_says_when_to_come_back(
 
 
 @pytest.mark.parametrize("padding", [0, 300_000], ids=["short", "long"])
-def test_a_request_whose_client_has_gone_is_dropped_from_the_queue(
-    slow: Server, padding: int
-) -> None:
+def test_a_request_whose_client_disconnects_leaves_the_queue(slow: Server, padding: int) -> None:
     busy = threading.Thread(target=slow.infer, args=[seeds_request(*range(50))])
     busy.start()
     slow.await_metric(WAITING, lambda waiting: waiting > 0)
@@ -139,10 +137,12 @@ def test_a_request_whose_client_has_gone_is_dropped_from_the_queue(
     assert slow.metric(WAITING) == 0
 
 
-def test_who_goes_while_waiting_for_company_stops_nobody_else(slow_file: Path) -> None:
+def test_a_client_that_disconnects_while_waiting_for_others_affects_no_other(
+    slow_file: Path,
+) -> None:
     with serving(slow_file, "--threads", 1, "--max-wait", 1000) as patient:
         with ThreadPoolExecutor(5) as clients:
-            # Four that wait for a large one share a run: the next one then waits for company.
+            # Four that wait for a large one share a run, so that the next one waits for others.
             clients.submit(patient.infer, seeds_request(*range(64)))
             patient.await_metric("wgan_held_images", lambda held: held == 64)
             crowd = [clients.submit(patient.infer, seeds_request(seed)) for seed in range(4)]
@@ -152,13 +152,13 @@ def test_who_goes_while_waiting_for_company_stops_nobody_else(slow_file: Path) -
             gone.sendall(b"".join(request(seeds_request(1))))
             patient.await_metric(WAITING, lambda waiting: waiting == 1)
         patient.await_metric("wgan_dropped_requests_total", lambda dropped: dropped == 1)
-        over = time.monotonic() + 1.2  # the wait for company ends with nobody there
+        over = time.monotonic() + 1.2  # the wait ends with an empty queue
         while time.monotonic() < over:
             assert patient.get("/v2/health/live").status == 200
         assert patient.infer(seeds_request(2)).status == 200
 
 
-def test_a_lone_request_does_not_wait_for_company(model_file: Path, generator: Generator) -> None:
+def test_a_single_request_does_not_wait_for_others(model_file: Path, generator: Generator) -> None:
     with serving(model_file, "--max-wait", 1000) as patient:
         for seed in range(5):
             started = time.monotonic()
