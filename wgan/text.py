@@ -6,7 +6,11 @@ def shorten(value: object, limit: int = 60) -> str:
 
     `repr` also escapes control characters, so that a value cannot disturb a terminal or a log.
     """
-    return _cut(repr(value), limit)
+    try:
+        text = repr(value)
+    except RecursionError:  # a parser accepts values that are nested more deeply than repr does
+        text = f"a deeply nested {type(value).__name__}"
+    return _cut(text, limit)
 
 
 def first_line(error: BaseException, limit: int = 300) -> str:

@@ -19,12 +19,12 @@ from wgan.errors import UsageError
 from wgan.server.config import ServeConfig
 from wgan.server.image_routes import ImageRoutes
 from wgan.server.logs import ACCESS, request_id
+from wgan.server.messages import RequestError
 from wgan.server.metrics import Metrics
 from wgan.server.model_repository import ModelRepository
 from wgan.server.oip import HEADER_LENGTH, OipRoutes
 from wgan.server.openapi import Endpoint, document
 from wgan.server.page_routes import PAGE_PATHS, page_routes
-from wgan.server.request_error import RequestError
 from wgan.server.responses import error_response
 from wgan.server.scheduler import Scheduler
 

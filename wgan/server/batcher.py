@@ -16,9 +16,9 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
-import numpy.typing as npt
 
 from wgan.images import Images, Pixels
+from wgan.latents import Latents
 
 
 class QueueFull(Exception):
@@ -29,14 +29,28 @@ class QueueFull(Exception):
         self.retry_after = retry_after
 
 
-class Latents(Protocol):
+class LazyLatents(Protocol):
     """Latents of `len(latents)` images, computed when their batch runs: a latent source."""
 
     def __len__(self) -> int: ...
 
-    def latents(self, positions: Sequence[int]) -> npt.NDArray[np.float32]:
+    def latents(self, positions: Sequence[int]) -> Latents:
         """The latents at `positions`: float32 `[len(positions), latent_dim]`."""
         ...
+
+
+@dataclass(frozen=True)
+class ArrayLatents:
+    """Latents that are at hand, `[n, latent_dim]`."""
+
+    rows: Latents
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def latents(self, positions: Sequence[int]) -> Latents:
+        """The rows at `positions`."""
+        return self.rows[list(positions)]
 
 
 @dataclass(frozen=True)
@@ -58,7 +72,7 @@ class Outputs:
 class QueuedRequest:
     """One request's images; `done` resolves to its `Outputs`."""
 
-    latents: Latents
+    latents: LazyLatents
     done: asyncio.Future[Outputs]
     images: bool
     pixels: bool
@@ -88,7 +102,7 @@ class _Slice:
     stop: int
 
 
-RunFn = Callable[[npt.NDArray[np.float32], bool, bool], Outputs]
+RunFn = Callable[[Latents, bool, bool], Outputs]
 """Runs the model: latents, whether to return images, whether to return pixels."""
 
 
@@ -132,7 +146,7 @@ class Batcher:
         """Number of queued images."""
         return self._waiting
 
-    def submit(self, latents: Latents, *, images: bool, pixels: bool) -> QueuedRequest:
+    def submit(self, latents: LazyLatents, *, images: bool, pixels: bool) -> QueuedRequest:
         """Queue a request.
 
         Raises:

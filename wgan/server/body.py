@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import msgspec
 from starlette.requests import ClientDisconnect, Request
 
-from wgan.server.request_error import RequestError, bad_request, too_large
+from wgan.server.messages import RequestError, bad_request, too_large
 from wgan.text import shorten
 
 _WINDOW_BITS = {"gzip": 31, "deflate": 15}

@@ -1,9 +1,10 @@
-"""JSON requests and responses, each typed once.
+"""JSON requests and responses, each typed once, and the exception for an error response.
 
 msgspec derives from these types the parser, the validation, the JSON Schema and thus the OpenAPI
 document. Struct fields are in the order of the JSON that is written.
 """
 
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 import numpy as np
@@ -32,6 +33,45 @@ class Error(Struct, forbid_unknown_fields=True):
     """Every response with a status of 400 or more."""
 
     error: str
+
+
+class RequestError(Exception):
+    """Becomes a response with `status` and the body `{"error": message}`.
+
+    Args:
+        status: HTTP status, 400 or more.
+        message: one sentence that names the thing, its value and what is allowed.
+        reason: one word for the metrics.
+        headers: further headers, such as `Retry-After`.
+    """
+
+    def __init__(
+        self,
+        status: int,
+        message: str,
+        reason: str = "bad_request",
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.status = status
+        self.message = message
+        self.reason = reason
+        self.headers = dict(headers or {})
+
+
+def bad_request(message: str) -> RequestError:
+    """Return an error 400: the request itself is wrong."""
+    return RequestError(400, message)
+
+
+def not_found(message: str) -> RequestError:
+    """Return an error 404: there is no such thing."""
+    return RequestError(404, message, "not_found")
+
+
+def too_large(message: str) -> RequestError:
+    """Return an error 413: the body exceeds the limit."""
+    return RequestError(413, message, "too_large")
 
 
 # Images, under /v1.
@@ -67,6 +107,12 @@ class ModelList(Struct):
 
 class Query(Struct, kw_only=True, forbid_unknown_fields=True):
     """URL parameters of an address that takes none."""
+
+
+class SeedPath(Struct):
+    """The seed in an image's address."""
+
+    seed: Seed
 
 
 class ImageQuery(Query, kw_only=True):

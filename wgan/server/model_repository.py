@@ -9,10 +9,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-import numpy.typing as npt
-
 from wgan.errors import ModelFileError, UsageError, WganError
+from wgan.latents import Latents
 from wgan.model_file.manifest import Manifest
 from wgan.model_file.reading import read_bytes
 from wgan.runtime import builtin
@@ -21,8 +19,8 @@ from wgan.runtime.verify import verify
 from wgan.sandbox import probe
 from wgan.server.batcher import Batcher, Outputs
 from wgan.server.config import ServeConfig
+from wgan.server.messages import RequestError, not_found
 from wgan.server.metrics import Metrics
-from wgan.server.request_error import RequestError, not_found
 from wgan.text import shorten
 
 log = logging.getLogger("wgan.server")
@@ -220,9 +218,7 @@ def _verify(path: Path, data: bytes) -> None:
         raise ModelFileError(f"{path} changed while it was verified: send SIGHUP again")
 
 
-def _run(
-    generator: Generator, latents: npt.NDArray[np.float32], images: bool, pixels: bool
-) -> Outputs:
+def _run(generator: Generator, latents: Latents, images: bool, pixels: bool) -> Outputs:
     """Run one batch, padded to a power of two where the provider needs few batch sizes."""
     n = len(latents)
     latents = generator.pad(latents, 1 << (n - 1).bit_length())

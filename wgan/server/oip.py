@@ -14,10 +14,9 @@ from starlette.responses import Response
 from wgan import __version__
 from wgan.latents import SEED_LIMIT
 from wgan.runtime.latent_sources import SeedLatents
-from wgan.server.batcher import Latents
+from wgan.server.batcher import ArrayLatents, LazyLatents
 from wgan.server.body import parse_json, parse_values, read_body
 from wgan.server.config import ServeConfig
-from wgan.server.image_request import ArrayLatents
 from wgan.server.messages import (
     IMAGES,
     LATENTS,
@@ -34,10 +33,10 @@ from wgan.server.messages import (
     RequestedOutput,
     ServerMetadata,
     TensorMetadata,
+    bad_request,
 )
 from wgan.server.model_repository import Model, ModelRepository
 from wgan.server.openapi import Endpoint
-from wgan.server.request_error import bad_request, shorten
 from wgan.server.responses import Chunk, compressed, json_response
 from wgan.server.scheduler import Scheduler
 from wgan.server.tensors import (
@@ -48,6 +47,7 @@ from wgan.server.tensors import (
     json_tensor,
     read_tensor,
 )
+from wgan.text import shorten
 
 HEADER_LENGTH = "inference-header-content-length"
 """Header with the JSON's size in a body that continues with binary tensors."""
@@ -157,7 +157,7 @@ class InferJob:
     """A validated infer request."""
 
     id: str | None
-    latents: Latents
+    latents: LazyLatents
     outputs: tuple[OutputChoice, ...]
 
 
@@ -216,7 +216,7 @@ def _json_size(text: str, available: int) -> int:
     return int(text)
 
 
-def _latents(tensor: InferInput, values: Array, model: Model, truncation: float) -> Latents:
+def _latents(tensor: InferInput, values: Array, model: Model, truncation: float) -> LazyLatents:
     latent_dim = model.generator.latent_dim
     given = f"{tensor.datatype} {list(values.shape)}"
     if tensor.name == LATENTS:

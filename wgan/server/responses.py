@@ -12,9 +12,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
+from wgan.files import undated_member
 from wgan.images import Pixels, encode, grid
-from wgan.server.messages import Error
-from wgan.server.request_error import RequestError, shorten
+from wgan.server.messages import Error, RequestError
+from wgan.text import shorten
 
 PNG, NPY, ZIP = MEDIA_TYPES = ("image/png", "application/x-npy", "application/zip")
 """Media types of images; the first is the default."""
@@ -163,7 +164,5 @@ def _zip(pixels: Pixels, names: Sequence[str]) -> bytes:
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:  # PNGs are compressed
         for name, image in zip(names, pixels, strict=True):
-            # A fixed date: the same images, the same bytes.
-            member = zipfile.ZipInfo(f"{name}.png", (1980, 1, 1, 0, 0, 0))
-            archive.writestr(member, encode(image))
+            archive.writestr(undated_member(f"{name}.png"), encode(image))
     return buffer.getvalue()

@@ -6,12 +6,12 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.types import Scope
 
 from wgan.errors import ModelFileError
-from wgan.server.batcher import Latents, Outputs, QueuedRequest, QueueFull
+from wgan.server.batcher import LazyLatents, Outputs, QueuedRequest, QueueFull
 from wgan.server.config import ServeConfig
 from wgan.server.connection import CLIENT, Client
+from wgan.server.messages import RequestError, bad_request
 from wgan.server.metrics import Metrics
 from wgan.server.model_repository import Model
-from wgan.server.request_error import RequestError, bad_request
 
 HELD = "wgan.held_images"
 """Key of a request's scope: the number of images it holds, from admission until they are sent."""
@@ -29,7 +29,7 @@ class Scheduler:
         self,
         request: Request,
         model: Model,
-        latents: Latents,
+        latents: LazyLatents,
         *,
         images: bool = False,
         pixels: bool = False,

@@ -15,8 +15,14 @@ import numpy as np
 import numpy.typing as npt
 import orjson
 
-from wgan.server.messages import DATATYPES, InferInput, OutputTensor, Parameters
-from wgan.server.request_error import bad_request, shorten
+from wgan.server.messages import (
+    DATATYPES,
+    InferInput,
+    OutputTensor,
+    Parameters,
+    bad_request,
+)
+from wgan.text import shorten
 
 Array = npt.NDArray[Any]
 
