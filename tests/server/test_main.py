@@ -9,6 +9,7 @@ import re
 import shutil
 import signal
 import socket
+import subprocess
 import sys
 import threading
 import time
@@ -18,7 +19,7 @@ import numpy as np
 import onnx
 import pytest
 
-from tests.processes import RunWgan, children_of, cpu_seconds
+from tests.processes import RunWgan, children_of, cpu_seconds, environment, wgan_command
 from tests.runtime import models
 from tests.runtime.test_verify import proved, with_manifest
 from tests.server.heavy import slow_generator
@@ -96,6 +97,24 @@ def test_sigterm_finishes_running_requests_and_exits_0(tmp_path: Path) -> None:
     assert array_of(replies[0]).shape == (100, 8, 8, 3)
     with pytest.raises(ConnectionError), socket.create_connection(("127.0.0.1", server.port)):
         pass
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
+def test_a_signal_before_the_server_starts_stops_it(model_file: Path, tmp_path: Path) -> None:
+    keys = tmp_path / "keys"
+    os.mkfifo(keys)
+    process = subprocess.Popen(
+        wgan_command("serve", model_file, "--port", 0, "--api-key-file", keys),
+        env=environment(),
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    with keys.open("w") as pipe:  # opens once the server reads its keys, and keeps it waiting
+        process.send_signal(signal.SIGTERM)
+        pipe.write(f"{KEY}\n")
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 143
+    assert errors.endswith("stopped\n")
 
 
 def test_the_drain_time_is_limited(tmp_path: Path) -> None:

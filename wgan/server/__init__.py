@@ -21,6 +21,7 @@ def serve(config: ServeConfig) -> bool:
     Raises:
         UsageError: the address cannot be bound, or a model name or the key file is not allowed.
         WganError: a model cannot be loaded.
+        Stopped: a signal came before the server was started.
         MissingExtra: a package of the extras `cpu` (or `gpu`) and `serve` is not installed.
     """
     with needs_extra("cpu,serve", purpose="serving"):

@@ -8,7 +8,8 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 
 import uvicorn
 from starlette.types import ASGIApp
@@ -20,6 +21,7 @@ from wgan.server.config import ServeConfig
 from wgan.server.connection import connection_type
 from wgan.server.metrics import Metrics
 from wgan.server.model_repository import ModelRepository, model_files
+from wgan.stop import check_stop, install_stop_handler
 
 log = logging.getLogger("wgan.server")
 
@@ -38,34 +40,31 @@ _LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 def run(config: ServeConfig) -> bool:
     """Do the work of `wgan.server.serve`, which documents it."""
-    files = model_files(config.files)
-    keys = ApiKeys(read_keys(config.api_key_file) if config.api_key_file else ())
-    logs.configure(as_json=config.log_format == "json")
-    # The batcher thread needs the GIL between two runs; by default the event loop's thread would
-    # keep it for 5 ms.
-    sys.setswitchinterval(0.0005)
-    raise_fd_limit(config.max_connections + FD_RESERVE)
-    with contextlib.closing(_bind(config.host, config.port)) as listener:
-        log.info("listening at %s; loading %s", _url(listener), ", ".join(files))
-        if config.host not in _LOOPBACK and not keys:
-            log.warning(
-                "warning: %s can be reached from other machines, and no API key is needed: set"
-                " --api-key-file",
-                config.host,
-            )
-        metrics = Metrics()
-        with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-            repository = ModelRepository(files, config, metrics)
-            return runner.run(_serve(listener, config, repository, keys, metrics))
+    with install_stop_handler():  # until the event loop has its own handlers
+        files = model_files(config.files)
+        keys = ApiKeys(read_keys(config.api_key_file) if config.api_key_file else ())
+        logs.configure(as_json=config.log_format == "json")
+        # The batcher thread needs the GIL between two runs; by default the event loop's thread
+        # would keep it for 5 ms.
+        sys.setswitchinterval(0.0005)
+        raise_fd_limit(config.max_connections + FD_RESERVE)
+        with contextlib.closing(_bind(config.host, config.port)) as listener:
+            log.info("listening at %s; loading %s", _url(listener), ", ".join(files))
+            if config.host not in _LOOPBACK and not keys:
+                log.warning(
+                    "warning: %s can be reached from other machines, and no API key is needed: set"
+                    " --api-key-file",
+                    config.host,
+                )
+            with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+                return runner.run(_serve(listener, config, files, keys))
 
 
 async def _serve(
-    listener: socket.socket,
-    config: ServeConfig,
-    repository: ModelRepository,
-    keys: ApiKeys,
-    metrics: Metrics,
+    listener: socket.socket, config: ServeConfig, files: Mapping[str, Path], keys: ApiKeys
 ) -> bool:
+    metrics = Metrics()
+    repository = ModelRepository(files, config, metrics)
     server = _make_server(make_app(config, repository, keys, metrics), config)
     metrics.connections.set_function(lambda: len(server.server_state.connections))
     with _signal_handlers(server, repository):
@@ -144,6 +143,7 @@ def _signal_handlers(server: uvicorn.Server, repository: ModelRepository) -> Ite
     with contextlib.ExitStack() as stack:
         for number, handler in handlers.items():
             stack.callback(_add_signal_handler(loop, number, handler))
+        check_stop()  # a signal that came before these handlers were set
         yield
 
 
