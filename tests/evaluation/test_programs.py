@@ -21,11 +21,10 @@ from wgan.errors import ModelFileError
 from wgan.evaluation.generators import EvaluatedGenerator, open_candidate
 from wgan.export.config import ExportConfig
 from wgan.export.exporter import export
-from wgan.export.formats.archive import add_manifest
 from wgan.export.formats.pt2 import to_pt2
 from wgan.export.formats.torchscript import to_torchscript
 from wgan.images import Pixels
-from wgan.model_file.archive import read_records, write_records
+from wgan.model_file.archive import add_manifest, read_records, write_records
 from wgan.model_file.checksum import content_sha256
 from wgan.model_file.program import harmless
 from wgan.model_file.reading import describe

@@ -59,7 +59,7 @@ def bench(
     largest = latents_from_seeds(range(max(sizes)), generator.latent_dim)
     # Opened a second time: by then all that ONNX Runtime itself takes is there.
     run, grown = memory_grown(lambda: Generator(path, device, threads).run, largest)
-    engines = {generator.provider: run, **_rivals(generator.manifest, threads)}
+    engines = {generator.provider: run, **_torch_engines(generator.manifest, threads)}
     timings = list(measure(engines, generator.latent_dim, sizes, seconds))
     if as_json:
         told = [dataclasses.asdict(timing) for timing in timings]
@@ -80,7 +80,7 @@ def _read_sizes(text: str) -> list[int]:
     return [int(part) for part in parts]
 
 
-def _rivals(manifest: "Manifest | None", threads: int) -> dict[str, "Draw"]:
+def _torch_engines(manifest: "Manifest | None", threads: int) -> dict[str, "Draw"]:
     """PyTorch's engines; none, with the reason on standard error, where there cannot be any."""
     from wgan.errors import WganError
     from wgan.extras import needs_extra
@@ -90,8 +90,8 @@ def _rivals(manifest: "Manifest | None", threads: int) -> dict[str, "Draw"]:
         return {}
     try:
         with needs_extra("export", purpose="timing PyTorch"):
-            from wgan.export.parity.torch_engines import rivals
-        return dict(rivals(manifest.config, manifest.latent_dim, threads))
+            from wgan.export.parity.engines import torch_engines
+        return dict(torch_engines(manifest.config, manifest.latent_dim, threads))
     except WganError as exc:
         click.echo(f"PyTorch is left out: {exc}", err=True)
         return {}

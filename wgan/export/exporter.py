@@ -12,14 +12,19 @@ from torch import Tensor, nn
 
 from wgan import __version__
 from wgan.export.config import ExportConfig
-from wgan.export.formats.archive import add_manifest
 from wgan.export.formats.pt2 import to_pt2
 from wgan.export.formats.torchscript import to_torchscript
-from wgan.export.parity.comparison import Engine
-from wgan.export.parity.gate import onnx_engines, prove, pt2_engines, torchscript_engines
+from wgan.export.parity.engines import (
+    Engine,
+    onnx_engines,
+    pt2_engines,
+    torchscript_engines,
+)
+from wgan.export.parity.gate import prove
 from wgan.export.parity.reference import Reference
 from wgan.extras import needs_extra
 from wgan.files import write_whole
+from wgan.model_file.archive import add_manifest
 from wgan.model_file.checksum import content_sha256
 from wgan.model_file.manifest import Distance, Manifest, Receipt
 from wgan.training.checkpoint import Checkpoint

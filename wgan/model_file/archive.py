@@ -61,6 +61,13 @@ def read_archive(path: Path) -> tuple[str, Manifest | None]:
     return kind, Manifest.from_json(text)
 
 
+def add_manifest(archive: bytes, manifest: str) -> bytes:
+    """Add `manifest` as an extra file, which `torch.jit.load` and `torch.export.load` can read."""
+    return write_records(
+        {**read_records(archive), f"archive/extra/{METADATA_KEY}": manifest.encode()}
+    )
+
+
 def read_records(archive: bytes) -> dict[str, bytes]:
     """Read an archive: names to contents, in its order, without the id that PyTorch gives it.
 

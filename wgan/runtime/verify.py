@@ -18,7 +18,7 @@ from wgan.errors import DeviceError, ModelFileError
 from wgan.images import Pixels
 from wgan.latents import latents_from_seeds
 from wgan.model_file.checksum import content_sha256
-from wgan.model_file.difference import PixelTally
+from wgan.model_file.difference import PixelDifference
 from wgan.model_file.manifest import Golden, Manifest
 from wgan.model_file.protobuf import WireError
 from wgan.model_file.reading import describe, read_bytes
@@ -105,17 +105,17 @@ def _check_goldens(setup: EngineConfig, generator: Generator, manifest: Manifest
         if expected.shape != pixels.shape:
             shapes = f"{list(expected.shape)}, drawn {list(pixels.shape)}"
             return Check("golden images", False, f"seed {golden.seed} is {shapes}", str(setup))
-        tally = PixelTally()
-        tally.add(pixels, expected)
+        difference = PixelDifference()
+        difference.add(pixels, expected)
         # What was drawn at the export was this far; another machine may round otherwise.
         needed = min(golden.psnr - ROUNDING_DB, allowed.psnr)
-        if tally.largest > allowed.pixels or tally.psnr < needed:
+        if difference.largest > allowed.pixels or difference.psnr < needed:
             detail = (
-                f"seed {golden.seed} differs by {tally.largest} of 255 (allowed {allowed.pixels}),"
-                f" {tally.psnr:.1f} dB (at least {needed:.1f})"
+                f"seed {golden.seed} differs by {difference.largest} of 255 (allowed"
+                f" {allowed.pixels}), {difference.psnr:.1f} dB (at least {needed:.1f})"
             )
             return Check("golden images", False, detail, str(setup))
-        worst = max(worst, tally.largest)
+        worst = max(worst, difference.largest)
     detail = f"{len(goldens)} images of PyTorch's, at most {worst} of 255 away"
     return Check("golden images", True, detail, str(setup))
 
@@ -132,13 +132,13 @@ def decode(golden: Golden) -> Pixels:
 
 def _check_batches(setup: EngineConfig, generator: Generator, manifest: Manifest) -> Check:
     whole, *others = (generator.sample(range(SEEDS), size) for size in BATCH_SIZES)
-    tally = PixelTally()
+    difference = PixelDifference()
     for other in others:
-        tally.add(other, whole)
+        difference.add(other, whole)
     allowed = INVARIANCE.get(manifest.precision, 1)
     sizes = ", ".join(map(str, BATCH_SIZES))
-    detail = f"batches of {sizes} differ by at most {tally.largest} of 255 (allowed {allowed})"
-    return Check("batch invariance", tally.largest <= allowed, detail, str(setup))
+    detail = f"batches of {sizes} differ by at most {difference.largest} of 255 (allowed {allowed})"
+    return Check("batch invariance", difference.largest <= allowed, detail, str(setup))
 
 
 def _check_determinism(setup: EngineConfig, generator: Generator) -> Check:

@@ -19,7 +19,8 @@ from wgan.export.exporter import export, make_candidate, onnx_candidate, publish
 from wgan.export.formats.onnx import to_onnx
 from wgan.export.lowering.conv_transpose import lower
 from wgan.export.lowering.int8 import quantize
-from wgan.export.parity.gate import onnx_engines, prove
+from wgan.export.parity.engines import onnx_engines
+from wgan.export.parity.gate import prove
 from wgan.export.parity.reference import Reference
 from wgan.model_file.manifest import Manifest
 from wgan.training.checkpoint import Checkpoint
