@@ -2,9 +2,8 @@
 
     python -m benchmarks.inference_cuda [--seconds 2] [--write docs/performance.md]
 
-All draw the same latents in turns, from an array on the host to an array on the host. Files are
-opened as `wgan sample` opens them. It tells which graph `--target cuda` should be. It needs
-onnxruntime-gpu: pip install 'wgan[gpu]'.
+All engines run the same latents in turns, from an array on the host to an array on the host. Files
+are opened as `wgan sample` opens them. It needs onnxruntime-gpu: pip install 'wgan[gpu]'.
 """
 
 import argparse
@@ -31,7 +30,7 @@ from benchmarks.pages import printed, write_between
 from wgan.errors import WganError
 from wgan.export.formats.onnx import to_onnx
 from wgan.export.lowering.conv_transpose import lower
-from wgan.export.lowering.fp16 import halve
+from wgan.export.lowering.fp16 import to_fp16
 from wgan.runtime import Generator
 from wgan.runtime.benchmark import Draw, Latents, measure
 
@@ -40,13 +39,13 @@ MARK = "<!-- benchmarks/inference_cuda.py -->"
 
 
 def main() -> None:
-    """Measure, print, and write where asked to."""
+    """Measure, print, and write the page of --write."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument(
         "--device", choices=("cuda", "cpu"), default="cuda", help="cpu: a rehearsal"
     )
-    parser.add_argument("--seconds", type=float, default=2.0, help="an engine and batch size")
-    parser.add_argument("--write", type=Path, help="the page whose tables are replaced")
+    parser.add_argument("--seconds", type=float, default=2.0, help="for each engine and batch size")
+    parser.add_argument("--write", type=Path, help="page whose tables are replaced")
     options = parser.parse_args()
     try:
         lines = list(printed(report(options.device, options.seconds)))
@@ -57,7 +56,7 @@ def main() -> None:
 
 
 def report(device: str, seconds: float) -> Iterator[str]:
-    """The lines of the page, as they come."""
+    """Yield the lines of the page."""
     on = (
         f"{torch.cuda.get_device_name()}; "
         if device == "cuda" and torch.cuda.is_available()
@@ -77,7 +76,7 @@ def report(device: str, seconds: float) -> Iterator[str]:
 def make_engines(
     generator: nn.Module, device: str, latent_dim: int = LATENT_DIM
 ) -> dict[str, Draw]:
-    """Everything that is compared, by the name in the table.
+    """Return the engines by their names in the table.
 
     Raises:
         DeviceError: ONNX Runtime does not run on the device.
@@ -85,12 +84,12 @@ def make_engines(
     plain = to_onnx(generator, latent_dim)
     lowered = lower(plain)
     files = {
-        PLAIN: run_file(plain, device),  # first: it says what is missing
+        PLAIN: run_file(plain, device),  # first: its error names what is missing
         "--target cpu": run_file(lowered, device),
-        "--precision fp16": run_file(halve(plain), device),
-        "--target cpu, in fp16": run_file(halve(lowered), device),
+        "--precision fp16": run_file(to_fp16(plain), device),
+        "--target cpu, in fp16": run_file(to_fp16(lowered), device),
     }
-    here = copy.deepcopy(generator).to(device)  # the caller's own stays where it is
+    here = copy.deepcopy(generator).to(device)  # the caller's stays on the CPU
     return {
         "PyTorch, eager": run_module(here, device),
         "PyTorch, channels last": run_module(channels_last(here), device),
@@ -101,13 +100,13 @@ def make_engines(
 
 
 def run_file(model: ModelProto, device: str) -> Draw:
-    """ONNX Runtime, as wgan opens a file."""
+    """Run a model in ONNX Runtime, as wgan opens a file."""
     generator = Generator(model.SerializeToString(), device, value_range=(-1.0, 1.0))
     return generator.images
 
 
 def run_module(module: Callable[[Tensor], Tensor], device: str) -> Draw:
-    """PyTorch, without gradients."""
+    """Run a module of PyTorch without gradients."""
 
     def run(drawn: Latents) -> object:
         with torch.inference_mode():
@@ -117,7 +116,7 @@ def run_module(module: Callable[[Tensor], Tensor], device: str) -> Draw:
 
 
 def in_bfloat16(module: nn.Module, device: str) -> Callable[[Tensor], Tensor]:
-    """A module whose products are taken in bfloat16."""
+    """Run a module under bfloat16 autocast."""
 
     def run(latents: Tensor) -> Tensor:
         with torch.autocast(device, torch.bfloat16):

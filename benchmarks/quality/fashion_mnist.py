@@ -37,7 +37,7 @@ from benchmarks.quality.records import (
 from wgan.evaluation.metrics import fid
 from wgan.evaluation.moments import Moments
 from wgan.export.config import PRECISIONS, ExportConfig
-from wgan.export.exporter import export
+from wgan.export.draft import export_checkpoint
 from wgan.images import Images, Pixels, to_images, to_pixels
 from wgan.runs import Run
 from wgan.runtime import Generator
@@ -152,9 +152,9 @@ def score_exports(place: Path, step: int, ruler: Ruler, n: int) -> Mapping[str, 
     checkpoint = Checkpoint.load(Run(place).checkpoint(step))
     found = {}
     for precision in PRECISIONS:
-        config = ExportConfig(precision=precision, target="cpu" if precision != "fp16" else "cuda")
-        file = place / config.filename
-        export(checkpoint, config, file)
+        config = ExportConfig(precision=precision)
+        file = place / config.filename("onnx")
+        export_checkpoint(checkpoint, config, file)
         found[precision] = {"fid": ruler.fid(draw_file(file, n)), "bytes": file.stat().st_size}
     return found
 

@@ -20,7 +20,7 @@ from tests.checkpoints import trained_checkpoint
 from wgan.errors import ModelFileError
 from wgan.evaluation.generators import EvaluatedGenerator, open_candidate
 from wgan.export.config import ExportConfig
-from wgan.export.exporter import export
+from wgan.export.draft import export_checkpoint
 from wgan.export.formats.pt2 import to_pt2
 from wgan.export.formats.torchscript import to_torchscript
 from wgan.images import Pixels
@@ -45,7 +45,7 @@ def folder(checkpoint: Checkpoint, tmp_path_factory: pytest.TempPathFactory) -> 
     folder = tmp_path_factory.mktemp("programs")
     checkpoint.save(folder / "checkpoint.ts")
     for format_ in FORMATS:
-        export(checkpoint, ExportConfig(format=format_), folder / f"{format_}.pt")
+        export_checkpoint(checkpoint, ExportConfig(), folder / f"{format_}.pt", format_)
     return folder
 
 
@@ -70,7 +70,7 @@ def test_a_program_draws_the_images_of_its_checkpoint(folder: Path, format_: str
 def test_the_resnets_program_is_let_through(tmp_path: Path, format_: str) -> None:
     checkpoint = trained_checkpoint(arch="resnet", steps=1, width=4)
     checkpoint.save(tmp_path / "c.pt")
-    export(checkpoint, ExportConfig(format=format_), tmp_path / "program")
+    export_checkpoint(checkpoint, ExportConfig(), tmp_path / "program", format_)
     off = np.abs(drawn(tmp_path / "program").astype(int) - drawn(tmp_path / "c.pt"))
     assert off.max() <= 1
 
@@ -124,7 +124,9 @@ def test_a_program_that_was_changed_is_refused(folder: Path, tmp_path: Path) -> 
         name = next(name for name in records if "data/" in name and len(records[name]) > 1000)
         records[name] = bytes(len(records[name]))
         (tmp_path / "changed").write_bytes(write_records(records))
-        with pytest.raises(ModelFileError, match="changed cannot be used: its content is not what"):
+        with pytest.raises(
+            ModelFileError, match="changed cannot be used: its content does not match"
+        ):
             opened(tmp_path / "changed")
 
 
