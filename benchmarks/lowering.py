@@ -17,14 +17,14 @@ from onnx import ModelProto, TensorProto, helper, numpy_helper
 from benchmarks.inference_cpu import onnx_session
 from benchmarks.machine import describe_machine
 from wgan.export.lowering.conv_transpose import TAPS, Phases, join, lower, phase_kernel
-from wgan.export.lowering.graph import Array, Graph
+from wgan.export.lowering.graph import AnyArray, Graph
 from wgan.runtime.benchmark import measure
 from wgan.runtime.threads import usable_cores
 
 LAYERS = ((1024, 512, 4), (512, 256, 8), (256, 128, 16), (128, 3, 32))  # inputs, outputs, rows
 STRIDE_2: dict[str, Any] = {"kernel_shape": [4, 4], "strides": [2, 2], "pads": [1, 1, 1, 1]}
 
-Form = Callable[[Array, Array, int], ModelProto]
+Form = Callable[[AnyArray, AnyArray, int], ModelProto]
 """Weight, bias and rows of the input -> a model from `x` to `y`."""
 
 
@@ -72,7 +72,7 @@ def measure_layer(
         print(f"| {shape} | {name} | {cells} | {rate:.0f} | {off:.0e} |", flush=True)
 
 
-def operator(weight: Array, bias: Array, rows: int) -> ModelProto:
+def operator(weight: AnyArray, bias: AnyArray, rows: int) -> ModelProto:
     """The transposed convolution and its ReLU."""
     nodes = [
         helper.make_node("ConvTranspose", ["x", "w", "b"], ["v"], **STRIDE_2),
@@ -88,12 +88,12 @@ def operator(weight: Array, bias: Array, rows: int) -> ModelProto:
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=8)
 
 
-def lowered(weight: Array, bias: Array, rows: int) -> ModelProto:
+def lowered(weight: AnyArray, bias: AnyArray, rows: int) -> ModelProto:
     """The four phases, or the products of the taps where there are few channels."""
     return lower(operator(weight, bias, rows))
 
 
-def depth_to_space(weight: Array, bias: Array, rows: int) -> ModelProto:
+def depth_to_space(weight: AnyArray, bias: AnyArray, rows: int) -> ModelProto:
     """One 3x3 convolution with four times the channels, most of whose taps are zero."""
     graph = Graph(operator(weight, bias, rows))
     inputs, outputs = weight.shape[:2]
@@ -111,7 +111,7 @@ def depth_to_space(weight: Array, bias: Array, rows: int) -> ModelProto:
     return graph.to_model()
 
 
-def one_convolution(weight: Array, bias: Array, rows: int) -> ModelProto:
+def one_convolution(weight: AnyArray, bias: AnyArray, rows: int) -> ModelProto:
     """One 2x2 convolution of all windows; each phase takes all except one row and one column."""
     graph = Graph(operator(weight, bias, rows))
     inputs = len(weight)
@@ -130,7 +130,7 @@ def one_convolution(weight: Array, bias: Array, rows: int) -> ModelProto:
     return graph.to_model()
 
 
-def matrix_products(weight: Array, bias: Array, rows: int) -> ModelProto:
+def matrix_products(weight: AnyArray, bias: AnyArray, rows: int) -> ModelProto:
     """Four matrix products of gathered windows (im2col), channels last."""
     graph = Graph(operator(weight, bias, rows))
     outputs = weight.shape[1]
@@ -162,7 +162,7 @@ def winograd_products(tile: int) -> Form:
     return lambda weight, bias, rows: _winograd_products(weight, bias, rows, tile)
 
 
-def _winograd_products(weight: Array, bias: Array, rows: int, tile: int) -> ModelProto:
+def _winograd_products(weight: AnyArray, bias: AnyArray, rows: int, tile: int) -> ModelProto:
     graph = Graph(operator(weight, bias, rows))
     inputs, outputs = weight.shape[:2]
     into, out, kernel = _transforms(rows, tile)
@@ -172,7 +172,7 @@ def _winograd_products(weight: Array, bias: Array, rows: int, tile: int) -> Mode
     factors = np.einsum("abioxy,kx,ly->akblio", both.astype(np.float64), kernel, kernel)
     factors = factors.reshape(2 * points, 1, 2 * points, inputs, outputs)
 
-    def constant(value: Array) -> str:
+    def constant(value: AnyArray) -> str:
         return graph.constant(value.astype(np.float32), "w")
 
     made = graph.add("Transpose", "x", perm=[2, 3, 0, 1])  # (rows, columns, n, inputs)
@@ -191,12 +191,12 @@ def _winograd_products(weight: Array, bias: Array, rows: int, tile: int) -> Mode
     return graph.to_model()
 
 
-def _transforms(rows: int, tile: int) -> tuple[Array, Array, Array]:
+def _transforms(rows: int, tile: int) -> tuple[AnyArray, AnyArray, AnyArray]:
     """Rows of the input -> kinds, kinds -> rows of the output, taps -> points (Toom and Cook)."""
     points = np.array([0.0, 1.0, -1.0, 0.5][:tile])
     n, tiles = tile + 1, rows // tile
 
-    def at_points(degree: int) -> Array:
+    def at_points(degree: int) -> AnyArray:
         values = np.vander(points, degree + 1, increasing=True)
         return np.vstack([values, np.eye(degree + 1)[-1]])  # and at infinity
 

@@ -6,7 +6,7 @@ import mmap
 import zipfile
 
 from wgan.model_file.manifest import METADATA_KEY
-from wgan.model_file.protobuf import Value, read_fields
+from wgan.model_file.protobuf import FieldValue, read_fields
 from wgan.model_file.reading import ZIP_MAGIC
 
 _METADATA_PROPS, _KEY = 14, 1
@@ -46,7 +46,7 @@ def _onnx(data: bytes | mmap.mmap) -> list[tuple[str, bytes | memoryview]]:
     ]
 
 
-def _is_manifest(value: Value) -> bool:
+def _is_manifest(value: FieldValue) -> bool:
     if isinstance(value, int):
         return False
     return any(

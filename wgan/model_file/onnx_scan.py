@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from wgan.errors import ModelFileError
-from wgan.model_file.protobuf import Value, WireError, read_fields
+from wgan.model_file.protobuf import FieldValue, WireError, read_fields
 
 FIELD_LIMIT = 1_000_000
 """Most fields in a file: reading each costs time, and no generator has as many (the weights of a
@@ -102,7 +102,7 @@ class _Scanner:
                 producer = Producer(node.operator, next(iter(node.inputs), None))
                 self.producers.update(dict.fromkeys(node.outputs, producer))
 
-    def _fields(self, data: memoryview) -> Iterator[tuple[int, Value]]:
+    def _fields(self, data: memoryview) -> Iterator[tuple[int, FieldValue]]:
         for item in read_fields(data):
             self.fields += 1
             if self.fields > FIELD_LIMIT:
@@ -137,7 +137,7 @@ class _Node:
     inputs: list[str] = field(default_factory=list)
     outputs: list[str] = field(default_factory=list)
 
-    def read(self, number: int, value: Value) -> None:
+    def read(self, number: int, value: FieldValue) -> None:
         if not isinstance(value, memoryview):
             return
         if number == 1:
@@ -148,7 +148,7 @@ class _Node:
             self.operator = _text(value)
 
 
-def _refuse_external_data(number: int, value: Value) -> None:
+def _refuse_external_data(number: int, value: FieldValue) -> None:
     if number == _TENSOR_EXTERNAL_DATA or (number == _TENSOR_DATA_LOCATION and value != 0):
         raise ModelFileError(
             "its weights are in another file (external data), which wgan never reads: save the"

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5
 
-Value = int | memoryview
+FieldValue = int | memoryview
 """A number, or the bytes of a string or message."""
 
 
@@ -17,7 +17,7 @@ class WireError(ValueError):
     """Bytes that are not in Protocol Buffers' wire format."""
 
 
-def read_fields(data: memoryview) -> Iterator[tuple[int, Value]]:
+def read_fields(data: memoryview) -> Iterator[tuple[int, FieldValue]]:
     """Yield the number and value of each field, in the order of the bytes.
 
     Raises:

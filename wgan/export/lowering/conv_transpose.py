@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 from onnx import ModelProto, NodeProto
 
-from wgan.export.lowering.graph import Array, Graph, Shape, attributes, readers
+from wgan.export.lowering.graph import AnyArray, Graph, Shape, attributes, readers
 
 MAX_TAPS_CHANNELS = 8
 """A layer of at most this many output channels takes the form `taps`: a vector register holds 8 or
@@ -37,8 +37,8 @@ class ConvTranspose:
     node: NodeProto
     input: str
     output: str  # after the ReLU
-    weight: Array  # (inputs, outputs, rows, columns)
-    bias: Array  # (outputs,)
+    weight: AnyArray  # (inputs, outputs, rows, columns)
+    bias: AnyArray  # (outputs,)
     relu: bool
     shape: Shape  # of the input: (batch, inputs, height, width)
 
@@ -235,7 +235,7 @@ class _Lowering:
             join(self._graph, phases, output=value)
 
 
-def phase_kernel(weight: Array, row: int, column: int) -> Array:
+def phase_kernel(weight: AnyArray, row: int, column: int) -> AnyArray:
     """The taps of one phase: `(inputs, outputs, 4, 4)` -> `(outputs, inputs, 2, 2)`."""
     return weight[:, :, TAPS[row]][:, :, :, TAPS[column]].swapaxes(0, 1)
 
@@ -248,7 +248,7 @@ def _input_size(layer: ConvTranspose) -> tuple[int, int]:
     return height, width
 
 
-def _summing_kernel(outputs: int, dtype: npt.DTypeLike) -> Array:
+def _summing_kernel(outputs: int, dtype: npt.DTypeLike) -> AnyArray:
     """The kernel of `_taps`: cell `(row, column, output)` from `(tap row, tap column, output)`.
 
     Shape `(4 * outputs, 16 * outputs, 2, 2)`; position 1 - p of the kernel reads cell - p.

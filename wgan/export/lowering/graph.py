@@ -8,7 +8,8 @@ import numpy.typing as npt
 import onnx
 from onnx import ModelProto, NodeProto, numpy_helper
 
-Array = npt.NDArray[Any]
+AnyArray = npt.NDArray[Any]
+"""A constant of any type."""
 
 Shape = tuple[int | None, ...]
 """A value's axes; None is a free axis."""
@@ -23,7 +24,7 @@ class Graph:
     def __init__(self, model: ModelProto) -> None:
         self._model = model
         self.nodes: list[NodeProto] = []
-        self.constants: dict[str, Array] = {
+        self.constants: dict[str, AnyArray] = {
             tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer
         }
         self._shapes = _infer_shapes(model)

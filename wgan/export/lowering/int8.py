@@ -14,7 +14,7 @@ import onnx
 from onnx import ModelProto, NodeProto, TensorProto
 
 from wgan.errors import ExportError
-from wgan.export.lowering.graph import Array, Graph, attributes, readers
+from wgan.export.lowering.graph import AnyArray, Graph, attributes, readers
 from wgan.extras import needs_extra
 from wgan.latents import latents_from_seeds
 
@@ -79,7 +79,7 @@ def best_scale(values: npt.NDArray[np.float32]) -> float:
     return float(scales[int(np.argmin(losses))])
 
 
-def quantize_weight(weight: Array) -> tuple[npt.NDArray[np.int8], npt.NDArray[np.float32]]:
+def quantize_weight(weight: AnyArray) -> tuple[npt.NDArray[np.int8], npt.NDArray[np.float32]]:
     """Return int8 weights `(outputs, ...)` and the scale of each output channel `(outputs,)`."""
     largest = np.abs(weight).reshape(len(weight), -1).max(axis=1)
     scale = (largest / WEIGHT_LIMIT).astype(np.float32)
