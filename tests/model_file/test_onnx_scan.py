@@ -170,9 +170,9 @@ def test_a_function_does_not_pass_for_the_main_graph() -> None:
     assert scan(model.SerializeToString()).producers["images"] == Producer("Tanh", "raw")
 
 
-def test_a_metadata_key_that_comes_twice_is_refused() -> None:
+def test_a_repeated_metadata_key_is_refused() -> None:
     model = models.generator(metadata=[("a", "1"), ("a", "2")])
-    with pytest.raises(ModelFileError, match="'a' twice"):
+    with pytest.raises(ModelFileError, match="'a' more than once"):
         scan(model.SerializeToString())
 
 

@@ -21,7 +21,7 @@ from wgan.extras import needs_extra
 from wgan.files import write_whole
 from wgan.model_file.archive import add_manifest
 from wgan.model_file.checksum import content_sha256
-from wgan.model_file.manifest import Distance, Manifest, Receipt
+from wgan.model_file.manifest import Manifest, Receipt
 from wgan.training.checkpoint import Checkpoint
 from wgan.training.networks import Architecture
 
@@ -153,7 +153,6 @@ def public_config(checkpoint: Checkpoint) -> dict[str, Any]:
 def _describe(checkpoint: Checkpoint, config: ExportConfig, draft: ExportDraft) -> Manifest:
     """Return the manifest as far as it is known before the proof, with an empty receipt."""
     trained = checkpoint.config
-    zero = Distance(images=0.0, pixels=0, mean_pixels=0.0, psnr=0.0)
     return Manifest(
         latent_dim=trained.latent_dim,
         height=trained.size,
@@ -167,16 +166,5 @@ def _describe(checkpoint: Checkpoint, config: ExportConfig, draft: ExportDraft) 
         weights_sha256=weights_sha256(checkpoint.average),
         content_sha256="",
         wgan_version=__version__,
-        receipt=Receipt(
-            seeds="0",
-            batch_sizes=(),
-            providers=(),
-            optimizations=(),
-            threads=(),
-            seen=zero,
-            allowed=zero,
-            loosened=False,
-            float64_images=0.0,
-            goldens=(),
-        ),
+        receipt=Receipt(),
     )

@@ -40,26 +40,29 @@ class Golden:
 class Distance:
     """The distance between an export's images and PyTorch's: measured, or allowed."""
 
-    images: float  # largest absolute difference, in [-1, 1] units
-    pixels: int  # largest absolute difference, of 255
-    mean_pixels: float  # mean absolute difference, of 255
-    psnr: float  # of the pixels, in decibels: higher is closer, `PSNR_LIMIT` is no difference
+    images: float = 0.0  # largest absolute difference, in [-1, 1] units
+    pixels: int = 0  # largest absolute difference, of 255
+    mean_pixels: float = 0.0  # mean absolute difference, of 255
+    psnr: float = PSNR_LIMIT  # of the pixels, in decibels: higher is closer
 
 
 @dataclass(frozen=True, kw_only=True)
 class Receipt:
-    """The record of a proof: what was compared with PyTorch, and the largest differences."""
+    """The record of a proof: what was compared with PyTorch, and the largest differences.
 
-    seeds: str  # as `wgan.latents.parse_seeds` reads them
-    batch_sizes: tuple[int, ...]
-    providers: tuple[str, ...]
-    optimizations: tuple[str, ...]  # ONNX Runtime's graph optimisations; empty for other formats
-    threads: tuple[int, ...]
-    seen: Distance  # from PyTorch in float32, the largest of all engines
-    allowed: Distance
-    loosened: bool  # whether the user allowed a larger distance than wgan does
-    float64_images: float  # largest difference of the images from PyTorch in float64
-    goldens: tuple[Golden, ...]
+    The defaults are the receipt of a file that is not proved yet.
+    """
+
+    seeds: str = ""  # as `wgan.latents.parse_seeds` reads them
+    batch_sizes: tuple[int, ...] = ()
+    providers: tuple[str, ...] = ()
+    optimizations: tuple[str, ...] = ()  # ONNX Runtime's graph optimisations, if it was run
+    threads: tuple[int, ...] = ()
+    seen: Distance = Distance()  # from PyTorch in float32, the largest of all engines
+    allowed: Distance = Distance()
+    loosened: bool = False  # whether the user allowed a larger distance than wgan does
+    float64_images: float = 0.0  # largest difference of the images from PyTorch in float64
+    goldens: tuple[Golden, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,6 +5,7 @@ int8 with one scale per output channel. Calibration needs no data set: a generat
 latents.
 """
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -113,6 +114,7 @@ def _groups(nodes: list[NodeProto]) -> dict[str, str]:
 
 def _calibrate(model: ModelProto, groups: set[str]) -> dict[str, float]:
     """Return the scale of each group; a group's name is the name of one of its values."""
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # read when onnxruntime is imported
     with needs_extra("cpu", purpose="calibrating an 8-bit export"):
         import onnxruntime
     names = sorted(groups)
