@@ -2,12 +2,12 @@
 
     python -m benchmarks.inference_cpu [--threads N] [--seconds 2] [--write docs/performance.md]
 
-All draw the same latents with the same threads, in turns. The plain ONNX file is what
-`torch.onnx.export` gives, with batch norm folded. Weights are new ones: what they are does not
-change how long a run takes. Sessions of ONNX Runtime stop waiting actively when a run ends, so that
-none takes the cores from the next in turn.
+All engines run the same latents with the same number of threads, in turns. The plain ONNX file is
+what `torch.onnx.export` gives, with batch norm folded. Weights are new: their values do not change
+how long a run takes. ONNX Runtime's threads stop spinning when a run ends, so that none takes a
+core from the next engine.
 
-OpenVINO is left out unless it is installed: pip install 'wgan[bench]'.
+OpenVINO takes part if it is installed: pip install 'wgan[bench]'.
 """
 
 import argparse
@@ -30,7 +30,7 @@ from benchmarks.pages import printed, write_between
 from wgan.export.formats.onnx import to_onnx
 from wgan.export.formats.torchscript import freeze, load_torchscript, to_torchscript
 from wgan.export.lowering.conv_transpose import lower
-from wgan.export.lowering.fp16 import halve
+from wgan.export.lowering.fp16 import to_fp16
 from wgan.export.lowering.int8 import quantize
 from wgan.host import usable_cores
 from wgan.latents import Latents
@@ -47,11 +47,11 @@ MARK = "<!-- benchmarks/inference_cpu.py -->"
 
 
 def main() -> None:
-    """Measure, print, and write where asked to."""
+    """Measure, print, and write the page of --write."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--threads", type=int, default=usable_cores())
-    parser.add_argument("--seconds", type=float, default=2.0, help="an engine and batch size")
-    parser.add_argument("--write", type=Path, help="the page whose tables are replaced")
+    parser.add_argument("--seconds", type=float, default=2.0, help="for each engine and batch size")
+    parser.add_argument("--write", type=Path, help="page whose tables are replaced")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     lines = list(printed(report(options.threads, options.seconds)))
@@ -60,7 +60,7 @@ def main() -> None:
 
 
 def report(threads: int, seconds: float) -> Iterator[str]:
-    """The lines of the page, as they come."""
+    """Yield the lines of the page."""
     packages = ("torch", "onnxruntime", "openvino")
     yield f"    {describe_machine(*packages)}, {threads} threads"
     yield f"    float32 matrix products: {matrix_rate(threads):.0f} GFLOP/s"
@@ -76,7 +76,7 @@ def report(threads: int, seconds: float) -> Iterator[str]:
 
 
 def table(timings: list[Timing], batch_sizes: Sequence[int]) -> Iterator[str]:
-    """A row for each engine, with three columns for each batch size."""
+    """Yield a row for each engine, with three columns for each batch size."""
     by_engine: dict[str, dict[int, Timing]] = {}
     for timing in timings:
         by_engine.setdefault(timing.engine, {})[timing.batch_size] = timing
@@ -100,7 +100,7 @@ def table(timings: list[Timing], batch_sizes: Sequence[int]) -> Iterator[str]:
 
 
 def make_generator(size: int, width: int) -> nn.Module:
-    """A generator whose batch norms have seen some batches."""
+    """Return a generator with batch norm statistics of some batches."""
     generator, _ = build(TrainConfig(size=size, width=width, latent_dim=LATENT_DIM))
     with torch.no_grad():
         for _ in range(10):
@@ -109,7 +109,7 @@ def make_generator(size: int, width: int) -> nn.Module:
 
 
 def make_engines(generator: nn.Module, threads: int) -> dict[str, Draw]:
-    """Everything that is compared, by the name in the table."""
+    """Return the engines by their names in the table."""
     plain = to_onnx(generator, LATENT_DIM)
     lowered = lower(plain)
     engines: dict[str, Draw] = {
@@ -127,17 +127,17 @@ def make_engines(generator: nn.Module, threads: int) -> dict[str, Draw]:
     return engines | {
         "wgan, --target cpu": run_onnx(lowered, threads),
         "wgan, --precision int8": run_onnx(quantize(lower(plain, eight_bits=True)), threads),
-        "wgan, --precision fp16": run_onnx(halve(plain), threads),
+        "wgan, --precision fp16": run_onnx(to_fp16(plain), threads),
     }
 
 
 def channels_last(generator: nn.Module) -> nn.Module:
-    """The generator with its weights in the layout that PyTorch's convolutions run fastest in."""
+    """Return a copy of the generator in channels-last memory format."""
     return copy.deepcopy(generator).to(memory_format=torch.channels_last)
 
 
 def run_module(module: Callable[[torch.Tensor], torch.Tensor]) -> Draw:
-    """PyTorch, without gradients."""
+    """Run a module of PyTorch without gradients."""
 
     def run(drawn: Latents) -> object:
         with torch.inference_mode(), warnings.catch_warnings():
@@ -148,13 +148,13 @@ def run_module(module: Callable[[torch.Tensor], torch.Tensor]) -> Draw:
 
 
 def run_onnx(model: ModelProto, threads: int) -> Draw:
-    """ONNX Runtime, as it comes but for its number of threads."""
+    """Run a model in ONNX Runtime with its defaults, except for the number of threads."""
     session = onnx_session(model, threads)
     return lambda drawn: session.run(["images"], {"latents": drawn})
 
 
 def onnx_session(model: ModelProto, threads: int) -> Any:
-    """A session on the CPU whose threads sleep once a run has ended."""
+    """Open a session on the CPU whose threads sleep between runs."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.log_severity_level = 3
@@ -164,7 +164,7 @@ def onnx_session(model: ModelProto, threads: int) -> Any:
 
 
 def run_openvino(model: ModelProto, threads: int) -> Draw | None:
-    """OpenVINO with the same threads, None where it is not installed."""
+    """Run a model in OpenVINO with the same threads; None if it is not installed."""
     try:
         import openvino
     except ModuleNotFoundError:
@@ -177,7 +177,7 @@ def run_openvino(model: ModelProto, threads: int) -> Draw | None:
 
 
 def multiplications(generator: nn.Module) -> int:
-    """Multiplications that an image takes, one for each weight and place that it is used at."""
+    """Count the multiplications of one image: one for each weight and position."""
     found = 0
 
     def count(module: nn.Module, inputs: tuple[torch.Tensor], output: torch.Tensor) -> None:
@@ -194,7 +194,7 @@ def multiplications(generator: nn.Module) -> int:
 
 
 def matrix_rate(threads: int) -> float:
-    """GFLOP/s of a large matrix product in ONNX Runtime: the ceiling of direct arithmetic."""
+    """GFLOP/s of a large matrix product in ONNX Runtime: the upper limit for convolutions."""
     value = np.random.RandomState(0).standard_normal((MATRIX, MATRIX)).astype(np.float32)
     shape = [MATRIX, MATRIX]
     graph = helper.make_graph(

@@ -31,7 +31,7 @@ from benchmarks.pages import printed, write_between
 from wgan.errors import WganError
 from wgan.export.formats.onnx import to_onnx
 from wgan.export.lowering.conv_transpose import lower
-from wgan.export.lowering.fp16 import halve
+from wgan.export.lowering.fp16 import to_fp16
 from wgan.latents import Latents
 from wgan.runtime import Generator
 from wgan.runtime.benchmark import Draw, measure
@@ -88,8 +88,8 @@ def make_engines(
     files = {
         PLAIN: run_file(plain, device),  # first: it says what is missing
         "--target cpu": run_file(lowered, device),
-        "--precision fp16": run_file(halve(plain), device),
-        "--target cpu, in fp16": run_file(halve(lowered), device),
+        "--precision fp16": run_file(to_fp16(plain), device),
+        "--target cpu, in fp16": run_file(to_fp16(lowered), device),
     }
     here = copy.deepcopy(generator).to(device)  # the caller's own stays where it is
     return {

@@ -1,9 +1,9 @@
-"""Where the time of a drawing goes: the plain graph and the lowered one, operator by operator.
+"""Time per operator of the plain graph and of the lowered graph.
 
     python -m benchmarks.inference_profile [--threads N] [--batch-sizes 1,64] [--runs 60]
 
-Beside them the rates that bound them: of float32 matrix products, and of reading memory, since a
-single image reads every weight once. A profiled run is a little slower than one that is not.
+It also measures the two rates that limit them: float32 matrix products, and reading memory, because
+a single image reads every weight once. Profiling makes a run a little slower.
 """
 
 import argparse
@@ -29,10 +29,10 @@ from wgan.latents import latents_from_seeds
 
 SIZE, WIDTH = 64, 64
 SHOWN = 0.01
-"""Operators that take a smaller share of the time than this are summed up in one row."""
+"""Operators with a smaller share of the time share one row."""
 
 Kind = tuple[str, str]
-"""Operator and shape of its output, without the batch."""
+"""Operator, and shape of its output without the batch."""
 
 
 def main() -> None:
@@ -60,7 +60,7 @@ def main() -> None:
 
 
 def table(taken: dict[Kind, list[float]]) -> Iterator[str]:
-    """A row for each kind of operator, the slowest first."""
+    """Yield a row for each kind of operator, the slowest first."""
     whole = sum(map(sum, taken.values()))
     rows = sorted(taken.items(), key=lambda row: -sum(row[1]))
     shown = [(kind, times) for kind, times in rows if sum(times) >= SHOWN * whole]
@@ -73,7 +73,7 @@ def table(taken: dict[Kind, list[float]]) -> Iterator[str]:
 
 
 def profile(model: ModelProto, threads: int, batch_size: int, runs: int) -> dict[Kind, list[float]]:
-    """Milliseconds of each node, by kind: the median of the runs, as ONNX Runtime measures them."""
+    """Milliseconds of each node, by kind: the median of the runs that ONNX Runtime profiles."""
     with TemporaryDirectory() as folder:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
@@ -101,13 +101,13 @@ def profile(model: ModelProto, threads: int, batch_size: int, runs: int) -> dict
 
 
 def read_rate(threads: int) -> float:
-    """GB/s at which the threads together read memory that is in no cache."""
+    """GB/s at which all threads together read memory that is not cached."""
     values = np.ones(2**27, np.float32)
     times = []
     for _ in range(5):
         readers = [
             threading.Thread(target=part.sum) for part in np.array_split(values, threads)
-        ]  # numpy lets go of the interpreter while it sums up
+        ]  # numpy releases the interpreter lock while it sums
         start = time.perf_counter()
         for reader in readers:
             reader.start()

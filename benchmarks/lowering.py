@@ -1,10 +1,9 @@
-"""The forms that a stride-2 transposed convolution can take, layer by layer of a 64x64 generator.
+"""Forms of a stride-2 transposed convolution, layer by layer of a 64x64 generator.
 
     python -m benchmarks.lowering [--threads N] [--seconds 1] [--batch-sizes 1,8,64]
 
-Beside the forms that `wgan export --target cpu` chooses from stand those that were tried and left.
-All take a layer's input as the layer before leaves it and give the output that the next one takes;
-the last column is the largest difference from the operator.
+Compares the forms that `wgan export --target cpu` uses with others that were tried and rejected,
+Winograd's among them. The last column is the largest difference from the operator.
 """
 
 import argparse
@@ -17,17 +16,15 @@ from onnx import ModelProto, TensorProto, helper, numpy_helper
 
 from benchmarks.inference_cpu import onnx_session
 from benchmarks.machine import describe_machine
-from wgan.export.lowering.conv_transpose import TAPS, lower
-from wgan.export.lowering.feature_maps import Maps, join
-from wgan.export.lowering.graph import Array, Graph
-from wgan.export.lowering.winograd import winograd
+from wgan.export.lowering.conv_transpose import TAPS, Phases, join, lower, phase_kernel
+from wgan.export.lowering.graph import AnyArray, Graph
 from wgan.host import usable_cores
 from wgan.runtime.benchmark import measure
 
 LAYERS = ((1024, 512, 4), (512, 256, 8), (256, 128, 16), (128, 3, 32))  # inputs, outputs, rows
 STRIDE_2: dict[str, Any] = {"kernel_shape": [4, 4], "strides": [2, 2], "pads": [1, 1, 1, 1]}
 
-Form = Callable[[Array, Array, int], ModelProto]
+Form = Callable[[AnyArray, AnyArray, int], ModelProto]
 """Weight, bias and rows of the input -> a model from `x` to `y`."""
 
 
@@ -35,7 +32,7 @@ def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--threads", type=int, default=usable_cores())
-    parser.add_argument("--seconds", type=float, default=1.0, help="a form and batch size")
+    parser.add_argument("--seconds", type=float, default=1.0, help="for each form and batch size")
     parser.add_argument("--batch-sizes", default="1,8,64")
     options = parser.parse_args()
     sizes = [int(size) for size in options.batch_sizes.split(",")]
@@ -57,7 +54,6 @@ def measure_layer(
     sessions = {
         name: onnx_session(form(weight.astype(np.float32), bias.astype(np.float32), rows), threads)
         for name, form in FORMS.items()
-        if name not in LEFT_OUT.get(outputs, ())
     }
     x = np.maximum(random.standard_normal((max(sizes), inputs, rows, rows)), 0).astype(np.float32)
     expected = sessions["operator"].run(None, {"x": x[:2]})[0]
@@ -76,7 +72,7 @@ def measure_layer(
         print(f"| {shape} | {name} | {cells} | {rate:.0f} | {off:.0e} |", flush=True)
 
 
-def operator(weight: Array, bias: Array, rows: int) -> ModelProto:
+def operator(weight: AnyArray, bias: AnyArray, rows: int) -> ModelProto:
     """The transposed convolution and its ReLU."""
     nodes = [
         helper.make_node("ConvTranspose", ["x", "w", "b"], ["v"], **STRIDE_2),
@@ -92,38 +88,20 @@ def operator(weight: Array, bias: Array, rows: int) -> ModelProto:
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=8)
 
 
-def lowered(weight: Array, bias: Array, rows: int) -> ModelProto:
+def lowered(weight: AnyArray, bias: AnyArray, rows: int) -> ModelProto:
     """The four phases, or the products of the taps where there are few channels."""
     return lower(operator(weight, bias, rows))
 
 
-def winograds(weight: Array, bias: Array, rows: int) -> ModelProto:
-    """Winograd's form; cutting the input into its parts is not part of it and costs little."""
-    graph = Graph(operator(weight, bias, rows))
-    maps = Maps(_parts(graph), len(weight), rows // 2, rows // 2)
-    join(graph, winograd(graph, maps, weight, bias, relu=True), output="y")
-    return graph.to_model()
-
-
-def _parts(graph: Graph) -> tuple[tuple[str, ...], ...]:
-    limit = np.iinfo(np.int64).max
-    return tuple(
-        tuple(
-            graph.add("Slice", "x", graph.integers(row, column), graph.integers(limit, limit),
-                      graph.integers(2, 3), graph.integers(2, 2))
-            for column in (0, 1)
-        )
-        for row in (0, 1)
-    )  # fmt: skip
-
-
-def depth_to_space(weight: Array, bias: Array, rows: int) -> ModelProto:
-    """One 3x3 convolution with four times the channels, most of whose kernels are zero."""
+def depth_to_space(weight: AnyArray, bias: AnyArray, rows: int) -> ModelProto:
+    """One 3x3 convolution with four times the channels, most of whose taps are zero."""
     graph = Graph(operator(weight, bias, rows))
     inputs, outputs = weight.shape[:2]
     kernel = np.zeros((2, 2, outputs, inputs, 3, 3), np.float32)
     for row, column in itertools.product((0, 1), repeat=2):
-        kernel[row, column, :, :, row : row + 2, column : column + 2] = _phase(weight, row, column)
+        kernel[row, column, :, :, row : row + 2, column : column + 2] = phase_kernel(
+            weight, row, column
+        )
     made = graph.add(
         "Conv", "x", graph.constant(kernel.reshape(-1, inputs, 3, 3), "w"),
         graph.constant(np.tile(bias, 4), "b"), pads=[1, 1, 1, 1],
@@ -133,12 +111,14 @@ def depth_to_space(weight: Array, bias: Array, rows: int) -> ModelProto:
     return graph.to_model()
 
 
-def one_convolution(weight: Array, bias: Array, rows: int) -> ModelProto:
-    """One 2x2 convolution of all windows, of which each phase takes all but a row and a column."""
+def one_convolution(weight: AnyArray, bias: AnyArray, rows: int) -> ModelProto:
+    """One 2x2 convolution of all windows; each phase takes all except one row and one column."""
     graph = Graph(operator(weight, bias, rows))
     inputs = len(weight)
     # Window j holds the rows j - 1 and j: of the odd row above them and of the even one below.
-    kernel = np.stack([_phase(weight, 1 - row, 1 - column) for row in (0, 1) for column in (0, 1)])
+    kernel = np.stack(
+        [phase_kernel(weight, 1 - row, 1 - column) for row in (0, 1) for column in (0, 1)]
+    )
     made = graph.add(
         "Conv", "x", graph.constant(kernel.reshape(-1, inputs, 2, 2), "w"),
         graph.constant(np.tile(bias, 4), "b"), pads=[1, 1, 1, 1],
@@ -150,8 +130,8 @@ def one_convolution(weight: Array, bias: Array, rows: int) -> ModelProto:
     return graph.to_model()
 
 
-def matrix_products(weight: Array, bias: Array, rows: int) -> ModelProto:
-    """Four matrix products of windows that are gathered beforehand, channels last."""
+def matrix_products(weight: AnyArray, bias: AnyArray, rows: int) -> ModelProto:
+    """Four matrix products of gathered windows (im2col), channels last."""
     graph = Graph(operator(weight, bias, rows))
     outputs = weight.shape[1]
     last = graph.add("Transpose", "x", perm=[0, 2, 3, 1])
@@ -167,21 +147,22 @@ def matrix_products(weight: Array, bias: Array, rows: int) -> ModelProto:
         for column in (0, 1):
             taps = [shifted[row + i, column + j] for i, j in itertools.product((0, 1), repeat=2)]
             window = graph.add("Concat", *taps, axis=3)
-            kernel = _phase(weight, row, column).transpose(2, 3, 1, 0).reshape(-1, outputs)
+            kernel = phase_kernel(weight, row, column).transpose(2, 3, 1, 0).reshape(-1, outputs)
             made = graph.add("MatMul", window, graph.constant(kernel, "w"))
             made = graph.add("Relu", graph.add("Add", made, graph.constant(bias, "b")))
             line.append(graph.add("Transpose", made, perm=[0, 3, 1, 2]))
-        parts.append(tuple(line))
-    join(graph, Maps(tuple(parts), outputs, rows, rows), output="y")
+        parts.append(line)
+    (a, b), (c, d) = parts
+    join(graph, Phases(((a, b), (c, d)), outputs, rows, rows), output="y")
     return graph.to_model()
 
 
 def winograd_products(tile: int) -> Form:
-    """Winograd's F(tile x tile, 2 x 2) with its sums as matrix products too: seven operators."""
+    """Winograd's F(tile x tile, 2 x 2) with its transforms as matrix products: seven operators."""
     return lambda weight, bias, rows: _winograd_products(weight, bias, rows, tile)
 
 
-def _winograd_products(weight: Array, bias: Array, rows: int, tile: int) -> ModelProto:
+def _winograd_products(weight: AnyArray, bias: AnyArray, rows: int, tile: int) -> ModelProto:
     graph = Graph(operator(weight, bias, rows))
     inputs, outputs = weight.shape[:2]
     into, out, kernel = _transforms(rows, tile)
@@ -191,7 +172,7 @@ def _winograd_products(weight: Array, bias: Array, rows: int, tile: int) -> Mode
     factors = np.einsum("abioxy,kx,ly->akblio", both.astype(np.float64), kernel, kernel)
     factors = factors.reshape(2 * points, 1, 2 * points, inputs, outputs)
 
-    def constant(value: Array) -> str:
+    def constant(value: AnyArray) -> str:
         return graph.constant(value.astype(np.float32), "w")
 
     made = graph.add("Transpose", "x", perm=[2, 3, 0, 1])  # (rows, columns, n, inputs)
@@ -210,12 +191,12 @@ def _winograd_products(weight: Array, bias: Array, rows: int, tile: int) -> Mode
     return graph.to_model()
 
 
-def _transforms(rows: int, tile: int) -> tuple[Array, Array, Array]:
+def _transforms(rows: int, tile: int) -> tuple[AnyArray, AnyArray, AnyArray]:
     """Rows of the input -> kinds, kinds -> rows of the output, taps -> points (Toom and Cook)."""
     points = np.array([0.0, 1.0, -1.0, 0.5][:tile])
     n, tiles = tile + 1, rows // tile
 
-    def at_points(degree: int) -> Array:
+    def at_points(degree: int) -> AnyArray:
         values = np.vander(points, degree + 1, increasing=True)
         return np.vstack([values, np.eye(degree + 1)[-1]])  # and at infinity
 
@@ -233,24 +214,15 @@ def _transforms(rows: int, tile: int) -> tuple[Array, Array, Array]:
     return into.reshape(-1, rows), out.reshape(2 * rows, -1), kernel
 
 
-def _phase(weight: Array, row: int, column: int) -> Array:
-    """The kernel of a phase, `(outputs, inputs, 2, 2)`."""
-    return weight[:, :, TAPS[row]][:, :, :, TAPS[column]].swapaxes(0, 1)
-
-
 FORMS: dict[str, Form] = {
     "operator": operator,
     "phases, or taps": lowered,
-    "winograd": winograds,
     "one 3x3 convolution, DepthToSpace": depth_to_space,
     "one 2x2 convolution, sliced": one_convolution,
     "matrix products of windows": matrix_products,
     "winograd as matrix products, 2x2": winograd_products(2),
     "winograd as matrix products, 4x4": winograd_products(4),
 }
-
-LEFT_OUT = {3: ("winograd",)}
-"""Forms that make no sense for so many outputs."""
 
 
 if __name__ == "__main__":

@@ -40,7 +40,7 @@ from benchmarks.quality.records import (
 from wgan.evaluation.metrics import fid
 from wgan.evaluation.statistics import Moments
 from wgan.export.config import PRECISIONS, ExportConfig
-from wgan.export.exporter import export
+from wgan.export.draft import export_checkpoint
 from wgan.images import Images, Pixels, to_images, to_pixels
 from wgan.runs import Run
 from wgan.runtime import Generator
@@ -159,9 +159,9 @@ def score_exports(
     checkpoint = Checkpoint.load(Run(run_folder).checkpoint(step))
     found = {}
     for precision in PRECISIONS:
-        config = ExportConfig(precision=precision, target="cpu" if precision != "fp16" else "cuda")
-        file = run_folder / config.filename
-        export(checkpoint, config, file)
+        config = ExportConfig(precision=precision)
+        file = run_folder / config.filename("onnx")
+        export_checkpoint(checkpoint, config, file)
         found[precision] = {"fid": metric(draw_file(file, n)), "bytes": file.stat().st_size}
     return found
 

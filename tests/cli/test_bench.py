@@ -8,14 +8,14 @@ from tests.checkpoints import trained_checkpoint
 from tests.processes import RunWgan
 from tests.runtime import models
 from wgan.export.config import ExportConfig
-from wgan.export.exporter import export
+from wgan.export.draft import export_checkpoint
 from wgan.training.config import TrainConfig
 
 
 @pytest.fixture(scope="module")
 def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("export") / "g.onnx"
-    export(trained_checkpoint(), ExportConfig(), path)
+    export_checkpoint(trained_checkpoint(), ExportConfig(), path)
     return path
 
 

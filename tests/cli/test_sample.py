@@ -166,7 +166,7 @@ def flipped() -> bytes:
 @pytest.mark.parametrize(
     ("content", "sentence"),
     [
-        (flipped(), "bad.onnx cannot be used: its content is not what was exported"),
+        (flipped(), "bad.onnx cannot be used: its content does not match its checksum"),
         (None, "there is no model file bad.onnx"),
         (b"", "bad.onnx cannot be used: it is empty"),
         (b"PNG", "not an ONNX file"),

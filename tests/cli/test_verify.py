@@ -8,7 +8,7 @@ import pytest
 from tests.checkpoints import trained_checkpoint
 from tests.processes import ROOT, RunWgan, environment
 from wgan.export.config import ExportConfig
-from wgan.export.exporter import export
+from wgan.export.draft import export_checkpoint
 
 TORCH_FREE = """
 import sys
@@ -23,7 +23,7 @@ main()
 def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An 8-bit export, whose gate is the widest."""
     path = tmp_path_factory.mktemp("export") / "g.onnx"
-    export(trained_checkpoint(width=8), ExportConfig(precision="int8"), path)
+    export_checkpoint(trained_checkpoint(width=8), ExportConfig(precision="int8"), path)
     return path
 
 

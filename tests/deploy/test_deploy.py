@@ -1,6 +1,6 @@
-"""The files in deploy/ agree with the server: its options, its addresses, its port.
+"""The files in deploy/ agree with the server's options, paths and port.
 
-No container engine runs where these tests do; docs/serving.md says so.
+The tests run no container engine; docs/serving.md says so.
 """
 
 import re
@@ -47,7 +47,7 @@ def test_each_document_names_its_kind(path: Path) -> None:
 
 
 @pytest.mark.parametrize("container", containers(), ids=["deployment", "kserve"])
-def test_probes_ask_what_needs_no_key(container: dict[str, Any]) -> None:
+def test_probes_use_paths_that_need_no_key(container: dict[str, Any]) -> None:
     probes = [value for key, value in container.items() if key.endswith("Probe")]
     assert probes
     assert {probe["httpGet"]["path"] for probe in probes} <= HEALTH_PATHS
@@ -71,7 +71,7 @@ def test_every_option_is_one_that_the_command_has(
     assert set(given) <= known
 
 
-def test_the_container_runs_as_nobody_in_particular(instructions: list[tuple[str, str]]) -> None:
+def test_the_container_does_not_run_as_root(instructions: list[tuple[str, str]]) -> None:
     names = [name for name, _ in instructions]
     user = next(value for name, value in instructions if name == "USER")
     assert user.split(":")[0] not in ("0", "root")
@@ -94,12 +94,12 @@ def test_the_container_has_no_pytorch(instructions: list[tuple[str, str]]) -> No
     assert "torch" not in installs
 
 
-def test_prometheus_reads_the_port_of_the_deployment_and_brings_a_key() -> None:
+def test_prometheus_reads_the_deployments_port_with_a_key() -> None:
     (deployment, _) = documents(DEPLOY / "kubernetes" / "deployment.yaml")
     (monitor,) = documents(DEPLOY / "kubernetes" / "pod-monitor.yaml")
     template = deployment["spec"]["template"]
     assert monitor["spec"]["selector"]["matchLabels"] == template["metadata"]["labels"]
-    # Annotations have Prometheus come without a key, and find nothing but 401.
+    # With annotations Prometheus sends no key and gets 401.
     assert "annotations" not in template["metadata"]
     (endpoint,) = monitor["spec"]["podMetricsEndpoints"]
     (container,) = template["spec"]["containers"]

@@ -14,10 +14,9 @@ from tests.runtime import models
 from wgan.errors import ModelFileError, UsageError
 from wgan.evaluation.generators import EvaluatedGenerator, open_generator
 from wgan.export.config import ExportConfig
-from wgan.export.exporter import export
-from wgan.export.formats.archive import add_manifest
+from wgan.export.draft import export_checkpoint
 from wgan.images import Pixels
-from wgan.model_file.archive import read_records, write_records
+from wgan.model_file.archive import add_manifest, read_records, write_records
 from wgan.model_file.checksum import content_sha256
 from wgan.model_file.reading import describe
 from wgan.training.checkpoint import Checkpoint
@@ -66,7 +65,7 @@ def folder(checkpoint: Checkpoint, tmp_path_factory: pytest.TempPathFactory) -> 
     folder = tmp_path_factory.mktemp("programs")
     checkpoint.save(folder / "checkpoint.ts")
     for format_ in FORMATS:
-        export(checkpoint, ExportConfig(format=format_), folder / f"{format_}.pt")
+        export_checkpoint(checkpoint, ExportConfig(), folder / f"{format_}.pt", format_)
     return folder
 
 

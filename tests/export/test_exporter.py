@@ -1,209 +1,97 @@
-import hashlib
-import json
-import subprocess
-import sys
+"""`wgan.export.export`, the library's function for all that `wgan export` does."""
+
 from pathlib import Path
 
-import numpy as np
-import onnx
-import onnxruntime
 import pytest
-import torch
 
 from tests.checkpoints import trained_checkpoint
-from tests.processes import ROOT
-from wgan.errors import ExportError
-from wgan.export.config import ExportConfig
-from wgan.export.exporter import export, weights_sha256
-from wgan.export.formats.torchscript import load_torchscript
-from wgan.images import to_pixels
-from wgan.latents import latents_from_seeds
-from wgan.model_file.archive import read_records
-from wgan.model_file.manifest import METADATA_KEY, Manifest
-from wgan.training.checkpoint import Checkpoint
-
-EXPORT_TWICE = """
-import sys
-from pathlib import Path
-from wgan.export.config import ExportConfig
-from wgan.export.exporter import export
-from wgan.training.checkpoint import Checkpoint
-checkpoint = Checkpoint.load(Path(sys.argv[1]))
-for config in (
-    ExportConfig(target="portable"),
-    ExportConfig(format="torchscript"),
-    ExportConfig(format="pt2"),
-):
-    export(checkpoint, config, Path("first-" + config.filename))
-    export(checkpoint, config, Path("second-" + config.filename))
-"""
+from wgan.errors import CheckpointError, OutputError, ParityError, UsageError
+from wgan.export import ExportConfig, ExportedFile, export
+from wgan.export.output_paths import output_paths
+from wgan.runs import Run, latest_export
 
 
-@pytest.fixture(scope="module")
-def checkpoint() -> Checkpoint:
-    return trained_checkpoint()
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
+    """A run of 4 steps in the current folder, which is `tmp_path`."""
+    monkeypatch.chdir(tmp_path)
+    run = Run(Path("runs") / "first")
+    run.make()
+    trained_checkpoint().save(run.checkpoint(4))
+    run.config.write_text("{}")
+    return run
 
 
-@pytest.fixture(scope="module")
-def onnx_file(checkpoint: Checkpoint, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("onnx") / "generator.onnx"
-    export(checkpoint, ExportConfig(target="portable"), path)
-    return path
+def test_each_format_is_exported_and_the_onnx_file_becomes_the_latest(run: Run) -> None:
+    reported: list[ExportedFile] = []
 
+    files = export(ExportConfig(source=run.path, formats=("onnx", "pt2")), reported.append)
 
-@pytest.fixture(scope="module")
-def torchscript_file(checkpoint: Checkpoint, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("torchscript") / "generator.ts"
-    export(checkpoint, ExportConfig(format="torchscript"), path)
-    return path
-
-
-def onnx_manifest(path: Path) -> Manifest:
-    entries = {entry.key: entry.value for entry in onnx.load(path).metadata_props}
-    assert list(entries) == [METADATA_KEY]
-    return Manifest.from_json(entries[METADATA_KEY])
-
-
-def session(path: Path) -> onnxruntime.InferenceSession:
-    return onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
-
-
-@pytest.mark.parametrize("n", [1, 5, 65])
-def test_an_onnx_export_draws_what_the_averaged_generator_draws(
-    checkpoint: Checkpoint, onnx_file: Path, n: int
-) -> None:
-    drawn = latents_from_seeds(range(1000, 1000 + n), checkpoint.config.latent_dim)
-    with torch.no_grad():
-        expected = checkpoint.ema_generator()(torch.from_numpy(drawn)).numpy()
-    images, pixels = session(onnx_file).run(["images", "pixels"], {"latents": drawn})
-    assert np.abs(images - expected).max() < 1e-5
-    np.testing.assert_array_equal(pixels, to_pixels(images))
-
-
-def test_an_onnx_export_has_the_promised_inputs_and_outputs(onnx_file: Path) -> None:
-    opened = session(onnx_file)
-    assert [(i.name, i.type, i.shape) for i in opened.get_inputs()] == [
-        ("latents", "tensor(float)", ["batch", 16])
+    assert [file.path for file in files] == [
+        run.path / "generator.onnx",
+        run.path / "generator.pt2",
     ]
-    assert [(o.name, o.type, o.shape) for o in opened.get_outputs()] == [
-        ("images", "tensor(float)", ["batch", 3, 32, 32]),
-        ("pixels", "tensor(uint8)", ["batch", 32, 32, 3]),
-    ]
+    assert all(file.path.is_file() and file.manifest.step == 4 for file in files)
+    assert reported == files
+    assert latest_export() == run.path / "generator.onnx"
 
 
-def test_an_onnx_export_passes_the_full_checker(onnx_file: Path) -> None:
-    onnx.checker.check_model(onnx.load(onnx_file), full_check=True)
+def test_the_options_reach_the_file(run: Run) -> None:
+    config = ExportConfig(source=run.checkpoint(4), precision="fp16", output="small.onnx")
+
+    (file,) = export(config)
+
+    assert file.path == Path("small.onnx")
+    assert (file.manifest.precision, file.manifest.target) == ("fp16", "portable")
 
 
-def test_a_torchscript_export_draws_what_the_averaged_generator_draws(
-    checkpoint: Checkpoint, torchscript_file: Path
-) -> None:
-    drawn = torch.from_numpy(latents_from_seeds(range(1000, 1005), checkpoint.config.latent_dim))
-    with torch.no_grad():
-        expected = checkpoint.ema_generator()(drawn)
-        images = load_torchscript(torchscript_file.read_bytes())(drawn)
-    assert (images - expected).abs().max() < 1e-6
+def test_files_before_a_refused_one_are_complete(run: Run) -> None:
+    config = ExportConfig(source=run.path, formats=("pt2", "onnx"), tolerance_images=0)
+    reported: list[ExportedFile] = []
+
+    with pytest.raises(ParityError):
+        export(config, reported.append)
+
+    assert not (run.path / "generator.onnx").exists()
+    assert latest_export() is None
+    assert all(file.path.is_file() for file in reported)
 
 
-def test_a_torchscript_manifest_is_an_extra_file_that_torch_reads(torchscript_file: Path) -> None:
-    extra = {METADATA_KEY: ""}
-    with pytest.warns(FutureWarning, match="deprecated"):
-        torch.jit.load(torchscript_file, _extra_files=extra)
-    assert Manifest.from_json(extra[METADATA_KEY]).receipt.providers == ("PyTorch",)
+def test_a_missing_source_is_named(run: Run) -> None:
+    with pytest.raises(CheckpointError, match="there is no run or checkpoint nowhere"):
+        export(ExportConfig(source=Path("nowhere"), output="new/"))
+    assert not Path("new").exists()
 
 
-def test_one_colour_channel_and_another_size_can_be_exported(tmp_path: Path) -> None:
-    grey = trained_checkpoint(size=64, channels=1, width=2, latent_dim=3)
-    manifest = export(grey, ExportConfig(target="portable"), tmp_path / "grey.onnx")
-    assert (manifest.height, manifest.channels, manifest.latent_dim) == (64, 1, 3)
-    _, pixels = session(tmp_path / "grey.onnx").run(
-        None, {"latents": latents_from_seeds([3, 4], 3)}
-    )
-    assert pixels.shape == (2, 64, 64, 1)
+def test_an_output_folder_ends_in_a_slash_or_exists(run: Run) -> None:
+    config = ExportConfig(formats=("onnx", "pt2", "triton"), output="new/")
+    assert output_paths(config, run.checkpoint(4)) == {
+        "onnx": Path("new/generator.onnx"),
+        "pt2": Path("new/generator.pt2"),
+        "triton": Path("new"),
+    }
+    assert Path("new").is_dir()
 
 
-def test_the_manifest_tells_where_the_weights_came_from(
-    checkpoint: Checkpoint, onnx_file: Path
-) -> None:
-    manifest = onnx_manifest(onnx_file)
-    assert manifest.step == checkpoint.step
-    assert manifest.weights_sha256 == weights_sha256(checkpoint.average)
-    assert manifest.config["width"] == checkpoint.config.width
-    assert manifest.receipt.batch_sizes == (1, 2, 3, 7, 64, 257)
-    assert [golden.seed for golden in manifest.receipt.goldens] == [0, 1, 2, 3]
-
-
-def test_the_weights_hash_changes_with_any_value(checkpoint: Checkpoint) -> None:
-    state = {name: value.clone() for name, value in checkpoint.average.items()}
-    state["layers.0.weight"][0, 0, 0, 0] += 1e-3
-    assert weights_sha256(state) != weights_sha256(checkpoint.average)
-
-
-def test_no_path_is_left_in_an_export(onnx_file: Path, torchscript_file: Path) -> None:
-    content = onnx_file.read_bytes()
-    content += b"".join(read_records(torchscript_file.read_bytes()).values())
-    for trace in (str(ROOT), str(Path.home()), "site-packages", "somebody", '.py"', "stack_trace"):
-        assert trace.encode() not in content, trace
-    assert onnx_manifest(onnx_file).config["data"] == "images"
+def test_exports_go_into_the_run_by_default(run: Run) -> None:
+    config = ExportConfig(formats=("onnx", "triton"), precision="int8")
+    assert output_paths(config, run.checkpoint(4)) == {
+        "onnx": run.path / "generator-int8.onnx",
+        "triton": run.path / "triton",
+    }
+    assert output_paths(ExportConfig(), Path("a/b.pt")) == {"onnx": Path("a/generator.onnx")}
 
 
 @pytest.mark.parametrize(
-    ("data", "described"),
-    [("glyphs", "glyphs"), ("/a/b/", "b"), ("C:\\me\\faces.zip", "faces.zip"), ("..", "..")],
+    ("formats", "output", "error", "message"),
+    [
+        (("onnx", "triton"), "x", UsageError, "one file for 2 formats"),
+        (("triton",), "gone/x", OutputError, "a model repository is a folder"),
+        (("onnx",), "gone/x.onnx", OutputError, "the folder gone does not exist"),
+    ],
 )
-def test_the_manifest_names_data_by_its_last_part(
-    tmp_path: Path, data: str, described: str
+def test_an_output_that_cannot_be_written_is_refused(
+    run: Run, formats: tuple[str, ...], output: str, error: type[Exception], message: str
 ) -> None:
-    from wgan.export.exporter import described_config
-
-    assert described_config(trained_checkpoint(data=data, steps=1))["data"] == described
-
-
-def test_an_export_does_not_say_where_the_features_were_that_a_run_followed() -> None:
-    from wgan.export.exporter import described_config
-
-    followed = trained_checkpoint(eval_features="/home/somebody/features.onnx", steps=1)
-    assert described_config(followed)["eval_features"] == "features.onnx"
-    assert described_config(trained_checkpoint(steps=1))["eval_features"] == "inception"
-
-
-def test_exports_are_equal_to_the_byte_from_any_process_and_folder(
-    checkpoint: Checkpoint, tmp_path: Path
-) -> None:
-    checkpoint.save(tmp_path / "checkpoint.pt")
-    hashes = set()
-    for folder in (tmp_path / "here", tmp_path / "a" / "longer place"):
-        folder.mkdir(parents=True)
-        subprocess.run(
-            [sys.executable, "-c", EXPORT_TWICE, str(tmp_path / "checkpoint.pt")],
-            cwd=folder, env={"PYTHONPATH": str(ROOT), "PYTHONHASHSEED": str(len(str(folder)))},
-            check=True,
-        )  # fmt: skip
-        hashes |= {
-            (
-                path.name.removeprefix("first-").removeprefix("second-"),
-                hashlib.sha256(path.read_bytes()).hexdigest(),
-            )
-            for path in folder.iterdir()
-        }
-    assert len(hashes) == 3  # one for each export
-
-
-def test_a_generator_that_diverged_is_not_exported(checkpoint: Checkpoint, tmp_path: Path) -> None:
-    checkpoint = trained_checkpoint(steps=1)
-    checkpoint.average["layers.0.weight"][:] = float("nan")
-    with pytest.raises(ExportError, match="not finite"):
-        export(checkpoint, ExportConfig(), tmp_path / "generator.onnx")
-    assert not list(tmp_path.iterdir())
-
-
-def test_the_manifest_is_json_with_sorted_keys(onnx_file: Path) -> None:
-    text = onnx_manifest(onnx_file).to_json()
-    assert list(json.loads(text)) == sorted(json.loads(text))
-
-
-@pytest.mark.parametrize("target", ["cpu", "portable"])
-def test_the_papers_resnet_can_be_exported(tmp_path: Path, target: str) -> None:
-    resnet = trained_checkpoint(arch="resnet", width=8)
-    manifest = export(resnet, ExportConfig(target=target), tmp_path / "g.onnx")
-    assert manifest.receipt.seen.pixels <= 1
+    with pytest.raises(error, match=message):
+        output_paths(ExportConfig(formats=formats, output=output), run.checkpoint(4))

@@ -1,4 +1,4 @@
-"""Exports in the oldest ONNX Runtime that wgan promises: 1.17."""
+"""Exports in the oldest ONNX Runtime that wgan supports, 1.17."""
 
 import os
 import subprocess
@@ -10,7 +10,7 @@ import pytest
 from tests.checkpoints import trained_checkpoint
 from tests.processes import ROOT
 from wgan.export.config import ExportConfig
-from wgan.export.exporter import export
+from wgan.export.draft import export_checkpoint
 from wgan.runtime import Generator
 
 VARIABLE = "WGAN_OLDEST_ONNXRUNTIME"
@@ -35,13 +35,13 @@ print(onnxruntime.__version__)
     ],
     ids=lambda config: f"{config.target}-{config.precision}",
 )
-def test_an_export_draws_the_same_in_onnx_runtime_1_17(
+def test_an_export_gives_the_same_images_in_onnx_runtime_1_17(
     config: ExportConfig, tmp_path: Path
 ) -> None:
     python = os.environ.get(VARIABLE)
     if python is None:
         pytest.skip(f"{VARIABLE} does not name a Python that has onnxruntime 1.17, click, pillow")
-    export(trained_checkpoint(width=8), config, tmp_path / "g.onnx")
+    export_checkpoint(trained_checkpoint(width=8), config, tmp_path / "g.onnx")
     done = subprocess.run(
         [python, "-c", DRAW, "g.onnx", "drawn.npy"],
         cwd=tmp_path,

@@ -18,22 +18,22 @@ def archive(records: dict[str, str], compression: int = zipfile.ZIP_STORED) -> b
     return buffer.getvalue()
 
 
-def test_another_manifest_leaves_an_onnx_file_the_same() -> None:
+def test_the_checksum_does_not_depend_on_the_manifest() -> None:
     one = generator().SerializeToString()
     other = generator(told=dataclasses.replace(manifest(), step=99)).SerializeToString()
     assert one != other
     assert content_sha256(one) == content_sha256(other)
 
 
-def test_a_file_without_a_manifest_has_the_same_content() -> None:
+def test_a_file_without_a_manifest_has_the_same_checksum() -> None:
     model = generator()
-    told = content_sha256(model.SerializeToString())
+    original = content_sha256(model.SerializeToString())
     del model.metadata_props[:]
-    assert content_sha256(model.SerializeToString()) == told
+    assert content_sha256(model.SerializeToString()) == original
 
 
 @pytest.mark.parametrize("change", ["weight", "node", "metadata", "opset"])
-def test_anything_else_is_another_content(change: str) -> None:
+def test_any_other_change_changes_the_checksum(change: str) -> None:
     model = onnx.ModelProto()
     model.CopyFrom(generator())
     if change == "weight":
@@ -49,11 +49,11 @@ def test_anything_else_is_another_content(change: str) -> None:
     assert changed != content_sha256(generator().SerializeToString())
 
 
-def test_an_archive_is_known_by_its_records_however_it_is_packed() -> None:
+def test_the_checksum_of_an_archive_depends_on_its_records_only() -> None:
     records = {"a/data": "1" * 1000, "a/code": "2", f"a/extra/{METADATA_KEY}": "{}"}
-    told = content_sha256(archive(records))
+    original = content_sha256(archive(records))
     reordered = dict(reversed(records.items()))
-    assert content_sha256(archive(reordered, zipfile.ZIP_DEFLATED)) == told
-    assert content_sha256(archive({**records, f"a/extra/{METADATA_KEY}": "{1}"})) == told
-    assert content_sha256(archive({**records, "a/code": "3"})) != told
-    assert content_sha256(archive({**records, "a/more": ""})) != told
+    assert content_sha256(archive(reordered, zipfile.ZIP_DEFLATED)) == original
+    assert content_sha256(archive({**records, f"a/extra/{METADATA_KEY}": "{1}"})) == original
+    assert content_sha256(archive({**records, "a/code": "3"})) != original
+    assert content_sha256(archive({**records, "a/more": ""})) != original

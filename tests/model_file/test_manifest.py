@@ -78,7 +78,7 @@ def change_receipt(**fields: Any) -> str:
         (" " * 5_000_000, "at most"),
     ],
 )
-def test_what_is_no_manifest_is_refused_with_its_reason(text: str, message: str) -> None:
+def test_an_invalid_manifest_is_refused_with_the_reason(text: str, message: str) -> None:
     with pytest.raises(ModelFileError, match=message):
         Manifest.from_json(text)
 
@@ -91,6 +91,6 @@ json_values = st.recursive(
 
 
 @given(st.sampled_from(list(json.loads(MANIFEST.to_json()))), json_values)
-def test_a_field_of_any_kind_is_taken_or_refused_but_never_a_crash(key: str, value: object) -> None:
+def test_a_field_of_any_type_is_accepted_or_refused(key: str, value: object) -> None:
     with contextlib.suppress(ModelFileError):
         Manifest.from_json(change(**{key: value}))

@@ -11,7 +11,7 @@ from wgan.model_file.reading import describe, read_model
 
 
 def write_archive(path: Path, text: str | bytes, name: str = "generator") -> Path:
-    """An archive laid out as PyTorch lays out a TorchScript file with an extra file."""
+    """Write an archive with the layout of a TorchScript file with an extra file."""
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr(f"{name}/data.pkl", b"weights")
         archive.writestr(f"{name}/constants.pkl", b"none")
@@ -19,14 +19,14 @@ def write_archive(path: Path, text: str | bytes, name: str = "generator") -> Pat
     return path
 
 
-def test_an_onnx_file_tells_its_manifest(tmp_path: Path) -> None:
+def test_the_manifest_of_an_onnx_file_is_read(tmp_path: Path) -> None:
     path = tmp_path / "g.onnx"
     path.write_bytes(models.generator().SerializeToString())
     description = describe(path)
     assert (description.format, description.manifest) == ("onnx", models.manifest())
 
 
-def test_an_archive_tells_its_manifest(tmp_path: Path) -> None:
+def test_the_manifest_of_an_archive_is_read(tmp_path: Path) -> None:
     path = write_archive(tmp_path / "g.pt", models.manifest(opset=None).to_json())
     description = describe(path)
     assert (description.format, description.manifest) == (
@@ -35,7 +35,7 @@ def test_an_archive_tells_its_manifest(tmp_path: Path) -> None:
     )
 
 
-def test_a_pt2_archive_is_told_from_torchscript(tmp_path: Path) -> None:
+def test_a_pt2_archive_is_distinguished_from_torchscript(tmp_path: Path) -> None:
     path = write_archive(tmp_path / "g.pt2", models.manifest(opset=None).to_json())
     with zipfile.ZipFile(path, "a") as archive:
         archive.writestr("generator/archive_format", b"pt2")
@@ -58,7 +58,7 @@ def test_a_checkpoint_is_not_taken_for_an_export(tmp_path: Path) -> None:
         describe(tmp_path / "step.pt")
 
 
-def test_a_bomb_in_an_archive_is_not_unpacked(tmp_path: Path) -> None:
+def test_a_zip_bomb_is_not_unpacked(tmp_path: Path) -> None:
     path = write_archive(tmp_path / "g.pt", b" " * (SIZE_LIMIT * 50))
     with pytest.raises(ModelFileError, match=f"at most {SIZE_LIMIT} are allowed"):
         describe(path)
@@ -79,7 +79,7 @@ def test_two_manifests_in_an_archive_are_refused(tmp_path: Path) -> None:
         describe(path)
 
 
-def test_an_archive_is_not_drawn_from(tmp_path: Path) -> None:
+def test_an_archive_cannot_generate_images(tmp_path: Path) -> None:
     path = write_archive(tmp_path / "g.pt", models.manifest().to_json())
     with pytest.raises(ModelFileError, match="run  wgan export --format onnx"):
         read_model(path)
@@ -93,7 +93,9 @@ def test_an_archive_is_not_drawn_from(tmp_path: Path) -> None:
         (b"GIF89a" * 10, "not an ONNX file"),
     ],
 )
-def test_what_is_not_a_model_is_named(tmp_path: Path, content: bytes, sentence: str) -> None:
+def test_a_file_that_is_not_a_model_is_refused_with_the_reason(
+    tmp_path: Path, content: bytes, sentence: str
+) -> None:
     path = tmp_path / "model.onnx"
     path.write_bytes(content)
     for read in (describe, read_model):
@@ -101,15 +103,15 @@ def test_what_is_not_a_model_is_named(tmp_path: Path, content: bytes, sentence: 
             read(path)
 
 
-def test_what_is_not_a_file_is_refused(tmp_path: Path) -> None:
+def test_a_path_that_is_not_a_regular_file_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ModelFileError, match="there is no model file"):
         read_model(tmp_path / "missing.onnx")
-    with pytest.raises(ModelFileError, match="is not a file"):
+    with pytest.raises(ModelFileError, match="is not a regular file"):
         read_model(tmp_path)
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
 def test_a_pipe_does_not_hang(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.onnx")
-    with pytest.raises(ModelFileError, match="is not a file"):
+    with pytest.raises(ModelFileError, match="is not a regular file"):
         describe(tmp_path / "pipe.onnx")

@@ -47,7 +47,7 @@ def bench(
         threads=threads,
         seconds=seconds,
     )
-    result = run(config, _rivals)
+    result = run(config, _torch_engines)
     if as_json:
         timings = [dataclasses.asdict(timing) for timing in result.timings]
         click.echo(
@@ -77,7 +77,7 @@ def _parse_sizes(text: str) -> tuple[int, ...]:
     return tuple(int(part) for part in parts)
 
 
-def _rivals(manifest: "Manifest | None", threads: int) -> dict[str, "Draw"]:
+def _torch_engines(manifest: "Manifest | None", threads: int) -> dict[str, "Draw"]:
     """Open PyTorch's engines; if there are none, say on standard error why."""
     from wgan.errors import WganError, needs_extra
 
@@ -88,8 +88,8 @@ def _rivals(manifest: "Manifest | None", threads: int) -> dict[str, "Draw"]:
         return {}
     try:
         with needs_extra("export", purpose="timing PyTorch"):
-            from wgan.export.parity.torch_engines import rivals
-        return dict(rivals(manifest.config, manifest.latent_dim, threads))
+            from wgan.export.parity.engines import torch_engines
+        return dict(torch_engines(manifest.config, manifest.latent_dim, threads))
     except WganError as exc:
         click.echo(f"PyTorch is left out: {exc}", err=True)
         return {}

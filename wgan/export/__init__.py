@@ -1,5 +1,11 @@
-"""Exporting: a checkpoint's generator as one self-describing file, refused unless it matches.
+"""From a trained generator to a file that is proved to match PyTorch.
 
-Read `exporting.py` first: it is the whole path. `onnx_format.py` and `torchscript_format.py` write
-a generator's bytes, `parity.py` holds them against PyTorch. Needs PyTorch; ONNX needs onnx too.
+`export` does the work of `wgan export`; read `exporter.py`, then `draft.py`. `formats` writes the
+files, `lowering` rewrites ONNX graphs, `parity` proves the result. Exporting needs PyTorch, and
+ONNX files need onnx; both are imported when `export` runs.
 """
+
+from wgan.export.config import ExportConfig
+from wgan.export.exporter import ExportedFile, export
+
+__all__ = ["ExportConfig", "ExportedFile", "export"]

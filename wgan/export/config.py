@@ -1,84 +1,96 @@
-"""What an export is to be: its format, precision and target, and how far it may be from PyTorch."""
+"""The options of an export, and how far an export may differ from PyTorch."""
 
 import dataclasses
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from types import MappingProxyType
 
 from wgan.errors import UsageError
 from wgan.model_file.manifest import Distance
 
-ENDINGS = {"onnx": ".onnx", "torchscript": ".ts", "pt2": ".pt2"}
-"""Each format's file ending."""
+log = logging.getLogger("wgan")
+
+EXTENSIONS = {"onnx": ".onnx", "torchscript": ".ts", "pt2": ".pt2"}
+"""File format -> file extension."""
+
+FORMATS = (*EXTENSIONS, "triton")
+"""What an export can be: a file, or a model repository for NVIDIA Triton."""
 
 PRECISIONS = ("fp32", "fp16", "int8")
 
-TARGETS = ("cpu", "cuda", "portable")
+TARGETS = ("cpu", "portable")
 
-DEFAULT_TARGETS = {"fp32": "cpu", "fp16": "cuda", "int8": "cpu"}
-"""What an ONNX file is optimised for when nobody says, by precision."""
+DEFAULT_TARGETS = {"fp32": "cpu", "fp16": "portable", "int8": "cpu"}
+"""Precision -> default target of an ONNX graph. float16 is for GPUs, on which no lowered form has
+been measured."""
 
 TOLERANCES: Mapping[str, Distance] = MappingProxyType(
     {
-        # Engines add up to 16 * 16 * width products in different orders, and a lowered graph adds
-        # others. Trained networks stay below 5e-6; 1e-5 is 1/800 of the step between two pixels.
-        # It can still tip a value that lies between two pixels: one of 255, and seldom.
+        # Engines add up to 16 * 16 * width products in different orders, and lowered graphs in yet
+        # others. Trained networks stay below 5e-6; 1e-5 is 1/800 of the step between two pixel
+        # values. It can still tip a value that lies between two of them, by 1 of 255 and rarely.
         "fp32": Distance(images=1e-5, pixels=1, mean_pixels=0.01, psnr=65.0),
-        # Ten bits of fraction, accumulated in 32: a few thousandths of the range.
+        # Ten bits of fraction in each layer add up to a few thousandths of the range.
         "fp16": Distance(images=0.05, pixels=6, mean_pixels=0.1, psnr=55.0),
-        # Eight bits for each activation: single pixels at edges move far, the image does not.
+        # Activations have eight bits: single pixels at edges may differ much, the image may not.
         "int8": Distance(images=1.0, pixels=128, mean_pixels=1.5, psnr=40.0),
     }
 )
 """Precision -> the largest distance from PyTorch that passes."""
 
-WIDE_SEEDS = 1024
-"""Seeds that a precision of less than fp32 is judged on."""
+REDUCED_PRECISION_SEEDS = 1024
+"""Seeds that fp16 and int8 are proved on: their errors vary more from image to image."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ExportConfig:
-    """One export, checked when it is made."""
+    """The options of `wgan export`. Raises UsageError for a value that is not allowed."""
 
-    format: str = "onnx"  # a key of ENDINGS
+    source: Path | None = None  # a run's folder or a checkpoint; None is the latest run
+    checkpoint: str | None = None  # of a run: "latest", "best" or a step; None is "latest"
+    formats: tuple[str, ...] = ("onnx",)  # of FORMATS
     precision: str = "fp32"  # of the weights and of the arithmetic
-    target: str = ""  # what the graph is optimised for; "" is the format's default
-    tolerance_images: float | None = None  # these replace TOLERANCES' fields
+    target: str | None = None  # what the graph is optimised for; None is the format's default
+    output: str | None = None  # a file, or a folder, which may end in /; None is the run's folder
+    arch: str | None = None  # package.module:function, for a run with its own networks
+    tolerance_images: float | None = None  # these four replace fields of TOLERANCES
     tolerance_pixels: int | None = None
     tolerance_mean_pixels: float | None = None
     tolerance_psnr: float | None = None
 
     def __post_init__(self) -> None:
-        """Fill in the target and check each field. Raises UsageError."""
-        _check_choice("--format", self.format, tuple(ENDINGS))
+        """Check each option and each combination. Raises UsageError."""
+        if not self.formats:
+            raise UsageError(f"--format is missing: name one or more of {', '.join(FORMATS)}")
+        for file_format in self.formats:
+            _check_choice("--format", file_format, FORMATS)
         _check_choice("--precision", self.precision, PRECISIONS)
-        if self.target == "":
-            object.__setattr__(self, "target", self._default_target())
-        _check_choice("--target", self.target, TARGETS)
-        if self.format != "onnx" and (self.precision, self.target) != ("fp32", "portable"):
-            raise UsageError(
-                f"--format {self.format} has only --precision fp32 and --target portable:"
-                " the others are forms of an ONNX graph"
-            )
-        if self.precision == "int8" and self.target != "cpu":
-            raise UsageError(
-                f"--precision int8 needs --target cpu, not {self.target}: there is no 8-bit form"
-                " of a transposed convolution, only of the convolutions that cpu makes of it"
-            )
+        if self.target == "cuda":
+            log.warning("--target cuda is now called portable; the old name will be removed")
+            object.__setattr__(self, "target", "portable")
+        if self.target is not None:
+            _check_choice("--target", self.target, TARGETS)
+        for file_format in self.formats:
+            self.check_format(file_format)
         for name, value in self._tolerances().items():
-            if not 0 <= value < 1e6:  # a NaN fails this too
+            if not 0 <= value < 1e6:  # false for NaN
                 option = f"--tolerance-{name.replace('_', '-')}"
-                raise UsageError(f"{option} {value} is not allowed: it is a number from 0")
+                raise UsageError(f"{option} {value} is not allowed: it must be 0 or greater")
 
-    @property
-    def filename(self) -> str:
-        """What the file is called in a run's folder; only what differs from the default is told."""
+    def target_of(self, file_format: str) -> str:
+        """The target of the file of one format."""
+        return self.target or self._default_target(file_format)
+
+    def filename(self, file_format: str) -> str:
+        """The name of a file in a run's folder; it names only what differs from the defaults."""
         parts = ["generator"]
-        if self.target != self._default_target():
-            parts.append(self.target)
+        if self.target_of(file_format) != self._default_target(file_format):
+            parts.append(self.target_of(file_format))
         if self.precision != "fp32":
             parts.append(self.precision)
-        return "-".join(parts) + ENDINGS[self.format]
+        return "-".join(parts) + EXTENSIONS[file_format]
 
     @property
     def allowed(self) -> Distance:
@@ -87,20 +99,36 @@ class ExportConfig:
 
     @property
     def loosened(self) -> bool:
-        """Whether that is more than wgan allows by itself."""
-        mine, usual = self.allowed, TOLERANCES[self.precision]
-        return mine.psnr < usual.psnr or any(
-            getattr(mine, name) > getattr(usual, name)
+        """Whether the user allows a larger distance than wgan does."""
+        given, usual = self.allowed, TOLERANCES[self.precision]
+        return given.psnr < usual.psnr or any(
+            getattr(given, name) > getattr(usual, name)
             for name in ("images", "pixels", "mean_pixels")
         )
 
     @property
     def seeds(self) -> int:
-        """How many seeds it is judged on; the gate may need more for its batches."""
-        return 0 if self.precision == "fp32" else WIDE_SEEDS
+        """The seeds to prove the export on, unless the gate's batches need more."""
+        return 0 if self.precision == "fp32" else REDUCED_PRECISION_SEEDS
 
-    def _default_target(self) -> str:
-        return DEFAULT_TARGETS[self.precision] if self.format == "onnx" else "portable"
+    def check_format(self, file_format: str) -> None:
+        """Check that a format has this precision and target. Raises UsageError."""
+        target = self.target_of(file_format)
+        is_plain = self.precision == "fp32" and target == "portable"
+        if file_format in ("torchscript", "pt2") and not is_plain:
+            raise UsageError(
+                f"--format {file_format} has only --precision fp32 and --target portable: the"
+                " other precisions and targets are forms of an ONNX graph"
+            )
+        if self.precision == "int8" and target != "cpu":
+            raise UsageError(
+                f"--precision int8 needs --target cpu, not {target}: ONNX Runtime has an 8-bit form"
+                " of convolutions, which the target cpu uses, but not of transposed convolutions"
+            )
+
+    def _default_target(self, file_format: str) -> str:
+        is_onnx = file_format in ("onnx", "triton")
+        return DEFAULT_TARGETS[self.precision] if is_onnx else "portable"
 
     def _tolerances(self) -> dict[str, float]:
         given = {

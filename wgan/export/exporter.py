@@ -1,186 +1,74 @@
-"""From a checkpoint to an exported file: write it in memory, prove it, describe it, name it."""
+"""The whole of `wgan export`: find a checkpoint, export it in each format, remember the file."""
 
-import dataclasses
-import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path, PurePath
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
 
-import numpy as np
-from torch import Tensor, nn
-
-from wgan import __version__
 from wgan.errors import needs_extra
 from wgan.export.config import ExportConfig
-from wgan.export.formats.archive import add_manifest
-from wgan.export.formats.pt2 import to_pt2
-from wgan.export.formats.torchscript import to_torchscript
-from wgan.export.parity.comparison import Engine
-from wgan.export.parity.gate import onnx_engines, prove, pt2_engines, torchscript_engines
-from wgan.export.parity.reference import Reference
-from wgan.files import write_whole
-from wgan.model_file.checksum import content_sha256
-from wgan.model_file.manifest import Distance, Manifest, Receipt
-from wgan.training.checkpoint import Checkpoint
-from wgan.training.networks import Architecture
-
-if TYPE_CHECKING:
-    import onnx
+from wgan.export.formats.triton import write_repository
+from wgan.export.output_paths import choose_checkpoint, output_paths
+from wgan.model_file.manifest import Manifest
+from wgan.runs import Run, remember_export, which_checkpoint
 
 
 @dataclass(frozen=True)
-class ExportDraft:
-    """An export that has no name yet."""
+class ExportedFile:
+    """A file that was proved to match PyTorch."""
 
-    serialize: Callable[[str], bytes]  # the manifest's JSON -> the whole file
-    engines: Callable[[bytes], Iterator[Engine]]  # the whole file -> all that can run it
-    opset: int | None
+    path: Path
+    manifest: Manifest  # its description; `manifest.receipt` is the proof
 
 
 def export(
-    checkpoint: Checkpoint,
-    config: ExportConfig,
-    path: Path,
-    architecture: Architecture | None = None,
-) -> Manifest:
-    """Write the checkpoint's EMA generator to `path`, once it matches PyTorch.
+    config: ExportConfig, on_file: Callable[[ExportedFile], None] | None = None
+) -> list[ExportedFile]:
+    """Export the EMA generator of a checkpoint, once for each of `config.formats`.
 
-    Equal checkpoints give equal bytes, on one machine and with one set of versions.
+    A file appears under its name only after it has been compared with PyTorch. An ONNX file becomes
+    the latest export, which `wgan sample` takes.
 
     Args:
-        checkpoint: what is exported.
-        config: its format, precision and target.
-        path: the file; its folder is there.
-        architecture: as for `wgan.training.networks.build`.
+        config: the checkpoint, the formats and their options.
+        on_file: called with each file once it is written.
 
     Returns:
-        What the file says of itself.
+        The files in the order of `config.formats`.
 
     Raises:
-        ParityError: it does not match; nothing stands under the name.
-        ExportError: it could not be made.
-        OutputError: it could not be written.
+        RunError: there is no such run or checkpoint, or it is damaged.
+        UsageError: options contradict each other.
+        MissingExtra: PyTorch, onnx or onnxruntime is not installed.
+        ExportError: the generator cannot be exported.
+        ParityError: an export does not match PyTorch; the files before it are complete.
+        OutputError: a file cannot be written.
     """
-    generator = checkpoint.ema_generator(architecture)
-    candidate = make_candidate(generator, checkpoint.config.latent_dim, config)
-    return publish(candidate, checkpoint, config, path, architecture)
+    which = which_checkpoint(config.checkpoint, [config.source] if config.source else [])
+    # Paths first: a wrong one is reported at once, not after PyTorch has been imported.
+    checkpoint_path = choose_checkpoint(config.source, which)
+    paths = output_paths(config, checkpoint_path)
+    with needs_extra("export", purpose="exporting"):
+        from wgan.export.draft import export_checkpoint
+        from wgan.training.checkpoint import Checkpoint, load_checkpoint
+        from wgan.training.networks import load_architecture
+    if config.source is not None and config.source.is_file():
+        checkpoint = Checkpoint.load(config.source)
+    else:
+        checkpoint = load_checkpoint(Run(checkpoint_path.parent.parent), which)
+    architecture = load_architecture(config.arch) if config.arch else None
 
+    def write(path: Path, file_format: str = "onnx") -> Manifest:
+        return export_checkpoint(checkpoint, config, path, file_format, architecture)
 
-def publish(
-    candidate: ExportDraft,
-    checkpoint: Checkpoint,
-    config: ExportConfig,
-    path: Path,
-    architecture: Architecture | None = None,
-) -> Manifest:
-    """Prove `candidate` against the checkpoint's generator, then give it the name `path`.
-
-    Raises:
-        ParityError: it does not match; nothing stands under the name.
-        OutputError: it could not be written.
-    """
-    latent_dim = checkpoint.config.latent_dim
-    reference = Reference.draw(checkpoint.ema_generator(architecture), latent_dim, config.seeds)
-    # The gate runs the file as it will be, but for a receipt that is not known before.
-    draft = _describe(checkpoint, config, candidate)
-    draft_file = candidate.serialize(draft.to_json())
-    receipt = prove(
-        candidate.engines(draft_file), reference, config.allowed, loosened=config.loosened
-    )
-    manifest = dataclasses.replace(
-        draft, receipt=receipt, content_sha256=content_sha256(draft_file)
-    )
-    write_whole(path, candidate.serialize(manifest.to_json()))
-    return manifest
-
-
-def make_candidate(generator: nn.Module, latent_dim: int, config: ExportConfig) -> ExportDraft:
-    """Trace `generator` as `config` says. Raises ExportError, MissingExtra."""
-    if config.format == "torchscript":
-        archive = to_torchscript(generator, latent_dim)
-        return archive_candidate(archive, torchscript_engines)
-    if config.format == "pt2":
-        return archive_candidate(to_pt2(generator, latent_dim), pt2_engines)
-    with needs_extra("export", purpose="exporting to ONNX"):
-        from wgan.export.formats.onnx import check, to_onnx
-        from wgan.export.lowering.conv_transpose import lower
-        from wgan.export.lowering.fp16 import halve
-        from wgan.export.lowering.int8 import quantize
-    model = to_onnx(generator, latent_dim)
-    if config.target == "cpu":
-        model = lower(model, eight_bits=config.precision == "int8")
-    if config.precision == "fp16":
-        model = halve(model)
-    elif config.precision == "int8":
-        model = quantize(model)
-    check(model)
-    return onnx_candidate(model)
-
-
-def onnx_candidate(model: "onnx.ModelProto") -> ExportDraft:
-    """A model in memory as something to be proved and named."""
-    from wgan.export.formats.onnx import OPSET, serialize
-
-    return ExportDraft(lambda manifest: serialize(model, manifest), onnx_engines, OPSET)
-
-
-def archive_candidate(archive: bytes, engines: Callable[[bytes], Iterator[Engine]]) -> ExportDraft:
-    """An archive of PyTorch's in memory as something to be proved and named."""
-    return ExportDraft(lambda manifest: add_manifest(archive, manifest), engines, None)
-
-
-def weights_sha256(state: dict[str, Any]) -> str:
-    """Hash a `state_dict`: each tensor's name, type, shape and bytes, in the order of names."""
-    digest = hashlib.sha256()
-    for name, value in sorted(state.items()):
-        assert isinstance(value, Tensor)
-        array = np.ascontiguousarray(value.numpy())
-        digest.update(f"{name} {array.dtype.str} {array.shape}\n".encode())
-        digest.update(array.tobytes())
-    return digest.hexdigest()
-
-
-def described_config(checkpoint: Checkpoint) -> dict[str, Any]:
-    """The training configuration for people to read anywhere: of a path, only its last part."""
-    config = dataclasses.asdict(checkpoint.config)
-    for name in ("data", "eval_features"):
-        path = PurePath(config[name].replace("\\", "/"))
-        config[name] = path.name or str(path)
-    return config
-
-
-def _describe(checkpoint: Checkpoint, config: ExportConfig, candidate: ExportDraft) -> Manifest:
-    """All that is known before the gate; the receipt is blank."""
-    trained = checkpoint.config
-    return Manifest(
-        latent_dim=trained.latent_dim,
-        height=trained.size,
-        width=trained.size,
-        channels=trained.channels,
-        precision=config.precision,
-        target=config.target,
-        opset=candidate.opset,
-        step=checkpoint.step,
-        config=described_config(checkpoint),
-        weights_sha256=weights_sha256(checkpoint.average),
-        content_sha256="",
-        wgan_version=__version__,
-        receipt=_blank_receipt(),
-    )
-
-
-def _blank_receipt() -> Receipt:
-    nothing = Distance(images=0.0, pixels=0, mean_pixels=0.0, psnr=0.0)
-    return Receipt(
-        seeds="0",
-        batch_sizes=(),
-        providers=(),
-        optimizations=(),
-        threads=(),
-        seen=nothing,
-        allowed=nothing,
-        loosened=False,
-        float64_images=0.0,
-        goldens=(),
-    )
+    exported = []
+    for file_format, path in paths.items():
+        if file_format == "triton":
+            file = ExportedFile(*write_repository(path, checkpoint.step, write))
+        else:
+            file = ExportedFile(path, write(path, file_format))
+        if file_format == "onnx":
+            remember_export(path)
+        exported.append(file)
+        if on_file is not None:
+            on_file(file)
+    return exported

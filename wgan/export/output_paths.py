@@ -1,23 +1,23 @@
-"""Which checkpoint is exported, and where its exports stand."""
+"""The paths of an export: the checkpoint that it reads and the files that it writes."""
 
-from collections.abc import Sequence
+import os
 from pathlib import Path
 
 from wgan.errors import CheckpointError, OutputError, UsageError
 from wgan.export.config import ExportConfig
-from wgan.files import check_parent_folder
+from wgan.files import check_parent_folder, make_folder
 from wgan.runs import find_run, latest_run
 
 
 def choose_checkpoint(source: Path | None, which: str = "latest") -> Path:
-    """The checkpoint at `source`, or one of the run there, or of the latest run.
+    """Return the checkpoint at `source`, or one of the run at `source` or of the latest run.
 
-    `which` is as for `Run.find_checkpoint`; it has no say where `source` is a file.
+    `which` names a checkpoint of a run, as for `Run.find_checkpoint`.
 
     Raises:
         RunError: there is no such run.
         CheckpointError: there is no such checkpoint, or the run has none.
-        UsageError: `which` is not one of a run's.
+        UsageError: `which` does not name a checkpoint.
     """
     if source is None:
         return latest_run().find_checkpoint(which)
@@ -31,42 +31,38 @@ def choose_checkpoint(source: Path | None, which: str = "latest") -> Path:
     return source
 
 
-def choose_places(
-    configs: Sequence[ExportConfig], output: Path | None, checkpoint: Path
-) -> list[Path]:
-    """Where each export goes: as `output` says, or into the checkpoint's run.
+def output_paths(config: ExportConfig, checkpoint: Path) -> dict[str, Path]:
+    """Return the path of each format: a file, or the folder of a Triton model repository.
 
-    A checkpoint outside of a run gets its exports beside it. `output` is a file or a folder.
+    By default files go into the checkpoint's run, or beside a checkpoint that is in no run. An
+    output folder that ends in / is made if it does not exist.
 
     Raises:
-        UsageError: one file is named for several exports.
-        OutputError: the folder of `output` is not there.
+        UsageError: one file is named for several formats.
+        OutputError: a path cannot be written.
     """
-    if output is None:
-        output = _home(checkpoint)
+    formats = tuple(dict.fromkeys(config.formats))
+    if config.output is None:
+        folder = checkpoint.parent
+        folder = folder.parent if folder.name == "checkpoints" else folder
+        return {
+            name: folder / ("triton" if name == "triton" else config.filename(name))
+            for name in formats
+        }
+    output = Path(config.output)
+    if formats == ("triton",):
+        if output.is_file() or not output.parent.is_dir():
+            raise OutputError(
+                f"cannot write {output}: a model repository is a folder in an existing folder"
+            )
+        return {"triton": output}
+    if config.output.endswith(("/", os.sep)):
+        make_folder(output)
     if output.is_dir():
-        return [output / config.filename for config in configs]
-    if len(configs) > 1:
-        raise UsageError(f"--output {output} is one file for {len(configs)} formats: name a folder")
+        return {
+            name: output if name == "triton" else output / config.filename(name) for name in formats
+        }
+    if len(formats) > 1:
+        raise UsageError(f"--output {output} is one file for {len(formats)} formats: name a folder")
     check_parent_folder(output)
-    return [output]
-
-
-def choose_repository(output: Path | None, checkpoint: Path) -> Path:
-    """Where a model repository goes: the folder `output`, or `triton` in the checkpoint's run.
-
-    Raises:
-        OutputError: `output` cannot be a folder.
-    """
-    if output is None:
-        return _home(checkpoint) / "triton"
-    if output.is_file() or not output.parent.is_dir():
-        raise OutputError(f"cannot write {output}: a model repository is a folder, in one that is")
-    return output
-
-
-def _home(checkpoint: Path) -> Path:
-    """The checkpoint's run, or its folder when it stands outside of one."""
-    return (
-        checkpoint.parent.parent if checkpoint.parent.name == "checkpoints" else checkpoint.parent
-    )
+    return {formats[0]: output}

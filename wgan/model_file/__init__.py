@@ -1,4 +1,4 @@
-"""What an exported file says, learnt without running it: the standard library alone.
+"""What an exported file holds, read without running it and with the standard library only.
 
-It stands outside `wgan.runtime` so that `wgan info` starts without numpy and onnxruntime.
+It is separate from `wgan.runtime` so that `wgan info` starts without numpy and onnxruntime.
 """

@@ -1,4 +1,4 @@
-"""The zip archives that PyTorch writes: TorchScript and pt2, and the manifest among their files."""
+"""The zip archives that PyTorch writes, TorchScript and pt2, and the manifest inside them."""
 
 import io
 import zipfile
@@ -11,12 +11,12 @@ from wgan.model_file.manifest import METADATA_KEY, SIZE_LIMIT, Manifest
 
 
 def program_format(names: Iterable[str]) -> str | None:
-    """Tell "torchscript" or "pt2" by the names of an archive's records; None where it is neither.
+    """Return "torchscript" or "pt2" by the names of an archive's records, or None if it is neither.
 
-    A checkpoint is such an archive as well, of tensors alone.
+    A checkpoint is also such an archive, of tensors only.
     """
-    # Of the three only torch.export says in its archive what that is; PyTorch itself tells what
-    # torch.jit has written by its constants.
+    # torch.export writes a record `archive_format`. Nothing else names torch.jit's archives:
+    # PyTorch itself recognises them by their constants.
     ends = {name.rpartition("/")[2] for name in names}
     if "archive_format" in ends:
         return "pt2"
@@ -24,16 +24,16 @@ def program_format(names: Iterable[str]) -> str | None:
 
 
 def is_program(path: Path) -> bool:
-    """Whether the archive at `path` is an export for PyTorch; False where it cannot be read."""
+    """Whether the archive at `path` is an export for PyTorch; False if it cannot be read."""
     try:
         with zipfile.ZipFile(path) as archive:
             return program_format(archive.namelist()) is not None
-    except archive_errors():  # what is wrong with it is told by whoever opens it next
+    except archive_errors():  # the caller that opens it next raises the error
         return False
 
 
 def read_archive(path: Path) -> tuple[str, Manifest | None]:
-    """The format of a TorchScript or pt2 file, and its manifest, None where it has none.
+    """Return the format of a TorchScript or pt2 file, and its manifest or None.
 
     Raises:
         ModelFileError: the archive is damaged or of another kind, or its manifest cannot be read.
@@ -43,8 +43,8 @@ def read_archive(path: Path) -> tuple[str, Manifest | None]:
             kind = program_format(archive.namelist())
             if kind is None:
                 raise ModelFileError(
-                    "it is an archive, but neither TorchScript nor pt2: of a checkpoint"
-                    "  wgan export  makes such a file"
+                    "it is an archive, but neither TorchScript nor pt2: from a checkpoint,"
+                    "  wgan export --format torchscript  makes such a file"
                 )
             # PyTorch keeps extra files at <name of the archive>/extra/<name of the file>.
             names = [n for n in archive.namelist() if n.endswith(f"/extra/{METADATA_KEY}")]
@@ -53,14 +53,21 @@ def read_archive(path: Path) -> tuple[str, Manifest | None]:
             if not names:
                 return kind, None
             with archive.open(names[0]) as member:
-                text = member.read(SIZE_LIMIT + 1)  # a bomb is not unpacked beyond this
+                text = member.read(SIZE_LIMIT + 1)  # stops a zip bomb
     except archive_errors() as exc:
         raise ModelFileError(f"it is a damaged archive ({exc})") from exc
     return kind, Manifest.from_json(text)
 
 
+def add_manifest(archive: bytes, manifest: str) -> bytes:
+    """Add `manifest` as an extra file, which `torch.jit.load` and `torch.export.load` can read."""
+    return write_records(
+        {**read_records(archive), f"archive/extra/{METADATA_KEY}": manifest.encode()}
+    )
+
+
 def read_records(archive: bytes) -> dict[str, bytes]:
-    """Read an archive: names to contents, in its order, without the id that PyTorch gives it.
+    """Return an archive's records by name, in its order, without PyTorch's serialization id.
 
     Raises:
         archive_errors(): it is damaged.

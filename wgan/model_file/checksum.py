@@ -1,4 +1,4 @@
-"""A checksum of all that an exported file holds beside its manifest, which carries the checksum."""
+"""The checksum of an exported file's content: all except the manifest, which holds the checksum."""
 
 import hashlib
 import io
@@ -6,26 +6,26 @@ import mmap
 import zipfile
 
 from wgan.model_file.manifest import METADATA_KEY
-from wgan.model_file.protobuf import Value, read_fields
+from wgan.model_file.protobuf import FieldValue, read_fields
 from wgan.model_file.reading import ZIP_MAGIC
 
 _METADATA_PROPS, _KEY = 14, 1
 
 CHANGED = (
-    "its content is not what was exported: it is damaged, or was changed since. Export it again;"
-    " wgan verify tells more"
+    "its content does not match its checksum: the file is damaged, or was changed after the export."
+    " Export it again, or run  wgan verify  for details"
 )
-"""Said of a file whose checksum is not its manifest's."""
+"""Error message for a file whose checksum differs from its manifest's."""
 
 UNPACKED_LIMIT = 2**30
-"""Bytes that an archive may unpack to: a bomb is refused."""
+"""Largest size of an unpacked archive in bytes: a zip bomb is refused."""
 
 
 def content_sha256(data: bytes | mmap.mmap) -> str:
-    """Hash an ONNX file or an archive of PyTorch's, but for its manifest.
+    """Hash an ONNX file or an archive of PyTorch, without its manifest.
 
-    Of an ONNX file, the top fields' numbers and contents in the file's order; of an archive, its
-    records' names and contents in the order of names. Neither depends on how the file is packed.
+    Of an ONNX file: number and content of each top-level field, in the file's order. Of an archive:
+    name and content of each record, sorted by name. Neither depends on how the file is packed.
 
     Raises:
         WireError, zipfile.BadZipFile: the bytes are damaged.
@@ -46,7 +46,7 @@ def _onnx(data: bytes | mmap.mmap) -> list[tuple[str, bytes | memoryview]]:
     ]
 
 
-def _is_manifest(value: Value) -> bool:
+def _is_manifest(value: FieldValue) -> bool:
     if isinstance(value, int):
         return False
     return any(

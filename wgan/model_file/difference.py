@@ -1,4 +1,4 @@
-"""How far two sets of images are apart: one measure for the gate and for whoever verifies."""
+"""The difference between two sets of pixels: one measure for the parity gate and `wgan verify`."""
 
 import math
 
@@ -8,15 +8,15 @@ from wgan.images import Pixels
 from wgan.model_file.manifest import PSNR_LIMIT
 
 
-class PixelTally:
-    """The differences of pixels, batch after batch."""
+class PixelDifference:
+    """Largest, mean and mean squared difference of pixels, summed over batches."""
 
     def __init__(self) -> None:
         self.largest = 0
         self._sum = self._squares = self._count = 0
 
     def add(self, pixels: Pixels, expected: Pixels) -> None:
-        """Count two batches of the same shape."""
+        """Add the differences of two batches of the same shape."""
         difference = np.abs(pixels.astype(np.int64) - expected)
         self.largest = max(self.largest, int(difference.max()))
         self._sum += int(difference.sum())
@@ -30,7 +30,7 @@ class PixelTally:
 
     @property
     def psnr(self) -> float:
-        """Peak signal-to-noise ratio in decibels, to a tenth, rounded down."""
+        """Peak signal-to-noise ratio in decibels, rounded down to a tenth."""
         if self._squares == 0:
             return PSNR_LIMIT
         ratio = 255**2 * self._count / self._squares

@@ -1,4 +1,4 @@
-"""What travels inside an exported file: the model's shape, where it came from, and its receipt."""
+"""The manifest inside an exported file: the model's shape, its origin, and the receipt."""
 
 import base64
 import binascii
@@ -14,58 +14,61 @@ from wgan.errors import ModelFileError
 from wgan.text import shorten
 
 METADATA_KEY = "wgan.manifest"
-"""The manifest's key in an ONNX file's metadata, and its name among an archive's extra files."""
+"""The key in an ONNX file's metadata, and the name among an archive's extra files."""
 
 FORMAT_VERSION = 1
-"""Raised when a reader of the older form would be misled by the newer."""
+"""Increased when a reader of the older format would misread the newer one."""
 
 _CHECKSUM = "manifest_sha256"
 
 PSNR_LIMIT = 120.0
-"""Stands for equal images, whose signal-to-noise ratio is infinite."""
+"""The value written for equal images, whose signal-to-noise ratio is infinite."""
 
 SIZE_LIMIT = 4 * 2**20
-"""A manifest of more bytes than this is refused."""
+"""Largest size of a manifest in bytes."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Golden:
-    """An image that the model must draw again: PNG, lossless, drawn by PyTorch."""
+    """A golden image: PyTorch's image of a seed, which the model must reproduce."""
 
     seed: int
-    png: bytes
-    psnr: float  # of what the export drew when it was proved, in decibels; the lowest of all runs
+    png: bytes  # lossless
+    psnr: float  # of the export's image when it was proved, in decibels; the lowest of all engines
 
 
 @dataclass(frozen=True, kw_only=True)
 class Distance:
-    """How far an export's images are from PyTorch's, or may be."""
+    """The distance between an export's images and PyTorch's: measured, or allowed."""
 
-    images: float  # largest absolute difference, in [-1, 1] units
-    pixels: int  # largest absolute difference, of 255
-    mean_pixels: float  # mean absolute difference, of 255
-    psnr: float  # of the pixels, in decibels: higher is closer, `PSNR_LIMIT` is no difference
+    images: float = 0.0  # largest absolute difference, in [-1, 1] units
+    pixels: int = 0  # largest absolute difference, of 255
+    mean_pixels: float = 0.0  # mean absolute difference, of 255
+    psnr: float = PSNR_LIMIT  # of the pixels, in decibels: higher is closer
 
 
 @dataclass(frozen=True, kw_only=True)
 class Receipt:
-    """What the parity gate tried against PyTorch, and how far it was."""
+    """The record of a proof: what was compared with PyTorch, and the largest differences.
 
-    seeds: str  # as `wgan.latents.parse_seeds` reads them
-    batch_sizes: tuple[int, ...]
-    providers: tuple[str, ...]
-    optimizations: tuple[str, ...]  # how far ONNX Runtime rewrote the graph; empty elsewhere
-    threads: tuple[int, ...]
-    seen: Distance  # from PyTorch in float32, the largest of all runs
-    allowed: Distance
-    loosened: bool  # whether the user allowed more than wgan does
-    float64_images: float  # largest difference of the images from PyTorch in float64
-    goldens: tuple[Golden, ...]
+    The defaults are the receipt of a file that is not proved yet.
+    """
+
+    seeds: str = ""  # as `wgan.latents.parse_seeds` reads them
+    batch_sizes: tuple[int, ...] = ()
+    providers: tuple[str, ...] = ()
+    optimizations: tuple[str, ...] = ()  # ONNX Runtime's graph optimisations, if it was run
+    threads: tuple[int, ...] = ()
+    seen: Distance = Distance()  # from PyTorch in float32, the largest of all engines
+    allowed: Distance = Distance()
+    loosened: bool = False  # whether the user allowed a larger distance than wgan does
+    float64_images: float = 0.0  # largest difference of the images from PyTorch in float64
+    goldens: tuple[Golden, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
 class Manifest:
-    """A generator's description, the same in every exported format."""
+    """The description of a generator, the same in every exported format."""
 
     latent_dim: int
     height: int
@@ -73,11 +76,11 @@ class Manifest:
     channels: int
     precision: str  # "fp32"
     target: str  # what the graph is optimised for: "portable"
-    opset: int | None  # None where the format has none
-    step: int  # training steps the weights have seen
+    opset: int | None  # None unless the format is ONNX
+    step: int  # training steps behind the weights
     config: Mapping[str, Any]  # the training configuration, without paths
     weights_sha256: str  # of the checkpoint's tensors: the same in every format
-    content_sha256: str  # of all in the file but this manifest
+    content_sha256: str  # of the file without this manifest
     wgan_version: str
     receipt: Receipt
     format_version: int = FORMAT_VERSION
@@ -142,7 +145,7 @@ class Manifest:
 
 
 def config_sha256(config: Mapping[str, Any]) -> str:
-    """Hash a configuration: SHA-256 of its JSON, keys sorted, in hexadecimal."""
+    """SHA-256 of a configuration as JSON with sorted keys, in hexadecimal."""
     return _sha256(config)
 
 
@@ -178,10 +181,10 @@ def _read_receipt(fields: "_Fields") -> Receipt:
 
 
 def _finite(text: str) -> float:
-    """Python reads NaN and infinities, which JSON does not have."""
+    """Parse a float; Python's reader would accept NaN and infinities, which JSON does not have."""
     value = float(text)
     if not math.isfinite(value):
-        raise ValueError(f"{text} is not a number of JSON")
+        raise ValueError(f"{text} is not a JSON number")
     return value
 
 
@@ -195,7 +198,7 @@ def _read_distance(fields: "_Fields") -> Distance:
 
 
 class _Fields:
-    """A JSON object whose fields are fetched with a check of their type and range."""
+    """A JSON object whose fields are read with a check of type and range."""
 
     def __init__(self, content: object, name: str) -> None:
         if not isinstance(content, dict):

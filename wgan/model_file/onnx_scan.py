@@ -1,9 +1,9 @@
-"""An ONNX file's bytes, looked through before ONNX Runtime sees them.
+"""A scan of an ONNX file's bytes before ONNX Runtime opens them.
 
-A model file may come from anyone. ONNX lets a tensor name another file to read its values from,
-wherever tensors stand: among the initializers, in a node's attributes, in the graphs of an `If`,
-in functions. This module finds every such place and refuses it, with nothing but the standard
-library. The field numbers are those of `onnx.proto` (ONNX 1.23, IR version 13).
+A model file may come from a stranger, and ONNX lets a tensor read its values from another file:
+among the initializers, in a node's attributes, in the subgraphs of an `If`, in functions. The scan
+visits every place that can hold a tensor and refuses external data, with the standard library only.
+The field numbers are those of `onnx.proto` (ONNX 1.23, IR version 13).
 """
 
 import mmap
@@ -11,16 +11,16 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from wgan.errors import ModelFileError
-from wgan.model_file.protobuf import Value, WireError, read_fields
+from wgan.model_file.protobuf import FieldValue, WireError, read_fields
 
 FIELD_LIMIT = 1_000_000
-"""A file of more fields than this is refused: each costs time to read, and no generator has as
-many (weights are one field a tensor)."""
+"""Most fields in a file: reading each costs time, and no generator has as many (the weights of a
+tensor are one field)."""
 
 DEPTH_LIMIT = 60
-"""How deep messages may nest; Protocol Buffers' own limit is 100."""
+"""Deepest nesting of messages; the limit of Protocol Buffers itself is 100."""
 
-# Message -> {field number: message in that field}: where tensors can stand, and the way there.
+# Message -> {field number: message in that field}, for every message that can hold a tensor.
 _CHILDREN: Mapping[str, Mapping[int, str]] = {
     "Model": {7: "Graph", 14: "Property", 20: "Training", 25: "Function"},
     "Graph": {1: "Node", 5: "Tensor", 15: "SparseTensor"},
@@ -45,7 +45,7 @@ _TENSOR_EXTERNAL_DATA, _TENSOR_DATA_LOCATION = 13, 14
 
 @dataclass(frozen=True)
 class Producer:
-    """The node that makes a value."""
+    """The node that computes a value."""
 
     operator: str
     source: str | None  # its first input
@@ -53,17 +53,17 @@ class Producer:
 
 @dataclass(frozen=True)
 class OnnxFile:
-    """What was read of a file that is safe to hand to ONNX Runtime."""
+    """The parts of a scanned file that wgan uses; the file is safe for ONNX Runtime to open."""
 
-    metadata: Mapping[str, bytes]  # the file's free texts, `wgan.manifest` among them
-    producers: Mapping[str, Producer]  # value -> what makes it in the main graph
+    metadata: Mapping[str, bytes]  # the file's metadata, `wgan.manifest` among it
+    producers: Mapping[str, Producer]  # value -> the node of the main graph that computes it
 
 
 def scan(data: bytes | mmap.mmap) -> OnnxFile:
-    """Look through an ONNX file's bytes.
+    """Scan an ONNX file's bytes.
 
     Raises:
-        ModelFileError: the bytes are damaged or not ONNX, or ask for another file to be read.
+        ModelFileError: the bytes are damaged, not ONNX, or refer to another file.
     """
     scanner = _Scanner()
     try:
@@ -83,7 +83,7 @@ class _Scanner:
     fields: int = 0
 
     def walk(self, data: memoryview, message: str, path: tuple[str, ...]) -> None:
-        """Visit `message`, which stands at `path`, and all below it in which tensors can stand."""
+        """Visit `message`, whose parents are `path`, and every message below it."""
         if len(path) > DEPTH_LIMIT:
             raise ModelFileError(f"it nests more than {DEPTH_LIMIT} messages deep")
         children = _CHILDREN[message]
@@ -98,11 +98,11 @@ class _Scanner:
                 self._enter(value, child, (*path, message))
         if message == "Node":
             _refuse_other_files(node)
-            if path == ("Model", "Graph"):  # the main graph, none within a node or a function
+            if path == ("Model", "Graph"):  # not a subgraph or a function
                 producer = Producer(node.operator, next(iter(node.inputs), None))
                 self.producers.update(dict.fromkeys(node.outputs, producer))
 
-    def _fields(self, data: memoryview) -> Iterator[tuple[int, Value]]:
+    def _fields(self, data: memoryview) -> Iterator[tuple[int, FieldValue]]:
         for item in read_fields(data):
             self.fields += 1
             if self.fields > FIELD_LIMIT:
@@ -125,19 +125,19 @@ class _Scanner:
         }
         key = texts.get(1, b"").decode("utf-8", "replace")
         if key in self.metadata:
-            raise ModelFileError(f"it holds the metadata key {key[:40]!r} twice or more often")
+            raise ModelFileError(f"it holds the metadata key {key[:40]!r} more than once")
         self.metadata[key] = texts.get(2, b"")
 
 
 @dataclass
 class _Node:
-    """The parts of a node that say what it does and which values it makes."""
+    """A node's operator, inputs and outputs."""
 
     operator: str = ""
     inputs: list[str] = field(default_factory=list)
     outputs: list[str] = field(default_factory=list)
 
-    def read(self, number: int, value: Value) -> None:
+    def read(self, number: int, value: FieldValue) -> None:
         if not isinstance(value, memoryview):
             return
         if number == 1:
@@ -148,16 +148,16 @@ class _Node:
             self.operator = _text(value)
 
 
-def _refuse_external_data(number: int, value: Value) -> None:
+def _refuse_external_data(number: int, value: FieldValue) -> None:
     if number == _TENSOR_EXTERNAL_DATA or (number == _TENSOR_DATA_LOCATION and value != 0):
         raise ModelFileError(
-            "it asks for weights from another file (external data), which is never read:"
-            " save the model as one file"
+            "its weights are in another file (external data), which wgan never reads: save the"
+            " model as one file"
         )
 
 
 def _refuse_other_files(node: _Node) -> None:
-    # Its attribute names a compiled engine, a file that some providers open.
+    # An attribute of EPContext names a compiled engine: a file that some providers open.
     if node.operator == "EPContext":
         raise ModelFileError(
             "it holds an EPContext node, which loads a compiled engine: export it without one"

@@ -1,27 +1,27 @@
-"""Protocol Buffers' wire format, read without a schema's classes and without trusting the bytes.
+"""A reader of Protocol Buffers' wire format for bytes that are not trusted.
 
-Reference: "Encoding", in the Protocol Buffers documentation. What is not canonical enough for two
-readers to agree on (groups, overlong tags, field 0) is refused, so that a reader behind this one
-cannot see a field that this one has missed.
+Reference: "Encoding" in the Protocol Buffers documentation. Encodings that two readers could
+understand differently (groups, overlong tags, field 0) are refused, so that ONNX Runtime cannot see
+a field that this reader has missed.
 """
 
 from collections.abc import Iterator
 
 VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5
 
-Value = int | memoryview
-"""A number, or the bytes of a text or of a message."""
+FieldValue = int | memoryview
+"""A number, or the bytes of a string or message."""
 
 
 class WireError(ValueError):
-    """The bytes are not in Protocol Buffers' wire format."""
+    """Bytes that are not in Protocol Buffers' wire format."""
 
 
-def read_fields(data: memoryview) -> Iterator[tuple[int, Value]]:
-    """Yield each field's number and value, in the order of the bytes.
+def read_fields(data: memoryview) -> Iterator[tuple[int, FieldValue]]:
+    """Yield the number and value of each field, in the order of the bytes.
 
     Raises:
-        WireError: the bytes are cut off or damaged.
+        WireError: the bytes are truncated or damaged.
     """
     position = 0
     while position < len(data):
@@ -42,17 +42,17 @@ def read_fields(data: memoryview) -> Iterator[tuple[int, Value]]:
         else:
             raise WireError(f"wire type {kind} at byte {position}")
         if size > len(data) - position:
-            raise WireError(f"a field of {size} bytes where {len(data) - position} are left")
+            raise WireError(f"a field of {size} bytes, but {len(data) - position} are left")
         yield number, data[position : position + size]
         position += size
 
 
 def _read_varint(data: memoryview, position: int, longest: int) -> tuple[int, int]:
-    """Read 7 bits a byte, the lowest first; returns the number and where the next byte is."""
+    """Read 7 bits per byte, lowest first; return the number and the position after it."""
     number = 0
     for index in range(longest):
         if position >= len(data):
-            raise WireError("cut off in the middle of a number")
+            raise WireError("truncated in the middle of a number")
         byte = data[position]
         position += 1
         number |= (byte & 0x7F) << (7 * index)

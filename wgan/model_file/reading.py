@@ -1,4 +1,4 @@
-"""An exported file of any format: read within bounds, and what it says of itself."""
+"""Reading exported files of any format within bounds, and their manifests."""
 
 import mmap
 import stat
@@ -11,21 +11,21 @@ from wgan.model_file.manifest import METADATA_KEY, Manifest
 from wgan.model_file.onnx_scan import OnnxFile, scan
 
 MODEL_SIZE_LIMIT = 2**31 - 1
-"""Most bytes of an ONNX file: a limit of Protocol Buffers."""
+"""Largest size of an ONNX file in bytes: the limit of Protocol Buffers."""
 
 ZIP_MAGIC = b"PK\x03\x04"
 
 
 @dataclass(frozen=True)
 class Description:
-    """What a file says of itself."""
+    """The format and manifest of a file."""
 
     format: str  # "onnx", "torchscript" or "pt2"
     manifest: Manifest | None
 
 
 def describe(path: Path) -> Description:
-    """Read the manifest of an ONNX, TorchScript or pt2 export, with the standard library alone.
+    """Return the format and manifest of an ONNX, TorchScript or pt2 file.
 
     Raises:
         ModelFileError: the file is missing, damaged, unsafe or of another kind.
@@ -35,7 +35,7 @@ def describe(path: Path) -> Description:
     data = b"" if is_archive else map_bytes(path)
     try:
         if is_archive:
-            from wgan.model_file.archive import read_archive  # its imports cost as much as ours
+            from wgan.model_file.archive import read_archive  # zipfile is slow to import
 
             return Description(*read_archive(path))
         return Description("onnx", read_manifest(scan_model(data)))
@@ -44,7 +44,7 @@ def describe(path: Path) -> Description:
 
 
 def read_model(path: Path) -> OnnxFile:
-    """Look through an ONNX file before ONNX Runtime does; its weights are stepped over, not read.
+    """Scan an ONNX file before ONNX Runtime opens it; weights are skipped, not read.
 
     Raises:
         ModelFileError: the file is missing, damaged, unsafe or not ONNX.
@@ -57,39 +57,39 @@ def read_model(path: Path) -> OnnxFile:
 
 
 def scan_model(data: bytes | mmap.mmap) -> OnnxFile:
-    """Look through the bytes of a model that is to be run.
+    """Scan the bytes of a model before ONNX Runtime opens them.
 
     Raises:
-        ModelFileError: they are damaged, unsafe, or of a format that is not ONNX.
+        ModelFileError: the bytes are damaged, unsafe, or not ONNX.
     """
     if not data:
         raise ModelFileError("it is empty")
     start = data[:64]
     if start.startswith(ZIP_MAGIC):
         raise ModelFileError(
-            "it is an archive for PyTorch, and drawing needs an ONNX file:"
+            "it is an archive for PyTorch, and generating images needs an ONNX file:"
             " run  wgan export --format onnx"
         )
     if start.startswith(b"version https://git-lfs"):
-        raise ModelFileError("it is a pointer of git-lfs, not the file: run  git lfs pull")
+        raise ModelFileError("it is a git-lfs pointer, not the file itself: run  git lfs pull")
     return scan(data)
 
 
 def read_manifest(file: OnnxFile) -> Manifest | None:
-    """The manifest of an ONNX file, None when it has none.
+    """Return the manifest of an ONNX file, or None if it has none.
 
     Raises:
-        ModelFileError: it has one that cannot be read.
+        ModelFileError: the manifest cannot be read.
     """
     text = file.metadata.get(METADATA_KEY)
     return None if text is None else Manifest.from_json(text)
 
 
 def read_bytes(path: Path) -> bytes:
-    """Read the whole of a regular file of at most 2 GiB.
+    """Read a regular file of at most 2 GiB.
 
     Raises:
-        ModelFileError: it is missing, too large, or not a file.
+        ModelFileError: the file is missing, too large, or not a regular file.
     """
     with _open_checked(path) as file:
         data = file.read(MODEL_SIZE_LIMIT + 1)
@@ -99,11 +99,11 @@ def read_bytes(path: Path) -> bytes:
 
 
 def _too_large(path: Path) -> ModelFileError:
-    return ModelFileError(f"the model file {path} has more than {MODEL_SIZE_LIMIT} bytes")
+    return ModelFileError(f"the model file {path} is larger than {MODEL_SIZE_LIMIT} bytes")
 
 
 def map_bytes(path: Path) -> mmap.mmap | bytes:
-    """The bytes of a regular file of at most 2 GiB, in memory where they are looked at.
+    """Map a regular file of at most 2 GiB into memory: only the pages that are read take memory.
 
     Raises:
         ModelFileError: as `read_bytes`.
@@ -114,14 +114,14 @@ def map_bytes(path: Path) -> mmap.mmap | bytes:
             raise _too_large(path)
         try:
             return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-        except (OSError, ValueError):  # an empty file, and file systems that cannot map
+        except (OSError, ValueError):  # an empty file, or a file system without mmap
             return file.read(MODEL_SIZE_LIMIT)
 
 
 def _open_checked(path: Path) -> BinaryIO:
     try:
-        if not stat.S_ISREG(path.stat().st_mode):  # a pipe or a device would never end
-            raise ModelFileError(f"the model {path} is not a file")
+        if not stat.S_ISREG(path.stat().st_mode):  # a pipe or a device has no end
+            raise ModelFileError(f"the model {path} is not a regular file")
         return path.open("rb")
     except FileNotFoundError as exc:
         raise ModelFileError(f"there is no model file {path}") from exc

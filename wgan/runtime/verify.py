@@ -18,7 +18,7 @@ from wgan.files import archive_errors
 from wgan.images import Pixels
 from wgan.latents import latents_from_seeds
 from wgan.model_file.checksum import content_sha256
-from wgan.model_file.difference import PixelTally
+from wgan.model_file.difference import PixelDifference
 from wgan.model_file.manifest import Golden, Manifest
 from wgan.model_file.reading import describe, read_bytes
 from wgan.runtime.engine.config import EngineConfig, open_all
@@ -113,17 +113,17 @@ def _check_goldens(engine: EngineConfig, generator: Generator, manifest: Manifes
         if expected.shape != pixels.shape:
             shapes = f"{list(expected.shape)}, generated {list(pixels.shape)}"
             return Check("golden images", False, f"seed {golden.seed} is {shapes}", str(engine))
-        tally = PixelTally()
-        tally.add(pixels, expected)
+        difference = PixelDifference()
+        difference.add(pixels, expected)
         # The export was this close to PyTorch; another machine may round differently.
         needed = min(golden.psnr - ROUNDING_DB, allowed.psnr)
-        if tally.largest > allowed.pixels or tally.psnr < needed:
+        if difference.largest > allowed.pixels or difference.psnr < needed:
             detail = (
-                f"seed {golden.seed} differs by {tally.largest} of 255 (allowed {allowed.pixels}),"
-                f" {tally.psnr:.1f} dB (at least {needed:.1f})"
+                f"seed {golden.seed} differs by {difference.largest} of 255 (allowed"
+                f" {allowed.pixels}), {difference.psnr:.1f} dB (at least {needed:.1f})"
             )
             return Check("golden images", False, detail, str(engine))
-        worst = max(worst, tally.largest)
+        worst = max(worst, difference.largest)
     detail = f"{len(goldens)} images of PyTorch's, at most {worst} of 255 away"
     return Check("golden images", True, detail, str(engine))
 
@@ -140,13 +140,13 @@ def decode(golden: Golden) -> Pixels:
 
 def _check_batches(engine: EngineConfig, generator: Generator, manifest: Manifest) -> Check:
     first, *others = (generator.sample(range(SEEDS), size) for size in BATCH_SIZES)
-    tally = PixelTally()
+    difference = PixelDifference()
     for other in others:
-        tally.add(other, first)
+        difference.add(other, first)
     allowed = INVARIANCE.get(manifest.precision, 1)
     sizes = ", ".join(map(str, BATCH_SIZES))
-    detail = f"batches of {sizes} differ by at most {tally.largest} of 255 (allowed {allowed})"
-    return Check("batch invariance", tally.largest <= allowed, detail, str(engine))
+    detail = f"batches of {sizes} differ by at most {difference.largest} of 255 (allowed {allowed})"
+    return Check("batch invariance", difference.largest <= allowed, detail, str(engine))
 
 
 def _check_determinism(engine: EngineConfig, generator: Generator) -> Check:

@@ -1,3 +1,5 @@
+"""Model repositories for NVIDIA Triton."""
+
 import os
 import subprocess
 import sys
@@ -47,7 +49,7 @@ def test_tritons_own_schema_reads_the_configuration(repository: Path) -> None:
     probe = [python, "-c", "from tritonclient.grpc import model_config_pb2"]
     if subprocess.run(probe, capture_output=True, check=False).returncode:
         assert "WGAN_CLIENTS_PYTHON" not in os.environ
-        pytest.skip("tritonclient[grpc] is not here: set WGAN_CLIENTS_PYTHON")
+        pytest.skip("tritonclient[grpc] is not installed: set WGAN_CLIENTS_PYTHON")
     done = subprocess.run(
         [python, "-c", PARSE],
         input=(repository / "generator" / "config.pbtxt").read_text(),

@@ -1,4 +1,4 @@
-"""Each form against PyTorch's own transposed convolution."""
+"""Each lowered form compared with PyTorch's transposed convolution."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -13,9 +13,7 @@ from hypothesis import strategies as st
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 
 from wgan.export.lowering.conv_transpose import lower
-from wgan.export.lowering.feature_maps import Maps, join
 from wgan.export.lowering.graph import Graph
-from wgan.export.lowering.winograd import winograd
 
 STRIDE_2: dict[str, Any] = {"kernel_shape": [4, 4], "strides": [2, 2], "pads": [1, 1, 1, 1]}
 
@@ -27,7 +25,7 @@ def layer_model(
     behind: Sequence[str] = ("Relu",),
     **given: Any,
 ) -> ModelProto:
-    """One transposed convolution and what stands behind it: `x` -> `y`."""
+    """One transposed convolution and the operators after it: `x` -> `y`."""
     constants = {"w": weight} if bias is None else {"w": weight, "b": bias}
     nodes = [helper.make_node("ConvTranspose", ["x", *constants], ["v0"], **given)]
     for index, operator in enumerate(behind):
@@ -96,61 +94,6 @@ def test_few_channels_take_the_products_of_all_taps_first() -> None:
     assert "DepthToSpace" in operators(lower(model))
     # There is no 8-bit form of it.
     assert operators(lower(model, eight_bits=True)) == {"ConvTranspose", "Relu"}
-
-
-def in_parts(weight: Any, bias: Any, size: tuple[int, int], relu: bool) -> ModelProto:
-    """The Winograd form of a layer alone: `x` is cut into its four parts and `y` joined."""
-    model = layer_model(weight, size, bias, **STRIDE_2)
-    graph = Graph(model)
-    limit = np.iinfo(np.int64).max
-    parts = tuple(
-        tuple(
-            graph.add(
-                "Slice", "x", graph.integers(row, column), graph.integers(limit, limit),
-                graph.integers(2, 3), graph.integers(2, 2),
-            )
-            for column in (0, 1)
-        )
-        for row in (0, 1)
-    )  # fmt: skip
-    maps = Maps(parts, len(weight), size[0] // 2, size[1] // 2)
-    join(graph, winograd(graph, maps, weight, bias, relu=relu), output="y")
-    return graph.to_model()
-
-
-@settings(max_examples=15, deadline=None)
-@given(
-    n=st.integers(1, 3),
-    channels=st.tuples(st.integers(1, 6), st.integers(1, 6)),
-    halves=st.tuples(st.integers(1, 4), st.integers(1, 4)),
-    relu=st.booleans(),
-)
-def test_winograds_form_is_the_transposed_convolution(
-    n: int, channels: tuple[int, int], halves: tuple[int, int], relu: bool
-) -> None:
-    size = (2 * halves[0], 2 * halves[1])
-    weight, bias = draw(*channels, 4, 4), draw(channels[1], seed=2)
-    x = draw(n, channels[0], *size, seed=1)
-    expected = torch.nn.functional.conv_transpose2d(
-        torch.from_numpy(x), torch.from_numpy(weight), torch.from_numpy(bias), stride=2, padding=1
-    )
-    expected = expected.relu() if relu else expected
-    drawn = run(in_parts(weight, bias, size, relu), x)
-    assert np.abs(drawn - expected.numpy()).max() < 2e-5
-
-
-def test_a_large_layer_behind_phases_takes_winograds_form() -> None:
-    model = layer_model(draw(8, 256, 4, 4) / 8, (4, 4), **STRIDE_2)
-    weight = draw(256, 256, 4, 4, seed=3) / 64
-    model.graph.initializer.append(numpy_helper.from_array(weight, "w2"))
-    model.graph.node[-1].output[0] = "v1"
-    model.graph.node.append(helper.make_node("ConvTranspose", ["v1", "w2"], ["v2"], **STRIDE_2))
-    model.graph.node.append(helper.make_node("Relu", ["v2"], ["y"]))
-    lowered = lower(model)
-    assert sum(node.op_type == "Conv" for node in lowered.graph.node) == 4 + 21 + 36
-    assert sum(node.op_type == "Conv" for node in lower(model, eight_bits=True).graph.node) == 8
-    x = draw(2, 8, 4, 4, seed=1)
-    assert np.abs(run(lowered, x) - run(model, x)).max() < 1e-5
 
 
 @pytest.mark.parametrize("kernel", [(4, 4), (2, 3)])

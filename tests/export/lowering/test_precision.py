@@ -1,4 +1,4 @@
-"""The 8-bit and 16-bit forms of a graph."""
+"""Exports in 8 and 16 bits, and the options of an export."""
 
 import math
 from pathlib import Path
@@ -14,7 +14,7 @@ from onnx import ModelProto
 from tests.checkpoints import trained_checkpoint
 from wgan.errors import ExportError, ParityError, UsageError
 from wgan.export.config import ExportConfig
-from wgan.export.exporter import export
+from wgan.export.draft import export_checkpoint
 from wgan.export.lowering.int8 import WEIGHT_LIMIT, best_scale, quantize, quantize_weight
 from wgan.training.checkpoint import Checkpoint
 
@@ -29,13 +29,13 @@ def operators(model: ModelProto) -> list[str]:
 
 
 def exported(checkpoint: Checkpoint, config: ExportConfig, tmp_path: Path) -> ModelProto:
-    export(checkpoint, config, tmp_path / config.filename)
-    return onnx.load(tmp_path / config.filename)
+    export_checkpoint(checkpoint, config, tmp_path / "g.onnx")
+    return onnx.load(tmp_path / "g.onnx")
 
 
 def test_an_8_bit_export_passes_the_gate(checkpoint: Checkpoint, tmp_path: Path) -> None:
     config = ExportConfig(precision="int8")
-    manifest = export(checkpoint, config, tmp_path / "g.onnx")
+    manifest = export_checkpoint(checkpoint, config, tmp_path / "g.onnx")
     assert manifest.receipt.seeds == "0-1023"
     assert manifest.receipt.seen.psnr >= 40
     assert (manifest.precision, manifest.target) == ("int8", "cpu")
@@ -69,18 +69,18 @@ def test_a_lowered_16_bit_export_passes_too(checkpoint: Checkpoint, tmp_path: Pa
 
 
 @pytest.mark.parametrize("precision", ["fp16", "int8"])
-def test_a_tolerance_that_is_missed_refuses_the_export(
+def test_an_export_beyond_its_tolerance_is_refused(
     checkpoint: Checkpoint, tmp_path: Path, precision: str
 ) -> None:
     config = ExportConfig(precision=precision, tolerance_psnr=110)
-    with pytest.raises(ParityError, match=r"PSNR is \d+.\d dB and must be 110"):
-        export(checkpoint, config, tmp_path / "g.onnx")
+    with pytest.raises(ParityError, match=r"PSNR of pixels is \d+.\d dB; at least 110 is needed"):
+        export_checkpoint(checkpoint, config, tmp_path / "g.onnx")
     assert not list(tmp_path.iterdir())
 
 
-def test_a_loosened_tolerance_is_on_record(checkpoint: Checkpoint, tmp_path: Path) -> None:
+def test_a_loosened_tolerance_is_recorded(checkpoint: Checkpoint, tmp_path: Path) -> None:
     config = ExportConfig(precision="int8", tolerance_psnr=20, tolerance_pixels=200)
-    receipt = export(checkpoint, config, tmp_path / "g.onnx").receipt
+    receipt = export_checkpoint(checkpoint, config, tmp_path / "g.onnx").receipt
     assert receipt.loosened
     assert (receipt.allowed.psnr, receipt.allowed.pixels) == (20, 200)
 
@@ -89,7 +89,7 @@ def test_a_tightened_tolerance_is_not_loosened() -> None:
     assert not ExportConfig(tolerance_images=1e-6, tolerance_psnr=100).loosened
 
 
-def test_a_generator_with_nothing_to_make_8_bit_is_told() -> None:
+def test_a_generator_without_layers_to_quantize_is_refused() -> None:
     with pytest.raises(ExportError, match="no layer of kernel 4"):
         quantize(ModelProto())
 
@@ -97,17 +97,18 @@ def test_a_generator_with_nothing_to_make_8_bit_is_told() -> None:
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"format": "gif"}, "--format gif is not one of onnx, torchscript, pt2"),
+        ({"formats": ("gif",)}, "--format gif is not one of onnx, torchscript, pt2, triton"),
+        ({"formats": ()}, "--format is missing"),
         ({"precision": "int4"}, "--precision int4 is not one of fp32, fp16, int8"),
-        ({"target": "tpu"}, "--target tpu is not one of cpu, cuda, portable"),
+        ({"target": "tpu"}, "--target tpu is not one of cpu, portable"),
         ({"precision": "int8", "target": "portable"}, "int8 needs --target cpu"),
-        ({"format": "pt2", "precision": "fp16"}, "pt2 has only --precision fp32"),
-        ({"format": "torchscript", "target": "cpu"}, "torchscript has only"),
+        ({"formats": ("pt2",), "precision": "fp16"}, "pt2 has only --precision fp32"),
+        ({"formats": ("onnx", "torchscript"), "target": "cpu"}, "torchscript has only"),
         ({"tolerance_psnr": -1}, "--tolerance-psnr -1 is not allowed"),
         ({"tolerance_mean_pixels": math.nan}, "--tolerance-mean-pixels nan is not allowed"),
     ],
 )
-def test_what_cannot_be_exported_is_refused_before_any_work(
+def test_options_that_are_not_allowed_are_refused_before_any_work(
     settings: dict[str, object], message: str
 ) -> None:
     with pytest.raises(UsageError, match=message):
@@ -115,18 +116,32 @@ def test_what_cannot_be_exported_is_refused_before_any_work(
 
 
 @pytest.mark.parametrize(
-    ("settings", "name"),
+    ("settings", "kind", "name"),
     [
-        ({}, "generator.onnx"),
-        ({"target": "portable"}, "generator-portable.onnx"),
-        ({"precision": "int8"}, "generator-int8.onnx"),
-        ({"precision": "fp16"}, "generator-fp16.onnx"),
-        ({"precision": "fp16", "target": "cpu"}, "generator-cpu-fp16.onnx"),
-        ({"format": "pt2"}, "generator.pt2"),
+        ({}, "onnx", "generator.onnx"),
+        ({"target": "portable"}, "onnx", "generator-portable.onnx"),
+        ({"precision": "int8"}, "onnx", "generator-int8.onnx"),
+        ({"precision": "fp16"}, "onnx", "generator-fp16.onnx"),
+        ({"precision": "fp16", "target": "cpu"}, "onnx", "generator-cpu-fp16.onnx"),
+        ({}, "pt2", "generator.pt2"),
     ],
 )
-def test_files_of_different_kinds_have_different_names(settings: dict[str, str], name: str) -> None:
-    assert ExportConfig(**settings).filename == name  # type: ignore[arg-type]
+def test_files_of_different_kinds_have_different_names(
+    settings: dict[str, str], kind: str, name: str
+) -> None:
+    assert ExportConfig(**settings).filename(kind) == name  # type: ignore[arg-type]
+
+
+def test_the_old_target_cuda_is_portable_and_gives_a_warning(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    assert ExportConfig(target="cuda") == ExportConfig(target="portable")
+    assert "--target cuda is now called portable" in caplog.text
+
+
+def test_a_format_is_checked_where_the_file_is_made(checkpoint: Checkpoint, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="pt2 has only --precision fp32"):
+        export_checkpoint(checkpoint, ExportConfig(precision="fp16"), tmp_path / "g.pt2", "pt2")
 
 
 @given(

@@ -1,4 +1,4 @@
-"""Faults planted in exports, as the bugs of an exporter would be: the gate finds them all."""
+"""The gate finds every fault of a list of errors that an exporter could make."""
 
 import copy
 import dataclasses
@@ -15,11 +15,12 @@ from onnx import ModelProto, NodeProto, helper, numpy_helper
 from tests.checkpoints import trained_checkpoint
 from wgan.errors import ParityError
 from wgan.export.config import TOLERANCES, ExportConfig
-from wgan.export.exporter import export, make_candidate, onnx_candidate, publish
+from wgan.export.draft import export_checkpoint, make_draft, onnx_draft, publish
 from wgan.export.formats.onnx import to_onnx
 from wgan.export.lowering.conv_transpose import lower
 from wgan.export.lowering.int8 import quantize
-from wgan.export.parity.gate import onnx_engines, prove
+from wgan.export.parity.engines import onnx_engines
+from wgan.export.parity.gate import prove
 from wgan.export.parity.reference import Reference
 from wgan.model_file.manifest import Manifest
 from wgan.training.checkpoint import Checkpoint
@@ -40,7 +41,7 @@ def reference(checkpoint: Checkpoint) -> Reference:
 
 @pytest.fixture(scope="module")
 def manifest(checkpoint: Checkpoint, tmp_path_factory: pytest.TempPathFactory) -> Manifest:
-    return export(checkpoint, PORTABLE, tmp_path_factory.mktemp("sound") / "g.onnx")
+    return export_checkpoint(checkpoint, PORTABLE, tmp_path_factory.mktemp("sound") / "g.onnx")
 
 
 @pytest.fixture(scope="module")
@@ -69,7 +70,7 @@ def gate(reference: Reference, manifest: Manifest) -> Gate:
     def run(model: ModelProto) -> None:
         eight_bits = any(node.op_type == "QLinearConv" for node in model.graph.node)
         allowed = TOLERANCES["int8" if eight_bits else "fp32"]
-        data = onnx_candidate(model).serialize(manifest.to_json())
+        data = onnx_draft(model).serialize(manifest.to_json())
         prove(onnx_engines(data), reference, allowed, loosened=False)
 
     return run
@@ -86,7 +87,7 @@ def kernels(model: ModelProto) -> list[onnx.TensorProto]:
 
 
 def change(model: ModelProto, name: str, how: Callable[[Any], Any]) -> None:
-    """Replace a constant by what `how` makes of it."""
+    """Replace the value of a constant by `how(value)`."""
     (tensor,) = (tensor for tensor in model.graph.initializer if tensor.name == name)
     value = np.ascontiguousarray(how(numpy_helper.to_array(tensor).copy()))
     tensor.CopyFrom(numpy_helper.from_array(value, name))
@@ -291,7 +292,7 @@ def other_epsilon(generator: torch.nn.Module) -> None:
 def statistics_of_the_batch(generator: torch.nn.Module) -> None:
     for module in generator.modules():
         if isinstance(module, torch.nn.BatchNorm2d):
-            module.running_mean = module.running_var = None  # the batch's own are taken then
+            module.running_mean = module.running_var = None  # so the batch's are used
 
 
 def no_buffers(generator: torch.nn.Module) -> None:
@@ -311,18 +312,17 @@ def test_another_generator_than_the_checkpoints_is_found(
 ) -> None:
     generator = checkpoint.ema_generator()
     plant(generator)
-    config = ExportConfig(format=kind, target="portable")
-    candidate = make_candidate(generator, LATENT_DIM, config)
+    draft = make_draft(generator, LATENT_DIM, PORTABLE, kind)
     with pytest.raises(ParityError, match="images of seed"):
-        publish(candidate, checkpoint, config, tmp_path / "generator")
+        publish(draft, checkpoint, PORTABLE, tmp_path / "generator")
     assert not list(tmp_path.iterdir())
 
 
-def test_weights_that_are_not_the_average_are_found(checkpoint: Checkpoint, tmp_path: Path) -> None:
+def test_weights_other_than_the_ema_are_found(checkpoint: Checkpoint, tmp_path: Path) -> None:
     raw = dataclasses.replace(checkpoint, average=checkpoint.generator)
-    candidate = make_candidate(raw.ema_generator(), LATENT_DIM, PORTABLE)
+    draft = make_draft(raw.ema_generator(), LATENT_DIM, PORTABLE)
     with pytest.raises(ParityError, match="images of seed"):
-        publish(candidate, checkpoint, PORTABLE, tmp_path / "generator.onnx")
+        publish(draft, checkpoint, PORTABLE, tmp_path / "generator.onnx")
 
 
 def test_a_refused_export_leaves_the_old_file_as_it_was(
@@ -332,6 +332,6 @@ def test_a_refused_export_leaves_the_old_file_as_it_was(
     path.write_bytes(b"the old one")
     colour_channels_are_swapped(plain)
     with pytest.raises(ParityError):
-        publish(onnx_candidate(plain), checkpoint, PORTABLE, path)
+        publish(onnx_draft(plain), checkpoint, PORTABLE, path)
     assert path.read_bytes() == b"the old one"
     assert [entry.name for entry in tmp_path.iterdir()] == ["generator.onnx"]

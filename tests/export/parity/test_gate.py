@@ -1,3 +1,5 @@
+"""The parity gate with engines whose faults are known."""
+
 from pathlib import Path
 
 import numpy as np
@@ -7,9 +9,9 @@ import torch
 from tests.checkpoints import trained_checkpoint
 from wgan.errors import ParityError
 from wgan.export.config import TOLERANCES, ExportConfig
-from wgan.export.exporter import onnx_candidate, publish
+from wgan.export.draft import onnx_draft, publish
 from wgan.export.formats.onnx import WithPixels, clean
-from wgan.export.parity.comparison import Engine
+from wgan.export.parity.engines import Engine
 from wgan.export.parity.gate import prove
 from wgan.export.parity.reference import BATCH_SIZES, Latents, Reference
 from wgan.images import Images, Pixels, to_pixels
@@ -29,67 +31,67 @@ def reference(checkpoint: Checkpoint) -> Reference:
     return Reference.draw(checkpoint.ema_generator(), LATENT_DIM)
 
 
-def test_the_error_says_where_and_by_how_much(reference: Reference) -> None:
-    def engine(drawn: Latents) -> tuple[Images, Pixels]:
-        start = int(np.flatnonzero((reference.latents == drawn[0]).all(axis=1))[0])
-        images = reference.images[start : start + len(drawn)].copy()
-        if len(drawn) == 7:
+def test_the_error_names_the_value_and_the_difference(reference: Reference) -> None:
+    def run(latents: Latents) -> tuple[Images, Pixels]:
+        start = int(np.flatnonzero((reference.latents == latents[0]).all(axis=1))[0])
+        images = reference.images[start : start + len(latents)].copy()
+        if len(latents) == 7:
             images[2, 1, 5, 6] += 0.5
         return images, to_pixels(images)
 
     # Batches 1, 2 and 3 have the seeds 0 to 5, so the third of the batch of 7 is seed 8.
     with pytest.raises(
         ParityError,
-        match=r"images of seed 8 at \[1, 5, 6\].* batch of 7 \(seeds 6-12\).* by 0\.5 .*1e-05",
+        match=r"images of seed 8 at \[1, 5, 6\].* batch of 7 \(seeds 6-12\).* by 0\.5, .*1e-05",
     ):
-        prove([Engine("test", engine)], reference, TOLERANCES["fp32"], loosened=False)
+        prove([Engine("test", run)], reference, TOLERANCES["fp32"], loosened=False)
 
 
-def test_pixels_that_do_not_follow_from_the_images_are_caught(reference: Reference) -> None:
-    def engine(drawn: Latents) -> tuple[Images, Pixels]:
-        start = int(np.flatnonzero((reference.latents == drawn[0]).all(axis=1))[0])
-        rows = slice(start, start + len(drawn))
+def test_pixels_that_do_not_match_the_images_are_refused(reference: Reference) -> None:
+    def run(latents: Latents) -> tuple[Images, Pixels]:
+        start = int(np.flatnonzero((reference.latents == latents[0]).all(axis=1))[0])
+        rows = slice(start, start + len(latents))
         return reference.images[rows], reference.pixels[rows][..., ::-1]
 
     with pytest.raises(ParityError, match="pixels of seed 0"):
-        prove([Engine("test", engine)], reference, TOLERANCES["fp32"], loosened=False)
+        prove([Engine("test", run)], reference, TOLERANCES["fp32"], loosened=False)
 
 
 @pytest.mark.parametrize("wrong", ["nan", "shape", "dtype"])
-def test_nan_shape_and_type_are_differences(reference: Reference, wrong: str) -> None:
-    def engine(drawn: Latents) -> tuple[Images, Pixels]:
-        images = reference.images[: len(drawn)].copy()
+def test_a_nan_a_wrong_shape_and_a_wrong_type_are_refused(reference: Reference, wrong: str) -> None:
+    def run(latents: Latents) -> tuple[Images, Pixels]:
+        images = reference.images[: len(latents)].copy()
         if wrong == "nan":
             images[0, 0, 0, 0] = np.nan
         elif wrong == "shape":
             images = images[:, :, :-1]
         else:
             images = images.astype(np.float64)
-        return images, reference.pixels[: len(drawn)]
+        return images, reference.pixels[: len(latents)]
 
     with pytest.raises(ParityError, match=r"are nan|32, 32|float64"):
-        prove([Engine("test", engine)], reference, TOLERANCES["fp32"], loosened=False)
+        prove([Engine("test", run)], reference, TOLERANCES["fp32"], loosened=False)
 
 
-def test_the_receipt_tells_what_was_tried_and_seen(reference: Reference) -> None:
-    def engine(drawn: Latents) -> tuple[Images, Pixels]:
-        start = int(np.flatnonzero((reference.latents == drawn[0]).all(axis=1))[0])
-        rows = slice(start, start + len(drawn))
+def test_the_receipt_records_seeds_and_differences(reference: Reference) -> None:
+    def run(latents: Latents) -> tuple[Images, Pixels]:
+        start = int(np.flatnonzero((reference.latents == latents[0]).all(axis=1))[0])
+        rows = slice(start, start + len(latents))
         return reference.images[rows] + np.float32(1.234e-6), reference.pixels[rows]
 
-    receipt = prove([Engine("test", engine)], reference, TOLERANCES["fp32"], loosened=False)
+    receipt = prove([Engine("test", run)], reference, TOLERANCES["fp32"], loosened=False)
     assert receipt.seeds == f"0-{sum(BATCH_SIZES) - 1}"
     assert 1.2e-6 <= receipt.seen.images <= 1.4e-6
     assert receipt.seen.pixels == 0
 
 
-def test_a_batch_axis_traced_with_one_row_is_caught(checkpoint: Checkpoint, tmp_path: Path) -> None:
+def test_a_frozen_batch_axis_is_refused(checkpoint: Checkpoint, tmp_path: Path) -> None:
     program = torch.onnx.export(
         WithPixels(checkpoint.ema_generator()).eval(), (torch.zeros(1, LATENT_DIM),), dynamo=True,
         external_data=False, input_names=["latents"], output_names=["images", "pixels"],
         opset_version=18, verbose=False,
     )  # fmt: skip
     assert program is not None
-    candidate = onnx_candidate(clean(program.model_proto))
-    with pytest.raises(ParityError, match="takes a batch of 1 alone"):
-        publish(candidate, checkpoint, PORTABLE, tmp_path / "x.onnx")
+    draft = onnx_draft(clean(program.model_proto))
+    with pytest.raises(ParityError, match="takes only batches of 1;"):
+        publish(draft, checkpoint, PORTABLE, tmp_path / "x.onnx")

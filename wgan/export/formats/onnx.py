@@ -1,9 +1,9 @@
-"""A generator as an ONNX model: traced, checked, and with nothing in it but the mathematics."""
+"""A generator as an ONNX model: traced, checked, and stripped of everything but its mathematics."""
 
 import contextlib
 import io
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterator
 
 import onnx
 import torch
@@ -11,30 +11,30 @@ from onnx import GraphProto, ModelProto
 from torch import Tensor, nn
 
 from wgan.errors import ExportError
-from wgan.export.formats.tracing import network_errors
+from wgan.export.export_errors import export_errors
 from wgan.model_file.manifest import METADATA_KEY
 
 OPSET = 18
-"""The oldest operator set that the exporter writes; any runtime since 2023 knows it."""
+"""The oldest operator set that the exporter writes; ONNX Runtime reads it since 1.14 (2023)."""
 
 IR_VERSION = 8
-"""The file format's version that came with the operator set."""
+"""The version of the file format that was introduced with this operator set."""
 
 LATENTS, IMAGES, PIXELS = "latents", "images", "pixels"
-"""The names of the model's input and of its outputs."""
+"""Names of the model's input and of its outputs."""
 
 
 class WithPixels(nn.Module):
-    """A generator that gives its images as pixels too, by the formula of `wgan.images`."""
+    """A generator with a second output: its images as pixels, by the formula of `wgan.images`."""
 
     def __init__(self, generator: nn.Module) -> None:
         super().__init__()
         self.generator = generator
 
     def forward(self, latents: Tensor) -> tuple[Tensor, Tensor]:
-        """Draw `[n, latent_dim]` -> images `[n, c, h, w]` and pixels `[n, h, w, c]`."""
+        """Map latents `[n, latent_dim]` to images `[n, c, h, w]` and pixels `[n, h, w, c]`."""
         images = self.generator(latents)
-        # torch.round takes halves to even, as numpy.rint and ONNX's Round do.
+        # torch.round rounds halves to even, as numpy.rint and ONNX's Round do.
         scaled = torch.round((images + 1) * 127.5).clamp(0, 255)
         return images, scaled.to(torch.uint8).permute(0, 2, 3, 1)
 
@@ -45,21 +45,21 @@ def to_onnx(generator: nn.Module, latent_dim: int) -> ModelProto:
     Batch norm is folded into the convolutions. The same generator gives the same bytes.
 
     Raises:
-        ExportError: it cannot be traced, or the model breaks ONNX's own rules.
+        ExportError: the generator cannot be traced, or the model is not valid ONNX.
     """
-    # Two rows: the exporter takes a batch of one for a constant (pytorch issue 148886).
+    # Two rows: a batch of one would be frozen as a constant (pytorch issue 148886).
     example = torch.zeros(2, latent_dim)
     with (
-        network_errors("exported to ONNX"),
+        export_errors("exported to ONNX"),
         warnings.catch_warnings(),
         contextlib.redirect_stdout(io.StringIO()),
     ):
-        warnings.simplefilter("ignore")  # the exporter's own use of deprecated functions
+        warnings.simplefilter("ignore")  # the exporter itself calls deprecated functions
         program = torch.onnx.export(
             WithPixels(generator).eval(),
             (example,),
             dynamo=True,
-            external_data=False,
+            external_data=False,  # the default writes the weights to a second file
             opset_version=OPSET,
             input_names=[LATENTS],
             output_names=[IMAGES, PIXELS],
@@ -71,17 +71,17 @@ def to_onnx(generator: nn.Module, latent_dim: int) -> ModelProto:
 
 
 def clean(model: ModelProto) -> ModelProto:
-    """Rebuild `model` from its mathematics alone, so that nothing tells where it was made.
+    """Rebuild `model` from its mathematics only, without any trace of the machine that made it.
 
-    The exporter leaves stack traces, source paths and its own notes on nodes and values. Copying
-    what is wanted is safer than deleting what is known to be unwanted.
+    The exporter leaves stack traces, source paths and notes on nodes and values. Copying the parts
+    that are needed is safer than deleting the parts that are known to be unnecessary.
 
     Raises:
-        ExportError: the model breaks ONNX's own rules, or keeps data outside of itself.
+        ExportError: the model is not valid ONNX, or keeps its weights in another file.
     """
     graph = model.graph
     if any(tensor.external_data for tensor in graph.initializer):
-        raise ExportError("the model keeps its weights in another file; one file is wanted")
+        raise ExportError("the model keeps its weights in a second file; an export is one file")
     cleaned = onnx.helper.make_model(
         onnx.helper.make_graph(
             list(_clean_nodes(graph)),
@@ -103,7 +103,7 @@ def clean(model: ModelProto) -> ModelProto:
 
 
 def check(model: ModelProto) -> None:
-    """Hold `model` against ONNX's rules, types and shapes too. Raises ExportError."""
+    """Check `model` with ONNX's checker, types and shapes included. Raises ExportError."""
     try:
         onnx.checker.check_model(model, full_check=True)
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as exc:
@@ -119,7 +119,7 @@ def serialize(model: ModelProto, manifest: str) -> bytes:
     return data
 
 
-def _clean_nodes(graph: GraphProto) -> Iterable[onnx.NodeProto]:
+def _clean_nodes(graph: GraphProto) -> Iterator[onnx.NodeProto]:
     for number, node in enumerate(graph.node):
         cleaned = onnx.NodeProto(
             op_type=node.op_type,
@@ -127,7 +127,7 @@ def _clean_nodes(graph: GraphProto) -> Iterable[onnx.NodeProto]:
             input=node.input,
             output=node.output,
         )
-        # The exporter's order of attributes differs from run to run.
+        # The exporter's order of attributes differs from process to process.
         for attribute in sorted(node.attribute, key=lambda entry: entry.name):
             copied = cleaned.attribute.add()
             copied.CopyFrom(attribute)
@@ -136,5 +136,5 @@ def _clean_nodes(graph: GraphProto) -> Iterable[onnx.NodeProto]:
 
 
 def _clean_value(value: onnx.ValueInfoProto) -> onnx.ValueInfoProto:
-    """Keep a value's name, type and shape."""
+    """Copy a value's name, type and shape."""
     return onnx.ValueInfoProto(name=value.name, type=value.type)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from wgan.export.formats.tracing import network_errors
+from wgan.export.export_errors import export_errors
 from wgan.model_file.archive import read_records, write_records
 
 
@@ -16,21 +16,21 @@ def to_pt2(generator: nn.Module, latent_dim: int) -> bytes:
     The same generator gives the same bytes.
 
     Raises:
-        ExportError: it cannot be traced.
+        ExportError: the generator cannot be traced.
     """
-    with network_errors("exported to pt2"):
+    with export_errors("exported to pt2"):
         program = torch.export.export(
             generator,
-            (torch.zeros(2, latent_dim),),  # a batch of one would be taken for a constant
+            (torch.zeros(2, latent_dim),),  # a batch of one would be frozen as a constant
             dynamic_shapes=({0: torch.export.Dim("batch")},),
         )
     for node in program.graph.nodes:
-        node.meta.pop("stack_trace", None)  # it tells where the source code stands
+        node.meta.pop("stack_trace", None)  # it holds the paths of source files
     buffer = io.BytesIO()
     torch.export.save(program, buffer)
     return write_records(read_records(buffer.getvalue()))
 
 
 def load_pt2(data: bytes) -> Callable[[Tensor], Tensor]:
-    """Open an archive's bytes, as `torch.export.load` opens the file."""
+    """Open an archive's bytes as `torch.export.load` opens a file."""
     return torch.export.load(io.BytesIO(data)).module()

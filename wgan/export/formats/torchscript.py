@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from wgan.errors import ExportError
-from wgan.export.formats.tracing import network_errors
+from wgan.export.export_errors import export_errors
 from wgan.model_file.archive import read_records, write_records
 
 _MANGLED = re.compile(rb"___torch_mangle_\d+")
@@ -21,7 +21,7 @@ def to_torchscript(generator: nn.Module, latent_dim: int) -> bytes:
     The same generator gives the same bytes.
 
     Raises:
-        ExportError: it cannot be traced, or this Python is too new for TorchScript.
+        ExportError: the generator cannot be traced, or this Python is too new for TorchScript.
     """
     if sys.version_info >= (3, 14):
         raise ExportError(
@@ -29,9 +29,10 @@ def to_torchscript(generator: nn.Module, latent_dim: int) -> bytes:
             " Python"
         )
     buffer = io.BytesIO()
-    with network_errors("exported to TorchScript"), warnings.catch_warnings():
-        warnings.simplefilter("ignore", FutureWarning)  # that TorchScript is deprecated
-        # The first trace in a process names its classes plainly, later ones number them.
+    with export_errors("exported to TorchScript"), warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # TorchScript is deprecated
+        # The first trace of a process gives classes plain names, later ones numbered names: only
+        # the second and later traces are alike.
         for _ in range(2):
             traced = torch.jit.trace(generator, torch.zeros(2, latent_dim), check_trace=False)
         torch.jit.save(traced, buffer)
@@ -39,7 +40,7 @@ def to_torchscript(generator: nn.Module, latent_dim: int) -> bytes:
 
 
 def load_torchscript(data: bytes) -> nn.Module:
-    """Open an archive's bytes on the CPU, as `torch.jit.load` opens the file."""
+    """Open an archive's bytes on the CPU as `torch.jit.load` opens a file."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)
         module: nn.Module = torch.jit.load(io.BytesIO(data), map_location="cpu")
@@ -47,7 +48,7 @@ def load_torchscript(data: bytes) -> nn.Module:
 
 
 def freeze(module: nn.Module) -> nn.Module:
-    """Fold what is constant, for speed: what `torch.jit.freeze` is for."""
+    """Fold constants for speed, with `torch.jit.freeze`."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)
         frozen: nn.Module = torch.jit.freeze(module)
@@ -55,10 +56,10 @@ def freeze(module: nn.Module) -> nn.Module:
 
 
 def _clean(archive: bytes) -> bytes:
-    """Leave out what tells where the archive was made, and number its classes from 0.
+    """Remove the records that hold source paths, and number the archive's classes from 0.
 
-    The `.debug_pkl` records hold the paths of source files. The traced classes are numbered by a
-    counter of the process, so a second export would differ from the first.
+    The paths are in the `.debug_pkl` records. PyTorch numbers traced classes with a counter of the
+    process, so without renumbering a second export would differ from the first.
     """
     records = {
         name: content
@@ -75,6 +76,7 @@ def _clean(archive: bytes) -> bytes:
 
     return write_records(
         {
+            # Weights, below /data/, stay untouched: their bytes could look like such a name.
             rename(name.encode()).decode(): content if "/data/" in name else rename(content)
             for name, content in records.items()
         }

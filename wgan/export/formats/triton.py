@@ -3,8 +3,8 @@
     <repository>/generator/config.pbtxt
     <repository>/generator/<version>/model.onnx
 
-The version is the training step, so that a repository can hold several and Triton serves the
-newest. Reference: "Model Repository" and "Model Configuration" in Triton's user guide.
+The version is the training step: a repository can hold several, and Triton serves the newest.
+Reference: "Model Repository" and "Model Configuration" in Triton's user guide.
 """
 
 from collections.abc import Callable
@@ -14,32 +14,33 @@ from wgan.files import make_folder, write_whole
 from wgan.model_file.manifest import Manifest
 
 MODEL = "generator"
-"""The model's name, and its folder's."""
+"""The name of the model and of its folder."""
 
 MAX_BATCH = 64
+"""Images in a batch that Triton runs at once."""
 
 MAX_DELAY_MICROSECONDS = 4000
-"""How long a request waits for others, as in `wgan serve`."""
+"""How long a request waits for others to share a batch with, as in `wgan serve`."""
 
 
 def write_repository(
     folder: Path, step: int, write_model: Callable[[Path], Manifest]
 ) -> tuple[Path, Manifest]:
-    """Write the generator's part of the repository at `folder`, which is made.
+    """Write the generator into the repository at `folder`, which is made if it does not exist.
 
     Args:
-        folder: the repository; other models in it are left alone.
+        folder: the repository; other models in it stay as they are.
         step: the training step.
-        write_model: writes an ONNX export to a path, proved, and gives its manifest.
+        write_model: writes a proved ONNX export to a path and returns its manifest.
 
     Returns:
-        The model's file, and what it says of itself.
+        The model's file and its manifest.
 
     Raises:
-        OutputError: something cannot be written.
-        ExportError: the export was refused; no configuration is written then.
+        OutputError: a file cannot be written.
+        ExportError: the export is refused; no configuration is written.
     """
-    version = folder / MODEL / str(max(step, 1))  # Triton passes over a version 0
+    version = folder / MODEL / str(max(step, 1))  # Triton ignores a version 0
     make_folder(version)
     path = version / "model.onnx"
     try:
@@ -53,9 +54,9 @@ def write_repository(
 
 
 def config(manifest: Manifest) -> str:
-    """Describe the model in Protocol Buffers' text format, with dynamic batching.
+    """Return the model's configuration in Protocol Buffers' text format, with dynamic batching.
 
-    Shapes are those of one image: Triton adds the batch.
+    Shapes are those of one image: Triton adds the batch axis.
     """
     images = [manifest.channels, manifest.height, manifest.width]
     pixels = [manifest.height, manifest.width, manifest.channels]

@@ -1,1 +1,1 @@
-"""Graph rewrites for a target, and lower precisions."""
+"""Rewrites of an ONNX graph: for a target, and to a lower precision."""

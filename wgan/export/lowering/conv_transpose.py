@@ -1,15 +1,14 @@
-"""Transposed convolutions rewritten into what runs fast on CPUs, without changing the result.
+"""Transposed convolutions rewritten into exact forms that run faster on CPUs.
 
-ONNX Runtime's transposed convolution goes through a batch image by image, and has no 8-bit form.
-Exact forms take its place, chosen by the layer's shape from the measurements that
-docs/performance.md shows:
+ONNX Runtime computes a transposed convolution image by image, as a matrix product and a scatter
+(col2im), and has no 8-bit kernel for it. Three forms replace it, chosen by the layer's shape
+(`python -m benchmarks.lowering` measures them and others that were tried):
 
-dense     a kernel on a single pixel is a matrix product
-phases    kernel 4, stride 2, padding 1: each output pixel reads 2 x 2 of the 16 taps, so the four
-          kinds of pixel (even or odd row, even or odd column) are four convolutions of size 2
-winograd  the phases with 9 multiplications where they need 16, for more and smaller operators
-taps      few output channels, where the phases would waste the processor's vectors: the products
-          of all 16 taps first, then each pixel's sum of four
+dense   a kernel on a single pixel is a matrix product
+phases  kernel 4, stride 2, padding 1: each output pixel reads 2 x 2 of the 16 taps, so the four
+        phases of the output (even or odd row, even or odd column) are four 2x2 convolutions
+taps    few output channels, where the phases would leave most vector lanes empty: the products of
+        all 16 taps first, then for each pixel the sum of its four
 """
 
 import itertools
@@ -20,47 +19,69 @@ import numpy as np
 import numpy.typing as npt
 from onnx import ModelProto, NodeProto
 
-from wgan.export.lowering.feature_maps import Maps, join
-from wgan.export.lowering.graph import Array, Graph, Shape, attributes, readers
-from wgan.export.lowering.winograd import winograd
+from wgan.export.lowering.graph import AnyArray, Graph, Shape, attributes, readers
 
-FEW_CHANNELS = 8
-"""Up to so many output channels a layer takes the form `taps`."""
-
-MANY_CHANNELS = 128
-"""From inputs * outputs / (inputs + outputs) = 128 on, Winograd's form saves more than it costs."""
-
-SMALL = 4
-"""Maps of fewer rows than this fill the processor's vectors badly in convolutions of size 1."""
+MAX_TAPS_CHANNELS = 8
+"""A layer of at most this many output channels takes the form `taps`: a vector register holds 8 or
+16 floats."""
 
 TAPS = {0: (3, 1), 1: (2, 0)}
-"""Kernel rows that the even and odd output rows 2y + phase read, for the input rows y + phase - 1
-and y + phase. From `out[2i - 1 + k] += in[i] * kernel[k]`; columns are alike."""
+"""Phase -> the kernel rows that output row 2y + phase reads, for input rows y + phase - 1 and
+y + phase. It follows from `out[2i - 1 + k] += in[i] * kernel[k]`; columns are alike."""
 
 
 @dataclass(frozen=True)
-class Layer:
-    """A transposed convolution, and the ReLU behind it if there is one."""
+class ConvTranspose:
+    """A transposed convolution, with the ReLU after it if there is one."""
 
     node: NodeProto
     input: str
-    output: str  # behind the ReLU
-    weight: Array  # (inputs, outputs, rows, columns)
-    bias: Array  # (outputs,)
+    output: str  # after the ReLU
+    weight: AnyArray  # (inputs, outputs, rows, columns)
+    bias: AnyArray  # (outputs,)
     relu: bool
     shape: Shape  # of the input: (batch, inputs, height, width)
 
 
-def lower(model: ModelProto, *, eight_bits: bool = False) -> ModelProto:
-    """Rewrite each transposed convolution that has a faster form; all others stay.
+@dataclass(frozen=True)
+class Phases:
+    """A feature map in four parts: phase (i, j) holds the pixels (2y + i, 2x + j)."""
 
-    With `eight_bits`, only the forms that can be made 8-bit.
+    names: tuple[tuple[str, str], tuple[str, str]]  # of values (batch, channels, height, width)
+    channels: int
+    height: int
+    width: int
+
+
+def lower(model: ModelProto, *, eight_bits: bool = False) -> ModelProto:
+    """Rewrite each transposed convolution that has a faster form; all other nodes stay.
+
+    With `eight_bits`, use only forms that `wgan.export.lowering.int8` can quantise.
     """
     return _Lowering(model, eight_bits).run()
 
 
-def read_layer(graph: Graph, node: NodeProto, nodes: Sequence[NodeProto]) -> Layer | None:
-    """What `node` computes, if it is a plain transposed convolution of constant weights."""
+def join(graph: Graph, phases: Phases, output: str | None = None) -> str:
+    """Interleave the phases and return the name of the whole: `output`, or a new one.
+
+    In channels-last order the pixels of two phases that are neighbours in a row lie side by side,
+    so joining columns copies whole pixels and joining rows copies whole rows.
+    """
+    height, width, channels = phases.height, phases.width, phases.channels
+    rows = []
+    for names in phases.names:
+        pixels = [graph.add("Transpose", name, perm=[0, 2, 3, 1]) for name in names]
+        # 2 times (n, h, w, c) -> (n, h, w, 2c) -> (n, h, 1, 2wc)
+        joined = graph.add("Concat", *pixels, axis=3)
+        line = graph.integers(0, height, 1, 2 * width * channels)
+        rows.append(graph.add("Reshape", joined, line))
+    joined = graph.add("Concat", *rows, axis=2)
+    shaped = graph.add("Reshape", joined, graph.integers(0, 2 * height, 2 * width, channels))
+    return graph.add("Transpose", shaped, perm=[0, 3, 1, 2], output=output)
+
+
+def read_layer(graph: Graph, node: NodeProto, nodes: Sequence[NodeProto]) -> ConvTranspose | None:
+    """Return the layer of `node`, or None unless it is a plain one with constant weights."""
     if node.op_type != "ConvTranspose" or any(n not in graph.constants for n in node.input[1:]):
         return None
     given = attributes(node)
@@ -76,12 +97,12 @@ def read_layer(graph: Graph, node: NodeProto, nodes: Sequence[NodeProto]) -> Lay
         return None
     weight = graph.constants[node.input[1]]
     bias = graph.constants[node.input[2]] if len(node.input) > 2 else None
-    behind = readers(nodes, node.output[0])
-    relu = len(behind) == 1 and behind[0].op_type == "Relu"
-    return Layer(
+    following = readers(nodes, node.output[0])
+    relu = len(following) == 1 and following[0].op_type == "Relu"
+    return ConvTranspose(
         node=node,
         input=node.input[0],
-        output=behind[0].output[0] if relu else node.output[0],
+        output=following[0].output[0] if relu else node.output[0],
         weight=weight,
         bias=np.zeros(weight.shape[1], weight.dtype) if bias is None else bias,
         relu=relu,
@@ -90,17 +111,21 @@ def read_layer(graph: Graph, node: NodeProto, nodes: Sequence[NodeProto]) -> Lay
 
 
 class _Lowering:
-    """Writes the lowered graph; a value that was made in parts is joined when one asks for it."""
+    """Writes the lowered graph.
+
+    A layer's output stays in phases until a node reads it whole: the form `taps` reads phases, and
+    joins fewer channels afterwards than the layer before it gives.
+    """
 
     def __init__(self, model: ModelProto, eight_bits: bool) -> None:
         self._eight_bits = eight_bits
         self._graph = Graph(model)
         self._nodes = list(model.graph.node)
         self._outputs = [value.name for value in model.graph.output]
-        self._maps: dict[str, Maps] = {}  # values that are in parts only
+        self._phases: dict[str, Phases] = {}  # values that exist only in phases
 
     def run(self) -> ModelProto:
-        done: set[str] = set()  # ReLUs that went into their layer
+        done: set[str] = set()  # outputs of the ReLUs that became part of their layer
         for node in self._nodes:
             layer = read_layer(self._graph, node, self._nodes)
             form = self._choose_form(layer) if layer is not None else None
@@ -115,8 +140,8 @@ class _Lowering:
             self._join(name)
         return self._graph.to_model()
 
-    def _choose_form(self, layer: Layer) -> Callable[[Layer], None] | None:
-        """The fastest exact form of `layer`; None where that is the operator itself."""
+    def _choose_form(self, layer: ConvTranspose) -> Callable[[ConvTranspose], None] | None:
+        """The fastest exact form of `layer`; None if that is the operator itself."""
         given = attributes(layer.node)
         kernel = layer.weight.shape[2:]
         strides, pads = list(given.get("strides", [1, 1])), list(given.get("pads", [0] * 4))
@@ -124,19 +149,11 @@ class _Lowering:
             return self._dense
         if None in layer.shape[2:] or (kernel, strides, pads) != ((4, 4), [2, 2], [1] * 4):
             return None
-        if layer.weight.shape[1] <= FEW_CHANNELS:
+        if layer.weight.shape[1] <= MAX_TAPS_CHANNELS:
             return None if self._eight_bits else self._taps
-        return self._winograd if self._wants_winograd(layer) else self._phases
+        return self._four_phases
 
-    def _wants_winograd(self, layer: Layer) -> bool:
-        """Whether the multiplications that are saved are worth the sums that they cost."""
-        maps = self._maps.get(layer.input)
-        if self._eight_bits or maps is None or len(maps.parts) != 2 or maps.height < SMALL:
-            return False
-        inputs, outputs = layer.weight.shape[:2]
-        return bool(inputs * outputs >= MANY_CHANNELS * (inputs + outputs))
-
-    def _dense(self, layer: Layer) -> None:
+    def _dense(self, layer: ConvTranspose) -> None:
         """One matrix product: each pixel of the output reads the one pixel of the input."""
         graph = self._graph
         inputs, outputs, rows, columns = layer.weight.shape
@@ -144,86 +161,86 @@ class _Lowering:
         flat = graph.add("Reshape", layer.input, graph.integers(0, inputs))
         weight = graph.constant(layer.weight.reshape(inputs, -1), "weight")
         bias = graph.constant(np.repeat(layer.bias, rows * columns), "bias")
-        made = self._activate(layer, graph.add("Gemm", flat, weight, bias))
+        product = self._activate(layer, graph.add("Gemm", flat, weight, bias))
         # (n, outputs * rows * columns) -> (n, outputs, rows, columns)
-        graph.add("Reshape", made, graph.integers(0, outputs, rows, columns), output=layer.output)
+        shape = graph.integers(0, outputs, rows, columns)
+        graph.add("Reshape", product, shape, output=layer.output)
 
-    def _phases(self, layer: Layer) -> None:
-        """Four convolutions of size 2, one for each kind of output pixel."""
-        height, width = _size(layer)
+    def _four_phases(self, layer: ConvTranspose) -> None:
+        """Four 2x2 convolutions, one for each phase of the output."""
+        height, width = _input_size(layer)
         self._join(layer.input)
         bias = self._graph.constant(layer.bias, "bias")
-        parts = tuple(
-            tuple(self._phase(layer, bias, row, column) for column in (0, 1)) for row in (0, 1)
+        (a, b), (c, d) = (
+            [self._phase(layer, bias, row, column) for column in (0, 1)] for row in (0, 1)
         )
-        self._maps[layer.output] = Maps(parts, layer.weight.shape[1], height, width)
+        self._phases[layer.output] = Phases(((a, b), (c, d)), layer.weight.shape[1], height, width)
 
-    def _phase(self, layer: Layer, bias: str, row: int, column: int) -> str:
+    def _phase(self, layer: ConvTranspose, bias: str, row: int, column: int) -> str:
         """The output pixels (2y + row, 2x + column)."""
-        weight = layer.weight[:, :, TAPS[row]][:, :, :, TAPS[column]].swapaxes(0, 1)
-        made = self._graph.add(
+        convolution = self._graph.add(
             "Conv",
             layer.input,
-            self._graph.constant(weight, "weight"),
+            self._graph.constant(phase_kernel(layer.weight, row, column), "weight"),
             bias,
             kernel_shape=[2, 2],
             pads=[1 - row, 1 - column, row, column],
         )
-        return self._activate(layer, made)
+        return self._activate(layer, convolution)
 
-    def _winograd(self, layer: Layer) -> None:
-        maps = self._maps[layer.input]
-        made = winograd(self._graph, maps, layer.weight, layer.bias, relu=layer.relu)
-        self._maps[layer.output] = made
+    def _taps(self, layer: ConvTranspose) -> None:
+        """The products of all 16 taps at each pixel of the input, then sums of four.
 
-    def _taps(self, layer: Layer) -> None:
-        """The products of all 16 taps in each pixel of the input, then sums of four.
-
-        Output row 2i - 1 + k has input row i with tap k. With k = 2p + r, that is row r of the
-        cell i + p, where cell c holds the output rows 2c - 1 and 2c. So a convolution of size 2
-        with ones in the right places sums up the cells; their first and last rows are too many.
+        Output row 2i - 1 + k takes input row i with tap k. With k = 2p + r, it is row r of cell
+        i + p, where cell c holds the output rows 2c - 1 and 2c. So a 2x2 convolution with ones at
+        the right positions sums the cells; their first and last rows lie outside the output.
         """
-        graph, (height, width) = self._graph, _size(layer)
+        graph, (height, width) = self._graph, _input_size(layer)
         inputs, outputs = layer.weight.shape[:2]
         # (inputs, outputs, rows, columns) -> (rows * columns * outputs, inputs, 1, 1)
         weight = graph.constant(
             layer.weight.transpose(2, 3, 1, 0).reshape(-1, inputs, 1, 1), "weight"
         )
-        maps = self._maps.get(layer.input)
-        maps = maps or Maps(((layer.input,),), inputs, height, width)
-        products = Maps(
-            tuple(
-                tuple(graph.add("Conv", part, weight, kernel_shape=[1, 1]) for part in row)
-                for row in maps.parts
-            ),
-            16 * outputs,
-            maps.height,
-            maps.width,
-        )
+
+        def products_of(value: str) -> str:
+            return graph.add("Conv", value, weight, kernel_shape=[1, 1])
+
+        phases = self._phases.get(layer.input)
+        if phases is None:
+            products = products_of(layer.input)
+        else:  # joined after the products, which have fewer channels than the input
+            (a, b), (c, d) = phases.names
+            names = (products_of(a), products_of(b)), (products_of(c), products_of(d))
+            products = join(graph, Phases(names, 16 * outputs, phases.height, phases.width))
         cells = graph.add(
             "Conv",
-            join(graph, products),
+            products,
             graph.constant(_summing_kernel(outputs, layer.weight.dtype), "sum"),
             graph.constant(np.tile(layer.bias, 4), "bias"),
             kernel_shape=[2, 2],
             pads=[1, 1, 1, 1],
         )
-        made = graph.add("DepthToSpace", cells, blocksize=2, mode="DCR")
+        pixels = graph.add("DepthToSpace", cells, blocksize=2, mode="DCR")
         ends = graph.integers(2 * height + 1, 2 * width + 1)
-        cut = graph.add("Slice", made, graph.integers(1, 1), ends, graph.integers(2, 3))
-        self._graph.add("Relu" if layer.relu else "Identity", cut, output=layer.output)
+        inner = graph.add("Slice", pixels, graph.integers(1, 1), ends, graph.integers(2, 3))
+        graph.add("Relu" if layer.relu else "Identity", inner, output=layer.output)
 
-    def _activate(self, layer: Layer, value: str) -> str:
+    def _activate(self, layer: ConvTranspose, value: str) -> str:
         return self._graph.add("Relu", value) if layer.relu else value
 
     def _join(self, value: str) -> None:
-        """Make `value` a whole, if it is in parts only."""
-        maps = self._maps.pop(value, None)
-        if maps is not None:
-            join(self._graph, maps, output=value)
+        """Make `value` whole if it exists only in phases."""
+        phases = self._phases.pop(value, None)
+        if phases is not None:
+            join(self._graph, phases, output=value)
 
 
-def _size(layer: Layer) -> tuple[int, int]:
+def phase_kernel(weight: AnyArray, row: int, column: int) -> AnyArray:
+    """The taps of one phase: `(inputs, outputs, 4, 4)` -> `(outputs, inputs, 2, 2)`."""
+    return weight[:, :, TAPS[row]][:, :, :, TAPS[column]].swapaxes(0, 1)
+
+
+def _input_size(layer: ConvTranspose) -> tuple[int, int]:
     """Height and width of a layer's input."""
     height, width = layer.shape[2:]
     assert height is not None
@@ -231,12 +248,12 @@ def _size(layer: Layer) -> tuple[int, int]:
     return height, width
 
 
-def _summing_kernel(outputs: int, kind: npt.DTypeLike) -> Array:
-    """The kernel of `_taps`: `(row, column, output)` of a cell <- `(tap row, tap column, output)`.
+def _summing_kernel(outputs: int, dtype: npt.DTypeLike) -> AnyArray:
+    """The kernel of `_taps`: cell `(row, column, output)` from `(tap row, tap column, output)`.
 
     Shape `(4 * outputs, 16 * outputs, 2, 2)`; position 1 - p of the kernel reads cell - p.
     """
-    kernel = np.zeros((2, 2, outputs, 4, 4, outputs, 2, 2), kind)
+    kernel = np.zeros((2, 2, outputs, 4, 4, outputs, 2, 2), dtype)
     for r, s, p, q in itertools.product((0, 1), repeat=4):
         for output in range(outputs):
             kernel[r, s, output, 2 * p + r, 2 * q + s, output, 1 - p, 1 - q] = 1

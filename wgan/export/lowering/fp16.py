@@ -1,4 +1,4 @@
-"""A graph in 16-bit floats between its latents and its last activation."""
+"""A graph in float16 from its latents to its last activation."""
 
 import numpy as np
 from onnx import ModelProto, NodeProto, TensorProto
@@ -6,29 +6,30 @@ from onnx import ModelProto, NodeProto, TensorProto
 from wgan.export.lowering.graph import Graph
 
 
-def halve(model: ModelProto) -> ModelProto:
-    """Turn weights and arithmetic into float16; the input and the outputs stay as they are.
+def to_fp16(model: ModelProto) -> ModelProto:
+    """Convert weights and arithmetic to float16; the input and the outputs keep their types.
 
-    The last activation and the pixels are computed in float32: they cost little, and rounding
-    there would be seen.
+    The last activation and the pixels are computed in float32: they cost little, and their
+    rounding would be visible.
     """
     graph = Graph(model)
-    halves = {"latents": graph.add("Cast", "latents", to=TensorProto.FLOAT16)}  # value -> its half
-    drawn = False
+    # Value -> its copy in float16.
+    halves = {"latents": graph.add("Cast", "latents", to=TensorProto.FLOAT16)}
+    in_float32 = False
     for node in model.graph.node:
-        drawn = drawn or "images" in node.output
-        if drawn:
+        in_float32 = in_float32 or "images" in node.output
+        if in_float32:
             for name in node.input:
                 if name in halves:
                     graph.add("Cast", halves.pop(name), to=TensorProto.FLOAT, output=name)
             graph.copy(node)
         else:
-            _copy_halved(graph, node, halves)
+            _copy_in_fp16(graph, node, halves)
     return graph.to_model()
 
 
-def _copy_halved(graph: Graph, node: NodeProto, halves: dict[str, str]) -> None:
-    """Add `node` with its values in float16, unless they are integers: shapes, axes."""
+def _copy_in_fp16(graph: Graph, node: NodeProto, halves: dict[str, str]) -> None:
+    """Add `node` with its float32 inputs in float16; integers (shapes, axes) stay as they are."""
     copied = NodeProto()
     copied.CopyFrom(node)
     for index, name in enumerate(node.input):
@@ -37,5 +38,5 @@ def _copy_halved(graph: Graph, node: NodeProto, halves: dict[str, str]) -> None:
             halves[name] = graph.constant(constant.astype(np.float16), "half")
         copied.input[index] = halves.get(name, name)
     for index, name in enumerate(node.output):
-        halves[name] = copied.output[index] = f"{name}_half"
+        halves[name] = copied.output[index] = graph.unique_name(f"{name}_half")
     graph.nodes.append(copied)

@@ -1,4 +1,4 @@
-"""An ONNX graph as something to rewrite: nodes in order, constants by name, shapes."""
+"""An ONNX graph under rewriting: nodes in order, constants by name, shapes."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -8,38 +8,52 @@ import numpy.typing as npt
 import onnx
 from onnx import ModelProto, NodeProto, numpy_helper
 
-Array = npt.NDArray[Any]
+AnyArray = npt.NDArray[Any]
+"""A constant of any type."""
 
 Shape = tuple[int | None, ...]
-"""A value's axes, None where one is free."""
+"""A value's axes; None is a free axis."""
 
 
 class Graph:
-    """A graph that is written anew, node by node; it keeps the interface of `model`.
+    """A new graph with the inputs and outputs of `model`, written node by node.
 
-    What goes in are values' names, and what comes out are names: `y = graph.add("Relu", x)`.
+    Values are known by their names, which go in and come out: `y = graph.add("Relu", x)`.
     """
 
     def __init__(self, model: ModelProto) -> None:
         self._model = model
         self.nodes: list[NodeProto] = []
-        self.constants: dict[str, Array] = {
+        self.constants: dict[str, AnyArray] = {
             tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer
         }
-        self._shapes = _shapes(model)
+        self._shapes = _infer_shapes(model)
+        # An earlier pass named its values by the same scheme: every name of the model is taken.
+        self._names = {
+            *self.constants,
+            *(value.name for value in (*model.graph.input, *model.graph.output)),
+            *(name for node in model.graph.node for name in (*node.input, *node.output)),
+        }
         self._count = 0
 
+    def unique_name(self, prefix: str) -> str:
+        """Return a name that no value of the model or of this graph has."""
+        while True:
+            self._count += 1
+            name = f"{prefix}_{self._count:03d}"
+            if name not in self._names:
+                self._names.add(name)
+                return name
+
     def add(self, operator: str, *inputs: str, output: str | None = None, **attributes: Any) -> str:
-        """Add a node with one output, and give the output's name: `output`, or a new one."""
-        self._count += 1
-        name = output or f"{operator.lower()}_{self._count:03d}"
+        """Add a node with one output and return the output's name: `output`, or a new one."""
+        name = output or self.unique_name(operator.lower())
         self.nodes.append(onnx.helper.make_node(operator, list(inputs), [name], **attributes))
         return name
 
-    def constant(self, value: npt.ArrayLike, kind: str) -> str:
-        """Add a constant; `kind` begins its name."""
-        self._count += 1
-        name = f"{kind}_{self._count:03d}"
+    def constant(self, value: npt.ArrayLike, prefix: str) -> str:
+        """Add a constant and return its name, which begins with `prefix`."""
+        name = self.unique_name(prefix)
         self.constants[name] = np.ascontiguousarray(value)
         return name
 
@@ -48,23 +62,23 @@ class Graph:
         return self.constant(np.array(values, np.int64), "integers")
 
     def copy(self, node: NodeProto) -> None:
-        """Add a node of the model as it is."""
+        """Add a node of the model unchanged."""
         self.nodes.append(node)
 
     def shape(self, value: str) -> Shape:
-        """The shape of a value of the model; () where it is not known."""
+        """The shape of a value of the model; () if it is unknown."""
         return self._shapes.get(value, ())
 
     def to_model(self) -> ModelProto:
-        """The rewritten model, without the constants that nothing reads any more."""
+        """Return the rewritten model, without constants that no node reads."""
         model = ModelProto()
         model.CopyFrom(self._model)
         del model.graph.node[:], model.graph.initializer[:]
         read = {name for node in self.nodes for name in node.input}
         for number, node in enumerate(self.nodes):
-            kept = model.graph.node.add()
-            kept.CopyFrom(node)
-            kept.name = f"{number:03d}_{node.op_type}"
+            copied = model.graph.node.add()
+            copied.CopyFrom(node)
+            copied.name = f"{number:03d}_{node.op_type}"
         model.graph.initializer.extend(
             numpy_helper.from_array(value, name)
             for name, value in self.constants.items()
@@ -83,7 +97,7 @@ def readers(nodes: Sequence[NodeProto], value: str) -> list[NodeProto]:
     return [node for node in nodes if value in node.input]
 
 
-def _shapes(model: ModelProto) -> dict[str, Shape]:
+def _infer_shapes(model: ModelProto) -> dict[str, Shape]:
     inferred = onnx.shape_inference.infer_shapes(model).graph
     return {
         value.name: tuple(

@@ -1,8 +1,8 @@
-"""A lowered graph in 8 bits: convolutions on bytes, one scale for each layer's output.
+"""Static int8 quantisation of a lowered graph (Jacob et al. 2017, arXiv:1712.05877).
 
-Static quantization (Jacob et al. 2017, arXiv:1712.05877): the scales of activations come from a
-calibration before the export, those of weights from the weights, one for each output channel.
-Calibrating needs no data set: a generator's input is random latents.
+Activations are uint8 with one scale per layer, found by calibration before the export. Weights are
+int8 with one scale per output channel. Calibration needs no data set: a generator's input is random
+latents.
 """
 
 import os
@@ -15,56 +15,56 @@ import onnx
 from onnx import ModelProto, NodeProto, TensorProto
 
 from wgan.errors import ExportError, needs_extra
-from wgan.export.lowering.graph import Array, Graph, attributes, readers
+from wgan.export.lowering.graph import AnyArray, Graph, attributes, readers
 from wgan.latents import latents_from_seeds
 
 CALIBRATION_SEEDS = range(2**32 - 256, 2**32)
-"""Far from the seeds that the gate judges by and that users draw first."""
+"""The last 256 seeds: none that the parity gate uses, so a scale cannot be fitted to the proof."""
 
 WEIGHT_LIMIT = 64
-"""Weights are -64 to 64. All of a byte would gain 1.6 dB (trained on Fashion-MNIST), and on x86
-CPUs without VNNI pairs of products, 2 * 255 * 127, would overflow the 16 bits that they get."""
+"""Weights are -64 to 64: x86 CPUs without VNNI add pairs of products in 16 bits, and 2 * 255 * 127
+would overflow. The full range would gain 1.6 dB (trained on Fashion-MNIST)."""
 
-MOVES = frozenset({"Concat", "Reshape", "Transpose"})
-"""Operators that move values and leave each as it is."""
+LAYOUT_OPERATORS = frozenset({"Concat", "Reshape", "Transpose"})
+"""Operators that move values without changing them: they run on bytes as they are."""
 
 BINS = 2048
-"""Of the histogram that a scale is chosen by."""
+"""Bins of the histogram from which a scale is chosen."""
 
 
 @dataclass(frozen=True)
-class _Convolution:
-    """A convolution and the ReLU behind it."""
+class _ConvRelu:
+    """A convolution and the ReLU after it."""
 
     node: NodeProto
     relu: NodeProto
 
 
 def quantize(model: ModelProto) -> ModelProto:
-    """Turn the convolutions with a ReLU behind them into 8-bit ones.
+    """Quantise every convolution that a ReLU follows.
 
-    All else stays in float32: the first matrix product, the last layer, tanh and the pixels.
+    The first matrix product, the last layer, tanh and the pixels stay in float32.
 
     Raises:
-        ExportError: there is no such convolution.
+        ExportError: the graph has no such convolution.
     """
     nodes = list(model.graph.node)
-    found = [entry for node in nodes if (entry := _convolution(node, nodes)) is not None]
+    found = [entry for node in nodes if (entry := _conv_relu(node, nodes)) is not None]
     if not found:
         raise ExportError(
-            "nothing in this generator can be made 8-bit: it has no layer of kernel 4 and stride 2"
-            " with a ReLU behind it"
+            "--precision int8 has no effect on this generator: it has no layer of kernel 4 and"
+            " stride 2 that a ReLU follows. Use  --precision fp32"
         )
     groups = _groups(nodes)
-    wanted = {groups[entry.node.input[0]] for entry in found}
-    wanted |= {groups[entry.relu.output[0]] for entry in found}
-    return _Writer(model, found, groups, _calibrate(model, wanted)).write()
+    quantized = {groups[entry.node.input[0]] for entry in found}
+    quantized |= {groups[entry.relu.output[0]] for entry in found}
+    return _Int8Writer(model, found, groups, _calibrate(model, quantized)).write()
 
 
 def best_scale(values: npt.NDArray[np.float32]) -> float:
-    """The step between two of 256 levels from 0 that loses least of `values` (>= 0), squared.
+    """Return the uint8 scale with the least squared error on `values`, which are at least 0.
 
-    A smaller step is finer for most values and clips the largest ones.
+    A smaller scale is finer for most values and clips the largest ones.
     """
     largest = float(values.max())
     if largest == 0:
@@ -79,31 +79,31 @@ def best_scale(values: npt.NDArray[np.float32]) -> float:
     return float(scales[int(np.argmin(losses))])
 
 
-def quantize_weight(weight: Array) -> tuple[npt.NDArray[np.int8], npt.NDArray[np.float32]]:
-    """Bytes, and the scale of each output channel: `(outputs, ...)` -> that and `(outputs,)`."""
+def quantize_weight(weight: AnyArray) -> tuple[npt.NDArray[np.int8], npt.NDArray[np.float32]]:
+    """Return int8 weights `(outputs, ...)` and the scale of each output channel `(outputs,)`."""
     largest = np.abs(weight).reshape(len(weight), -1).max(axis=1)
     scale = (largest / WEIGHT_LIMIT).astype(np.float32)
-    scale[scale < np.finfo(np.float32).tiny] = 1  # weights so small, or none, become zeros
+    scale[scale < np.finfo(np.float32).tiny] = 1  # denormal or zero weights become 0
     steps = np.rint(weight / scale.reshape(-1, *[1] * (weight.ndim - 1)))
     return steps.astype(np.int8), scale
 
 
-def _convolution(node: NodeProto, nodes: list[NodeProto]) -> _Convolution | None:
+def _conv_relu(node: NodeProto, nodes: list[NodeProto]) -> _ConvRelu | None:
     if node.op_type != "Conv" or attributes(node).get("group", 1) != 1 or len(node.input) != 3:
         return None
-    behind = readers(nodes, node.output[0])
-    if len(behind) != 1 or behind[0].op_type != "Relu":
+    following = readers(nodes, node.output[0])
+    if len(following) != 1 or following[0].op_type != "Relu":
         return None
-    return _Convolution(node, behind[0])
+    return _ConvRelu(node, following[0])
 
 
 def _groups(nodes: list[NodeProto]) -> dict[str, str]:
-    """Value -> a name for all values that hold the same numbers, and so need the same scale."""
+    """Map each value to the name of its group: values that hold the same numbers share a scale."""
     groups: dict[str, str] = {}
     for node in nodes:
         for name in (*node.input, *node.output):
             groups.setdefault(name, name)
-        if node.op_type in MOVES:
+        if node.op_type in LAYOUT_OPERATORS:
             data = node.input if node.op_type == "Concat" else node.input[:1]
             joined = {groups[name] for name in data}
             target = groups[node.output[0]]
@@ -111,20 +111,20 @@ def _groups(nodes: list[NodeProto]) -> dict[str, str]:
     return groups
 
 
-def _calibrate(model: ModelProto, wanted: set[str]) -> dict[str, float]:
-    """The scale of each group of values, which the group's own name is one of."""
+def _calibrate(model: ModelProto, groups: set[str]) -> dict[str, float]:
+    """Return the scale of each group; a group's name is the name of one of its values."""
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # read when onnxruntime is imported
     with needs_extra("cpu", purpose="calibrating an 8-bit export"):
-        os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # as wgan.runtime.engine.session
         import onnxruntime
-    names = sorted(wanted)
+    names = sorted(groups)
     probe = ModelProto()
     probe.CopyFrom(model)
     del probe.graph.output[:]
     probe.graph.output.extend(
         onnx.helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in names
     )
-    # Opened directly, not by wgan.runtime.engine: this graph is a probe with an output for each
-    # value, and only export/parity may import the runtime.
+    # Not opened with wgan.runtime.engine: this model has an output for each value to calibrate, and
+    # only export/parity imports the runtime.
     session = onnxruntime.InferenceSession(
         probe.SerializeToString(), providers=["CPUExecutionProvider"]
     )
@@ -133,13 +133,13 @@ def _calibrate(model: ModelProto, wanted: set[str]) -> dict[str, float]:
     return {name: best_scale(value) for name, value in zip(names, values, strict=True)}
 
 
-class _Writer:
-    """Writes the 8-bit graph: each value in float, in bytes, or in both as its readers need it."""
+class _Int8Writer:
+    """Writes the quantised graph: a value in float, in bytes, or in both, as its readers need."""
 
     def __init__(
         self,
         model: ModelProto,
-        found: list[_Convolution],
+        found: list[_ConvRelu],
         groups: Mapping[str, str],
         scales: Mapping[str, float],
     ) -> None:
@@ -148,7 +148,7 @@ class _Writer:
         self._convolutions = {entry.node.output[0]: entry for entry in found}
         self._relus = {entry.relu.output[0] for entry in found}
         self._groups, self._scales = groups, scales
-        self._bytes: dict[str, str] = {}  # value -> its bytes
+        self._bytes: dict[str, str] = {}  # value -> its uint8 form
         self._zero = self._graph.constant(np.uint8(0), "zero")
         self._scale_names: dict[str, str] = {}
 
@@ -156,14 +156,14 @@ class _Writer:
         for node in self._nodes:
             convolution = self._convolutions.get(node.output[0])
             if convolution is not None:
-                self._write_convolution(convolution)
-            elif node.op_type in MOVES and node.input[0] in self._bytes:
-                self._write_move(node)
+                self._write_conv_relu(convolution)
+            elif node.op_type in LAYOUT_OPERATORS and node.input[0] in self._bytes:
+                self._write_layout(node)
             elif node.output[0] not in self._relus:
                 self._write_float(node)
         return self._graph.to_model()
 
-    def _write_convolution(self, convolution: _Convolution) -> None:
+    def _write_conv_relu(self, convolution: _ConvRelu) -> None:
         node, output = convolution.node, convolution.relu.output[0]
         weight, scale = quantize_weight(self._graph.constants[node.input[1]])
         step = np.float32(self._scales[self._groups[node.input[0]]])
@@ -178,16 +178,16 @@ class _Writer:
             self._graph.constant(scale, "scale"),
             self._graph.constant(np.zeros(len(scale), np.int8), "zero"),
             self._scale(output),
-            self._zero,  # negative values become 0: the ReLU
+            self._zero,  # uint8 saturates negative values to 0: this is the ReLU
             self._graph.constant(np.clip(bias, limit.min, limit.max).astype(np.int32), "bias"),
             **attributes(node),
         )
 
-    def _write_move(self, node: NodeProto) -> None:
+    def _write_layout(self, node: NodeProto) -> None:
         data = node.input if node.op_type == "Concat" else node.input[:1]
-        moved = [self._as_bytes(name) for name in data]
+        inputs = [self._as_bytes(name) for name in data]
         self._bytes[node.output[0]] = self._graph.add(
-            node.op_type, *moved, *node.input[len(moved) :], **attributes(node)
+            node.op_type, *inputs, *node.input[len(inputs) :], **attributes(node)
         )
 
     def _write_float(self, node: NodeProto) -> None:

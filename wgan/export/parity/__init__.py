@@ -1,1 +1,1 @@
-"""The proof that an export draws what PyTorch draws."""
+"""The proof that an export gives the images that PyTorch gives."""

@@ -1,121 +1,73 @@
-"""The gate: an export must draw what the EMA generator draws in PyTorch, or it is refused.
+"""The parity gate: an export must give the images that the EMA generator gives in PyTorch.
 
-ONNX Runtime in each way that a user can set it up, PyTorch for its own formats, a planted fault in
-a test: all are engines, and all pass through the same gate.
+The proof has four parts, one in each file of this folder: the reference (PyTorch's images), the
+engines (every way to run the file), the comparison of one with the other, and here the receipt,
+which records all that was tried and how large the differences were.
 """
 
-import logging
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable
 from typing import TypeVar
 
-import torch
-
-from wgan.errors import DeviceError, ModelFileError, ParityError, needs_extra
-from wgan.export.formats.pt2 import load_pt2
-from wgan.export.formats.torchscript import load_torchscript
-from wgan.export.parity.comparison import Engine, Trial, rounded_up
-from wgan.export.parity.reference import BATCH_SIZES, Latents, Reference
-from wgan.images import Images, Pixels, encode, to_pixels
+from wgan.export.parity.comparison import EngineComparison, round_up
+from wgan.export.parity.engines import Engine
+from wgan.export.parity.reference import BATCH_SIZES, Reference
+from wgan.images import encode
 from wgan.latents import format_seeds
 from wgan.model_file.manifest import Distance, Golden, Receipt
 
-log = logging.getLogger("wgan")
+_T = TypeVar("_T", str, int)
 
-Value = TypeVar("Value", str, int)
-
-GOLDENS = range(4)
-"""The seeds whose images travel in the file."""
-
-PYTORCH = "PyTorch"
-"""Stands for a provider where PyTorch runs its own format."""
+GOLDEN_SEEDS = range(4)
+"""The seeds whose images are stored in the file, so that it can be verified without PyTorch."""
 
 
 def prove(
     engines: Iterable[Engine], reference: Reference, allowed: Distance, *, loosened: bool
 ) -> Receipt:
-    """Hold each engine against `reference` at every batch size, the first at every seed.
+    """Compare each engine with `reference` at every batch size, the first one at every seed.
 
     Args:
-        engines: opened one after the other, as they are needed.
-        reference: the truth.
+        engines: the engines; each is opened when the one before it is done.
+        reference: PyTorch's images.
         allowed: the largest distance that passes.
-        loosened: whether `allowed` is more than usual, for the record.
+        loosened: whether `allowed` exceeds wgan's own tolerance; it goes into the receipt.
 
     Raises:
-        ParityError: one fails, gives another shape or type, or is further away than `allowed`.
+        ParityError: an engine fails, gives another shape or type, or differs by more than
+            `allowed`.
     """
-    trials: list[Trial] = []
+    comparisons: list[EngineComparison] = []
     distances: list[Distance] = []
     for engine in engines:
-        trial = Trial(engine, reference, allowed, GOLDENS)
-        for rows in (*reference.batches(), *(() if trials else reference.remaining())):
-            trial.run(rows)
-        trials.append(trial)
-        distances.append(trial.distance())
+        comparison = EngineComparison(engine, reference, allowed, GOLDEN_SEEDS)
+        batches = list(reference.batches())
+        if not comparisons:  # engines of one file hardly differ: more seeds once are enough
+            batches += reference.remaining()
+        for rows in batches:
+            comparison.compare(rows)
+        comparisons.append(comparison)
+        distances.append(comparison.distance())
+    tried = [comparison.engine for comparison in comparisons]
     return Receipt(
         seeds=format_seeds(range(len(reference.latents))),
         batch_sizes=BATCH_SIZES,
-        providers=_unique(trial.engine.provider for trial in trials),
-        optimizations=_unique(trial.engine.optimization for trial in trials),
-        threads=_unique(trial.engine.threads for trial in trials),
-        seen=_furthest(distances),
+        providers=_unique(engine.provider for engine in tried),
+        optimizations=_unique(engine.optimization for engine in tried),
+        threads=_unique(engine.threads for engine in tried),
+        seen=_largest(distances),
         allowed=allowed,
         loosened=loosened,
-        float64_images=rounded_up(max(trial.float64_images for trial in trials)),
-        goldens=tuple(_golden(seed, reference, trials) for seed in GOLDENS),
+        float64_images=round_up(max(comparison.float64_images for comparison in comparisons)),
+        goldens=tuple(_golden(seed, reference, comparisons) for seed in GOLDEN_SEEDS),
     )
 
 
-def onnx_engines(data: bytes) -> Iterator[Engine]:
-    """Open an ONNX file's bytes in every way that ONNX Runtime has here.
-
-    Each provider that works, its optimisations all on and all off, one thread and as many as there
-    are cores. One that is installed and does not work is told by a warning.
-
-    Raises:
-        ParityError: ONNX Runtime refuses the model.
-    """
-    with needs_extra("cpu", purpose="checking an ONNX export"):
-        from wgan.runtime.engine.config import open_all
-    try:
-        for setup, opened in open_all(data):
-            if isinstance(opened, DeviceError):
-                log.warning("nothing is proved on the %s: %s", setup.provider, opened)
-                continue
-            if opened.fixed_batch is not None:
-                raise ParityError(
-                    f"the export takes a batch of {opened.fixed_batch} alone, not any"
-                )
-            yield Engine(setup.provider, opened.run, setup.optimization, setup.threads)
-    except ModelFileError as exc:
-        raise ParityError(f"ONNX Runtime refuses the export: {exc}") from exc
-
-
-def torchscript_engines(data: bytes) -> Iterator[Engine]:
-    """Open an archive's bytes as a user of `torch.jit.load` would."""
-    yield _pytorch_engine(load_torchscript(data))
-
-
-def pt2_engines(data: bytes) -> Iterator[Engine]:
-    """Open an archive's bytes as a user of `torch.export.load` would."""
-    yield _pytorch_engine(load_pt2(data))
-
-
-def _pytorch_engine(module: Callable[[torch.Tensor], torch.Tensor]) -> Engine:
-    def run(drawn: Latents) -> tuple[Images, Pixels]:
-        with torch.inference_mode():
-            images: Images = module(torch.from_numpy(drawn)).numpy()
-        return images, to_pixels(images)
-
-    return Engine(PYTORCH, run)
-
-
-def _golden(seed: int, reference: Reference, trials: list[Trial]) -> Golden:
-    psnr = min(trial.goldens[seed].psnr for trial in trials)
+def _golden(seed: int, reference: Reference, comparisons: list[EngineComparison]) -> Golden:
+    psnr = min(comparison.goldens[seed].psnr for comparison in comparisons)
     return Golden(seed=seed, png=encode(reference.pixels[seed]), psnr=psnr)
 
 
-def _furthest(distances: list[Distance]) -> Distance:
+def _largest(distances: list[Distance]) -> Distance:
     return Distance(
         images=max(distance.images for distance in distances),
         pixels=max(distance.pixels for distance in distances),
@@ -124,5 +76,5 @@ def _furthest(distances: list[Distance]) -> Distance:
     )
 
 
-def _unique(values: Iterable[Value | None]) -> tuple[Value, ...]:
+def _unique(values: Iterable[_T | None]) -> tuple[_T, ...]:
     return tuple(dict.fromkeys(value for value in values if value is not None))

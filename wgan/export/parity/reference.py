@@ -1,4 +1,4 @@
-"""What the EMA generator draws in PyTorch: the truth that every export is held against."""
+"""The reference: the images that the EMA generator gives in PyTorch on the CPU."""
 
 import copy
 import itertools
@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from wgan.errors import ExportError
-from wgan.export.formats.tracing import network_errors
+from wgan.export.export_errors import export_errors
 from wgan.images import Images, Pixels, to_pixels
 from wgan.latents import latents_from_seeds
 
@@ -20,54 +20,60 @@ Latents = npt.NDArray[np.float32]
 """`[n, latent_dim]`."""
 
 BATCH_SIZES = (1, 2, 3, 7, 64, 257)
-"""Small ones, ones that are not powers of two, a common one, and one that fits no unrolled loop."""
+"""Batch sizes of the proof: the smallest ones, which an exporter may have frozen; a common one; and
+sizes that are not powers of two, whose remainders vectorised and unrolled loops handle apart."""
 
 CHUNK = 64
-"""Images that PyTorch draws at a time."""
+"""Images that PyTorch generates at a time."""
 
 
 @dataclass(frozen=True)
 class Reference:
-    """The images of seeds 0, 1, 2, ... as PyTorch draws them on the CPU."""
+    """The images of seeds 0, 1, 2, ... from PyTorch on the CPU.
+
+    float32 is what users of PyTorch get. float64 is the referee: without it, an export could pass
+    whose error happens to lie on the same side as PyTorch's own rounding.
+    """
 
     latents: Latents
     images: Images
     pixels: Pixels
-    images64: npt.NDArray[np.float64]  # in float64, of the seeds in `batches` alone
+    images64: npt.NDArray[np.float64]  # of the seeds in `batches` only
 
     @classmethod
     def draw(cls, generator: nn.Module, latent_dim: int, seeds: int = sum(BATCH_SIZES)) -> Self:
-        """Draw the images of `seeds` seeds, at least those that the batches need.
+        """Generate the images of `seeds` seeds, or of all that `batches` needs if that is more.
 
         Raises:
-            ExportError: the generator's images are not finite, or it cannot draw.
+            ExportError: the generator fails, or an image is not finite.
         """
-        drawn = latents_from_seeds(range(max(seeds, sum(BATCH_SIZES))), latent_dim)
-        with network_errors("drawn from in batches"):
-            images = _draw(generator, drawn)
+        latents = latents_from_seeds(range(max(seeds, sum(BATCH_SIZES))), latent_dim)
+        with export_errors("run on batches of latents"):
+            images = _generate(generator, latents)
         if not np.isfinite(images).all():
             raise ExportError(
-                "the checkpoint's generator draws values that are not finite: its training"
-                " diverged, so export an earlier checkpoint"
+                "the generator's images are not finite, because the training diverged: export an"
+                " earlier checkpoint, with  --checkpoint STEP"
             )
-        tried = drawn[: sum(BATCH_SIZES)].astype(np.float64)
-        with network_errors("drawn from in float64, the referee of rounding"):
-            images64 = _draw(copy.deepcopy(generator).double(), tried)
-        return cls(drawn, images, to_pixels(images), images64)
+        with export_errors("run in float64"):
+            images64 = _generate(
+                copy.deepcopy(generator).double(), latents[: sum(BATCH_SIZES)].astype(np.float64)
+            )
+        return cls(latents, images, to_pixels(images), images64)
 
     def batches(self) -> Iterator[slice]:
-        """One batch of each size, each of its own seeds: 0, then 1 and 2, then 3 to 5, ..."""
+        """One batch of each size, no seed twice: seed 0, seeds 1 and 2, seeds 3 to 5, ..."""
         ends = [0, *itertools.accumulate(BATCH_SIZES)]
         return itertools.starmap(slice, itertools.pairwise(ends))
 
     def remaining(self) -> Iterator[slice]:
-        """The seeds that are in none of `batches`, 64 at a time."""
+        """The seeds that are not in `batches`, 64 at a time."""
         starts = range(sum(BATCH_SIZES), len(self.latents), CHUNK)
         return (slice(start, min(start + CHUNK, len(self.latents))) for start in starts)
 
 
-def _draw(generator: nn.Module, drawn: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """Draw images of the type that the generator and the latents have."""
+def _generate(generator: nn.Module, latents: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Generate images in the precision that the generator and the latents have."""
     with torch.inference_mode():
-        parts = [generator(part).numpy() for part in torch.from_numpy(drawn).split(CHUNK)]
+        parts = [generator(part).numpy() for part in torch.from_numpy(latents).split(CHUNK)]
     return np.concatenate(parts)

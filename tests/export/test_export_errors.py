@@ -1,4 +1,4 @@
-"""A network of the user's that cannot be exported ends in a sentence, whatever PyTorch raises."""
+"""A network that cannot be exported gives one sentence, whatever PyTorch raises."""
 
 from collections.abc import Callable
 
@@ -44,11 +44,11 @@ class InFloat32(Plain):
         (Branching(), to_pt2, "exported to pt2: Could not guard on data-dependent expression"),
         (Plain().double(), to_torchscript, "exported to TorchScript: .*dtype"),
         (OfTwo(), to_pt2, "exported to pt2: Constraints violated"),
-        (OfTwo(), Reference.draw, "drawn from in batches: shape"),
-        (InFloat32(), Reference.draw, "drawn from in float64, the referee of rounding: .*dtype"),
+        (OfTwo(), Reference.draw, "run on batches of latents: shape"),
+        (InFloat32(), Reference.draw, "run in float64: .*dtype"),
     ],
 )
-def test_what_cannot_be_exported_ends_in_a_sentence(
+def test_a_network_that_cannot_be_exported_gives_one_sentence(
     network: nn.Module, export: Callable[[nn.Module, int], object], words: str
 ) -> None:
     with pytest.raises(ExportError, match=f"the generator cannot be {words}") as raised:

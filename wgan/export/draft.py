@@ -1,0 +1,170 @@
+"""An export in memory: traced, proved against PyTorch, and only then written under its name."""
+
+import dataclasses
+import hashlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path, PurePath
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from torch import Tensor, nn
+
+from wgan import __version__
+from wgan.errors import needs_extra
+from wgan.export.config import ExportConfig
+from wgan.export.formats.pt2 import to_pt2
+from wgan.export.formats.torchscript import to_torchscript
+from wgan.export.parity.engines import Engine, onnx_engines, pt2_engines, torchscript_engines
+from wgan.export.parity.gate import prove
+from wgan.export.parity.reference import Reference
+from wgan.files import write_whole
+from wgan.model_file.archive import add_manifest
+from wgan.model_file.checksum import content_sha256
+from wgan.model_file.manifest import Manifest, Receipt
+from wgan.training.checkpoint import Checkpoint
+from wgan.training.networks import Architecture
+
+if TYPE_CHECKING:
+    import onnx
+
+
+@dataclass(frozen=True)
+class ExportDraft:
+    """An export that is not proved yet."""
+
+    file_format: str  # "onnx", "torchscript" or "pt2"
+    serialize: Callable[[str], bytes]  # the manifest's JSON -> the whole file
+    engines: Callable[[bytes], Iterator[Engine]]  # the whole file -> every way to run it
+    opset: int | None = None  # of ONNX
+
+
+def export_checkpoint(
+    checkpoint: Checkpoint,
+    config: ExportConfig,
+    path: Path,
+    file_format: str = "onnx",
+    architecture: Architecture | None = None,
+) -> Manifest:
+    """Write the checkpoint's EMA generator to `path` if it matches PyTorch.
+
+    The same checkpoint and options give the same bytes, on one machine with the same versions.
+
+    Args:
+        checkpoint: the checkpoint; its networks are rebuilt from its configuration.
+        config: precision, target and tolerances.
+        path: the file, in a folder that exists. A file that is there stays if the export fails.
+        file_format: "onnx", "torchscript" or "pt2".
+        architecture: as for `wgan.training.networks.build`.
+
+    Raises:
+        ParityError: the export does not match PyTorch.
+        ExportError: the generator cannot be exported.
+        OutputError: the file cannot be written.
+    """
+    generator = checkpoint.ema_generator(architecture)
+    draft = make_draft(generator, checkpoint.config.latent_dim, config, file_format)
+    return publish(draft, checkpoint, config, path, architecture)
+
+
+def publish(
+    draft: ExportDraft,
+    checkpoint: Checkpoint,
+    config: ExportConfig,
+    path: Path,
+    architecture: Architecture | None = None,
+) -> Manifest:
+    """Prove `draft` against the checkpoint's generator, then write it to `path`.
+
+    Raises:
+        ParityError: the draft does not match; nothing is written.
+        OutputError: the file cannot be written.
+    """
+    latent_dim = checkpoint.config.latent_dim
+    # A generator of its own: tracing may have changed the one that the draft was made from.
+    reference = Reference.draw(checkpoint.ema_generator(architecture), latent_dim, config.seeds)
+    # The gate runs the file as it will be, except for the receipt, which the gate itself gives.
+    unproved = _describe(checkpoint, config, draft)
+    file = draft.serialize(unproved.to_json())
+    receipt = prove(draft.engines(file), reference, config.allowed, loosened=config.loosened)
+    manifest = dataclasses.replace(unproved, receipt=receipt, content_sha256=content_sha256(file))
+    write_whole(path, draft.serialize(manifest.to_json()))
+    return manifest
+
+
+def make_draft(
+    generator: nn.Module, latent_dim: int, config: ExportConfig, file_format: str = "onnx"
+) -> ExportDraft:
+    """Trace `generator` into a draft. Raises UsageError, ExportError, MissingExtra."""
+    config.check_format(file_format)
+    if file_format == "torchscript":
+        return _archive_draft(file_format, to_torchscript(generator, latent_dim))
+    if file_format == "pt2":
+        return _archive_draft(file_format, to_pt2(generator, latent_dim))
+    with needs_extra("export", purpose="exporting to ONNX"):
+        from wgan.export.formats.onnx import check, to_onnx
+        from wgan.export.lowering.conv_transpose import lower
+        from wgan.export.lowering.fp16 import to_fp16
+        from wgan.export.lowering.int8 import quantize
+    model = to_onnx(generator, latent_dim)
+    if config.target_of(file_format) == "cpu":
+        model = lower(model, eight_bits=config.precision == "int8")
+    if config.precision == "fp16":
+        model = to_fp16(model)
+    elif config.precision == "int8":
+        model = quantize(model)
+    check(model)
+    return onnx_draft(model)
+
+
+def onnx_draft(model: "onnx.ModelProto") -> ExportDraft:
+    """Make a draft of an ONNX model."""
+    from wgan.export.formats.onnx import OPSET, serialize
+
+    return ExportDraft("onnx", lambda manifest: serialize(model, manifest), onnx_engines, OPSET)
+
+
+def _archive_draft(file_format: str, archive: bytes) -> ExportDraft:
+    """Make a draft of an archive that PyTorch has written."""
+    engines = torchscript_engines if file_format == "torchscript" else pt2_engines
+    return ExportDraft(file_format, lambda manifest: add_manifest(archive, manifest), engines)
+
+
+def weights_sha256(state: dict[str, Any]) -> str:
+    """Hash a `state_dict`: name, type, shape and bytes of each tensor, sorted by name."""
+    digest = hashlib.sha256()
+    for name, value in sorted(state.items()):
+        assert isinstance(value, Tensor)
+        array = np.ascontiguousarray(value.numpy())
+        digest.update(f"{name} {array.dtype.str} {array.shape}\n".encode())
+        digest.update(array.tobytes())
+    return digest.hexdigest()
+
+
+def public_config(checkpoint: Checkpoint) -> dict[str, Any]:
+    """Return the training configuration without folders: of a path, only the last part."""
+    config = dataclasses.asdict(checkpoint.config)
+    for name in ("data", "eval_features"):
+        path = PurePath(config[name].replace("\\", "/"))
+        config[name] = path.name or str(path)
+    return config
+
+
+def _describe(checkpoint: Checkpoint, config: ExportConfig, draft: ExportDraft) -> Manifest:
+    """Return the manifest as far as it is known before the proof, with an empty receipt."""
+    trained = checkpoint.config
+    return Manifest(
+        latent_dim=trained.latent_dim,
+        height=trained.size,
+        width=trained.size,
+        channels=trained.channels,
+        precision=config.precision,
+        target=config.target_of(draft.file_format),
+        opset=draft.opset,
+        step=checkpoint.step,
+        config=public_config(checkpoint),
+        weights_sha256=weights_sha256(checkpoint.average),
+        content_sha256="",
+        wgan_version=__version__,
+        receipt=Receipt(),
+    )

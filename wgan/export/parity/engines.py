@@ -1,0 +1,114 @@
+"""The engines that run an exported file: ONNX Runtime in each configuration, or PyTorch."""
+
+import logging
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+from wgan.errors import DeviceError, ModelFileError, ParityError, UsageError, needs_extra
+from wgan.export.formats.pt2 import load_pt2
+from wgan.export.formats.torchscript import freeze, load_torchscript, to_torchscript
+from wgan.export.parity.reference import Latents
+from wgan.images import Images, Pixels, to_pixels
+from wgan.training.config import ARCHITECTURES, TrainConfig
+from wgan.training.networks import build
+
+log = logging.getLogger("wgan")
+
+PYTORCH = "PyTorch"
+"""Recorded in place of a provider where PyTorch runs its own format."""
+
+
+@dataclass(frozen=True)
+class Engine:
+    """One way to run an exported file."""
+
+    provider: str  # an execution provider of ONNX Runtime, or PYTORCH
+    run: Callable[[Latents], tuple[Images, Pixels]]
+    optimization: str | None = None  # ONNX Runtime's graph optimisations: "all" or "none"
+    threads: int | None = None
+
+    def __str__(self) -> str:
+        if self.threads is None:
+            return self.provider
+        return f"{self.provider}, optimizations {self.optimization}, threads {self.threads}"
+
+
+def onnx_engines(data: bytes) -> Iterator[Engine]:
+    """Open an ONNX file's bytes in every configuration of ONNX Runtime on this machine.
+
+    These are: each provider that works, with all graph optimisations, as users run it, and with
+    none, so that an error is not one of the optimiser; with one thread and with one per core, which
+    split the sums differently. A provider that is installed but does not work gives a warning.
+
+    Raises:
+        ParityError: ONNX Runtime cannot open the model, or its batch size is fixed.
+    """
+    with needs_extra("cpu", purpose="checking an ONNX export"):
+        from wgan.runtime.engine.config import open_all
+    try:
+        for config, opened in open_all(data):
+            if isinstance(opened, DeviceError):
+                log.warning("the export is not checked on %s: %s", config.provider, opened)
+                continue
+            # Checked before running: a frozen batch axis would fail with ONNX Runtime's own error.
+            if opened.fixed_batch is not None:
+                raise ParityError(
+                    f"the export takes only batches of {opened.fixed_batch}; its batch axis must"
+                    " be free"
+                )
+            yield Engine(config.provider, opened.run, config.optimization, config.threads)
+    except ModelFileError as exc:
+        raise ParityError(f"ONNX Runtime cannot open the export: {exc}") from exc
+
+
+def torchscript_engines(data: bytes) -> Iterator[Engine]:
+    """Open a TorchScript archive's bytes as a user of `torch.jit.load` would."""
+    yield _pytorch_engine(load_torchscript(data))
+
+
+def pt2_engines(data: bytes) -> Iterator[Engine]:
+    """Open a pt2 archive's bytes as a user of `torch.export.load` would."""
+    yield _pytorch_engine(load_pt2(data))
+
+
+def _pytorch_engine(module: Callable[[torch.Tensor], torch.Tensor]) -> Engine:
+    def run(latents: Latents) -> tuple[Images, Pixels]:
+        with torch.inference_mode():
+            images: Images = module(torch.from_numpy(latents)).numpy()
+        return images, to_pixels(images)
+
+    return Engine(PYTORCH, run)
+
+
+def torch_engines(
+    config: Mapping[str, Any], latent_dim: int, threads: int
+) -> dict[str, Callable[[Latents], object]]:
+    """The network of a manifest's `config` in PyTorch and in TorchScript, to compare speed with.
+
+    The weights are new: they do not change how long a run takes.
+
+    Raises:
+        RunError: the configuration was written by another version of wgan.
+        UsageError: the networks are not wgan's own. A model file may come from a stranger and must
+            not choose which code runs.
+    """
+    settings = TrainConfig.from_dict(dict(config), "the manifest")
+    if settings.arch not in ARCHITECTURES:
+        raise UsageError(f"the architecture {settings.arch} is not one of wgan's own")
+    generator = build(settings)[0]
+    generator.eval().requires_grad_(False)
+    torch.set_num_threads(threads)
+    scripted = freeze(load_torchscript(to_torchscript(generator, latent_dim)))
+    return {"PyTorch": _run_module(generator), "TorchScript, frozen": _run_module(scripted)}
+
+
+def _run_module(module: nn.Module) -> Callable[[Latents], object]:
+    def run(latents: Latents) -> object:
+        with torch.inference_mode():
+            return module(torch.from_numpy(latents))
+
+    return run
