@@ -5,11 +5,11 @@ import pytest
 
 from wgan.errors import ModelFileError, UsageError
 from wgan.model_file.onnx_scan import Producer
-from wgan.runtime.signature import Value, read_signature
+from wgan.runtime.signature import ValueInfo, read_signature
 
 
-def value(name: str, shape: Sequence[Any], kind: str = "float") -> Value:
-    return Value(name, f"tensor({kind})", tuple(shape))
+def value(name: str, shape: Sequence[Any], kind: str = "float") -> ValueInfo:
+    return ValueInfo(name, f"tensor({kind})", tuple(shape))
 
 
 LATENTS = value("z", ["n", 16])
@@ -115,7 +115,7 @@ def test_a_range_that_contradicts_the_graph_is_refused() -> None:
     ],
 )
 def test_what_is_no_generator_is_told_what_was_expected_and_found(
-    inputs: list[Value], outputs: list[Value]
+    inputs: list[ValueInfo], outputs: list[ValueInfo]
 ) -> None:
     with pytest.raises(ModelFileError, match="it is not a generator: expected one float input"):
         read_signature(inputs, outputs, TANH | {"out2": TANH["out"]}, None, None)
