@@ -231,7 +231,7 @@ def _load(planned: "ResolvedRun", cache: "Cache | None", allow_damaged: bool) ->
             planned.source,
             Transform.from_config(config),
             allow_damaged=allow_damaged,
-            progress=lambda done, _: progress.advance(done - progress.done),
+            progress=progress.update,
             cache=cache,
             buffer=config.shuffle_buffer,
         )

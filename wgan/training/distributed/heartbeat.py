@@ -23,7 +23,7 @@ MAX_RANKS_LISTED = 8
 STORE_ANSWER_S = 5.0
 """Seconds that the end of a run waits for a store that may be gone."""
 
-LEFT = b"left"
+LEFT = "left"
 """The last heartbeat of a rank that has finished its work."""
 
 FAILED = "failed"
@@ -90,7 +90,7 @@ class Heartbeat:
                 self._store.add(own, 1)
                 beats = self._store.multi_get(self._keys)  # waits for each rank's first
                 for rank, (before, now) in enumerate(zip(seen, beats, strict=True)):
-                    if now != before or now == LEFT:
+                    if now != before or now.decode() == LEFT:
                         self._missed[rank] = 0
                 seen = beats
                 self._failure_announced = self._store.check([FAILED])

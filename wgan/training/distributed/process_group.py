@@ -147,12 +147,13 @@ class ProcessGroup:
             RankFailed: a rank stopped with an error.
             RankLost: a rank is gone.
         """
-        if self._store is None:
+        store = self._store
+        if store is None:
             return
         # Not left to init_process_group: its timeout is that of a collective, not of decoding.
         with self._store_errors():
-            if self._store.add("ready", 1) == self.size:
-                self._store.set("all ready", "yes")
+            if store.add("ready", 1) == self.size:
+                store.set("all ready", "yes")
         self.store_get("all ready")
         on_gpu = device.type == "cuda"
         if on_gpu:
@@ -160,7 +161,7 @@ class ProcessGroup:
         _collective(
             lambda: dist.init_process_group(
                 "cpu:gloo,cuda:nccl" if on_gpu else "gloo",
-                store=PrefixStore("collectives", self._store),
+                store=PrefixStore("collectives", store),
                 rank=self.rank,
                 world_size=self.size,
                 timeout=timedelta(seconds=self.timeout),
