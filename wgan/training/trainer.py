@@ -22,8 +22,8 @@ from wgan.training.distributed.process_group import SINGLE_PROCESS, ProcessGroup
 from wgan.training.loop import Step, train_steps
 from wgan.training.memory import explain_oom
 from wgan.training.monitoring.best import Best, BestTracker, Evaluator
+from wgan.training.monitoring.history import StepMetrics
 from wgan.training.monitoring.holdout import MAX_SCORED, HoldoutImages
-from wgan.training.monitoring.metrics import Metrics
 from wgan.training.monitoring.monitor import Monitor
 from wgan.training.monitoring.previews import generate_fn
 from wgan.training.monitoring.trackers import Tracker
@@ -226,7 +226,9 @@ class Trainer(AbstractContextManager["Trainer"]):
             self._monitor.close(failed)
         self._resources.close()
 
-    def train(self, should_stop: Callable[[], bool] = lambda: False) -> Iterator[Metrics | None]:
+    def train(
+        self, should_stop: Callable[[], bool] = lambda: False
+    ) -> Iterator[StepMetrics | None]:
         """Train up to `config.steps`, or until `should_stop()` on any rank; saves at the end.
 
         Yields after each step: the metrics that were written during it, or None. On a GPU they
@@ -259,7 +261,7 @@ class Trainer(AbstractContextManager["Trainer"]):
         if self._unsaved:
             self.save()
 
-    def _log_and_save(self, step: Step, monitor: Monitor) -> Metrics | None:
+    def _log_and_save(self, step: Step, monitor: Monitor) -> StepMetrics | None:
         """Write everything that is due after a step."""
         config = self.config
         evaluate = self._best_tracker is not None and self._is_due(config.eval_every)
