@@ -80,7 +80,7 @@ def edited(number: int) -> bytes:
     return bytes(model.SerializeToString())
 
 
-def spoilt_archive(number: int) -> bytes:
+def damaged_archive(number: int) -> bytes:
     """Change or truncate a TorchScript archive."""
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
@@ -184,7 +184,7 @@ KINDS: dict[str, tuple[Callable[[int], bytes], Callable[[bytes], None]]] = {
     "flipped": (flipped, draw),
     "flipped-structure": (flipped_structure, draw),
     "edited": (edited, draw),
-    "archive": (spoilt_archive, look_at),
+    "archive": (damaged_archive, look_at),
 }
 
 
@@ -242,7 +242,7 @@ def main() -> int:
                 return 1
             cases += options.count
         first += options.count
-    print(f"{cases} spoilt files: each was refused with a sentence, or drawn from")
+    print(f"{cases} damaged files: each was refused with a sentence, or run")
     return 0
 
 
