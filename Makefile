@@ -35,7 +35,7 @@ demo: $(if $(wildcard $(READY)),$(READY),$(SMALL)) ## train, export and sample o
 test: $(READY) ## all tests, the slow ones too
 	$(BIN)/python -m pytest
 
-fuzz: $(READY) ## ten minutes of spoilt model files
+fuzz: $(READY) ## ten minutes of damaged model files
 	$(BIN)/python -m tests.runtime.fuzzing --seconds 600
 
 lint: $(READY) ## style and types

@@ -1,12 +1,12 @@
-"""The whole process, cold: `wgan sample -n 64 out.png` against the least that could do the same.
+"""Cold start: the whole process `wgan sample -n 64 out.png` against minimal scripts.
 
     python -m benchmarks.cold_start [--size 64] [--width 64] [--rounds 9] [--models FOLDER]
 
-Each round starts every command once, in turn, so that a busy moment falls on all of them; the
-first round is not counted. Time is the wall clock's from start to exit, memory the peak resident
-set of the process and its children, CPU their user and system time.
+Each round starts every command once, in turn, so that other load affects all of them; the first
+round is not counted. Time is wall clock from start to exit, memory the peak resident set of the
+process and its children, CPU their user and system time.
 
-The generator is trained for one step, for what it draws does not matter here.
+The generator is trained for one step only: its images do not matter here.
 """
 
 import argparse
@@ -64,14 +64,14 @@ WGAN = (sys.executable, "-m", "wgan")
 
 @dataclass
 class Measured:
-    """What a command took, round by round."""
+    """Measurements of a command, one per round."""
 
     seconds: list[float] = field(default_factory=list)
     cpu: list[float] = field(default_factory=list)  # seconds
     memory: list[float] = field(default_factory=list)  # MiB
 
     def row(self, name: str) -> str:
-        """A row of the table."""
+        """Format a row of the table."""
         return (
             f"| {name} | {statistics.median(self.seconds):.3f} | {min(self.seconds):.3f} |"
             f" {max(self.seconds):.3f} | {statistics.median(self.cpu):.3f} |"
@@ -80,12 +80,14 @@ class Measured:
 
 
 def main() -> None:
-    """Make the models, measure, print."""
+    """Make the models, measure, and print the table."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--size", type=int, default=64)
     parser.add_argument("--width", type=int, default=64)
     parser.add_argument("--rounds", type=int, default=9)
-    parser.add_argument("--models", type=Path, help="where models are kept for the next time")
+    parser.add_argument(
+        "--models", type=Path, help="folder that keeps the models for the next time"
+    )
     options = parser.parse_args()
     print(describe_machine("onnxruntime", "numpy", "pillow", "torch"))
     print(f"generator {options.size}x{options.size}, width {options.width}; 64 images\n")
@@ -97,11 +99,11 @@ def main() -> None:
 
 
 def make_models(folder: Path, size: int, width: int) -> None:
-    """Train for a step and export, unless the folder has the files."""
+    """Train for one step and export, unless the folder has the files."""
     folder.mkdir(parents=True, exist_ok=True)
     exports = {
         "fp32.onnx": (),
-        # After a step its images are noise, which int8 may miss: that is not measured here.
+        # After one step images are noise, and int8 may miss the tolerance: not measured here.
         "int8.onnx": ("--precision", "int8", *ANY_DIFFERENCE),
         "fp32.ts": ("--format", "torchscript"),
     }
@@ -114,14 +116,14 @@ def make_models(folder: Path, size: int, width: int) -> None:
 
 
 def call(*command: object, cwd: Path) -> None:
-    """Run a command to its end, quietly."""
+    """Run a command without output; stop if it fails."""
     words = [str(part) for part in command]
     quiet = subprocess.DEVNULL
     subprocess.run(words, check=True, stdout=quiet, stderr=quiet, cwd=cwd, env=environment())
 
 
 def commands(models: Path, work: Path) -> dict[str, list[str]]:
-    """Name -> what is measured."""
+    """Return the commands by name."""
     out = str(work / "out.png")
     sample = [*WGAN, "sample", "-n", "64", "--model"]
     return {
@@ -137,12 +139,12 @@ def commands(models: Path, work: Path) -> dict[str, list[str]]:
 
 
 def measure(each: dict[str, list[str]], work: Path, rounds: int) -> dict[str, Measured]:
-    """Start each command once a round."""
+    """Run each command once per round."""
     measured = {name: Measured() for name in each}
     for number in range(rounds + 1):
         for name, command in each.items():
             seconds, cpu, memory = run_once(command, work)
-            if number:  # the first fills the caches
+            if number:  # the first one fills the caches
                 measured[name].seconds.append(seconds)
                 measured[name].cpu.append(cpu)
                 measured[name].memory.append(memory)
@@ -150,7 +152,7 @@ def measure(each: dict[str, list[str]], work: Path, rounds: int) -> dict[str, Me
 
 
 def run_once(command: Sequence[str], work: Path) -> tuple[float, float, float]:
-    """Seconds, seconds of CPU, and MiB at the peak."""
+    """Return seconds, CPU seconds and peak MiB of a command."""
     start = time.perf_counter()
     quiet = subprocess.DEVNULL
     process = subprocess.Popen(command, cwd=work, env=environment(), stdout=quiet, stderr=quiet)
@@ -163,19 +165,19 @@ def run_once(command: Sequence[str], work: Path) -> tuple[float, float, float]:
 
 
 def environment() -> dict[str, str]:
-    """The commands run this checkout, installed or not."""
+    """Return the environment in which commands run this checkout, installed or not."""
     return {**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[1])}
 
 
 def report(measured: dict[str, Measured]) -> None:
-    """Print the table, and what is claimed beside what was seen."""
+    """Print the table, and the targets beside the measured values."""
     print("| whole process | seconds, median | least | most | CPU s, median | peak MiB |")
     print("| --- | --- | --- | --- | --- | --- |")
     for name, each in measured.items():
         print(each.row(name))
     medians = {name: statistics.median(each.seconds) for name, each in measured.items()}
     fp32, int8 = medians["wgan sample, fp32"], medians["wgan sample, int8"]
-    claims = [
+    targets = [
         ("to the minimal script, fp32", fp32 / medians["minimal script, ONNX fp32"], "<=", 1.15),
         ("to the minimal script, int8", int8 / medians["minimal script, ONNX int8"], "<=", 1.15),
         ("faster than TorchScript, fp32", medians["TorchScript fp32"] / fp32, ">=", 4.0),
@@ -183,10 +185,10 @@ def report(measured: dict[str, Measured]) -> None:
         ("peak MiB of wgan sample, fp32", max(measured["wgan sample, fp32"].memory), "<=", 300.0),
         ("seconds of wgan --help", medians["wgan --help"], "<=", 0.15),
     ]
-    print("\n| wgan | seen | wanted |  |\n| --- | --- | --- | --- |")
-    for name, seen, sign, wanted in claims:
-        met = seen <= wanted if sign == "<=" else seen >= wanted
-        print(f"| {name} | {seen:.2f} | {sign} {wanted:g} | {'yes' if met else 'NO'} |")
+    print("\n| wgan | measured | target |  |\n| --- | --- | --- | --- |")
+    for name, measured_value, sign, target in targets:
+        met = measured_value <= target if sign == "<=" else measured_value >= target
+        print(f"| {name} | {measured_value:.2f} | {sign} {target:g} | {'yes' if met else 'NO'} |")
 
 
 if __name__ == "__main__":

@@ -34,7 +34,7 @@ from wgan.export.lowering.fp16 import to_fp16
 from wgan.export.lowering.int8 import quantize
 from wgan.host import usable_cores
 from wgan.latents import Latents
-from wgan.runtime.benchmark import Draw, Timing, measure
+from wgan.runtime.benchmark import EngineFn, Timing, measure
 from wgan.training.config import TrainConfig
 from wgan.training.networks import build
 
@@ -108,11 +108,11 @@ def make_generator(size: int, width: int) -> nn.Module:
     return generator.eval().requires_grad_(False)
 
 
-def make_engines(generator: nn.Module, threads: int) -> dict[str, Draw]:
+def make_engines(generator: nn.Module, threads: int) -> dict[str, EngineFn]:
     """Return the engines by their names in the table."""
     plain = to_onnx(generator, LATENT_DIM)
     lowered = lower(plain)
-    engines: dict[str, Draw] = {
+    engines: dict[str, EngineFn] = {
         "PyTorch, eager": run_module(generator),
         "PyTorch, channels last": run_module(channels_last(generator)),
         "PyTorch, torch.compile": run_module(torch.compile(generator, dynamic=False)),
@@ -136,7 +136,7 @@ def channels_last(generator: nn.Module) -> nn.Module:
     return copy.deepcopy(generator).to(memory_format=torch.channels_last)
 
 
-def run_module(module: Callable[[torch.Tensor], torch.Tensor]) -> Draw:
+def run_module(module: Callable[[torch.Tensor], torch.Tensor]) -> EngineFn:
     """Run a module of PyTorch without gradients."""
 
     def run(drawn: Latents) -> object:
@@ -147,7 +147,7 @@ def run_module(module: Callable[[torch.Tensor], torch.Tensor]) -> Draw:
     return run
 
 
-def run_onnx(model: ModelProto, threads: int) -> Draw:
+def run_onnx(model: ModelProto, threads: int) -> EngineFn:
     """Run a model in ONNX Runtime with its defaults, except for the number of threads."""
     session = onnx_session(model, threads)
     return lambda drawn: session.run(["images"], {"latents": drawn})
@@ -163,7 +163,7 @@ def onnx_session(model: ModelProto, threads: int) -> Any:
     return onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
 
 
-def run_openvino(model: ModelProto, threads: int) -> Draw | None:
+def run_openvino(model: ModelProto, threads: int) -> EngineFn | None:
     """Run a model in OpenVINO with the same threads; None if it is not installed."""
     try:
         import openvino

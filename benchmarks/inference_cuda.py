@@ -34,7 +34,7 @@ from wgan.export.lowering.conv_transpose import lower
 from wgan.export.lowering.fp16 import to_fp16
 from wgan.latents import Latents
 from wgan.runtime import Generator
-from wgan.runtime.benchmark import Draw, measure
+from wgan.runtime.benchmark import EngineFn, measure
 
 BATCH_SIZES = (1, 8, 64, 256)
 MARK = "<!-- benchmarks/inference_cuda.py -->"
@@ -77,7 +77,7 @@ def report(device: str, seconds: float) -> Iterator[str]:
 
 def make_engines(
     generator: nn.Module, device: str, latent_dim: int = LATENT_DIM
-) -> dict[str, Draw]:
+) -> dict[str, EngineFn]:
     """Everything that is compared, by the name in the table.
 
     Raises:
@@ -101,13 +101,13 @@ def make_engines(
     }
 
 
-def run_file(model: ModelProto, device: str) -> Draw:
+def run_file(model: ModelProto, device: str) -> EngineFn:
     """ONNX Runtime, as wgan opens a file."""
     generator = Generator(model.SerializeToString(), device, value_range=(-1.0, 1.0))
     return generator.images
 
 
-def run_module(module: Callable[[Tensor], Tensor], device: str) -> Draw:
+def run_module(module: Callable[[Tensor], Tensor], device: str) -> EngineFn:
     """PyTorch, without gradients."""
 
     def run(drawn: Latents) -> object:

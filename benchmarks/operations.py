@@ -1,4 +1,4 @@
-"""How much PyTorch is asked to do."""
+"""Counts of PyTorch operations and of their arithmetic."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -8,14 +8,13 @@ from torch.utils.flop_counter import flop_registry
 
 
 class Operations(TorchDispatchMode):
-    """Counts while it is on.
+    """Counts operations while it is active, with PyTorch's FLOP formulas.
 
-    By PyTorch's formulas. `FlopCounterMode` itself follows modules by hooks, which do not go with
-    a gradient that is taken of a gradient.
+    `FlopCounterMode` is not used: its module hooks do not support a double backward.
 
     Attributes:
         flops: floating-point operations of convolutions and matrix products.
-        calls: operations of PyTorch, about as many as kernels on a GPU.
+        calls: PyTorch operations, about as many as kernels on a GPU.
     """
 
     def __init__(self) -> None:
@@ -30,7 +29,7 @@ class Operations(TorchDispatchMode):
         args: tuple[Any, ...] = (),
         kwargs: Mapping[str, Any] | None = None,
     ) -> Any:
-        """Let an operation run, then count it and its own."""
+        """Run an operation and count it."""
         given = dict(kwargs or {})
         result = func(*args, **given)
         self.calls += 1
@@ -41,7 +40,7 @@ class Operations(TorchDispatchMode):
 
 
 def count_operations(work: Callable[[], object]) -> Operations:
-    """What `work` does."""
+    """Count the operations of `work`."""
     counted = Operations()
     with counted:
         work()

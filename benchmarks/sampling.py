@@ -1,10 +1,11 @@
-"""How fast `wgan sample` draws, what each kind of output costs, and what memory does.
+"""Speed of `wgan sample`, the cost of each kind of output, and memory.
 
     python -m benchmarks.sampling [--model FILE] [--images 1024] [--rounds 5] [--many 100000]
 
-Without a model, one of 64x64 and width 64 is trained for a step. What is compared is drawn in
-turn, so that a busy moment falls on all; the first round is not counted. `--many 1000000` is what
-docs/performance.md tells; it takes hours at 64x64, so memory is measured with the built-in model.
+Without `--model`, a generator of 64x64 and width 64 is trained for one step. Compared runs take
+turns, so that other load affects all of them; the first round is not counted. docs/performance.md
+has the figures of `--many 1000000`; since that takes hours at 64x64, memory is measured with the
+built-in model.
 """
 
 import argparse
@@ -31,7 +32,7 @@ from wgan.runtime.writers import write
 
 
 def main() -> None:
-    """Measure and print."""
+    """Measure and print the tables."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--model", type=Path)
     parser.add_argument("--images", type=int, default=1024)
@@ -53,7 +54,7 @@ def main() -> None:
 
 
 def throughput(model: Path, work: Path, n: int, rounds: int) -> None:
-    """`wgan sample`'s own loop and writers against bare runs of the same session settings."""
+    """Compare the loop and writers of `wgan sample` with bare runs of a session."""
     generator = Generator(model, device="cpu")
     batch = generator.default_batch_size
     bare = bare_runs(model, generator.latent_dim, n, batch)
@@ -76,7 +77,7 @@ def throughput(model: Path, work: Path, n: int, rounds: int) -> None:
 
 
 def bare_runs(model: Path, latent_dim: int, n: int, batch: int) -> Callable[[], None]:
-    """A session as a user makes one, with as many threads, and nothing but its runs."""
+    """Return a function that only runs a default session, with as many threads."""
     options = onnxruntime.SessionSampleConfig()
     options.intra_op_num_threads = usable_cores()
     session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
@@ -90,7 +91,7 @@ def bare_runs(model: Path, latent_dim: int, n: int, batch: int) -> Callable[[], 
 
 
 def batch_sizes(model: Path, rounds: int) -> None:
-    """Why sixteen images are drawn at a time on the CPU."""
+    """Measure the batch sizes: why the default on the CPU is 16."""
     print(
         "\n| batch | images/s, median | least | most | peak MiB |\n| --- | --- | --- | --- | --- |"
     )
@@ -114,7 +115,7 @@ def batch_sizes(model: Path, rounds: int) -> None:
 
 
 def memory_by_batches(model: Path) -> None:
-    """What batches of many sizes do to memory, on the CPU."""
+    """Measure the memory of batches of many sizes, on the CPU."""
     script = (
         "import numpy as np;"
         "from wgan.runtime import Generator;"
@@ -127,14 +128,14 @@ def memory_by_batches(model: Path) -> None:
     print("\n| 60 batches of | peak MiB |\n| --- | --- |")
     for name, size in {
         "64": "64",
-        "1 to 64, as they come": "n",
-        "1 to 64, filled up to powers of two": "1 << int(n - 1).bit_length()",
+        "1 to 64, unpadded": "n",
+        "1 to 64, padded to powers of two": "1 << int(n - 1).bit_length()",
     }.items():
         print(f"| {name} | {peak_of(script.format(size=size)):.0f} |")
 
 
 def idle_cpu(model: Path) -> None:
-    """CPU time that threads burn in the second after a run: none, where spinning stops."""
+    """Measure CPU time in the second after a run: none if threads do not spin."""
     generator = Generator(model, device="cpu")
     default = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
     drawn = latents_from_seeds(range(4), generator.latent_dim)
@@ -151,7 +152,7 @@ def idle_cpu(model: Path) -> None:
 
 
 def memory_by_count(work: Path, many: int) -> None:
-    """A thousand images and very many: the same memory."""
+    """Measure the memory for a thousand images and for very many."""
     print("\n| built-in model | images | seconds | images/s | peak MiB |")
     print("| --- | --- | --- | --- | --- |")
     for out in ("out.tar", "out/", "out.npy"):
@@ -162,7 +163,7 @@ def memory_by_count(work: Path, many: int) -> None:
 
 
 def in_turn(ways: dict[str, Callable[[], None]], rounds: int) -> dict[str, list[float]]:
-    """Seconds of each way in each round, the first round left out."""
+    """Return the seconds of each function in each round, without the first round."""
     seconds: dict[str, list[float]] = {name: [] for name in ways}
     for number in range(rounds + 1):
         for name, run in ways.items():
@@ -173,7 +174,7 @@ def in_turn(ways: dict[str, Callable[[], None]], rounds: int) -> dict[str, list[
     return seconds
 
 
-# A process's peak counts that of the process that started it, so it is started by a small one.
+# A child inherits its parent's peak at the fork, so a small process starts it.
 APART = """
 import resource, subprocess, sys, time
 start = time.perf_counter()
@@ -184,7 +185,7 @@ print(time.perf_counter() - start, resource.getrusage(resource.RUSAGE_CHILDREN).
 
 
 def run_apart(command: Sequence[str], work: Path) -> tuple[float, float]:
-    """Seconds and peak MiB of a command."""
+    """Return seconds and peak MiB of a command."""
     done = subprocess.run(
         [sys.executable, "-c", APART, *command],
         cwd=work,
@@ -198,7 +199,7 @@ def run_apart(command: Sequence[str], work: Path) -> tuple[float, float]:
 
 
 def peak_of(script: str) -> float:
-    """Peak MiB of a Python process that runs a script."""
+    """Return the peak MiB of a Python process that runs a script."""
     return run_apart([sys.executable, "-c", script], Path())[1]
 
 

@@ -1,4 +1,4 @@
-"""What one machine can measure of training on many: two processes, the loader, a checkpoint."""
+"""Measurements on one machine: two ranks, the loader, a checkpoint."""
 
 import dataclasses
 import json
@@ -23,7 +23,8 @@ from wgan.training.data.batches import Batches
 from wgan.training.data.sources.glyphs import GlyphSource
 from wgan.training.data.streaming.writer import write_shards
 from wgan.training.data.transform import Transform
-from wgan.training.distributed.process_group import SINGLE_PROCESS, ProcessGroup, gradients, join
+from wgan.training.distributed.process_group import SINGLE_PROCESS, ProcessGroup, gradients
+from wgan.training.distributed.rendezvous import join
 from wgan.training.loop import train_steps
 from wgan.training.networks import build
 from wgan.training.state import TrainState
@@ -31,11 +32,11 @@ from wgan.training.state import TrainState
 CPU = torch.device("cpu")
 
 SMALL = TrainConfig(size=64, width=16, batch_size=16, n_critic=2)
-"""What this machine's cores can train while we wait; 16 images in each process."""
+"""Small enough for a few CPU cores; 16 images per rank."""
 
 
 def run_pair() -> Mapping[str, Any]:
-    """Start this script in two processes under torchrun; gives what the first one found."""
+    """Run `measure_pair` in two ranks under torchrun and return the results of rank 0."""
     with tempfile.TemporaryDirectory() as folder:
         found = Path(folder) / "found.json"
         command = [
@@ -51,7 +52,7 @@ def run_pair() -> Mapping[str, Any]:
 
 
 def measure_pair(found: Path, rounds: int = 7) -> None:
-    """In each of two processes: all-reduces of several sizes, and steps without and with them."""
+    """Measure all-reduces of several sizes, and steps with and without them, in each rank."""
     torch.set_num_threads(1)
     with join(120) as group:
         group.connect(CPU)
@@ -60,7 +61,7 @@ def measure_pair(found: Path, rounds: int = 7) -> None:
         sizes = [2**10, 2**14, 2**18, 2**22, small.critic_bytes, small.generator_bytes, 2**26]
         times = {size: time_all_reduce(group, size) for size in sorted(sizes)}
         norms = {size: time_all_reduce(group, size) for size in set(small.norm_bytes)}
-        # Both at work in either case, since they share caches and memory. In turns.
+        # Both ranks work in either case, because they share caches and memory bandwidth. In turns.
         apart, together = trainer(SMALL, SINGLE_PROCESS), trainer(SMALL, group)
         seconds: dict[str, list[float]] = {"apart": [], "together": []}
         for _ in range(rounds):
@@ -68,23 +69,23 @@ def measure_pair(found: Path, rounds: int = 7) -> None:
             group.any(False)
             seconds["together"].append(time_of(together))
         if group.is_main:
-            all_reduced = small.all_reduces
+            all_reduces = small.all_reduces
             known = {**times, **norms}
             report = {
                 "connected": connected,
                 "all_reduce": times,
                 "apart": seconds["apart"],
                 "together": seconds["together"],
-                "foretold": statistics.median(seconds["apart"])
-                + sum(known[size] for size in all_reduced),
-                "all_reduces": len(all_reduced),
-                "bytes": sum(all_reduced),
+                "predicted": statistics.median(seconds["apart"])
+                + sum(known[size] for size in all_reduces),
+                "all_reduces": len(all_reduces),
+                "bytes": sum(all_reduces),
             }
             found.write_text(json.dumps(report))
 
 
 def trainer(config: TrainConfig, group: ProcessGroup) -> Callable[[], object]:
-    """Gives a function that takes a step."""
+    """Return a function that trains one step."""
     if group.size > 1:
         config = dataclasses.replace(config, batch_size=config.batch_size * group.size)
     state = TrainState(*build(config), config, CPU, group)
@@ -96,21 +97,21 @@ def trainer(config: TrainConfig, group: ProcessGroup) -> Callable[[], object]:
 
 
 def time_of(work: Callable[[], object]) -> float:
-    """Seconds that some work takes."""
+    """Return the seconds that `work` takes."""
     begin = time.perf_counter()
     work()
     return time.perf_counter() - begin
 
 
 def time_all_reduce(group: ProcessGroup, size: int, rounds: int = 15) -> float:
-    """The median seconds of averaging so many bytes, copies into and out of the buffer included."""
+    """Return the median seconds of averaging `size` bytes, including copies to the buffer."""
     tensors = [torch.ones(max(1, size // 4))]
     group.average(tensors)
     return statistics.median(time_of(lambda: group.average(tensors)) for _ in range(rounds))
 
 
 def loader_rates() -> tuple[float, float]:
-    """Images per second of the loader: from memory, and streamed."""
+    """Return the loader's images per second, from memory and streamed."""
     pixels = np.zeros((20_000, LARGE.size, LARGE.size, 3), np.uint8)
     batches = Batches(pixels, LARGE.batch_size, seed=0, device=CPU)
     batches.next()
@@ -126,7 +127,7 @@ def loader_rates() -> tuple[float, float]:
 
 
 def checkpoint_cost() -> tuple[float, int]:
-    """Seconds and bytes of saving LARGE's networks with their optimisers' state."""
+    """Return the seconds and bytes of a checkpoint of LARGE with its optimiser state."""
     state = TrainState(*build(LARGE), LARGE, CPU)
     for network, optimizer in (
         (state.generator, state.generator_optimizer),

@@ -15,7 +15,7 @@ def names_in(folder: Path) -> list[str]:
     return [path.name for path in folder.iterdir()]
 
 
-def test_a_file_appears_with_its_whole_contents(tmp_path: Path) -> None:
+def test_a_file_appears_with_its_complete_contents(tmp_path: Path) -> None:
     write_whole(tmp_path / "a.bin", b"new")
     assert (tmp_path / "a.bin").read_bytes() == b"new"
     assert names_in(tmp_path) == ["a.bin"]
@@ -44,7 +44,7 @@ def test_a_missing_folder_is_named(tmp_path: Path) -> None:
         write_whole(tmp_path / "nowhere" / "a.bin", b"")
 
 
-def test_a_missing_folder_can_be_seen_before_the_work(tmp_path: Path) -> None:
+def test_a_missing_folder_is_found_before_the_work(tmp_path: Path) -> None:
     check_parent_folder(tmp_path / "file")
     with pytest.raises(OutputError, match=r"folder .*nowhere does not exist"):
         check_parent_folder(tmp_path / "nowhere" / "file")

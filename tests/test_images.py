@@ -19,7 +19,7 @@ from wgan.images import (
 )
 
 
-def test_every_pixel_value_survives_the_way_to_images_and_back() -> None:
+def test_every_pixel_value_survives_conversion_to_images_and_back() -> None:
     pixels = np.arange(256, dtype=np.uint8).reshape(1, 16, 16, 1)
     assert np.array_equal(to_pixels(to_images(pixels)), pixels)
 

@@ -31,7 +31,7 @@ def test_a_seed_out_of_range_is_refused(seed: int) -> None:
     ("text", "seeds"),
     [("0", [0]), ("0,1,4-6", [0, 1, 4, 5, 6]), (" 3 , 1", [3, 1]), ("7-7", [7])],
 )
-def test_seeds_are_read_in_the_order_written(text: str, seeds: list[int]) -> None:
+def test_seeds_are_parsed_in_the_order_given(text: str, seeds: list[int]) -> None:
     assert list(parse_seeds(text)) == seeds
 
 
@@ -40,11 +40,11 @@ def test_a_single_range_takes_no_memory() -> None:
 
 
 @pytest.mark.parametrize("text", ["", "a", "1-", "-1", "1,,2", "3-1", "4294967296", "1.5"])
-def test_other_text_is_refused_in_a_sentence(text: str) -> None:
+def test_other_texts_are_refused_in_a_sentence(text: str) -> None:
     with pytest.raises(UsageError, match=r"seed|range"):
         parse_seeds(text)
 
 
 @given(st.lists(st.integers(0, 2**32 - 1), min_size=1, max_size=30))
-def test_written_seeds_read_back(seeds: list[int]) -> None:
+def test_formatted_seeds_parse_back(seeds: list[int]) -> None:
     assert list(parse_seeds(format_seeds(seeds))) == seeds

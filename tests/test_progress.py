@@ -9,7 +9,7 @@ class Terminal(io.StringIO):
 
 
 class Clock:
-    """Time that passes when told to."""
+    """A clock that the test sets."""
 
     def __init__(self) -> None:
         self.now = 100.0
@@ -19,7 +19,7 @@ class Clock:
 
 
 def work(file: io.StringIO, seconds: list[float], *, done: int = 0) -> list[str]:
-    """Advance by 10 after each of `seconds`, and give what was written."""
+    """Advance by 10 after each of `seconds` and return the lines written."""
     clock = Clock()
     with Progress(1000, "sampling", "images", done=done, file=file, clock=clock) as progress:
         for passed in seconds:
@@ -28,7 +28,7 @@ def work(file: io.StringIO, seconds: list[float], *, done: int = 0) -> list[str]
     return file.getvalue().splitlines()
 
 
-def test_without_a_terminal_a_line_comes_every_ten_seconds() -> None:
+def test_without_a_terminal_a_line_is_written_every_ten_seconds() -> None:
     lines = work(io.StringIO(), [1.0] * 25)
     assert lines == [
         "sampling: 100/1000  10.0 images/s  0:01:30 left  loss 0.5",
@@ -41,20 +41,20 @@ def test_a_short_job_shows_nothing() -> None:
     assert work(Terminal(), [0.1] * 9) == []
 
 
-def test_a_terminal_gets_a_bar_in_place() -> None:
+def test_a_terminal_shows_a_bar() -> None:
     text = "\r".join(work(Terminal(), [0.5] * 4))
     assert "sampling" in text
     assert "40/1000" in text
     assert "20.0 images/s  0:00:48 left  loss 0.5" in text
 
 
-def test_what_an_earlier_run_did_counts_for_no_rate() -> None:
+def test_the_rate_ignores_units_of_an_earlier_run() -> None:
     assert work(io.StringIO(), [5.0, 5.0], done=500) == [
         "sampling: 520/1000  2.0 images/s  0:04:00 left  loss 0.5"
     ]
 
 
-def test_what_is_skipped_counts_for_no_rate() -> None:
+def test_the_rate_ignores_skipped_units() -> None:
     clock, file = Clock(), io.StringIO()
     with Progress(1000, "sampling", "images", file=file, clock=clock) as progress:
         for _ in range(10):
@@ -69,7 +69,14 @@ def test_the_rate_follows_a_change_of_pace() -> None:
     assert "1.0 images/s" in lines[-1]
 
 
-def test_hours_are_written_out() -> None:
+def test_the_time_left_may_be_hours() -> None:
     assert work(io.StringIO(), [600.0]) == [
         "sampling: 10/1000  0.017 images/s  16:30:00 left  loss 0.5"
     ]
+
+
+def test_a_callback_sets_the_units_done_and_their_total() -> None:
+    with Progress(0, "decoding", "images", file=io.StringIO()) as progress:
+        progress.update(16, 100)
+        progress.update(32, 100)
+    assert (progress.done, progress.total) == (32, 100)

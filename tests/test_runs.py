@@ -25,13 +25,13 @@ def test_an_empty_folder_has_no_latest_run() -> None:
         runs.latest_run()
 
 
-def test_the_run_trained_last_is_the_latest_wherever_it_stands() -> None:
+def test_the_run_trained_last_is_the_latest_in_any_folder() -> None:
     runs.remember_run(make_run("runs/one"))
     runs.remember_run(make_run("elsewhere/two"))
     assert runs.latest_run() == Run(Path("elsewhere/two"))
 
 
-def test_a_latest_run_that_is_gone_is_named() -> None:
+def test_a_missing_latest_run_is_named() -> None:
     runs.remember_run(make_run("runs/one"))
     shutil.rmtree("runs/one")
     with pytest.raises(RunError, match="runs/one is not a run folder"):
@@ -50,7 +50,7 @@ def test_the_newest_checkpoint_has_the_highest_step() -> None:
     assert steps == [9, 10, 99999999, 100000000]
 
 
-def test_a_checkpoint_is_chosen_where_there_is_a_run_alone(tmp_path: Path) -> None:
+def test_a_checkpoint_is_chosen_only_where_there_is_a_run(tmp_path: Path) -> None:
     file = tmp_path / "generator.onnx"
     file.touch()
     assert which_checkpoint(None, [file]) == "latest"
@@ -75,7 +75,7 @@ def test_without_an_export_there_is_no_latest() -> None:
     assert runs.latest_export() is None
 
 
-def test_an_export_that_is_gone_is_named() -> None:
+def test_a_missing_latest_export_is_named() -> None:
     runs.remember_export(Path("gone.onnx"))
-    with pytest.raises(ModelFileError, match=r"the latest export, gone\.onnx, is gone"):
+    with pytest.raises(ModelFileError, match=r"the latest export, gone\.onnx, is missing"):
         runs.latest_export()

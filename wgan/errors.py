@@ -1,25 +1,25 @@
-"""The errors that a user can meet.
+"""Errors that a user can meet.
 
-    WganError                 anything that is not a bug in wgan; exit status 1
-    ├── UsageError            a setting or argument that is not allowed; exit status 2
-    ├── MissingExtra          a package that one of wgan's extras installs
-    ├── DeviceError           a device or provider that is not there, or does not work
-    │   └── OutOfMemory    a training step does not fit into the device's memory
-    ├── OutputError           a file that could not be written whole
-    ├── DataError             training data that is missing, damaged or too little
-    │   └── ImageError      one image that cannot be used
-    ├── RunError              a run folder that cannot be used
-    │   ├── SettingChanged    a resumed run was given another setting than it began with
-    │   └── CheckpointError   a checkpoint that is missing or damaged
-    ├── TrainingDiverged      a loss or weight that is no longer finite
-    ├── RankLost              another process of a training is gone
-    │   └── RankFailed       another process stopped, and has said why
-    ├── ModelFileError        a model file that cannot be used
-    └── ExportError           an export that was not made
-        └── ParityError       the export does not match PyTorch
+    WganError                 not a bug in wgan; exit status 1
+    ├── UsageError            a setting or argument is not allowed; exit status 2
+    ├── MissingExtra          a package of one of wgan's extras is not installed
+    ├── DeviceError           a device or execution provider is missing or does not work
+    │   └── OutOfMemory       a training step does not fit into the device's memory
+    ├── OutputError           a file could not be written completely
+    ├── DataError             training data is missing, damaged or too small
+    │   └── ImageError        a single image cannot be used
+    ├── RunError              a run folder cannot be used
+    │   ├── SettingChanged    a run is resumed with a different setting; exit status 2
+    │   └── CheckpointError   a checkpoint is missing or damaged
+    ├── TrainingDiverged      a loss, gradient or weight is not finite
+    ├── RankLost              another rank of a training is gone or does not answer
+    │   └── RankFailed        another rank stopped with an error, which it reports itself
+    ├── ModelFileError        a model file cannot be used
+    └── ExportError           an export was not written
+        └── ParityError       the exported model does not match PyTorch
 
-A message names the thing, its value and what is allowed, in one or two sentences, and says what
-to run next where there is such a thing.
+A message names the thing, its value and what is allowed, in one or two sentences, and what to run
+next.
 """
 
 from collections.abc import Iterator
@@ -27,23 +27,23 @@ from contextlib import contextmanager
 
 
 class WganError(Exception):
-    """Base of all errors that are the user's to mend; its message is one or two sentences."""
+    """Base of all errors that the user can fix; its message is one or two sentences."""
 
     exit_status = 1
 
 
 class UsageError(WganError):
-    """A setting or an argument that is not allowed."""
+    """A setting or an argument is not allowed."""
 
     exit_status = 2
 
 
 class MissingExtra(WganError):
-    """A package is not installed that one of wgan's extras would have brought."""
+    """A package of one of wgan's extras is not installed."""
 
 
 class DeviceError(WganError):
-    """A device or an execution provider that is not there, or does not work."""
+    """A device or an execution provider is missing or does not work."""
 
 
 class OutOfMemory(DeviceError):
@@ -51,49 +51,49 @@ class OutOfMemory(DeviceError):
 
 
 class OutputError(WganError):
-    """A file that could not be written whole; nothing stands under its name."""
+    """A file could not be written completely; no file is left under its name."""
 
 
 class DataError(WganError):
-    """Training data that is missing, damaged or too little."""
+    """Training data is missing, damaged or too small."""
 
 
 class ImageError(DataError):
-    """One image that cannot be used: damaged, too large, or of a kind that is not read."""
+    """A single image cannot be used: damaged, too large, or of an unsupported kind."""
 
 
 class RunError(WganError):
-    """A run folder that cannot be used."""
+    """A run folder cannot be used."""
 
 
 class SettingChanged(RunError):
-    """A run is resumed with another setting than it began with."""
+    """A run is resumed with a different setting than it began with."""
 
     exit_status = 2
 
 
 class CheckpointError(RunError):
-    """A checkpoint that is missing, damaged or of another kind."""
+    """A checkpoint is missing, damaged or of another kind."""
 
 
 class TrainingDiverged(WganError):
-    """A loss, gradient or weight is no longer finite."""
+    """A loss, gradient or weight is not finite."""
 
 
 class RankLost(WganError):
-    """Another process of a training is gone, or does not answer."""
+    """Another rank of a training is gone or does not answer."""
 
 
 class RankFailed(RankLost):
-    """Another process of a training stopped with an error, and has said why."""
+    """Another rank of a training stopped with an error, which it reports itself."""
 
 
 class ModelFileError(WganError):
-    """A model file that cannot be used: missing, damaged, of another kind, or unsafe."""
+    """A model file cannot be used: missing, damaged, of another kind, or unsafe."""
 
 
 class ExportError(WganError):
-    """An export that was not made; nothing stands under its name."""
+    """An export was not written; no file is left under its name."""
 
 
 class ParityError(ExportError):

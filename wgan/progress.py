@@ -1,4 +1,4 @@
-"""How far a long job is: a bar on a terminal, a line every ten seconds elsewhere."""
+"""Progress of a long job: a bar on a terminal, a line every ten seconds elsewhere."""
 
 import collections
 import sys
@@ -11,35 +11,35 @@ if TYPE_CHECKING:
     from click._termui_impl import ProgressBar
 
 ProgressFn = Callable[[int, int], object]
-"""Called with the units done so far and in all."""
+"""Called now and then with the units done so far and their total."""
 
 LINE_SECONDS = 10.0
-"""How often a line is written where there is no terminal."""
+"""Interval between lines without a terminal."""
 
 BAR_SECONDS = 0.1
-"""How often the bar is drawn."""
+"""Interval between updates of the bar."""
 
 DELAY_SECONDS = 1.0
-"""A job that is over sooner shows nothing on a terminal."""
+"""Nothing is shown on a terminal before this time."""
 
 RATE_SECONDS = 30.0
-"""The rate is that of the last so many seconds, so that the time left follows a change."""
+"""The rate is a moving average over this time, so that the time left follows a change."""
 
 
 class Progress:
-    """Shows how far a job is on standard error; a context manager.
+    """Shows the progress of a job on standard error; a context manager.
 
         with Progress(len(seeds), "sampling", "images") as progress:
             for pixels in generator.stream(seeds):
                 progress.advance(len(pixels))
 
     Args:
-        total: how many units the whole job has.
-        label: what is being done, one word or two.
+        total: number of units of the whole job; 0 if `update` will set it.
+        label: name of the job, one or two words.
         unit: what is counted, in the plural.
-        done: units that an earlier, interrupted run has done; they count for no rate.
-        file: where it is shown, by default standard error.
-        clock: seconds that never run backwards.
+        done: units that an earlier, interrupted run has done; the rate ignores them.
+        file: output, by default standard error.
+        clock: monotonic clock, in seconds.
     """
 
     def __init__(
@@ -61,12 +61,17 @@ class Progress:
         self._marks = collections.deque([(self._begin, done)])  # (time, done), oldest first
 
     def advance(self, n: int = 1, extra: str = "") -> None:
-        """Count `n` units as done; `extra` is shown behind the figures."""
+        """Count `n` more units as done; `extra` is shown after the rate and the time left."""
         self.done += n
         self._show(extra)
 
+    def update(self, done: int, total: int) -> None:
+        """Set the units done so far and their total; a `ProgressFn`."""
+        self.total = total
+        self.advance(done - self.done)
+
     def skip(self, n: int = 1) -> None:
-        """Count `n` units that were done before; they count for no rate."""
+        """Count `n` units that were done before; the rate ignores them."""
         self.done += n
         for index, (when, done) in enumerate(self._marks):
             self._marks[index] = (when, done + n)
@@ -86,7 +91,7 @@ class Progress:
             self._shown = now
 
     def figures(self, extra: str = "") -> str:
-        """The rate, the time left, and `extra`: `"153.2 images/s  0:06:31 left"`."""
+        """Return the rate, the time left and `extra`: `"153.2 images/s  0:06:31 left"`."""
         since, before = self._marks[0]
         seconds, count = self._clock() - since, self.done - before
         parts = []
@@ -108,13 +113,13 @@ class Progress:
         self._bar.update(self.done - self._bar.pos, self.figures(extra))
 
     def _make_bar(self) -> "ProgressBar[str]":
-        import click  # not before something is drawn: short jobs stay quick
+        import click  # imported late, to keep short jobs fast
 
         bar: ProgressBar[str] = click.progressbar(
             length=self.total,
             label=self.label,
             file=self._file,
-            show_eta=False,  # it would count `done` among the work of this run
+            show_eta=False,  # it would include `done` in the rate
             show_pos=True,
             item_show_func=lambda text: text,
         )
@@ -129,7 +134,7 @@ class Progress:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        if self._bar is not None:  # the next output begins on a line of its own
+        if self._bar is not None:  # ends the line
             self._bar.__exit__(kind, error, traceback)
 
 

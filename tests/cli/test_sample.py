@@ -231,4 +231,4 @@ def test_a_lost_export_is_not_replaced_by_another(run_wgan: RunWgan, tmp_path: P
     (tmp_path / "runs" / "latest-export").write_text("gone.onnx\n")
     done = run_wgan("sample")
     assert done.returncode == 1
-    assert "gone.onnx, is gone" in done.stderr
+    assert "gone.onnx, is missing" in done.stderr

@@ -11,10 +11,10 @@ from scipy import stats
 from tests.evaluation.networks import network, save
 from wgan.errors import DataError, UsageError
 from wgan.evaluation.config import METRICS, EvalConfig, parse_metrics
+from wgan.evaluation.distances import fid, kid
 from wgan.evaluation.evaluator import choose_metrics, evaluate_generator, measure
 from wgan.evaluation.generators import EvaluatedGenerator
 from wgan.evaluation.manifold import precision_recall
-from wgan.evaluation.metrics import fid, kid
 from wgan.evaluation.onnx_features import OnnxFeatures
 from wgan.evaluation.results import EvalResult, Evaluation, Interval
 from wgan.evaluation.statistics import FeatureStatistics, feature_statistics

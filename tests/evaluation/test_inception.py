@@ -14,13 +14,13 @@ from torch_fidelity import calculate_metrics
 from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
 
 from wgan.errors import DataError
+from wgan.evaluation.distances import fid
 from wgan.evaluation.inception import (
     WEIGHTS_NAME,
     InceptionFeatures,
     default_weights,
     find_weights,
 )
-from wgan.evaluation.metrics import fid
 from wgan.evaluation.statistics import feature_statistics
 from wgan.images import Pixels
 

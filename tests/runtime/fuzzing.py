@@ -1,4 +1,4 @@
-"""Spoilt model files: each must be refused with a sentence, or drawn from as any other.
+"""Damaged model files: each must be refused with a sentence, or run as any other.
 
     python -m tests.runtime.fuzzing KIND --count 1000 --first 0     # what the suite runs
     python -m tests.runtime.fuzzing --seconds 600                   # what `make fuzz` runs
@@ -34,7 +34,7 @@ from wgan.model_file.reading import describe
 from wgan.runtime import Generator
 
 MEMORY = 4 * 2**30
-"""A case may take so many bytes of address space: what wants all memory fails here at once."""
+"""Bytes of address space per case: a graph that needs all memory fails early."""
 
 GOOD = bytes(models.generator().SerializeToString())
 
@@ -43,19 +43,19 @@ NUMBERS = (0, -1, 1, 2, 3, 7, 64, 10**6, 2**31 - 1, -(2**31), 2**31, 2**40, 2**6
 OPERATORS = sorted(schema.name for schema in defs.get_all_schemas() if schema.domain == "")
 
 SHAPED = ("ConstantOfShape", "Expand", "Tile", "Pad", "Resize", "Reshape", "Slice", "Gather")
-"""Operators that a second input, or the only one, tells how much memory to take."""
+"""Operators whose second or only input decides how much memory they take."""
 
 ATTRIBUTES = ("group", "axis", "transA", "to", "allowzero")
 LISTS = ("dilations", "strides", "pads", "kernel_shape", "output_shape", "output_padding", "perm")
 
 
 def truncated(number: int) -> bytes:
-    """The file cut off behind `number` bytes."""
+    """Truncate the file after `number` bytes."""
     return GOOD[: number % len(GOOD)]
 
 
 def flipped(number: int) -> bytes:
-    """A few bits turned over anywhere."""
+    """Flip a few bits anywhere."""
     chance, data = random.Random(number), bytearray(GOOD)
     for _ in range(chance.choice((1, 1, 1, 2, 4, 16))):
         data[chance.randrange(len(data))] ^= 1 << chance.randrange(8)
@@ -63,7 +63,7 @@ def flipped(number: int) -> bytes:
 
 
 def flipped_structure(number: int) -> bytes:
-    """Bytes changed outside the weights and the manifest, where the graph is described."""
+    """Change bytes outside the weights and the manifest, where the graph is described."""
     chance, data = random.Random(number), bytearray(GOOD)
     end = GOOD.index(b"wgan.manifest")
     for _ in range(chance.choice((1, 1, 2, 4))):
@@ -72,7 +72,7 @@ def flipped_structure(number: int) -> bytes:
 
 
 def edited(number: int) -> bytes:
-    """A well-formed file whose graph says something absurd."""
+    """Make a well-formed file with an absurd graph."""
     chance, model = random.Random(number), models.generator()
     for _ in range(chance.choice((1, 1, 1, 2, 3))):
         with contextlib.suppress(ValueError, IndexError):  # what does not fit is left as it is
@@ -80,8 +80,8 @@ def edited(number: int) -> bytes:
     return bytes(model.SerializeToString())
 
 
-def spoilt_archive(number: int) -> bytes:
-    """A TorchScript archive with bytes changed or cut off."""
+def damaged_archive(number: int) -> bytes:
+    """Change or truncate a TorchScript archive."""
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("g/extra/wgan.manifest", models.manifest(opset=None).to_json())
@@ -162,7 +162,7 @@ EDITS: tuple[Edit, ...] = (
 
 
 def draw(data: bytes) -> None:
-    """Open spoilt bytes and draw; what is drawn has the shape that was promised, and is finite."""
+    """Open damaged bytes and run them; images have the declared shape and are finite."""
     with Generator(data, device="cpu", threads=1) as generator:
         images, pixels = generator.run(latents_from_seeds(range(2), generator.latent_dim))
         height, width, channels = generator.image_shape
@@ -172,7 +172,7 @@ def draw(data: bytes) -> None:
 
 
 def look_at(data: bytes) -> None:
-    """Describe spoilt bytes, as `wgan info` does."""
+    """Describe damaged bytes, as `wgan info` does."""
     with TemporaryDirectory() as folder:
         path = Path(folder) / "model"
         path.write_bytes(data)
@@ -184,12 +184,12 @@ KINDS: dict[str, tuple[Callable[[int], bytes], Callable[[bytes], None]]] = {
     "flipped": (flipped, draw),
     "flipped-structure": (flipped_structure, draw),
     "edited": (edited, draw),
-    "archive": (spoilt_archive, look_at),
+    "archive": (damaged_archive, look_at),
 }
 
 
 def run_cases(kind: str, numbers: range) -> bool:
-    """Run cases in this process; False, with the case named, where one failed otherwise."""
+    """Run cases in this process; return False and name the case if one fails otherwise."""
     make, use = KINDS[kind]
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
     for number in numbers:
@@ -205,7 +205,7 @@ def run_cases(kind: str, numbers: range) -> bool:
 
 
 def run_apart(kind: str, numbers: range, folder: Path) -> str | None:
-    """Run cases in a process of their own; what went wrong, None where nothing did.
+    """Run cases in a new process; return what went wrong, or None.
 
     `folder` is where they run: a case that writes a file leaves it there.
     """
@@ -221,7 +221,7 @@ def run_apart(kind: str, numbers: range, folder: Path) -> str | None:
 
 
 def main() -> int:
-    """Run one series, or all kinds in turn until the time is over."""
+    """Run one series, or all kinds in turn until the time is up."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("kind", nargs="?", choices=KINDS)
     parser.add_argument("--first", type=int, default=0)
@@ -242,7 +242,7 @@ def main() -> int:
                 return 1
             cases += options.count
         first += options.count
-    print(f"{cases} spoilt files: each was refused with a sentence, or drawn from")
+    print(f"{cases} damaged files: each was refused with a sentence, or run")
     return 0
 
 

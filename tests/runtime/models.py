@@ -17,7 +17,7 @@ LATENT_DIM = 4
 
 
 def manifest(**changes: Any) -> Manifest:
-    """A manifest that tells of the model that `generator` makes."""
+    """The manifest of the model that `generator` makes."""
     receipt = Receipt(
         seeds="0-3",
         batch_sizes=(1, 2, 3),
@@ -55,7 +55,7 @@ def manifest_fields() -> dict[str, Any]:
 
 
 def manifest_text(fields: dict[str, Any]) -> str:
-    """A manifest's JSON, right or wrong."""
+    """The JSON of a manifest, correct or not."""
     return json.dumps(fields)
 
 
@@ -85,7 +85,7 @@ def generator(
 
 
 def sealed(model: onnx.ModelProto) -> bytes:
-    """The bytes of a model that was changed, its manifest's checksum made true again."""
+    """The bytes of a changed model, with the checksum in its manifest corrected."""
     (entry,) = (entry for entry in model.metadata_props if entry.key == METADATA_KEY)
     content = content_sha256(model.SerializeToString())
     told = dataclasses.replace(Manifest.from_json(entry.value), content_sha256=content)

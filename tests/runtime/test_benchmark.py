@@ -51,14 +51,14 @@ def test_a_slower_engine_is_measured_as_slower() -> None:
     assert slow_one.median_ms > 10 * quick_one.median_ms
 
 
-def test_measuring_goes_on_for_the_seconds_asked_for() -> None:
+def test_measuring_lasts_as_long_as_configured() -> None:
     start = time.perf_counter()
     (timing,) = measure({"a": lambda drawn: None}, 3, [1], seconds=0.2)
     assert time.perf_counter() - start >= 0.2
     assert len(timing.seconds) > ROUNDS
 
 
-def test_a_timing_is_summed_up_by_its_median() -> None:
+def test_a_timing_reports_its_median() -> None:
     timing = Timing("a", 10, (0.1, 0.2, 0.3, 0.2, 5.0))
     assert timing.median_ms == pytest.approx(200)
     assert timing.images_per_second == pytest.approx(50)
@@ -67,7 +67,7 @@ def test_a_timing_is_summed_up_by_its_median() -> None:
 
 
 @pytest.mark.skipif(resident_memory() is None, reason="resident memory is unknown here")
-def test_the_memory_of_an_engine_is_what_it_holds() -> None:
+def test_the_memory_of_an_engine_is_what_it_allocates() -> None:
     def make() -> object:
         held = np.ones(50 * 2**20, np.uint8)
         return lambda drawn: held

@@ -1,4 +1,4 @@
-"""Generators that wgan has not exported, made with plain PyTorch and held against it."""
+"""Generators that wgan has not exported, made with plain PyTorch and compared with it."""
 
 import io
 import warnings
@@ -77,7 +77,7 @@ def reference(module: nn.Module, drawn: np.ndarray, *, spatial: bool) -> np.ndar
 
 
 @pytest.mark.parametrize("modern", [True, False], ids=["dynamo", "torchscript"])
-def test_a_dcgan_from_plain_pytorch_draws_what_pytorch_draws(modern: bool) -> None:
+def test_a_dcgan_from_plain_pytorch_gives_the_images_of_pytorch(modern: bool) -> None:
     module = Dcgan(3, nn.Tanh())
     generator = Generator(export(module, torch.zeros(2, 8, 1, 1), free_batch=True, modern=modern))
     drawn = latents_from_seeds(range(5), 8)
@@ -87,7 +87,7 @@ def test_a_dcgan_from_plain_pytorch_draws_what_pytorch_draws(modern: bool) -> No
     assert np.abs(generator.sample(range(5)).astype(int) - to_pixels(expected)).max() <= 1
 
 
-def test_a_frozen_batch_is_run_as_often_as_it_takes() -> None:
+def test_a_frozen_batch_size_takes_several_runs() -> None:
     module = Dcgan(1, nn.Sigmoid())
     generator = Generator(export(module, torch.zeros(3, 8, 1, 1), free_batch=False, modern=False))
     drawn = latents_from_seeds(range(7), 8)
@@ -95,7 +95,7 @@ def test_a_frozen_batch_is_run_as_often_as_it_takes() -> None:
     assert np.abs(generator.images(drawn) - expected).max() < 1e-5
 
 
-def test_channels_may_come_last_and_latents_flat() -> None:
+def test_channels_last_and_flat_latents_work() -> None:
     module = Flat(3, nn.Tanh())
     generator = Generator(export(module, torch.zeros(2, 8), free_batch=True, modern=False))
     drawn = latents_from_seeds(range(4), 8)
@@ -104,7 +104,7 @@ def test_channels_may_come_last_and_latents_flat() -> None:
     assert np.abs(generator.images(drawn) - expected).max() < 1e-5
 
 
-def test_a_range_that_the_graph_does_not_tell_is_given(run_wgan: RunWgan, tmp_path: Path) -> None:
+def test_a_range_unknown_from_the_graph_is_an_option(run_wgan: RunWgan, tmp_path: Path) -> None:
     module = Dcgan(3, nn.Hardtanh(0.0, 1.0))
     data = export(module, torch.zeros(2, 8, 1, 1), free_batch=True, modern=False)
     with pytest.raises(UsageError, match="--value-range"):

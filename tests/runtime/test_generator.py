@@ -15,7 +15,7 @@ from wgan.runtime import Generator
 
 
 def reference_images(drawn: np.ndarray, channels: int = 3) -> np.ndarray:
-    """The model of tests/runtime/models.py in numpy, the transposed convolution by its sum."""
+    """The model of tests/runtime/models.py in numpy, by the definition of the convolution."""
     weights = models.weights(channels)
     maps = np.maximum(drawn @ weights["w1"] + weights["b1"], 0).reshape(-1, 6, 4, 4)
     padded = np.zeros((len(drawn), channels, 10, 10))  # 2 * 4 + 2 pixels, a border of 1 cut off
@@ -33,7 +33,7 @@ def generator() -> Generator:
 
 @pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize("n", [1, 2, 7])
-def test_images_and_pixels_are_what_the_graph_means(channels: int, n: int) -> None:
+def test_images_and_pixels_are_those_of_the_graph(channels: int, n: int) -> None:
     drawn = latents_from_seeds(range(n), models.LATENT_DIM)
     with Generator(models.generator(channels).SerializeToString()) as generator:
         images, pixels = generator.run(drawn)
@@ -43,7 +43,7 @@ def test_images_and_pixels_are_what_the_graph_means(channels: int, n: int) -> No
     np.testing.assert_array_equal(pixels, to_pixels(images))
 
 
-def test_a_generator_says_what_it_is(generator: Generator) -> None:
+def test_a_generator_has_the_attributes_of_its_file(generator: Generator) -> None:
     assert generator.manifest == models.manifest()
     assert generator.provider == "CPUExecutionProvider"
     assert generator.latent_dim == models.LATENT_DIM
@@ -51,7 +51,7 @@ def test_a_generator_says_what_it_is(generator: Generator) -> None:
 
 
 @pytest.mark.parametrize("batch_size", [None, 1, 2, 3, 64])
-def test_a_image_depends_on_its_seed_alone(generator: Generator, batch_size: int | None) -> None:
+def test_an_image_depends_only_on_its_seed(generator: Generator, batch_size: int | None) -> None:
     together = generator.sample(range(10), batch_size).astype(int)
     alone = np.concatenate([generator.sample([seed]) for seed in range(10)])
     assert np.abs(together - alone).max() <= 1
@@ -96,14 +96,14 @@ def test_no_optimisation_gives_the_same_images(generator: Generator) -> None:
         (lambda g: g.images(np.zeros((0, 4), np.float32)), "at least 1"),
     ],
 )
-def test_a_wrong_call_is_told_what_is_allowed(
+def test_a_wrong_argument_is_refused_with_what_is_allowed(
     generator: Generator, call: Callable[[Generator], object], sentence: str
 ) -> None:
     with pytest.raises(UsageError, match=sentence):
         call(generator)
 
 
-def test_a_device_that_is_not_there_is_an_error() -> None:
+def test_a_missing_device_is_an_error() -> None:
     model = models.generator().SerializeToString()
     with pytest.raises(UsageError, match="device 'gpu' is not allowed: choose from auto, cpu"):
         Generator(model, device="gpu")
@@ -141,7 +141,7 @@ def use_another_library(model: onnx.ModelProto) -> None:
         (use_another_library, "ONNX Runtime cannot open it"),
     ],
 )
-def test_a_graph_that_is_not_a_generators_is_refused(
+def test_a_graph_that_is_not_a_generator_is_refused(
     spoil: Callable[[onnx.ModelProto], None], sentence: str
 ) -> None:
     model = models.generator()

@@ -1,4 +1,4 @@
-"""A model file may come from anyone: it is refused with a sentence, or drawn from; nothing else."""
+"""Untrusted model files: each is refused with a sentence or run; nothing else happens."""
 
 import contextlib
 import sys
@@ -23,18 +23,18 @@ from wgan.runtime import Generator
     ("kind", "count"),
     [("flipped", 1000), ("flipped-structure", 500), ("edited", 300), ("archive", 500)],
 )
-def test_spoilt_files_are_refused_or_drawn_from(kind: str, count: int, tmp_path: Path) -> None:
+def test_damaged_files_are_refused_or_run(kind: str, count: int, tmp_path: Path) -> None:
     assert fuzzing.run_apart(kind, range(count), tmp_path) is None
 
 
-def test_a_file_cut_off_anywhere_is_refused() -> None:
+def test_a_file_truncated_anywhere_is_refused() -> None:
     whole = fuzzing.GOOD
     for length in {*range(0, len(whole), 97), *range(0, len(whole), 1000), len(whole) - 1}:
         with pytest.raises(ModelFileError):
             Generator(whole[:length])
 
 
-def test_a_fuzzed_case_is_a_function_of_its_number() -> None:
+def test_a_fuzz_case_is_a_function_of_its_number() -> None:
     for make, _ in fuzzing.KINDS.values():
         assert make(5) == make(5)
         assert make(5) != make(6)
@@ -42,7 +42,7 @@ def test_a_fuzzed_case_is_a_function_of_its_number() -> None:
 
 @pytest.mark.parametrize("place", ["secret", "../secret", "absolute", "link"])
 def test_no_other_file_is_read(place: str, tmp_path: Path, run_wgan: RunWgan) -> None:
-    """The file that is asked for is there and fits: reading it would work."""
+    """The external file exists and fits: reading it would work."""
     work = tmp_path / "work"
     work.mkdir()
     secret = tmp_path / "secret" if place == "../secret" else work / "secret"
@@ -83,13 +83,13 @@ def test_a_manifest_of_a_million_keys_is_refused() -> None:
 
 
 @pytest.mark.parametrize("field", ["latent_dim", "height", "width", "channels"])
-def test_a_manifest_that_lies_about_shapes_is_refused(field: str) -> None:
+def test_a_manifest_with_wrong_shapes_is_refused(field: str) -> None:
     wrong = models.manifest(**{field: 2})
     with pytest.raises(ModelFileError, match=f"its manifest says {field} 2, its graph"):
         Generator(models.generator(told=wrong).SerializeToString())
 
 
-def test_a_graph_of_values_that_are_not_finite_is_refused() -> None:
+def test_a_graph_with_non_finite_values_is_refused() -> None:
     model = models.generator()
     bias = np.full(6 * 4 * 4, np.nan, np.float32)
     model.graph.initializer[1].raw_data = bias.tobytes()
@@ -97,10 +97,10 @@ def test_a_graph_of_values_that_are_not_finite_is_refused() -> None:
         Generator(models.sealed(model)).images(np.zeros((1, 4), np.float32))
 
 
-def test_settings_in_the_file_are_not_obeyed(
+def test_session_settings_in_the_file_are_ignored(
     tmp_path: Path, run_wgan: RunWgan, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """ONNX Runtime can take its session's settings from the model: a profile would be written."""
+    """ONNX Runtime can read session settings from the model: it would write a profile."""
     monkeypatch.setenv("ORT_LOAD_CONFIG_FROM_MODEL", "1")
     config = '{"session_options": {"enable_profiling": 1, "optimized_model_filepath": "stolen"}}'
     model = models.generator(metadata=[("ort_config", config)])

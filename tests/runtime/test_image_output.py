@@ -9,7 +9,7 @@ PIXELS = np.arange(2 * 4 * 5 * 3, dtype=np.uint8).reshape(2, 4, 5, 3)
 
 @pytest.mark.parametrize("value_range", [(-1.0, 1.0), (0.0, 1.0), (0.0, 255.0), (-0.5, 3.0)])
 @pytest.mark.parametrize("layout", ["nchw", "nhwc"])
-def test_floats_of_any_range_and_layout_come_back_as_the_pixels(
+def test_floats_of_any_range_and_layout_convert_to_the_pixels(
     layout: str, value_range: tuple[float, float]
 ) -> None:
     low, high = value_range
@@ -23,7 +23,7 @@ def test_floats_of_any_range_and_layout_come_back_as_the_pixels(
     assert output.images(raw).dtype == np.float32
 
 
-def test_pixels_come_back_as_they_are() -> None:
+def test_pixels_are_unchanged() -> None:
     last = ImageOutput("out", "nhwc", None)
     first = ImageOutput("out", "nchw", None)
     np.testing.assert_array_equal(last.pixels(PIXELS), PIXELS)
@@ -37,6 +37,6 @@ def test_a_value_range_is_two_numbers() -> None:
 
 
 @pytest.mark.parametrize("text", ["", "1", "1,0", "0,0", "0,1,2", "a,b", "nan,1", "0,inf"])
-def test_what_is_no_value_range_is_refused(text: str) -> None:
+def test_other_texts_than_a_value_range_are_refused(text: str) -> None:
     with pytest.raises(UsageError, match="is not allowed"):
         parse_value_range(text)

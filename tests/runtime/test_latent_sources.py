@@ -19,7 +19,7 @@ def test_seeds_give_their_latents_scaled() -> None:
     )
 
 
-def test_a_loop_passes_its_seeds_and_closes() -> None:
+def test_an_interpolation_passes_through_its_seeds_and_closes() -> None:
     source = InterpolatedLatents(1.0, [5, 6, 7], 16, 12)
     frames = source.latents(range(12))
     anchors = latents_from_seeds([5, 6, 7], 16)
@@ -28,7 +28,7 @@ def test_a_loop_passes_its_seeds_and_closes() -> None:
     assert steps.max() < 2 * steps.min()  # no jump, not even from the last frame to the first
 
 
-def test_frames_that_no_seed_divides_are_spread_evenly() -> None:
+def test_frames_between_seeds_are_evenly_spaced() -> None:
     source = InterpolatedLatents(1.0, [1, 2, 3], 8, 7)
     anchors = latents_from_seeds([1, 2, 3], 8)
     # Frame 5 of 7 is 15/7 of a leg: one seventh past the third seed, on the way to the first.
@@ -42,7 +42,7 @@ def test_slerp_of_equal_lengths_stays_on_the_sphere(values: list[float], part: f
     assert abs(np.linalg.norm(middle) - np.linalg.norm(start)) < 1e-5
 
 
-def test_slerp_goes_round_and_not_straight() -> None:
+def test_slerp_follows_the_great_circle() -> None:
     east, north = np.array([2.0, 0], np.float32), np.array([0, 2.0], np.float32)
     assert np.abs(slerp(east, north, 0.5) - np.sqrt(2)).max() < 1e-6
     np.testing.assert_array_equal(slerp(east, north, 0), east)
@@ -102,7 +102,7 @@ def test_a_bad_file_of_latents_ends_in_a_sentence(
         load_latents(path, 8, 1.0)
 
 
-def test_a_choice_is_seeds_from_a_first_on() -> None:
+def test_count_and_seed_choose_consecutive_seeds() -> None:
     source = SampleConfig(count=3, seed=10).source(8)
     assert [source.key(position) for position in range(len(source))] == [10, 11, 12]
     assert len(SampleConfig().source(8)) == 64
@@ -125,7 +125,9 @@ def test_a_choice_is_seeds_from_a_first_on() -> None:
         ({"truncation": float("nan")}, "truncation nan is not allowed"),
     ],
 )
-def test_a_choice_that_is_not_allowed_is_named(options: dict[str, object], sentence: str) -> None:
+def test_a_selection_that_is_not_allowed_is_named(
+    options: dict[str, object], sentence: str
+) -> None:
     with pytest.raises(UsageError, match=sentence):
         SampleConfig(**options)  # type: ignore[arg-type]
 
@@ -133,6 +135,6 @@ def test_a_choice_that_is_not_allowed_is_named(options: dict[str, object], sente
 @pytest.mark.parametrize(
     "options", [{"seed": 2**32}, {"seed": 2**32 - 1, "count": 2}, {"seed": -1}]
 )
-def test_seeds_beyond_the_last_are_refused(options: dict[str, int]) -> None:
+def test_seeds_out_of_range_are_refused(options: dict[str, int]) -> None:
     with pytest.raises(UsageError, match=r"seed -?\d+ is not allowed"):
         SampleConfig(**options).source(8)  # type: ignore[arg-type]

@@ -9,16 +9,14 @@ from wgan.runtime import Generator
 from wgan.runtime.model_source import scan_source
 
 
-def test_the_hash_is_that_of_the_bytes_wherever_they_are(model_file: Path) -> None:
+def test_the_hash_is_that_of_the_bytes_in_memory_or_in_a_file(model_file: Path) -> None:
     data = model_file.read_bytes()
     expected = hashlib.sha256(data).hexdigest()
     assert Generator(data).model_sha256 == expected
     assert Generator(model_file).model_sha256 == expected
 
 
-def test_a_file_that_changed_since_it_was_looked_through_is_refused(
-    model_file: Path, tmp_path: Path
-) -> None:
+def test_a_file_that_changed_after_the_scan_is_refused(model_file: Path, tmp_path: Path) -> None:
     path = tmp_path / "model.onnx"
     path.write_bytes(model_file.read_bytes())
     source, _ = scan_source(path)
@@ -30,7 +28,7 @@ def test_a_file_that_changed_since_it_was_looked_through_is_refused(
         source.sha256()
 
 
-def test_what_is_wrong_is_said_once(tmp_path: Path) -> None:
+def test_an_error_names_the_file_once(tmp_path: Path) -> None:
     path = tmp_path / "empty.onnx"
     path.touch()
     for model, name in ((path, str(path)), (b"", "the model")):
@@ -39,6 +37,6 @@ def test_what_is_wrong_is_said_once(tmp_path: Path) -> None:
         assert str(raised.value) == f"{name} cannot be used: it is empty"
 
 
-def test_a_name_that_no_file_can_have_is_refused() -> None:
+def test_an_impossible_file_name_is_refused() -> None:
     with pytest.raises(ModelFileError, match="cannot be read"):
         Generator("a\0b")

@@ -1,4 +1,4 @@
-"""Seeds on a real Ray cluster of this machine: what a stop and a killed worker leave."""
+"""Sampling on a real Ray cluster of this machine, stopped and with a killed worker."""
 
 import os
 import re
@@ -26,7 +26,7 @@ PARTIAL = re.compile(r"\.(shard-\d+\.tar)\.(\d+)-\d+\.partial")
 
 
 def seeds_in(shards: Sequence[Path]) -> list[int]:
-    """The seeds of all shards, as the names of their members tell."""
+    """Return the seeds of all shards, from the names of their members."""
     seeds = []
     for path in shards:
         with tarfile.open(path) as archive:
@@ -55,7 +55,7 @@ def wait_for(process: Process, folder: Path, pattern: str) -> Path:
 @pytest.mark.slow
 @pytest.mark.usefixtures("nothing_is_left_running")
 @pytest.mark.skipif(sys.platform != "linux", reason="needs signals and a fork")
-def test_a_stopped_job_goes_on_and_a_killed_worker_costs_no_seed(
+def test_a_stopped_job_resumes_and_a_killed_worker_costs_no_seed(
     tmp_path: Path, run_wgan: RunWgan
 ) -> None:
     pytest.importorskip("ray", exc_type=ImportError)
@@ -124,7 +124,9 @@ def test_a_shard_is_the_tar_of_its_seeds(
     assert (tmp_path / "shard-00001.tar").read_bytes() == plain
 
 
-def test_a_machine_that_does_not_see_the_folder_says_so(model_file: Path, tmp_path: Path) -> None:
+def test_a_machine_that_does_not_see_the_folder_reports_it(
+    model_file: Path, tmp_path: Path
+) -> None:
     with pytest.raises(OutputError, match="a folder that all machines of the Ray cluster share"):
         write_shard(shared(model_file, tmp_path / "elsewhere"), "shard-00000.tar", range(3))
 
@@ -142,7 +144,7 @@ def test_a_machine_that_does_not_see_the_folder_says_so(model_file: Path, tmp_pa
     ],
     ids=str,
 )
-def test_what_does_not_go_with_ray_is_refused_before_ray_begins(
+def test_options_that_exclude_ray_are_refused_before_ray_starts(
     run_wgan: RunWgan, arguments: tuple[str, ...], told: str
 ) -> None:
     finished = run_wgan("sample", "--model", "builtin", *arguments)
@@ -150,9 +152,7 @@ def test_what_does_not_go_with_ray_is_refused_before_ray_begins(
     assert told in finished.stderr
 
 
-def test_a_folder_that_was_begun_with_other_shards_is_refused(
-    run_wgan: RunWgan, tmp_path: Path
-) -> None:
+def test_a_folder_started_with_other_shards_is_refused(run_wgan: RunWgan, tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
     can_resume(tmp_path / "out", {"shard_size": 5}, overwrite=False)
     finished = run_wgan("sample", "--model", "builtin", "--ray", "out/")
@@ -160,7 +160,7 @@ def test_a_folder_that_was_begun_with_other_shards_is_refused(
     assert "was started with" in finished.stderr
 
 
-def test_shards_that_somebody_else_wrote_are_left_alone(run_wgan: RunWgan, tmp_path: Path) -> None:
+def test_foreign_shards_are_not_overwritten(run_wgan: RunWgan, tmp_path: Path) -> None:
     theirs = tmp_path / "out" / "shard-000000.tar"
     theirs.parent.mkdir()
     theirs.write_bytes(b"theirs")
@@ -170,9 +170,7 @@ def test_shards_that_somebody_else_wrote_are_left_alone(run_wgan: RunWgan, tmp_p
     assert theirs.read_bytes() == b"theirs"
 
 
-def test_a_folder_that_another_command_draws_into_is_refused(
-    run_wgan: RunWgan, tmp_path: Path
-) -> None:
+def test_a_folder_locked_by_another_command_is_refused(run_wgan: RunWgan, tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
     with (tmp_path / "out" / LOCK).open("ab") as file:
         assert lock_file(file)

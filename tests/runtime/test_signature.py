@@ -5,11 +5,11 @@ import pytest
 
 from wgan.errors import ModelFileError, UsageError
 from wgan.model_file.onnx_scan import Producer
-from wgan.runtime.signature import Value, read_signature
+from wgan.runtime.signature import ValueInfo, read_signature
 
 
-def value(name: str, shape: Sequence[Any], kind: str = "float") -> Value:
-    return Value(name, f"tensor({kind})", tuple(shape))
+def value(name: str, shape: Sequence[Any], kind: str = "float") -> ValueInfo:
+    return ValueInfo(name, f"tensor({kind})", tuple(shape))
 
 
 LATENTS = value("z", ["n", 16])
@@ -54,14 +54,14 @@ def test_the_layout_of_images_is_found(
     assert (found.height, found.width, found.channels) == sides
 
 
-def test_pixels_alone_are_enough() -> None:
+def test_a_graph_with_only_pixels_is_enough() -> None:
     found = read_signature([LATENTS], [value("out", ["n", 8, 8, 3], "uint8")], {}, None, None)
     assert found.images is None
     assert found.pixels is not None
     assert found.pixels.value_range is None
 
 
-def test_other_outputs_do_not_disturb() -> None:
+def test_other_outputs_are_ignored() -> None:
     outputs = [value("features", ["n", 512]), IMAGES, value("score", ["n", 1])]
     found = read_signature([LATENTS], outputs, TANH, None, None)
     assert found.images is not None
@@ -85,7 +85,7 @@ def test_the_range_is_that_of_the_last_operator_or_given(
     assert found.images.value_range == expected
 
 
-def test_a_range_that_cannot_be_known_is_asked_for() -> None:
+def test_an_unknown_range_must_be_given() -> None:
     with pytest.raises(UsageError, match=r"output out is unknown: .*--value-range"):
         read_signature([LATENTS], [IMAGES], {"out": Producer("Add", "x")}, None, None)
 
@@ -114,13 +114,13 @@ def test_a_range_that_contradicts_the_graph_is_refused() -> None:
         ([LATENTS], [value("out", ["n", 3, 8, 8], "int64")]),
     ],
 )
-def test_what_is_no_generator_is_told_what_was_expected_and_found(
-    inputs: list[Value], outputs: list[Value]
+def test_a_foreign_graph_is_refused_with_what_was_expected_and_found(
+    inputs: list[ValueInfo], outputs: list[ValueInfo]
 ) -> None:
     with pytest.raises(ModelFileError, match="it is not a generator: expected one float input"):
         read_signature(inputs, outputs, TANH | {"out2": TANH["out"]}, None, None)
 
 
-def test_images_without_end_are_refused() -> None:
+def test_images_that_are_too_large_are_refused() -> None:
     with pytest.raises(ModelFileError, match="3000000 wide and 8 high: 1 to 16384"):
         read_signature([LATENTS], [value("out", ["n", 3, 8, 3_000_000])], TANH, None, None)

@@ -22,7 +22,7 @@ from wgan.runtime.verify import Check, verify
 
 
 def proved(model: ModelProto, **receipt: Any) -> bytes:
-    """The model with a manifest that is true of it; `receipt` replaces fields of the receipt."""
+    """Add a correct manifest to the model; `receipt` replaces fields of the receipt."""
     drawn = Generator(model.SerializeToString(), "cpu", checked=False).sample(range(2))
     goldens = tuple(
         Golden(seed=seed, png=encode(pixels), psnr=120.0) for seed, pixels in enumerate(drawn)
@@ -52,7 +52,7 @@ def first_failure(checks: list[Check]) -> str:
     return str(next(check for check in checks if check.passed is False))
 
 
-def test_a_sound_file_passes_every_check(tmp_path: Path) -> None:
+def test_a_good_file_passes_every_check(tmp_path: Path) -> None:
     checks = checks_of(proved(models.generator()), tmp_path)
     assert {check.passed for check in checks} == {True}
     assert [check.name for check in checks[:5]] == [
@@ -91,7 +91,7 @@ def test_a_receipt_without_golden_images_fails(tmp_path: Path) -> None:
     assert first_failure(checks).startswith("golden images: the receipt has none")
 
 
-def test_a_image_that_depends_on_its_batch_fails(tmp_path: Path) -> None:
+def test_an_image_that_depends_on_its_batch_fails(tmp_path: Path) -> None:
     model = models.generator()
     relu = next(node for node in model.graph.node if node.op_type == "Relu")
     at = list(model.graph.node).index(relu)
@@ -125,11 +125,11 @@ from wgan.runtime.verify import verify
 from pathlib import Path
 for check in verify(Path(sys.argv[1])):
     print(check.passed, check)
-"""  # an onnxruntime that says of itself what onnxruntime-gpu does, on a machine without a GPU
+"""  # onnxruntime claims providers as onnxruntime-gpu does, on a machine without a GPU
 
 
 @pytest.mark.skipif(driver_failure() is None, reason="this machine has a GPU")
-def test_a_device_that_does_not_work_is_told_and_not_left_out(tmp_path: Path) -> None:
+def test_a_device_that_does_not_work_is_reported(tmp_path: Path) -> None:
     path = tmp_path / "g.onnx"
     path.write_bytes(proved(models.generator()))
     done = run([sys.executable, "-c", WITH_CUDA, str(path)], tmp_path)
@@ -151,7 +151,7 @@ def test_a_damaged_golden_image_is_refused(tmp_path: Path) -> None:
         checks_of(proved(models.generator(), goldens=(broken,)), tmp_path)
 
 
-def test_a_file_without_a_manifest_has_nothing_to_prove(tmp_path: Path) -> None:
+def test_a_file_without_a_manifest_is_refused(tmp_path: Path) -> None:
     model = models.generator()
     del model.metadata_props[:]
     with pytest.raises(ModelFileError, match="no manifest"):
@@ -167,7 +167,7 @@ def archive(code: str, manifest: Manifest) -> bytes:
     return buffer.getvalue()
 
 
-def test_of_an_archive_the_checksums_are_proved_and_the_rest_is_said(tmp_path: Path) -> None:
+def test_only_the_checksums_of_a_pytorch_archive_are_checked(tmp_path: Path) -> None:
     told = models.manifest()
     told = dataclasses.replace(told, content_sha256=content_sha256(archive("code", told)))
     sound = checks_of(archive("code", told), tmp_path)

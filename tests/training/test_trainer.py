@@ -30,7 +30,7 @@ from wgan.training.config import TrainConfig
 from wgan.training.data import InMemoryDataset, Transform, load_images
 from wgan.training.data.sources.source import ArraySource
 from wgan.training.distributed.process_group import ProcessGroup
-from wgan.training.monitoring.metrics import Metrics
+from wgan.training.monitoring.history import StepMetrics
 from wgan.training.resolve import ResolvedRun
 from wgan.training.trainer import Trainer
 
@@ -275,7 +275,7 @@ class FailureRecorder:
 
     def start(self, step: int, generator: nn.Module, critic: nn.Module) -> None: ...
 
-    def log(self, metrics: Metrics) -> None: ...
+    def log(self, metrics: StepMetrics) -> None: ...
 
     def show(self, step: int, preview: Pixels) -> None: ...
 

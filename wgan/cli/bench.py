@@ -11,7 +11,7 @@ from wgan.cli.process import guard
 
 if TYPE_CHECKING:
     from wgan.model_file.manifest import Manifest
-    from wgan.runtime.benchmark import Draw, Timing
+    from wgan.runtime.benchmark import EngineFn, Timing
 
 
 @click.command()
@@ -77,7 +77,7 @@ def _parse_sizes(text: str) -> tuple[int, ...]:
     return tuple(int(part) for part in parts)
 
 
-def _torch_engines(manifest: "Manifest | None", threads: int) -> dict[str, "Draw"]:
+def _torch_engines(manifest: "Manifest | None", threads: int) -> dict[str, "EngineFn"]:
     """Open PyTorch's engines; if there are none, say on standard error why."""
     from wgan.errors import WganError, needs_extra
 

@@ -38,12 +38,7 @@ def prepare(**options: Any) -> None:
 
     given = {name: value for name, value in options.items() if value is not None}
     with Progress(0, "preparing", "images") as progress:
-
-        def show(done: int, total: int) -> None:
-            progress.total = total
-            progress.advance(done - progress.done)
-
-        written = write_shards(PrepareConfig(**given), show)
+        written = write_shards(PrepareConfig(**given), progress.update)
     say_skipped(written.skipped)
     click.echo(f"{written.count:,} images in {len(written.shards)} shards")
     click.echo(f"train on them with  wgan train '{written.pattern}'")

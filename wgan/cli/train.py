@@ -166,7 +166,7 @@ def train(
     """
     with needs_extra("train", purpose="training"):
         from wgan.training.device import check_options
-        from wgan.training.distributed.process_group import join
+        from wgan.training.distributed.rendezvous import join
         from wgan.training.monitoring.trackers import make_trackers
         from wgan.training.networks import load_architecture
         from wgan.training.resolve import resolve_run
@@ -231,7 +231,7 @@ def _load(planned: "ResolvedRun", cache: "Cache | None", allow_damaged: bool) ->
             planned.source,
             Transform.from_config(config),
             allow_damaged=allow_damaged,
-            progress=lambda done, _: progress.advance(done - progress.done),
+            progress=progress.update,
             cache=cache,
             buffer=config.shuffle_buffer,
         )
@@ -288,7 +288,7 @@ def _describe(planned: "ResolvedRun", session: "Trainer") -> None:
 def _describe_cost(session: "Trainer", architecture: "Architecture | None") -> None:
     """What only a dry run says, since it takes a second to find."""
     from wgan.host import MIB
-    from wgan.training.memory import memory_needed
+    from wgan.training.memory import memory_estimate
     from wgan.training.networks import build
     from wgan.training.state import TrainState
 
@@ -297,7 +297,7 @@ def _describe_cost(session: "Trainer", architecture: "Architecture | None") -> N
     if size > 1:  # a process's share, with networks that wait for no other process
         share = dataclasses.replace(share, batch_size=share.batch_size // size)
         state = TrainState(*build(share, architecture), share, session.device)
-    needed = memory_needed(state, share)
+    needed = memory_estimate(state, share)
     if needed is None:
         click.echo("memory    cannot be told for these networks")
     else:

@@ -4,18 +4,18 @@ import dataclasses
 import hashlib
 import json
 import logging
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 
 import numpy as np
 import numpy.typing as npt
 
 from wgan.errors import DataError, UsageError
 from wgan.evaluation.config import METRICS, MIN_IMAGES, EvalConfig
+from wgan.evaluation.distances import fid, kid
 from wgan.evaluation.features import Features, open_features, provider_for
 from wgan.evaluation.generators import EvaluatedGenerator, open_generator
 from wgan.evaluation.manifold import density_coverage, precision_recall
-from wgan.evaluation.metrics import fid, kid
 from wgan.evaluation.neighbours import Neighbours, find_neighbours
 from wgan.evaluation.reference_statistics import (
     choose_data,
@@ -24,7 +24,7 @@ from wgan.evaluation.reference_statistics import (
     statistics_folder,
 )
 from wgan.evaluation.results import EvalResult, Evaluation
-from wgan.evaluation.statistics import AdvanceFn, FeatureStatistics, feature_statistics
+from wgan.evaluation.statistics import FeatureStatistics, feature_statistics
 from wgan.files import write_whole
 from wgan.images import encode, evenly_spaced
 from wgan.progress import Progress
@@ -84,16 +84,16 @@ def run_evaluation(config: EvalConfig, progress: bool = False) -> Evaluation:
     reference = load_reference(data, features, config.data_n, statistics_folder(cache), progress)
     _warn_of_bias(config, len(reference.moments.mean))
 
-    with _progress(progress, config.images * len(generators), "evaluating") as advance:
+    with _progress(progress, config.images * len(generators), "evaluating") as bar:
         results = [
-            evaluate_generator(generator, reference, features, config, advance)
+            evaluate_generator(generator, reference, features, config, bar)
             for generator in generators
         ]
     neighbours = None
     if config.neighbours is not None:
-        with _progress(progress, reference.count, "searching") as advance:
+        with _progress(progress, reference.count, "searching") as bar:
             neighbours = _neighbours(
-                generators[0], data, reference.count, features, config.seed, advance
+                generators[0], data, reference.count, features, config.seed, bar
             )
         write_whole(config.neighbours, encode(neighbours.sheet()))
     return Evaluation(
@@ -120,17 +120,18 @@ def choose_metrics(names: Sequence[str] | None, features: Features) -> tuple[str
 def _load(
     name: str, transform: Transform, download: bool, cache: Cache | None, progress: bool
 ) -> Dataset:
-    with Progress(0, "decoding", "images") as bar:
+    with _progress(progress, 0, "decoding") as bar:
 
         def show(done: int, total: int) -> None:
-            bar.total = total
-            bar.advance(done - bar.done)
+            if bar:
+                bar.total = total
+                bar.advance(done - bar.done)
 
         return load_data(
             open_data(name, download=download),
             transform,
             allow_damaged=True,  # the training checked this; `Evaluation.skipped` names them
-            progress=show if progress else None,
+            progress=show,
             cache=cache,
         )
 
@@ -145,13 +146,8 @@ def _warn_of_bias(config: EvalConfig, length: int) -> None:
         )
 
 
-@contextmanager
-def _progress(is_shown: bool, total: int, label: str) -> Iterator[AdvanceFn | None]:
-    if not is_shown:
-        yield None
-        return
-    with Progress(total, label, "images") as bar:
-        yield bar.advance
+def _progress(is_shown: bool, total: int, label: str) -> AbstractContextManager[Progress | None]:
+    return Progress(total, label, "images") if is_shown else nullcontext()
 
 
 def _neighbours(
@@ -160,10 +156,10 @@ def _neighbours(
     count: int,
     features: Features,
     seed: int,
-    advance: AdvanceFn | None,
+    progress: Progress | None,
 ) -> Neighbours:
     generated = np.concatenate(list(generator.generate(range(seed, seed + NEIGHBOUR_SEEDS))))
-    return find_neighbours(generated, data, count, features, advance)
+    return find_neighbours(generated, data, count, features, progress)
 
 
 def evaluate_generator(
@@ -171,7 +167,7 @@ def evaluate_generator(
     reference: FeatureStatistics,
     features: Features,
     config: EvalConfig,
-    advance: AdvanceFn | None = None,
+    progress: Progress | None = None,
 ) -> EvalResult:
     """Measure a generator.
 
@@ -180,7 +176,7 @@ def evaluate_generator(
         reference: the real images, by the same features.
         features: the network.
         config: metrics, number of images, repeats and seed.
-        advance: called with the number of images that are done.
+        progress: shows how many images are done.
 
     Raises:
         DataError: there are too few real images.
@@ -195,7 +191,7 @@ def evaluate_generator(
         measure(
             names,
             reference,
-            feature_statistics(generator.generate(seeds), config.n, features, advance),
+            feature_statistics(generator.generate(seeds), config.n, features, progress),
         )
         for seeds in config.seeds
     ]

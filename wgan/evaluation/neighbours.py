@@ -8,8 +8,9 @@ import numpy.typing as npt
 from wgan.evaluation.features import Features, Vectors
 from wgan.evaluation.manifold import squared_distances
 from wgan.evaluation.reference_statistics import BATCH_SIZE
-from wgan.evaluation.statistics import AdvanceFn, Float64Array
+from wgan.evaluation.statistics import Float64Array
 from wgan.images import Pixels, evenly_spaced, grid
+from wgan.progress import Progress
 from wgan.training.data import Dataset
 
 NEAREST = 7
@@ -60,7 +61,7 @@ def find_neighbours(
     data: Dataset,
     count: int,
     features: Features,
-    advance: AdvanceFn | None = None,
+    progress: Progress | None = None,
 ) -> Neighbours:
     """Search `count` real images in one pass; memory holds a batch and the result.
 
@@ -69,7 +70,7 @@ def find_neighbours(
         data: the images that the generator was trained on.
         count: the number of them to search, evenly spaced.
         features: the network that defines the distance.
-        advance: called with the number of images that are done.
+        progress: shows how many images are done.
 
     Raises:
         ModelFileError: as `Features`.
@@ -82,8 +83,8 @@ def find_neighbours(
     ranking = _NearestSoFar(features(queries).vectors, min(NEAREST, count), queries.shape[1:])
     for pixels in data.images(count, BATCH_SIZE):
         ranking.add(pixels, features(pixels).vectors)
-        if advance:
-            advance(len(pixels))
+        if progress:
+            progress.advance(len(pixels))
     found = np.sqrt(ranking.squares)
     return Neighbours(generated, ranking.pixels[:n], found[:n], found[n:, 1])
 

@@ -29,7 +29,7 @@ from wgan.images import Pixels, to_pil
 from wgan.runtime.engine.session import open_session, ort_errors
 from wgan.runtime.image_output import Layout, ValueRange
 from wgan.runtime.model_source import scan_source
-from wgan.runtime.signature import FLOATS, UINT8, Value
+from wgan.runtime.signature import FLOATS, UINT8, ValueInfo
 from wgan.text import first_line
 
 VECTORS, LOGITS = "features", "logits"
@@ -69,8 +69,8 @@ class OnnxFeatures:
         try:
             self._session = open_session(source.content, device, threads, "all")
             source.check_unchanged()
-            inputs = [Value.of(each) for each in self._session.get_inputs()]
-            outputs = [Value.of(each) for each in self._session.get_outputs()]
+            inputs = [ValueInfo.of(each) for each in self._session.get_inputs()]
+            outputs = [ValueInfo.of(each) for each in self._session.get_outputs()]
             self._input, self._layout = _find_input(inputs)
             self._outputs = _find_outputs(outputs)
         except ModelFileError as exc:
@@ -143,7 +143,7 @@ class OnnxFeatures:
         return ModelFileError(f"the features {self.name} cannot be used: {reason}")
 
 
-def _find_input(inputs: list[Value]) -> tuple[Value, Layout]:
+def _find_input(inputs: list[ValueInfo]) -> tuple[ValueInfo, Layout]:
     if len(inputs) == 1 and inputs[0].type in (*FLOATS, UINT8) and len(inputs[0].shape) == 4:
         shape = inputs[0].shape
         if shape[3] in (1, 3):
@@ -156,7 +156,7 @@ def _find_input(inputs: list[Value]) -> tuple[Value, Layout]:
     )
 
 
-def _find_outputs(outputs: list[Value]) -> list[str]:
+def _find_outputs(outputs: list[ValueInfo]) -> list[str]:
     """Return the name of the vectors' output, then that of the logits, if any."""
     names = [output.name for output in outputs if output.type in FLOATS]
     vectors = [name for name in names if name != LOGITS]

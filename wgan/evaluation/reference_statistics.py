@@ -156,8 +156,7 @@ def load_reference(
     if path is not None and (cached := _read(path)) is not None:
         return cached
     with Progress(count, "data", "images") if progress else nullcontext() as bar:
-        advance = bar.advance if bar else None
-        statistics = feature_statistics(data.images(count, BATCH_SIZE), count, features, advance)
+        statistics = feature_statistics(data.images(count, BATCH_SIZE), count, features, bar)
     if path is not None:
         _write(path, statistics)
     return statistics

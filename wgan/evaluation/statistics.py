@@ -1,6 +1,6 @@
 """Statistics of a set of images in feature space, computed a batch at a time."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Self
 
@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 from wgan.evaluation.features import Features, Vectors
 from wgan.images import Pixels
+from wgan.progress import Progress
 from wgan.stop import check_stop
 
 Float64Array = npt.NDArray[np.float64]
@@ -19,9 +20,6 @@ numbers each. FID and Inception Score use every image."""
 
 SPLITS = 10
 """Parts that the Inception Score is averaged over (Salimans et al. 2016)."""
-
-AdvanceFn = Callable[[int], object]
-"""Called with the number of images that were processed since the last call."""
 
 
 @dataclass(frozen=True)
@@ -126,7 +124,7 @@ class FeatureStatistics:
 
 
 def feature_statistics(
-    batches: Iterable[Pixels], count: int, features: Features, advance: AdvanceFn | None = None
+    batches: Iterable[Pixels], count: int, features: Features, progress: Progress | None = None
 ) -> FeatureStatistics:
     """Compute the statistics of `count` images, `[n, height, width, channels]` at a time.
 
@@ -149,8 +147,8 @@ def feature_statistics(
             score.add(batch.logits)
         done += len(pixels)
         check_stop()
-        if advance:
-            advance(len(pixels))
+        if progress:
+            progress.advance(len(pixels))
     assert moments is not None
     assert done == count, f"{done} images came instead of {count}"
     return FeatureStatistics(moments, np.concatenate(kept), score.value if score else None)

@@ -16,10 +16,10 @@ from wgan.runs import latest_export
 from wgan.runtime.generator import Generator
 from wgan.stop import check_stop
 
-Draw = Callable[[Latents], object]
+EngineFn = Callable[[Latents], object]
 """Runs a batch of latents `[n, latent_dim]`; its result is ignored."""
 
-OtherEngines = Callable[[Manifest | None, int], Mapping[str, Draw]]
+OtherEngines = Callable[[Manifest | None, int], Mapping[str, EngineFn]]
 """Opens further engines, by name, for a file with this manifest and a number of threads."""
 
 PAUSE_S = 0.01
@@ -122,7 +122,7 @@ def bench(config: BenchConfig, others: OtherEngines | None = None) -> BenchResul
 
 
 def measure(
-    engines: Mapping[str, Draw],
+    engines: Mapping[str, EngineFn],
     latent_dim: int,
     batch_sizes: Sequence[int],
     seconds: float = 2.0,
@@ -150,7 +150,7 @@ def measure(
             yield Timing(name, batch_size, tuple(taken))
 
 
-def _take_turn(run: Draw, latents: Latents) -> list[float]:
+def _take_turn(run: EngineFn, latents: Latents) -> list[float]:
     """Seconds of each run in about `TURN_S`, of one run at least."""
     run(latents)
     taken: list[float] = []
@@ -162,7 +162,7 @@ def _take_turn(run: Draw, latents: Latents) -> list[float]:
     return taken
 
 
-def memory_grown(make: Callable[[], Draw], latents: Latents) -> tuple[Draw, int | None]:
+def memory_grown(make: Callable[[], EngineFn], latents: Latents) -> tuple[EngineFn, int | None]:
     """Open an engine and run it once; return it and the bytes that this process grew by.
 
     None if the system does not report the memory of a process.

@@ -18,7 +18,7 @@ from wgan.runtime.engine.providers import DEVICES, active_provider
 from wgan.runtime.engine.session import Optimization, open_session, ort_errors
 from wgan.runtime.image_output import ImageOutput, ValueRange
 from wgan.runtime.model_source import scan_source, verify_checksum
-from wgan.runtime.signature import Value, check_sides, read_signature
+from wgan.runtime.signature import ValueInfo, check_sides, read_signature
 from wgan.text import first_line
 
 
@@ -271,11 +271,11 @@ def check_batch_size(batch_size: int) -> None:
         raise UsageError(f"batch size {batch_size} is not allowed: at least 1 is needed")
 
 
-def _interface(session: Any) -> tuple[list[Value], list[Value]]:
+def _interface(session: Any) -> tuple[list[ValueInfo], list[ValueInfo]]:
     try:
         return (
-            [Value.of(argument) for argument in session.get_inputs()],
-            [Value.of(argument) for argument in session.get_outputs()],
+            [ValueInfo.of(argument) for argument in session.get_inputs()],
+            [ValueInfo.of(argument) for argument in session.get_outputs()],
         )
     except UnicodeDecodeError as exc:
         raise ModelFileError("the names in its graph are not text") from exc

@@ -47,7 +47,7 @@ EXPECTED = (
 
 
 @dataclass(frozen=True)
-class Value:
+class ValueInfo:
     """An input or output of a graph: its name, its element type and its axes."""
 
     name: str
@@ -88,8 +88,8 @@ class Signature:
 
 
 def read_signature(
-    inputs: Sequence[Value],
-    outputs: Sequence[Value],
+    inputs: Sequence[ValueInfo],
+    outputs: Sequence[ValueInfo],
     producers: Mapping[str, Producer],
     manifest: Manifest | None,
     value_range: ValueRange | None,
@@ -133,7 +133,7 @@ def check_sides(height: int, width: int) -> None:
         )
 
 
-def _image_axes(value: Value, layout: Layout) -> tuple[int | None, int | None, int]:
+def _image_axes(value: ValueInfo, layout: Layout) -> tuple[int | None, int | None, int]:
     """Height and width, None if they are free, and channels."""
     axes = value.shape[1:] if layout == "nchw" else (value.shape[3], *value.shape[1:3])
     channels, height, width = axes
@@ -144,7 +144,7 @@ def _image_axes(value: Value, layout: Layout) -> tuple[int | None, int | None, i
     return None, None, channels
 
 
-def _find_latents(inputs: Sequence[Value], outputs: Sequence[Value]) -> LatentInput:
+def _find_latents(inputs: Sequence[ValueInfo], outputs: Sequence[ValueInfo]) -> LatentInput:
     if len(inputs) == 1 and inputs[0].type in FLOATS:
         name, shape = inputs[0].name, inputs[0].shape
         spatial = len(shape) == 4 and shape[2:] == (1, 1)
@@ -156,8 +156,8 @@ def _find_latents(inputs: Sequence[Value], outputs: Sequence[Value]) -> LatentIn
 
 
 def _find_images(
-    inputs: Sequence[Value], outputs: Sequence[Value], types: tuple[str, ...]
-) -> tuple[Value, Layout] | None:
+    inputs: Sequence[ValueInfo], outputs: Sequence[ValueInfo], types: tuple[str, ...]
+) -> tuple[ValueInfo, Layout] | None:
     """Return the only output of these types that can be images."""
     found = [
         (value, layout)
@@ -179,7 +179,7 @@ def _layout(shape: Sequence[Axis]) -> Layout | None:
 
 
 def _range(
-    value: Value,
+    value: ValueInfo,
     producers: Mapping[str, Producer],
     manifest: Manifest | None,
     given: ValueRange | None,
@@ -231,14 +231,14 @@ def _compare(signature: Signature, manifest: Manifest) -> None:
             raise ModelFileError(f"its manifest says {name} {said}, its graph {found}")
 
 
-def _not_a_generator(inputs: Sequence[Value], outputs: Sequence[Value]) -> str:
+def _not_a_generator(inputs: Sequence[ValueInfo], outputs: Sequence[ValueInfo]) -> str:
     return (
         f"it is not a generator: expected {EXPECTED}; found inputs {_list(inputs)} and outputs"
         f" {_list(outputs)}"
     )
 
 
-def _list(values: Sequence[Value]) -> str:
+def _list(values: Sequence[ValueInfo]) -> str:
     shown = [str(value) for value in values[:4]]
     more = [f"and {len(values) - 4} more"] if len(values) > 4 else []
     return ", ".join([*shown, *more]) or "none"

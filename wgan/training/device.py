@@ -2,7 +2,6 @@
 
 import torch
 
-from wgan import host
 from wgan.errors import DeviceError, UsageError
 from wgan.training.config import ARCHITECTURES, TrainConfig
 from wgan.training.precision import check_precision
@@ -46,14 +45,6 @@ def _check_cuda(name: str, index: int) -> None:
 def peak_device_memory(device: torch.device) -> int | None:
     """Return the peak bytes of tensors on a CUDA device; None for other devices."""
     return torch.cuda.max_memory_allocated(device) if device.type == "cuda" else None
-
-
-def free_memory(device: torch.device) -> int | None:
-    """Return the bytes that this process can still allocate on the device; None if unknown."""
-    if device.type != "cuda":
-        return host.free_memory()
-    cached = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
-    return int(torch.cuda.mem_get_info(device)[0]) + cached
 
 
 def resolve_data_on_device(choice: str, device: torch.device, data_bytes: int | None) -> bool:

@@ -1,12 +1,9 @@
-"""How much memory a training step will take, found without taking it.
-
-A step of the real loop runs on fake tensors, which have a shape and a device but no values, while
-every one that comes and goes is counted. So the answer holds for any networks and settings.
-"""
+"""Memory of a training step: an estimate before the run, and what to change when it runs out."""
 
 import copy
 import weakref
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -15,6 +12,7 @@ from torch._subclasses.fake_tensor import FakeCopyMode, FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from wgan.errors import OutOfMemory
 from wgan.host import resident_memory
 from wgan.latents import PREVIEW_SEEDS
 from wgan.training.config import TrainConfig
@@ -24,70 +22,121 @@ from wgan.training.optimizers import make_optimizer
 from wgan.training.state import TrainState
 
 WORKSPACE = {"cpu": 2.0, "cuda": 1.1, "mps": 1.1}
-"""What kernels, copies in their own layout and gaps add to a step's tensors, as a factor.
+"""Factor for kernel workspaces, copies in another memory format and fragmentation.
 
-Measured on CPUs; an allowance on the others.
+Measured on CPUs; an allowance on the other devices.
 """
 
+ALLOCATORS = ("DefaultCPUAllocator", "MPS backend out of memory")
+"""Text of the RuntimeErrors that PyTorch raises for lack of memory on CPUs and on Apple's GPUs."""
 
-def memory_needed(players: TrainState, config: TrainConfig) -> int | None:
-    """About the most bytes that this process will hold on the device once it trains.
 
-    On a CPU that is all of its memory; on a GPU the tensors, beside what the driver takes. None
-    where it cannot be told.
+@contextmanager
+def explain_oom(
+    config: TrainConfig, device: torch.device, ranks: int = 1, data_on_device: bool = False
+) -> Iterator[None]:
+    """Turn PyTorch's errors about memory into a sentence that says what to change.
+
+    Args:
+        config: the run's settings.
+        device: where it trains.
+        ranks: number of ranks that share a batch.
+        data_on_device: whether the images are kept on the device as well.
+
+    Raises:
+        OutOfMemory: a step does not fit.
     """
-    step, held = step_memory(players, config), resident_memory()
-    if players.device.type == "cuda":
-        held = int(torch.cuda.memory_allocated(players.device))
+    try:
+        yield
+    except (MemoryError, RuntimeError) as exc:  # torch.OutOfMemoryError is a RuntimeError
+        if not is_oom(exc):
+            raise
+        message = f"out of memory on {device}: {_smaller_step(config, ranks)}"
+        if data_on_device:
+            message += "; or keep the images in host memory with --data-on-device no"
+        raise OutOfMemory(message) from exc
+
+
+def is_oom(error: Exception) -> bool:
+    """Return whether an error is about a lack of memory."""
+    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+        return True
+    return any(name in str(error) for name in ALLOCATORS)
+
+
+def _smaller_step(config: TrainConfig, ranks: int) -> str:
+    batch, unit = config.batch_size, config.accumulate * ranks
+    if batch == unit:  # one image at a time
+        return "lower --width in a new --run"
+    half = max(unit, batch // 2 // unit * unit)
+    least = 2 * config.accumulate
+    parts = next(k for k in range(least, batch + 1) if batch % (k * ranks) == 0)
+    return (
+        f"halve --batch-size (to {half}) or use --accumulate {parts}, in a new --run;"
+        " --dry-run prints an estimate of the memory"
+    )
+
+
+def memory_estimate(state: TrainState, config: TrainConfig) -> int | None:
+    """Estimate the most bytes that training will hold on the device.
+
+    On a CPU that is all of the process's memory; on a GPU that of its tensors. None if it cannot be
+    estimated, as for `step_memory`.
+    """
+    step, held = step_memory(state, config), resident_memory()
+    if state.device.type == "cuda":
+        held = int(torch.cuda.memory_allocated(state.device))
     return None if step is None or held is None else held + step
 
 
-def step_memory(players: TrainState, config: TrainConfig) -> int | None:
-    """About the most bytes that training will take on the device beside what `players` hold now.
+def step_memory(state: TrainState, config: TrainConfig) -> int | None:
+    """Estimate the most bytes that training will take on the device on top of `state`.
 
-    None where a network of the user's own cannot be followed, since its way depends on values.
+    The real training loop runs on fake tensors, which have a shape and a device but no values, and
+    the storages that live at a time are added up. None if a network's control flow depends on
+    values.
     """
     fake = FakeTensorMode()
     with FakeCopyMode(fake):
-        networks = copy.deepcopy((players.generator, players.critic, players.generator_ema))
-    twin = copy.copy(players)
+        networks = copy.deepcopy((state.generator, state.critic, state.generator_ema))
+    twin = copy.copy(state)
     twin.generator, twin.critic, twin.generator_ema = networks
     twin.generator_optimizer = make_optimizer(twin.generator, config)
     twin.critic_optimizer = make_optimizer(twin.critic, config)
-    # Nothing is drawn: fake tensors have no values, and the run's own noise stays where it is.
+    # Fake tensors draw no values, and the run's own random state must not advance.
     twin.rng = None  # type: ignore[assignment]
-    tally = _Tally()
+    tally = _StorageTally()
     with fake, tally:
         for network in networks:
             for tensor in (*network.parameters(), *network.buffers()):
                 tally.add(tensor)
         held = tally.now
         try:
-            _work(twin, config)
+            _run_steps(twin, config)
         except RuntimeError:
             return None
-    return round((tally.peak - held) * WORKSPACE.get(players.device.type, 1.0))
+    return round((tally.peak - held) * WORKSPACE.get(state.device.type, 1.0))
 
 
-def _work(players: TrainState, config: TrainConfig) -> None:
-    """All that takes memory: two steps, since the first makes the optimisers' state; a preview."""
+def _run_steps(state: TrainState, config: TrainConfig) -> None:
+    """Do all that takes memory: two steps, because the first allocates Adam's state; a preview."""
 
     def images(count: int) -> Tensor:
         shape = (count, config.channels, config.size, config.size)
-        return torch.empty(shape, device=players.device)
+        return torch.empty(shape, device=state.device)
 
-    steps = train_steps(players, lambda: images(config.batch_size), config)
+    steps = train_steps(state, lambda: images(config.batch_size), config)
     next(steps)
     next(steps)
     with torch.no_grad():
-        latents = torch.empty(len(PREVIEW_SEEDS), config.latent_dim, device=players.device)
-        players.generator_ema(latents)
+        latents = torch.empty(len(PREVIEW_SEEDS), config.latent_dim, device=state.device)
+        state.generator_ema(latents)
         if config.holdout > 0:
-            players.critic(images(MAX_SCORED))
+            state.critic(images(MAX_SCORED))
 
 
-class _Tally(TorchDispatchMode):
-    """Counts the bytes of all tensors that live while it is on, and the most there were."""
+class _StorageTally(TorchDispatchMode):
+    """Counts the bytes of all live tensor storages, and their peak, while it is active."""
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -102,7 +151,7 @@ class _Tally(TorchDispatchMode):
         args: tuple[Any, ...] = (),
         kwargs: Mapping[str, Any] | None = None,
     ) -> Any:
-        """Let an operation run, then count what it made."""
+        """Run an operation, then count its results."""
         result = func(*args, **(kwargs or {}))
         for leaf in tree_leaves(result):
             if isinstance(leaf, Tensor):
@@ -110,7 +159,7 @@ class _Tally(TorchDispatchMode):
         return result
 
     def add(self, tensor: Tensor) -> None:
-        """Count a tensor's storage, once for all its views, until it is gone."""
+        """Count a tensor's storage, once for all its views, until it is freed."""
         storage = tensor.untyped_storage()
         key, size = id(storage), storage.nbytes()
         if key not in self._alive:

@@ -17,17 +17,17 @@ from wgan.training.checkpoint import Checkpoint, newest_good_checkpoint, prune
 from wgan.training.cuda_graph import CapturedStep, CUDARecorder
 from wgan.training.data import Dataset
 from wgan.training.data.dataset import check_size
-from wgan.training.device import free_memory, resolve_cuda_graph, resolve_data_on_device
+from wgan.training.device import resolve_cuda_graph, resolve_data_on_device
 from wgan.training.distributed.process_group import SINGLE_PROCESS, ProcessGroup
 from wgan.training.loop import Step, train_steps
+from wgan.training.memory import explain_oom
 from wgan.training.monitoring.best import Best, BestTracker, Evaluator
+from wgan.training.monitoring.history import StepMetrics
 from wgan.training.monitoring.holdout import MAX_SCORED, HoldoutImages
-from wgan.training.monitoring.metrics import Metrics
 from wgan.training.monitoring.monitor import Monitor
 from wgan.training.monitoring.previews import generate_fn
 from wgan.training.monitoring.trackers import Tracker
 from wgan.training.networks import Architecture, build
-from wgan.training.oom import explain_oom
 from wgan.training.precision import check_precision, tf32_mode
 from wgan.training.resolve import ResolvedRun
 from wgan.training.state import TrainState
@@ -226,7 +226,9 @@ class Trainer(AbstractContextManager["Trainer"]):
             self._monitor.close(failed)
         self._resources.close()
 
-    def train(self, should_stop: Callable[[], bool] = lambda: False) -> Iterator[Metrics | None]:
+    def train(
+        self, should_stop: Callable[[], bool] = lambda: False
+    ) -> Iterator[StepMetrics | None]:
         """Train up to `config.steps`, or until `should_stop()` on any rank; saves at the end.
 
         Yields after each step: the metrics that were written during it, or None. On a GPU they
@@ -238,7 +240,7 @@ class Trainer(AbstractContextManager["Trainer"]):
         Raises:
             TrainingDiverged: a logged value is not finite; the last checkpoint is kept.
             OutputError: a file cannot be written; the last checkpoint is kept.
-            OutOfMemory: a step does not fit into memory; the message gives a batch that does.
+            OutOfMemory: a step does not fit into memory; the message says what to change.
             RankLost: another process is gone; the last checkpoint is kept.
         """
         if not self._is_open:
@@ -247,22 +249,19 @@ class Trainer(AbstractContextManager["Trainer"]):
             return
         if self.device.type == "cpu":
             keep_freed_memory()
-        # The memory of one rank's share of a batch is not estimated.
-        free = free_memory(self.device) if self.group.size == 1 else None
         steps = train_steps(self.state, self._batches.next, self.config, self.step, self._step_fn)
         while self.step < self.config.steps and not self.group.any(should_stop()):
             with _interrupt_after():
                 self._unsaved = False
-                with explain_oom(self.state, self.config, free, self._data_on_device):
+                with explain_oom(self.config, self.device, self.group.size, self._data_on_device):
                     step = next(steps)
                 self.step = step.number
                 metrics = self._log_and_save(step, self._monitor) if self._monitor else None
             yield metrics
         if self._unsaved:
             self.save()
-        self.group.stop_watching()
 
-    def _log_and_save(self, step: Step, monitor: Monitor) -> Metrics | None:
+    def _log_and_save(self, step: Step, monitor: Monitor) -> StepMetrics | None:
         """Write everything that is due after a step."""
         config = self.config
         evaluate = self._best_tracker is not None and self._is_due(config.eval_every)

@@ -57,7 +57,7 @@ def test_a_missing_driver_is_named() -> None:
 
 
 def fake_onnxruntime(folder: Path, *libraries: str) -> types.ModuleType:
-    """A package whose provider libraries are no libraries."""
+    """A package whose provider libraries cannot be loaded."""
     (folder / "capi").mkdir()
     for name in libraries:
         (folder / "capi" / name).write_bytes(b"no library")
@@ -66,14 +66,14 @@ def fake_onnxruntime(folder: Path, *libraries: str) -> types.ModuleType:
     return module
 
 
-def test_a_library_that_cannot_be_loaded_is_the_cause(tmp_path: Path) -> None:
+def test_a_library_that_fails_to_load_is_named(tmp_path: Path) -> None:
     libraries = (f"libonnxruntime_providers_{name}.so" for name in ("shared", "openvino"))
     cause = diagnose_provider(fake_onnxruntime(tmp_path, *libraries), "openvino")
     assert cause is not None
     assert "libonnxruntime_providers_shared.so" in cause
 
 
-def test_a_provider_that_is_built_in_has_no_cause_to_fail(tmp_path: Path) -> None:
+def test_a_built_in_provider_needs_no_library(tmp_path: Path) -> None:
     onnxruntime = fake_onnxruntime(tmp_path)
     assert [diagnose_provider(onnxruntime, name) for name in DEVICES] == [None] * len(DEVICES)
 
@@ -98,7 +98,7 @@ def gpu_python(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.slow
 class TestOnnxruntimeGpuOnAMachineWithoutGpu:
-    """Skipped where there is a GPU, for then the device works."""
+    """Skipped if there is a GPU, because the device works then."""
 
     @pytest.fixture(autouse=True)
     def _no_gpu(self) -> None:

@@ -30,7 +30,7 @@ with Generator(sys.argv[1], "cpu", 1) as generator:
 
 
 def deep_generator() -> bytes:
-    """A generator whose memory is in what it computes, not in its weights."""
+    """A generator whose memory is in its activations, not in its weights."""
     random = np.random.RandomState(0)
     constants: dict[str, np.ndarray[Any, Any]] = {
         "w": random.standard_normal((4, MAPS * SIDE * SIDE)).astype(np.float32),

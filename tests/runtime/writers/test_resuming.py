@@ -1,4 +1,4 @@
-"""Interrupted folders and tars: nothing half-written, and the rest is drawn by the same job."""
+"""Interrupted folders and tars: no incomplete files, and the same job generates the rest."""
 
 import tarfile
 from pathlib import Path
@@ -17,7 +17,7 @@ from wgan.runtime.writers import write
 
 
 class Failing(Generator):
-    """Draws so many batches and then fails, as a full disk or a lost device would."""
+    """Fails after some batches, as with a full disk or a lost device."""
 
     batches = 30
 
@@ -37,7 +37,7 @@ def names(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.glob("*.png"))
 
 
-def test_a_folder_draws_what_is_missing_only(
+def test_a_resumed_folder_generates_only_missing_images(
     generator: Generator, failing: Failing, tmp_path: Path
 ) -> None:
     out = f"{tmp_path}/out/"
@@ -70,7 +70,7 @@ def test_a_tar_that_another_process_writes_is_refused(generator: Generator, tmp_
         assert len(archive.getnames()) == 200
 
 
-def test_a_folder_that_is_complete_draws_nothing(
+def test_a_complete_folder_generates_nothing(
     generator: Generator, failing: Failing, tmp_path: Path
 ) -> None:
     out = f"{tmp_path}/out/"
@@ -79,7 +79,7 @@ def test_a_folder_that_is_complete_draws_nothing(
     write(out, make_job(failing))
 
 
-def test_a_file_that_a_power_cut_emptied_is_drawn_again(
+def test_a_file_emptied_by_a_power_cut_is_generated_again(
     generator: Generator, tmp_path: Path
 ) -> None:
     out = f"{tmp_path}/out/"
@@ -98,7 +98,7 @@ def test_a_file_that_a_power_cut_emptied_is_drawn_again(
     ],
 )
 @pytest.mark.parametrize("name", ["out/", "out.tar"])
-def test_other_settings_than_it_was_begun_with_are_refused(
+def test_settings_other_than_those_at_the_start_are_refused(
     generator: Generator,
     failing: Failing,
     tmp_path: Path,
@@ -114,7 +114,7 @@ def test_other_settings_than_it_was_begun_with_are_refused(
 
 
 @pytest.mark.parametrize("name", ["out/", "out.tar"])
-def test_another_model_than_it_was_begun_with_is_refused(
+def test_a_model_other_than_that_at_the_start_is_refused(
     failing: Failing, tmp_path: Path, name: str
 ) -> None:
     with pytest.raises(OutputError, match="enough"):
@@ -124,7 +124,7 @@ def test_another_model_than_it_was_begun_with_is_refused(
         write(f"{tmp_path}/{name}", make_job(other, range(200)))
 
 
-def test_a_tar_goes_on_and_has_the_bytes_of_an_uninterrupted_one(
+def test_a_resumed_tar_has_the_bytes_of_an_uninterrupted_one(
     generator: Generator, failing: Failing, tmp_path: Path
 ) -> None:
     write(f"{tmp_path}/whole.tar", make_job(generator, range(200)))
@@ -137,7 +137,7 @@ def test_a_tar_goes_on_and_has_the_bytes_of_an_uninterrupted_one(
     assert (tmp_path / "out.tar").read_bytes() == (tmp_path / "whole.tar").read_bytes()
 
 
-def test_a_tar_cut_off_anywhere_goes_on(generator: Generator, tmp_path: Path) -> None:
+def test_a_tar_truncated_anywhere_is_resumed(generator: Generator, tmp_path: Path) -> None:
     job = make_job(generator, range(6))
     write(f"{tmp_path}/whole.tar", job)
     whole = (tmp_path / "whole.tar").read_bytes()
@@ -156,7 +156,7 @@ def test_a_tar_of_other_seeds_is_refused(
         write(f"{tmp_path}/out.tar", make_job(generator, range(5, 205)))
 
 
-def test_a_longer_job_goes_on_from_a_shorter_one(
+def test_a_longer_job_resumes_a_shorter_one(
     generator: Generator, failing: Failing, tmp_path: Path
 ) -> None:
     with pytest.raises(OutputError, match="enough"):
@@ -167,7 +167,9 @@ def test_a_longer_job_goes_on_from_a_shorter_one(
 
 
 @pytest.mark.parametrize("name", ["out.npy", "out.npz", "out.zip", "out.png"])
-def test_what_cannot_go_on_leaves_nothing(failing: Failing, tmp_path: Path, name: str) -> None:
+def test_formats_that_cannot_resume_leave_nothing(
+    failing: Failing, tmp_path: Path, name: str
+) -> None:
     (tmp_path / name).write_bytes(b"the one before")
     with pytest.raises(OutputError, match="enough"):
         write(f"{tmp_path}/{name}", make_job(failing, range(200)))
@@ -175,7 +177,7 @@ def test_what_cannot_go_on_leaves_nothing(failing: Failing, tmp_path: Path, name
     assert list(tmp_path.iterdir()) == [tmp_path / name]
 
 
-def test_a_damaged_record_is_told(generator: Generator, tmp_path: Path) -> None:
+def test_a_damaged_record_is_reported(generator: Generator, tmp_path: Path) -> None:
     write(f"{tmp_path}/out/", make_job(generator))
     (tmp_path / "out" / ".wgan-sample.json").write_text("{")
     with pytest.raises(OutputError, match="has a damaged record: add --overwrite"):
@@ -183,9 +185,7 @@ def test_a_damaged_record_is_told(generator: Generator, tmp_path: Path) -> None:
     write(f"{tmp_path}/out/", make_job(generator, overwrite=True))
 
 
-def test_latents_that_a_folder_was_begun_with_are_part_of_its_settings(
-    generator: Generator, tmp_path: Path
-) -> None:
+def test_the_latents_are_part_of_a_folders_settings(generator: Generator, tmp_path: Path) -> None:
     from wgan.runtime.latent_sources import load_latents
 
     for value in (0, 1):

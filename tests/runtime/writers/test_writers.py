@@ -1,4 +1,4 @@
-"""Each kind of output, read back by another library than the one that wrote it if there is one."""
+"""Each kind of output, read back by another library than the writer's where there is one."""
 
 import io
 import tarfile
@@ -36,7 +36,7 @@ def read_png(data: bytes) -> np.ndarray:
 
 
 @pytest.mark.parametrize("ending", [".png", ".webp", ".PNG"])
-def test_a_grid_loses_nothing(generator: Generator, tmp_path: Path, ending: str) -> None:
+def test_a_grid_is_lossless(generator: Generator, tmp_path: Path, ending: str) -> None:
     write(str(tmp_path / f"out{ending}"), make_job(generator))
     expected = grid(generator.sample(range(10)))
     np.testing.assert_array_equal(np.asarray(Image.open(tmp_path / f"out{ending}")), expected)
@@ -147,7 +147,7 @@ def test_an_animation_lasts_as_long_as_its_frames(
 
 
 @pytest.mark.parametrize("fps", [0.4, 12.5, 24000 / 1001])
-def test_a_video_has_a_rate_that_is_no_whole_number(
+def test_a_video_can_have_a_fractional_frame_rate(
     generator: Generator, tmp_path: Path, fps: float
 ) -> None:
     av = pytest.importorskip("av", reason="PyAV (wgan[video]) is not installed")
@@ -182,7 +182,7 @@ def test_metadata_says_how_an_image_was_made(generator: Generator, tmp_path: Pat
     assert (single.text["wgan.truncation"], single.text["wgan.scale"]) == ("1.0", "2")
 
 
-def test_without_metadata_a_png_says_nothing(generator: Generator, tmp_path: Path) -> None:
+def test_without_metadata_a_png_has_no_text(generator: Generator, tmp_path: Path) -> None:
     write(str(tmp_path / "out.png"), make_job(generator))
     image: Any = Image.open(tmp_path / "out.png")
     assert image.text == {}
@@ -223,7 +223,7 @@ def test_shards_together_are_the_whole(generator: Generator, tmp_path: Path, par
         ("out.png", {"grid": (4000, 4000)}, "is too large: .*write a"),
     ],
 )
-def test_an_output_that_does_not_go_with_the_options_is_refused(
+def test_options_that_do_not_fit_the_output_are_refused(
     generator: Generator, tmp_path: Path, name: str, options: dict[str, Any], sentence: str
 ) -> None:
     with pytest.raises(UsageError, match=sentence):
@@ -254,7 +254,7 @@ def test_only_folders_and_tars_are_resumed(generator: Generator) -> None:
 
 
 @pytest.mark.parametrize("name", ["out.png", "out.npy", "out.npz", "out.tar", "out.zip", "out/"])
-def test_a_folder_that_is_missing_is_named_before_the_work(
+def test_a_missing_folder_is_named_before_the_work(
     generator: Generator, tmp_path: Path, name: str
 ) -> None:
     with pytest.raises(OutputError, match=r"the folder .*missing does not exist"):

@@ -1,4 +1,4 @@
-"""What each of several processes does in `test_distributed`; torchrun starts them.
+"""Script that torchrun starts on each rank for `test_distributed`.
 
 torchrun --nproc-per-node 2 tests/training/distributed/ranks.py FOLDER
 """
@@ -14,7 +14,8 @@ from torch import Tensor, nn
 from wgan.training.config import TrainConfig
 from wgan.training.data import Transform, load_data, open_data
 from wgan.training.data.batches import Batches
-from wgan.training.distributed.process_group import SINGLE_PROCESS, ProcessGroup, join
+from wgan.training.distributed.process_group import SINGLE_PROCESS, ProcessGroup
+from wgan.training.distributed.rendezvous import join
 from wgan.training.distributed.sync_batch_norm import convert_sync_batchnorm
 from wgan.training.loop import train_steps
 from wgan.training.networks import build
@@ -24,10 +25,10 @@ CPU = torch.device("cpu")
 
 STEPS = 4
 
-# With seed 0 the last digit of a sum of eight tips a ReLU from off to on, which is no rounding.
+# With seed 0, rounding turns a ReLU on, and the difference is no longer one of rounding.
 CASES: dict[str, dict[str, Any]] = {
     "wgan-gp": {"seed": 1},
-    "article": {"recipe": "article"},  # batch norm under the penalty: twice back through all
+    "article": {"recipe": "article"},  # a double backward through the all-reduces of batch norm
     "parts": {"accumulate": 2, "flip": True, "critic_norm": "layer", "drift": 0.001},
     "clipped": {"recipe": "wgan-clip"},
     "spectral": {"constraint": "spectral"},
@@ -35,7 +36,7 @@ CASES: dict[str, dict[str, Any]] = {
 
 
 def trained(case: str, group: ProcessGroup = SINGLE_PROCESS) -> dict[str, Any]:
-    """Both networks' and the average's weights after a few steps, and what the last one told."""
+    """Train a few steps and return the weights of all networks and the losses of the last step."""
     settings = {"data": "", "channels": 1, "width": 4, "latent_dim": 8, "batch_size": 8,
                 "n_critic": 2, **CASES[case]}  # fmt: skip
     config = TrainConfig.resolve(settings)
@@ -54,14 +55,14 @@ def trained(case: str, group: ProcessGroup = SINGLE_PROCESS) -> dict[str, Any]:
 
 
 def streamed(folder: Path, group: ProcessGroup = SINGLE_PROCESS) -> Tensor:
-    """Six batches of streamed shards, this group's rows: `[6, n, channels, 32, 32]`."""
+    """Return this rank's rows of six streamed batches: `[6, n, channels, 32, 32]`."""
     data = load_data(open_data(str(folder / "shard-?.tar")), Transform(size=32, channels=1))
     batches = data.batches(8, seed=0, device=CPU, flip=True, group=group)
     return torch.stack([batches.next() for _ in range(6)])
 
 
 def normalised(group: ProcessGroup = SINGLE_PROCESS) -> dict[str, Tensor]:
-    """A batch norm's outputs, gradients, second gradients and statistics, of this group's rows."""
+    """Return a batch norm's outputs, gradients, second gradients and statistics on this rank."""
     random = torch.Generator().manual_seed(1)
     shared, images = norm_and_images(group, random)
     factors = torch.randn(8, 3, 5, 5, generator=random)[group.shard]
@@ -76,14 +77,14 @@ def normalised(group: ProcessGroup = SINGLE_PROCESS) -> dict[str, Tensor]:
         "outputs": outputs.detach(),
         "gradient": gradient.detach(),
         "second": inputs.grad,
-        "weights": torch.stack(weights) * group.size,  # the loss is a sum over all rows
+        "weights": torch.stack(weights) * group.size,  # the loss is a sum over the whole batch
         "running": torch.stack([shared.running_mean, shared.running_var]),  # type: ignore[list-item]
         "later": shared.eval()(images).detach(),
     }
 
 
 def normalised_bf16(group: ProcessGroup = SINGLE_PROCESS) -> dict[str, Tensor]:
-    """A batch norm's outputs and statistics, of this group's rows, in bfloat16."""
+    """Return a batch norm's outputs and statistics on this rank, in bfloat16."""
     shared, images = norm_and_images(group, torch.Generator().manual_seed(1))
     with torch.autocast("cpu", torch.bfloat16):
         outputs = shared(images[group.shard].bfloat16())
@@ -95,7 +96,7 @@ def normalised_bf16(group: ProcessGroup = SINGLE_PROCESS) -> dict[str, Tensor]:
 
 
 def norm_and_images(group: ProcessGroup, random: torch.Generator) -> tuple[nn.Module, Tensor]:
-    """A batch norm with weights, and eight images far from 0, where digits get lost."""
+    """Return a batch norm with random weights, and eight images far from 0, where digits cancel."""
     norm = nn.BatchNorm2d(3)
     with torch.no_grad():
         norm.weight.copy_(torch.randn(3, generator=random))
@@ -105,7 +106,7 @@ def norm_and_images(group: ProcessGroup, random: torch.Generator) -> tuple[nn.Mo
 
 
 def main() -> None:
-    """Train every case with the others and write what came out."""
+    """Run every case on this rank and save the results."""
     torch.set_num_threads(1)
     folder = Path(sys.argv[1])
     with join(60) as group:

@@ -1,4 +1,4 @@
-"""Processes that prepare a training: each learns within the time-out who is gone, and why."""
+"""Each rank learns within the timeout that another one is gone, while it decodes or trains."""
 
 import signal
 import socket
@@ -15,32 +15,39 @@ pytestmark = [pytest.mark.slow, pytest.mark.skipif(sys.platform != "linux", reas
 
 TIMEOUT = 4.0
 
+FAILED = "Error: another rank of this training stopped with an error: see the message of that rank"
+
 SCRIPT = """
-import sys, time
+import contextlib, io, sys, time
 from wgan.cli import main
 from wgan.errors import UsageError, WganError
-from wgan.training.distributed.process_group import join
+from wgan.training.distributed.rendezvous import join
 
 def decode(seconds):
-    print("here", flush=True)
+    print("ready", flush=True)
     end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        pass  # never lets go of the interpreter by itself
+    with contextlib.redirect_stderr(io.StringIO()):  # as on all ranks except the main one
+        while time.monotonic() < end:
+            pass  # holds the GIL
 
+task = sys.argv[1]
 try:
     with join({timeout}) as group:
-        what = sys.argv[1]
-        if what == "decodes":
+        if task == "decodes":
             group.local_main_first("decode", lambda: decode(1000))
-        if what == "decodes slowly":
+        if task == "decodes slowly":
             group.local_main_first("decode", lambda: decode(1.1 * {timeout}))
-        if what == "fails":
+        if task == "fails":
             raise UsageError("this is not allowed")
-        if what == "waits":
-            print("here", flush=True)
+        if task == "crashes":
+            raise ZeroDivisionError
+        if task == "waits":
+            print("ready", flush=True)
         group.connect(group.device("cpu"))
         print("training", flush=True)
-        while what == "trains":
+        if task == "saves last" and group.is_main:
+            time.sleep(1.5 * {timeout})
+        while task == "trains":
             group.any(False)
 except WganError as exc:
     sys.exit(f"Error: {{exc}}")
@@ -48,30 +55,30 @@ except WganError as exc:
 
 
 class Launcher:
-    """Starts processes by hand, each of which would outlive the others."""
+    """Starts one process per rank. Unlike torchrun it does not end them when one of them ends."""
 
     def __init__(self, store: Store | None, port: int) -> None:
         self._store, self._port = store, port
         self.started: list[Process] = []
 
     def start(self, *tasks: str, timeout: float = TIMEOUT) -> list[Process]:
-        """A process for each task, in the order of their ranks."""
+        """Start a rank for each task, in order."""
         for rank, task in enumerate(tasks):
-            place = {
+            variables = {
                 "RANK": rank, "LOCAL_RANK": 0, "GROUP_RANK": rank, "WORLD_SIZE": len(tasks),
                 "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": self._port,
                 "TORCHELASTIC_USE_AGENT_STORE": self._store is not None,
                 "TORCHELASTIC_RESTART_COUNT": rank, "GLOO_SOCKET_IFNAME": "lo",
             }  # fmt: skip
             command = [sys.executable, "-c", SCRIPT.format(timeout=timeout), task]
-            variables = {name: str(value) for name, value in place.items()}
-            self.started.append(start(command, ROOT, **variables))
+            strings = {name: str(value) for name, value in variables.items()}
+            self.started.append(start(command, ROOT, **strings))
         return self.started
 
 
 @pytest.fixture
 def agent() -> Iterator[Launcher]:
-    """A launcher that keeps the store itself, as torchrun does."""
+    """Return a launcher that hosts the store itself, as torchrun does."""
     store = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
     launcher = Launcher(store, store.port)
     yield launcher
@@ -80,7 +87,7 @@ def agent() -> Iterator[Launcher]:
 
 @pytest.fixture
 def bare() -> Iterator[Launcher]:
-    """A launcher that has rank 0 keep the store."""
+    """Return a launcher that has rank 0 host the store."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     launcher = Launcher(None, port)
@@ -102,68 +109,76 @@ def wait_for(process: Process, word: str) -> None:
     raise AssertionError(process.communicate())
 
 
-def told(process: Process, within: float) -> str:
-    """What a process says that has to end with a sentence in so many seconds."""
+def error_of(process: Process, within: float) -> str:
+    """Return the error message with which a process ends in time."""
     _, err = process.communicate(timeout=within)
     assert process.returncode == 1, err
     # PyTorch may log before and after.
-    (sentence,) = [line for line in err.splitlines() if line.startswith("Error: ")]
+    (message,) = [line for line in err.splitlines() if line.startswith("Error: ")]
     assert "Traceback (most recent call last)" not in err
-    return sentence
+    return message
 
 
-def test_who_waits_and_who_works_learn_in_time_that_one_is_killed(agent: Launcher) -> None:
-    waiting, lost, working = agent.start("waits", "decodes", "decodes")
+def test_waiting_and_decoding_ranks_name_a_killed_rank_in_time(agent: Launcher) -> None:
+    waiting, lost, decoding = agent.start("waits", "decodes", "decodes")
     for process in agent.started:
-        wait_for(process, "here")
+        wait_for(process, "ready")
     lost.kill()
     begin = time.monotonic()
-    for process in (waiting, working):
-        sentence = told(process, within=5 * TIMEOUT)
-        assert sentence.startswith("Error: another process of this training (RANK 1) was killed")
-        assert f"the --dist-timeout of {TIMEOUT:g} s" in sentence
-    assert time.monotonic() - begin < 2.5 * TIMEOUT  # and what a busy machine takes to end them
+    for process in (waiting, decoding):
+        message = error_of(process, within=5 * TIMEOUT)
+        assert message.startswith("Error: rank 1 of this training was killed")
+        assert f"the --dist-timeout of {TIMEOUT:g} s" in message
+    assert time.monotonic() - begin < 2.5 * TIMEOUT  # a busy machine takes a while to end them
 
 
-def test_the_loss_of_the_leader_is_told_as_well(agent: Launcher) -> None:
-    leader, *others = agent.start("decodes", "waits", "decodes")
+def test_a_killed_main_process_is_named(agent: Launcher) -> None:
+    main, *others = agent.start("decodes", "waits", "decodes")
     for process in agent.started:
-        wait_for(process, "here")
-    leader.kill()
+        wait_for(process, "ready")
+    main.kill()
     for process in others:
-        assert "(RANK 0) was killed" in told(process, within=5 * TIMEOUT)
+        assert "Error: rank 0 of this training was killed" in error_of(process, within=5 * TIMEOUT)
 
 
-def test_a_store_that_is_gone_is_told_at_once(bare: Launcher) -> None:
-    leader, waiting = bare.start("decodes", "waits", timeout=2.5 * TIMEOUT)
+def test_a_rank_that_waits_notices_at_once_that_the_store_is_gone(bare: Launcher) -> None:
+    main, waiting = bare.start("decodes", "waits", timeout=2.5 * TIMEOUT)
     for process in bare.started:
-        wait_for(process, "here")
-    leader.kill()
-    # What says so after a time-out without a sign names the rank.
-    assert "another process of this training was killed" in told(waiting, within=5 * TIMEOUT)
+        wait_for(process, "ready")
+    main.kill()
+    # A heartbeat that is missing until the timeout would name the rank.
+    assert "another rank of this training was killed" in error_of(waiting, within=5 * TIMEOUT)
 
 
-@pytest.mark.parametrize(("task", "word"), [("waits", "here"), ("trains", "training")])
-def test_a_store_that_answers_no_more_is_not_waited_for(
-    bare: Launcher, task: str, word: str
-) -> None:
-    leader, other = bare.start("decodes" if task == "waits" else "trains", task)
+@pytest.mark.parametrize(("task", "word"), [("waits", "ready"), ("trains", "training")])
+def test_a_store_that_hangs_ends_the_run_in_time(bare: Launcher, task: str, word: str) -> None:
+    main, other = bare.start("decodes" if task == "waits" else "trains", task)
     for process in bare.started:
-        wait_for(process, "here" if task == "waits" else word)
-    leader.send_signal(signal.SIGSTOP)  # its machine is gone: no connection is closed
-    assert "another process of this training" in told(other, within=10 * TIMEOUT)
+        wait_for(process, word)
+    main.send_signal(signal.SIGSTOP)  # as if its machine were gone: no connection is closed
+    assert "of this training was killed" in error_of(other, within=10 * TIMEOUT)
 
 
-def test_one_that_works_long_is_not_taken_for_lost(agent: Launcher) -> None:
-    # With patience for a machine whose cores others take.
+def test_a_rank_that_works_longer_than_the_timeout_is_not_lost(agent: Launcher) -> None:
+    # A long timeout, because other work may take the machine's cores.
     for process in agent.start("decodes slowly", "waits", timeout=2.5 * TIMEOUT):
         _, err = process.communicate(timeout=60)
         assert process.returncode == 0, err
 
 
-def test_who_works_while_another_fails_learns_that_it_has_said_why(agent: Launcher) -> None:
-    working, failing = agent.start("decodes", "fails")
-    assert told(failing, within=60) == "Error: this is not allowed"
-    assert told(working, within=5 * TIMEOUT) == (
-        "Error: another process of this training stopped; it has said why"
-    )
+def test_a_rank_that_has_finished_is_not_lost(agent: Launcher) -> None:
+    for process in agent.start("saves last", "saves last"):
+        _, err = process.communicate(timeout=60)
+        assert process.returncode == 0, err
+
+
+def test_a_decoding_rank_learns_that_another_rank_failed(agent: Launcher) -> None:
+    decoding, failing = agent.start("decodes", "fails")
+    assert error_of(failing, within=60) == "Error: this is not allowed"
+    assert error_of(decoding, within=5 * TIMEOUT) == FAILED
+
+
+def test_a_waiting_rank_learns_that_another_rank_crashed(agent: Launcher) -> None:
+    waiting, crashing = agent.start("waits", "crashes", timeout=100)
+    assert "ZeroDivisionError" in crashing.communicate(timeout=60)[1]
+    assert error_of(waiting, within=30) == FAILED

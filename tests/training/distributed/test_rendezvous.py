@@ -1,4 +1,4 @@
-"""Processes of one start find each other, and nothing of those who were started before them."""
+"""Ranks of one start find each other, and nothing that ranks of an earlier start left."""
 
 from concurrent.futures import ThreadPoolExecutor
 
@@ -7,31 +7,28 @@ from torch._C._distributed_c10d import HashStore
 from wgan.training.distributed.rendezvous import rendezvous_store
 
 
-def test_processes_meet_whatever_those_before_them_left() -> None:
-    store = HashStore()
+def test_ranks_of_a_restart_do_not_see_the_keys_of_the_first_start() -> None:
+    launcher = HashStore()
+
     with ThreadPoolExecutor(3) as threads:
-        first = [
-            place.result()
-            for place in [threads.submit(rendezvous_store, store, k, 3) for k in (0, 1, 2)]
-        ]
+        first = list(threads.map(lambda rank: rendezvous_store(launcher, rank, 3), (0, 1, 2)))
     first[0].set("ready", "yes")
-    # One of the next start comes before its leader, and one after.
-    with ThreadPoolExecutor(3) as threads:
-        second = [threads.submit(rendezvous_store, store, 2, 3)]
-        second += [threads.submit(rendezvous_store, store, k, 3) for k in (0, 1)]
-    assert not any(place.result().check(["ready"]) for place in second)
-    second[0].result().set("ready", "yes")
-    assert all(place.result().check(["ready"]) for place in second)
+    with ThreadPoolExecutor(3) as threads:  # one rank comes before rank 0, one after
+        second = list(threads.map(lambda rank: rendezvous_store(launcher, rank, 3), (2, 0, 1)))
+
+    assert not any(store.check(["ready"]) for store in second)
+    second[0].set("ready", "yes")
+    assert all(store.check(["ready"]) for store in second)
 
 
-def test_who_finds_the_name_of_a_dead_leader_is_sent_on_to_the_one_who_lives() -> None:
-    store = HashStore()
-    store.set("wgan/name", "died")  # while it waited for the others
-    store.add("wgan/died/come", 1)
+def test_a_rank_that_reads_the_prefix_of_a_dead_rank_0_is_sent_on_to_the_new_one() -> None:
+    launcher = HashStore()
+    launcher.set("wgan/prefix", "died")  # while it waited for the others
+    launcher.add("wgan/died/arrived", 1)
     with ThreadPoolExecutor(2) as threads:
-        other = threads.submit(rendezvous_store, store, 1, 2)
-        store.wait(["wgan/died/complete"])  # it has come, and counts as the last
+        other = threads.submit(rendezvous_store, launcher, 1, 2)
+        launcher.wait(["wgan/died/complete"])  # it has come, and counts as the last
         assert not other.done()
-        leader = threads.submit(rendezvous_store, store, 0, 2)
-    leader.result().set("ready", "yes")
+        main = threads.submit(rendezvous_store, launcher, 0, 2)
+    main.result().set("ready", "yes")
     assert other.result().check(["ready"])

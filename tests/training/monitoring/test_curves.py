@@ -12,7 +12,7 @@ from PIL import Image
 
 from tests.processes import ROOT, environment
 from wgan.training.monitoring.curves import PANELS, QUALITY, draw_curves
-from wgan.training.monitoring.metrics import NUMERIC_METRICS, History
+from wgan.training.monitoring.history import NUMERIC_METRICS, History
 
 
 def a_run(lines: int, outlier: int | None = None, **metrics: Any) -> History:
@@ -100,7 +100,7 @@ def test_training_loads_no_matplotlib_before_it_draws() -> None:
 def test_curves_are_drawn_whatever_backend_mplbackend_names() -> None:
     code = (
         "from wgan.training.monitoring.curves import draw_curves\n"
-        "from wgan.training.monitoring.metrics import History\n"
+        "from wgan.training.monitoring.history import History\n"
         "draw_curves(History([{'step': 1, 'images_per_second': 1.0}]), 'a run')\n"
         "import os; assert os.environ['MPLBACKEND'] == 'module://not_installed.backend'"
     )

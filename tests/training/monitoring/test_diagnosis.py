@@ -23,8 +23,8 @@ from wgan.training.monitoring.diagnosis import (
     find_weak_critic,
     spread,
 )
+from wgan.training.monitoring.history import History
 from wgan.training.monitoring.holdout import HoldoutImages
-from wgan.training.monitoring.metrics import History
 from wgan.training.monitoring.monitor import Monitor
 from wgan.training.networks import build
 from wgan.training.state import TrainState

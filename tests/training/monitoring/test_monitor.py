@@ -14,7 +14,7 @@ from wgan.errors import TrainingDiverged
 from wgan.runs import Run
 from wgan.training.config import TrainConfig
 from wgan.training.loop import train_steps
-from wgan.training.monitoring.metrics import Metrics
+from wgan.training.monitoring.history import StepMetrics
 from wgan.training.monitoring.monitor import Monitor
 from wgan.training.networks import build
 from wgan.training.state import TrainState
@@ -24,7 +24,7 @@ TINY = TrainConfig(width=2, latent_dim=4, batch_size=4, n_critic=1, channels=1)
 MEASURED = {"seconds_per_step", "images_per_second", "memory_mib"}
 
 
-def monitor_run(folder: Path, deferred: bool, nan_at: int = 0) -> list[Metrics | None]:
+def monitor_run(folder: Path, deferred: bool, nan_at: int = 0) -> list[StepMetrics | None]:
     """Train seven steps: log every other, preview at the fourth, check the fifth."""
     run = Run(folder)
     run.make()
@@ -54,7 +54,7 @@ def lines(folder: Path) -> list[dict[str, Any]]:
     return [{k: v for k, v in line.items() if k not in MEASURED} for line in parsed]
 
 
-def steps(logged: list[Metrics | None]) -> list[int | None]:
+def steps(logged: list[StepMetrics | None]) -> list[int | None]:
     return [None if metrics is None else metrics.step for metrics in logged]
 
 

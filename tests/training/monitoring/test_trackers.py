@@ -14,15 +14,15 @@ from tests.processes import environment, wgan_command
 from wgan.errors import MissingExtra, UsageError
 from wgan.runs import Run
 from wgan.training.config import TrainConfig
-from wgan.training.monitoring.metrics import Metrics, numeric_metrics
+from wgan.training.monitoring.history import StepMetrics, numeric_metrics
 from wgan.training.monitoring.trackers import Tracker, make_trackers
 
 pytest.importorskip("tensorboard", reason="the extra tensorboard is not installed")
 pytest.importorskip("wandb", reason="the extra wandb is not installed")
 
 
-def metrics(step: int, **changes: Any) -> Metrics:
-    return Metrics(
+def metrics(step: int, **changes: Any) -> StepMetrics:
+    return StepMetrics(
         **{
             "step": step,
             "seconds_per_step": 0.5,

@@ -1,112 +1,123 @@
-"""Heartbeat of life: while processes prepare, and may take days, each learns in time who is gone.
+"""Heartbeats: each rank learns within --dist-timeout that another one is gone.
 
-Every process but the leader leaves a mark in the store at each beat. The leader calls the roll:
-it reads all marks at once, and counts one more call as soon as each has moved since the last. The
-others look at that count alone, so that a beat costs each process a request or two, however many
-there are. Who has seen nothing move for the time-out ends itself: by its own clock, so that those
-of the machines need not agree.
+They run from the start of a run to its end, beside the main thread, which may decode data for
+hours or wait for a collective that never completes. Errors that collectives raise by themselves
+come sooner, but only to a rank that is inside one.
 """
 
 import contextlib
+import os
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 
-from torch._C._distributed_c10d import Store  # as torch.distributed does
+from torch._C._distributed_c10d import Store  # where torch.distributed itself imports it from
 
-from wgan.training.distributed.watchdog import Watchdog
+HEARTBEATS_PER_TIMEOUT = 20
 
-BEATS = 20
-"""The beats of a time-out."""
+MAX_MISSED_HEARTBEATS = 16
+"""A rank that misses more is lost. Fewer than the timeout, because others read a beat later."""
 
-PATIENCE = 16
-"""Beats without a sign. With the beats that a sign takes to go round, less than the time-out."""
+MAX_RANKS_LISTED = 8
+"""An error names at most this many lost ranks."""
+
+STORE_ANSWER_S = 5.0
+"""Seconds that the end of a run waits for a store that may be gone."""
+
+LEFT = "left"
+"""The last heartbeat of a rank that has finished its work."""
 
 FAILED = "failed"
-"""The note in the store of a process that stopped with an error, and has said why."""
+"""Store key that a rank sets when it stops with an error."""
 
-STOPPED = "another process of this training stopped; it has said why"
+RANK_FAILED = "another rank of this training stopped with an error: see the message of that rank"
+
+
+def rank_lost(timeout: float | None = None, ranks: Sequence[int] = (), cause: str = "") -> str:
+    """Message of `RankLost`: which ranks are gone, if known, and what to run next."""
+    listed = ", ".join(map(str, ranks[:MAX_RANKS_LISTED]))
+    listed += ", ..." * (len(ranks) > MAX_RANKS_LISTED)
+    name = f"rank {listed} of this training" if ranks else "another rank of this training"
+    limit = "" if timeout is None else f" of {timeout:g} s"
+    return (
+        f"{name} was killed, or did not answer within the --dist-timeout{limit}. Run the same"
+        " command again to resume from the last checkpoint; torchrun --max-restarts does it for"
+        f" you{f' ({cause})' if cause else ''}"
+    )
 
 
 class Heartbeat:
-    """The signs of life of one process, and its watch over those of the others.
+    """Counts this rank's heartbeats in the store, and ends the process when another rank is lost.
 
-    From threads of its own, whatever the main one does: a process that decodes is alive, one that
-    waits for a machine that is gone may not even be able to give up waiting.
+    The process exits from a thread: its main thread may hang in a call that cannot be interrupted.
     """
 
-    def __init__(
-        self,
-        store: Store,
-        rank: int,
-        size: int,
-        timeout: float,
-        sentence: Callable[[Sequence[int]], str],
-    ) -> None:
-        """Begin.
+    def __init__(self, store: Store, rank: int, size: int, timeout: float) -> None:
+        """Start the threads.
 
         Args:
-            store: where the marks are left, by all.
-            rank: which process this is, from 0, which leads.
-            size: how many there are, 2 at least.
-            timeout: seconds within which the loss of any is told, and this process ended.
-            sentence: what to say of the loss of these ranks.
+            store: the store that all ranks of this start share.
+            rank: this rank.
+            size: number of ranks, 2 or more.
+            timeout: seconds within which a lost rank is noticed.
         """
-        # A client of its own: one that waits, as the main thread's does, lets no other thread in.
+        # A client of its own, because a client that waits for a key blocks all other threads.
         self._store = store.clone()
-        self._rank, self._size, self._sentence = rank, size, sentence
-        self._interval = timeout / BEATS
-        self._over = threading.Event()
-        self._watchdog = Watchdog(self._interval * PATIENCE, sentence([] if rank == 0 else [0]))
-        self._watchdog.feed()
-        threading.Thread(target=self._keep, daemon=True).start()
+        self._keys = [f"heartbeat/{number}" for number in range(size)]
+        self._rank, self._timeout = rank, timeout
+        self._missed = [0] * size
+        self._failure_announced = False
+        self._stopped = threading.Event()
+        self._sender = threading.Thread(target=self._beat, daemon=True)
+        self._sender.start()
+        threading.Thread(target=self._monitor, daemon=True).start()
 
     def stop(self) -> None:
-        """Leave no more marks and expect none."""
-        self._over.set()
-        self._watchdog.stop()
+        """Stop both threads. Unless a rank failed, the others no longer expect this one."""
+        self._stopped.set()
+        self._sender.join(STORE_ANSWER_S)
 
-    def _keep(self) -> None:
-        # Where the store is gone, who waits for it is told at once, and who works by the watchdog.
-        with contextlib.suppress(RuntimeError):
-            if self._rank == 0:
-                self._monitor()
-            else:
-                self._beat()
-
-    def _beats(self) -> Iterator[None]:
-        while not self._over.wait(self._interval):
-            yield
-
-    def _monitor(self) -> None:
-        names = [self._mark(rank) for rank in range(1, self._size)]
-        for name in names:
-            self._store.add(name, 0)  # there, whoever has come already
-        before, calls = self._store.multi_get(names), 0
-        for _ in self._beats():
-            marks = self._store.multi_get(names)
-            pairs = zip(before, marks, strict=True)
-            silent = [rank for rank, (old, new) in enumerate(pairs, 1) if old == new]
-            if not silent:
-                before, calls = marks, calls + 1
-                self._watchdog.feed()
-            self._expect(silent)
-            self._store.set("roll", " ".join(map(str, [calls, *silent])))
+    def _wait(self) -> bool:
+        """Wait for the next heartbeat; False once stopped."""
+        return not self._stopped.wait(self._timeout / HEARTBEATS_PER_TIMEOUT)
 
     def _beat(self) -> None:
-        heard = 0
-        for _ in self._beats():
-            self._store.add(self._mark(self._rank), 1)
-            call, *silent = map(int, self._store.get("roll").split())
-            if call > heard:
-                heard = call
-                self._watchdog.feed()
-            self._expect(silent or [0])
+        """Send heartbeats and read those of the other ranks."""
+        own = self._keys[self._rank]
+        seen: list[bytes] = [b""] * len(self._keys)
+        # An error means that the store is gone: then all ranks miss heartbeats in `_monitor`.
+        with contextlib.suppress(RuntimeError):
+            while True:
+                self._store.add(own, 1)
+                beats = self._store.multi_get(self._keys)  # waits for each rank's first
+                for rank, (before, now) in enumerate(zip(seen, beats, strict=True)):
+                    if now != before or now.decode() == LEFT:
+                        self._missed[rank] = 0
+                seen = beats
+                self._failure_announced = self._store.check([FAILED])
+                if not self._wait():
+                    break
+            if not self._store.check([FAILED]):
+                self._store.set(own, LEFT)
 
-    def _expect(self, silent: Sequence[int]) -> None:
-        """Have the right sentence ready, should these ranks stay silent."""
-        told = self._store.check([FAILED])
-        self._watchdog.sentence = STOPPED if told else self._sentence(silent)
+    def _monitor(self) -> None:
+        """Count missed heartbeats.
 
-    @staticmethod
-    def _mark(rank: int) -> str:
-        return f"alive/{rank}"
+        A second thread, because a store whose machine is gone blocks the first. It counts waits
+        rather than seconds, so that a process that was suspended does not take all others for lost.
+        """
+        while self._wait():
+            for rank in range(len(self._missed)):
+                self._missed[rank] += 1
+            lost = [
+                rank for rank, count in enumerate(self._missed) if count > MAX_MISSED_HEARTBEATS
+            ]
+            if lost:
+                self._exit(lost)
+
+    def _exit(self, lost: Sequence[int]) -> None:
+        if 0 in lost:  # with the machine of rank 0 its store is gone, so all ranks appear lost
+            lost = [0] if self._rank else [rank for rank in lost if rank]
+        message = RANK_FAILED if self._failure_announced else rank_lost(self._timeout, lost)
+        # Not sys.stderr, which is redirected on all ranks except the main one.
+        os.write(2, f"Error: {message}\n".encode())
+        os._exit(1)

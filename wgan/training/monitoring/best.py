@@ -23,7 +23,7 @@ class Evaluator(Protocol):
 
     @property
     def metric(self) -> str:
-        """The metric's name in `Metrics`; lower is better."""
+        """The metric's name in `StepMetrics`; lower is better."""
 
     @property
     def key(self) -> str:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from wgan.errors import needs_extra
-from wgan.training.monitoring.metrics import Column, History
+from wgan.training.monitoring.history import Column, History
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -28,7 +28,7 @@ WINDOWS = 50
 class Line:
     """One metric in a panel."""
 
-    metric: str  # its name in Metrics
+    metric: str  # its name in StepMetrics
     label: str
     colour: str = BLUE
 

@@ -11,7 +11,7 @@ import numpy as np
 from torch import nn
 
 from wgan.images import Pixels
-from wgan.training.monitoring.metrics import Column, History
+from wgan.training.monitoring.history import Column, History
 
 MIN_STEPS = 100
 """Steps before the first diagnosis."""

@@ -15,14 +15,14 @@ from wgan.training.device import peak_device_memory
 from wgan.training.loop import Step
 from wgan.training.monitoring.curves import draw_curves
 from wgan.training.monitoring.diagnosis import diagnose, spread
-from wgan.training.monitoring.holdout import HoldoutImages
-from wgan.training.monitoring.metrics import (
+from wgan.training.monitoring.history import (
     History,
-    Metrics,
+    StepMetrics,
     append_line,
     append_metrics,
     rewind_metrics,
 )
+from wgan.training.monitoring.holdout import HoldoutImages
 from wgan.training.monitoring.previews import generate_pixels
 from wgan.training.monitoring.step_stats import CopiedStats, StepStats, Throughput
 from wgan.training.monitoring.trackers import Tracker
@@ -31,7 +31,7 @@ from wgan.training.state import TrainState
 logger = logging.getLogger(__name__)
 
 EvaluateFn = Callable[[int], Mapping[str, float]]
-"""Step -> further metrics of the generator, by their names in `Metrics`."""
+"""Step -> further metrics of the generator, by their names in `StepMetrics`."""
 
 
 class Monitor:
@@ -90,7 +90,7 @@ class Monitor:
         preview: bool,
         save: bool,
         evaluate: EvaluateFn | None = None,
-    ) -> Metrics | None:
+    ) -> StepMetrics | None:
         """Record a step; return the newest metrics that were written meanwhile, if any.
 
         `write_images` follows, after the step's checkpoint.
@@ -150,7 +150,7 @@ class Monitor:
             except Exception as exc:  # noqa: BLE001 - from matplotlib and its settings comes anything
                 logger.warning("curves.png cannot be drawn, training continues: %s", exc)
 
-    def _write_pending(self) -> Metrics | None:
+    def _write_pending(self) -> StepMetrics | None:
         """Check and write the pending step, if there is one; return its metrics, if it has any."""
         pending, self._pending = self._pending, None
         if pending is None:
@@ -185,7 +185,7 @@ class Monitor:
             append_line(self._run.metrics, line)
             raise
 
-    def _metrics(self, pending: "_PendingStep", seconds_per_step: float) -> Metrics:
+    def _metrics(self, pending: "_PendingStep", seconds_per_step: float) -> StepMetrics:
         """The metrics of a step but those of its generated images."""
         config, stats = self._config, pending.stats
         wasserstein, gradient_norm, penalty, critic_loss, generator_loss = stats.losses
@@ -194,7 +194,7 @@ class Monitor:
         if train_score is not None and held_out_score is not None:
             held_out_wasserstein = wasserstein - (train_score - held_out_score)
         memory, device_memory = peak_memory(), peak_device_memory(self._state.device)
-        return Metrics(
+        return StepMetrics(
             step=pending.step,
             seconds_per_step=seconds_per_step,
             images_per_second=config.batch_size * config.n_critic / seconds_per_step,

@@ -9,7 +9,7 @@ from wgan.errors import UsageError, needs_extra
 from wgan.images import Pixels
 from wgan.runs import Run
 from wgan.training.config import TrainConfig
-from wgan.training.monitoring.metrics import Metrics
+from wgan.training.monitoring.history import StepMetrics
 
 NAMES = ("tensorboard", "wandb", "none")
 
@@ -23,7 +23,7 @@ class Tracker(Protocol):
     def start(self, step: int, generator: nn.Module, critic: nn.Module) -> None:
         """Start after `step`, which supersedes later steps of an earlier session."""
 
-    def log(self, metrics: Metrics) -> None:
+    def log(self, metrics: StepMetrics) -> None:
         """Log a step."""
 
     def show(self, step: int, preview: Pixels) -> None:

@@ -5,7 +5,7 @@ from torch.utils.tensorboard import SummaryWriter
 
 from wgan.images import Pixels
 from wgan.runs import Run
-from wgan.training.monitoring.metrics import Metrics, numeric_metrics
+from wgan.training.monitoring.history import StepMetrics, numeric_metrics
 
 
 class TensorBoardTracker:
@@ -23,7 +23,7 @@ class TensorBoardTracker:
         purge_step = step + 1 if self._folder.exists() else None
         self._writer = SummaryWriter(str(self._folder), purge_step=purge_step)
 
-    def log(self, metrics: Metrics) -> None:
+    def log(self, metrics: StepMetrics) -> None:
         """Add each metric as a scalar and each diagnosis as text."""
         assert self._writer is not None, "call start first"
         for name, value in numeric_metrics(metrics).items():

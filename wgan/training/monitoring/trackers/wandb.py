@@ -11,7 +11,7 @@ from wgan.files import write_whole
 from wgan.images import Pixels, to_pil
 from wgan.runs import Run
 from wgan.training.config import TrainConfig
-from wgan.training.monitoring.metrics import Metrics, numeric_metrics
+from wgan.training.monitoring.history import StepMetrics, numeric_metrics
 
 PROJECT = "wgan"
 """Project of the runs, unless the variable WANDB_PROJECT names another."""
@@ -53,7 +53,7 @@ class WandbTracker:
         self._session.define_metric("*", step_metric="step")
         self._session.watch((generator, critic), log="gradients", log_freq=WATCH_EVERY)
 
-    def log(self, metrics: Metrics) -> None:
+    def log(self, metrics: StepMetrics) -> None:
         """Log each metric by its name; a diagnosis becomes an alert."""
         assert self._session is not None, "call start first"
         values: dict[str, object] = {"step": metrics.step, **numeric_metrics(metrics)}

@@ -1,4 +1,4 @@
-"""Metrics of a run: one JSON line per logged step, and all of them in memory as columns."""
+"""History of a run's metrics: a JSON line per logged step, and columns of numbers in memory."""
 
 import dataclasses
 import json
@@ -21,8 +21,8 @@ Column = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Metrics:
-    """Metrics of one logged step; None for a metric that this step or this run does not have.
+class StepMetrics:
+    """The metrics of a logged step; None for a metric that this step or this run does not have.
 
     Scores, estimates and losses are in the critic's units, norms are Euclidean.
     """
@@ -49,7 +49,9 @@ class Metrics:
 
 
 NUMERIC_METRICS = tuple(
-    entry.name for entry in dataclasses.fields(Metrics) if entry.name not in ("step", "diagnosis")
+    entry.name
+    for entry in dataclasses.fields(StepMetrics)
+    if entry.name not in ("step", "diagnosis")
 )
 """Names of all numeric metrics, in the order of a line."""
 
@@ -57,13 +59,13 @@ RENAMED = {"learned_score": "train_score"}
 """Names in the files of wgan 0.1.0 -> names today."""
 
 
-def numeric_metrics(metrics: Metrics) -> dict[str, float]:
+def numeric_metrics(metrics: StepMetrics) -> dict[str, float]:
     """Return the numbers that a step has, by name: what trackers log."""
     values = ((name, getattr(metrics, name)) for name in NUMERIC_METRICS)
     return {name: value for name, value in values if value is not None}
 
 
-def append_metrics(path: Path, metrics: Metrics) -> None:
+def append_metrics(path: Path, metrics: StepMetrics) -> None:
     """Append a line. A number that is not finite becomes null, as JSON has no NaN.
 
     Raises:
@@ -127,7 +129,7 @@ class History:
             self._add(line["step"], line)
             self.diagnosed.update(dict.fromkeys(line.get("diagnosis", {}), line["step"]))
 
-    def add(self, metrics: Metrics) -> None:
+    def add(self, metrics: StepMetrics) -> None:
         """Add a logged step."""
         self._add(metrics.step, numeric_metrics(metrics))
 

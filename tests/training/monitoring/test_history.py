@@ -13,7 +13,7 @@ from tests.training.monitoring.test_trackers import metrics
 from wgan.errors import OutputError
 from wgan.host import MIB, peak_memory, resident_memory
 from wgan.training.device import peak_device_memory
-from wgan.training.monitoring.metrics import History, append_metrics, rewind_metrics
+from wgan.training.monitoring.history import History, append_metrics, rewind_metrics
 
 
 def test_a_line_holds_only_the_metrics_that_a_step_has(tmp_path: Path) -> None:

@@ -12,8 +12,8 @@ from torch_fidelity.metric_isc import isc_features_to_metric
 from torch_fidelity.metric_kid import kid_features_to_metric
 
 from wgan.errors import UsageError
+from wgan.evaluation.distances import fid, frechet_distance, kid
 from wgan.evaluation.features import Vectors
-from wgan.evaluation.metrics import fid, frechet_distance, kid
 from wgan.evaluation.statistics import Float64Array, InceptionScore, Moments
 
 
