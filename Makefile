@@ -1,4 +1,4 @@
-# Each target makes the environment it needs; PYTHON picks the interpreter that it is made with.
+# Each target creates the environment that it needs, with the interpreter PYTHON.
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -7,9 +7,9 @@ READY := $(VENV)/.installed
 BENCHMARKS := cold_start data_loading evaluating inference_cpu inference_profile kill_and_resume \
     lowering sampling scaling serving training
 
-.PHONY: help demo test fuzz lint format bench bench-gpu quality constraints clean
+.PHONY: help demo test fuzz docs lint format bench bench-gpu quality constraints clean
 
-help: ## what can be made
+help: ## the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
 
 $(READY): pyproject.toml constraints.txt
@@ -17,7 +17,7 @@ $(READY): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	@touch $(READY)
 
-# The demo needs less than the rest; it takes the whole environment where that is there already.
+# The demo needs fewer packages; it uses the whole environment if that exists.
 SMALL := $(VENV)/.demo
 
 $(SMALL): pyproject.toml constraints.txt
@@ -25,12 +25,12 @@ $(SMALL): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[cpu,train,export]'
 	@touch $(SMALL)
 
-demo: $(if $(wildcard $(READY)),$(READY),$(SMALL)) ## train, export and sample on the built-in data; says where the images are
+demo: $(if $(wildcard $(READY)),$(READY),$(SMALL)) ## train, export and sample on the built-in data
 	@mkdir -p demo
 	cd demo && ../$(BIN)/wgan train
 	cd demo && ../$(BIN)/wgan export --format onnx
 	cd demo && ../$(BIN)/wgan sample -n 64 out.png
-	@echo "Images: demo/out.png, and how they came about in demo/runs/*/previews/"
+	@echo "Images: demo/out.png; during training: demo/runs/*/previews/"
 
 test: $(READY) ## all tests, the slow ones too
 	$(BIN)/python -m pytest
@@ -38,12 +38,15 @@ test: $(READY) ## all tests, the slow ones too
 fuzz: $(READY) ## ten minutes of damaged model files
 	$(BIN)/python -m tests.runtime.fuzzing --seconds 600
 
+docs: $(READY) ## docs/cli.md, from the commands' help texts
+	$(BIN)/python -m tests.cli.page
+
 lint: $(READY) ## style and types
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
-format: $(READY) ## mend the style
+format: $(READY) ## fix the style
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
@@ -52,7 +55,7 @@ bench: $(READY) ## every benchmark that needs no GPU
 
 GPU := .venv-gpu
 
-bench-gpu: ## what only a GPU can show: its tests, and the tables of docs/performance.md
+bench-gpu: ## tests and benchmarks that need a GPU
 	$(MAKE) --no-print-directory VENV=$(GPU) $(GPU)/.installed
 	$(GPU)/bin/python -m pip uninstall --quiet --yes onnxruntime onnxruntime-gpu  # one import package
 	$(GPU)/bin/python -m pip install --quiet --disable-pip-version-check 'onnxruntime-gpu[cuda,cudnn]'
@@ -62,13 +65,13 @@ bench-gpu: ## what only a GPU can show: its tests, and the tables of docs/perfor
 
 QUALITY ?= runs/quality
 
-quality: $(READY) ## the scorecard of docs/quality.md: hours; goes on where it was stopped
+quality: $(READY) ## the scorecard of docs/quality.md; takes hours, resumes when stopped
 	for script in gaussians stacked_mnist fashion_mnist large; do \
 	    $(BIN)/python -m benchmarks.quality.$$script $(QUALITY) --write docs/quality.md || exit 1; \
 	done
 	$(BIN)/python -m benchmarks.quality.gaussians $(QUALITY) --image docs/images/gaussians.png
 
-constraints: $(READY) ## write down the versions that are installed
+constraints: $(READY) ## write the installed versions to constraints.txt
 	$(BIN)/python -m pip list --exclude-editable --exclude pip --exclude setuptools \
 	    --format freeze --disable-pip-version-check > constraints.txt
 

@@ -63,6 +63,23 @@ def test_the_features_that_the_page_makes_judge_a_generator(tmp_path: Path) -> N
     assert seen.vectors.shape == (5, 64)
 
 
+def test_the_python_page_trains_exports_samples_and_evaluates(tmp_path: Path) -> None:
+    (features,) = code_blocks("docs/evaluating.md", "python")
+    made = run([sys.executable, "-W", "ignore", "-c", features], tmp_path)
+    assert made.returncode == 0, made.stderr
+    (tmp_path / "mine.onnx").rename(tmp_path / "features.onnx")
+    outputs = []
+    for block in code_blocks("docs/python.md", "python"):
+        done = run([sys.executable, "-c", block], tmp_path)
+        assert done.returncode == 0, done.stderr
+        outputs.append(done.stdout)
+    trained, exported, sampled, evaluated = outputs
+    assert trained == "runs/letters/checkpoints/step-00000004.pt\n"
+    assert exported.startswith("letters.onnx ")
+    assert sampled == "(16, 32, 32, 3)\n"
+    assert "FID" in evaluated
+
+
 def test_the_readmes_python_draws(tmp_path: Path) -> None:
     (block,) = code_blocks("README.md", "python")
     (tmp_path / "generator.onnx").write_bytes(models.generator().SerializeToString())

@@ -63,7 +63,7 @@ def loaded_by(code: str) -> set[str]:
         ),
         (
             COMMAND.format("--help"),
-            HEAVY | {"numpy", "PIL", "wgan.training", "wgan.export", "wgan.runtime"},
+            HEAVY | {"numpy", "PIL", "wgan.training.loop", "wgan.training.data"},
         ),
         (COMMAND.format("--version"), HEAVY | {"numpy", "PIL"}),
     ],

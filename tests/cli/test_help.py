@@ -1,5 +1,11 @@
-from tests.processes import RunWgan
-from wgan.cli import COMMANDS
+from typing import Any
+
+import click
+import pytest
+
+from tests.cli.page import PAGE, page
+from tests.processes import ROOT, RunWgan
+from wgan.cli import COMMANDS, cli
 
 
 def test_each_command_is_summed_up_in_a_whole_sentence(run_wgan: RunWgan) -> None:
@@ -8,3 +14,33 @@ def test_each_command_is_summed_up_in_a_whole_sentence(run_wgan: RunWgan) -> Non
     for line in lines:
         assert line.endswith("."), line
         assert not line.endswith("..."), line
+
+
+def test_the_page_of_commands_is_up_to_date() -> None:
+    assert PAGE.read_text(encoding="utf-8") == page(), "run  make docs"
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_option_has_a_help_text(name: str) -> None:
+    command: Any = cli.get_command(click.Context(cli), name)
+    for parameter in command.params:
+        if isinstance(parameter, click.Option) and not parameter.hidden:
+            assert parameter.help, parameter.name
+
+
+def test_every_command_is_shown_in_the_guides() -> None:
+    guides = [path for path in (ROOT / "docs").glob("*.md") if path != PAGE]
+    text = "".join(path.read_text(encoding="utf-8") for path in [ROOT / "README.md", *guides])
+    assert not [name for name in COMMANDS if f"wgan {name}" not in text]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "hint"),
+    [(("trian",), "Did you mean train?"), (("train", "--learning-raet", 1), "--learning-rate")],
+)
+def test_a_misspelt_name_is_answered_with_the_nearest(
+    run_wgan: RunWgan, arguments: tuple[object, ...], hint: str
+) -> None:
+    result = run_wgan(*arguments)
+    assert result.returncode == 2
+    assert hint in result.stderr

@@ -4,6 +4,7 @@ import json
 import os
 import signal
 import time
+import tomllib
 from pathlib import Path
 
 import numpy as np
@@ -64,7 +65,7 @@ def test_a_dry_run_says_what_would_be_done_and_does_nothing(
     result = run_wgan("train", "faces", *TINY, "--dry-run")
     assert result.returncode == 0, result.stderr
     assert "6 images" in result.stdout
-    assert '"n_critic": 1' in result.stdout
+    assert "n_critic = 1" in result.stdout
     assert "parameters" in result.stdout
     assert "memory    about " in result.stdout
     assert "skipped   0 damaged images" in result.stdout
@@ -78,19 +79,22 @@ def test_a_dry_run_says_what_would_be_done_and_does_nothing(
         (("empty",), 1, "empty"),
         (("few", "--batch-size", 8), 1, "fewer than a batch of 8"),
         (("damaged",), 1, "--allow-damaged"),
-        (("few", "--run", "few/0.png"), 1, "few/0.png is no folder: --run names the folder"),
-        (("few", "--lr", "-1"), 2, "--learning-rate -1.0 is not allowed"),
+        (("few", "--run", "few/0.png"), 1, "few/0.png is not a folder: --run names"),
+        (("few", "--lr", "-1"), 2, "--learning-rate -1 is not allowed: it must be a finite"),
         (("few", "--arch", "os:getcwd"), 2, "--arch os:getcwd cannot be called"),
-        (("few", "--size", 48), 2, "--size 48 is not allowed: it is one of 32, 64, 128"),
-        (("few", "--recipe", "magic"), 2, "--recipe magic is not one of wgan-gp, article"),
+        (("few", "--size", 48), 2, "'48' is not one of '32', '64', '128'"),
+        (("few", "--recipe", "magic"), 2, "'magic' is not one of 'wgan-gp', 'article'"),
         (("few", "--device", "cuda:99"), 1, "--device cuda:99"),
         (("few", "--device", "tpu"), 2, "--device tpu is not one of"),
+        (("few", "--cuda-graph", "yes", "--device", "cpu"), 2, "there are no CUDA graphs"),
+        (("few", "--capture", "yes", "--device", "cpu"), 2, "--capture is now --cuda-graph"),
+        (("few", "--data-on-device", "maybe"), 2, "'maybe' is not one of 'auto', 'yes', 'no'"),
+        (("few", "--n-critc", 3), 2, "--n-critic"),
         (
-            ("damaged", "--cuda-graph", "yes", "--device", "cpu"),
+            ("few", "--config", "few.toml"),
             2,
-            "--cuda-graph yes: there are no CUDA",
+            "few.toml: n_critc is not an option. Did you mean n_critic?",
         ),
-        (("damaged", "--data-on-device", "maybe"), 2, "--data-on-device maybe is not one of"),
         (("few", "--tracker", "mlflow"), 2, "--tracker mlflow is not one of tensorboard, wandb"),
         (("few", "--steps", "many"), 2, "is not a valid integer"),
     ],
@@ -101,12 +105,32 @@ def test_a_mistake_ends_in_a_sentence(
     (tmp_path / "empty").mkdir()
     make_folder(tmp_path / "few", 4)
     make_folder(tmp_path / "damaged", 4, damaged=1)
+    (tmp_path / "few.toml").write_text("n_critc = 3\n")
     before = sorted(tmp_path.rglob("*"))
     result = run_wgan("train", *arguments)
     assert result.returncode == status, result.stderr
     assert sentence in result.stderr
     assert "Traceback" not in result.stderr
     assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_a_dry_run_prints_a_config_file_that_the_command_line_overrides(
+    tmp_path: Path, run_wgan: RunWgan
+) -> None:
+    make_folder(tmp_path / "faces", 6)
+    printed = run_wgan("train", "faces", *TINY, "--recipe", "article", "--dry-run").stdout
+    (tmp_path / "run.toml").write_text(printed)
+    again = run_wgan("train", "--config", "run.toml", "--width", 3, "--dry-run").stdout
+    values = tomllib.loads(again)
+    assert values == {**tomllib.loads(printed), "width": 3}
+    assert (values["data"], values["n_critic"], values["beta1"]) == ("faces", 1, 0.5)
+
+
+def test_compile_is_accepted_with_a_warning(tmp_path: Path, run_wgan: RunWgan) -> None:
+    make_folder(tmp_path / "faces", 6)
+    result = run_wgan("train", "faces", *TINY, "--compile", "--dry-run")
+    assert result.returncode == 0, result.stderr
+    assert result.stderr == "Warning: --compile is ignored: wgan no longer compiles steps\n"
 
 
 def test_a_damaged_image_among_many_is_skipped_and_counted(
@@ -171,7 +195,7 @@ def test_a_signal_finishes_the_step_saves_and_says_so(
     process.send_signal(number)
     stdout, stderr = process.communicate(timeout=60)
     assert process.returncode == status, stderr
-    assert "the same command goes on" in stdout
+    assert "the same command resumes it" in stdout
     (saved,) = (tmp_path / "run" / "checkpoints").iterdir()
     last = json.loads((tmp_path / "run" / "metrics.jsonl").read_text().splitlines()[-1])
     assert Checkpoint.load(saved).step == last["step"]

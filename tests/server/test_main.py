@@ -287,7 +287,7 @@ def test_the_latest_export_is_served_by_default(tmp_path: Path) -> None:
         (["generator.onnx", "generator=bad.onnx"], 2, "two models are called generator"),
         (["a/b=generator.onnx"], 2, "model name 'a/b' is not allowed"),
         (["generator.onnx", "--max-batch", "0"], 2, "--max-batch 0 is not allowed"),
-        (["generator.onnx", "--max-wait", "-1"], 2, "--max-wait -1 ms is not allowed"),
+        (["generator.onnx", "--max-wait", "-1"], 2, "--max-wait -1 is not allowed"),
         (["generator.onnx", "--max-queue", "5"], 2, "--max-images 256 is not allowed"),
         (["generator.onnx", "--max-body", "0"], 2, "--max-body 0 is not allowed"),
         (["generator.onnx", "--body-seconds", "nan"], 2, "--body-seconds nan is not allowed"),

@@ -1,7 +1,7 @@
-"""The command `wgan`: each command parses, calls the library and prints.
+"""The command `wgan`: each command parses its options, calls the library and prints.
 
-A command's module is imported when the command is given, and its heavy imports stand inside the
-command, so that `wgan --help` loads none of them.
+A command's module is imported when the command is used, and imports PyTorch, numpy and ONNX Runtime
+inside the command, so that `wgan --help` is quick.
 """
 
 import logging
@@ -15,25 +15,33 @@ import click
 from wgan import __version__
 from wgan.cli.process import end_at_once, rank_label
 from wgan.errors import RankFailed, RankLost, WganError
+from wgan.options import nearest
 from wgan.stop import Stopped
 
 OWNS_PROCESS = True
-"""Told to the commands: they may set signal handlers and fork, as no caller from Python wants."""
-
+"""The context's object on the command line: commands may set signal handlers and fork."""
 
 COMMANDS = ("train", "export", "eval", "sample", "serve", "info", "verify", "bench", "prepare")
-"""Each a function in the module of its name, `wgan.cli.train` and so on; in the help's order."""
+"""Names of the commands, in the order of `wgan --help`: `wgan.cli.train.train` and so on."""
 
 
 class Commands(click.Group):
-    """A group that imports a command's module when the command is asked for."""
+    """A group that imports a command's module when the command is used."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """The names, as they are shown."""
+        """Return the names in the order in which --help shows them."""
         return list(COMMANDS)
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find the command that `args` begin with; suggest the nearest name for an unknown one."""
+        if args[0] not in COMMANDS and not args[0].startswith("-"):
+            raise click.UsageError(f"{args[0]} is not a command.{nearest(args[0], COMMANDS)}", ctx)
+        return super().resolve_command(ctx, args)
+
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """The command of this name, None where there is none."""
+        """Return the command of this name, or None."""
         if cmd_name not in COMMANDS:
             return None
         command: click.Command = getattr(import_module(f"wgan.cli.{cmd_name}"), cmd_name)
@@ -52,29 +60,29 @@ class Commands(click.Group):
 )
 @click.version_option(__version__, prog_name="wgan")
 def cli() -> None:
-    """Train a WGAN-GP image generator, export it with proof, run it with no PyTorch.
+    """Train a WGAN-GP image generator, export it with proof, run it without PyTorch.
 
     \b
     wgan train                    train on the built-in data, or on your images
     wgan export --format onnx     write the generator as one self-describing file
-    wgan sample -n 64 out.png     draw from it with onnxruntime alone
+    wgan sample -n 64 out.png     draw images from it, using only onnxruntime
     """  # noqa: D301 - click's \b is a real backspace
 
 
 def main() -> None:
-    """Run the command line; a user's mistake ends in one sentence and exit status 1 or 2."""
+    """Run the command line; a user's mistake prints one sentence and exits with status 1 or 2."""
     logging.basicConfig(format="Warning: %(message)s", level=logging.WARNING)
     try:
         cli(obj=OWNS_PROCESS)
     except RankLost as exc:
         if not isinstance(exc, RankFailed):
             click.echo(f"Error{rank_label()}: {exc}", err=True)
-        end_at_once(exc.exit_status)  # to close ways to processes that are gone may take for ever
+        end_at_once(exc.exit_status)  # closing connections to lost processes may never return
     except WganError as exc:
         click.echo(f"Error{rank_label()}: {exc}", err=True)
         sys.exit(exc.exit_status)
     except MemoryError:
-        click.echo("Error: there is not enough memory: try a smaller --batch-size", err=True)
+        click.echo("Error: out of memory: try a smaller --batch-size", err=True)
         sys.exit(1)
     except Stopped as exc:
         click.echo(str(exc), err=True)

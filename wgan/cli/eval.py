@@ -5,12 +5,13 @@ from pathlib import Path
 
 import click
 
-from wgan.cli.caching import cache_options
+from wgan.cli.options import ConfigCommand, Given, config_options
 from wgan.cli.process import guard
 from wgan.cli.skipped import say_skipped
+from wgan.training.config import CacheConfig
 
 
-@click.command()
+@click.command(cls=ConfigCommand)
 @click.argument(
     "generators", metavar="[RUN|CHECKPOINT|FILE]...", nargs=-1, type=click.Path(path_type=Path)
 )
@@ -56,16 +57,16 @@ from wgan.cli.skipped import say_skipped
     metavar="OUT.png",
     help="Write generated images beside the nearest real ones: was the data memorised?",
 )
-@cache_options
+@config_options(CacheConfig)
 @click.option("--json", "as_json", is_flag=True, help="Print every value as JSON.")
 @click.pass_obj
 def eval(  # noqa: A001 - the name of the command
     owns_process: bool | None,
     /,
+    given: Given,
     metrics: str | None,
     feature_range: str,
     as_json: bool,
-    cache_path: Path | None,
     **options: object,
 ) -> None:
     """Measure generators by FID, KID, recall and more, against real images.
@@ -81,7 +82,7 @@ def eval(  # noqa: A001 - the name of the command
     config = EvalConfig(
         metrics=None if metrics is None else parse_metrics(metrics),
         feature_range=parse_value_range(feature_range),
-        cache=cache_path,
+        **given,
         **options,  # type: ignore[arg-type]  # the other options have the names of its fields
     )
     evaluation = evaluate(config, progress=True)

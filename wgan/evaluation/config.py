@@ -6,6 +6,7 @@ from typing import Literal
 
 from wgan.errors import UsageError
 from wgan.files import check_parent_folder
+from wgan.training.config import CacheConfig
 
 MIN_IMAGES = 10
 """The Inception Score needs an image in each of 10 parts, density and coverage 5 neighbours."""
@@ -41,7 +42,7 @@ def parse_metrics(text: str) -> tuple[str, ...]:
 
 
 @dataclass(frozen=True, kw_only=True)
-class EvalConfig:
+class EvalConfig(CacheConfig):
     """Options of `evaluate`.
 
     Raises:
@@ -83,16 +84,9 @@ class EvalConfig:
     """Open TorchScript and pt2 files, which run code."""
     neighbours: Path | None = None
     """Write generated images beside the nearest real ones to this PNG."""
-    cache: Path | None = None
-    """Folder of decoded images and statistics; None is the user's cache folder."""
-    cache_size: float | None = None
-    """GB of all data sets in the cache; None is its default."""
-    cache_limit: float | None = None
-    """GB of one data set in the cache; None is its default."""
-    no_cache: bool = False
-    """Do not use the cache."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         from wgan.latents import SEED_LIMIT, check_seed  # imports numpy, which --help does without
 
         for option, count in (("-n", self.n), ("--data-n", self.data_n)):

@@ -77,9 +77,7 @@ def run_evaluation(config: EvalConfig, progress: bool = False) -> Evaluation:
     ]
     transform = choose_transform(generators, features)
     data_name = choose_data(generators, config.data)
-    cache = None
-    if not config.no_cache:
-        cache = Cache.of(config.cache, config.cache_size, config.cache_limit)
+    cache = Cache.of(config)
     data = _load(data_name, transform, config.download, cache, progress)
     reference = load_reference(data, features, config.data_n, statistics_folder(cache), progress)
     _warn_of_bias(config, len(reference.moments.mean))

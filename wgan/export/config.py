@@ -9,6 +9,7 @@ from types import MappingProxyType
 
 from wgan.errors import UsageError
 from wgan.model_file.manifest import Distance
+from wgan.options import check, option
 
 log = logging.getLogger("wgan")
 
@@ -48,36 +49,78 @@ REDUCED_PRECISION_SEEDS = 1024
 class ExportConfig:
     """The options of `wgan export`. Raises UsageError for a value that is not allowed."""
 
-    source: Path | None = None  # a run's folder or a checkpoint; None is the latest run
-    checkpoint: str | None = None  # of a run: "latest", "best" or a step; None is "latest"
-    formats: tuple[str, ...] = ("onnx",)  # of FORMATS
-    precision: str = "fp32"  # of the weights and of the arithmetic
-    target: str | None = None  # what the graph is optimised for; None is the format's default
-    output: str | None = None  # a file, or a folder, which may end in /; None is the run's folder
-    arch: str | None = None  # package.module:function, for a run with its own networks
-    tolerance_images: float | None = None  # these four replace fields of TOLERANCES
-    tolerance_pixels: int | None = None
-    tolerance_mean_pixels: float | None = None
-    tolerance_psnr: float | None = None
+    source: Path | None = option(
+        None,
+        "A run's folder or a checkpoint.",
+        argument=True,
+        metavar="[RUN|CHECKPOINT]",
+        shown_default="the latest run",
+    )
+    checkpoint: str | None = option(
+        None,
+        "Checkpoint of the run: latest, best (see wgan train --eval-every), or a step.",
+        metavar="NAME|STEP",
+        shown_default="latest",
+    )
+    formats: tuple[str, ...] = option(
+        ("onnx",),
+        "Format; can be repeated. triton is a model repository for NVIDIA Triton, a folder.",
+        flags=("--format",),
+        choices=FORMATS,
+    )
+    precision: str = option(
+        "fp32",
+        "Weights and arithmetic. fp16 is for GPUs and slower on CPUs; int8 is for CPUs.",
+        choices=PRECISIONS,
+    )
+    target: str | None = option(
+        None,
+        "What an ONNX graph is optimised for; cuda is the old name of portable.",
+        choices=(*TARGETS, "cuda"),
+        shown_default="cpu; portable with fp16",
+    )
+    output: str | None = option(
+        None,
+        "File to write, or a folder for it, ending in /.",
+        flags=("-o", "--output"),
+        metavar="PATH",
+        shown_default="generator.onnx, .ts or .pt2 in the run's folder",
+    )
+    arch: str | None = option(
+        None, "Function that built the run's own networks.", metavar="PACKAGE.MODULE:FUNCTION"
+    )
+    tolerance_images: float | None = option(
+        None,
+        "Largest difference of images, in [-1, 1].",
+        low=0,
+        high=1e6,
+        shown_default="by precision",
+        group="Tolerance",
+    )
+    tolerance_pixels: int | None = option(
+        None, "Largest difference of pixels, of 255.", low=0, high=1e6, shown_default="by precision"
+    )
+    tolerance_mean_pixels: float | None = option(
+        None,
+        "Largest mean difference of pixels, of 255.",
+        low=0,
+        high=1e6,
+        shown_default="by precision",
+    )
+    tolerance_psnr: float | None = option(
+        None, "Lowest PSNR of pixels.", low=0, high=1e6, unit="dB", shown_default="by precision"
+    )
 
     def __post_init__(self) -> None:
         """Check each option and each combination. Raises UsageError."""
+        check(self)
         if not self.formats:
             raise UsageError(f"--format is missing: name one or more of {', '.join(FORMATS)}")
-        for file_format in self.formats:
-            _check_choice("--format", file_format, FORMATS)
-        _check_choice("--precision", self.precision, PRECISIONS)
         if self.target == "cuda":
             log.warning("--target cuda is now called portable; the old name will be removed")
             object.__setattr__(self, "target", "portable")
-        if self.target is not None:
-            _check_choice("--target", self.target, TARGETS)
         for file_format in self.formats:
             self.check_format(file_format)
-        for name, value in self._tolerances().items():
-            if not 0 <= value < 1e6:  # false for NaN
-                option = f"--tolerance-{name.replace('_', '-')}"
-                raise UsageError(f"{option} {value} is not allowed: it must be 0 or greater")
 
     def target_of(self, file_format: str) -> str:
         """The target of the file of one format."""
@@ -138,8 +181,3 @@ class ExportConfig:
             "psnr": self.tolerance_psnr,
         }
         return {name: value for name, value in given.items() if value is not None}
-
-
-def _check_choice(option: str, value: str, choices: tuple[str, ...]) -> None:
-    if value not in choices:
-        raise UsageError(f"{option} {value} is not one of {', '.join(choices)}")

@@ -1,5 +1,47 @@
 """Training of a WGAN-GP: data, networks, losses, the loop, checkpoints. Needs PyTorch.
 
-Read `loop.py` first: it is the algorithm, from top to bottom. Then `losses.py`, `state.py` and
-`networks/`; `trainer.py` runs the loop and keeps the run on disk.
+    from wgan.training import TrainConfig, train
+
+    run = train(TrainConfig(data="photos", size=64, steps=10_000))
+
+Read `loop.py` first: it is the algorithm from top to bottom. Then `losses.py` and `networks/`.
+`setup.py` makes a `Trainer` (`trainer.py`) from the options (`config.py`); it keeps a run on disk.
 """
+
+import dataclasses
+
+from wgan.errors import needs_extra
+from wgan.runs import Run
+from wgan.training.config import ExecutionConfig, TrainConfig
+
+__all__ = ["ExecutionConfig", "TrainConfig", "train"]
+
+
+def train(config: TrainConfig, execution: ExecutionConfig | None = None) -> Run:
+    """Train a run to its last step, or resume it, in this process.
+
+    Ctrl-C saves a checkpoint after the current step and raises KeyboardInterrupt. To follow the
+    metrics, or to evaluate while training, iterate over `Trainer.train`.
+
+    Args:
+        config: what to train; `TrainConfig.resolve` fills in a recipe.
+        execution: where and how; None is the default of each option.
+
+    Raises:
+        UsageError: an option is not allowed.
+        SettingChanged: the run was started with another option.
+        RunError: the run folder cannot be used.
+        DataError: the data is missing, damaged or too little.
+        DeviceError: the device does not exist, or does not support an option.
+        TrainingDiverged: a value is not finite.
+        OutputError: a file cannot be written.
+        MissingExtra: PyTorch is not installed.
+    """
+    with needs_extra("train", purpose="training"):
+        from wgan.training.distributed.process_group import SINGLE_PROCESS
+        from wgan.training.setup import make_trainer
+    settings = dataclasses.asdict(config)
+    trainer = make_trainer(settings, execution or ExecutionConfig(), SINGLE_PROCESS)
+    for _ in trainer.train():
+        pass
+    return trainer.run

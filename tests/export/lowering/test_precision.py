@@ -97,10 +97,16 @@ def test_a_generator_without_layers_to_quantize_is_refused() -> None:
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"formats": ("gif",)}, "--format gif is not one of onnx, torchscript, pt2, triton"),
+        (
+            {"formats": ("gif",)},
+            r"--format \('gif',\) is not allowed: it must be one of onnx, torch",
+        ),
         ({"formats": ()}, "--format is missing"),
-        ({"precision": "int4"}, "--precision int4 is not one of fp32, fp16, int8"),
-        ({"target": "tpu"}, "--target tpu is not one of cpu, portable"),
+        (
+            {"precision": "int4"},
+            "--precision 'int4' is not allowed: it must be one of fp32, fp16",
+        ),
+        ({"target": "tpu"}, "--target 'tpu' is not allowed: it must be one of cpu, portable"),
         ({"precision": "int8", "target": "portable"}, "int8 needs --target cpu"),
         ({"formats": ("pt2",), "precision": "fp16"}, "pt2 has only --precision fp32"),
         ({"formats": ("onnx", "torchscript"), "target": "cpu"}, "torchscript has only"),

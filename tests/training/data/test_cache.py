@@ -14,6 +14,7 @@ from tests.processes import environment
 from tests.training.data.conftest import RealData, save_image
 from wgan.errors import DataError, OutputError
 from wgan.progress import ProgressFn
+from wgan.training.config import CacheConfig
 from wgan.training.data import (
     Cache,
     ImageSource,
@@ -273,7 +274,7 @@ def test_without_a_home_folder_images_stay_in_memory_and_downloads_are_an_error(
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(Path, "home", no_home)
     with caplog.at_level(logging.WARNING):
-        assert Cache.of(None, None, None) is None
+        assert Cache.of(CacheConfig()) is None
     assert "WGAN_CACHE" in caplog.text
     with pytest.raises(OutputError, match="WGAN_CACHE"):
         cache_folder()

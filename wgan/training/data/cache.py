@@ -26,6 +26,7 @@ from wgan.errors import DataError, OutputError
 from wgan.files import TEMPORARY_SUFFIX, make_folder, whole_file, write_whole
 from wgan.host import usable_cores
 from wgan.images import Pixels
+from wgan.training.config import CacheConfig
 from wgan.training.data.dataset import InMemoryDataset, pixels_sha256
 from wgan.training.data.decoding import Part, Skipped
 from wgan.training.data.sources.source import ImageSource
@@ -73,24 +74,26 @@ class Cache:
     """A folder of decoded images with a size limit."""
 
     folder: Path
-    size: int = 50 * 10**9  # bytes of all entries; the least recently used are removed first
-    limit: int = 20 * 10**9  # bytes of one entry
+    size: int = round(CacheConfig.cache_size * 1e9)  # bytes; the least recently used go first
+    limit: int = round(CacheConfig.cache_limit * 1e9)  # bytes of one entry
 
     @classmethod
-    def of(cls, folder: Path | None, size: float | None, limit: float | None) -> Self | None:
-        """Cache in `folder` with limits in gigabytes; None stands for the default of each.
+    def of(cls, config: CacheConfig) -> Self | None:
+        """Return the cache that `config` describes; None if it turns caching off.
 
-        Returns None, with a warning, if the user has no home folder for the default.
+        Also None, with a warning, if the user has no home folder for the default.
         """
+        if config.no_cache:
+            return None
         try:
-            folder = folder or cache_folder() / "images"
+            folder = config.cache or cache_folder() / "images"
         except OutputError as exc:
             logger.warning("%s; the images are held in memory instead", exc)
             return None
         return cls(
             folder=folder,
-            size=cls.size if size is None else round(size * 1e9),
-            limit=cls.limit if limit is None else round(limit * 1e9),
+            size=round(config.cache_size * 1e9),
+            limit=round(config.cache_limit * 1e9),
         )
 
     def path(self, source: ImageSource, transform: Transform) -> Path:

@@ -1,0 +1,34 @@
+"""Write docs/cli.md from the commands' help texts: python -m tests.cli.page."""
+
+import click
+
+from tests.processes import ROOT
+from wgan.cli import COMMANDS, cli
+
+PAGE = ROOT / "docs" / "cli.md"
+
+HEAD = """# Commands
+
+<!-- Written by `make docs` from the commands' --help: change the help texts, not this page. -->
+
+Every command has `--help`. Most take `--config FILE`, a TOML file whose keys are the names of their
+options (`batch_size = 32`); the command line has precedence over the file. `wgan train --dry-run`
+prints such a file.
+"""
+
+
+def page() -> str:
+    """Return docs/cli.md as it should be."""
+    parent = click.Context(cli, info_name="wgan", terminal_width=100, max_content_width=100)
+    sections = [HEAD]
+    for name in COMMANDS:
+        command = cli.get_command(parent, name)
+        assert command is not None
+        with click.Context(command, parent, info_name=name) as context:
+            text = "\n".join(line.rstrip() for line in command.get_help(context).splitlines())
+        sections.append(f"## wgan {name}\n\n```text\n{text}\n```\n")
+    return "\n".join(sections)
+
+
+if __name__ == "__main__":
+    PAGE.write_text(page(), encoding="utf-8")

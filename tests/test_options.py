@@ -1,0 +1,113 @@
+"""Options of config dataclasses: checks, config files and JSON Schema."""
+
+import dataclasses
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from wgan.errors import UsageError
+from wgan.options import check, json_schema, option, read_toml, to_toml
+from wgan.training.config import CacheConfig, ExecutionConfig, TrainConfig
+
+
+@dataclass(frozen=True, kw_only=True)
+class Example:
+    source: str = option("a", "Source of it.", argument=True)
+    count: int = option(3, "Number of them.", low=1, high=10)
+    share: float | None = option(None, "Share of them.", above=0, unit="share")
+    mode: str = option("fast", "How.", choices=("fast", "small"))
+    sizes: tuple[int, ...] = option((1, 8), "Batch sizes.", low=1, separator=",")
+    bounds: tuple[float, float] = option((-1.0, 1.0), "Black and white.", separator=",")
+    out: Path | None = option(None, "Output.")
+    quiet: bool = option(False, "Print nothing.")
+
+    def __post_init__(self) -> None:
+        check(self)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("count", 0, "--count 0 is not allowed: it must be an integer from 1 to 10"),
+        ("count", 2.0, "--count 2 is not allowed: it must be an integer"),
+        ("count", True, "--count True is not allowed"),
+        ("count", None, "--count None is not allowed"),
+        ("share", 0, "--share 0 is not allowed: it must be a finite number greater than 0"),
+        ("share", math.nan, "--share nan is not allowed"),
+        ("share", math.inf, "--share inf is not allowed"),
+        ("mode", "slow", "--mode 'slow' is not allowed: it must be one of fast, small"),
+        ("sizes", (1, 0), r"--sizes \(1, 0\) is not allowed: it must be a sequence, each an int"),
+        ("sizes", [1], r"--sizes \[1\] is not allowed"),
+        ("bounds", (0.0,), "--bounds .* is not allowed: it must be a sequence of 2"),
+        ("source", 3, "SOURCE 3 is not allowed: it must be a text"),
+        ("out", "x", "--out 'x' is not allowed: it must be a path"),
+        ("quiet", 1, "--quiet 1 is not allowed: it must be true or false"),
+    ],
+)
+def test_a_value_that_is_not_allowed_is_named(name: str, value: Any, message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        Example(**{name: value})
+
+
+def test_a_config_file_reads_back_as_it_was_written(tmp_path: Path) -> None:
+    config = Example(source='a "b" \\ ü', count=7, share=0.25, sizes=(2,), out=Path("x/y"))
+    path = tmp_path / "example.toml"
+    path.write_text(to_toml(config), encoding="utf-8")
+    assert Example(**read_toml(path, Example)) == config
+
+
+@given(st.text(), st.floats(0, 1e6), st.integers(0, 2**32 - 1))
+def test_any_train_config_reads_back(data: str, rate: float, seed: int) -> None:
+    import tempfile
+
+    config = TrainConfig(data=data, learning_rate=rate, seed=seed)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "config.toml")
+        path.write_text(to_toml(config), encoding="utf-8", newline="\n")
+        assert TrainConfig(**read_toml(path, TrainConfig)) == config
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("cuont = 1", r"cuont is not an option. Did you mean count\?"),
+        ("count = 1.5", "count = 1.5 is not allowed: it must be an integer from 1 to 10"),
+        ("share = nan", "share = nan is not allowed"),
+        ("count =", "cannot read the config file"),
+    ],
+)
+def test_a_wrong_config_file_is_refused(tmp_path: Path, text: str, message: str) -> None:
+    path = tmp_path / "example.toml"
+    path.write_text(text)
+    with pytest.raises(UsageError, match=message) as caught:
+        read_toml(path, Example)
+    assert str(path) in str(caught.value)
+
+
+def test_a_missing_config_file_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"cannot read the config file .*none\.toml"):
+        read_toml(tmp_path / "none.toml", Example)
+
+
+@pytest.mark.parametrize("config", [Example(), TrainConfig(), ExecutionConfig(), CacheConfig()])
+def test_the_json_schema_accepts_the_defaults(config: Any) -> None:
+    schema = json_schema(config)
+    jsonschema.Draft202012Validator.check_schema(schema)
+    values = {
+        name: list(value) if isinstance(value, tuple) else value
+        for name, value in dataclasses.asdict(config).items()
+        if name in schema["properties"]
+    }
+    jsonschema.validate(values, schema)
+
+
+@pytest.mark.parametrize(("name", "value"), [("count", 0), ("share", 0), ("mode", "x"), ("b", 1)])
+def test_the_json_schema_refuses_what_the_config_refuses(name: str, value: Any) -> None:
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate({name: value}, json_schema(Example))

@@ -1,0 +1,199 @@
+"""Click options made from config dataclasses, and the commands that show and gather them.
+
+    @click.command(cls=ConfigCommand)
+    @config_options(ExportConfig)
+    def export(given: Given) -> None:
+        config = given.make(ExportConfig)
+
+Every such command also takes `--config FILE`; the command line has precedence over the file. An
+option that is given in neither is not in the mapping, so that a recipe's or a resumed run's value
+applies before the default.
+"""
+
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import MISSING
+from functools import update_wrapper
+from pathlib import Path
+from typing import Any, TypeVar, get_args, get_origin
+
+import click
+
+from wgan.errors import UsageError
+from wgan.options import Option, options, read_toml, value_type
+
+C = TypeVar("C")
+
+logger = logging.getLogger(__name__)
+
+_OLD = "__old"  # ends the parameter name of an option's former names
+
+
+class Given(dict[str, Any]):
+    """The values that the user gave, by field name, from the command line or a config file."""
+
+    def of(self, config: Any) -> dict[str, Any]:
+        """Return the values that belong to a config class."""
+        return {name: self[name] for name in options(config) if name in self}
+
+    def make(self, config: type[C]) -> C:
+        """Make a config of these values. Raises UsageError."""
+        return config(**self.of(config))
+
+
+class ConfigOption(click.Option):
+    """A click option that knows its heading in --help."""
+
+    def __init__(self, *args: Any, group: str = "", **settings: Any) -> None:
+        super().__init__(*args, **settings)
+        self.group = group
+
+
+class ConfigCommand(click.Command):
+    """A command whose --help shows its options under the headings of their groups."""
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write each group's options, the groups in the order of their first option."""
+        sections: dict[str, list[tuple[str, str]]] = {}
+        for parameter in self.get_params(ctx):
+            # The docstring describes the arguments.
+            record = parameter.get_help_record(ctx)
+            if record is not None and isinstance(parameter, click.Option):
+                group = getattr(parameter, "group", "") or "Options"
+                sections.setdefault(group, []).append(record)
+        for title, records in sections.items():
+            with formatter.section(title):
+                formatter.write_dl(records)
+
+
+def config_options(
+    *configs: Any, presets: Mapping[str, Mapping[str, Any]] | None = None
+) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Add the options of config classes to a command; its function's first argument is a `Given`.
+
+    Args:
+        configs: the dataclasses, with fields made by `wgan.options.option`.
+        presets: named sets of values that replace the defaults, for the brackets of --help.
+    """
+
+    def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
+        def run(*args: Any, config_file: Path | None, **values: Any) -> Any:
+            given = Given() if config_file is None else Given(read_toml(config_file, *configs))
+            for config in configs:
+                for name, (field, described) in options(config).items():
+                    value = _value(name, described, values, value_type(field)[0])
+                    if value is not None:
+                        given[name] = value
+            return command(given, *args, **values)
+
+        update_wrapper(run, command)
+        decorated: Callable[..., Any] = click.option(
+            "--config",
+            "config_file",
+            type=click.Path(path_type=Path, dir_okay=False),
+            help="Read options from a TOML file; those given here replace its own.",
+        )(run)
+        for config in reversed(configs):
+            for name, (field, described) in reversed(options(config).items()):
+                for parameter in reversed(_parameters(name, field, described, presets or {})):
+                    decorated = parameter(decorated)
+        return decorated
+
+    return decorate
+
+
+def _value(name: str, described: Option, values: dict[str, Any], kind: Any) -> Any:
+    """Take an option's value out of `values`, where click left it; None if it was not given."""
+    value = values.pop(name)
+    old = values.pop(name + _OLD, None)
+    if old not in (None, ()):
+        logger.warning("%s is now %s", ", ".join(described.old_flags), _flags(name, described)[0])
+        value = old if value in (None, ()) else value
+    if value in (None, ()):
+        return None
+    if described.parse is not None:
+        return described.parse(value)
+    if described.separator:
+        return _split(value, described, get_args(kind)[0], name)
+    return kind(value) if described.choices and kind in (int, float) else value
+
+
+def _split(text: str, described: Option, kind: Callable[[str], Any], name: str) -> tuple[Any, ...]:
+    try:
+        return tuple(kind(part.strip()) for part in text.split(described.separator))
+    except ValueError as exc:
+        raise UsageError(
+            f"{_flags(name, described)[0]} {text} cannot be read: write {described.metavar}"
+        ) from exc
+
+
+def _flags(name: str, described: Option) -> tuple[str, ...]:
+    return described.flags or ("--" + name.replace("_", "-"),)
+
+
+def _parameters(
+    name: str, field: Any, described: Option, presets: Mapping[str, Mapping[str, Any]]
+) -> list[Callable[[Any], Any]]:
+    kind, _ = value_type(field)
+    multiple = get_origin(kind) is tuple and not described.separator
+    kind = get_args(kind)[0] if get_origin(kind) is tuple else kind
+    if described.argument:
+        return [
+            click.argument(
+                name,
+                nargs=-1 if multiple else 1,
+                required=field.default is MISSING,
+                metavar=described.metavar or None,
+                type=_click_type(kind, described),
+            )
+        ]
+    settings: dict[str, Any] = {"cls": ConfigOption, "group": described.group, "default": None}
+    if kind is bool:
+        settings["is_flag"] = True
+    else:
+        settings["multiple"] = multiple
+        settings["type"] = _click_type(kind, described)
+        settings["metavar"] = described.metavar or _metavar(described)
+    flags = _flags(name, described)
+    if described.negatable:
+        flags = (f"{flags[0]}/--no-{flags[0].removeprefix('--')}",)
+    text = f"{described.help}{_default(name, field, described, presets)}"
+    made = [click.option(*flags, name, help=text, **settings)]
+    if described.old_flags:
+        made.append(click.option(*described.old_flags, name + _OLD, hidden=True, **settings))
+    return made
+
+
+def _metavar(described: Option) -> str | None:
+    return described.unit.upper().replace(" ", "_") or None
+
+
+def _click_type(kind: Any, described: Option) -> Any:
+    if described.parse is not None or described.separator:
+        return str
+    if described.choices:
+        return click.Choice([str(choice) for choice in described.choices])
+    return click.Path(path_type=Path) if kind is Path else kind
+
+
+def _default(
+    name: str, field: Any, described: Option, presets: Mapping[str, Mapping[str, Any]]
+) -> str:
+    """Return the default as --help shows it: '  [default: 5; 3 with article]'."""
+    default = described.shown_default or _text(field.default, described)
+    others = "".join(
+        f"; {_text(values[name], described)} with {preset}"
+        for preset, values in presets.items()
+        if name in values and values[name] != field.default
+    )
+    return f"  [default: {default}{others}]" if default else ""
+
+
+def _text(value: Any, described: Option) -> str:
+    if value in (None, (), "", MISSING):
+        return ""
+    if isinstance(value, bool):
+        return ("yes" if value else "no") if described.negatable else ""
+    if isinstance(value, tuple):
+        return (described.separator or ", ").join(f"{item}" for item in value)
+    return f"{value:.12g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,275 @@
+"""Options: what the fields of a config dataclass say about themselves.
+
+A field made by `option` carries its bounds, choices, unit and help text. The command line
+(`wgan.cli.options`), validation (`check`), config files (`read_toml`, `to_toml`) and JSON Schema
+(`json_schema`) are all derived from the fields, so that a default or a limit is written once.
+"""
+
+import dataclasses
+import json
+import math
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import MISSING, dataclass
+from pathlib import Path
+from types import NoneType, UnionType
+from typing import Any, get_args, get_origin
+
+from wgan.errors import UsageError
+
+_KEY = "wgan.option"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Option:
+    """One option, apart from the name, type and default that its field has."""
+
+    help: str  # its effect, a sentence
+    low: float | None = None  # smallest allowed value
+    above: float | None = None  # or: the value must be greater than this one
+    high: float | None = None  # largest allowed value
+    choices: tuple[Any, ...] = ()
+    unit: str = ""
+    flags: tuple[str, ...] = ()  # names on the command line; () is --field-name
+    argument: bool = False  # positional on the command line
+    metavar: str = ""  # the value's name in --help; "" is the unit
+    group: str = ""  # its heading in --help; "" is that of the field before
+    shown_default: str = ""  # the default in --help, where None stands for something
+    separator: str = ""  # a tuple is one text with this between the values
+    parse: Callable[[str], Any] | None = None  # reads the text of the command line
+    negatable: bool = False  # a flag that has a --no- form
+    old_flags: tuple[str, ...] = ()  # former names, accepted with a warning
+
+
+def option(default: Any, help: str, **details: Any) -> Any:  # noqa: A002 - as click calls it
+    """Make a field of a config dataclass.
+
+    Args:
+        default: `dataclasses.MISSING` if a value must be given.
+        help: the effect, a sentence.
+        details: other fields of `Option`.
+    """
+    return dataclasses.field(default=default, metadata={_KEY: Option(help=help, **details)})
+
+
+def options(config: Any) -> dict[str, tuple["dataclasses.Field[Any]", Option]]:
+    """Return the fields of a config or its class that are options, by name; inherited ones last."""
+    found: dict[str, tuple[dataclasses.Field[Any], Option]] = {}
+    own = (config if isinstance(config, type) else type(config)).__annotations__
+    group = ""
+    for field in sorted(dataclasses.fields(config), key=lambda field: field.name not in own):
+        if _KEY in field.metadata:
+            described: Option = field.metadata[_KEY]
+            group = described.group or group
+            found[field.name] = field, dataclasses.replace(described, group=group)
+    return found
+
+
+def flag(name: str, config: Any) -> str:
+    """Return the name of an option in messages: --learning-rate, or DATA for an argument."""
+    _, described = options(config)[name]
+    if described.argument:
+        return described.metavar or name.upper()
+    flags = described.flags or ("--" + name.replace("_", "-"),)
+    return next((text for text in flags if text.startswith("--")), flags[0])
+
+
+def check(config: Any) -> None:
+    """Check the type, range and choices of each option of a config.
+
+    Raises:
+        UsageError: the first value that is not allowed, with what is.
+    """
+    for name, (field, _) in options(config).items():
+        value = getattr(config, name)
+        if not is_allowed(field, value):
+            raise UsageError(
+                f"{flag(name, config)} {_shown(value)} is not allowed: it must be {allowed(field)}"
+            )
+
+
+def is_allowed(field: "dataclasses.Field[Any]", value: object) -> bool:
+    """Whether an option may have this value. A NaN is never allowed, infinity only by a bound."""
+    described: Option = field.metadata[_KEY]
+    kind, optional = value_type(field)
+    if value is None:
+        return optional
+    if get_origin(kind) is tuple:
+        if not isinstance(value, tuple):
+            return False
+        kinds = get_args(kind)
+        if kinds[-1] is Ellipsis:
+            return all(_fits(described, kinds[0], item) for item in value)
+        return len(value) == len(kinds) and all(map(_fits, [described] * len(kinds), kinds, value))
+    return _fits(described, kind, value)
+
+
+def _fits(described: Option, kind: type, value: object) -> bool:
+    accepted = (int, float) if kind is float else kind
+    if not isinstance(value, accepted) or (isinstance(value, bool) and kind is not bool):
+        return False
+    if described.choices:
+        return value in described.choices
+    if kind in (int, float):
+        assert isinstance(value, int | float)
+        # Comparisons with NaN are False, so each bound is stated as what must hold.
+        return (
+            math.isfinite(value)
+            and (described.low is None or value >= described.low)
+            and (described.above is None or value > described.above)
+            and (described.high is None or value <= described.high)
+        )
+    return True
+
+
+def allowed(field: "dataclasses.Field[Any]") -> str:
+    """Describe the allowed values of an option: 'an integer from 1 to 4096'."""
+    described: Option = field.metadata[_KEY]
+    if described.choices:
+        return f"one of {', '.join(map(str, described.choices))}"
+    kind, optional = value_type(field)
+    end = " or not given" if optional else ""
+    if get_origin(kind) is tuple:
+        kinds = get_args(kind)
+        number = "" if kinds[-1] is Ellipsis else f" of {len(kinds)}"
+        return f"a sequence{number}, each {_TYPES[kinds[0]]}{_bounds(described)}{end}"
+    return _TYPES[kind] + _bounds(described) + end
+
+
+_TYPES = {
+    bool: "true or false",
+    int: "an integer",
+    float: "a finite number",
+    str: "a text",
+    Path: "a path",
+}
+
+
+def _bounds(described: Option) -> str:
+    low, above, high = (
+        None if bound is None else f"{bound:.12g}"
+        for bound in (described.low, described.above, described.high)
+    )
+    if low and high:
+        return f" from {low} to {high}"
+    parts = [f"greater than {above}" if above else "", f"at least {low}" if low else ""]
+    parts += [f"at most {high}" if high else ""]
+    return " " + ", ".join(part for part in parts if part) if any(parts) else ""
+
+
+def value_type(field: "dataclasses.Field[Any]") -> tuple[Any, bool]:
+    """Return an option's type without None, and whether it may be None."""
+    kind: Any = field.type
+    if not isinstance(kind, UnionType):
+        return kind, False
+    (kind,) = (part for part in get_args(kind) if part is not NoneType)
+    return kind, True
+
+
+def _shown(value: object) -> str:
+    if isinstance(value, float):
+        return f"{value:.12g}"
+    return str(value) if isinstance(value, int | Path) else repr(value)
+
+
+def nearest(name: str, names: Iterable[str]) -> str:
+    """Return ' Did you mean ...?' with the most similar name, or nothing."""
+    import difflib  # only needed once something is misspelt
+
+    found = difflib.get_close_matches(name, list(names), 1)
+    return f" Did you mean {found[0]}?" if found else ""
+
+
+def read_toml(path: Path, *classes: Any) -> dict[str, Any]:
+    """Read a config file: values of the options of `classes`, checked, by field name.
+
+    Raises:
+        UsageError: the file cannot be read, or holds an unknown key or a value that is not allowed.
+    """
+    import tomllib
+
+    try:
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as exc:
+        raise UsageError(f"cannot read the config file {path}: {exc}") from exc
+    known = {name: pair for config in classes for name, pair in options(config).items()}
+    result = {}
+    for key, value in values.items():
+        name = key.replace("-", "_")
+        if name not in known:
+            raise UsageError(f"{path}: {key} is not an option.{nearest(name, known)}")
+        field, _ = known[name]
+        result[name] = _from_toml(value, value_type(field)[0])
+        if not is_allowed(field, result[name]):
+            raise UsageError(
+                f"{path}: {key} = {value!r} is not allowed: it must be {allowed(field)}"
+            )
+    return result
+
+
+def _from_toml(value: Any, kind: Any) -> Any:
+    if kind is Path and isinstance(value, str):
+        return Path(value)
+    if get_origin(kind) is tuple and isinstance(value, list):
+        return tuple(value)
+    return value
+
+
+def to_toml(config: Any) -> str:
+    """Write a config as TOML that `read_toml` reads, with the help texts as comments."""
+    lines: list[str] = []
+    group = ""
+    for name, (_, described) in options(config).items():
+        value = getattr(config, name)
+        if described.group != group:
+            group = described.group
+            lines += ["", f"# {group}"] if lines else [f"# {group}"]
+        # A JSON scalar or list is TOML too, except null, which is left out, and a bare DEL.
+        text = json.dumps(value, default=str, ensure_ascii=False).replace("\x7f", "\\u007f")
+        assignment = f"{'# ' if value is None else ''}{name} = {text}"
+        lines.append(f"{assignment:<30}  # {described.help}")
+    return "\n".join(lines) + "\n"
+
+
+def json_schema(config: Any) -> dict[str, Any]:
+    """Return the JSON Schema of a config's class."""
+    return {
+        "type": "object",
+        "additionalProperties": False,
+        "properties": {name: _schema(*pair) for name, pair in options(config).items()},
+        "required": [
+            name for name, (field, _) in options(config).items() if field.default is MISSING
+        ],
+    }
+
+
+def _schema(field: "dataclasses.Field[Any]", described: Option) -> Mapping[str, Any]:
+    kind, optional = value_type(field)
+    item = _value_schema(get_args(kind)[0] if get_origin(kind) is tuple else kind, described)
+    if get_origin(kind) is tuple:
+        item = {"type": "array", "items": item}
+        if get_args(kind)[-1] is not Ellipsis:
+            item |= dict.fromkeys(("minItems", "maxItems"), len(get_args(kind)))
+    if optional:
+        item = {"anyOf": [item, {"type": "null"}]}
+    unit = f" Unit: {described.unit}." if described.unit else ""
+    schema = {"description": described.help + unit, **item}
+    if field.default is not MISSING:
+        schema["default"] = json.loads(json.dumps(field.default, default=str))
+    return schema
+
+
+_JSON_TYPES = {bool: "boolean", int: "integer", float: "number", str: "string", Path: "string"}
+
+
+def _value_schema(kind: Any, described: Option) -> dict[str, Any]:
+    schema: dict[str, Any] = {"type": _JSON_TYPES[kind]}
+    if described.choices:
+        schema["enum"] = list(described.choices)
+    for key, bound in (
+        ("minimum", described.low),
+        ("exclusiveMinimum", described.above),
+        ("maximum", described.high),
+    ):
+        if bound is not None:
+            schema[key] = bound
+    return schema
