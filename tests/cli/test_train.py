@@ -145,7 +145,7 @@ def test_a_crop_larger_than_the_images_is_reported(tmp_path: Path, run_wgan: Run
     make_folder(tmp_path / "faces", 4)
     result = run_wgan("train", "faces", *TINY, "--crop", 45, "--dry-run")
     assert "--crop 45 is larger than" in result.stderr
-    assert "of 50x40 pixels: what is smaller is used whole" in told.stderr
+    assert "of 50x40 pixels: smaller images are used whole" in result.stderr
     assert run_wgan("train", "faces", *TINY, "--crop", 40, "--dry-run").stderr == ""
 
 
