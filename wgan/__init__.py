@@ -1,7 +1,8 @@
-"""Train a WGAN-GP generator in PyTorch, export it with proof, run it with no PyTorch.
+"""Train a WGAN-GP generator in PyTorch, export it with proof, run it without PyTorch.
 
-Importing this package loads nothing heavy. The three rooms are `wgan.training` (PyTorch),
-`wgan.export` (PyTorch and ONNX) and `wgan.runtime` (numpy and onnxruntime).
+Importing this package loads nothing heavy. `wgan.training`, `wgan.evaluation` (PyTorch) and
+`wgan.export` (PyTorch and ONNX) make generators; `wgan.runtime` (numpy and onnxruntime) and
+`wgan.server` run them.
 """
 
 __version__ = "0.1.0"

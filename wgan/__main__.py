@@ -1,4 +1,4 @@
-"""`python -m wgan` is the command `wgan`."""
+"""Run the command `wgan` as `python -m wgan`."""
 
 from wgan.cli import main
 

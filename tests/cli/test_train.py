@@ -165,11 +165,11 @@ def test_another_way_to_write_the_datas_path_is_no_change(
     assert json.loads((tmp_path / "run" / "config.json").read_text())["data"] == "faces"
 
 
-def test_a_crop_larger_than_the_images_is_told(tmp_path: Path, run_wgan: RunWgan) -> None:
+def test_a_crop_larger_than_the_images_is_reported(tmp_path: Path, run_wgan: RunWgan) -> None:
     make_folder(tmp_path / "faces", 4)
-    told = run_wgan("train", "faces", *TINY, "--crop", 45, "--dry-run")
-    assert "--crop 45 is more than there is of" in told.stderr
-    assert "of 50x40 pixels: what is smaller is used whole" in told.stderr
+    result = run_wgan("train", "faces", *TINY, "--crop", 45, "--dry-run")
+    assert "--crop 45 is larger than" in result.stderr
+    assert "of 50x40 pixels: smaller images are used whole" in result.stderr
     assert run_wgan("train", "faces", *TINY, "--crop", 40, "--dry-run").stderr == ""
 
 

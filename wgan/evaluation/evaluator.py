@@ -119,17 +119,11 @@ def _load(
     name: str, transform: Transform, download: bool, cache: Cache | None, progress: bool
 ) -> Dataset:
     with _progress(progress, 0, "decoding") as bar:
-
-        def show(done: int, total: int) -> None:
-            if bar:
-                bar.total = total
-                bar.advance(done - bar.done)
-
         return load_data(
             open_data(name, download=download),
             transform,
             allow_damaged=True,  # the training checked this; `Evaluation.skipped` names them
-            progress=show,
+            progress=bar.update if bar else None,
             cache=cache,
         )
 
