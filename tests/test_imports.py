@@ -55,7 +55,7 @@ def loaded_by(code: str) -> set[str]:
         ("import wgan.export.exporter", {"wgan.evaluation", "wgan.cli"}),
         (
             "import wgan.evaluation.distances, wgan.evaluation.manifold",
-            HEAVY | {"wgan.training", "wgan.runtime", "wgan.cli"},
+            HEAVY | {"wgan.training.loop", "wgan.runtime", "wgan.cli"},
         ),
         (
             "import wgan.evaluation.evaluator",

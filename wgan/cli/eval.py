@@ -69,7 +69,7 @@ def eval(  # noqa: A001 - the name of the command
     as_json: bool,
     **options: object,
 ) -> None:
-    """Measure generators by FID, KID, recall and more, against real images.
+    """Measure generators by FID, KID, recall and more.
 
     Runs, checkpoints and exported files, of any format, are compared on the same seeds; by default
     the latest run. docs/evaluating.md says what each number means and costs.
