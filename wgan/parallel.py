@@ -3,7 +3,6 @@
 from collections import deque
 from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
-from queue import SimpleQueue
 from typing import TypeVar
 
 Item = TypeVar("Item")
@@ -21,17 +20,13 @@ def ordered_map(
     the others are cancelled. Closing the generator cancels them too.
     """
     pool = ThreadPoolExecutor(workers)
-    pending: deque[SimpleQueue[Future[Result]]] = deque()
+    pending: deque[Future[Result]] = deque()
     try:
         for item in items:
-            # SimpleQueue.get waits in C, where a signal handler may raise safely; the locks of
-            # Future.result are Python code, which an exception can leave half done.
-            done: SimpleQueue[Future[Result]] = SimpleQueue()
-            pool.submit(work, item).add_done_callback(done.put)
-            pending.append(done)
+            pending.append(pool.submit(work, item))
             if len(pending) > ahead:
-                yield pending.popleft().get().result()
+                yield pending.popleft().result()
         while pending:
-            yield pending.popleft().get().result()
+            yield pending.popleft().result()
     finally:
         pool.shutdown(cancel_futures=True)

@@ -133,7 +133,11 @@ def test_an_export_by_itself_needs_the_option_data(trained: Path, run_wgan: RunW
         (("--features", "features.onnx", "--metrics", "is"), 2, "needs a network that classifies"),
         (("--features", "features.onnx", "-n", "3"), 2, "-n 3 is not allowed"),
         (("--features", "features.onnx", "--checkpoint", "3"), 1, "no checkpoint of step 3"),
-        (("--features", "features.onnx", "--checkpoint", "worst"), 2, "not latest, best, or"),
+        (
+            ("--features", "features.onnx", "--checkpoint", "worst"),
+            2,
+            "is not allowed: latest, best",
+        ),
         (
             ("nothing", "--features", "features.onnx"),
             1,
