@@ -43,7 +43,7 @@ class ProcessGroup:
     timeout. With a single process every method returns at once.
 
     Args:
-        rank: this rank, from 0; rank 0 is the main process, which alone writes files and reports.
+        rank: this rank, from 0; only rank 0, the main process, writes files and reports.
         size: number of ranks.
         local_rank: number of this rank on its machine; None if the launcher does not say.
         store: store that the ranks share; None for a single process.
