@@ -10,7 +10,7 @@ from wgan.errors import UsageError
 from wgan.images import Images, Pixels, to_images, to_pixels
 
 Layout = Literal["nchw", "nhwc"]
-"""Where the channels stand: `[n, channels, height, width]` or `[n, height, width, channels]`."""
+"""Axes of the images: `[n, channels, height, width]` or `[n, height, width, channels]`."""
 
 ValueRange = tuple[float, float]
 """The values that are black and white."""
