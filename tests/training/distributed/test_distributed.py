@@ -237,7 +237,7 @@ def test_torchrun_resumes_exactly_from_the_last_checkpoint_after_a_rank_is_kille
     finished = finish(restarting)
     assert finished.returncode == 0, finished.stderr
     assert "of this training was killed, or did not answer" in finished.stderr
-    assert "(goes on)" in finished.stdout
+    assert "(resumed)" in finished.stdout
     assert largest_difference(tensors(weights(whole)), tensors(weights(place / "killed"))) == 0
     assert logged(whole) == logged(place / "killed")
     assert not list((place / "killed").rglob(".*.partial"))
