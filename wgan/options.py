@@ -33,7 +33,7 @@ class Option:
     argument: bool = False  # positional on the command line
     metavar: str = ""  # the value's name in --help; "" is the unit
     group: str = ""  # its heading in --help; "" is that of the field before
-    shown_default: str = ""  # the default in --help, where None stands for something
+    shown_default: str = ""  # the default in --help, where None has a meaning
     separator: str = ""  # a tuple is one text with this between the values
     parse: Callable[[str], Any] | None = None  # reads the text of the command line
     negatable: bool = False  # a flag that has a --no- form
