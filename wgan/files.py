@@ -42,11 +42,11 @@ def whole_file(path: Path, *, flush: bool = True) -> Iterator[BinaryIO]:
         partial.replace(path)
         if flush:
             _sync_folder(path.parent)
-    except OSError as exc:
-        _discard(partial)
-        raise OutputError(f"cannot write {path}: {_reason(exc, path)}") from exc
-    except BaseException:
-        _discard(partial)
+    except BaseException as exc:
+        with contextlib.suppress(OSError):  # the first error is the one to report
+            partial.unlink()
+        if isinstance(exc, OSError):
+            raise OutputError(f"cannot write {path}: {_reason(exc, path)}") from exc
         raise
 
 
@@ -171,12 +171,6 @@ def _reason(exc: OSError, path: Path) -> str:
         exists = path.parent.is_dir()  # as /proc does, where no file can be created
         return f"the folder {path.parent} {'takes no new files' if exists else 'does not exist'}"
     return exc.strerror or str(exc)
-
-
-def _discard(path: Path) -> None:
-    # Best effort: the error that led here is the one to report.
-    with contextlib.suppress(OSError):
-        path.unlink()
 
 
 def _sync_folder(path: Path) -> None:

@@ -107,19 +107,14 @@ def encode(pixels: Pixels, kind: Encoding = "PNG", texts: Mapping[str, str] | No
     """
     settings = dict(_SETTINGS[kind])
     if texts:
-        settings["pnginfo"] = _text_chunks(texts)
+        from PIL.PngImagePlugin import PngInfo
+
+        settings["pnginfo"] = chunks = PngInfo()
+        for keyword, text in texts.items():
+            chunks.add_text(keyword, text)
     buffer = io.BytesIO()
     to_pil(pixels).save(buffer, format=kind, **settings)
     return buffer.getvalue()
-
-
-def _text_chunks(texts: Mapping[str, str]) -> Any:
-    from PIL.PngImagePlugin import PngInfo
-
-    chunks = PngInfo()
-    for keyword, text in texts.items():
-        chunks.add_text(keyword, text)
-    return chunks
 
 
 def evenly_spaced(count: int, n: int) -> npt.NDArray[np.int64]:

@@ -4,7 +4,6 @@ import collections
 import sys
 import time
 from collections.abc import Callable
-from types import TracebackType
 from typing import TYPE_CHECKING, Self, TextIO
 
 if TYPE_CHECKING:
@@ -80,7 +79,10 @@ class Progress:
     def _show(self, extra: str) -> None:
         now = self._clock()
         if now - self._marks[-1][0] >= BAR_SECONDS:
-            self._mark(now)
+            self._marks.append((now, self.done))
+            # Two marks stay, however old: a rate needs both.
+            while len(self._marks) > 2 and now - self._marks[1][0] > RATE_SECONDS:
+                self._marks.popleft()
         if self._terminal and now - self._begin >= DELAY_SECONDS:
             if now - self._shown >= BAR_SECONDS or self.done >= self.total:
                 self._draw(extra)
@@ -101,11 +103,6 @@ class Progress:
             shown = f"{rate:.1f}" if rate >= 1 else f"{rate:.2g}"
             parts = [f"{shown} {self.unit}/s", f"{_clock_time(left)} left"]
         return "  ".join([*parts, extra] if extra else parts)
-
-    def _mark(self, now: float) -> None:
-        self._marks.append((now, self.done))
-        while len(self._marks) > 2 and now - self._marks[1][0] > RATE_SECONDS:
-            self._marks.popleft()
 
     def _draw(self, extra: str) -> None:
         if self._bar is None:
@@ -128,14 +125,9 @@ class Progress:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *exc: object) -> None:
         if self._bar is not None:  # ends the line
-            self._bar.__exit__(kind, error, traceback)
+            self._bar.__exit__(None, None, None)
 
 
 def _clock_time(seconds: float) -> str:

@@ -100,7 +100,12 @@ class Run:
         if which == "latest":
             return self.newest_checkpoint()
         if which == "best":
-            return self._best_checkpoint()
+            if not self.best.is_file():
+                raise CheckpointError(
+                    f"the run {self.path} has no best checkpoint, because it measured no metric:"
+                    f" continue it with  wgan train --run {self.path} --eval-every 500 --steps N"
+                )
+            return self.best
         if not which.isdecimal():
             raise UsageError(
                 f"--checkpoint {which} is not allowed: latest, best, or the number of a step"
@@ -112,14 +117,6 @@ class Run:
                 f"the run {self.path} has no checkpoint of step {which}: it has {found}"
             )
         return path
-
-    def _best_checkpoint(self) -> Path:
-        if not self.best.is_file():
-            raise CheckpointError(
-                f"the run {self.path} has no best checkpoint, because it measured no metric:"
-                f" continue it with  wgan train --run {self.path} --eval-every 500 --steps N"
-            )
-        return self.best
 
     def make(self) -> None:
         """Create the run's folders where they are missing. Raises OutputError."""

@@ -13,7 +13,7 @@ import signal
 import sys
 import threading
 import time
-from types import FrameType, TracebackType
+from types import FrameType
 from typing import Any, Self
 
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
@@ -49,6 +49,10 @@ class StopFlag:
         self.number = 0  # of the first signal; 0: none so far
         self._received: dict[int, float] = {}  # when each signal came first
         self._previous: dict[int, Any] = {}
+        # Elsewhere than in the main thread Python refuses to set a handler.
+        if threading.current_thread() is threading.main_thread():
+            for number in STOP_SIGNALS:
+                self._previous[number] = signal.signal(number, self._handle)
 
     def is_set(self) -> bool:
         """Return True once SIGINT or SIGTERM was received."""
@@ -58,18 +62,6 @@ class StopFlag:
         """Raise Stopped once SIGINT or SIGTERM was received."""
         if self.is_set():
             raise Stopped(self.number)
-
-    def install(self) -> None:
-        """Set the signal handlers; outside the main thread, where Python refuses, do nothing."""
-        if threading.current_thread() is threading.main_thread():
-            for number in STOP_SIGNALS:
-                self._previous[number] = signal.signal(number, self._handle)
-
-    def restore(self) -> None:
-        """Set the handlers that were there before."""
-        for number, handler in self._previous.items():
-            signal.signal(number, handler)
-        self._previous.clear()
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         now = time.monotonic()
@@ -85,14 +77,11 @@ class StopFlag:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *exc: object) -> None:
         global _installed
-        self.restore()
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)
+        self._previous.clear()
         if _installed is self:
             _installed = None
 
@@ -106,10 +95,8 @@ def install_stop_handler() -> StopFlag:
     Ending at once loses no finished file: files are written beside their names and renamed.
     """
     global _installed
-    flag = StopFlag()
-    flag.install()
-    _installed = flag
-    return flag
+    _installed = StopFlag()
+    return _installed
 
 
 def check_stop() -> None:

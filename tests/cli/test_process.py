@@ -16,6 +16,7 @@ import pytest
 from onnx import TensorProto, helper
 from PIL import Image
 
+from tests.checkpoints import trained_checkpoint
 from tests.processes import (
     Process,
     RunWgan,
@@ -117,6 +118,26 @@ def test_a_signal_before_an_array_is_complete_leaves_nothing(model: Path, tmp_pa
         _, said = process.communicate(timeout=30)
     assert (process.returncode, said) == (143, "stopped; nothing was written\n")
     assert list(tmp_path.iterdir()) == [model]
+
+
+def test_a_stopped_export_leaves_no_file(tmp_path: Path) -> None:
+    checkpoint = tmp_path / "checkpoint.pt"
+    trained_checkpoint().save(checkpoint)
+    with start_command(tmp_path, "export", checkpoint) as process:
+        wait_until(lambda: cpu_seconds(process.pid) > 1.5)
+        process.send_signal(signal.SIGTERM)
+        _, said = process.communicate(timeout=60)
+    assert (process.returncode, said) == (143, "stopped\n")
+    assert list(tmp_path.iterdir()) == [checkpoint]
+
+
+def test_a_stopped_prepare_leaves_no_shard(tmp_path: Path) -> None:
+    with start_command(tmp_path, "prepare", "glyphs", "shards") as process:
+        wait_until(lambda: any(tmp_path.iterdir()))
+        process.send_signal(signal.SIGTERM)
+        _, said = process.communicate(timeout=60)
+    assert (process.returncode, said) == (143, "stopped\n")
+    assert list(tmp_path.iterdir()) == []
 
 
 STOPPED_EARLY = """

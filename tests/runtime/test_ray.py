@@ -18,7 +18,7 @@ from wgan.files import lock_file
 from wgan.runtime import Generator, SampleConfig
 from wgan.runtime.ray import LOCK, ShardJob, write_shard
 from wgan.runtime.writers import write
-from wgan.runtime.writers.resume import can_resume
+from wgan.runtime.writers.folders import can_resume
 
 COUNT, SHARD_SIZE = 24_000, 3_000
 

@@ -5,6 +5,7 @@ import click
 from wgan.cli.options import ConfigCommand, Given, config_options
 from wgan.export import ExportConfig, ExportedFile
 from wgan.export import export as export_generator
+from wgan.stop import install_stop_handler
 
 
 @click.command(cls=ConfigCommand)
@@ -26,4 +27,5 @@ def export(given: Given) -> None:
             f" {seen.psnr:.0f} dB"
         )
 
-    export_generator(given.make(ExportConfig), on_file=show)
+    with install_stop_handler():
+        export_generator(given.make(ExportConfig), on_file=show)

@@ -7,6 +7,7 @@ import click
 
 from wgan.cli.skipped import say_skipped
 from wgan.progress import Progress
+from wgan.stop import install_stop_handler
 
 
 @click.command()
@@ -37,7 +38,7 @@ def prepare(**options: Any) -> None:
     from wgan.training.prepare import prepare as write_shards
 
     given = {name: value for name, value in options.items() if value is not None}
-    with Progress(0, "preparing", "images") as progress:
+    with install_stop_handler(), Progress(0, "preparing", "images") as progress:
         written = write_shards(PrepareConfig(**given), progress.update)
     say_skipped(written.skipped)
     click.echo(f"{written.count:,} images in {len(written.shards)} shards")

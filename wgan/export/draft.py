@@ -22,6 +22,7 @@ from wgan.files import write_whole
 from wgan.model_file.archive import add_manifest
 from wgan.model_file.checksum import content_sha256
 from wgan.model_file.manifest import Manifest, Receipt
+from wgan.stop import check_stop
 from wgan.training.checkpoint import Checkpoint
 from wgan.training.networks import Architecture
 
@@ -81,6 +82,7 @@ def publish(
         OutputError: the file cannot be written.
     """
     latent_dim = checkpoint.config.latent_dim
+    check_stop()
     # A generator of its own: tracing may have changed the one that the draft was made from.
     reference = Reference.draw(checkpoint.ema_generator(architecture), latent_dim, config.seeds)
     # The gate runs the file as it will be, except for the receipt, which the gate itself gives.
@@ -88,6 +90,7 @@ def publish(
     file = draft.serialize(unproved.to_json())
     receipt = prove(draft.engines(file), reference, config.allowed, loosened=config.loosened)
     manifest = dataclasses.replace(unproved, receipt=receipt, content_sha256=content_sha256(file))
+    check_stop()  # the last moment: a file that is complete is not taken back
     write_whole(path, draft.serialize(manifest.to_json()))
     return manifest
 
@@ -97,6 +100,7 @@ def make_draft(
 ) -> ExportDraft:
     """Trace `generator` into a draft. Raises UsageError, ExportError, MissingExtra."""
     config.check_format(file_format)
+    check_stop()
     if file_format == "torchscript":
         return _archive_draft(file_format, to_torchscript(generator, latent_dim))
     if file_format == "pt2":

@@ -1,21 +1,27 @@
 """A generator in ONNX Runtime: latents or seeds in, images or pixels out."""
 
 import functools
+import itertools
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
 
-from wgan.errors import ModelFileError, UsageError
-from wgan.host import MAX_THREADS
+from wgan.errors import DeviceError, ModelFileError, UsageError
+from wgan.host import MAX_THREADS, usable_cores
 from wgan.images import Images, Pixels, to_pixels
 from wgan.latents import Latents, latents_from_seeds
 from wgan.model_file.reading import read_manifest
-from wgan.runtime.engine.providers import DEVICES, active_provider
-from wgan.runtime.engine.session import Optimization, open_session, ort_errors
+from wgan.runtime.engine.providers import AUTOMATIC, DEVICES, active_provider
+from wgan.runtime.engine.session import (
+    Optimization,
+    import_onnxruntime,
+    open_session,
+    ort_errors,
+)
 from wgan.runtime.image_output import ImageOutput, ValueRange
 from wgan.runtime.model_source import scan_source, verify_checksum
 from wgan.runtime.signature import ValueInfo, check_sides, read_signature
@@ -147,7 +153,8 @@ class Generator:
             UsageError: no seeds, a seed outside 0 to 2**32 - 1, or a batch of less than 1.
             ModelFileError: as `images`.
         """
-        batches = self.stream(seeds, batch_size)
+        batches = self.stream(seeds, batch_size)  # checks the arguments
+        # Not np.concatenate, which would need the memory of all images twice.
         pixels = np.empty((len(seeds), *self.image_shape), np.uint8)
         done = 0
         for batch in batches:
@@ -178,10 +185,9 @@ class Generator:
         algorithm, whose last bit differs. On the CPU an image is the same in any batch and memory
         does not grow with new sizes, so padding would only cost time.
         """
-        missing = batch_size - len(latents)
-        if missing <= 0 or self.provider == DEVICES["cpu"].provider:
+        if len(latents) >= batch_size or self.provider == DEVICES["cpu"].provider:
             return latents
-        return np.pad(latents, ((0, missing), (0, 0)))
+        return _pad(latents, batch_size)
 
     def _run(self, outputs: list[ImageOutput], latents: Latents) -> list[Any]:
         """Run the graph and check the shapes and values of its outputs."""
@@ -193,19 +199,16 @@ class Generator:
             )
         results = self._run_session([output.name for output in outputs], latents)
         for output, result in zip(outputs, results, strict=True):
-            self._check(output.name, result, output.shape(len(latents), *self.image_shape))
+            expected, fault = output.shape(len(latents), *self.image_shape), None
+            if result.shape != expected:
+                fault = f"the shape {list(result.shape)}, not {list(expected)}"
+            elif result.dtype != np.uint8 and not np.isfinite(result).all():
+                fault = "values that are not finite"
+            if fault:
+                raise ModelFileError(
+                    f"{self._name} cannot be used: its output {output.name} has {fault}"
+                )
         return results
-
-    def _check(self, name: str, result: npt.NDArray[Any], shape: tuple[int, ...]) -> None:
-        if result.shape != shape:
-            raise ModelFileError(
-                f"{self._name} cannot be used: its output {name} has the shape"
-                f" {list(result.shape)}, not {list(shape)}"
-            )
-        if result.dtype != np.uint8 and not np.isfinite(result).all():
-            raise ModelFileError(
-                f"{self._name} cannot be used: its output {name} has values that are not finite"
-            )
 
     def _run_session(self, names: list[str], latents: Latents) -> list[npt.NDArray[Any]]:
         fixed = self._signature.latents.batch
@@ -213,7 +216,7 @@ class Generator:
             return self._run_batch(names, latents)
         # The exporter has frozen the batch size: several runs, the last one padded.
         parts = [
-            self._run_batch(names, _padded(latents[start : start + fixed], fixed))
+            self._run_batch(names, _pad(latents[start : start + fixed], fixed))
             for start in range(0, len(latents), fixed)
         ]
         return [np.concatenate(arrays)[: len(latents)] for arrays in zip(*parts, strict=True)]
@@ -256,13 +259,53 @@ class Generator:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *exc: object) -> None:
         self.close()
+
+
+@dataclass(frozen=True)
+class EngineConfig:
+    """A device, a level of graph optimisation, and a number of threads."""
+
+    device: str
+    optimization: Optimization
+    threads: int
+
+    @property
+    def provider(self) -> str:
+        """ONNX Runtime's name for the device."""
+        return DEVICES[self.device].provider
+
+    def __str__(self) -> str:
+        return f"{self.provider}, optimizations {self.optimization}, threads {self.threads}"
+
+
+def open_all(model: bytes) -> Iterator[tuple[EngineConfig, Generator | DeviceError]]:
+    """Open `model` in every way that a user gets without naming one, one after the other.
+
+    These are the devices of "auto", with and without graph optimisation, with many threads and
+    with one. A device that does not work, such as CUDA without a GPU, comes once, with its error.
+
+    Raises:
+        ModelFileError: ONNX Runtime cannot open the model.
+        MissingExtra: onnxruntime is not installed.
+    """
+    available = import_onnxruntime().get_available_providers()
+    levels: tuple[Optimization, ...] = ("all", "none")
+    threads = sorted({1, usable_cores()}, reverse=True)
+    for device in AUTOMATIC:
+        if DEVICES[device].provider not in available:
+            continue
+        for engine in itertools.starmap(EngineConfig, itertools.product([device], levels, threads)):
+            try:
+                generator = Generator(
+                    model, device, engine.threads, optimization=engine.optimization, checked=False
+                )
+            except DeviceError as exc:
+                yield engine, exc
+                break
+            with generator:
+                yield engine, generator
 
 
 def check_batch_size(batch_size: int) -> None:
@@ -281,5 +324,5 @@ def _interface(session: Any) -> tuple[list[ValueInfo], list[ValueInfo]]:
         raise ModelFileError("the names in its graph are not text") from exc
 
 
-def _padded(latents: Latents, size: int) -> Latents:
+def _pad(latents: Latents, size: int) -> Latents:
     return np.pad(latents, ((0, size - len(latents)), (0, 0)))

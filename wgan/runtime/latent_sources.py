@@ -35,17 +35,17 @@ class LatentSource(ABC):
     @abstractmethod
     def __len__(self) -> int: ...
 
-    @abstractmethod
     def key(self, position: int) -> int:
-        """The number that names the image at `position`."""
+        """The number that names the image at `position`; by default the position."""
+        return position
 
     @abstractmethod
     def unscaled(self, positions: Sequence[int]) -> Latents:
         """Latents at `positions` before truncation: `[len(positions), latent_dim]`."""
 
-    @abstractmethod
     def settings(self) -> dict[str, Any]:
         """The settings that decide the latents of a key: equal settings give equal images."""
+        return {"truncation": self.truncation}
 
     def latents(self, positions: Sequence[int]) -> Latents:
         """Latents at `positions`: float32 `[len(positions), latent_dim]`."""
@@ -73,10 +73,6 @@ class SeedLatents(LatentSource):
         """As `wgan.latents.latents_from_seeds`."""
         return latents_from_seeds([self.seeds[position] for position in positions], self.latent_dim)
 
-    def settings(self) -> dict[str, Any]:
-        """The truncation; the key is the seed itself."""
-        return {"truncation": self.truncation}
-
 
 @dataclass(frozen=True)
 class FileLatents(LatentSource):
@@ -90,10 +86,6 @@ class FileLatents(LatentSource):
     def __len__(self) -> int:
         return len(self.rows)
 
-    def key(self, position: int) -> int:
-        """The row's number."""
-        return position
-
     def unscaled(self, positions: Sequence[int]) -> Latents:
         """The rows as float32. Raises UsageError if a value is not finite."""
         latents = np.asarray(self.rows[list(positions)], np.float32)
@@ -105,7 +97,7 @@ class FileLatents(LatentSource):
 
     def settings(self) -> dict[str, Any]:
         """The file's hash and the truncation."""
-        return {"truncation": self.truncation, "latents_sha256": self.sha256}
+        return {**super().settings(), "latents_sha256": self.sha256}
 
 
 @dataclass(frozen=True)
@@ -125,27 +117,21 @@ class InterpolatedLatents(LatentSource):
     def __len__(self) -> int:
         return self.frames
 
-    def key(self, position: int) -> int:
-        """The frame's number."""
-        return position
-
     def unscaled(self, positions: Sequence[int]) -> Latents:
         """Latents of the frames; frame 0 is the first seed's."""
         anchors = latents_from_seeds(self.seeds, self.latent_dim)
-        return np.stack([self._frame(anchors, position) for position in positions])
-
-    def _frame(self, anchors: Latents, position: int) -> npt.NDArray[np.float32]:
-        leg, part = divmod(position * len(anchors), self.frames)
-        start, end = anchors[leg], anchors[(leg + 1) % len(anchors)]
-        return slerp(start, end, part / self.frames)
+        frames = []
+        for position in positions:
+            # Whole numbers: a float position would drift on a long path.
+            leg, part = divmod(position * len(anchors), self.frames)
+            start, end = anchors[leg], anchors[(leg + 1) % len(anchors)]  # back to the first
+            frames.append(slerp(start, end, part / self.frames))
+        return np.stack(frames)
 
     def settings(self) -> dict[str, Any]:
         """The seeds, the number of frames and the truncation."""
-        return {
-            "truncation": self.truncation,
-            "interpolate": format_seeds(self.seeds),
-            "of_frames": self.frames,
-        }
+        seeds = format_seeds(self.seeds)
+        return {**super().settings(), "interpolate": seeds, "of_frames": self.frames}
 
 
 def slerp(

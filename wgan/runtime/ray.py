@@ -32,7 +32,7 @@ from wgan.runtime.job import Job
 from wgan.runtime.latent_sources import SeedLatents
 from wgan.runtime.writers import check_names
 from wgan.runtime.writers.archives import write_whole_tar
-from wgan.runtime.writers.resume import RECORD, can_resume, make_output_folder
+from wgan.runtime.writers.folders import RECORD, can_resume, make_output_folder
 from wgan.stop import Stopped, check_stop
 from wgan.text import first_line
 
@@ -104,7 +104,12 @@ def write_shards(out: str, job: Job, model: Path) -> None:
     size = job.config.shard_size or DEFAULT_SHARD_SIZE
     # The seeds and the size decide which shard a seed is in.
     division = {"seeds": format_seeds(source.seeds), "shard_size": size}
-    with _locked(folder):
+    lock = open_lock(folder / LOCK)
+    if lock is None:
+        raise OutputError(
+            f"another process is writing into {folder}: wait for it, or choose another folder"
+        )
+    with lock:
         _start(folder, {**job.settings(), **division}, job.config.overwrite)
         discard_leftovers(folder, SHARDS)
         _write_missing(shard_job, source, size)
@@ -126,8 +131,11 @@ def _start(folder: Path, settings: Mapping[str, Any], overwrite: bool) -> None:
 
 
 def _write_missing(shard_job: ShardJob, source: SeedLatents, size: int) -> None:
-    parts = list(_shards(shard_job.folder, source.seeds, size))
-    missing = [(path, seeds) for path, seeds in parts if not path.exists()]
+    missing = [
+        (path, source.seeds[start : start + size])
+        for number, start in enumerate(range(0, len(source), size))
+        if not (path := shard_job.folder / f"shard-{number:05d}.tar").exists()
+    ]
     done = len(source) - sum(len(seeds) for _, seeds in missing)
     with Progress(len(source), "sampling", "images", done=done) as progress:
         if missing:
@@ -135,18 +143,6 @@ def _write_missing(shard_job: ShardJob, source: SeedLatents, size: int) -> None:
                 _check_resources(ray, shard_job)
                 for count in _run_tasks(ray, shard_job, missing):
                     progress.advance(count)
-
-
-@contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    """Lock the folder against other commands. Raises OutputError if it is locked."""
-    lock = open_lock(folder / LOCK)
-    if lock is None:
-        raise OutputError(
-            f"another process is writing into {folder}: wait for it, or choose another folder"
-        )
-    with lock:
-        yield
 
 
 def _check_resources(ray: Any, shard_job: ShardJob) -> None:
@@ -169,11 +165,6 @@ def _check(out: str, job: Job) -> SeedLatents:
         raise UsageError("--ray writes PNGs into tar shards: leave out --images and --grid")
     check_names(out, job.source)
     return job.source
-
-
-def _shards(folder: Path, seeds: Sequence[int], size: int) -> Iterator[tuple[Path, Sequence[int]]]:
-    for number, start in enumerate(range(0, len(seeds), size)):
-        yield folder / f"shard-{number:05d}.tar", seeds[start : start + size]
 
 
 def _run_tasks(

@@ -21,8 +21,7 @@ from wgan.model_file.checksum import content_sha256
 from wgan.model_file.difference import PixelDifference
 from wgan.model_file.manifest import Golden, Manifest
 from wgan.model_file.reading import describe, read_bytes
-from wgan.runtime.engine.config import EngineConfig, open_all
-from wgan.runtime.generator import Generator
+from wgan.runtime.generator import EngineConfig, Generator, open_all
 from wgan.stop import check_stop
 
 BATCH_SIZES = (1, 7, 64)

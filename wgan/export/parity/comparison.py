@@ -11,6 +11,7 @@ from wgan.export.parity.engines import Engine
 from wgan.export.parity.reference import Reference
 from wgan.model_file.difference import PixelDifference
 from wgan.model_file.manifest import Distance
+from wgan.stop import check_stop
 
 
 class EngineComparison:
@@ -33,6 +34,7 @@ class EngineComparison:
 
     def compare(self, rows: slice) -> None:
         """Run the seeds of `rows` as one batch and compare each value. Raises ParityError."""
+        check_stop()
         reference = self.reference
         try:
             images, pixels = self.engine.run(reference.latents[rows])

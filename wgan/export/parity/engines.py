@@ -48,7 +48,7 @@ def onnx_engines(data: bytes) -> Iterator[Engine]:
         ParityError: ONNX Runtime cannot open the model, or its batch size is fixed.
     """
     with needs_extra("cpu", purpose="checking an ONNX export"):
-        from wgan.runtime.engine.config import open_all
+        from wgan.runtime.generator import open_all
     try:
         for config, opened in open_all(data):
             if isinstance(opened, DeviceError):

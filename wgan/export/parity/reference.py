@@ -15,6 +15,7 @@ from wgan.errors import ExportError
 from wgan.export.export_errors import export_errors
 from wgan.images import Images, Pixels, to_pixels
 from wgan.latents import latents_from_seeds
+from wgan.stop import check_stop
 
 Latents = npt.NDArray[np.float32]
 """`[n, latent_dim]`."""
@@ -75,5 +76,8 @@ class Reference:
 def _generate(generator: nn.Module, latents: npt.NDArray[Any]) -> npt.NDArray[Any]:
     """Generate images in the precision that the generator and the latents have."""
     with torch.inference_mode():
-        parts = [generator(part).numpy() for part in torch.from_numpy(latents).split(CHUNK)]
+        parts = []
+        for part in torch.from_numpy(latents).split(CHUNK):
+            check_stop()
+            parts.append(generator(part).numpy())
     return np.concatenate(parts)

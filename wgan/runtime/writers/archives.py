@@ -16,8 +16,7 @@ from typing import BinaryIO
 from wgan.errors import OutputError
 from wgan.files import TEMPORARY_SUFFIX, lock_file, undated_member, whole_file
 from wgan.runtime.job import Job
-from wgan.runtime.writers.folders import image_name
-from wgan.runtime.writers.resume import check_same, to_text
+from wgan.runtime.writers.folders import check_same, image_name, to_text
 
 BLOCK = tarfile.BLOCKSIZE
 
@@ -93,7 +92,8 @@ def _locked(partial: Path, path: Path) -> Iterator[BinaryIO]:
                 raise OutputError(
                     f"another process is writing {path}: wait for it, or choose another name"
                 )
-            if not _is_at(file, partial):  # finished and renamed before this process locked it
+            # Another process may have finished and renamed it before this one locked it.
+            if not _is_at(file, partial):
                 continue
             yield file
             return
@@ -111,7 +111,10 @@ def _resume(file: BinaryIO, job: Job, path: Path) -> int:
     comment = _comment(job)
     found = file.read(len(comment))
     if found != comment:
-        _check_settings(found + file.read(BLOCK * 4), job, path)
+        beginning = found + file.read(BLOCK * 4)
+        if len(beginning) >= 2 * BLOCK:  # otherwise stopped before the comment was complete
+            record = beginning.partition(b"comment=")[2].partition(b"\n")[0]
+            check_same(record, job.settings(), str(path))
         file.seek(0)
         file.truncate()
         file.write(comment)
@@ -144,14 +147,6 @@ def _skip_member(file: BinaryIO, expected: str, path: Path) -> bool:
         return False
     file.seek(end)
     return True
-
-
-def _check_settings(beginning: bytes, job: Job, path: Path) -> None:
-    """Raise OutputError if the file was started with other settings; otherwise it has no images."""
-    if len(beginning) < 2 * BLOCK:  # stopped before the comment was complete
-        return
-    _, found, rest = beginning.partition(b"comment=")
-    check_same(rest.partition(b"\n")[0] if found else b"", job.settings(), str(path))
 
 
 def _comment(job: Job) -> bytes:

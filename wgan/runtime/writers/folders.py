@@ -1,14 +1,21 @@
-"""A folder with a PNG for each image, named by its key."""
+"""A folder with a PNG for each image, named by its key, and the settings that resume it."""
 
 import contextlib
+import json
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
+from wgan.errors import OutputError
 from wgan.files import write_whole
 from wgan.host import usable_cores
 from wgan.images import Pixels
 from wgan.parallel import ordered_map
 from wgan.runtime.job import IMAGES_AHEAD, Job
-from wgan.runtime.writers.resume import can_resume, make_output_folder
+from wgan.text import shorten
+
+RECORD = ".wgan-sample.json"
+"""The file in a folder that holds the settings of its images."""
 
 
 def write_folder(path: Path, job: Job) -> None:
@@ -48,3 +55,61 @@ def _exists(path: Path) -> bool:
         return path.stat().st_size > 0  # a power cut can leave an empty file
     except FileNotFoundError:
         return False
+
+
+def to_text(settings: Mapping[str, Any]) -> str:
+    """Format settings as one line of JSON; equal settings give equal text."""
+    return json.dumps(settings, sort_keys=True, separators=(",", ":"))
+
+
+def check_same(text: str | bytes, settings: Mapping[str, Any], path: str) -> None:
+    """Compare the settings that `path` was started with, as text, with those of this command.
+
+    Raises:
+        OutputError: they differ, or the text is damaged.
+    """
+    try:
+        before = json.loads(text)
+    except ValueError:
+        before = None
+    if not isinstance(before, dict):
+        raise OutputError(f"{path} has a damaged record: add --overwrite to start again")
+    now = json.loads(to_text(settings))
+    for name in sorted({*before, *now}):
+        if before.get(name) != now.get(name):
+            old, new = (shorten(s[name], 20) if name in s else "absent" for s in (before, now))
+            raise OutputError(
+                f"{path} was started with {name} {old}, now it is {new}: choose another name, or"
+                " add --overwrite"
+            )
+
+
+def make_output_folder(path: Path) -> None:
+    """Create a folder unless it exists; its parent must exist.
+
+    Raises:
+        OutputError: it cannot be created.
+    """
+    try:
+        path.mkdir(exist_ok=True)
+    except OSError as exc:
+        raise OutputError(f"cannot make the folder {path}: {exc.strerror}") from exc
+
+
+def can_resume(folder: Path, settings: Mapping[str, Any], *, overwrite: bool) -> bool:
+    """Return whether the folder was started with these settings; otherwise record them.
+
+    With `overwrite` the settings are always recorded.
+
+    Raises:
+        OutputError: the folder was started with other settings.
+    """
+    record = folder / RECORD
+    try:
+        if not overwrite and record.exists():
+            check_same(record.read_bytes(), settings, str(folder))
+            return True
+    except OSError as exc:
+        raise OutputError(f"cannot read {record}: {exc.strerror}") from exc
+    write_whole(record, (to_text(settings) + "\n").encode())
+    return False

@@ -17,6 +17,7 @@ from wgan.errors import ImageError, OutputError, needs_extra
 from wgan.files import TEMPORARY_SUFFIX, make_folder, whole_file
 from wgan.images import encode
 from wgan.progress import ProgressFn
+from wgan.stop import check_stop
 from wgan.training.data.decoding import Skipped, check_skipped, decode, in_threads, quiet_pillow
 from wgan.training.data.sources.source import ImageSource
 from wgan.training.data.streaming.shards import write_index
@@ -141,6 +142,7 @@ def _good_files(
 
     order = _order(source)
     for done, (index, file) in enumerate(zip(order, in_threads(read, order), strict=True), 1):
+        check_stop()
         if isinstance(file, ImageError):
             skipped.append(Skipped(source.label(index), str(file)))
         else:
