@@ -14,10 +14,10 @@ from wgan.evaluation.statistics import SPLITS
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"n": 9}, "-n 9 is not allowed: at least 10"),
+        ({"n": 9}, "-n 9 is not allowed: it must be an integer at least 10"),
         ({"repeats": 0}, "--repeats 0"),
         ({"n": 2**31, "repeats": 3}, "more seeds than"),
-        ({"data_n": 9}, "--data-n 9 is not allowed: at least 10"),
+        ({"data_n": 9}, "--data-n 9 is not allowed: it must be an integer at least 10"),
         ({"seed": -1}, "seed -1 is not allowed"),
         ({"n": 100, "repeats": 2, "seed": 2**32 - 199}, "200 images go beyond the last seed"),
         ({"metrics": ("fid", "swd")}, "--metrics swd is not one of"),

@@ -195,5 +195,5 @@ def _text(value: Any, described: Option) -> str:
     if isinstance(value, bool):
         return ("yes" if value else "no") if described.negatable else ""
     if isinstance(value, tuple):
-        return (described.separator or ", ").join(f"{item}" for item in value)
+        return (described.separator or ", ").join(_text(item, described) for item in value)
     return f"{value:.12g}" if isinstance(value, float) else str(value)

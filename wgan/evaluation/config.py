@@ -6,6 +6,7 @@ from typing import Literal
 
 from wgan.errors import UsageError
 from wgan.files import check_parent_folder
+from wgan.options import option
 from wgan.training.config import CacheConfig
 
 MIN_IMAGES = 10
@@ -41,6 +42,12 @@ def parse_metrics(text: str) -> tuple[str, ...]:
     return tuple(name for name in METRICS if name in names)
 
 
+def _parse_range(text: str) -> tuple[float, float]:
+    from wgan.runtime.image_output import parse_value_range  # imports numpy
+
+    return parse_value_range(text)
+
+
 @dataclass(frozen=True, kw_only=True)
 class EvalConfig(CacheConfig):
     """Options of `evaluate`.
@@ -50,57 +57,87 @@ class EvalConfig(CacheConfig):
         OutputError: the folder of `neighbours` does not exist.
     """
 
-    generators: tuple[Path, ...] = ()
-    """Run folders, checkpoints or exported files; by default the latest run."""
-    checkpoint: str | None = None
-    """Of each run: latest, best or the number of a step; None is the latest."""
-    data: str | None = None
-    """The real images, as for training; None is the runs' own data."""
-    n: int = 10_000
-    """Images generated per repeat."""
-    data_n: int | None = None
-    """Real images, evenly spaced; None is all of them."""
-    metrics: tuple[str, ...] | None = None
-    """Names in `METRICS`; None is all that the features allow."""
-    features: str = "inception"
-    """inception, or an ONNX file from images to vectors."""
-    feature_range: tuple[float, float] = (-1.0, 1.0)
-    """Values of black and white, for an ONNX file with float input."""
-    weights: Path | None = None
-    """A copy of Inception's weights; None looks in the cache of torch.hub."""
-    download: bool = False
-    """Download weights and data sets that are missing."""
-    repeats: int = 1
-    """Repeats, each with new seeds; 2 or more give confidence intervals."""
-    seed: int = 0
-    """The first seed. Repeat r generates seeds from `seed + r * n` on."""
-    batch_size: int = 64
-    """Images generated at a time."""
-    device: str = "auto"
-    """auto, cpu, cuda, cuda:N or mps."""
-    arch: str | None = None
-    """package.module:function that builds custom networks, for their checkpoints."""
-    trust: bool = False
-    """Open TorchScript and pt2 files, which run code."""
-    neighbours: Path | None = None
-    """Write generated images beside the nearest real ones to this PNG."""
+    generators: tuple[Path, ...] = option(
+        (),
+        "Run folders, checkpoints or exported files; without one the latest run.",
+        argument=True,
+        metavar="[RUN|CHECKPOINT|FILE]...",
+    )
+    checkpoint: str | None = option(
+        None,
+        "Of each run: latest, best (see train --eval-every), or a step.",
+        metavar="WHICH",
+        shown_default="latest",
+    )
+    data: str | None = option(
+        None, "The real images, as for train.", metavar="DATA", shown_default="those of the run"
+    )
+    n: int = option(
+        10_000,
+        "Generated images per repeat.",
+        low=MIN_IMAGES,
+        unit="images",
+        flags=("-n", "--n"),
+    )
+    data_n: int | None = option(
+        None,
+        "Number of real images to use, evenly spaced.",
+        low=MIN_IMAGES,
+        unit="images",
+        shown_default="all",
+    )
+    metrics: tuple[str, ...] | None = option(
+        None,
+        f"Of {', '.join(METRICS)}.",
+        separator=",",
+        parse=parse_metrics,
+        metavar="NAME,...",
+        shown_default="all that the features allow",
+    )
+    features: str = option(
+        "inception", "inception, or an ONNX file from pixels to vectors.", metavar="NETWORK"
+    )
+    feature_range: tuple[float, float] = option(
+        (-1.0, 1.0),
+        "Black and white for an ONNX file with float input.",
+        separator=",",
+        parse=_parse_range,
+        metavar="LOW,HIGH",
+    )
+    weights: Path | None = option(
+        None,
+        "Inception's weights, if you have a copy.",
+        metavar="FILE",
+        shown_default="the cache of torch.hub",
+    )
+    download: bool = option(False, "Download missing weights and data sets.")
+    repeats: int = option(
+        1, "Repeats with new seeds; 2 or more give confidence intervals.", low=1, metavar="N"
+    )
+    # Repeat r generates the seeds from `seed + r * n` on.
+    seed: int = option(0, "First seed.", low=0, metavar="SEED")
+    batch_size: int = option(64, "Images generated at a time.", low=1, unit="images")
+    device: str = option("auto", "auto, cpu, cuda, cuda:N or mps.", metavar="DEVICE")
+    arch: str | None = option(
+        None,
+        "Builder of your own networks, for their checkpoints.",
+        metavar="PACKAGE.MODULE:FUNCTION",
+    )
+    trust: bool = option(False, "Open TorchScript and pt2 files, which run code.")
+    neighbours: Path | None = option(
+        None,
+        "Write generated images beside the nearest real ones: was the data memorised?",
+        metavar="OUT.png",
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        from wgan.latents import SEED_LIMIT, check_seed  # imports numpy, which --help does without
+        from wgan.latents import SEED_LIMIT  # imports numpy, which --help does without
 
-        for option, count in (("-n", self.n), ("--data-n", self.data_n)):
-            if count is not None and count < MIN_IMAGES:
-                raise UsageError(
-                    f"{option} {count} is not allowed: at least {MIN_IMAGES} images are needed"
-                )
-        if self.repeats < 1:
-            raise UsageError(f"--repeats {self.repeats} is not allowed: it is at least 1")
         if self.images > SEED_LIMIT:
             raise UsageError(
                 f"{self.repeats} repeats of {self.n} images need more seeds than {SEED_LIMIT}"
             )
-        check_seed(self.seed)
         if self.seed + self.images > SEED_LIMIT:
             raise UsageError(
                 f"--seed {self.seed} is not allowed: {self.images} images go beyond the last seed,"

@@ -29,7 +29,6 @@ from wgan.files import write_whole
 from wgan.images import encode, evenly_spaced
 from wgan.progress import Progress
 from wgan.runs import which_checkpoint
-from wgan.runtime.generator import check_batch_size
 from wgan.training.data import (
     Cache,
     Dataset,
@@ -51,7 +50,6 @@ def run_evaluation(config: EvalConfig, progress: bool = False) -> Evaluation:
     """Do the work of `wgan.evaluation.evaluate`, whose arguments and errors it has."""
     # What can be refused at once is refused before anything slow.
     which = which_checkpoint(config.checkpoint, config.generators)
-    check_batch_size(config.batch_size)
     architecture = load_architecture(config.arch) if config.arch else None
     device, provider = pick_device(config.device), provider_for(config.device)
     features = open_features(

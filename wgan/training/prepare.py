@@ -1,10 +1,11 @@
 """The work of `wgan prepare`: write a data set as shards."""
 
-from dataclasses import dataclass
+from dataclasses import MISSING, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from wgan.errors import UsageError, needs_extra
+from wgan.options import check, option
 
 if TYPE_CHECKING:
     from wgan.progress import ProgressFn
@@ -13,16 +14,30 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class PrepareConfig:
-    """Options of `prepare`."""
+    """Options of `prepare`. Raises UsageError."""
 
-    data: str  # what `wgan train` takes, except shards
-    shards: Path  # folder of the shards, new or empty
-    shard_size: int = 10_000  # images per shard
-    size: int | None = None  # resize to size x size pixels, stored as PNG; None: each file as it is
-    crop: int = 0  # with size: side in pixels of a centre crop before resizing
-    background: str = "white"  # with size: colour under transparent pixels
-    download: bool = False  # download a data set by name if it is missing
-    allow_damaged: bool = False  # continue if more than 1 % of the images are damaged
+    data: str = option(MISSING, "What wgan train takes, except shards.", argument=True)
+    shards: Path = option(MISSING, "Folder of the shards, new or empty.", argument=True)
+    shard_size: int = option(10_000, "Images per shard.", low=1, unit="images")
+    size: int | None = option(
+        None,
+        "Resize to SIZE x SIZE pixels, stored as PNG.",
+        low=1,
+        unit="pixels",
+        metavar="SIZE",
+        shown_default="each file as it is",
+    )
+    crop: int = option(
+        0, "With --size: side of a centre crop before resizing; 0 is none.", low=0, unit="pixels"
+    )
+    background: str = option(
+        "white", "With --size: colour under transparent pixels.", metavar="COLOUR"
+    )
+    download: bool = option(False, "Download a data set by name if it is missing.")
+    allow_damaged: bool = option(False, "Continue if over 1 % of the data is damaged.")
+
+    def __post_init__(self) -> None:
+        check(self)
 
 
 def prepare(config: PrepareConfig, progress: "ProgressFn | None" = None) -> "WrittenShards":
