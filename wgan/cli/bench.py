@@ -2,51 +2,32 @@
 
 import dataclasses
 import json
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from wgan.cli.process import guard
+from wgan.cli.options import ConfigCommand, Given, config_options
+from wgan.cli.process import guarded
+from wgan.runtime.config import BenchConfig
 
 if TYPE_CHECKING:
     from wgan.model_file.manifest import Manifest
     from wgan.runtime.benchmark import EngineFn, Timing
 
 
-@click.command()
-@click.argument("file", required=False, type=click.Path(path_type=Path))
-@click.option("--batch-sizes", default="1,8,64", show_default=True, help="Images in a run.")
-@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, ...")
-@click.option("--threads", type=int, help="CPU threads.  [default: the usable cores]")
-@click.option("--seconds", default=2.0, show_default=True, help="For each engine and batch size.")
+@click.command(cls=ConfigCommand)
+@guarded()
+@config_options(BenchConfig)
 @click.option("--json", "as_json", is_flag=True, help="Print the times as JSON.")
-@click.pass_obj
-def bench(
-    owns_process: bool | None,
-    file: Path | None,
-    batch_sizes: str,
-    device: str,
-    threads: int | None,
-    seconds: float,
-    as_json: bool,
-) -> None:
+def bench(given: Given, as_json: bool) -> None:
     """Time an exported FILE on this machine. By default the latest export.
 
     Images per second and milliseconds by batch size, the provider that ran, the memory it took.
     PyTorch and TorchScript take their turns beside it where they are installed.
     """
-    guard(owns_process)
-    from wgan.runtime.benchmark import BenchConfig
-    from wgan.runtime.benchmark import bench as run
+    from wgan.runtime.benchmark import bench as run  # imports numpy and ONNX Runtime
 
-    config = BenchConfig(
-        file=file,
-        batch_sizes=_parse_sizes(batch_sizes),
-        device=device,
-        threads=threads,
-        seconds=seconds,
-    )
+    config = given.make(BenchConfig)
     result = run(config, _torch_engines)
     if as_json:
         timings = [dataclasses.asdict(timing) for timing in result.timings]
@@ -66,15 +47,6 @@ def bench(
     click.echo(f"{result.provider}, {result.threads} threads{memory}")
     for timing in result.timings:
         click.echo(_row(timing))
-
-
-def _parse_sizes(text: str) -> tuple[int, ...]:
-    from wgan.errors import UsageError
-
-    parts = text.split(",")
-    if not all(part.strip().isdecimal() and int(part) for part in parts):
-        raise UsageError(f"--batch-sizes {text} is not allowed: numbers from 1, as in 1,8,64")
-    return tuple(int(part) for part in parts)
 
 
 def _torch_engines(manifest: "Manifest | None", threads: int) -> dict[str, "EngineFn"]:

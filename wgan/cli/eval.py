@@ -5,22 +5,21 @@ import json
 import click
 
 from wgan.cli.options import ConfigCommand, Given, config_options
-from wgan.cli.process import guard
+from wgan.cli.process import guarded
 from wgan.cli.skipped import say_skipped
 from wgan.evaluation import EvalConfig, evaluate
 
 
 @click.command(cls=ConfigCommand)
+@guarded("PyTorch or ONNX Runtime")
 @config_options(EvalConfig)
 @click.option("--json", "as_json", is_flag=True, help="Print every value as JSON.")
-@click.pass_obj
-def eval(owns_process: bool | None, /, given: Given, as_json: bool) -> None:  # noqa: A001 - its name
+def eval(given: Given, as_json: bool) -> None:  # noqa: A001 - its name
     """Measure generators by FID, KID, recall and more.
 
     Runs, checkpoints and exported files, of any format, are compared on the same seeds; by default
     the latest run. docs/evaluating.md says what each number means and costs.
     """
-    guard(owns_process, "PyTorch or ONNX Runtime")
     config = given.make(EvalConfig)
     evaluation = evaluate(config, progress=True)
     say_skipped(evaluation.skipped)

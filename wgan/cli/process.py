@@ -1,8 +1,12 @@
 """A command's process: signals, crashes of native code, a quick end."""
 
+import functools
 import os
 import sys
-from typing import NoReturn
+from collections.abc import Callable
+from typing import Any, NoReturn
+
+import click
 
 from wgan.sandbox import continue_in_child
 from wgan.stop import install_stop_handler
@@ -17,6 +21,23 @@ def guard(owns_process: bool | None, engine: str = "ONNX Runtime") -> None:
     if owns_process:
         install_stop_handler()  # before the fork, so that the child never is without
         continue_in_child(engine)
+
+
+def guarded(engine: str = "ONNX Runtime") -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Call `guard` before a command reads its options, which may import numpy.
+
+    numpy starts threads, and a process should have only one when it forks.
+    """
+
+    def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(command)
+        def run(*args: Any, **values: Any) -> Any:
+            guard(click.get_current_context().obj, engine)
+            return command(*args, **values)
+
+        return run
+
+    return decorate
 
 
 def end_at_once(status: int = 0) -> NoReturn:

@@ -1,18 +1,17 @@
 """Speed of engines: the same latents, in turns."""
 
 import gc
-import math
 import statistics
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
-from wgan.errors import ModelFileError, UsageError
+from wgan.errors import ModelFileError
 from wgan.host import resident_memory, usable_cores
 from wgan.latents import Latents, latents_from_seeds
 from wgan.model_file.manifest import Manifest
 from wgan.runs import latest_export
+from wgan.runtime.config import BenchConfig
 from wgan.runtime.generator import Generator
 from wgan.stop import check_stop
 
@@ -31,30 +30,6 @@ how weights return to the cache after another engine's turn."""
 
 ROUNDS = 5
 """Smallest number of turns of each engine."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class BenchConfig:
-    """What `wgan bench` measures.
-
-    Raises:
-        UsageError: a value is not allowed.
-    """
-
-    file: Path | None = None  # None: the latest export
-    batch_sizes: tuple[int, ...] = (1, 8, 64)
-    device: str = "auto"
-    threads: int | None = None  # CPU threads; None: the usable cores
-    seconds: float = 2.0  # for each engine and batch size
-
-    def __post_init__(self) -> None:
-        if not 0 < self.seconds < math.inf:  # false for NaN as well
-            raise UsageError(
-                f"--seconds {self.seconds:g} is not allowed: greater than 0 and finite"
-            )
-        if not self.batch_sizes or min(self.batch_sizes) < 1:
-            sizes = ",".join(map(str, self.batch_sizes))
-            raise UsageError(f"--batch-sizes {sizes} is not allowed: numbers from 1, as in 1,8,64")
 
 
 @dataclass(frozen=True)

@@ -1,24 +1,43 @@
-"""What `wgan sample` generates and writes: its options, checked before any work."""
+"""Options of `wgan sample` and `wgan bench`, checked before any work."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from wgan.errors import UsageError
-from wgan.latents import SEED_LIMIT, check_seed, parse_seeds
-from wgan.runtime.generator import check_batch_size
-from wgan.runtime.image_output import ValueRange
-from wgan.runtime.latent_sources import (
-    InterpolatedLatents,
-    LatentSource,
-    SeedLatents,
-    check_truncation,
-    load_latents,
-)
+from wgan.host import MAX_THREADS
+from wgan.options import check, option
+
+# What needs numpy is imported where it is used: `wgan --help` shows these options without it.
+if TYPE_CHECKING:
+    from wgan.runtime.latent_sources import LatentSource
 
 DEFAULT_COUNT = 64
 DEFAULT_FRAMES = 120
 DEFAULT_SHARD_SIZE = 1000
+
+TRUNCATION_LIMIT = 100.0
+"""Far beyond the latents of the training, and far from float32 overflow."""
+
+
+def _parse_grid(text: str) -> tuple[int, int]:
+    from wgan.images import parse_grid
+
+    return parse_grid(text)
+
+
+def _parse_value_range(text: str) -> tuple[float, float]:
+    from wgan.runtime.image_output import parse_value_range
+
+    return parse_value_range(text)
+
+
+def _parse_shard(text: str) -> tuple[int, int]:
+    index, _, count = text.partition("/")
+    if not (index.isdecimal() and count.isdecimal()):
+        raise UsageError(f"--shard {text!r} is not allowed: write I/N, from 1/N to N/N")
+    return int(index), int(count)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,47 +51,113 @@ class SampleConfig:
         UsageError: a value is not allowed, or two options exclude each other.
     """
 
-    out: str = "samples.png"  # its ending chooses the format, see `wgan.runtime.writers.write`
-
-    count: int | None = None  # images; None: the cells of `grid`, or 64
-    seed: int | None = None  # the first seed; None: 0
-    seeds: str | None = None  # as in "0,1,4-6"
-    latents: Path | None = None  # a .npy file, float [n, latent_dim]
-    truncation: float = 1.0  # factor of the latents; 1 is off
-    interpolate: str | None = None  # seeds on a closed path
-    frames: int | None = None  # images on the path; None: the cells of `grid`, or 120
-    shard: tuple[int, int] | None = None  # (i, n): every n-th image, from the i-th on; i from 1
-
-    fps: float = 30.0  # frames per second of an animation
-    grid: tuple[int, int] | None = None  # rows and columns; None: the squarest
-    scale: int = 1  # each pixel is repeated this often in both directions
-    images: bool = False  # float images in [-1, 1] instead of pixels, for .npy and .npz
-    metadata: bool = False  # seed, model and settings as text chunks in PNGs
-    overwrite: bool = False  # do not resume what an interrupted command has written
-
-    ray: bool = False  # on a Ray cluster, into tar shards in a folder
-    shard_size: int | None = None  # with `ray`: images in a shard; None: 1000
-
-    model: str | None = None  # ONNX file or "builtin"; None: the latest export
-    value_range: ValueRange | None = None  # black and white of a foreign model's float images
-    batch_size: int | None = None  # images in a run; None: 16 on the CPU, else 64
-    device: str = "auto"
-    threads: int | None = None  # CPU threads; None: the usable cores
+    # `wgan.runtime.writers.write` tells the format by the ending.
+    out: str = option("samples.png", "The file or folder to write.", argument=True)
+    count: int | None = option(
+        None,
+        "Number of images.",
+        low=1,
+        flags=("-n",),
+        metavar="IMAGES",
+        shown_default=f"the cells of --grid, or {DEFAULT_COUNT}",
+        group="Images",
+    )
+    seed: int | None = option(None, "The first of the -n seeds.", metavar="SEED", shown_default="0")
+    seeds: str | None = option(None, "Which seeds, as in 0,1,4-6.", metavar="SEEDS")
+    latents: Path | None = option(
+        None,
+        "A .npy file of latents, float [n, latent_dim], in place of seeds.",
+        metavar="FILE",
+    )
+    truncation: float = option(
+        1.0,
+        "Scales the latents: below 1 nearer to the mean image, 1 is off.",
+        low=0,
+        high=TRUNCATION_LIMIT,
+        metavar="FACTOR",
+    )
+    interpolate: str | None = option(None, "A closed path through these seeds.", metavar="SEEDS")
+    frames: int | None = option(
+        None,
+        "Images on the whole path.",
+        low=1,
+        high=10**6,
+        unit="images",
+        shown_default=f"the cells of --grid, or {DEFAULT_FRAMES}",
+    )
+    shard: tuple[int, int] | None = option(
+        None,
+        "Every N-th image, from the I-th on: 1/N to N/N.",
+        separator="/",
+        parse=_parse_shard,
+        metavar="I/N",
+    )
+    fps: float = option(
+        30.0, "Frames per second of an animation.", above=0, high=1000, metavar="N", group="Output"
+    )
+    grid: tuple[int, int] | None = option(
+        None,
+        "Rows and columns of a grid.",
+        low=1,
+        separator="x",
+        parse=_parse_grid,
+        metavar="ROWSxCOLUMNS",
+        shown_default="the squarest",
+    )
+    scale: int = option(1, "Repeat each pixel N times.", low=1, high=64, metavar="N")
+    images: bool = option(False, "Float images, [-1, 1], into a .npy or .npz.")
+    metadata: bool = option(False, "Write seed, model and settings into PNGs.")
+    overwrite: bool = option(False, "Start again instead of resuming.")
+    ray: bool = option(False, "Run on a Ray cluster, into tar shards in a folder.")
+    shard_size: int | None = option(
+        None,
+        "With --ray: images in a shard.",
+        low=1,
+        high=10**6,
+        unit="images",
+        shown_default=str(DEFAULT_SHARD_SIZE),
+    )
+    model: str | None = option(
+        None,
+        "The ONNX file, or builtin.",
+        metavar="FILE",
+        shown_default="the latest export",
+        group="Model",
+    )
+    value_range: tuple[float, float] | None = option(
+        None,
+        "Black and white, for a foreign model.",
+        separator=",",
+        parse=_parse_value_range,
+        metavar="LOW,HIGH",
+    )
+    batch_size: int | None = option(
+        None,
+        "Images in a run.",
+        low=1,
+        unit="images",
+        shown_default="16 on the CPU, else 64",
+    )
+    device: str = option(
+        "auto", "auto, cpu, cuda, tensorrt, coreml, directml or openvino.", metavar="DEVICE"
+    )
+    threads: int | None = option(
+        None, "CPU threads.", low=1, high=MAX_THREADS, metavar="N", shown_default="the usable cores"
+    )
 
     def __post_init__(self) -> None:
         self._check_selection()
-        self._check_output()
-        check_truncation(self.truncation)
-        if self.batch_size is not None:
-            check_batch_size(self.batch_size)
+        check(self)
+        if self.images and self.scale != 1:
+            raise UsageError("--images does not scale: leave out --scale or --images")
         if self.ray and self.shard is not None:
             raise UsageError("--ray and --shard both divide the work: give one of them")
         if self.shard_size is not None and not self.ray:
             raise UsageError("--shard-size requires --ray")
-        if self.shard_size is not None and not 1 <= self.shard_size <= 10**6:
-            raise UsageError(f"--shard-size {self.shard_size} is not allowed: 1 to 1000000")
 
     def _check_selection(self) -> None:
+        from wgan.latents import SEED_LIMIT
+
         # -n and --seed go together: they are one way to choose images.
         counted, name = (self.seed, "--seed") if self.count is None else (self.count, "-n")
         ways = {
@@ -86,35 +171,28 @@ class SampleConfig:
             raise UsageError(f"{given[0]} and {given[1]} exclude each other")
         if self.frames is not None and self.interpolate is None:
             raise UsageError("--frames requires --interpolate")
-        if self.count is not None and not 1 <= self.count <= SEED_LIMIT:
-            raise UsageError(f"-n {self.count} is not allowed: 1 to {SEED_LIMIT} images")
-        if self.frames is not None and not 1 <= self.frames <= 10**6:
-            raise UsageError(f"--frames {self.frames} is not allowed: 1 to 1000000")
+        if self.count is not None and self.count > SEED_LIMIT:
+            raise UsageError(f"-n {self.count} is not allowed: at most {SEED_LIMIT} images")
         if self.shard is not None and not 1 <= self.shard[0] <= self.shard[1]:
             raise UsageError(
                 f"--shard {self.shard[0]}/{self.shard[1]} is not allowed: I/N, from 1/N to N/N"
             )
-
-    def _check_output(self) -> None:
-        if not 1 <= self.scale <= 64:
-            raise UsageError(f"--scale {self.scale} is not allowed: 1 to 64")
-        if not 0 < self.fps <= 1000:
-            raise UsageError(f"--fps {self.fps:g} is not allowed: greater than 0, up to 1000")
-        if self.images and self.scale != 1:
-            raise UsageError("--images does not scale: leave out --scale or --images")
 
     @property
     def default_count(self) -> int | None:
         """Number of images where the user gives none: the cells of the grid, if there is one."""
         return self.grid and self.grid[0] * self.grid[1]
 
-    def source(self, latent_dim: int) -> LatentSource:
+    def source(self, latent_dim: int) -> "LatentSource":
         """Return the latents of all images, for a generator of `latent_dim`.
 
         Raises:
             UsageError: seeds cannot be parsed or are out of range, or the file of latents does
                 not fit.
         """
+        from wgan.latents import parse_seeds
+        from wgan.runtime.latent_sources import InterpolatedLatents, SeedLatents, load_latents
+
         if self.latents is not None:
             return load_latents(self.latents, latent_dim, self.truncation)
         if self.interpolate is not None:
@@ -124,6 +202,8 @@ class SampleConfig:
         return SeedLatents(self.truncation, self._seeds(), latent_dim)
 
     def _seeds(self) -> Sequence[int]:
+        from wgan.latents import check_seed, parse_seeds
+
         if self.seeds is not None:
             return parse_seeds(self.seeds)
         first = self.seed or 0
@@ -143,3 +223,27 @@ class SampleConfig:
         if not positions:
             raise UsageError(f"--shard {first}/{step} is empty: there are {total} images")
         return positions
+
+
+@dataclass(frozen=True, kw_only=True)
+class BenchConfig:
+    """What `wgan bench` measures.
+
+    Raises:
+        UsageError: a value is not allowed.
+    """
+
+    file: Path | None = option(None, "The exported file.", argument=True)
+    batch_sizes: tuple[int, ...] = option(
+        (1, 8, 64), "Images in a run.", low=1, separator=",", metavar="N,..."
+    )
+    device: str = option("auto", "auto, cpu, cuda, ... as in wgan sample.", metavar="DEVICE")
+    threads: int | None = option(
+        None, "CPU threads.", low=1, high=MAX_THREADS, metavar="N", shown_default="the usable cores"
+    )
+    seconds: float = option(2.0, "Time for each engine and batch size.", above=0, metavar="SECONDS")
+
+    def __post_init__(self) -> None:
+        check(self)
+        if not self.batch_sizes:
+            raise UsageError("--batch-sizes is empty: write numbers from 1, as in 1,8,64")

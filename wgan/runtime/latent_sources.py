@@ -16,9 +16,6 @@ import numpy.typing as npt
 from wgan.errors import UsageError
 from wgan.latents import Latents, format_seeds, latents_from_seeds
 
-TRUNCATION_LIMIT = 100.0
-"""Far beyond the latents of the training, and far from float32 overflow."""
-
 
 @dataclass(frozen=True)
 class LatentSource(ABC):
@@ -152,14 +149,6 @@ def slerp(
         np.sin((1 - part) * angle) * a + np.sin(part * angle) * b
     ) / np.sin(angle)
     return mixed.astype(np.float32)
-
-
-def check_truncation(truncation: float) -> None:
-    """Raise UsageError unless latents may be scaled by `truncation`."""
-    if not 0 <= truncation <= TRUNCATION_LIMIT:  # false for NaN as well
-        raise UsageError(
-            f"truncation {truncation:g} is not allowed: 0 to {TRUNCATION_LIMIT:g}, 1 is off"
-        )
 
 
 def load_latents(path: Path, latent_dim: int, truncation: float) -> FileLatents:

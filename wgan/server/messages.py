@@ -11,7 +11,7 @@ import numpy as np
 from msgspec import UNSET, Meta, Raw, Struct, UnsetType
 
 from wgan.latents import SEED_LIMIT
-from wgan.runtime.latent_sources import TRUNCATION_LIMIT
+from wgan.runtime.config import TRUNCATION_LIMIT
 
 DATATYPES = {"FP32": "<f4", "INT64": "<i8", "UINT32": "<u4", "UINT8": "|u1"}
 """The protocol's datatypes that are supported, and NumPy's names of them."""
