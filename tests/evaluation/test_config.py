@@ -7,7 +7,7 @@ import pytest
 
 from wgan.errors import OutputError, UsageError
 from wgan.evaluation.config import MIN_IMAGES, EvalConfig
-from wgan.evaluation.manifold import ROBUST_K
+from wgan.evaluation.metrics import ROBUST_K
 from wgan.evaluation.statistics import SPLITS
 
 
@@ -16,7 +16,7 @@ from wgan.evaluation.statistics import SPLITS
     [
         ({"n": 9}, "-n 9 is not allowed: it must be an integer at least 10"),
         ({"repeats": 0}, "--repeats 0"),
-        ({"n": 2**31, "repeats": 3}, "more seeds than"),
+        ({"n": 2**31, "repeats": 3}, "6442450944 images go beyond the last seed"),
         ({"data_n": 9}, "--data-n 9 is not allowed: it must be an integer at least 10"),
         ({"seed": -1}, "seed -1 is not allowed"),
         ({"n": 100, "repeats": 2, "seed": 2**32 - 199}, "200 images go beyond the last seed"),

@@ -11,10 +11,9 @@ from scipy import stats
 from tests.evaluation.networks import network, save
 from wgan.errors import DataError, UsageError
 from wgan.evaluation.config import METRICS, EvalConfig, parse_metrics
-from wgan.evaluation.distances import fid, kid
 from wgan.evaluation.evaluator import choose_metrics, evaluate_generator, measure
 from wgan.evaluation.generators import EvaluatedGenerator
-from wgan.evaluation.manifold import precision_recall
+from wgan.evaluation.metrics import fid, kid, precision_recall
 from wgan.evaluation.onnx_features import OnnxFeatures
 from wgan.evaluation.results import EvalResult, Evaluation, Interval
 from wgan.evaluation.statistics import FeatureStatistics, feature_statistics
@@ -77,7 +76,7 @@ def test_each_repeat_has_the_values_of_its_own_seeds(
         drawn = features(np.stack([an_image(seed) for seed in seeds])).vectors
         assert result.values["fid"][repeat] == pytest.approx(fid(truth, drawn), abs=1e-4)
         equal = truth[np.arange(50) * 300 // 50]
-        expected = precision_recall(equal, drawn).precision
+        expected, _ = precision_recall(equal, drawn)
         assert result.values["precision"][repeat] == pytest.approx(expected, abs=0.021)
 
 

@@ -118,7 +118,9 @@ def test_a_program_that_was_changed_is_refused(folder: Path, tmp_path: Path) -> 
         name = next(name for name in records if "data/" in name and len(records[name]) > 1000)
         records[name] = bytes(len(records[name]))
         (tmp_path / "changed").write_bytes(write_records(records))
-        with pytest.raises(ModelFileError, match="changed cannot be used: its content is not what"):
+        with pytest.raises(
+            ModelFileError, match="changed cannot be used: its content does not match its checksum"
+        ):
             opened(tmp_path / "changed")
 
 

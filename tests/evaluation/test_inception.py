@@ -14,13 +14,14 @@ from torch_fidelity import calculate_metrics
 from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
 
 from wgan.errors import DataError
-from wgan.evaluation.distances import fid
+from wgan.evaluation import inception
 from wgan.evaluation.inception import (
     WEIGHTS_NAME,
     InceptionFeatures,
     default_weights,
     find_weights,
 )
+from wgan.evaluation.metrics import fid
 from wgan.evaluation.statistics import feature_statistics
 from wgan.images import Pixels
 
@@ -112,15 +113,27 @@ class Silent(SimpleHTTPRequestHandler):
 
 
 @pytest.fixture
-def url(tmp_path: Path) -> Iterator[str]:
-    """A server on this machine that has the weights."""
+def default(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The default path of weights that are `CONTENT`; no server has them."""
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    monkeypatch.setattr(inception, "WEIGHTS_URL", "http://127.0.0.1:9/w.pth")
+    monkeypatch.setattr(inception, "SHA256_PREFIX", PREFIX)
+    return tmp_path / "hub" / "checkpoints" / WEIGHTS_NAME
+
+
+@pytest.fixture
+def served(tmp_path: Path, default: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """The weights on a server on this machine."""
     (tmp_path / "served").mkdir()
-    (tmp_path / "served" / "w.pth").write_bytes(CONTENT)
-    handler = partial(Silent, directory=str(tmp_path / "served"))
+    path = tmp_path / "served" / "w.pth"
+    path.write_bytes(CONTENT)
+    handler = partial(Silent, directory=str(path.parent))
     with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         thread = threading.Thread(target=server.serve_forever, args=(0.01,))
         thread.start()
-        yield f"http://127.0.0.1:{server.server_port}/w.pth"
+        url = f"http://127.0.0.1:{server.server_port}/w.pth"
+        monkeypatch.setattr(inception, "WEIGHTS_URL", url)
+        yield path
         server.shutdown()
         thread.join()
 
@@ -130,44 +143,42 @@ def test_the_default_path_is_that_of_torch_hub(monkeypatch: pytest.MonkeyPatch) 
     assert default_weights() == Path("/somewhere/torch/hub/checkpoints") / WEIGHTS_NAME
 
 
-def test_weights_that_are_there_are_not_downloaded(tmp_path: Path) -> None:
-    path = tmp_path / WEIGHTS_NAME
-    path.write_bytes(CONTENT)
-    nowhere = "http://127.0.0.1:9/never"
-    found = find_weights(download=True, default=path, url=nowhere, sha256_prefix=PREFIX)
-    assert found == path
+def test_weights_that_are_there_are_not_downloaded(default: Path) -> None:
+    default.parent.mkdir(parents=True)
+    default.write_bytes(CONTENT)
+    assert find_weights(download=True) == default
 
 
-def test_weights_are_downloaded_once(tmp_path: Path, url: str) -> None:
-    path = tmp_path / "hub" / "checkpoints" / WEIGHTS_NAME
-    assert find_weights(download=True, default=path, url=url, sha256_prefix=PREFIX) == path
-    assert path.read_bytes() == CONTENT
-    (tmp_path / "served" / "w.pth").unlink()
-    assert find_weights(download=True, default=path, url=url, sha256_prefix=PREFIX) == path
+def test_weights_are_downloaded_once(default: Path, served: Path) -> None:
+    assert find_weights(download=True) == default
+    assert default.read_bytes() == CONTENT
+    served.unlink()
+    assert find_weights(download=True) == default
 
 
-def test_a_download_of_something_else_leaves_no_file(tmp_path: Path, url: str) -> None:
-    path = tmp_path / WEIGHTS_NAME
+@pytest.mark.usefixtures("served")
+def test_a_download_of_something_else_leaves_no_file(
+    default: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(inception, "SHA256_PREFIX", "00000000")
     with pytest.raises(DataError, match=r"cannot be downloaded.*invalid hash value"):
-        find_weights(download=True, default=path, url=url, sha256_prefix="00000000")
-    assert list(tmp_path.glob("*")) == [tmp_path / "served"]
+        find_weights(download=True)
+    assert list(default.parent.glob("*")) == []
 
 
-def test_a_failed_download_says_what_to_download_and_where_to_put_it(tmp_path: Path) -> None:
-    path = tmp_path / WEIGHTS_NAME
+def test_a_failed_download_says_what_to_download_and_where_to_put_it(default: Path) -> None:
     with pytest.raises(DataError) as caught:
-        find_weights(download=True, default=path, url="http://127.0.0.1:9/w.pth")
-    assert f"put them at {path}" in str(caught.value)
-    assert "http://127.0.0.1:9/w.pth" in str(caught.value)
-    assert "--weights" in str(caught.value)
-
-
-def test_missing_weights_are_reported_with_what_to_do(tmp_path: Path) -> None:
-    with pytest.raises(DataError) as caught:
-        find_weights(default=tmp_path / WEIGHTS_NAME)
-    for part in (str(tmp_path / WEIGHTS_NAME), "--download", "https://", "--weights", "--features"):
+        find_weights(download=True)
+    for part in (f"put them at {default}", "http://127.0.0.1:9/w.pth", "--weights"):
         assert part in str(caught.value)
-    with pytest.raises(DataError, match="there are no Inception weights"):
+
+
+def test_missing_weights_are_reported_with_what_to_do(default: Path, tmp_path: Path) -> None:
+    with pytest.raises(DataError) as caught:
+        find_weights()
+    for part in (str(default), "--download", "http://", "--weights", "--features"):
+        assert part in str(caught.value)
+    with pytest.raises(DataError, match=r"the Inception weights are not at .*mine\.pth"):
         find_weights(tmp_path / "mine.pth")
 
 

@@ -92,8 +92,7 @@ def _open_evaluator(
     with needs_extra("eval", purpose="--eval-every"):
         from wgan.evaluation.evaluator import FixedSeedEvaluator
         from wgan.evaluation.features import open_features, provider_for
-        from wgan.evaluation.reference_statistics import load_reference, statistics_folder
-        from wgan.evaluation.statistics import MAX_FEATURES
+        from wgan.evaluation.statistics import MAX_FEATURES, load_reference, statistics_folder
         from wgan.training.data import Cache
 
     features = open_features(

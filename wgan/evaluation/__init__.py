@@ -5,10 +5,9 @@
     evaluation = evaluate(EvalConfig(generators=(Path("runs/faces"),)))
     print(evaluation.results[0].interval("fid").mean)
 
-Reading order: `features.py`, `statistics.py`, `distances.py`, `manifold.py`: metrics from
-feature vectors. `onnx_features.py`, `inception.py`: feature networks. `generators.py`,
-`reference_statistics.py`: what is compared. `evaluator.py`, `results.py`, `neighbours.py`: the
-evaluation itself.
+Reading order: `features.py`, `statistics.py`, `metrics.py`: metrics from feature vectors.
+`onnx_features.py`, `inception.py`: feature networks. `generators.py`: what is compared.
+`evaluator.py`, `results.py`, `neighbours.py`: the evaluation itself.
 
 It imports both training and the runtime; only the command line imports it.
 """

@@ -134,10 +134,6 @@ class EvalConfig(CacheConfig):
         super().__post_init__()
         from wgan.latents import SEED_LIMIT  # imports numpy, which --help does without
 
-        if self.images > SEED_LIMIT:
-            raise UsageError(
-                f"{self.repeats} repeats of {self.n} images need more seeds than {SEED_LIMIT}"
-            )
         if self.seed + self.images > SEED_LIMIT:
             raise UsageError(
                 f"--seed {self.seed} is not allowed: {self.images} images go beyond the last seed,"

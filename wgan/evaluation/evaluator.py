@@ -8,34 +8,30 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 
 import numpy as np
-import numpy.typing as npt
 
 from wgan.errors import DataError, UsageError
 from wgan.evaluation.config import METRICS, MIN_IMAGES, EvalConfig
-from wgan.evaluation.distances import fid, kid
 from wgan.evaluation.features import Features, open_features, provider_for
-from wgan.evaluation.generators import EvaluatedGenerator, open_generator
-from wgan.evaluation.manifold import density_coverage, precision_recall
-from wgan.evaluation.neighbours import Neighbours, find_neighbours
-from wgan.evaluation.reference_statistics import (
+from wgan.evaluation.generators import (
+    EvaluatedGenerator,
     choose_data,
     choose_transform,
+    open_generator,
+)
+from wgan.evaluation.metrics import density_coverage, fid, kid, precision_recall
+from wgan.evaluation.neighbours import find_neighbours
+from wgan.evaluation.results import EvalResult, Evaluation
+from wgan.evaluation.statistics import (
+    FeatureStatistics,
+    feature_statistics,
     load_reference,
     statistics_folder,
 )
-from wgan.evaluation.results import EvalResult, Evaluation
-from wgan.evaluation.statistics import FeatureStatistics, feature_statistics
 from wgan.files import write_whole
 from wgan.images import encode, evenly_spaced
 from wgan.progress import Progress
 from wgan.runs import which_checkpoint
-from wgan.training.data import (
-    Cache,
-    Dataset,
-    Transform,
-    load_data,
-    open_data,
-)
+from wgan.training.data import Cache, load_data, open_data
 from wgan.training.device import pick_device
 from wgan.training.monitoring.previews import GenerateFn
 from wgan.training.networks import load_architecture
@@ -76,9 +72,23 @@ def run_evaluation(config: EvalConfig, progress: bool = False) -> Evaluation:
     transform = choose_transform(generators, features)
     data_name = choose_data(generators, config.data)
     cache = Cache.of(config)
-    data = _load(data_name, transform, config.download, cache, progress)
+    with _progress(progress, 0, "decoding") as bar:
+        data = load_data(
+            open_data(data_name, download=config.download),
+            transform,
+            allow_damaged=True,  # the training checked this; `Evaluation.skipped` names them
+            progress=bar.update if bar else None,
+            cache=cache,
+        )
     reference = load_reference(data, features, config.data_n, statistics_folder(cache), progress)
-    _warn_of_bias(config, len(reference.moments.mean))
+    length = len(reference.moments.mean)
+    if config.metrics and "fid" in config.metrics and config.n <= length:
+        logger.warning(
+            "Warning: the FID of %s images with %s features is mostly bias: compare it only at the"
+            " same -n, or raise -n",
+            f"{config.n:,}",
+            f"{length:,}",
+        )
 
     with _progress(progress, config.images * len(generators), "evaluating") as bar:
         results = [
@@ -88,9 +98,9 @@ def run_evaluation(config: EvalConfig, progress: bool = False) -> Evaluation:
     neighbours = None
     if config.neighbours is not None:
         with _progress(progress, reference.count, "searching") as bar:
-            neighbours = _neighbours(
-                generators[0], data, reference.count, features, config.seed, bar
-            )
+            seeds = range(config.seed, config.seed + NEIGHBOUR_SEEDS)
+            generated = np.concatenate(list(generators[0].generate(seeds)))
+            neighbours = find_neighbours(generated, data, reference.count, features, bar)
         write_whole(config.neighbours, encode(neighbours.sheet()))
     return Evaluation(
         config, results, features, reference, data_name, data.sha256, data.skipped, neighbours
@@ -113,43 +123,8 @@ def choose_metrics(names: Sequence[str] | None, features: Features) -> tuple[str
     return tuple(name for name in METRICS if name in names)
 
 
-def _load(
-    name: str, transform: Transform, download: bool, cache: Cache | None, progress: bool
-) -> Dataset:
-    with _progress(progress, 0, "decoding") as bar:
-        return load_data(
-            open_data(name, download=download),
-            transform,
-            allow_damaged=True,  # the training checked this; `Evaluation.skipped` names them
-            progress=bar.update if bar else None,
-            cache=cache,
-        )
-
-
-def _warn_of_bias(config: EvalConfig, length: int) -> None:
-    if config.metrics and "fid" in config.metrics and config.n <= length:
-        logger.warning(
-            "Warning: the FID of %s images with %s features is mostly bias: compare it only at the"
-            " same -n, or raise -n",
-            f"{config.n:,}",
-            f"{length:,}",
-        )
-
-
 def _progress(is_shown: bool, total: int, label: str) -> AbstractContextManager[Progress | None]:
     return Progress(total, label, "images") if is_shown else nullcontext()
-
-
-def _neighbours(
-    generator: EvaluatedGenerator,
-    data: Dataset,
-    count: int,
-    features: Features,
-    seed: int,
-    progress: Progress | None,
-) -> Neighbours:
-    generated = np.concatenate(list(generator.generate(range(seed, seed + NEIGHBOUR_SEEDS))))
-    return find_neighbours(generated, data, count, features, progress)
 
 
 def evaluate_generator(
@@ -159,14 +134,7 @@ def evaluate_generator(
     config: EvalConfig,
     progress: Progress | None = None,
 ) -> EvalResult:
-    """Measure a generator.
-
-    Args:
-        generator: it.
-        reference: the real images, by the same features.
-        features: the network.
-        config: metrics, number of images, repeats and seed.
-        progress: shows how many images are done.
+    """Measure a generator, as `config` says, against the statistics of the real images.
 
     Raises:
         DataError: there are too few real images.
@@ -177,15 +145,13 @@ def evaluate_generator(
             f"{reference.count} real images are too few: at least {MIN_IMAGES} are needed"
         )
     names = choose_metrics(config.metrics, features)
-    repeats = [
-        measure(
-            names,
-            reference,
-            feature_statistics(generator.generate(seeds), config.n, features, progress),
-        )
-        for seeds in config.seeds
-    ]
-    return EvalResult(generator, {name: [values[name] for values in repeats] for name in names})
+    values: dict[str, list[float]] = {name: [] for name in names}
+    for seeds in config.seeds:
+        images = generator.generate(seeds)
+        generated = feature_statistics(images, config.n, features, progress)
+        for name, value in measure(names, reference, generated).items():
+            values[name].append(value)
+    return EvalResult(generator, values)
 
 
 def measure(
@@ -199,7 +165,10 @@ def measure(
         UsageError: the sets are too small, or were seen by different features.
     """
     values: dict[str, float] = {}
-    real_vectors, generated_vectors = _equal_length(real.vectors, generated.vectors)
+    size = min(len(real.vectors), len(generated.vectors))
+    real_vectors, generated_vectors = (
+        each.vectors[evenly_spaced(len(each.vectors), size)] for each in (real, generated)
+    )
     if "fid" in names:
         values["fid"] = fid(real.moments, generated.moments)
     if "kid" in names:
@@ -208,32 +177,17 @@ def measure(
         assert generated.score is not None, "choose_metrics requires logits"
         values["is"] = generated.score
     if "precision" in names or "recall" in names:
-        improved = precision_recall(real_vectors, generated_vectors)
-        values |= {"precision": improved.precision, "recall": improved.recall}
+        values["precision"], values["recall"] = precision_recall(real_vectors, generated_vectors)
     if "density" in names or "coverage" in names:
-        robust = density_coverage(real_vectors, generated_vectors)
-        values |= {"density": robust.density, "coverage": robust.coverage}
+        values["density"], values["coverage"] = density_coverage(real_vectors, generated_vectors)
     return {name: values[name] for name in names}
-
-
-def _equal_length(
-    one: npt.NDArray[np.float32], two: npt.NDArray[np.float32]
-) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
-    size = min(len(one), len(two))
-    return one[evenly_spaced(len(one), size)], two[evenly_spaced(len(two), size)]
 
 
 class FixedSeedEvaluator:
     """The metric of seeds 0 to n - 1, for `wgan train --eval-every`; a training `Evaluator`.
 
-    With the same seeds each time a value changes only with the generator.
-
-    Args:
-        metric: one of `wgan.training.config.EVAL_METRICS`.
-        reference: the real images, by the same features.
-        data_sha256: of the data.
-        features: the network.
-        n: the number of images.
+    With the same seeds each time a value changes only with the generator. `metric` is one of
+    `wgan.training.config.EVAL_METRICS`; `reference` is of the real images, by the same features.
     """
 
     def __init__(

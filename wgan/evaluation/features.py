@@ -28,29 +28,16 @@ class FeatureBatch:
     logits: npt.NDArray[np.float32] | None = None  # [n, classes], before the softmax
 
 
-def check_lengths(one: int, two: int) -> None:
-    """Raise UsageError unless vectors of these lengths can be compared."""
-    if one != two:
-        raise UsageError(
-            f"vectors of {one} and of {two} numbers cannot be compared: use the same features for"
-            " both"
-        )
-
-
 class Features(Protocol):
     """A network from images to vectors. A vector does not depend on the rest of its batch."""
 
-    @property
-    def name(self) -> str:
-        """A short name: `"inception"`, or the name of a file."""
+    name: str
+    """`"inception"`, or the name of a file."""
+    key: str
+    """A hash of the weights and of the preprocessing; identifies cached statistics."""
 
-    @property
-    def key(self) -> str:
-        """A hash of the weights and of the preprocessing; identifies cached statistics."""
-
-    @property
-    def has_logits(self) -> bool:
-        """Whether it classifies as well, as the Inception Score needs."""
+    has_logits: bool
+    """Whether it classifies as well, as the Inception Score needs."""
 
     def __call__(self, pixels: Pixels) -> FeatureBatch:
         """Compute the features of `[n, height, width, channels]`, n at least 1.

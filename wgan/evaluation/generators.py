@@ -1,19 +1,25 @@
-"""The generators that are evaluated: runs, checkpoints and exported files, as seeds -> images."""
+"""The generators that are evaluated: runs, checkpoints and exported files, as seeds -> images.
+
+Also what they have in common: the real images to compare with, and how to prepare those.
+"""
 
 import dataclasses
+import functools
 import io
 import warnings
 import zipfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from wgan.errors import ModelFileError, UsageError, WganError
+from wgan.evaluation.features import Features
 from wgan.files import archive_errors
 from wgan.model_file.archive import is_program
 from wgan.model_file.checksum import CHANGED, content_sha256
@@ -23,7 +29,7 @@ from wgan.runs import find_run, latest_run
 from wgan.runtime import Generator
 from wgan.training.checkpoint import Checkpoint, load_checkpoint
 from wgan.training.config import TrainConfig
-from wgan.training.data import parse_colour
+from wgan.training.data import Transform, parse_colour
 from wgan.training.monitoring.previews import GenerateFn, generate_fn
 from wgan.training.networks import Architecture
 
@@ -79,7 +85,9 @@ def open_generator(
     if not path.exists():
         raise ModelFileError(f"there is no run, checkpoint or exported file {path}")
     if not _is_archive(path):
-        return _from_onnx(path, provider, batch_size)
+        exported = Generator(path, provider)
+        stream = functools.partial(exported.stream, batch_size=batch_size)
+        return _from_export(path, exported.image_shape, exported.manifest, stream)
     is_truncated = not zipfile.is_zipfile(path) and path.suffix in (".ts", ".pt2")
     if is_program(path) or is_truncated:
         if not trust:
@@ -87,7 +95,11 @@ def open_generator(
                 f"{path} is a program for PyTorch, which can do anything on this machine: evaluate"
                 " its checkpoint or an ONNX export, or add --trust if you trust its author"
             )
-        return _from_program(path, device, batch_size)
+        program = ProgramGenerator(path, device)
+        manifest = program.manifest
+        shape = manifest.height, manifest.width, manifest.channels
+        generate = generate_fn(program, manifest.latent_dim, device, batch_size)
+        return _from_export(path, shape, manifest, generate)
     checkpoint = Checkpoint.load(path)
     return _from_checkpoint(str(path), checkpoint, device, batch_size, architecture)
 
@@ -119,35 +131,13 @@ def _from_checkpoint(
     )
 
 
-def _from_onnx(path: Path, provider: str, batch_size: int) -> EvaluatedGenerator:
-    generator = Generator(path, provider)
-    return _from_export(
-        path,
-        generator.image_shape,
-        generator.manifest,
-        lambda seeds: generator.stream(seeds, batch_size),
-    )
-
-
-def _from_program(path: Path, device: torch.device, batch_size: int) -> EvaluatedGenerator:
-    program = ProgramGenerator(path, device)
-    manifest = program.manifest
-    return _from_export(
-        path,
-        (manifest.height, manifest.width, manifest.channels),
-        manifest,
-        generate_fn(program, manifest.latent_dim, device, batch_size),
-    )
-
-
 def _from_export(
     path: Path, shape: tuple[int, int, int], manifest: Manifest | None, generate: GenerateFn
 ) -> EvaluatedGenerator:
-    if manifest is None:
-        return EvaluatedGenerator(str(path), shape, None, {}, None, generate)
-    _check_preparation(path, manifest.config)
-    # A manifest keeps only the last part of the data's path.
-    return EvaluatedGenerator(str(path), shape, manifest.step, manifest.config, None, generate)
+    step, settings = (manifest.step, manifest.config) if manifest else (None, {})
+    _check_preparation(path, settings)
+    # No data: a manifest keeps only the last part of its path.
+    return EvaluatedGenerator(str(path), shape, step, settings, None, generate)
 
 
 def _check_preparation(path: Path, settings: Mapping[str, Any]) -> None:
@@ -170,17 +160,92 @@ def _check_preparation(path: Path, settings: Mapping[str, Any]) -> None:
         ) from exc
 
 
+def choose_data(generators: Sequence[EvaluatedGenerator], data: str | None) -> str:
+    """Return the name of the real images: `data`, or else what every generator was trained on.
+
+    Raises:
+        UsageError: `data` is None, and no generator names its data, or two name different data.
+    """
+    if data is not None:
+        return data
+    known = [(each.name, each.data) for each in generators if each.data]
+    if not known:
+        name = generators[0].settings.get("data")
+        called = f", only that it is called {name[:80]!r}" if name and isinstance(name, str) else ""
+        raise UsageError(f"an exported file does not say where its data is{called}: give --data")
+    first, first_data = known[0]
+    for other, other_data in known[1:]:
+        if other_data != first_data:
+            raise UsageError(
+                f"{first} and {other} were trained on different data, {first_data} and"
+                f" {other_data}: give --data"
+            )
+    return first_data
+
+
+def choose_transform(generators: Sequence[EvaluatedGenerator], features: Features) -> Transform:
+    """Return the preparation of real images: as for the generators' training.
+
+    Generators without settings accept any; if none has settings, nothing is cropped.
+
+    Args:
+        generators: what is evaluated.
+        features: checked to accept such images.
+
+    Raises:
+        UsageError: the generators' images differ in size or preparation, or are not square.
+        ModelFileError: the features do not accept them.
+    """
+    first = generators[0]
+    for other in generators[1:]:
+        if other.shape != first.shape:
+            raise UsageError(
+                f"{first.name} generates images of {_size(first.shape)}, {other.name} of"
+                f" {_size(other.shape)}: evaluate them one by one"
+            )
+    height, width, channels = first.shape
+    if height != width:
+        raise UsageError(
+            f"{first.name} generates images of {_size(first.shape)}: only square images can be"
+            " evaluated"
+        )
+    settings = _common_settings(generators)
+    transform = Transform(
+        size=height,
+        channels=channels,
+        crop=settings.get("crop", DEFAULT_CROP),
+        background=parse_colour(settings.get("background", DEFAULT_BACKGROUND)),
+    )
+    features(np.zeros((1, *transform.shape), np.uint8))
+    return transform
+
+
+def _common_settings(generators: Sequence[EvaluatedGenerator]) -> Mapping[str, Any]:
+    """Return the settings of the first generator that has any, checked against the others'."""
+    known = [each for each in generators if each.settings]
+    for other in known[1:]:
+        for name, default, parse in (
+            ("crop", DEFAULT_CROP, int),
+            ("background", DEFAULT_BACKGROUND, parse_colour),
+        ):
+            one, two = (each.settings.get(name, default) for each in (known[0], other))
+            if parse(one) != parse(two):
+                raise UsageError(
+                    f"{known[0].name} was trained with --{name} {one}, {other.name} with"
+                    f" --{name} {two}, so no real images suit both: evaluate them one by one"
+                )
+    return known[0].settings if known else {}
+
+
+def _size(shape: tuple[int, int, int]) -> str:
+    height, width, channels = shape
+    return f"{width}x{height}x{channels}"
+
+
 class ProgramGenerator(nn.Module):
     """A TorchScript or pt2 export: latents `[n, latent_dim]` -> images `[n, c, h, w]`.
 
     Opening one runs code in it, so the caller has to trust the file.
-
-    Args:
-        path: a TorchScript or pt2 file that wgan exported.
-        device: where it runs.
-
-    Attributes:
-        manifest: its description of itself.
 
     Raises:
         ModelFileError: the file is damaged, changed since its export, or has no manifest.
@@ -202,10 +267,10 @@ class ProgramGenerator(nn.Module):
             raise self._error(f"it is a damaged archive ({exc})") from exc
         if not is_unchanged:
             raise self._error(CHANGED)
-        load = _load_pt2 if description.format == "pt2" else _load_torchscript
         with self._errors("open"):
-            self._forward = load(content, device)
+            self._forward = _load(description.format, content, device)
         self.eval()
+        # A file may open and still not run: a batch of two shows that now.
         self(torch.zeros(2, self.manifest.latent_dim, device=device))
 
     def forward(self, latents: Tensor) -> Tensor:
@@ -235,19 +300,17 @@ class ProgramGenerator(nn.Module):
         return ModelFileError(f"{self._path} cannot be used: {reason}")
 
 
-def _load_torchscript(content: bytes, device: torch.device) -> Callable[[Tensor], Tensor]:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", FutureWarning)  # TorchScript is deprecated
-        module = torch.jit.load(io.BytesIO(content), map_location=device)
+def _load(kind: str, content: bytes, device: torch.device) -> Callable[[Tensor], Tensor]:
+    if kind == "pt2":
+        program = torch.export.load(io.BytesIO(content))
+        if device.type != "cpu":
+            from torch.export.passes import move_to_device_pass  # slow to import
+
+            program = move_to_device_pass(program, device)
+        module = program.module()
+    else:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)  # TorchScript is deprecated
+            module = torch.jit.load(io.BytesIO(content), map_location=device)
     forward: Callable[[Tensor], Tensor] = module.forward
-    return forward
-
-
-def _load_pt2(content: bytes, device: torch.device) -> Callable[[Tensor], Tensor]:
-    program = torch.export.load(io.BytesIO(content))
-    if device.type != "cpu":
-        from torch.export.passes import move_to_device_pass  # slow to import
-
-        program = move_to_device_pass(program, device)
-    forward: Callable[[Tensor], Tensor] = program.module().forward
     return forward

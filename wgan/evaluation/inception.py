@@ -44,7 +44,14 @@ class InceptionFeatures:
 
     def __init__(self, weights: Path, device: torch.device) -> None:
         network_class = import_network()
-        _check_plain(weights)
+        try:
+            # Only tensors: torch-fidelity unpickles the file, which would run any code in it.
+            torch.load(weights, map_location="cpu", weights_only=True)
+        except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError) as exc:
+            raise DataError(
+                f"{weights} does not hold Inception's weights: it is damaged, or holds more than"
+                " tensors"
+            ) from exc
         try:
             # The original Inception Score uses the logits without bias.
             network = network_class(
@@ -73,75 +80,51 @@ def import_network() -> Any:  # torch-fidelity has no types
     return FeatureExtractorInceptionV3
 
 
-def _check_plain(weights: Path) -> None:
-    """Refuse a file with more than tensors: torch-fidelity would unpickle it, which runs code."""
-    try:
-        torch.load(weights, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError) as exc:
-        raise DataError(
-            f"{weights} does not hold Inception's weights: it is damaged, or holds more than"
-            " tensors"
-        ) from exc
-
-
 def default_weights() -> Path:
     """The path in the cache of torch.hub, which torch-fidelity uses too; under `$TORCH_HOME`."""
     return Path(torch.hub.get_dir()) / "checkpoints" / WEIGHTS_NAME
 
 
-def find_weights(
-    given: Path | None = None,
-    *,
-    download: bool = False,
-    default: Path | None = None,
-    url: str = WEIGHTS_URL,
-    sha256_prefix: str = SHA256_PREFIX,
-) -> Path:
+def find_weights(given: Path | None = None, *, download: bool = False) -> Path:
     """Return the weights' file, after checking its SHA-256.
 
     Args:
-        given: the user's own copy; None is `default`.
-        download: download a missing `default`.
-        default: the path; None is that of `default_weights`.
-        url: the address of the download.
-        sha256_prefix: the first digits of the file's SHA-256.
+        given: the user's own copy; None is the path of `default_weights`.
+        download: download a missing default.
 
     Raises:
         DataError: the file is missing, is another one, or cannot be downloaded; the message says
             where to get it and where to put it.
         OutputError: its folder cannot be made.
     """
-    path = given or default or default_weights()
+    path = given or default_weights()
     if given is None and download and not path.is_file():
-        _download(url, path, sha256_prefix)
+        _download(path)
     try:
         with path.open("rb") as file:
             found = hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as exc:
-        raise DataError(_advice(path, given, url)) from exc
-    if not found.startswith(sha256_prefix):
+        message = f"the Inception weights are not at {path}: download {WEIGHTS_URL}"
+        if given is None:
+            message += (
+                " and put them there, or add --download, or name the file with --weights;"
+                " --features FILE.onnx needs none"
+            )
+        raise DataError(message) from exc
+    if not found.startswith(SHA256_PREFIX):
         raise DataError(
             f"{path} does not hold the standard Inception weights: its SHA-256 begins with"
-            f" {found[:8]}, not {sha256_prefix}; download {url} again"
+            f" {found[:8]}, not {SHA256_PREFIX}; download {WEIGHTS_URL} again"
         )
     return path
 
 
-def _download(url: str, path: Path, sha256_prefix: str) -> None:
+def _download(path: Path) -> None:
     make_folder(path.parent)
     try:
-        torch.hub.download_url_to_file(url, str(path), sha256_prefix)
+        torch.hub.download_url_to_file(WEIGHTS_URL, str(path), SHA256_PREFIX)
     except (OSError, RuntimeError) as exc:  # RuntimeError: another hash
         raise DataError(
-            f"the Inception weights cannot be downloaded from {url}: {exc}; download them on"
-            f" another machine and put them at {path}, or name the file with --weights"
+            f"the Inception weights cannot be downloaded from {WEIGHTS_URL}: {exc}; download"
+            f" them on another machine and put them at {path}, or name the file with --weights"
         ) from exc
-
-
-def _advice(path: Path, given: Path | None, url: str) -> str:
-    if given is not None:
-        return f"there are no Inception weights {given}: download {url}"
-    return (
-        f"the Inception weights are not at {path}: add --download, or download {url} and put it"
-        " there, or name the file with --weights; --features FILE.onnx needs none"
-    )

@@ -3,12 +3,10 @@
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
-from wgan.evaluation.features import Features, Vectors
-from wgan.evaluation.manifold import squared_distances
-from wgan.evaluation.reference_statistics import BATCH_SIZE
-from wgan.evaluation.statistics import Float64Array
+from wgan.evaluation.features import Features
+from wgan.evaluation.metrics import squared_distances
+from wgan.evaluation.statistics import BATCH_SIZE, Float64Array
 from wgan.images import Pixels, evenly_spaced, grid
 from wgan.progress import Progress
 from wgan.training.data import Dataset
@@ -79,14 +77,25 @@ def find_neighbours(
     n = len(generated)
     own = _evenly_spaced(data, min(n, count), count)
     # Real images are queries too: each finds itself first, then its nearest other one.
-    queries = np.concatenate([generated, own])
-    ranking = _NearestSoFar(features(queries).vectors, min(NEAREST, count), queries.shape[1:])
+    images = np.concatenate([generated, own])
+    queries = features(images).vectors.astype(np.float64)
+    rows, k = np.arange(len(queries))[:, None], min(NEAREST, count)
+    squares = np.full((len(queries), k), np.inf)
+    nearest = np.zeros((len(queries), k, *images.shape[1:]), np.uint8)
     for pixels in data.images(count, BATCH_SIZE):
-        ranking.add(pixels, features(pixels).vectors)
+        new = squared_distances(queries, features(pixels).vectors.astype(np.float64))
+        both = np.concatenate([squares, new], axis=1)
+        order = np.argsort(both, axis=1, kind="stable")[:, :k]
+        squares = both[rows, order]
+        # Columns below k are the nearest so far, the others this batch; the index 0 is a filler.
+        is_new = order >= k
+        kept = nearest[rows, np.where(is_new, 0, order)]
+        fresh = pixels[np.where(is_new, order - k, 0)]
+        nearest = np.where(is_new[:, :, None, None, None], fresh, kept)
         if progress:
             progress.advance(len(pixels))
-    found = np.sqrt(ranking.squares)
-    return Neighbours(generated, ranking.pixels[:n], found[:n], found[n:, 1])
+    distances = np.sqrt(squares)
+    return Neighbours(generated, nearest[:n], distances[:n], distances[n:, 1])
 
 
 def _evenly_spaced(data: Dataset, n: int, count: int) -> Pixels:
@@ -99,25 +108,3 @@ def _evenly_spaced(data: Dataset, n: int, count: int) -> Pixels:
         if len(chosen) == n:
             break
     return np.stack(chosen)
-
-
-class _NearestSoFar:
-    """The k nearest images to each query, among those added so far."""
-
-    def __init__(self, queries: Vectors, k: int, shape: tuple[int, ...]) -> None:
-        self._queries = queries.astype(np.float64)
-        self._rows = np.arange(len(queries))[:, None]
-        self.squares: npt.NDArray[np.float64] = np.full((len(queries), k), np.inf)
-        self.pixels: Pixels = np.zeros((len(queries), k, *shape), np.uint8)
-
-    def add(self, pixels: Pixels, vectors: Vectors) -> None:
-        """Add images and their feature vectors."""
-        new = squared_distances(self._queries, vectors.astype(np.float64))
-        both = np.concatenate([self.squares, new], axis=1)
-        k = self.squares.shape[1]
-        order = np.argsort(both, axis=1, kind="stable")[:, :k]
-        self.squares = both[self._rows, order]
-        is_new = order >= k
-        kept = self.pixels[self._rows, np.where(is_new, 0, order)]
-        fresh = pixels[np.where(is_new, order - k, 0)]
-        self.pixels = np.where(is_new[:, :, None, None, None], fresh, kept)

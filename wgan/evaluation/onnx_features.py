@@ -35,8 +35,6 @@ from wgan.text import first_line
 VECTORS, LOGITS = "features", "logits"
 """Names of outputs."""
 
-SYMMETRIC: ValueRange = (-1.0, 1.0)
-
 
 class OnnxFeatures:
     """A feature network in an ONNX file; an implementation of `wgan.evaluation.features.Features`.
@@ -44,7 +42,6 @@ class OnnxFeatures:
     Args:
         path: the ONNX file.
         device: as for `wgan.runtime.Generator`.
-        threads: CPU threads; by default all usable cores.
         value_range: black and white, for a network with float input.
 
     Raises:
@@ -58,8 +55,7 @@ class OnnxFeatures:
         self,
         path: Path,
         device: str = "auto",
-        threads: int | None = None,
-        value_range: ValueRange = SYMMETRIC,
+        value_range: ValueRange = (-1.0, 1.0),
     ) -> None:
         self.name = path.name
         source, _ = scan_source(path)
@@ -67,19 +63,15 @@ class OnnxFeatures:
         self.key = hashlib.sha256(identity.encode()).hexdigest()
         self._range = value_range
         try:
-            self._session = open_session(source.content, device, threads, "all")
+            self._session = open_session(source.content, device, None, "all")
             source.check_unchanged()
             inputs = [ValueInfo.of(each) for each in self._session.get_inputs()]
             outputs = [ValueInfo.of(each) for each in self._session.get_outputs()]
             self._input, self._layout = _find_input(inputs)
             self._outputs = _find_outputs(outputs)
+            self.has_logits = LOGITS in self._outputs
         except ModelFileError as exc:
             raise ModelFileError(f"the features {path} cannot be used: {exc}") from exc
-
-    @property
-    def has_logits(self) -> bool:
-        """Whether the network has an output called `logits`."""
-        return LOGITS in self._outputs
 
     def __call__(self, pixels: Pixels) -> FeatureBatch:
         """Compute the features of `[n, height, width, channels]`. Raises ModelFileError."""
@@ -102,11 +94,13 @@ class OnnxFeatures:
             raise self._error(
                 f"it takes images of {channels} channels, these have {pixels.shape[3]}"
             )
-        pixels = _resized(
-            pixels,
-            height if isinstance(height, int) else pixels.shape[1],
-            width if isinstance(width, int) else pixels.shape[2],
-        )
+        height = height if isinstance(height, int) else pixels.shape[1]
+        width = width if isinstance(width, int) else pixels.shape[2]
+        if pixels.shape[1:3] != (height, width):
+            bicubic = Image.Resampling.BICUBIC
+            images = [np.asarray(to_pil(each).resize((width, height), bicubic)) for each in pixels]
+            # Pillow drops the axis of a single channel.
+            pixels = np.stack(images).reshape(-1, height, width, channels)
         feed: npt.NDArray[Any] = pixels
         if self._input.type != UINT8:
             low, high = self._range
@@ -167,12 +161,3 @@ def _find_outputs(outputs: list[ValueInfo]) -> list[str]:
         )
     chosen = VECTORS if VECTORS in vectors else vectors[0]
     return [chosen, LOGITS] if LOGITS in names else [chosen]
-
-
-def _resized(pixels: Pixels, height: int, width: int) -> Pixels:
-    """Resize images `[n, h, w, c]` that are of another size."""
-    if pixels.shape[1:3] == (height, width):
-        return pixels
-    shape = (height, width, pixels.shape[3])
-    images = (to_pil(each).resize((width, height), Image.Resampling.BICUBIC) for each in pixels)
-    return np.stack([np.asarray(each).reshape(shape) for each in images])

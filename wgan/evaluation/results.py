@@ -75,7 +75,7 @@ class EvalResult:
 class Evaluation:
     """All results, and what they were measured with."""
 
-    config: EvalConfig  # with the metrics that were chosen
+    config: EvalConfig
     results: list[EvalResult]  # in the order of the generators
     features: Features
     reference: FeatureStatistics
@@ -87,8 +87,7 @@ class Evaluation:
     @property
     def metrics(self) -> tuple[str, ...]:
         """The metrics that were measured, in the order of the table."""
-        assert self.config.metrics is not None, "run_evaluation has chosen them"
-        return self.config.metrics
+        return tuple(self.results[0].values)
 
     def headline(self) -> str:
         """Return what was compared with what, in a line."""
@@ -105,22 +104,24 @@ class Evaluation:
         A row ends with the difference to the first generator. With repeats, each number is a mean
         and half of its 95 % interval.
         """
-        results = self.results
-        rows = [self._row(name, k) for name in self.metrics for k in range(len(results))]
-        if len(results) > 1:
-            rows.insert(0, ("", "", "", "- (1)"))
+        # Metric (on its first row), generator's number, value, difference.
+        rows = [("", "", "", "- (1)")] if len(self.results) > 1 else []
+        for name in self.metrics:
+            metric = METRICS[name]
+            label, difference = f"{metric.label} ({metric.better} is better)", ""
+            for number, result in enumerate(self.results, 1):
+                if number > 1:
+                    more = result.difference(name, self.results[0])
+                    label, difference = "", more.text(metric.digits, sign="+")
+                value = result.interval(name).text(metric.digits)
+                rows.append((label, f"({number})", value, difference))
         widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-        titles = [f"({k}) {_title(result)}" for k, result in enumerate(results, 1)]
+        titles = []
+        for number, result in enumerate(self.results, 1):
+            step = result.generator.step
+            suffix = "" if step is None else f", step {step:,}"
+            titles.append(f"({number}) {result.generator.name}{suffix}")
         return [*titles, "", *(_line(row, widths) for row in rows)]
-
-    def _row(self, name: str, k: int) -> tuple[str, str, str, str]:
-        """Metric (on its first row), generator's number, value, difference."""
-        metric, result = METRICS[name], self.results[k]
-        value = result.interval(name).text(metric.digits)
-        if k == 0:
-            return f"{metric.label} ({metric.better} is better)", "(1)", value, ""
-        difference = result.difference(name, self.results[0])
-        return "", f"({k + 1})", value, difference.text(metric.digits, sign="+")
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything that was measured, as JSON takes it; `kid` is times 1000."""
@@ -151,14 +152,7 @@ class Evaluation:
         }
 
 
-def _title(result: EvalResult) -> str:
-    step = result.generator.step
-    return result.generator.name + ("" if step is None else f", step {step:,}")
-
-
 def _line(row: Sequence[str], widths: Sequence[int]) -> str:
-    title, *values = (
-        cell.rjust(width) if column else cell.ljust(width)
-        for column, (cell, width) in enumerate(zip(row, widths, strict=True))
-    )
-    return "   ".join([title, *values]).rstrip()
+    first, *others = zip(row, widths, strict=True)
+    cells = [first[0].ljust(first[1]), *(cell.rjust(width) for cell, width in others)]
+    return "   ".join(cells).rstrip()

@@ -17,7 +17,7 @@ from wgan.host import resident_memory
 from wgan.latents import PREVIEW_SEEDS
 from wgan.training.config import TrainConfig
 from wgan.training.loop import train_steps
-from wgan.training.monitoring.holdout import MAX_SCORED
+from wgan.training.monitoring.step_stats import MAX_SCORED
 from wgan.training.optimizers import make_optimizer
 from wgan.training.state import TrainState
 

@@ -23,9 +23,9 @@ from wgan.training.loop import Step, train_steps
 from wgan.training.memory import explain_oom
 from wgan.training.monitoring.best import Best, BestTracker, Evaluator
 from wgan.training.monitoring.history import StepMetrics
-from wgan.training.monitoring.holdout import MAX_SCORED, HoldoutImages
 from wgan.training.monitoring.monitor import Monitor
 from wgan.training.monitoring.previews import generate_fn
+from wgan.training.monitoring.step_stats import MAX_SCORED, HoldoutImages
 from wgan.training.monitoring.trackers import Tracker
 from wgan.training.networks import Architecture, build
 from wgan.training.precision import check_precision, tf32_mode

@@ -6,7 +6,7 @@ from torch import nn
 from wgan.training.config import TrainConfig
 from wgan.training.data.dataset import split
 from wgan.training.loop import train_steps
-from wgan.training.monitoring.holdout import HoldoutImages
+from wgan.training.monitoring.step_stats import HoldoutImages
 from wgan.training.networks import build
 from wgan.training.state import TrainState
 

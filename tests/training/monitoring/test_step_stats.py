@@ -106,10 +106,8 @@ def test_the_copy_holds_the_numbers_of_the_last_step() -> None:
         map(float, (losses.wasserstein, losses.gradient_norm, losses.gradient_penalty,
                     losses.loss, step.generator_loss))
     )  # fmt: skip
-    for network, norm in (
-        (state.critic, copied.critic_grad_norm),
-        (state.generator, copied.generator_grad_norm),
-    ):
+    networks = state.critic, state.generator
+    for network, norm in zip(networks, copied.gradient_norms, strict=True):
         whole = torch.cat([p.grad.flatten() for p in network.parameters() if p.grad is not None])
         assert norm == pytest.approx(float(whole.norm()), rel=1e-5)
     assert copied.scores == [1.5, 2.5]

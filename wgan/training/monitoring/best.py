@@ -21,13 +21,10 @@ logger = logging.getLogger(__name__)
 class Evaluator(Protocol):
     """A metric of a generator's images. It uses no random numbers of PyTorch's."""
 
-    @property
-    def metric(self) -> str:
-        """The metric's name in `StepMetrics`; lower is better."""
-
-    @property
-    def key(self) -> str:
-        """A hash of everything besides the generator that the value depends on."""
+    metric: str
+    """The metric's name in `StepMetrics`; lower is better."""
+    key: str
+    """A hash of everything besides the generator that the value depends on."""
 
     def __call__(self, generate: GenerateFn) -> float:
         """Measure the generator behind `generate`."""
@@ -42,10 +39,6 @@ class Best:
     value: float
     key: str  # `Evaluator.key`
 
-    def save(self, run: Run) -> None:
-        """Write the record. Raises OutputError."""
-        write_whole(run.best_record, (json.dumps(asdict(self), indent=2) + "\n").encode())
-
     @classmethod
     def load(cls, run: Run) -> Self | None:
         """Read the run's record; None if there is none, or none that can be read."""
@@ -59,26 +52,28 @@ class Best:
         except FileNotFoundError:
             return None
         except (OSError, ValueError, KeyError, TypeError) as exc:
-            logger.warning(
-                "%s cannot be read: %s; the search for the best checkpoint starts again",
-                run.best_record,
-                exc,
-            )
+            message = "%s cannot be read: %s; the search for the best checkpoint starts again"
+            logger.warning(message, run.best_record, exc)
             return None
 
 
 class BestTracker:
-    """Measures the generator and keeps the best value."""
+    """Measures the generator and keeps the best value.
+
+    Attributes:
+        best: the best so far; None before the first measurement.
+        improved: whether the last value is the best so far.
+    """
 
     def __init__(self, run: Run, evaluator: Evaluator, generate: GenerateFn) -> None:
         self._run, self._evaluator, self._generate = run, evaluator, generate
-        self._best: Best | None = None
-        self._improved = False
+        self.best: Best | None = None
+        self.improved = False
 
     def open(self) -> None:
         """Load the best of an earlier session, if it was measured in the same way."""
         found = Best.load(self._run)
-        self._best = found if found and found.key == self._evaluator.key else None
+        self.best = found if found and found.key == self._evaluator.key else None
 
     def measure(self, step: int) -> Mapping[str, float]:
         """Measure the generator after `step`; return the value by its metric's name."""
@@ -87,22 +82,13 @@ class BestTracker:
         is_finite = math.isfinite(value)  # nothing is less than NaN: it would stay the best
         if not is_finite:
             logger.warning("the %s at step %d is %s and is ignored", metric, step, value)
-        self._improved = is_finite and (self._best is None or value < self._best.value)
-        if self._improved:
-            self._best = Best(step, metric, value, self._evaluator.key)
+        self.improved = is_finite and (self.best is None or value < self.best.value)
+        if self.improved:
+            self.best = Best(step, metric, value, self._evaluator.key)
         return {metric: value}
-
-    @property
-    def best(self) -> Best | None:
-        """The best so far; None before the first measurement."""
-        return self._best
-
-    @property
-    def improved(self) -> bool:
-        """Whether the last value is the best so far."""
-        return self._improved
 
     def save_record(self) -> None:
         """Write the record of the best, after its checkpoint. Raises OutputError."""
-        assert self._best is not None, "call measure first"
-        self._best.save(self._run)
+        assert self.best is not None, "call measure first"
+        text = json.dumps(asdict(self.best), indent=2) + "\n"
+        write_whole(self._run.best_record, text.encode())

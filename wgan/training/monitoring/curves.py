@@ -2,7 +2,7 @@
 
 import io
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
@@ -20,17 +20,11 @@ DARK, GREY, PALE = "#333333", "#8a8f98", "#e6e8eb"
 WARM_UP = 0.05
 """Share of the run at its start whose values, often huge, do not affect a scale."""
 
+PERCENTILES = 0.5, 99.5
+"""Between these of its values lies a scale, so that a few outliers do not stretch it."""
+
 WINDOWS = 50
 """The bold line is a moving mean over 1/50 of the run; the thin line is every logged step."""
-
-
-@dataclass(frozen=True)
-class Line:
-    """One metric in a panel."""
-
-    metric: str  # its name in StepMetrics
-    label: str
-    colour: str = BLUE
 
 
 @dataclass(frozen=True)
@@ -38,7 +32,7 @@ class Panel:
     """One plot of the image."""
 
     title: str
-    lines: Sequence[Line]
+    lines: Mapping[str, str]  # metric's name in StepMetrics -> label; blue, then orange
     logarithmic: bool = False
     target: float | None = None  # marked by a dashed line
     legend: Literal["upper right", "lower right"] = "upper right"  # where the lines are not
@@ -47,46 +41,39 @@ class Panel:
 PANELS = (
     Panel(
         "Wasserstein estimate (falls as the generator improves)",
-        [
-            Line("wasserstein", "training images"),
-            Line("held_out_wasserstein", "held-out images: a gap is overfitting", ORANGE),
-        ],
+        {
+            "wasserstein": "training images",
+            "held_out_wasserstein": "held-out images: a gap is overfitting",
+        },
         target=0,
     ),
     Panel(
         "Critic's gradient norm (the penalty's target is 1)",
-        [Line("critic_gradient_norm", "mean over images")],
+        {"critic_gradient_norm": "mean over images"},
         target=1,
     ),
     Panel(
         "Gradient norms over all weights",
-        [
-            Line("critic_weights_gradient", "critic"),
-            Line("generator_weights_gradient", "generator", ORANGE),
-        ],
+        {"critic_weights_gradient": "critic", "generator_weights_gradient": "generator"},
         logarithmic=True,
     ),
-    Panel(
-        "Gradient penalty, unweighted",
-        [Line("gradient_penalty", "penalty")],
-        logarithmic=True,
-    ),
+    Panel("Gradient penalty, unweighted", {"gradient_penalty": "penalty"}, logarithmic=True),
     Panel(
         "Losses (the generator's says little)",
-        [Line("critic_loss", "critic"), Line("generator_loss", "generator", ORANGE)],
+        {"critic_loss": "critic", "generator_loss": "generator"},
         target=0,
         legend="lower right",
     ),
     Panel(
         "Diversity of previews (1 = as diverse as the data)",
-        [Line("diversity", "seeds 0 to 63")],
+        {"diversity": "seeds 0 to 63"},
         target=1,
     ),
 )
 
 QUALITY = Panel(
     "FID, KID x 1000 of generated images (lower is better)",
-    [Line("fid", "FID"), Line("kid", "KID x 1000", ORANGE)],
+    {"fid": "FID", "kid": "KID x 1000"},
     logarithmic=True,
 )
 """A seventh panel, for runs with `--eval-every`."""
@@ -103,7 +90,8 @@ def draw_curves(history: History, title: str) -> bytes:
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
     # Not pyplot: it would pick a window system and keep every figure in memory.
-    panels = (*PANELS, QUALITY) if _has(history, QUALITY) else PANELS
+    has_quality = any(np.isfinite(history.column(metric)).any() for metric in QUALITY.lines)
+    panels = (*PANELS, QUALITY) if has_quality else PANELS
     rows = -(-len(panels) // 2)
     figure = Figure(figsize=(12, 3.5 * rows), dpi=100, facecolor="white")
     FigureCanvasAgg(figure)
@@ -138,10 +126,6 @@ def _import_matplotlib() -> None:
             os.environ["MPLBACKEND"] = name
 
 
-def _has(history: History, panel: Panel) -> bool:
-    return any(np.isfinite(history.column(line.metric)).any() for line in panel.lines)
-
-
 def _summary(history: History) -> str:
     step = int(history.steps[-1])
     rate = float(history.column("images_per_second", last=1)[0])
@@ -153,7 +137,10 @@ def _summary(history: History) -> str:
 def _draw_panel(axes: "Axes", panel: Panel, history: History) -> None:
     axes.set_title(panel.title, fontsize=10, loc="left", color=DARK)
     axes.spines[["top", "right"]].set_visible(False)
-    drawn = [_draw_line(axes, line, history) for line in panel.lines]
+    drawn = [
+        _draw_line(axes, history, *line, colour)
+        for line, colour in zip(panel.lines.items(), (BLUE, ORANGE), strict=False)
+    ]
     values = np.concatenate(drawn)
     if len(values) == 0:
         axes.set_axis_off()
@@ -166,18 +153,23 @@ def _draw_panel(axes: "Axes", panel: Panel, history: History) -> None:
     if panel.logarithmic and np.all(values > 0):
         axes.set_yscale("log")
         axes.yaxis.set_major_formatter("{x:g}")
-        axes.yaxis.set_minor_formatter("{x:g}" if _is_narrow(values) else "")
+        # An axis within a power of ten has no major label, so its minor ticks get them.
+        low, high = np.percentile(values, PERCENTILES)
+        axes.yaxis.set_minor_formatter("{x:g}" if high < 10 * low else "")
     if panel.target is not None:
         axes.axhline(panel.target, color=GREY, linewidth=1, linestyle="--")
     axes.set_ylim(*_limits(values, panel))
-    _mark_diagnoses(axes, history)
+    for name, step in history.diagnosed.items():
+        axes.axvline(step, color=RED, linewidth=1, linestyle=":")
+        axes.text(step, 1, f" {name}", transform=axes.get_xaxis_transform(), rotation=90,
+                  va="top", ha="right", fontsize=7, color=RED)  # fmt: skip
     if sum(len(line) > 0 for line in drawn) > 1 or panel is QUALITY:
         axes.legend(fontsize=8, edgecolor="none", loc=panel.legend)
 
 
-def _draw_line(axes: "Axes", line: Line, history: History) -> Column:
+def _draw_line(axes: "Axes", history: History, metric: str, label: str, colour: str) -> Column:
     """Draw a metric; return its values after the warm-up."""
-    values = history.column(line.metric)
+    values = history.column(metric)
     known = np.isfinite(values)
     steps, values = history.steps[known], values[known]
     if len(values) == 0:
@@ -186,32 +178,19 @@ def _draw_line(axes: "Axes", line: Line, history: History) -> Column:
     smooth = np.convolve(values, np.full(length, 1 / length), mode="valid")
     middles = steps[length // 2 :][: len(smooth)]
     if length > 1:
-        axes.plot(steps, values, color=line.colour, linewidth=0.8, alpha=0.3)
+        axes.plot(steps, values, color=colour, linewidth=0.8, alpha=0.3)
     marker = "o" if len(values) == 1 else None
-    axes.plot(middles, smooth, color=line.colour, linewidth=1.8, marker=marker, label=line.label,
+    axes.plot(middles, smooth, color=colour, linewidth=1.8, marker=marker, label=label,
               clip_on=marker is None)  # fmt: skip
     return values[int(WARM_UP * len(values)) :]
 
 
 def _limits(values: Column, panel: Panel) -> tuple[float, float]:
-    """Limits of the y axis; percentiles, so that a few outliers do not stretch it."""
-    low, high = (float(limit) for limit in np.percentile(values, (0.5, 99.5)))
+    """Limits of the y axis."""
+    low, high = (float(limit) for limit in np.percentile(values, PERCENTILES))
     if panel.logarithmic and low > 0:
         return low / 1.5, high * 1.5
     if panel.target is not None:
         low, high = min(low, panel.target), max(high, panel.target)
     margin = 0.06 * (high - low) or 1.0
     return low - margin, high + margin
-
-
-def _is_narrow(values: Column) -> bool:
-    """Whether a logarithmic axis needs labels between powers of ten."""
-    low, high = np.percentile(values, (0.5, 99.5))
-    return bool(high < 10 * low)
-
-
-def _mark_diagnoses(axes: "Axes", history: History) -> None:
-    for name, step in history.diagnosed.items():
-        axes.axvline(step, color=RED, linewidth=1, linestyle=":")
-        axes.text(step, 1, f" {name}", transform=axes.get_xaxis_transform(), rotation=90,
-                  va="top", ha="right", fontsize=7, color=RED)  # fmt: skip

@@ -4,8 +4,6 @@ NaN and Inf stop a run: see `step_stats.py`. Any other finding is logged once an
 """
 
 import math
-from collections.abc import Iterator
-from dataclasses import dataclass
 
 import numpy as np
 from torch import nn
@@ -42,16 +40,8 @@ PREVIEWS = 3
 """Previews in a row that have to be alike."""
 
 
-@dataclass(frozen=True)
-class Finding:
-    """A problem of a run."""
-
-    name: str  # key in metrics.jsonl
-    message: str  # what was seen, and what to do
-
-
-def diagnose(history: History, critic: nn.Module, *, penalty: bool, values: int) -> list[Finding]:
-    """Return every problem of the run so far.
+def diagnose(history: History, critic: nn.Module, *, penalty: bool, values: int) -> dict[str, str]:
+    """Return every problem of the run so far: its name -> what was seen, and what to do.
 
     Args:
         history: the run's metrics.
@@ -59,31 +49,29 @@ def diagnose(history: History, critic: nn.Module, *, penalty: bool, values: int)
         penalty: whether a gradient penalty constrains the critic.
         values: numbers in an image: channels times height times width.
     """
-    found: list[Finding] = []
-    if penalty:
-        found.extend(find_batch_norm(critic))
+    found = find_batch_norm(critic) if penalty else {}
     if len(history) == 0 or history.steps[-1] < MIN_STEPS:
         return found
     estimates, norms = history.column("wasserstein"), history.column("critic_gradient_norm")
-    found.extend(find_weak_critic(estimates, norms[-WINDOW:], NEAR_ZERO * math.sqrt(values)))
+    found |= find_weak_critic(estimates, norms[-WINDOW:], NEAR_ZERO * math.sqrt(values))
     held_out = history.column("held_out_wasserstein", WINDOW)
-    found.extend(find_overfitting(estimates[-WINDOW:], held_out))
-    found.extend(find_collapse(history.column("diversity")))
-    return found
+    found |= find_overfitting(estimates[-WINDOW:], held_out)
+    return found | find_collapse(history.column("diversity"))
 
 
-def find_batch_norm(critic: nn.Module) -> Iterator[Finding]:
+def find_batch_norm(critic: nn.Module) -> dict[str, str]:
     """Batch norm in a critic under a gradient penalty (Gulrajani et al. 2017, section 4)."""
-    if any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in critic.modules()):
-        yield Finding(
-            "batch-norm-under-penalty",
-            "the critic has batch norm, so an image's score depends on the rest of its batch, but"
-            " the gradient penalty needs a gradient per image. Use layer norm or none:"
-            " --critic-norm layer, --critic-norm none",
-        )
+    if not any(isinstance(each, nn.modules.batchnorm._BatchNorm) for each in critic.modules()):
+        return {}
+    message = (
+        "the critic has batch norm, so an image's score depends on the rest of its batch, but the"
+        " gradient penalty needs a gradient per image. Use layer norm or none: --critic-norm"
+        " layer, --critic-norm none"
+    )
+    return {"batch-norm-under-penalty": message}
 
 
-def find_weak_critic(estimates: Column, norms: Column, near_zero: float) -> Iterator[Finding]:
+def find_weak_critic(estimates: Column, norms: Column, near_zero: float) -> dict[str, str]:
     """A critic that never separated real from generated images and does not meet its penalty.
 
     Args:
@@ -94,18 +82,22 @@ def find_weak_critic(estimates: Column, norms: Column, near_zero: float) -> Iter
     """
     norm = _mean(norms)
     if len(estimates) < WINDOW or math.isnan(norm) or abs(norm - 1) <= NORM_TOLERANCE:
-        return
-    if np.all(np.abs(_moving_mean(estimates, WINDOW // 2)) < near_zero):
-        yield Finding(
-            "critic-too-weak",
-            "the critic is too weak: the Wasserstein estimate has been near 0 from the start"
-            f" ({_mean(estimates[-WINDOW:]):.2g} recently) and the critic's gradient norm is"
-            f" {norm:.2g} instead of 1, so the generator has nothing to learn from. Raise"
-            " --learning-rate, --n-critic or --width",
-        )
+        return {}
+    # A moving mean: the estimate of a single batch is noise around 0.
+    length = WINDOW // 2
+    smooth = np.convolve(estimates, np.full(length, 1 / length), mode="valid")
+    if not np.all(np.abs(smooth) < near_zero):
+        return {}
+    message = (
+        "the critic is too weak: the Wasserstein estimate has been near 0 from the start"
+        f" ({_mean(estimates[-WINDOW:]):.2g} recently) and the critic's gradient norm is"
+        f" {norm:.2g} instead of 1, so the generator has nothing to learn from. Raise"
+        " --learning-rate, --n-critic or --width"
+    )
+    return {"critic-too-weak": message}
 
 
-def find_overfitting(estimates: Column, held_out: Column) -> Iterator[Finding]:
+def find_overfitting(estimates: Column, held_out: Column) -> dict[str, str]:
     """A critic that has memorised its training images.
 
     Args:
@@ -114,31 +106,33 @@ def find_overfitting(estimates: Column, held_out: Column) -> Iterator[Finding]:
     """
     measured = ~np.isnan(held_out)
     if np.count_nonzero(measured) < WINDOW // 2:
-        return
+        return {}
     estimates, held_out = estimates[measured], held_out[measured]
     train, holdout = _mean(estimates), _mean(held_out)
-    if train > MIN_SIGNAL_TO_NOISE * estimates.std() and holdout < OVERFIT * train:
-        yield Finding(
-            "critic-overfits",
-            f"the critic overfits: its Wasserstein estimate is {train:.3g} on training"
-            f" images but {holdout:.3g} on held-out ones. Train on more images (--flip"
-            " doubles them), lower --width, or keep an earlier checkpoint",
-        )
+    if not (train > MIN_SIGNAL_TO_NOISE * estimates.std() and holdout < OVERFIT * train):
+        return {}
+    message = (
+        f"the critic overfits: its Wasserstein estimate is {train:.3g} on training images but"
+        f" {holdout:.3g} on held-out ones. Train on more images (--flip doubles them), lower"
+        " --width, or keep an earlier checkpoint"
+    )
+    return {"critic-overfits": message}
 
 
-def find_collapse(diversity: Column) -> Iterator[Finding]:
+def find_collapse(diversity: Column) -> dict[str, str]:
     """A generator that makes the same image from every seed.
 
     `diversity` is that of every preview so far, NaN at steps without one.
     """
     last = diversity[~np.isnan(diversity)][-PREVIEWS:]
-    if len(last) == PREVIEWS and np.all(last < COLLAPSED):
-        yield Finding(
-            "generator-collapsed",
-            f"the generator collapsed: in the last {PREVIEWS} previews its images differ by only"
-            f" {last[-1]:.1%} of what the data's images do. Start a new run with a lower"
-            " --learning-rate or a higher --n-critic",
-        )
+    if len(last) < PREVIEWS or not np.all(last < COLLAPSED):
+        return {}
+    message = (
+        f"the generator collapsed: in the last {PREVIEWS} previews its images differ by only"
+        f" {last[-1]:.1%} of what the data's images do. Start a new run with a lower"
+        " --learning-rate or a higher --n-critic"
+    )
+    return {"generator-collapsed": message}
 
 
 def spread(pixels: Pixels) -> float:
@@ -150,7 +144,3 @@ def _mean(values: Column) -> float:
     """Mean of the values that are not NaN; NaN if all are."""
     values = values[~np.isnan(values)]
     return float(values.mean()) if len(values) else math.nan
-
-
-def _moving_mean(values: Column, length: int) -> Column:
-    return np.convolve(values, np.full(length, 1 / length), mode="valid")

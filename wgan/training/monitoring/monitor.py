@@ -2,6 +2,7 @@
 
 import dataclasses
 import logging
+import time
 from collections.abc import Callable, Mapping, Sequence
 
 from wgan.errors import OutputError, TrainingDiverged
@@ -22,9 +23,8 @@ from wgan.training.monitoring.history import (
     append_metrics,
     rewind_metrics,
 )
-from wgan.training.monitoring.holdout import HoldoutImages
 from wgan.training.monitoring.previews import generate_pixels
-from wgan.training.monitoring.step_stats import CopiedStats, StepStats, Throughput
+from wgan.training.monitoring.step_stats import CopiedStats, HoldoutImages, StepStats
 from wgan.training.monitoring.trackers import Tracker
 from wgan.training.state import TrainState
 
@@ -65,7 +65,7 @@ class Monitor:
         self._sample_spread = spread(sample)
         self._stats = StepStats(state)
         self._history = History()
-        self._throughput = Throughput(0)
+        self._last_log = 0, time.perf_counter()  # step and time
         self._pending: _PendingStep | None = None
         self._preview: tuple[int, Pixels] | None = None  # not written yet
         self._curves_due = False
@@ -75,7 +75,7 @@ class Monitor:
         self._history = History(rewind_metrics(self._run.metrics, step))
         for tracker in self._trackers:
             tracker.start(step, self._state.generator, self._state.critic)
-        self._throughput = Throughput(step)
+        self._last_log = step, time.perf_counter()
 
     def close(self, failed: bool = False) -> None:
         """Close the trackers; `failed` is whether an error ended the run."""
@@ -114,7 +114,11 @@ class Monitor:
         scores = None
         if is_logged and self._holdout is not None:
             scores = self._holdout.holdout_scores(self._state.critic)
-        seconds = self._throughput.seconds_per_step(step.number) if is_logged else None
+        seconds = None
+        if is_logged:
+            (last, then), now = self._last_log, time.perf_counter()
+            seconds = (now - then) / (step.number - last)
+            self._last_log = step.number, now
         self._pending = _PendingStep(
             step.number, self._stats.copy(scores), seconds, preview, evaluate
         )
@@ -155,13 +159,21 @@ class Monitor:
         pending, self._pending = self._pending, None
         if pending is None:
             return None
-        self._check_finite(pending)
+        try:
+            pending.stats.check_finite()
+        except TrainingDiverged as exc:
+            line = {"step": pending.step, "diagnosis": {"not-finite": str(exc)}}
+            append_line(self._run.metrics, line)
+            raise
         if pending.seconds_per_step is None:
             return None
         evaluated: Mapping[str, float] = {}
         if pending.evaluate is not None:
-            with self._throughput.pause():
-                evaluated = pending.evaluate(pending.step)
+            begin = time.perf_counter()
+            evaluated = pending.evaluate(pending.step)
+            # The steps that follow do not take the evaluation's time.
+            last, then = self._last_log
+            self._last_log = last, then + time.perf_counter() - begin
         metrics = dataclasses.replace(
             self._metrics(pending, pending.seconds_per_step),
             diversity=self._generate_preview(pending.step) if pending.preview else None,
@@ -176,19 +188,11 @@ class Monitor:
         self._curves_due = pending.preview or pending.evaluate is not None
         return metrics
 
-    def _check_finite(self, pending: "_PendingStep") -> None:
-        """Raise TrainingDiverged, and log it, if a number is not finite."""
-        try:
-            pending.stats.check_finite()
-        except TrainingDiverged as exc:
-            line = {"step": pending.step, "diagnosis": {"not-finite": str(exc)}}
-            append_line(self._run.metrics, line)
-            raise
-
     def _metrics(self, pending: "_PendingStep", seconds_per_step: float) -> StepMetrics:
         """The metrics of a step but those of its generated images."""
         config, stats = self._config, pending.stats
         wasserstein, gradient_norm, penalty, critic_loss, generator_loss = stats.losses
+        critic_gradient, generator_gradient = stats.gradient_norms
         train_score, held_out_score = stats.scores or (None, None)
         held_out_wasserstein = None
         if train_score is not None and held_out_score is not None:
@@ -206,8 +210,8 @@ class Monitor:
             critic_gradient_norm=gradient_norm if config.has_penalty else None,
             critic_loss=critic_loss,
             generator_loss=generator_loss,
-            critic_weights_gradient=stats.critic_grad_norm,
-            generator_weights_gradient=stats.generator_grad_norm,
+            critic_weights_gradient=critic_gradient,
+            generator_weights_gradient=generator_gradient,
             memory_mib=memory / MIB if memory else None,
             device_memory_mib=device_memory / MIB if device_memory else None,
         )
@@ -231,7 +235,7 @@ class Monitor:
             penalty=config.has_penalty,
             values=config.channels * config.size**2,
         )
-        new = {f.name: f.message for f in findings if f.name not in self._history.diagnosed}
+        new = {name: findings[name] for name in findings if name not in self._history.diagnosed}
         for name, message in new.items():
             logger.warning("step %d: %s", step, message)
             self._history.diagnosed[name] = step

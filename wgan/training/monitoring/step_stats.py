@@ -1,23 +1,27 @@
-"""Numbers of each training step: losses, gradient norms, and which one is the first NaN or Inf.
+"""Numbers of each training step: losses, gradient norms, scores, and the first NaN or Inf.
 
 The device keeps one row of numbers per step. `StepStats.copy` sends all rows to the host in a
 single copy, so recording a step never makes the host wait for the device.
 """
 
-import time
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Self
 
 import torch
 from torch import Tensor, nn
 
 from wgan.errors import TrainingDiverged
+from wgan.images import Pixels
+from wgan.training.data.batches import to_batch
 from wgan.training.loop import Step
 from wgan.training.state import TrainState
 
 MAX_ROWS = 1000
 """Steps after which the rows have to be copied and dropped, to bound their memory."""
+
+MAX_SCORED = 256
+"""At most this many images of each kind are scored at a logged step."""
 
 ADVICE = "the last checkpoint is kept. Lower --learning-rate, or check the data"
 
@@ -31,16 +35,10 @@ def gradient_norms_of(network: nn.Module) -> Tensor:
     return torch.stack(torch._foreach_norm(gradients))
 
 
-@dataclass(frozen=True)
 class _Row:
     """The numbers of a step in the order of computation: the first non-finite one is the cause."""
 
-    names: list[str]
-    critic: slice  # gradient norms of the critic's parameters
-    generator: slice  # of the generator's
-
-    @classmethod
-    def of(cls, state: TrainState) -> "_Row":
+    def __init__(self, state: TrainState) -> None:
         critic, generator = (
             # A backward pass goes from the last layer to the first.
             [f"the gradient of {network}.{name}" for name, _ in module.named_parameters()][::-1]
@@ -52,16 +50,17 @@ class _Row:
             "the gradient penalty",
             "the critic's loss",
         ]
-        names = [*losses, *critic, "the generator's loss", *generator]
+        self.names = [*losses, *critic, "the generator's loss", *generator]
         end = len(losses) + len(critic)
-        return cls(names, slice(len(losses), end), slice(end + 1, len(names)))
+        self.critic = slice(len(losses), end)  # gradient norms of the critic's parameters
+        self.generator = slice(end + 1, len(self.names))
 
 
 class StepStats:
     """Losses and gradient norms of the steps since the last copy, on the device."""
 
     def __init__(self, state: TrainState) -> None:
-        self._state, self._row = state, _Row.of(state)
+        self._state, self._row = state, _Row(state)
         self._steps: list[int] = []
         self._rows: list[Tensor] = []  # [names] for each step
 
@@ -91,12 +90,12 @@ class StepStats:
         """
         steps, rows = self._steps, self._rows
         self._steps, self._rows = [], []
-        named = list(_tensors(self._state))
-        parts = [*rows, _are_finite(tensor for _, tensor in named)]
-        if scores is not None:
-            parts.append(scores)
+        tensors = dict(_tensors(self._state))
+        # A flag for each tensor: only these, not the tensors, travel to the host.
+        flags = torch.stack([tensor.isfinite().all() for tensor in tensors.values()])
+        parts = [*rows, flags] if scores is None else [*rows, flags, scores]
         vector = torch.cat([part.float() for part in parts])
-        return CopiedStats(vector, steps, self._row, [name for name, _ in named])
+        return CopiedStats(vector, steps, self._row, list(tensors))
 
 
 class CopiedStats:
@@ -145,14 +144,10 @@ class CopiedStats:
         return wasserstein, norm, penalty, critic_loss, float(row[self._row.critic.stop])
 
     @property
-    def critic_grad_norm(self) -> float:
-        """Norm of the critic's whole gradient at the last step."""
-        return float(torch.linalg.vector_norm(self._rows()[-1, self._row.critic]))
-
-    @property
-    def generator_grad_norm(self) -> float:
-        """Norm of the generator's whole gradient at the last step."""
-        return float(torch.linalg.vector_norm(self._rows()[-1, self._row.generator]))
+    def gradient_norms(self) -> list[float]:
+        """Norms of the critic's and of the generator's whole gradient at the last step."""
+        row, parts = self._rows()[-1], (self._row.critic, self._row.generator)
+        return [float(torch.linalg.vector_norm(row[part])) for part in parts]
 
     @property
     def scores(self) -> list[float]:
@@ -171,29 +166,35 @@ class CopiedStats:
         return self._host
 
 
-class Throughput:
-    """Wall time per step since the last reading."""
+@dataclass(frozen=True)
+class HoldoutImages:
+    """A fixed sample of training images and of held-out ones, on the device.
 
-    def __init__(self, step: int) -> None:
-        self._step, self._time = step, time.perf_counter()
+    The critic never trains on held-out images: they show when it overfits.
+    """
 
-    @contextmanager
-    def pause(self) -> Iterator[None]:
-        """Leave the time of the block out."""
-        begin = time.perf_counter()
-        yield
-        self._time += time.perf_counter() - begin
+    train: Tensor  # [m, c, h, w] in [-1, 1]
+    holdout: Tensor  # [n, c, h, w]
 
-    def seconds_per_step(self, step: int) -> float:
-        """Mean since the last reading, or since the construction."""
-        now = time.perf_counter()
-        mean = (now - self._time) / (step - self._step)
-        self._step, self._time = step, now
-        return mean
+    @classmethod
+    def of(cls, train: Pixels, holdout: Pixels, device: torch.device) -> Self | None:
+        """Put both samples on the device; None if no image is held out."""
+        if len(holdout) == 0:
+            return None
+        return cls(to_batch(train, device), to_batch(holdout, device))
 
+    @torch.no_grad()
+    def holdout_scores(self, critic: nn.Module) -> Tensor:
+        """Mean critic score of the training and of the held-out images, `[2]`, on the device.
 
-def _are_finite(tensors: Iterable[Tensor]) -> Tensor:
-    return torch.stack([tensor.isfinite().all() for tensor in tensors])
+        The gap between them is about 0 unless the critic overfits. The critic is left as it was:
+        no gradient, no running statistics.
+        """
+        was_training = critic.training
+        critic.eval()
+        means = torch.stack([critic(self.train).mean(), critic(self.holdout).mean()])
+        critic.train(was_training)
+        return means
 
 
 def _tensors(state: TrainState) -> Iterator[tuple[str, Tensor]]:

@@ -48,15 +48,15 @@ def make_trackers(names: Sequence[str], run: Run, config: TrainConfig) -> list[T
             raise UsageError(f"--tracker {name} is not one of {', '.join(NAMES)}")
     if "none" in names and set(names) != {"none"}:
         raise UsageError("--tracker none cannot be combined with others: remove it, or the others")
-    return [_make(name, run, config) for name in dict.fromkeys(names) if name != "none"]
+    trackers: list[Tracker] = []
+    for name in dict.fromkeys(names):
+        with needs_extra(name, purpose=f"--tracker {name}"):
+            if name == "tensorboard":
+                from wgan.training.monitoring.trackers.tensorboard import TensorBoardTracker
 
+                trackers.append(TensorBoardTracker(run))
+            elif name == "wandb":
+                from wgan.training.monitoring.trackers.wandb import WandbTracker
 
-def _make(name: str, run: Run, config: TrainConfig) -> Tracker:
-    with needs_extra(name, purpose=f"--tracker {name}"):
-        if name == "tensorboard":
-            from wgan.training.monitoring.trackers.tensorboard import TensorBoardTracker
-
-            return TensorBoardTracker(run)
-        from wgan.training.monitoring.trackers.wandb import WandbTracker
-
-        return WandbTracker(run, config)
+                trackers.append(WandbTracker(run, config))
+    return trackers

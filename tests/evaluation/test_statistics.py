@@ -15,16 +15,16 @@ from torch_fidelity.metric_isc import isc_features_to_metric
 from tests.evaluation.networks import network, save
 from wgan.errors import DataError, ModelFileError, UsageError
 from wgan.evaluation.features import FeatureBatch
-from wgan.evaluation.generators import EvaluatedGenerator
+from wgan.evaluation.generators import EvaluatedGenerator, choose_data, choose_transform
 from wgan.evaluation.onnx_features import OnnxFeatures
-from wgan.evaluation.reference_statistics import (
+from wgan.evaluation.statistics import (
     BATCH_SIZE,
-    choose_data,
-    choose_transform,
+    MAX_FEATURES,
+    feature_statistics,
+    is_kept,
     load_reference,
     statistics_folder,
 )
-from wgan.evaluation.statistics import MAX_FEATURES, feature_statistics, is_kept
 from wgan.images import Pixels
 from wgan.training.data import (
     Cache,
