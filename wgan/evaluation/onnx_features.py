@@ -100,7 +100,7 @@ class OnnxFeatures:
             bicubic = Image.Resampling.BICUBIC
             images = [np.asarray(to_pil(each).resize((width, height), bicubic)) for each in pixels]
             # Pillow drops the axis of a single channel.
-            pixels = np.stack(images).reshape(-1, height, width, channels)
+            pixels = np.stack(images).reshape(-1, height, width, pixels.shape[3])
         feed: npt.NDArray[Any] = pixels
         if self._input.type != UINT8:
             low, high = self._range
