@@ -6,6 +6,7 @@ from typing import Any
 import click
 
 from wgan.cli.skipped import say_skipped
+from wgan.errors import needs_extra
 from wgan.progress import Progress
 
 
@@ -33,8 +34,9 @@ def prepare(**options: Any) -> None:
     images are in random order, and damaged ones are left out.
     """
     # not at the top: wgan --help imports every command
-    from wgan.training.prepare import PrepareConfig
-    from wgan.training.prepare import prepare as write_shards
+    with needs_extra("train", purpose="preparing data"):
+        from wgan.training.data.shard_writer import PrepareConfig
+        from wgan.training.data.shard_writer import prepare as write_shards
 
     given = {name: value for name, value in options.items() if value is not None}
     with Progress(0, "preparing", "images") as progress:
