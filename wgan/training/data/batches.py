@@ -121,7 +121,7 @@ class DevicePixels:
             self._pixels[first : first + len(part)] = torch.from_numpy(part)
 
     def take(self, chosen: npt.NDArray[np.int64], mirrored: npt.NDArray[np.bool_] | None) -> Tensor:
-        """Select images, uint8 `[batch, height, width, channels]`, and mirror those in `mirrored`."""
+        """Select images, uint8 `[n, height, width, channels]`, and mirror those in `mirrored`."""
         batch = self._pixels.index_select(0, self._send(chosen))
         if mirrored is None:
             return batch

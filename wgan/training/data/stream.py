@@ -36,7 +36,7 @@ EPOCH = 2**40
 """A position is the epoch times EPOCH, plus the number of samples read in the epoch."""
 
 MIN_SAMPLES = 1_000
-"""Samples that the share of damaged images is computed of at least, as the first may be damaged."""
+"""The share of damaged images is computed of at least this many samples."""
 
 
 @dataclass(frozen=True)
@@ -216,7 +216,7 @@ class StreamedBatches:
         return image[:, ::-1] if item.mirrored and not isinstance(image, Skipped) else image
 
     def _items_from(self, position: int) -> Iterator[StreamItem]:
-        """The shuffled samples from `position` on, without end. Raises DataError if there is none."""
+        """The shuffled samples from `position` on, without end. Raises DataError without any."""
         paths = self._dataset.shards.paths
         epoch, start = divmod(position, EPOCH)
         while True:
@@ -255,7 +255,7 @@ class StreamedBatches:
             self._logged.add(item.image.label)
             self._dataset.skipped.append(item.image)
             logger.warning("skipped %s: %s", *item.image)
-        # The first of few samples may be damaged: the share counts from MIN_SAMPLES on.
+        # Otherwise a damaged image among the first 99 would be over 1 %.
         limit = DAMAGED_LIMIT * max(self._read, MIN_SAMPLES)
         if self._damaged > limit and not self._dataset.allow_damaged:
             raise DataError(
