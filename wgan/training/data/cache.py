@@ -124,15 +124,9 @@ class Cache:
     def write(
         self, path: Path, parts: Iterable[Part], shape: tuple[int, int, int, int]
     ) -> InMemoryDataset:
-        """Write an entry part by part, and memory-map it.
+        """Write the entry `path` part by part, and memory-map it. Raises OutputError.
 
-        Args:
-            path: the entry, from `path`, in a folder that exists.
-            parts: decoded images.
-            shape: of the array; `shape[0]` is an upper limit of the number of images.
-
-        Raises:
-            OutputError: it could not be written.
+        `shape[0]` is an upper limit of the number of images.
         """
         skipped: list[Skipped] = []
         with whole_file(path) as file:

@@ -22,11 +22,9 @@ logger = logging.getLogger(__name__)
 
 
 def open_data(data: str | Path, download: bool = False) -> ImageSource | Shards:
-    """Open training data: shards by a pattern as in `"shards/{000..099}.tar"`, else `open_source`.
+    """Open shards by a pattern as in `"shards/{000..099}.tar"`, other data by `open_source`.
 
-    Raises:
-        DataError: the data does not exist, is damaged, or holds no images.
-        MissingExtra: a package that reads it is not installed.
+    Errors are those of `open_source`.
     """
     if isinstance(data, str) and is_pattern(data):
         return find_shards(data)
