@@ -34,8 +34,8 @@ from wgan.training.data import (
     open_data,
     open_source,
 )
+from wgan.training.data.shard_writer import write_shards
 from wgan.training.data.sources.glyphs import GlyphSource
-from wgan.training.data.streaming.writer import write_shards
 
 BATCH_SIZE = 64
 CPU = torch.device("cpu")

@@ -20,8 +20,8 @@ from wgan.training.checkpoint import Checkpoint
 from wgan.training.config import TrainConfig
 from wgan.training.data import load_data, open_data
 from wgan.training.data.batches import Batches
+from wgan.training.data.shard_writer import write_shards
 from wgan.training.data.sources.glyphs import GlyphSource
-from wgan.training.data.streaming.writer import write_shards
 from wgan.training.data.transform import Transform
 from wgan.training.distributed.process_group import SINGLE_PROCESS, ProcessGroup, gradients
 from wgan.training.distributed.rendezvous import join

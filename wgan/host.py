@@ -4,7 +4,6 @@ import math
 import os
 import sys
 from pathlib import Path
-from typing import Literal
 
 MIB = 2**20
 
@@ -29,7 +28,7 @@ def usable_cores(root: Path = ROOT) -> int:
         cores = len(os.sched_getaffinity(0))
     else:
         cores = os.cpu_count() or 1
-    quotas = [_cpu_quota(version, folder) for version, folder in _cpu_cgroups(root)]
+    quotas = map(_cpu_quota, _cpu_cgroups(root))  # every ancestor may set a limit
     limits = [math.ceil(quota) for quota in quotas if quota is not None]
     return max(1, min([cores, *limits]))
 
@@ -61,35 +60,31 @@ def keep_freed_memory() -> bool:
     )
 
 
-def _cpu_cgroups(root: Path) -> list[tuple[Literal[1, 2], Path]]:
-    """Version and folder of each CPU cgroup of this process and of its ancestors.
-
-    Every ancestor may set a limit. Some of the folders may not exist.
-    """
+def _cpu_cgroups(root: Path) -> list[Path]:
+    """Folders of the CPU cgroups of this process and of their ancestors; some may not exist."""
     try:
         lines = (root / "proc/self/cgroup").read_text().splitlines()
     except OSError:
         return []
-    found: list[tuple[Literal[1, 2], Path]] = []
+    found: list[Path] = []
     for line in lines:
         _, controllers, path = line.split(":", 2)
-        version: Literal[1, 2] = 1
-        if controllers == "":
-            version, top = 2, root / "sys/fs/cgroup"
+        if controllers == "":  # version 2
+            top = root / "sys/fs/cgroup"
         elif "cpu" in controllers.split(","):
             top = root / "sys/fs/cgroup/cpu"
         else:
             continue
         # In a container the path may be the host's, and then only the top folder exists.
         parts = Path(path.lstrip("/")).parts
-        found += [(version, top.joinpath(*parts[:depth])) for depth in range(len(parts) + 1)]
+        found += [top.joinpath(*parts[:depth]) for depth in range(len(parts) + 1)]
     return found
 
 
-def _cpu_quota(version: Literal[1, 2], folder: Path) -> float | None:
+def _cpu_quota(folder: Path) -> float | None:
     """CPU quota of a cgroup in cores; None without a limit."""
     try:
-        if version == 2:
+        if (folder / "cpu.max").exists():  # version 2
             quota, period = (folder / "cpu.max").read_text().split()
             return int(quota) / int(period)  # a quota of "max" raises ValueError
         limit = int((folder / "cpu.cfs_quota_us").read_text())

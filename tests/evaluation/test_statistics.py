@@ -35,7 +35,7 @@ from wgan.training.data import (
     open_data,
     open_source,
 )
-from wgan.training.data.streaming.writer import write_shards
+from wgan.training.data.shard_writer import write_shards
 
 
 def generator(

@@ -9,7 +9,7 @@ from wgan.options import check, option
 
 if TYPE_CHECKING:
     from wgan.progress import ProgressFn
-    from wgan.training.data.streaming.writer import WrittenShards
+    from wgan.training.data.shard_writer import WrittenShards
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,8 +55,8 @@ def prepare(config: PrepareConfig, progress: "ProgressFn | None" = None) -> "Wri
     """
     with needs_extra("train", purpose="preparing data"):
         from wgan.training.data import Transform, open_source, parse_colour
-        from wgan.training.data.streaming.shards import is_pattern
-        from wgan.training.data.streaming.writer import write_shards
+        from wgan.training.data.shard_writer import write_shards
+        from wgan.training.data.shards import is_pattern
 
     if is_pattern(config.data):
         raise UsageError(

@@ -3,7 +3,7 @@
 The way of an image, and the module of each stage:
 
 1. `load.open_data` maps what the user names to an `ImageSource` (`sources/`: folder, archive, idx
-   file, array, torchvision, glyphs) or to `Shards` (`streaming/shards.py`).
+   file, array, torchvision, glyphs) or to `Shards` (`shards.py`).
 2. The source returns one image; `decoding.decode` turns a file's bytes into a Pillow image.
 3. A `Transform` makes it square uint8 pixels.
 4. `decoding.decode_all` does this for a whole source in threads, and `Cache` keeps the pixels on
@@ -21,9 +21,9 @@ from wgan.training.data.cache import Cache
 from wgan.training.data.dataset import Dataset, InMemoryDataset
 from wgan.training.data.decoding import Skipped
 from wgan.training.data.load import load_data, load_images, open_data, open_source
+from wgan.training.data.shards import Shards
 from wgan.training.data.sources.source import ArraySource, ImageSource
-from wgan.training.data.streaming.shards import Shards
-from wgan.training.data.streaming.stream import StreamingDataset
+from wgan.training.data.stream import StreamingDataset
 from wgan.training.data.transform import Transform, parse_colour
 
 __all__ = [

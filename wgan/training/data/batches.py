@@ -60,7 +60,12 @@ class Batches:
         Raises:
             DataError: `pixels` has another type or shape, or fewer images than a batch.
         """
-        check_pixels(pixels)
+        if pixels.dtype != np.uint8:
+            raise DataError(
+                f"the images are {pixels.dtype}, but must be uint8: InMemoryDataset.from_array"
+                " converts other types"
+            )
+        check_shape(pixels)
         self._chosen = np.arange(len(pixels)) if chosen is None else chosen
         count = len(self._chosen)
         if count < batch_size:
@@ -116,12 +121,7 @@ class DevicePixels:
             self._pixels[first : first + len(part)] = torch.from_numpy(part)
 
     def take(self, chosen: npt.NDArray[np.int64], mirrored: npt.NDArray[np.bool_] | None) -> Tensor:
-        """Select images, uint8 `[batch, height, width, channels]`, and mirror some of them.
-
-        Args:
-            chosen: indices, `[batch]`.
-            mirrored: whether each is mirrored, `[batch]`; None for none.
-        """
+        """Select images, uint8 `[n, height, width, channels]`, and mirror those in `mirrored`."""
         batch = self._pixels.index_select(0, self._send(chosen))
         if mirrored is None:
             return batch
@@ -133,16 +133,6 @@ class DevicePixels:
         if self._pixels.device.type == "cuda":
             sent = sent.pin_memory()  # only a copy from pinned memory is asynchronous
         return sent.to(self._pixels.device, non_blocking=True)
-
-
-def check_pixels(pixels: npt.NDArray[np.generic]) -> None:
-    """Raise DataError unless `pixels` is uint8 `[n, height, width, 1 or 3]`."""
-    if pixels.dtype != np.uint8:
-        raise DataError(
-            f"the images are {pixels.dtype}, but must be uint8: InMemoryDataset.from_array converts"
-            " other types"
-        )
-    check_shape(pixels)
 
 
 def check_shape(array: npt.NDArray[np.generic]) -> None:

@@ -43,8 +43,8 @@ ABANDONED_SECONDS = 3600.0
 BLOCK = 2**24
 """Bytes per checksum: 16 MiB."""
 
-MAX_CHECKED_BLOCKS = 256
-"""Checksums compared when an entry is opened: all up to 4 GiB, then an evenly spaced sample."""
+MAX_BLOCKS = 256
+"""Checksums of an entry: of all its bytes up to 4 GiB, of an evenly spaced sample beyond."""
 
 _ENTRIES = ("*.npy", "*.pixels")  # .pixels: entries of wgan 0.1.0, which are only removed
 
@@ -105,12 +105,15 @@ class Cache:
     def read(self, path: Path) -> InMemoryDataset | None:
         """Memory-map the entry at `path`; None if there is none, or it is damaged (a warning)."""
         try:
-            description = _read_description(path.with_suffix(".json"))
+            description = json.loads(path.with_suffix(".json").read_bytes())
+            if description.pop("checksum") != _checksum(description):
+                raise ValueError("its description has a wrong checksum")
             pixels = _map(path, tuple(description["shape"]))
-            _check_blocks(pixels, description["blocks"])
+            if _block_checksums(pixels) != description["blocks"]:
+                raise ValueError("its checksums are wrong")
         except FileNotFoundError:
             return None
-        except (OSError, ValueError) as exc:
+        except (OSError, ValueError, KeyError, AttributeError, TypeError) as exc:
             logger.warning("the cache %s is damaged and is written again: %s", path, exc)
             return None
         with suppress(OSError):  # another user's cache can be read-only
@@ -121,15 +124,9 @@ class Cache:
     def write(
         self, path: Path, parts: Iterable[Part], shape: tuple[int, int, int, int]
     ) -> InMemoryDataset:
-        """Write an entry part by part, and memory-map it.
+        """Write the entry `path` part by part, and memory-map it. Raises OutputError.
 
-        Args:
-            path: the entry, from `path`, in a folder that exists.
-            parts: decoded images.
-            shape: of the array; `shape[0]` is an upper limit of the number of images.
-
-        Raises:
-            OutputError: it could not be written.
+        `shape[0]` is an upper limit of the number of images.
         """
         skipped: list[Skipped] = []
         with whole_file(path) as file:
@@ -144,7 +141,7 @@ class Cache:
             file.seek(0)
             file.write(header)
             file.flush()
-            # The map must be closed before the rename: Windows renames no mapped file.
+            # Windows renames no mapped file: nothing may refer to this map after the statement.
             description = _describe(_map(Path(file.name), shape), skipped)
         text = json.dumps({**description, "checksum": _checksum(description)})
         write_whole(path.with_suffix(".json"), text.encode())
@@ -203,36 +200,26 @@ def _describe(pixels: Pixels, skipped: list[Skipped]) -> dict[str, Any]:
     return {
         "shape": list(pixels.shape),
         "sha256": pixels_sha256(pixels),
-        "skipped": [list(item) for item in skipped],
-        "blocks": _block_checksums(pixels, range(-(-pixels.nbytes // BLOCK))),
+        "skipped": skipped,
+        "blocks": _block_checksums(pixels),
     }
-
-
-def _read_description(path: Path) -> dict[str, Any]:
-    description = json.loads(path.read_bytes())
-    if not isinstance(description, dict):
-        raise ValueError("its description is no JSON object")
-    if description.pop("checksum", None) != _checksum(description):
-        raise ValueError("its description has a wrong checksum")
-    return description
 
 
 def _checksum(description: dict[str, Any]) -> int:
     return zlib.crc32(json.dumps(description, sort_keys=True).encode())
 
 
-def _check_blocks(pixels: Pixels, checksums: list[int]) -> None:
-    count = len(checksums)
-    chosen = range(0, count, -(-count // MAX_CHECKED_BLOCKS))
-    for block, checksum in zip(chosen, _block_checksums(pixels, chosen), strict=True):
-        if checksums[block] != checksum:
-            raise ValueError(f"16 MiB block {block} has a wrong checksum")
-
-
-def _block_checksums(pixels: Pixels, blocks: range) -> list[int]:
+def _block_checksums(pixels: Pixels) -> list[int]:
+    """Checksums of evenly spaced blocks, at most MAX_BLOCKS; zlib releases the GIL."""
     data = pixels.reshape(-1)
+    step = BLOCK * -(-data.size // (BLOCK * MAX_BLOCKS))
     with ThreadPoolExecutor(usable_cores()) as pool:
-        return list(pool.map(lambda k: zlib.crc32(data[k * BLOCK : (k + 1) * BLOCK].data), blocks))
+        return list(
+            pool.map(
+                lambda first: zlib.crc32(data[first : first + BLOCK].data),
+                range(0, data.size, step),
+            )
+        )
 
 
 def _entry_size(path: Path) -> int:
@@ -240,7 +227,7 @@ def _entry_size(path: Path) -> int:
 
 
 def _status(path: Path) -> os.stat_result:
-    """Size and times of a file; all 0 if another process has just removed it."""
+    # all 0 if another process has just removed it
     try:
         return path.stat()
     except FileNotFoundError:

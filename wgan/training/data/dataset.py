@@ -72,11 +72,7 @@ class Dataset(Protocol):
         """At most `n` training images and at most `n` held-out images."""
 
     def images(self, count: int, batch_size: int) -> Iterator[Pixels]:
-        """Yield `count` images in batches: evenly spaced, or random ones of a stream.
-
-        Raises:
-            DataError: a shard is damaged.
-        """
+        """Yield `count` images in batches: evenly spaced, or random ones of a stream."""
 
 
 @dataclass(frozen=True)
@@ -171,8 +167,11 @@ class InMemoryDataset:
 
     def train_and_holdout_samples(self, holdout: float, seed: int, n: int) -> tuple[Pixels, Pixels]:
         """At most `n` images of each part, evenly spaced: data is often sorted by class."""
-        train, held_out = split(self.count, holdout, seed)
-        return self.pixels[_evenly(train, n)], self.pixels[_evenly(held_out, n)]
+        train, held_out = (
+            self.pixels[part[evenly_spaced(len(part), min(n, len(part)))]]
+            for part in split(self.count, holdout, seed)
+        )
+        return train, held_out
 
     def images(self, count: int, batch_size: int) -> Iterator[Pixels]:
         """Yield `count` images, evenly spaced, in batches."""
@@ -206,11 +205,6 @@ def pixels_sha256(pixels: Pixels) -> str:
     digest = hashlib.sha256(repr(pixels.shape).encode())
     digest.update(np.ascontiguousarray(pixels).data)
     return digest.hexdigest()
-
-
-def _evenly(indices: Indices, n: int) -> Indices:
-    """At most `n` of `indices`, evenly spaced."""
-    return indices[evenly_spaced(len(indices), min(n, len(indices)))]
 
 
 def _to_pixels(array: npt.NDArray[np.generic], value_range: tuple[float, float] | None) -> Pixels:

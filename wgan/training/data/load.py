@@ -8,31 +8,23 @@ from wgan.errors import DataError, ImageError, OutputError
 from wgan.progress import ProgressFn
 from wgan.training.data.cache import Cache
 from wgan.training.data.dataset import Dataset, InMemoryDataset
-from wgan.training.data.decoding import (
-    check_skipped,
-    decode_all,
-    is_image_name,
-    quiet_pillow,
-)
-from wgan.training.data.sources import archive
-from wgan.training.data.sources.folder import FolderSource
+from wgan.training.data.decoding import check_skipped, decode_all, is_image_name, quiet_pillow
+from wgan.training.data.shards import INDEX, Shards, find_shards, is_pattern
 from wgan.training.data.sources.glyphs import GlyphSource
 from wgan.training.data.sources.idx import find_idx, is_idx, open_idx
+from wgan.training.data.sources.image_files import ARCHIVE_ENDINGS, FolderSource, open_archive
 from wgan.training.data.sources.source import ImageSource
 from wgan.training.data.sources.torchvision import NAMES, open_torchvision
-from wgan.training.data.streaming.shards import INDEX, Shards, find_shards, is_pattern
-from wgan.training.data.streaming.stream import BUFFER, StreamingDataset
+from wgan.training.data.stream import BUFFER, StreamingDataset
 from wgan.training.data.transform import Transform
 
 logger = logging.getLogger(__name__)
 
 
 def open_data(data: str | Path, download: bool = False) -> ImageSource | Shards:
-    """Open training data: shards by a pattern as in `"shards/{000..099}.tar"`, else `open_source`.
+    """Open shards by a pattern as in `"shards/{000..099}.tar"`, other data by `open_source`.
 
-    Raises:
-        DataError: the data does not exist, is damaged, or holds no images.
-        MissingExtra: a package that reads it is not installed.
+    Errors are those of `open_source`.
     """
     if isinstance(data, str) and is_pattern(data):
         return find_shards(data)
@@ -68,14 +60,14 @@ def open_source(data: str | Path, download: bool = False) -> ImageSource:
             f"no data {data}: it must be a folder, a .zip or .tar, an idx file, or one of"
             f" glyphs, {', '.join(NAMES)}"
         )
-    if path.name.lower().endswith(archive.ENDINGS):
-        return archive.open_archive(path)
+    if path.name.lower().endswith(ARCHIVE_ENDINGS):
+        return open_archive(path)
     if is_image_name(path.name):
         raise DataError(f"{path} is a single image: give the folder that contains many")
     if is_idx(path):
         return open_idx(path, path.name.partition("-")[0])
     raise DataError(
-        f"{path} is neither an archive ({' '.join(archive.ENDINGS)}) nor an idx file of images"
+        f"{path} is neither an archive ({' '.join(ARCHIVE_ENDINGS)}) nor an idx file of images"
     )
 
 
@@ -96,7 +88,7 @@ def load_data(
         allow_damaged: continue if more than 1 % of the images are damaged.
         progress: called with (done, total) images; not for shards.
         cache: keeps the decoded images; not for shards.
-        buffer: the number of encoded images in the shuffle buffer of a stream.
+        buffer: number of encoded images in the shuffle buffer of a stream.
 
     Raises:
         DataError: too many images are damaged, or the cache would be too large.
@@ -126,22 +118,23 @@ def load_images(
     """
     if transform.crop:
         _warn_of_small_images(source, transform)
-    if cache is not None:
-        path = cache.path(source, transform)
-        found = cache.read(path)
-        if found is not None:
-            check_skipped(found.skipped, len(source), allow_damaged)
-            return found
-        try:
-            cache.make_room(len(source) * math.prod(transform.shape))
-            with quiet_pillow():
-                parts = decode_all(source, transform, allow_damaged, progress)
-                return cache.write(path, parts, (len(source), *transform.shape))
-        except OutputError as exc:
-            logger.warning("%s; the images are held in memory instead", exc)
+    shape = (len(source), *transform.shape)
     with quiet_pillow():
+        if cache is not None:
+            path = cache.path(source, transform)
+            found = cache.read(path)
+            if found is not None:
+                # The entry may be of a run that allowed more damage.
+                check_skipped(found.skipped, len(source), allow_damaged)
+                return found
+            try:
+                cache.make_room(math.prod(shape))
+                parts = decode_all(source, transform, allow_damaged, progress)
+                return cache.write(path, parts, shape)
+            except OutputError as exc:
+                logger.warning("%s; the images are held in memory instead", exc)
         parts = decode_all(source, transform, allow_damaged, progress)
-        return InMemoryDataset.from_parts(parts, (len(source), *transform.shape))
+        return InMemoryDataset.from_parts(parts, shape)
 
 
 def _warn_of_small_images(source: ImageSource, transform: Transform) -> None:
@@ -152,9 +145,6 @@ def _warn_of_small_images(source: ImageSource, transform: Transform) -> None:
         return
     if min(width, height) < transform.crop:
         logger.warning(
-            "--crop %d is larger than %s of %dx%d pixels: smaller images are used whole",
-            transform.crop,
-            source.label(0),
-            width,
-            height,
+            f"--crop {transform.crop} is larger than {source.label(0)} of {width}x{height} pixels:"
+            " smaller images are used whole"
         )

@@ -64,9 +64,8 @@ def _distort(mask: Image.Image, size: int, random: np.random.RandomState) -> Ima
     # Draw at twice the size and halve it: antialiasing. Pillow's transform takes the inverse map,
     # from a pixel of the result to its position in the mask.
     cos, sin = math.cos(angle) / scale, math.sin(angle) / scale
-    centre = size  # of the doubled result
     middle = mask.width / 2
-    x, y = centre + right, centre + down
+    x, y = size + right, size + down  # the centre of the doubled result, moved
     matrix = (cos, sin, middle - cos * x - sin * y, -sin, cos, middle + sin * x - cos * y)
     doubled = mask.transform(
         (2 * size, 2 * size), Image.Transform.AFFINE, matrix, Image.Resampling.BILINEAR

@@ -23,7 +23,7 @@ IMAGES = bytes([0, 0, 8, 3])
 BYTE_LIMIT = 2**34
 """Largest size in bytes that a header may claim: 16 GiB."""
 
-_CHUNK = 2**20
+_CHUNK = 2**20  # bytes per read
 _NAME = re.compile(r"(.*)images[-.]idx3-ubyte(\.gz)?$")
 
 
@@ -63,10 +63,9 @@ def open_idx(path: Path, name: str) -> ArraySource:
     """
     try:
         with _open(path) as file:
-            magic, *shape = struct.unpack(">4s3I", _read(file, 16))
+            magic, count, height, width = struct.unpack(">4s3I", _read(file, 16))
             if magic != IMAGES:
                 raise DataError(f"{path} is not an idx file of images")
-            count, height, width = shape
             size = count * height * width
             if not 0 < size <= BYTE_LIMIT:
                 raise DataError(f"{path} has a wrong header: {count} images of {height}x{width}")
@@ -86,14 +85,12 @@ def _open(path: Path) -> BinaryIO | gzip.GzipFile:
     return gzip.open(path, "rb") if zipped else path.open("rb")
 
 
-def _read(file: BinaryIO | gzip.GzipFile, size: int) -> bytes:
+def _read(file: BinaryIO | gzip.GzipFile, size: int) -> bytearray:
     """Read exactly `size` bytes in chunks: a wrong header must not allocate its claimed size."""
-    chunks = []
-    left = size
-    while left > 0:
-        chunk = file.read(min(left, _CHUNK))
+    values = bytearray()
+    while len(values) < size:
+        chunk = file.read(min(size - len(values), _CHUNK))
         if not chunk:
-            raise EOFError(f"it ends {left} bytes early")
-        chunks.append(chunk)
-        left -= len(chunk)
-    return b"".join(chunks)
+            raise EOFError(f"it ends {size - len(values)} bytes early")
+        values += chunk
+    return values

@@ -1,16 +1,15 @@
 """Data sets of torchvision by name."""
 
-from collections.abc import Callable, Mapping
 from pathlib import Path
-from types import MappingProxyType
 
 import numpy as np
-import numpy.typing as npt
 
 from wgan.errors import DataError, needs_extra
 from wgan.training.data.cache import CACHE_VARIABLE, cache_folder
-from wgan.training.data.sources.folder import FolderSource
+from wgan.training.data.sources.image_files import FolderSource
 from wgan.training.data.sources.source import ArraySource, ImageSource
+
+NAMES = ("mnist", "fashion-mnist", "cifar10", "celeba", "stl10", "svhn")
 
 
 def open_torchvision(name: str, download: bool) -> ImageSource:
@@ -27,78 +26,36 @@ def open_torchvision(name: str, download: bool) -> ImageSource:
     root = cache_folder() / "datasets"
     with needs_extra("train", purpose=f"the data set {name}"):
         try:
-            source = NAMES[name](root, download)
+            source = _open(name, root, download)
         except (RuntimeError, OSError, EOFError, ValueError) as exc:
-            raise DataError(_advice(name, root, download, exc)) from exc
+            advice = (
+                f"could not be downloaded to {root}: {exc}"
+                if download
+                else f"is missing or incomplete in {root}: download it with"
+                f"  wgan train {name} --download  or set {CACHE_VARIABLE} to the folder above"
+            )
+            raise DataError(f"the data set {name} {advice}") from exc
     source.name = name
     return source
 
 
-def _advice(name: str, root: Path, download: bool, exc: Exception) -> str:
-    if download:
-        return f"the data set {name} could not be downloaded to {root}: {exc}"
-    return (
-        f"the data set {name} is missing or incomplete in {root}: download it with"
-        f"  wgan train {name} --download  or set {CACHE_VARIABLE} to the folder above"
-    )
+def _open(name: str, root: Path, download: bool) -> ImageSource:
+    from torchvision import datasets
 
-
-def _mnist(root: Path, download: bool) -> ImageSource:
-    from torchvision.datasets import MNIST
-
-    return ArraySource("mnist", MNIST(root, train=True, download=download).data.numpy())
-
-
-def _fashion_mnist(root: Path, download: bool) -> ImageSource:
-    from torchvision.datasets import FashionMNIST
-
-    data = FashionMNIST(root, train=True, download=download).data
-    return ArraySource("fashion-mnist", data.numpy())
-
-
-def _cifar10(root: Path, download: bool) -> ImageSource:
-    from torchvision.datasets import CIFAR10
-
-    return ArraySource("cifar10", CIFAR10(root, train=True, download=download).data)
-
-
-def _stl10(root: Path, download: bool) -> ImageSource:
-    from torchvision.datasets import STL10
-
-    # Most of the set are its 100,000 images without labels.
-    data = STL10(root, split="train+unlabeled", download=download).data
-    return ArraySource("stl10", _channels_last(data))
-
-
-def _svhn(root: Path, download: bool) -> ImageSource:
-    from torchvision.datasets import SVHN
-
-    # Unlike the other classes, SVHN creates no subfolder.
-    data = SVHN(root / "svhn", split="train", download=download).data
-    return ArraySource("svhn", _channels_last(data))
-
-
-def _celeba(root: Path, download: bool) -> ImageSource:
-    from torchvision.datasets import CelebA
-
-    CelebA(root, split="all", download=download)  # downloads and checks; the labels are unused
-    return FolderSource(root / "celeba" / "img_align_celeba")
-
-
-def _channels_last(
-    pixels: npt.NDArray[np.uint8],
-) -> npt.NDArray[np.uint8]:
-    return np.ascontiguousarray(pixels.transpose(0, 2, 3, 1))  # (n, c, h, w) -> (n, h, w, c)
-
-
-NAMES: Mapping[str, Callable[[Path, bool], ImageSource]] = MappingProxyType(
-    {
-        "mnist": _mnist,
-        "fashion-mnist": _fashion_mnist,
-        "cifar10": _cifar10,
-        "celeba": _celeba,
-        "stl10": _stl10,
-        "svhn": _svhn,
-    }
-)
-"""Loader of each data set."""
+    if name == "celeba":
+        datasets.CelebA(root, split="all", download=download)  # only downloads and checks
+        return FolderSource(root / "celeba" / "img_align_celeba")
+    if name == "mnist":
+        pixels = datasets.MNIST(root, download=download).data.numpy()
+    elif name == "fashion-mnist":
+        pixels = datasets.FashionMNIST(root, download=download).data.numpy()
+    elif name == "cifar10":
+        pixels = datasets.CIFAR10(root, download=download).data
+    elif name == "stl10":
+        # Most of the set are its 100,000 images without labels.
+        images = datasets.STL10(root, split="train+unlabeled", download=download).data
+        pixels = images.transpose(0, 2, 3, 1)  # (n, c, h, w) -> (n, h, w, c)
+    else:
+        # Unlike the other classes, SVHN creates no subfolder.
+        pixels = datasets.SVHN(root / "svhn", download=download).data.transpose(0, 2, 3, 1)
+    return ArraySource(name, np.ascontiguousarray(pixels))

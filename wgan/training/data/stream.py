@@ -23,7 +23,7 @@ from wgan.errors import DataError, ImageError, UsageError
 from wgan.images import Pixels
 from wgan.training.data.batches import to_batch
 from wgan.training.data.decoding import DAMAGED_LIMIT, Skipped, decode, in_threads, quiet_pillow
-from wgan.training.data.streaming.shards import Sample, Shards, image_file, read_samples
+from wgan.training.data.shards import Sample, Shards, image_file, read_samples
 from wgan.training.data.transform import Transform
 from wgan.training.distributed.process_group import SINGLE_PROCESS, ProcessGroup
 
@@ -36,7 +36,7 @@ EPOCH = 2**40
 """A position is the epoch times EPOCH, plus the number of samples read in the epoch."""
 
 MIN_SAMPLES = 1_000
-"""Samples that the share of damaged images is computed of at least, as the first may be damaged."""
+"""The share of damaged images is computed of at least this many samples."""
 
 
 @dataclass(frozen=True)
@@ -101,11 +101,8 @@ class StreamingDataset:
                     found += [] if isinstance(pixels, Skipped) else [pixels]
                 if len(train) == n and len(held_out) == (n if holdout else 0):
                     break
-        empty = np.empty((0, *self.shape), np.uint8)
-        return (
-            np.stack(train) if train else empty,
-            np.stack(held_out) if held_out else empty,
-        )
+        samples = (np.array(part, np.uint8).reshape(-1, *self.shape) for part in (train, held_out))
+        return next(samples), next(samples)
 
     def images(self, count: int, batch_size: int) -> Iterator[Pixels]:
         """Yield `count` images in batches, in the random order of seed 0."""
@@ -167,7 +164,8 @@ class StreamedBatches:
     def drawn(self, position: int) -> None:
         self._drawn = position
         self._items = self._items_from(position)
-        self._skips = SkipCounter(self._dataset)
+        self._epoch, self._read, self._damaged = 0, 0, 0  # the samples of the epoch so far
+        self._logged: set[str] = set()
 
     def next(self) -> Tensor:
         """Return the next batch: float32 `[batch, c, h, w]` in [-1, 1], channels last in memory.
@@ -200,10 +198,13 @@ class StreamedBatches:
         damaged = self._group.any_of([isinstance(item.image, Skipped) for item in items])
         # The few that another rank could not decode: find their reason on this rank too.
         self._decode(list(itertools.compress(items, damaged)))
+        good = []
         for item, is_damaged in zip(items, damaged, strict=True):
-            self._skips.count(item.position, item.image if is_damaged else None)
+            self._count(item)
+            if not is_damaged:
+                good.append(item)
         self._drawn = items[-1].position
-        return [item for item, is_damaged in zip(items, damaged, strict=True) if not is_damaged]
+        return good
 
     def _decode(self, items: list[StreamItem]) -> None:
         todo = [item for item in items if item.image is None]
@@ -215,62 +216,50 @@ class StreamedBatches:
         return image[:, ::-1] if item.mirrored and not isinstance(image, Skipped) else image
 
     def _items_from(self, position: int) -> Iterator[StreamItem]:
-        """The samples from `position` on, without end. Raises DataError if there is none."""
-        epoch, read = divmod(position, EPOCH)
+        """The shuffled samples from `position` on, without end. Raises DataError without any."""
+        paths = self._dataset.shards.paths
+        epoch, start = divmod(position, EPOCH)
         while True:
-            for sample, mirrored in itertools.islice(self._samples(epoch), read, None):
-                read += 1
-                yield StreamItem(epoch * EPOCH + read, sample, mirrored)
+            random = np.random.RandomState([self._seed, epoch])  # frozen stream (NEP 19)
+            order = [paths[k] for k in random.permutation(len(paths))]
+            samples = read_samples(order, self._is_train, self._dataset.buffer, random)
+            read = 0
+            for read, sample in enumerate(samples, 1):
+                # Drawn for passed samples too: the shuffle buffer uses the same random stream.
+                mirrored = self._flip and random.random_sample() < 0.5
+                if read > start:
+                    yield StreamItem(epoch * EPOCH + read, sample, mirrored)
             if read == 0:
                 raise DataError(f"there are no images in {self._dataset.shards}")
-            epoch, read = epoch + 1, 0
-
-    def _samples(self, epoch: int) -> Iterator[tuple[Sample, bool]]:
-        """The shuffled samples of an epoch, and whether each is mirrored."""
-        random = np.random.RandomState([self._seed, epoch])  # frozen stream (NEP 19)
-        paths = self._dataset.shards.paths
-        order = [paths[k] for k in random.permutation(len(paths))]
-        for sample in read_samples(order, self._is_train, self._dataset.buffer, random):
-            yield sample, self._flip and random.random_sample() < 0.5
+            epoch, start = epoch + 1, 0
 
     def _is_train(self, sample: Sample) -> bool:
         return not is_held_out(sample, self._holdout, self._seed)
 
-
-class SkipCounter:
-    """Counts the damaged images of an epoch: logs each once, and stops a run with too many."""
-
-    def __init__(self, dataset: StreamingDataset) -> None:
-        self._dataset = dataset
-        self._epoch, self._read, self._damaged = 0, 0, 0
-        self._logged: set[str] = set()
-
-    def count(self, position: int, image: Pixels | Skipped | None) -> None:
-        """Count the sample before `position`; `image` is a `Skipped` if it is damaged.
+    def _count(self, item: StreamItem) -> None:
+        """Count a sample and its damage in its epoch.
 
         Raises:
             DataError: too many images are damaged, or all of an epoch.
         """
-        epoch, before = divmod(position - 1, EPOCH)
+        epoch, before = divmod(item.position - 1, EPOCH)
         if epoch != self._epoch:
             if self._damaged == self._read > 0:
                 raise DataError(f"all {self._read} images in {self._dataset.shards} are damaged")
             self._epoch, self._damaged = epoch, 0
         self._read = before + 1
-        if isinstance(image, Skipped):
-            self._damaged += 1
-            self._skip(image)
-
-    def _skip(self, image: Skipped) -> None:
-        dataset = self._dataset
-        if image.label not in self._logged:
-            self._logged.add(image.label)
-            dataset.skipped.append(image)
-            logger.warning("skipped %s: %s", *image)
+        if not isinstance(item.image, Skipped):
+            return
+        self._damaged += 1
+        if item.image.label not in self._logged:
+            self._logged.add(item.image.label)
+            self._dataset.skipped.append(item.image)
+            logger.warning("skipped %s: %s", *item.image)
+        # Otherwise a damaged image among the first 99 would be over 1 %.
         limit = DAMAGED_LIMIT * max(self._read, MIN_SAMPLES)
-        if self._damaged > limit and not dataset.allow_damaged:
+        if self._damaged > limit and not self._dataset.allow_damaged:
             raise DataError(
                 f"{self._damaged} of {self._read} images are damaged, the last one in"
-                f" {dataset.skipped[-1].label}. At most {DAMAGED_LIMIT:.0%} may be damaged: repair"
+                f" {item.image.label}. At most {DAMAGED_LIMIT:.0%} may be damaged: repair"
                 " them, or skip them with --allow-damaged"
             )

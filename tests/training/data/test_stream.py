@@ -8,7 +8,7 @@ import torch
 
 from tests.processes import RunWgan
 from tests.training.data.conftest import save_image
-from tests.training.data.streaming.test_shards import make_shard
+from tests.training.data.test_shards import make_shard
 from wgan.errors import DataError
 from wgan.images import Pixels
 from wgan.training.data import (
@@ -21,9 +21,9 @@ from wgan.training.data import (
     open_source,
 )
 from wgan.training.data.batches import to_batch
+from wgan.training.data.shard_writer import write_shards
 from wgan.training.data.sources.glyphs import GlyphSource
-from wgan.training.data.streaming.stream import BUFFER, EPOCH
-from wgan.training.data.streaming.writer import write_shards
+from wgan.training.data.stream import BUFFER, EPOCH
 from wgan.training.resolve import resolve_run
 from wgan.training.trainer import Trainer
 

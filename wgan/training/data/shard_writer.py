@@ -7,7 +7,7 @@ import io
 import itertools
 import os
 import shutil
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,8 +19,8 @@ from wgan.images import encode
 from wgan.progress import ProgressFn
 from wgan.stop import check_stop
 from wgan.training.data.decoding import Skipped, check_skipped, decode, in_threads, quiet_pillow
+from wgan.training.data.shards import write_index
 from wgan.training.data.sources.source import ImageSource
-from wgan.training.data.streaming.shards import write_index
 from wgan.training.data.transform import Transform
 
 SHARD_SIZE = 10_000
@@ -75,13 +75,31 @@ def write_shards(
         DataError: no image is good, or more than 1 % are damaged without `allow_damaged`.
         OutputError: the folder is not empty, or could not be written.
     """
+    with needs_extra("train", purpose="writing shards"):
+        from webdataset import TarWriter
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise OutputError(f"{folder} exists and is not an empty folder: choose another")
     partial = folder.with_name(f".{folder.name}.{os.getpid()}{TEMPORARY_SUFFIX}")
     make_folder(partial)
+    skipped: list[Skipped] = []
+    shards: list[str] = []
+    digits = max(3, len(str((len(source) - 1) // shard_size)))
     try:
         with quiet_pillow():
-            written = _write_all(source, partial, shard_size, transform, allow_damaged, progress)
+            numbered = enumerate(_good_files(source, transform, skipped, progress))
+            for first in numbered:
+                shards.append(f"{len(shards):0{digits}}.tar")
+                rest = itertools.islice(numbered, shard_size - 1)
+                # A fixed time makes the shards of equal data equal, byte for byte.
+                with (
+                    whole_file(partial / shards[-1]) as file,
+                    TarWriter(file, encoder=False, mtime=0) as shard,
+                ):
+                    for number, (data, ending) in itertools.chain([first], rest):
+                        shard.write({"__key__": f"{number:010}", ending: data})
+        check_skipped(skipped, len(source), allow_damaged)
+        count = len(source) - len(skipped)
+        write_index([partial / name for name in shards], count)
         try:
             partial.replace(folder)
         except OSError as exc:
@@ -89,37 +107,7 @@ def write_shards(
     except BaseException:
         shutil.rmtree(partial, ignore_errors=True)
         raise
-    return WrittenShards(folder, *written)
-
-
-def _write_all(
-    source: ImageSource,
-    folder: Path,
-    shard_size: int,
-    transform: Transform | None,
-    allow_damaged: bool,
-    progress: ProgressFn | None,
-) -> tuple[list[str], int, list[Skipped]]:
-    skipped: list[Skipped] = []
-    shards: list[str] = []
-    digits = max(3, len(str((len(source) - 1) // shard_size)))
-    numbered = enumerate(_good_files(source, transform, skipped, progress))
-    for first in numbered:
-        rest = itertools.islice(numbered, shard_size - 1)
-        shards.append(f"{len(shards):0{digits}}.tar")
-        _write_shard(folder / shards[-1], itertools.chain([first], rest))
-    check_skipped(skipped, len(source), allow_damaged)
-    count = len(source) - len(skipped)
-    write_index([folder / name for name in shards], count)
-    return shards, count, skipped
-
-
-def _write_shard(path: Path, files: Iterable[tuple[int, _File]]) -> None:
-    with needs_extra("train", purpose="writing shards"):
-        from webdataset import TarWriter
-    with whole_file(path) as file, TarWriter(file, encoder=False, mtime=0) as shard:
-        for number, (data, ending) in files:
-            shard.write({"__key__": f"{number:010}", ending: data})
+    return WrittenShards(folder, shards, count, skipped)
 
 
 def _good_files(
@@ -135,12 +123,14 @@ def _good_files(
             if transform is not None:
                 return encode(transform(source.image(index, transform.size))), "png"
             data, ending = source.encoded(index)
-            decode(io.BytesIO(data))
+            decode(io.BytesIO(data))  # finds damaged files; the file itself is stored
         except ImageError as exc:
             return exc
         return data, ending
 
-    order = _order(source)
+    order: Sequence[int] = range(len(source))
+    if not source.reads_forward:
+        order = np.random.RandomState(ORDER_SEED).permutation(len(source)).tolist()
     for done, (index, file) in enumerate(zip(order, in_threads(read, order), strict=True), 1):
         check_stop()
         if isinstance(file, ImageError):
@@ -149,10 +139,3 @@ def _good_files(
             yield file
         if progress:
             progress(done, len(order))
-
-
-def _order(source: ImageSource) -> Sequence[int]:
-    if source.reads_forward:
-        return range(len(source))
-    order: list[int] = np.random.RandomState(ORDER_SEED).permutation(len(source)).tolist()
-    return order

@@ -10,8 +10,8 @@ from tests.processes import RunWgan
 from tests.training.data.conftest import save_image
 from wgan.errors import DataError, OutputError
 from wgan.training.data import Transform, open_data, open_source
+from wgan.training.data.shard_writer import WrittenShards, write_shards
 from wgan.training.data.sources.glyphs import GlyphSource
-from wgan.training.data.streaming.writer import WrittenShards, write_shards
 
 
 def members(written: WrittenShards) -> list[tuple[str, bytes]]:

@@ -6,7 +6,7 @@ import pytest
 from tests.training.data.conftest import save_image
 from wgan.errors import DataError
 from wgan.training.data import open_data
-from wgan.training.data.streaming.shards import (
+from wgan.training.data.shards import (
     INDEX,
     Shards,
     find_shards,

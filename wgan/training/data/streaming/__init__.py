@@ -1,1 +1,0 @@
-"""Shards: training data in .tar files that is streamed instead of loaded."""
