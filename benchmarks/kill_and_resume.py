@@ -31,7 +31,6 @@ from wgan.training.checkpoint import Checkpoint
 from wgan.training.config import TrainConfig
 from wgan.training.data import Transform, load_images
 from wgan.training.data.sources.source import ArraySource
-from wgan.training.resolve import ResolvedRun
 from wgan.training.trainer import Trainer
 
 # Wide, so that writing a checkpoint of 28 MB takes about as long as the step before it.
@@ -64,10 +63,10 @@ def train(folder: Path, steps: int, checkpoint_every: int = 1) -> None:
     given = {**SETTINGS, "steps": steps, "checkpoint_every": checkpoint_every}
     pixels = np.random.RandomState(0).randint(0, 256, (16, 32, 32)).astype(np.uint8)
     source = ArraySource("noise", pixels)
-    resolved = ResolvedRun(Run(folder), TrainConfig.resolve(given), source, resumes=False)
+    run, config = Run(folder), TrainConfig.resolve(given)
     images = load_images(source, Transform(size=32, channels=1))
     os.chdir(folder.parent)  # for runs/latest
-    with Trainer(resolved, images, torch.device("cpu")) as trainer:
+    with Trainer(run, config, images, torch.device("cpu")) as trainer:
         for _ in trainer.train():
             pass
 

@@ -14,8 +14,7 @@ from benchmarks.operations import count_operations
 from wgan.training.config import TrainConfig
 from wgan.training.loop import train_steps
 from wgan.training.networks import build
-from wgan.training.optimizers import make_optimizer
-from wgan.training.state import TrainState
+from wgan.training.state import TrainState, make_optimizer
 
 LARGE = TrainConfig(size=64, width=64, batch_size=64)
 """The run of the tables for GPUs: 64 images per GPU."""

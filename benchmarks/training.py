@@ -37,10 +37,10 @@ from wgan.training import losses
 from wgan.training.config import TrainConfig
 from wgan.training.cuda_graph import CapturedStep, CUDARecorder
 from wgan.training.data import InMemoryDataset
+from wgan.training.device import tf32_mode
 from wgan.training.loop import train_steps
 from wgan.training.monitoring.step_stats import CopiedStats, StepStats
 from wgan.training.networks import build
-from wgan.training.precision import tf32_mode
 from wgan.training.state import TrainState
 
 IMAGES = 1024

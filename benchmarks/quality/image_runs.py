@@ -19,9 +19,7 @@ from wgan.runs import Run
 from wgan.training.checkpoint import Checkpoint
 from wgan.training.config import TrainConfig
 from wgan.training.data.dataset import InMemoryDataset
-from wgan.training.data.sources.source import ArraySource
 from wgan.training.networks import build
-from wgan.training.resolve import ResolvedRun
 from wgan.training.trainer import Trainer
 
 CPU = torch.device("cpu")
@@ -76,13 +74,11 @@ def train_for(
         The milestones of `steps` and of `cpu_seconds`.
     """
     config = dataclasses.replace(config, steps=ENDLESS)
-    source = ArraySource(config.data, pixels[..., 0] if config.channels == 1 else pixels)
     data = InMemoryDataset.from_array(pixels)
     folder = folder.resolve()
     make_folder(folder.parent)
-    resolved = ResolvedRun(Run(folder), config, source, folder.exists())
     # A trainer writes runs/latest in the current folder, which must not be the user's.
-    with contextlib.chdir(folder.parent), Trainer(resolved, data, CPU) as trainer:
+    with contextlib.chdir(folder.parent), Trainer(Run(folder), config, data, CPU) as trainer:
         clock = CpuTimer(folder / "cpu.json", trainer.step)
 
         def done() -> bool:

@@ -9,16 +9,15 @@ import torch
 from torch import Tensor
 
 from tests.training.test_fast_path import batches, configuration
-from tests.training.test_trainer import equal, images, source, state
+from tests.training.test_trainer import equal, images, state
 from wgan.errors import OutOfMemory
 from wgan.runs import Run
 from wgan.training.config import TrainConfig
 from wgan.training.cuda_graph import CapturedStep, CUDARecorder
 from wgan.training.data import InMemoryDataset
+from wgan.training.device import tf32_mode
 from wgan.training.loop import train_steps
 from wgan.training.networks import build
-from wgan.training.precision import tf32_mode
-from wgan.training.resolve import ResolvedRun
 from wgan.training.state import TrainState
 from wgan.training.trainer import Trainer
 
@@ -105,8 +104,10 @@ def test_a_stopped_run_with_a_cuda_graph_resumes_bit_for_bit(
             "precision": precision,
         }
         config = TrainConfig.resolve({**given, "checkpoint_every": 100, "steps": steps})
-        resolved = ResolvedRun(Run(Path(folder)), config, source(), resumes=False)
-        with Trainer(resolved, images(), CUDA, cuda_graph="yes", data_on_device="yes") as trainer:
+        trainer = Trainer(
+            Run(Path(folder)), config, images(), CUDA, cuda_graph="yes", data_on_device="yes"
+        )
+        with trainer:
             list(trainer.train())
 
     run("once", 20)
@@ -132,11 +133,11 @@ def test_a_batch_that_does_not_fit_into_gpu_memory_is_refused(
     config = TrainConfig.resolve(
         {"data": "noise", "channels": 1, "width": 64, "batch_size": 10, "steps": 1}
     )
-    resolved = ResolvedRun(Run(Path("run")), config, source(), resumes=False)
+    run = Run(Path("run"))
     total = torch.cuda.get_device_properties(CUDA).total_memory
     torch.cuda.set_per_process_memory_fraction(300 * 2**20 / total)
     try:
-        with Trainer(resolved, images(), CUDA) as trainer, pytest.raises(OutOfMemory):
+        with Trainer(run, config, images(), CUDA) as trainer, pytest.raises(OutOfMemory):
             list(trainer.train())
     finally:
         torch.cuda.set_per_process_memory_fraction(1.0)

@@ -77,8 +77,8 @@ def test_the_estimate_of_a_dry_run_is_close_to_the_memory_of_the_run(
                "--size", 64, "--width", 32, "--steps", 2)  # fmt: skip
     dry_run = run_wgan(*command, "--dry-run")
     assert dry_run.returncode == 0, dry_run.stderr
-    (line,) = [line for line in dry_run.stdout.splitlines() if line.startswith("memory")]
-    estimated = float(line.split()[2].replace(",", ""))
+    (line,) = [line for line in dry_run.stdout.splitlines() if line.startswith("# memory")]
+    estimated = float(line.split()[3].replace(",", ""))
     assert not (tmp_path / "run").exists()
     assert run_wgan(*command).returncode == 0
     logged = json.loads((tmp_path / "run" / "metrics.jsonl").read_text().splitlines()[-1])

@@ -2,7 +2,17 @@ import pytest
 import torch
 from torch import nn
 
-from wgan.training.state import ema_decay, make_ema, update_ema
+from wgan.training.checkpoint import restore_optimizer
+from wgan.training.config import TrainConfig
+from wgan.training.cuda_graph import make_capturable
+from wgan.training.state import (
+    ema_decay,
+    learning_rate,
+    make_ema,
+    make_optimizer,
+    set_learning_rate,
+    update_ema,
+)
 
 
 def test_the_ema_moves_its_parameters_and_copies_batch_norm_buffers() -> None:
@@ -41,3 +51,53 @@ def test_the_half_life_ramps_up() -> None:
 
 def test_a_half_life_of_zero_turns_averaging_off() -> None:
     assert ema_decay(0, 10**6, 64) == 0
+
+
+def test_the_learning_rate_is_constant_unless_it_decays() -> None:
+    config = TrainConfig(learning_rate=0.5)
+    assert {learning_rate(config, step) for step in (1, 10, 10**6)} == {0.5}
+
+
+def test_a_decaying_learning_rate_falls_linearly_to_zero() -> None:
+    config = TrainConfig(learning_rate=0.5, decay_steps=10)
+    rates = [learning_rate(config, step) for step in (1, 6, 11, 12)]
+    assert rates == pytest.approx([0.5, 0.25, 0, 0])
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"), [("adam", torch.optim.Adam), ("rmsprop", torch.optim.RMSprop)]
+)
+def test_the_config_chooses_the_optimiser(name: str, kind: type) -> None:
+    optimizer = make_optimizer(nn.Linear(2, 2), TrainConfig(optimizer=name))
+    assert isinstance(optimizer, kind)
+
+
+def test_fused_adam_takes_the_textbook_step() -> None:
+    config = TrainConfig(learning_rate=0.1, beta1=0.5, beta2=0.9)
+    layer = nn.Linear(1, 1, bias=False)
+    start = float(layer.weight.detach())
+    optimizer = make_optimizer(layer, config)
+    set_learning_rate(optimizer, 0.01)
+    layer.weight.grad = torch.full((1, 1), 3.0)
+    optimizer.step()
+    # Kingma and Ba 2015: the first step is the rate times the gradient's sign.
+    assert float(layer.weight.detach()) == pytest.approx(start - 0.01, abs=1e-6)
+
+
+@pytest.mark.parametrize("name", ["adam", "rmsprop"])
+def test_a_restored_optimiser_keeps_its_own_options(name: str) -> None:
+    config = TrainConfig(optimizer=name)
+    saved, restored = torch.nn.Linear(2, 1), torch.nn.Linear(2, 1)
+    before, after = make_optimizer(saved, config), make_optimizer(restored, config)
+    saved(torch.ones(1, 2)).sum().backward()
+    before.step()
+    make_capturable(after, torch.device("cpu"))
+    restore_optimizer(after, before.state_dict())
+    set_learning_rate(after, 0.5)
+    (group,) = after.param_groups
+    assert group["capturable"] is True
+    assert isinstance(group["lr"], torch.Tensor)
+    assert float(group["lr"]) == 0.5
+    for old, new in zip(saved.parameters(), restored.parameters(), strict=True):
+        for key, value in before.state[old].items():
+            assert torch.equal(after.state[new][key], value)

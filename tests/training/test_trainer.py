@@ -25,13 +25,13 @@ from wgan.errors import (
 )
 from wgan.images import Pixels
 from wgan.runs import Run, latest_run
+from wgan.training import train as train_run
 from wgan.training.checkpoint import Checkpoint
 from wgan.training.config import TrainConfig
 from wgan.training.data import InMemoryDataset, Transform, load_images
 from wgan.training.data.sources.source import ArraySource
 from wgan.training.distributed.process_group import ProcessGroup
 from wgan.training.monitoring.history import StepMetrics
-from wgan.training.resolve import ResolvedRun
 from wgan.training.trainer import Trainer
 
 CPU = torch.device("cpu")
@@ -67,8 +67,7 @@ def make_trainer(folder: str = "run", data_seed: int = 0, **settings: Any) -> Tr
             **settings,
         }
     )
-    resolved = ResolvedRun(run, config, source(), resumes=False)
-    return Trainer(resolved, images(data_seed), CPU)
+    return Trainer(run, config, images(data_seed), CPU)
 
 
 def train(folder: str = "run", data_seed: int = 0, **settings: Any) -> Trainer:
@@ -286,11 +285,11 @@ class FailureRecorder:
 def test_trackers_learn_whether_an_error_ended_the_run() -> None:
     good, bad = FailureRecorder(), FailureRecorder()
     config = make_trainer().config
-    with Trainer(ResolvedRun(Run(Path("a")), config, source(), False), images(), CPU, None, [good]):
+    with Trainer(Run(Path("a")), config, images(), CPU, None, [good]):
         pass
     with (
         pytest.raises(TrainingDiverged),
-        Trainer(ResolvedRun(Run(Path("b")), config, source(), False), images(), CPU, None, [bad]),
+        Trainer(Run(Path("b")), config, images(), CPU, None, [bad]),
     ):
         raise TrainingDiverged("diverged")
     assert (good.failed, bad.failed) == ([False], [True])
@@ -302,8 +301,8 @@ def test_trackers_are_closed_if_a_run_cannot_start() -> None:
             raise RankLost("another process is gone")
 
     tracker, config = FailureRecorder(), make_trainer().config
-    resolved, group = ResolvedRun(Run(Path("run")), config, source(), False), BrokenGroup(size=2)
-    with pytest.raises(RankLost), Trainer(resolved, images(), CPU, None, [tracker], group=group):
+    run, group = Run(Path("run")), BrokenGroup(size=2)
+    with pytest.raises(RankLost), Trainer(run, config, images(), CPU, None, [tracker], group=group):
         pass
     assert tracker.failed == [True]
     with make_trainer():  # the folder's lock is free
@@ -364,3 +363,8 @@ def test_held_out_images_are_scored_at_each_logged_step() -> None:
     for line in logged("run"):
         gap = line["train_score"] - line["held_out_score"]
         assert line["held_out_wasserstein"] == pytest.approx(line["wasserstein"] - gap)
+
+
+def test_the_python_function_refuses_eval_every_instead_of_ignoring_it() -> None:
+    with pytest.raises(UsageError, match=r"eval_every = 500: .* does not evaluate"):
+        train_run(TrainConfig(eval_every=500))

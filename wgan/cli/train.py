@@ -127,9 +127,9 @@ def _description(trainer: "Trainer") -> dict[str, str]:
 
 def _print_dry_run(trainer: "Trainer") -> None:
     from wgan.host import MIB
-    from wgan.training.setup import estimate_memory
+    from wgan.training.memory import estimate_memory
 
-    needed = estimate_memory(trainer)
+    needed = estimate_memory(trainer.state, trainer.config)
     memory = "unknown for these networks"
     if needed is not None:
         memory = f"about {needed / MIB:,.0f} MiB on the {trainer.device.type}"

@@ -10,7 +10,7 @@ Read `loop.py` first: it is the algorithm from top to bottom. Then `losses.py` a
 
 import dataclasses
 
-from wgan.errors import needs_extra
+from wgan.errors import UsageError, needs_extra
 from wgan.runs import Run
 from wgan.training.config import ExecutionConfig, TrainConfig
 
@@ -28,7 +28,7 @@ def train(config: TrainConfig, execution: ExecutionConfig | None = None) -> Run:
         execution: where and how; None is the default of each option.
 
     Raises:
-        UsageError: an option is not allowed.
+        UsageError: an option is not allowed, or `config.eval_every` is not 0.
         SettingChanged: the run was started with another option.
         RunError: the run folder cannot be used.
         DataError: the data is missing, damaged or too little.
@@ -37,6 +37,11 @@ def train(config: TrainConfig, execution: ExecutionConfig | None = None) -> Run:
         OutputError: a file cannot be written.
         MissingExtra: PyTorch is not installed.
     """
+    if config.eval_every:
+        raise UsageError(
+            f"eval_every = {config.eval_every}: train() does not evaluate. Set eval_every = 0, or"
+            f" run  wgan train --eval-every {config.eval_every}"
+        )
     with needs_extra("train", purpose="training"):
         from wgan.training.distributed.process_group import SINGLE_PROCESS
         from wgan.training.setup import make_trainer

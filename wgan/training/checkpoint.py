@@ -9,7 +9,7 @@ import io
 import logging
 import pickle
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -23,7 +23,6 @@ from wgan.files import archive_errors, write_whole
 from wgan.runs import Run
 from wgan.training.config import TrainConfig
 from wgan.training.networks import Architecture, build
-from wgan.training.optimizers import restore_optimizer
 from wgan.training.state import TrainState
 
 logger = logging.getLogger(__name__)
@@ -185,6 +184,15 @@ def load_weights(network: nn.Module, weights: StateDict, name: str) -> None:
 
 def _shapes(weights: StateDict) -> dict[str, list[int]]:
     return {name: list(getattr(value, "shape", ())) for name, value in weights.items()}
+
+
+def restore_optimizer(optimizer: torch.optim.Optimizer, saved: Mapping[str, Any]) -> None:
+    """Load the state of another optimiser, which may be from another type of device.
+
+    The options, such as the learning rate, stay: they come from the run's settings and device.
+    """
+    own = optimizer.state_dict()["param_groups"]
+    optimizer.load_state_dict({"state": saved["state"], "param_groups": own})
 
 
 def check_archive(path: Path) -> None:

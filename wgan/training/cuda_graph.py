@@ -20,7 +20,6 @@ from torch import Tensor
 from wgan.errors import DeviceError
 from wgan.training.config import TrainConfig
 from wgan.training.loop import NextBatch, StepResult, training_step
-from wgan.training.optimizers import make_capturable
 from wgan.training.state import TrainState
 
 WARM_UP_STEPS = 3
@@ -120,3 +119,13 @@ class CUDARecorder:
             return result
 
         return replay
+
+
+def make_capturable(optimizer: torch.optim.Optimizer, device: torch.device) -> None:
+    """Prepare an optimiser that has no state yet for capture in a CUDA graph.
+
+    The learning rate becomes a tensor on the device, which each replay reads.
+    """
+    for group in optimizer.param_groups:
+        group["capturable"] = True
+        group["lr"] = torch.tensor(group["lr"], device=device)

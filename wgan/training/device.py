@@ -1,12 +1,19 @@
-"""The device of a run, and the options that depend on it."""
+"""The device of a run, its arithmetic, and the options that depend on it.
+
+Precisions: fp32 is float32. tf32 is float32, except that a GPU may round the inputs of matrix
+products and convolutions to 10 bits of mantissa, which is several times as fast; on other devices
+it is the same as fp32. bf16 computes products and convolutions in bfloat16, whose range is that of
+float32, so that the losses need no scaling. Losses, gradient norms and weights are always float32.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import torch
+from torch import Tensor, nn
 
 from wgan.errors import DeviceError, UsageError
 from wgan.training.config import ARCHITECTURES, TrainConfig
-from wgan.training.precision import check_precision
-
-CHOICES = ("auto", "yes", "no")
 
 DATA_SHARE = 0.5
 """Largest share of a GPU's free memory that the images take with `auto`."""
@@ -26,20 +33,15 @@ def pick_device(name: str) -> torch.device:
     kind, _, index = name.partition(":")
     if kind not in ("cpu", "cuda", "mps") or (index and (kind != "cuda" or not index.isdecimal())):
         raise UsageError(f"--device {name} is not one of auto, cpu, cuda, cuda:N, mps")
-    if kind == "cuda":
-        _check_cuda(name, int(index or 0))
-    if kind == "mps" and not torch.backends.mps.is_available():
-        raise DeviceError("--device mps: PyTorch finds no Apple GPU here; use --device cpu")
-    return torch.device(name)
-
-
-def _check_cuda(name: str, index: int) -> None:
     count = torch.cuda.device_count()
-    if index >= count:
+    if kind == "cuda" and int(index or 0) >= count:
         raise DeviceError(
             f"--device {name}: PyTorch finds {count or 'no'} CUDA device{'s' * (count != 1)} here;"
             f" use --device {'cuda:0' if count else 'cpu'}"
         )
+    if kind == "mps" and not torch.backends.mps.is_available():
+        raise DeviceError("--device mps: PyTorch finds no Apple GPU here; use --device cpu")
+    return torch.device(name)
 
 
 def peak_device_memory(device: torch.device) -> int | None:
@@ -56,10 +58,8 @@ def resolve_data_on_device(choice: str, device: torch.device, data_bytes: int | 
         data_bytes: size of all images; None for a stream, which auto does not keep.
 
     Raises:
-        UsageError: `choice` is none of these.
         DeviceError: the images do not fit.
     """
-    _check_choice("data-on-device", choice)
     if choice == "no" or (choice == "auto" and (device.type != "cuda" or data_bytes is None)):
         return False
     if device.type != "cuda" or data_bytes is None:
@@ -93,9 +93,8 @@ def resolve_cuda_graph(
         ranks: number of processes.
 
     Raises:
-        UsageError: `choice` is none of these, or a graph is not possible.
+        UsageError: a graph is not possible.
     """
-    _check_choice("cuda-graph", choice)
     if choice != "yes":
         possible = device.type == "cuda" and ranks == 1 and not watches_gradients
         return choice == "auto" and possible and config.arch in ARCHITECTURES
@@ -109,25 +108,40 @@ def resolve_cuda_graph(
     return True
 
 
-def check_options(
-    config: TrainConfig,
-    device: torch.device,
-    data_on_device: str,
-    cuda_graph: str,
-    watches_gradients: bool = False,
-    ranks: int = 1,
-) -> None:
-    """Check that the device supports the options, before the data is loaded.
+def autocast_fn(
+    precision: str, network: nn.Module, device: torch.device
+) -> Callable[[Tensor], Tensor]:
+    """Return a network as a function that computes in `precision` and returns float32."""
+    if precision != "bf16":
+        return network
 
-    Raises:
-        UsageError: as `resolve_data_on_device` and `resolve_cuda_graph`.
-        DeviceError: as `check_precision`.
+    def forward(batch: Tensor) -> Tensor:
+        with torch.autocast(device.type, torch.bfloat16):
+            result: Tensor = network(batch)
+        return result.float()
+
+    return forward
+
+
+@contextmanager
+def tf32_mode(precision: str) -> Iterator[None]:
+    """Allow TF32 in the block, except for fp32; afterwards restore PyTorch's flags.
+
+    PyTorch's own default is TF32 for convolutions and float32 for matrix products.
     """
-    check_precision(config.precision, device)
-    resolve_cuda_graph(cuda_graph, device, config, watches_gradients, ranks)
-    _check_choice("data-on-device", data_on_device)
+    products, convolutions = torch.backends.cuda.matmul, torch.backends.cudnn
+    before = products.allow_tf32, convolutions.allow_tf32
+    products.allow_tf32 = convolutions.allow_tf32 = precision != "fp32"
+    try:
+        yield
+    finally:
+        products.allow_tf32, convolutions.allow_tf32 = before
 
 
-def _check_choice(option: str, choice: str) -> None:
-    if choice not in CHOICES:
-        raise UsageError(f"--{option} {choice} is not one of {', '.join(CHOICES)}")
+def check_precision(precision: str, device: torch.device) -> None:
+    """Raise DeviceError if a GPU does not support `precision`."""
+    if precision == "bf16" and device.type == "cuda" and not torch.cuda.is_bf16_supported():
+        raise DeviceError(
+            f"--precision bf16: {torch.cuda.get_device_name(device)} has no bfloat16;"
+            " run with --precision tf32"
+        )

@@ -1,5 +1,15 @@
 """WGAN-GP training, Algorithm 1 of Gulrajani et al. 2017 (arXiv:1704.00028), from top to bottom.
 
+    while not converged:                                    train_steps
+        for n_critic updates:                               training_step
+            sample real x, latents z, epsilon ~ U[0, 1]     critic_losses
+            x_tilde = G(z)
+            x_hat = epsilon x + (1 - epsilon) x_tilde       losses.gradient_norms
+            L = D(x_tilde) - D(x) + lambda (||grad D(x_hat)|| - 1)^2
+            w = Adam(mean L)                                update_critic
+        sample latents z
+        theta = Adam(mean -D(G(z)))                         update_generator
+
 `train_steps` is a generator that yields after each generator update; its caller logs, draws
 previews, saves and decides when to stop. Nothing here waits for the device: no `.item()`.
 """
@@ -14,6 +24,7 @@ import torch
 from torch import Tensor, nn
 
 from wgan.training.config import TrainConfig
+from wgan.training.device import autocast_fn
 from wgan.training.distributed.process_group import gradients
 from wgan.training.losses import (
     drift_penalty,
@@ -22,9 +33,13 @@ from wgan.training.losses import (
     gradient_penalty,
     wasserstein_estimate,
 )
-from wgan.training.optimizers import learning_rate, set_learning_rate
-from wgan.training.precision import autocast_fn
-from wgan.training.state import TrainState, ema_decay, update_ema
+from wgan.training.state import (
+    TrainState,
+    ema_decay,
+    learning_rate,
+    set_learning_rate,
+    update_ema,
+)
 
 
 class CriticLosses(NamedTuple):
@@ -83,6 +98,7 @@ def train_steps(
 
         critic, loss = take_step(state, next_batch, config)
 
+        # Not in the paper: images are drawn from the moving average of the generator's weights.
         decay = ema_decay(config.ema_half_life, number * config.batch_size, config.batch_size)
         update_ema(state.generator_ema, state.generator, decay)
         yield Step(number, critic, loss)
@@ -112,7 +128,8 @@ def update_critic(
     gp_weight = penalty_weight(config, update)
     state.critic_optimizer.zero_grad()
     parts = []
-    for part in real.chunk(config.accumulate):  # gradient accumulation
+    # Gradient accumulation: each backward() adds its share to the gradients, then one step.
+    for part in real.chunk(config.accumulate):
         losses = critic_losses(state, part, config, gp_weight)
         (losses.loss / config.accumulate).backward()
         parts.append([value.detach() for value in losses])

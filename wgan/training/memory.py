@@ -1,6 +1,7 @@
 """Memory of a training step: an estimate before the run, and what to change when it runs out."""
 
 import copy
+import dataclasses
 import weakref
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -18,8 +19,8 @@ from wgan.latents import PREVIEW_SEEDS
 from wgan.training.config import TrainConfig
 from wgan.training.loop import train_steps
 from wgan.training.monitoring.step_stats import MAX_SCORED
-from wgan.training.optimizers import make_optimizer
-from wgan.training.state import TrainState
+from wgan.training.networks import build, load_architecture
+from wgan.training.state import TrainState, make_optimizer
 
 WORKSPACE = {"cpu": 2.0, "cuda": 1.1, "mps": 1.1}
 """Factor for kernel workspaces, copies in another memory format and fragmentation.
@@ -77,12 +78,16 @@ def _smaller_step(config: TrainConfig, ranks: int) -> str:
     )
 
 
-def memory_estimate(state: TrainState, config: TrainConfig) -> int | None:
-    """Estimate the most bytes that training will hold on the device.
+def estimate_memory(state: TrainState, config: TrainConfig) -> int | None:
+    """Estimate the most bytes that training will hold on the device of each rank.
 
     On a CPU that is all of the process's memory; on a GPU that of its tensors. None if it cannot be
     estimated, as for `step_memory`.
     """
+    ranks = state.group.size
+    if ranks > 1:  # a rank's share, with networks that do not synchronise with other ranks
+        config = dataclasses.replace(config, batch_size=config.batch_size // ranks)
+        state = TrainState(*build(config, load_architecture(config.arch)), config, state.device)
     step, held = step_memory(state, config), resident_memory()
     if state.device.type == "cuda":
         held = int(torch.cuda.memory_allocated(state.device))

@@ -1,29 +1,31 @@
-"""The trainer of a run, made from its options: data, device, networks, trackers."""
+"""A trainer made from a run's options: run folder, data, device, networks, trackers."""
 
-import dataclasses
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import torch
 
+from wgan.errors import RunError
 from wgan.progress import Progress
+from wgan.runs import RUNS, Run
 from wgan.training.config import ExecutionConfig, TrainConfig
-from wgan.training.data import Cache, Dataset, Transform, load_data
-from wgan.training.device import check_options
-from wgan.training.distributed.process_group import ProcessGroup
-from wgan.training.memory import memory_estimate
+from wgan.training.data import Cache, Dataset, ImageSource, Shards, Transform, load_data, open_data
+from wgan.training.device import check_precision, resolve_cuda_graph
+from wgan.training.distributed.process_group import SINGLE_PROCESS, ProcessGroup, check_divides
 from wgan.training.monitoring.best import Evaluator
 from wgan.training.monitoring.trackers import make_trackers
-from wgan.training.networks import build, load_architecture
-from wgan.training.resolve import ResolvedRun, resolve_run
-from wgan.training.state import TrainState
+from wgan.training.networks import load_architecture
 from wgan.training.trainer import Trainer
 
 EvaluatorFn = Callable[[Dataset], Evaluator]
 """Makes an evaluator for the data of a run."""
 
 OpenEvaluator = Callable[[TrainConfig, ExecutionConfig, torch.device], EvaluatorFn]
-"""Opens the features of an evaluator, which is made once the data is decoded."""
+"""Opens the feature network of an evaluator, before the data is decoded."""
+
+ResolvedRun = tuple[Run, TrainConfig, ImageSource | Shards]
+"""The folder of a run, its settings and its data, not yet decoded."""
 
 
 def make_trainer(
@@ -35,8 +37,7 @@ def make_trainer(
     """Resolve a run, check its options, decode its data and build its networks.
 
     Args:
-        settings: options of `TrainConfig`; the others come from the run that is resumed, or from
-            the recipe.
+        settings: as for `resolve_run`.
         execution: where and how to train.
         group: the processes of the run.
         open_evaluator: for `eval_every`; None never evaluates.
@@ -48,24 +49,35 @@ def make_trainer(
         DeviceError: the device does not exist, or does not support an option.
     """
     device = group.device(execution.device)
-    resolved = resolve_run(settings, execution.run, execution.download, group)
-    config = resolved.config
+    run, config, source = resolve_run(settings, execution.run, execution.download, group)
     # Everything that can be wrong is checked before the data is decoded, which may take long.
     architecture = load_architecture(settings["arch"]) if "arch" in settings else None
-    trackers = make_trackers(execution.tracker, resolved.run, config) if group.is_main else []
-    make_evaluator = None
+    trackers, make_evaluator = [], None
     if group.is_main:
+        trackers = make_trackers(execution.tracker, run, config)
         watched = any(tracker.watches_gradients for tracker in trackers)
-        check_options(
-            config, device, execution.data_on_device, execution.cuda_graph, watched, group.size
-        )
+        check_precision(config.precision, device)
+        resolve_cuda_graph(execution.cuda_graph, device, config, watched, group.size)
         if open_evaluator is not None and config.eval_every:
             make_evaluator = open_evaluator(config, execution, device)
-    data = group.local_main_first("decode", lambda: _load(resolved, execution))
+
+    def decode() -> Dataset:
+        with Progress(source.count or 0, "decoding", "images") as progress:
+            return load_data(
+                source,
+                Transform.from_config(config),
+                allow_damaged=execution.allow_damaged,
+                progress=progress.update,
+                cache=Cache.of(execution),
+                buffer=config.shuffle_buffer,
+            )
+
+    data = group.local_main_first("decode", decode)
     evaluator = make_evaluator(data) if make_evaluator else None
-    group.connect(device)
+    group.connect(device)  # last: collectives time out while another rank decodes
     return Trainer(
-        resolved,
+        run,
+        config,
         data,
         device,
         architecture,
@@ -77,24 +89,59 @@ def make_trainer(
     )
 
 
-def _load(resolved: ResolvedRun, execution: ExecutionConfig) -> Dataset:
-    config = resolved.config
-    with Progress(resolved.source.count or 0, "decoding", "images") as progress:
-        return load_data(
-            resolved.source,
-            Transform.from_config(config),
-            allow_damaged=execution.allow_damaged,
-            progress=progress.update,
-            cache=Cache.of(execution),
-            buffer=config.shuffle_buffer,
-        )
+def resolve_run(
+    given: Mapping[str, Any],
+    run: Path | None = None,
+    download: bool = False,
+    group: ProcessGroup = SINGLE_PROCESS,
+) -> ResolvedRun:
+    """Resolve a run on rank 0, and send its folder and settings to the other ranks.
+
+    Args:
+        given: settings by their names in `TrainConfig`. If the folder holds a run, all others are
+            as that run was started; else they come from the recipe.
+        run: the run folder; None names it after the data, size and recipe.
+        download: download a named data set that is missing.
+        group: the processes of the run.
+
+    Raises:
+        UsageError: a setting is not allowed, or the ranks cannot share a batch evenly.
+        SettingChanged: the run in this folder was started with another setting.
+        DataError: the data is missing.
+        RunError: the folder holds something else.
+        RankFailed: rank 0 stopped with an error.
+    """
+    if not group.is_main:
+        config = TrainConfig.from_json(group.store_get("plan"), "rank 0")
+        source = group.local_main_first("open", lambda: open_data(config.data, download=download))
+        return Run(Path(group.store_get("run"))), config, source
+    resolved = group.local_main_first("open", lambda: _resolve(given, run, download))
+    folder, config, _ = resolved
+    check_divides(group.size, config.batch_size, config.accumulate)
+    group.store_set("run", str(folder.path))
+    group.store_set("plan", config.to_json())
+    return resolved
 
 
-def estimate_memory(trainer: Trainer) -> int | None:
-    """Estimate the bytes of a step on each rank; None if these networks do not allow it."""
-    config, state, ranks = trainer.config, trainer.state, trainer.group.size
-    if ranks > 1:  # a rank's share, with networks that do not synchronise with other ranks
-        config = dataclasses.replace(config, batch_size=config.batch_size // ranks)
-        networks = build(config, load_architecture(config.arch))
-        state = TrainState(*networks, config, trainer.device)
-    return memory_estimate(state, config)
+def _resolve(given: Mapping[str, Any], run: Path | None, download: bool) -> ResolvedRun:
+    stored = _stored_config(Run(run)) if run else None
+    # The channels and the name of a new run's folder are those of the data.
+    data = given.get("data", stored.data if stored else TrainConfig.data)
+    source = open_data(data, download=download)
+    new = TrainConfig.resolve({"channels": source.channels, **given})
+    if run is None:
+        run = RUNS / f"{source.name}-{new.size}-{new.recipe}"
+        stored = _stored_config(Run(run))
+    return Run(run), stored.resume(given) if stored else new, source
+
+
+def _stored_config(run: Run) -> TrainConfig | None:
+    try:
+        text = run.config.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return None
+    except NotADirectoryError as exc:
+        raise RunError(f"{run.path} is not a folder: --run names the folder of a run") from exc
+    except (OSError, UnicodeDecodeError) as exc:
+        raise RunError(f"cannot read {run.config}: {exc}") from exc
+    return TrainConfig.from_json(text, str(run.config))

@@ -1,15 +1,14 @@
-"""The training state: both networks, the generator's EMA, both optimisers and the random state."""
+"""The training state (networks, EMA, optimisers, random state), and what updates it in a step."""
 
 import copy
 from typing import TypeVar
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from wgan.training.config import TrainConfig
 from wgan.training.distributed.process_group import SINGLE_PROCESS, ProcessGroup
 from wgan.training.distributed.sync_batch_norm import convert_sync_batchnorm
-from wgan.training.optimizers import make_optimizer
 
 EMA_RAMP_UP = 0.05
 """Early in a run, the EMA's half-life is at most this fraction of the images seen so far."""
@@ -78,3 +77,30 @@ def update_ema(ema: nn.Module, network: nn.Module, decay: float) -> None:
     torch._foreach_lerp_(list(ema.parameters()), list(network.parameters()), 1 - decay)
     for old, new in zip(ema.buffers(), network.buffers(), strict=True):
         old.copy_(new)
+
+
+def make_optimizer(network: nn.Module, config: TrainConfig) -> torch.optim.Optimizer:
+    """Make the optimiser of a network: Adam (fused: fewer passes, same update) or RMSprop."""
+    if config.optimizer == "rmsprop":
+        return torch.optim.RMSprop(network.parameters(), config.learning_rate)
+    betas = (config.beta1, config.beta2)
+    return torch.optim.Adam(network.parameters(), config.learning_rate, betas, fused=True)
+
+
+def learning_rate(config: TrainConfig, step: int) -> float:
+    """Return the learning rate of a step, counted from 1: constant, or linear decay to 0.
+
+    The WGAN-GP paper's code decays it over a whole CIFAR-10 run.
+    """
+    if config.decay_steps == 0:
+        return config.learning_rate
+    return config.learning_rate * max(0.0, 1 - (step - 1) / config.decay_steps)
+
+
+def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
+    """Set the learning rate of the next step, without a CPU-GPU sync."""
+    for group in optimizer.param_groups:
+        if isinstance(group["lr"], Tensor):
+            group["lr"].fill_(rate)
+        else:
+            group["lr"] = rate

@@ -3,8 +3,8 @@
 import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager
-from types import FrameType, TracebackType
+from contextlib import ExitStack, contextmanager
+from types import FrameType
 from typing import Self
 
 import torch
@@ -12,12 +12,18 @@ import torch
 from wgan.errors import DataError, RunError, SettingChanged
 from wgan.files import discard_leftovers, open_lock, write_whole
 from wgan.host import keep_freed_memory
-from wgan.runs import remember_run
+from wgan.runs import Run, remember_run
 from wgan.training.checkpoint import Checkpoint, newest_good_checkpoint, prune
+from wgan.training.config import TrainConfig
 from wgan.training.cuda_graph import CapturedStep, CUDARecorder
 from wgan.training.data import Dataset
 from wgan.training.data.dataset import check_size
-from wgan.training.device import resolve_cuda_graph, resolve_data_on_device
+from wgan.training.device import (
+    check_precision,
+    resolve_cuda_graph,
+    resolve_data_on_device,
+    tf32_mode,
+)
 from wgan.training.distributed.process_group import SINGLE_PROCESS, ProcessGroup
 from wgan.training.loop import Step, train_steps
 from wgan.training.memory import explain_oom
@@ -28,18 +34,16 @@ from wgan.training.monitoring.previews import generate_fn
 from wgan.training.monitoring.step_stats import MAX_SCORED, HoldoutImages
 from wgan.training.monitoring.trackers import Tracker
 from wgan.training.networks import Architecture, build
-from wgan.training.precision import check_precision, tf32_mode
-from wgan.training.resolve import ResolvedRun
 from wgan.training.state import TrainState
 
 EVALUATION_BATCH = 64
 """Images per batch of an evaluation, as many as in a preview."""
 
 
-class Trainer(AbstractContextManager["Trainer"]):
+class Trainer:
     """Trains a run, resumes it and writes its folder. Every rank has one; rank 0 writes.
 
-        with Trainer(resolved, data, device) as trainer:
+        with Trainer(run, config, data, device) as trainer:
             for metrics in trainer.train():
                 ...
 
@@ -53,7 +57,8 @@ class Trainer(AbstractContextManager["Trainer"]):
 
     def __init__(
         self,
-        resolved: ResolvedRun,
+        run: Run,
+        config: TrainConfig,
         data: Dataset,
         device: torch.device,
         architecture: Architecture | None = None,
@@ -66,8 +71,9 @@ class Trainer(AbstractContextManager["Trainer"]):
         """Build the networks; writes nothing yet.
 
         Args:
-            resolved: the output of `resolve_run`.
-            data: the output of `load_data` for `resolved.config`.
+            run: the folder, which may hold the run already.
+            config: its settings.
+            data: the output of `load_data` for `config`.
             device: where to train.
             architecture: as for `wgan.training.networks.build`.
             trackers: receive everything that is logged.
@@ -81,10 +87,9 @@ class Trainer(AbstractContextManager["Trainer"]):
             UsageError: the networks are not built in and `architecture` is missing.
             DeviceError: the device does not support an option.
         """
-        self.run, self.config = resolved.run, resolved.config
-        self.data, self.device, self.group = data, device, group
+        self.run, self.config, self.data = run, config, data
+        self.device, self.group = device, group
         self.step = 0
-        config = self.config
         check_precision(config.precision, device)
         check_size(data, config.size, config.channels)
         self.state = TrainState(*build(config, architecture), config, device, group)
@@ -137,10 +142,14 @@ class Trainer(AbstractContextManager["Trainer"]):
             DeviceError: the run was trained on another type of device.
             OutputError: the folder cannot be written.
         """
-        if self._monitor is not None:
-            self._open_folder(self._monitor)
-        if self.group.size > 1:
-            self._broadcast_checkpoint()
+        try:
+            if self._monitor is not None:
+                self._open_folder(self._monitor)
+            if self.group.size > 1:
+                self._broadcast_checkpoint()
+        except BaseException:
+            self._close(failed=True)
+            raise
         self._resources.enter_context(tf32_mode(self.config.precision))
         self._is_open = True
         return self
@@ -151,16 +160,7 @@ class Trainer(AbstractContextManager["Trainer"]):
         if lock is None:
             raise RunError(f"another process is training {self.run.path}: wait for it")
         self._resources.enter_context(lock)
-        try:
-            self._resume(monitor)
-            write_whole(self.run.config, self.config.to_json().encode())
-            remember_run(self.run)
-        except BaseException:
-            self._close(failed=True)
-            raise
-
-    def _resume(self, monitor: Monitor) -> None:
-        """Load the newest good checkpoint, and remove what a killed process left half-written."""
+        # With the lock held, half-written files are those of a process that was killed.
         for folder in (self.run.path / "checkpoints", self.run.path / "previews"):
             discard_leftovers(folder)
         for path in (self.run.config, self.run.metrics, self.run.curves):
@@ -176,24 +176,22 @@ class Trainer(AbstractContextManager["Trainer"]):
         monitor.open(self.step)
         if self._best_tracker:
             self._best_tracker.open()
+        write_whole(self.run.config, self.config.to_json().encode())
+        remember_run(self.run)
 
     def _broadcast_checkpoint(self) -> None:
         """Give all ranks the weights and the position in the data of rank 0."""
-        try:
-            own = self._checkpoint().to_bytes() if self.group.is_main else None
-            content = self.group.broadcast_bytes(own)
-            if self.group.is_main:
-                return
-            checkpoint = Checkpoint.from_bytes(content, "the checkpoint from rank 0")
-            if checkpoint.data_sha256 != self.data.sha256:
-                raise DataError(
-                    f"the images of {self.config.data} on this machine differ from those of rank"
-                    " 0: copy them from there"
-                )
-            self._restore(checkpoint)
-        except BaseException:
-            self._close(failed=True)
-            raise
+        own = self._checkpoint().to_bytes() if self.group.is_main else None
+        content = self.group.broadcast_bytes(own)
+        if self.group.is_main:
+            return
+        checkpoint = Checkpoint.from_bytes(content, "the checkpoint from rank 0")
+        if checkpoint.data_sha256 != self.data.sha256:
+            raise DataError(
+                f"the images of {self.config.data} on this machine differ from those of rank 0:"
+                " copy them from there"
+            )
+        self._restore(checkpoint)
 
     def _checkpoint(self) -> Checkpoint:
         return Checkpoint.of(
@@ -205,12 +203,7 @@ class Trainer(AbstractContextManager["Trainer"]):
         self._batches.drawn = checkpoint.batches_drawn
         self.step = checkpoint.step
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         """Save the last step, unless it is saved, and unlock the folder."""
         try:
             if self._unsaved:
@@ -218,7 +211,8 @@ class Trainer(AbstractContextManager["Trainer"]):
         except BaseException:
             self._close(failed=True)
             raise
-        self._close(failed=isinstance(error, Exception))  # Ctrl-C is not a failure
+        # Ctrl-C is not a failure.
+        self._close(failed=kind is not None and issubclass(kind, Exception))
 
     def _close(self, failed: bool) -> None:
         self._is_open = False

@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from wgan.errors import DataError, UsageError
 from wgan.images import Pixels, to_images
+from wgan.training.config import ExecutionConfig
 from wgan.training.data import Batches, InMemoryDataset
 from wgan.training.data.batches import UPLOAD_BYTES, DevicePixels, scale, to_batch
 from wgan.training.device import resolve_data_on_device
@@ -140,7 +141,7 @@ def test_data_on_device_is_automatic_for_gpus_only() -> None:
     assert not resolve_data_on_device("no", torch.device("cuda"), 100)
     assert not resolve_data_on_device("auto", torch.device("cuda"), None)
     with pytest.raises(UsageError, match="--data-on-device maybe is not one of auto, yes, no"):
-        resolve_data_on_device("maybe", CPU, 100)
+        ExecutionConfig(data_on_device="maybe")
 
 
 @pytest.mark.parametrize(

@@ -24,7 +24,7 @@ from wgan.training.data.batches import to_batch
 from wgan.training.data.shard_writer import write_shards
 from wgan.training.data.sources.glyphs import GlyphSource
 from wgan.training.data.stream import BUFFER, EPOCH
-from wgan.training.resolve import resolve_run
+from wgan.training.setup import resolve_run
 from wgan.training.trainer import Trainer
 
 CPU = torch.device("cpu")
@@ -191,10 +191,9 @@ def train(pattern: str, folder: Path, steps: int) -> dict[str, torch.Tensor]:
     """Train on the stream up to `steps`, and return the generator's weights."""
     settings = {"data": pattern, "width": 2, "latent_dim": 4, "batch_size": 8, "n_critic": 2}
     settings |= {"flip": True, "holdout": 0.2, "shuffle_buffer": 10, "steps": steps}
-    resolved = resolve_run(settings, run=folder)
-    transform = Transform.from_config(resolved.config)
-    data = load_data(resolved.source, transform, buffer=resolved.config.shuffle_buffer)
-    with Trainer(resolved, data, CPU) as trainer:
+    run, config, source = resolve_run(settings, run=folder)
+    data = load_data(source, Transform.from_config(config), buffer=config.shuffle_buffer)
+    with Trainer(run, config, data, CPU) as trainer:
         list(trainer.train())
     weights: dict[str, torch.Tensor] = trainer.state.generator.state_dict()
     return weights

@@ -13,10 +13,8 @@ from wgan.runs import Run
 from wgan.training.checkpoint import Checkpoint
 from wgan.training.config import TrainConfig
 from wgan.training.data import InMemoryDataset
-from wgan.training.data.sources.source import ArraySource
 from wgan.training.monitoring.best import Evaluator
 from wgan.training.monitoring.previews import GenerateFn
-from wgan.training.resolve import ResolvedRun
 from wgan.training.trainer import Trainer
 
 CPU = torch.device("cpu")
@@ -55,10 +53,8 @@ def train(folder: Path, judge: Evaluator | None, steps: int, **settings: Any) ->
             **settings,
         }
     )
-    source = ArraySource("noise", pixels[:, :, :, 0])
-    resolved = ResolvedRun(Run(folder), config, source, resumes=False)
     data = InMemoryDataset.from_array(pixels)
-    with Trainer(resolved, data, CPU, evaluator=judge) as trainer:
+    with Trainer(Run(folder), config, data, CPU, evaluator=judge) as trainer:
         list(trainer.train())
     return trainer
 

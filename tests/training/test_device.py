@@ -7,10 +7,10 @@ import torch
 from torch import Tensor, nn
 
 from wgan.training.config import TrainConfig
+from wgan.training.device import autocast_fn, tf32_mode
 from wgan.training.loop import train_steps, update_critic
 from wgan.training.losses import gradient_norms
 from wgan.training.networks import build
-from wgan.training.precision import autocast_fn, tf32_mode
 from wgan.training.state import TrainState
 
 CPU = torch.device("cpu")
