@@ -189,23 +189,19 @@ def _run_tasks(
             check_stop()
         for reference in finished:
             path, seeds = running.pop(reference)
-            _raise_errors(ray, reference, path)
+            try:
+                ray.get(reference)
+            except ray.exceptions.RayTaskError as exc:  # first: it is a RayError too
+                if isinstance(exc.cause, WganError):
+                    raise exc.cause from exc
+                raise
+            except ray.exceptions.RayError as exc:
+                raise OutputError(
+                    f"cannot write {path}: {RETRIES + 1} workers died while writing it"
+                    f" ({str(exc).partition('.')[0]}). The same command generates the missing"
+                    " shards"
+                ) from exc
             yield len(seeds)
-
-
-def _raise_errors(ray: Any, reference: Any, path: Path) -> None:
-    """Raise what a finished task raised, as an error of wgan."""
-    try:
-        ray.get(reference)
-    except ray.exceptions.RayTaskError as exc:
-        if isinstance(exc.cause, WganError):
-            raise exc.cause from exc
-        raise
-    except ray.exceptions.RayError as exc:
-        raise OutputError(
-            f"cannot write {path}: {RETRIES + 1} workers died while writing it"
-            f" ({str(exc).partition('.')[0]}). The same command generates the missing shards"
-        ) from exc
 
 
 def write_shard(shard_job: ShardJob, name: str, seeds: Sequence[int]) -> None:

@@ -77,7 +77,11 @@ def verify(path: Path) -> Iterator[Check]:
         if isinstance(opened, DeviceError):
             yield Check("images", None, str(opened), engine.provider)
         else:
-            yield from _check_images(engine, opened, manifest)
+            yield _check_goldens(engine, opened, manifest)
+            check_stop()
+            yield _check_batches(engine, opened, manifest)
+            check_stop()
+            yield _check_determinism(engine, opened)
 
 
 def _check_sums(data: bytes, manifest: Manifest) -> Check:
@@ -89,16 +93,6 @@ def _check_sums(data: bytes, manifest: Manifest) -> Check:
         expected = manifest.content_sha256[:12]
         return Check("checksums", False, f"content {found[:12]}..., {expected}... was exported")
     return Check("checksums", True, f"content {found[:12]}..., config and manifest agree")
-
-
-def _check_images(
-    engine: EngineConfig, generator: Generator, manifest: Manifest
-) -> Iterator[Check]:
-    yield _check_goldens(engine, generator, manifest)
-    check_stop()
-    yield _check_batches(engine, generator, manifest)
-    check_stop()
-    yield _check_determinism(engine, generator)
 
 
 def _check_goldens(engine: EngineConfig, generator: Generator, manifest: Manifest) -> Check:

@@ -118,9 +118,16 @@ def diagnose_provider(ort: ModuleType, device: str) -> str | None:
         if cause is not None:
             return cause
         if hasattr(ort, "preload_dlls"):  # 1.21 and later
-            with contextlib.redirect_stdout(io.StringIO()):  # it prints; _load reports the cause
+            with contextlib.redirect_stdout(io.StringIO()):  # it prints what fails
                 ort.preload_dlls()
-    return _load(library)
+    shared = library.with_name("libonnxruntime_providers_shared.so")
+    try:
+        # The provider takes symbols from the shared library, which must be global.
+        ctypes.CDLL(str(shared), mode=ctypes.RTLD_GLOBAL)
+        ctypes.CDLL(str(library))
+    except OSError as exc:
+        return str(exc)
+    return None
 
 
 def driver_failure(library: str = CUDA_DRIVER) -> str | None:
@@ -132,15 +139,4 @@ def driver_failure(library: str = CUDA_DRIVER) -> str | None:
     code = driver.cuInit(0)
     if code != 0:
         return f"the NVIDIA driver finds no usable GPU (cuInit gives {code})"
-    return None
-
-
-def _load(library: Path) -> str | None:
-    shared = library.with_name("libonnxruntime_providers_shared.so")
-    try:
-        # The provider takes symbols from the shared library, which must be global.
-        ctypes.CDLL(str(shared), mode=ctypes.RTLD_GLOBAL)
-        ctypes.CDLL(str(library))
-    except OSError as exc:
-        return str(exc)
     return None

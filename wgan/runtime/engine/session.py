@@ -46,7 +46,8 @@ def open_session(
         if cause is None:
             session = _open(ort, model, options, name)
             if active_provider(session) == DEVICES[name].provider:
-                _warn_skipped(name, skipped)
+                if skipped:
+                    logging.getLogger("wgan").warning("running on %s: %s", name, "; ".join(skipped))
                 return session
             cause = f"ONNX Runtime fell back to the {active_provider(session)}"
         if device != "auto":
@@ -56,11 +57,6 @@ def open_session(
             )
         skipped.append(f"{name} does not work here ({cause})")
     raise DeviceError("the installed onnxruntime has no provider that works here")
-
-
-def _warn_skipped(device: str, skipped: list[str]) -> None:
-    if skipped:
-        logging.getLogger("wgan").warning("running on %s: %s", device, "; ".join(skipped))
 
 
 def import_onnxruntime() -> ModuleType:

@@ -1,7 +1,6 @@
 """Animations of an interpolation: GIF and WebP by Pillow, MP4 by PyAV."""
 
 import itertools
-from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
 from typing import BinaryIO
@@ -40,12 +39,8 @@ def write_animation(path: Path, job: Job) -> None:
             _write_looping(file, job, path.suffix.lower()[1:].upper())
 
 
-def _frames(job: Job) -> Iterator[Pixels]:
-    return (pixels for _, pixels in job.keyed_images())
-
-
 def _write_looping(file: BinaryIO, job: Job, kind: str) -> None:
-    frames = [to_pil(pixels) for pixels in _frames(job)]
+    frames = [to_pil(pixels) for _, pixels in job.keyed_images()]
     frames[0].save(
         file,
         format=kind,
@@ -61,12 +56,14 @@ def _write_video(file: BinaryIO, job: Job) -> None:
     import av
 
     with av.open(file, "w", format="mp4") as container:
-        stream = container.add_stream("libx264", rate=_rate(job.config.fps))
+        # The intended ratio: 23.976 is 24000/1001.
+        rate = Fraction(job.config.fps).limit_denominator(1001)
+        stream = container.add_stream("libx264", rate=rate)
         # yuv420p, which every player supports, halves the chroma's size: sides must be even.
-        stream.width, stream.height = _even(job.width), _even(job.height)
+        stream.width, stream.height = job.width + job.width % 2, job.height + job.height % 2
         stream.pix_fmt = "yuv420p"
         stream.options = {"crf": "18"}  # visually lossless
-        for pixels in _frames(job):
+        for _, pixels in job.keyed_images():
             frame = av.VideoFrame.from_ndarray(_rgb_of_even_sides(pixels), format="rgb24")
             container.mux(stream.encode(frame))
         container.mux(stream.encode())  # flush the encoder
@@ -77,15 +74,6 @@ def _durations(frames: int, fps: float, kind: str) -> list[int]:
     step = 10 if kind == "GIF" else 1  # GIF counts in hundredths of a second
     ends = [round(frame * 1000 / fps / step) * step for frame in range(frames + 1)]
     return [end - start for start, end in itertools.pairwise(ends)]
-
-
-def _rate(fps: float) -> Fraction:
-    """The intended ratio: 23.976 is 24000/1001."""
-    return Fraction(fps).limit_denominator(1001)
-
-
-def _even(side: int) -> int:
-    return side + side % 2
 
 
 def _rgb_of_even_sides(pixels: Pixels) -> Pixels:

@@ -40,15 +40,12 @@ def _member(archive: zipfile.ZipFile, name: str) -> Iterator[BinaryIO]:
 
 
 def _write_batches(file: BinaryIO, job: Job) -> None:
-    shape, dtype = _shape_and_dtype(job)
+    n, channels = len(job.positions), job.generator.image_shape[2]
+    shape: tuple[int, ...] = (n, job.height, job.width, channels)
+    dtype: np.dtype[Any] = np.dtype("u1")
+    if job.config.images:
+        shape, dtype = (n, channels, job.height, job.width), np.dtype("<f4")
     header = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": shape}
     np.lib.format.write_array_header_1_0(file, header)
     for batch in job.batches():
         file.write(np.ascontiguousarray(batch.images, dtype).data)
-
-
-def _shape_and_dtype(job: Job) -> tuple[tuple[int, ...], np.dtype[Any]]:
-    n, channels = len(job.positions), job.generator.image_shape[2]
-    if job.config.images:
-        return (n, channels, job.height, job.width), np.dtype("<f4")
-    return (n, job.height, job.width, channels), np.dtype("u1")

@@ -38,10 +38,14 @@ def write_grid(path: Path, job: Job) -> None:
     if path.name == "-" and sys.stdout.isatty():
         raise UsageError("standard output is a terminal: send the PNG to a file or a program")
     data = job.encode(grid(_all_pixels(job), shape), list(map(job.source.key, job.positions)), kind)
-    if path.name == "-":
-        _write_stdout(data)
-    else:
+    if path.name != "-":
         write_whole(path, data)
+        return
+    try:
+        sys.stdout.buffer.write(data)
+        sys.stdout.buffer.flush()
+    except OSError as exc:
+        raise OutputError(f"cannot write to standard output: {exc.strerror}") from exc
 
 
 def _all_pixels(job: Job) -> Pixels:
@@ -64,11 +68,3 @@ def _check_size(job: Job, shape: tuple[int, int], kind: Encoding) -> None:
             f"a {kind} of {width}x{height} pixels is too large: generate fewer images, or write a"
             " folder (out/) or an archive (out.tar)"
         )
-
-
-def _write_stdout(data: bytes) -> None:
-    try:
-        sys.stdout.buffer.write(data)
-        sys.stdout.buffer.flush()
-    except OSError as exc:
-        raise OutputError(f"cannot write to standard output: {exc.strerror}") from exc
