@@ -21,8 +21,19 @@ from wgan.stop import Stopped
 OWNS_PROCESS = True
 """The context's object on the command line: commands may set signal handlers and fork."""
 
-COMMANDS = ("train", "export", "eval", "sample", "serve", "info", "verify", "bench", "prepare")
-"""Names of the commands, in the order of `wgan --help`: `wgan.cli.train.train` and so on."""
+COMMANDS = {
+    "train": "Train a generator on DATA.",
+    "export": "Export a generator as one file that is proved to match PyTorch.",
+    "eval": "Measure generators by FID, KID, recall and more.",
+    "sample": "Generate images with an exported generator, without PyTorch.",
+    "serve": "Serve exported generators over HTTP, without PyTorch.",
+    "info": "Describe an exported FILE.",
+    "verify": "Check that an exported FILE still generates what PyTorch generated.",
+    "bench": "Time an exported FILE on this machine.",
+    "prepare": "Write DATA as WebDataset tar shards for streaming.",
+}
+"""Names and summaries of the commands, in the order of `wgan --help`, which is fast because it
+imports none of them. The command `train` is `wgan.cli.train.train`, and so on."""
 
 
 class Commands(click.Group):
@@ -46,6 +57,11 @@ class Commands(click.Group):
             return None
         command: click.Command = getattr(import_module(f"wgan.cli.{cmd_name}"), cmd_name)
         return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the summaries without importing the commands."""
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command; Ctrl-C exits with status 130, where click would exit with 1."""

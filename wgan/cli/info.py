@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 )
 @click.pass_obj
 def info(owns_process: bool | None, file: Path, as_json: bool, device: str | None) -> None:
-    """Show what an exported FILE says of itself. It is ONNX, TorchScript or pt2."""
+    """Describe an exported FILE. It is ONNX, TorchScript or pt2."""
     if device is not None:  # else nothing but our own Python looks at the file
         guard(owns_process)
     from wgan.errors import ModelFileError
