@@ -54,7 +54,7 @@ def loaded_by(code: str) -> set[str]:
         ),
         ("import wgan.export.exporter", {"wgan.evaluation", "wgan.cli"}),
         (
-            "import wgan.evaluation.metrics",
+            "import wgan.evaluation.feature_metrics",
             HEAVY | {"wgan.training.loop", "wgan.runtime", "wgan.cli"},
         ),
         (

@@ -37,7 +37,7 @@ from benchmarks.quality.records import (
     spread,
     table,
 )
-from wgan.evaluation.metrics import fid
+from wgan.evaluation.feature_metrics import fid
 from wgan.evaluation.statistics import Moments
 from wgan.export.config import PRECISIONS, ExportConfig
 from wgan.export.draft import export_checkpoint

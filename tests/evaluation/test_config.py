@@ -7,7 +7,7 @@ import pytest
 
 from wgan.errors import OutputError, UsageError
 from wgan.evaluation.config import MIN_IMAGES, EvalConfig
-from wgan.evaluation.metrics import ROBUST_K
+from wgan.evaluation.feature_metrics import ROBUST_K
 from wgan.evaluation.statistics import SPLITS
 
 

@@ -12,8 +12,8 @@ from tests.evaluation.networks import network, save
 from wgan.errors import DataError, UsageError
 from wgan.evaluation.config import METRICS, EvalConfig, parse_metrics
 from wgan.evaluation.evaluator import choose_metrics, evaluate_generator, measure
+from wgan.evaluation.feature_metrics import fid, kid, precision_recall
 from wgan.evaluation.generators import EvaluatedGenerator
-from wgan.evaluation.metrics import fid, kid, precision_recall
 from wgan.evaluation.onnx_features import OnnxFeatures
 from wgan.evaluation.results import EvalResult, Evaluation, Interval
 from wgan.evaluation.statistics import FeatureStatistics, feature_statistics

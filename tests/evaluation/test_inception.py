@@ -15,13 +15,13 @@ from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorIncepti
 
 from wgan.errors import DataError
 from wgan.evaluation import inception
+from wgan.evaluation.feature_metrics import fid
 from wgan.evaluation.inception import (
     WEIGHTS_NAME,
     InceptionFeatures,
     default_weights,
     find_weights,
 )
-from wgan.evaluation.metrics import fid
 from wgan.evaluation.statistics import feature_statistics
 from wgan.images import Pixels
 

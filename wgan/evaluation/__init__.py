@@ -5,7 +5,7 @@
     evaluation = evaluate(EvalConfig(generators=(Path("runs/faces"),)))
     print(evaluation.results[0].interval("fid").mean)
 
-Reading order: `features.py`, `statistics.py`, `metrics.py`: metrics from feature vectors.
+Reading order: `features.py`, `statistics.py`, `feature_metrics.py`: metrics from feature vectors.
 `onnx_features.py`, `inception.py`: feature networks. `generators.py`: what is compared.
 `evaluator.py`, `results.py`, `neighbours.py`: the evaluation itself.
 

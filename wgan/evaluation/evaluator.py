@@ -11,6 +11,7 @@ import numpy as np
 
 from wgan.errors import DataError, UsageError
 from wgan.evaluation.config import METRICS, MIN_IMAGES, EvalConfig
+from wgan.evaluation.feature_metrics import density_coverage, fid, kid, precision_recall
 from wgan.evaluation.features import Features, open_features, provider_for
 from wgan.evaluation.generators import (
     EvaluatedGenerator,
@@ -18,7 +19,6 @@ from wgan.evaluation.generators import (
     choose_transform,
     open_generator,
 )
-from wgan.evaluation.metrics import density_coverage, fid, kid, precision_recall
 from wgan.evaluation.neighbours import find_neighbours
 from wgan.evaluation.results import EvalResult, Evaluation
 from wgan.evaluation.statistics import (

@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from wgan.evaluation.feature_metrics import squared_distances
 from wgan.evaluation.features import Features
-from wgan.evaluation.metrics import squared_distances
 from wgan.evaluation.statistics import BATCH_SIZE, Float64Array
 from wgan.images import Pixels, evenly_spaced, grid
 from wgan.progress import Progress

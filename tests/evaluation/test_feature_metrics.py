@@ -14,8 +14,7 @@ from torch_fidelity.metric_kid import kid_features_to_metric
 from torch_fidelity.metric_prc import prc_features_to_metric
 
 from wgan.errors import UsageError
-from wgan.evaluation.features import Vectors
-from wgan.evaluation.metrics import (
+from wgan.evaluation.feature_metrics import (
     TILE,
     density_coverage,
     fid,
@@ -24,6 +23,7 @@ from wgan.evaluation.metrics import (
     precision_recall,
     radii,
 )
+from wgan.evaluation.features import Vectors
 from wgan.evaluation.statistics import Float64Array, InceptionScore, Moments
 
 
