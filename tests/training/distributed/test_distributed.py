@@ -314,7 +314,7 @@ def test_a_dry_run_of_two_ranks_reports_and_writes_nothing(place: Path) -> None:
     assert finished.returncode == 0, finished.stderr
     assert "cpu, 2 processes" in finished.stdout
     assert finished.stdout.count("MiB on the cpu, in each process") == 1
-    assert finished.stdout.count('"batch_size": 8') == 1
+    assert finished.stdout.count("batch_size = 8") == 1
     assert not (place / "dry").exists()
 
 
