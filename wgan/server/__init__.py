@@ -1,9 +1,8 @@
 """HTTP server of exported generators, without PyTorch.
 
 A request passes through these files in order: `connection` (bytes, time limits), `app` (request
-id, API key, routes), `body` (size limits, JSON), `oip` or `image_routes` (validation), `scheduler`
-and `batcher` (queueing, batches), then back through `responses`. `model_repository` holds the
-models; `main` starts and stops the server.
+id, API key, routes), `oip` or `image_routes` (validation, with `bodies`) and `batcher` (admission,
+queueing, batches). `model_repository` holds the models; `main` starts and stops the server.
 """
 
 from wgan.errors import needs_extra

@@ -1,11 +1,14 @@
-"""The ASGI application: routes, and what is done for every request."""
+"""The ASGI application: routes, the page's files, and what is done for every request."""
 
 import hashlib
 import hmac
+import importlib.resources
+import json
 import logging
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
@@ -16,20 +19,48 @@ from starlette.routing import Route, Router
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from wgan.errors import UsageError
+from wgan.server.batcher import Scheduler
+from wgan.server.bodies import error_response
 from wgan.server.config import ServeConfig
 from wgan.server.image_routes import ImageRoutes
-from wgan.server.logs import ACCESS, request_id
 from wgan.server.messages import RequestError
-from wgan.server.metrics import Metrics
 from wgan.server.model_repository import ModelRepository
 from wgan.server.oip import HEADER_LENGTH, OipRoutes
 from wgan.server.openapi import Endpoint, document
-from wgan.server.page_routes import PAGE_PATHS, page_routes
-from wgan.server.responses import error_response
-from wgan.server.scheduler import Scheduler
+from wgan.server.telemetry import ACCESS, Metrics, request_id
 
 HEALTH_PATHS = frozenset({"/v2/health/live", "/v2/health/ready"})
 """Need no API key, so that probes need none."""
+
+POLICY = "; ".join(
+    [
+        "default-src 'none'",
+        "script-src 'self'",
+        "style-src 'self'",
+        "img-src 'self' blob:",
+        "connect-src 'self'",
+        "base-uri 'none'",
+        "form-action 'none'",
+        "frame-ancestors 'none'",
+    ]
+)
+"""Content-Security-Policy: no content from other servers, no inline scripts or styles."""
+
+FILES = {
+    "/": ("index.html", "text/html; charset=utf-8"),
+    "/docs": ("docs.html", "text/html; charset=utf-8"),
+    "/page/style.css": ("style.css", "text/css; charset=utf-8"),
+    **{
+        f"/page/{name}": (name, "text/javascript; charset=utf-8")
+        for name in ("page.js", "api.js", "gallery.js", "between.js", "docs.js")
+    },
+    "/page/icon.svg": ("icon.svg", "image/svg+xml"),
+}
+"""Address -> file and media type. No other file is read, and each only once."""
+
+PAGE_PATHS = frozenset({*FILES, "/openapi.json"})
+"""Need no API key: a browser cannot send one before it has the page. They hold nothing secret;
+the images that the page then requests need the key."""
 
 MIN_KEY_LENGTH = 16
 
@@ -56,7 +87,10 @@ def make_app(
         *ImageRoutes(repository, scheduler, config).endpoints(),
         Endpoint("/metrics", show_metrics, "server", {200: ("text/plain",)}),
     ]
-    routes = [*(endpoint.route() for endpoint in endpoints), *page_routes(document(endpoints))]
+    routes = [
+        *(Route(each.path, each.handler, methods=[each.method]) for each in endpoints),
+        *_page_routes(document(endpoints)),
+    ]
     # A bare router: Starlette's application class would write its own error responses.
     router = Router(routes, redirect_slashes=False)
     app: ASGIApp = RequestMiddleware(router, keys, scheduler, metrics)
@@ -69,6 +103,36 @@ def make_app(
             expose_headers=[HEADER_LENGTH, "etag", "x-request-id", "retry-after"],
         )
     return app
+
+
+def _page_routes(document: Mapping[str, Any]) -> list[Route]:
+    """Routes of all files and of the OpenAPI document."""
+    content = json.dumps(document).encode()
+
+    async def show_document(request: Request) -> Response:
+        return Response(content, media_type="application/json")
+
+    routes = [_file_route(path, name, media_type) for path, (name, media_type) in FILES.items()]
+    return [*routes, Route("/openapi.json", show_document)]
+
+
+def _file_route(path: str, name: str, media_type: str) -> Route:
+    folder = importlib.resources.files("wgan.server") / "page"
+    content = (folder / name).read_bytes()
+    etag = f'"{hashlib.sha256(content).hexdigest()[:32]}"'
+    headers = {
+        "content-security-policy": POLICY,
+        "referrer-policy": "no-referrer",
+        "cache-control": "no-cache",
+        "etag": etag,
+    }
+
+    async def show(request: Request) -> Response:
+        if request.headers.get("if-none-match") == etag:
+            return Response(status_code=304, headers=headers)
+        return Response(content, headers={**headers, "content-type": media_type})
+
+    return Route(path, show)
 
 
 class RequestMiddleware:
@@ -115,32 +179,27 @@ class RequestMiddleware:
                 await error_response(failed)(scope, receive, send_with_id)
         finally:
             self._scheduler.release(scope)
-            self._record(scope, status, id, time.monotonic() - started)
-
-    def _record(self, scope: Scope, status: int, id: str, seconds: float) -> None:  # noqa: A002
-        route = scope.get("route")
-        path = route.path if isinstance(route, Route) else "none"
-        self._metrics.requests.labels(path, str(status)).inc()
-        if ACCESS.isEnabledFor(logging.INFO):
-            fields = {
-                "request_id": id,
-                "method": scope["method"],
-                "path": scope["path"],
-                "status": status,
-                "seconds": round(seconds, 6),
-                "client": scope["client"][0] if scope["client"] else None,
-            }
-            ACCESS.info("request", extra={"fields": fields})
+            route = scope.get("route")
+            path = route.path if isinstance(route, Route) else "none"
+            self._metrics.requests.labels(path, str(status)).inc()
+            if ACCESS.isEnabledFor(logging.INFO):
+                fields = {
+                    "request_id": id,
+                    "method": scope["method"],
+                    "path": scope["path"],
+                    "status": status,
+                    "seconds": round(time.monotonic() - started, 6),
+                    "client": scope["client"][0] if scope["client"] else None,
+                }
+                ACCESS.info("request", extra={"fields": fields})
 
 
 def _router_error(exc: HTTPException, scope: Scope) -> RequestError:
     """Give the router's 404 and 405 the form of every other error."""
-    path, method = scope["path"][:100], scope["method"]
-    messages = {
-        404: f"there is nothing at {path}: see /docs",
-        405: f"{method} is not allowed at {path}",
-    }
-    message = messages.get(exc.status_code, exc.detail)
+    path = scope["path"][:100]
+    message = f"there is nothing at {path}: see /docs"
+    if exc.status_code == 405:
+        message = f"{scope['method']} is not allowed at {path}"
     return RequestError(exc.status_code, message, "not_found", exc.headers)
 
 
@@ -149,9 +208,6 @@ class ApiKeys:
 
     def __init__(self, keys: Iterable[str]) -> None:
         self._hashes = [_hash(key) for key in keys]
-
-    def __len__(self) -> int:
-        return len(self._hashes)
 
     def check(self, headers: Headers) -> None:
         """Raise RequestError (401) unless the headers hold a valid key."""

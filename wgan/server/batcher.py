@@ -1,4 +1,4 @@
-"""Dynamic batching: queued requests share runs of the model in one thread.
+"""Admission and dynamic batching: queued requests share runs of the model in one thread.
 
 Batches are made of images, not of requests: several small requests share a run, a large one takes
 several. A single request never waits for others; after a run that several requests shared, the
@@ -11,71 +11,49 @@ import math
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
+from starlette.requests import ClientDisconnect, Request
+from starlette.types import Scope
 
-from wgan.images import Images, Pixels
+from wgan.errors import ModelFileError
 from wgan.latents import Latents
+from wgan.runtime.latent_sources import SeedLatents
+from wgan.server.config import ServeConfig
+from wgan.server.connection import DISCONNECT
+from wgan.server.messages import RequestError, bad_request
+from wgan.server.telemetry import Metrics
+
+HELD = "wgan.held_images"
+"""Key of a request's scope: the number of images it holds, from admission until they are sent."""
 
 
 class QueueFull(Exception):
     """No more images may be queued; `retry_after` is in whole seconds."""
 
-    def __init__(self, waiting: int, retry_after: int) -> None:
-        super().__init__(f"{waiting} images are queued")
+    def __init__(self, retry_after: int) -> None:
         self.retry_after = retry_after
 
 
-class LazyLatents(Protocol):
-    """Latents of `len(latents)` images, computed when their batch runs: a latent source."""
-
-    def __len__(self) -> int: ...
-
-    def latents(self, positions: Sequence[int]) -> Latents:
-        """The latents at `positions`: float32 `[len(positions), latent_dim]`."""
-        ...
+LatentRows = Latents | SeedLatents
+"""A request's latents, one row per image; those of seeds are computed when their batch runs."""
 
 
-@dataclass(frozen=True)
-class ArrayLatents:
-    """Latents that are at hand, `[n, latent_dim]`."""
-
-    rows: Latents
-
-    def __len__(self) -> int:
-        return len(self.rows)
-
-    def latents(self, positions: Sequence[int]) -> Latents:
-        """The rows at `positions`."""
-        return self.rows[list(positions)]
-
-
-@dataclass(frozen=True)
-class Outputs:
-    """The images of one request or of one run; None: this output was not requested."""
-
-    images: Images | None
-    pixels: Pixels | None
-
-    def copy(self, start: int, stop: int) -> "Outputs":
-        """Copy a slice, so that an image does not keep its whole batch in memory."""
-        return Outputs(
-            None if self.images is None else self.images[start:stop].copy(),
-            None if self.pixels is None else self.pixels[start:stop].copy(),
-        )
+Outputs = dict[str, npt.NDArray[Any]]
+"""The requested outputs by name: `images` or `pixels`, or both."""
 
 
 @dataclass(eq=False)
 class QueuedRequest:
     """One request's images; `done` resolves to its `Outputs`."""
 
-    latents: LazyLatents
+    latents: LatentRows
     done: asyncio.Future[Outputs]
-    images: bool
-    pixels: bool
+    outputs: Collection[str]
     admitted: float = field(default_factory=time.monotonic)
     taken: int = 0  # images whose run has started
     parts: list[Outputs] = field(default_factory=list)
@@ -85,25 +63,18 @@ class QueuedRequest:
         """Images that are still queued."""
         return len(self.latents) - self.taken
 
-
-@dataclass(frozen=True)
-class RunReport:
-    """One run, for the metrics."""
-
-    images: int
-    waited: tuple[float, ...]  # seconds in the queue, of each request that began with this run
-    seconds: float
+    def rows(self, start: int, stop: int) -> Latents:
+        """The latents of some images: `[stop - start, latent_dim]`."""
+        if isinstance(self.latents, SeedLatents):
+            return self.latents.latents(range(start, stop))
+        return self.latents[start:stop]
 
 
-@dataclass(frozen=True)
-class _Slice:
-    request: QueuedRequest
-    start: int
-    stop: int
+Slice = tuple[QueuedRequest, int, int]
+"""A request, and the first and the last + 1 of its images in a run."""
 
-
-RunFn = Callable[[Latents, bool, bool], Outputs]
-"""Runs the model: latents, whether to return images, whether to return pixels."""
+RunFn = Callable[[Latents, Collection[str]], Outputs]
+"""Runs the model on latents; the names are those of the outputs to return."""
 
 
 class Batcher:
@@ -114,7 +85,8 @@ class Batcher:
         max_batch: largest number of images in one run.
         max_wait: seconds that a request waits for others.
         max_queue: largest number of queued images.
-        observe: called after each run, in the event loop's thread.
+        observe: called after each run, in the event loop's thread, with the number of images, the
+            seconds that each request which began with this run was queued, and the run's seconds.
     """
 
     def __init__(
@@ -123,7 +95,7 @@ class Batcher:
         max_batch: int,
         max_wait: float,
         max_queue: int,
-        observe: Callable[[RunReport], None],
+        observe: Callable[[int, Sequence[float], float], None],
     ) -> None:
         self._run = run
         self._max_batch = max_batch
@@ -133,7 +105,7 @@ class Batcher:
         self._loop = asyncio.get_running_loop()
         self._condition = threading.Condition()
         self._queue: deque[QueuedRequest] = deque()
-        self._waiting = 0
+        self.waiting = 0  # number of queued images
         self._closed = False
         self._last_shared_batch = 0  # images of the last run, if several requests shared it
         self._rate = 0.0  # images per second of the last run
@@ -141,12 +113,7 @@ class Batcher:
         self._thread = threading.Thread(target=self._work, name="wgan-batcher", daemon=True)
         self._thread.start()
 
-    @property
-    def waiting(self) -> int:
-        """Number of queued images."""
-        return self._waiting
-
-    def submit(self, latents: LazyLatents, *, images: bool, pixels: bool) -> QueuedRequest:
+    def submit(self, latents: LatentRows, outputs: Collection[str]) -> QueuedRequest:
         """Queue a request.
 
         Raises:
@@ -154,12 +121,13 @@ class Batcher:
         """
         with self._condition:
             if self._closed:
-                raise QueueFull(self._waiting, 1)
-            if self._waiting + len(latents) > self._max_queue:
-                raise QueueFull(self._waiting, self._seconds_to_run(self._waiting))
-            request = QueuedRequest(latents, self._loop.create_future(), images, pixels)
+                raise QueueFull(1)
+            if self.waiting + len(latents) > self._max_queue:
+                seconds = math.ceil(self.waiting / self._rate) if self._rate else 1
+                raise QueueFull(max(1, seconds))
+            request = QueuedRequest(latents, self._loop.create_future(), outputs)
             self._queue.append(request)
-            self._waiting += len(latents)
+            self.waiting += len(latents)
             self._condition.notify()
         return request
 
@@ -169,7 +137,7 @@ class Batcher:
         with self._condition:
             if request in self._queue:
                 self._queue.remove(request)
-                self._waiting -= request.left
+                self.waiting -= request.left
 
     def close(self) -> None:
         """Finish the queue, then end the thread; does not wait for it."""
@@ -182,9 +150,6 @@ class Batcher:
         self._thread.join(seconds)
         return not self._thread.is_alive()
 
-    def _seconds_to_run(self, images: int) -> int:
-        return max(1, math.ceil(images / self._rate)) if self._rate else 1
-
     # In the batcher's thread.
 
     def _work(self) -> None:
@@ -192,16 +157,15 @@ class Batcher:
             started = time.monotonic()
             results = self._run_batch(batch)
             seconds = time.monotonic() - started
-            report = RunReport(
-                images=sum(part.stop - part.start for part in batch),
-                waited=tuple(started - p.request.admitted for p in batch if p.start == 0),
-                seconds=seconds,
-            )
-            self._rate = report.images / max(seconds, 1e-6)
-            self._last_shared_batch = report.images if len(batch) > 1 else 0
-            self._loop.call_soon_threadsafe(self._deliver, batch, results, report)
+            images = sum(stop - start for _, start, stop in batch)
+            waited = [started - request.admitted for request, start, _ in batch if start == 0]
+            self._rate = images / max(seconds, 1e-6)
+            self._last_shared_batch = images if len(batch) > 1 else 0
+            # Futures are not thread-safe: results are set in the event loop's thread.
+            self._loop.call_soon_threadsafe(self._observe, images, waited, seconds)
+            self._loop.call_soon_threadsafe(self._deliver, batch, results)
 
-    def _next_batch(self) -> list[_Slice]:
+    def _next_batch(self) -> list[Slice]:
         """Take the next images from the queue; empty once the batcher is closed and finished."""
         with self._condition:
             while not self._queue:  # a loop: the only request may be dropped while it waits
@@ -215,27 +179,27 @@ class Batcher:
         """After a shared run, wait until as many images are queued again, or for `max_wait`."""
         if not self._last_shared_batch:
             return
-        while self._queue and self._waiting < self._last_shared_batch and not self._closed:
+        while self._queue and self.waiting < self._last_shared_batch and not self._closed:
             left = self._queue[0].admitted + self._max_wait - time.monotonic()
             if left <= 0:
                 return
             self._condition.wait(left)
 
-    def _take(self) -> list[_Slice]:
-        batch: list[_Slice] = []
+    def _take(self) -> list[Slice]:
+        batch: list[Slice] = []
         room = self._max_batch
         while self._queue and room:
             request = self._queue[0]
             count = min(room, request.left)
-            batch.append(_Slice(request, request.taken, request.taken + count))
+            batch.append((request, request.taken, request.taken + count))
             request.taken += count
             room -= count
-            self._waiting -= count
+            self.waiting -= count
             if not request.left:
                 self._queue.popleft()
         return batch
 
-    def _run_batch(self, batch: list[_Slice]) -> list[Outputs | Exception]:
+    def _run_batch(self, batch: list[Slice]) -> list[Outputs | Exception]:
         """Run all slices at once; if that fails, each separately, so that only one fails."""
         try:
             return list(self._run_slices(batch))
@@ -244,28 +208,22 @@ class Batcher:
                 return [exc]
             return [result for part in batch for result in self._run_batch([part])]
 
-    def _run_slices(self, batch: list[_Slice]) -> list[Outputs]:
-        latents = np.concatenate(
-            [part.request.latents.latents(range(part.start, part.stop)) for part in batch]
-        )
-        outputs = self._run(
-            latents,
-            any(part.request.images for part in batch),
-            any(part.request.pixels for part in batch),
-        )
-        ends = np.cumsum([part.stop - part.start for part in batch]).tolist()
-        return [
-            outputs.copy(end - (part.stop - part.start), end)
-            for part, end in zip(batch, ends, strict=True)
-        ]
+    def _run_slices(self, batch: list[Slice]) -> list[Outputs]:
+        names = {name for request, _, _ in batch for name in request.outputs}
+        latents = [request.rows(start, stop) for request, start, stop in batch]
+        outputs = self._run(np.concatenate(latents), names)
+        results = []
+        end = 0
+        for request, start, stop in batch:
+            begin, end = end, end + stop - start
+            # Copies, so that an image does not keep its whole batch in memory.
+            results.append({name: outputs[name][begin:end].copy() for name in request.outputs})
+        return results
 
     # In the event loop's thread.
 
-    def _deliver(
-        self, batch: list[_Slice], results: list[Outputs | Exception], report: RunReport
-    ) -> None:
-        for part, result in zip(batch, results, strict=True):
-            request = part.request
+    def _deliver(self, batch: list[Slice], results: list[Outputs | Exception]) -> None:
+        for (request, _, stop), result in zip(batch, results, strict=True):
             if request.done.done():
                 continue
             if isinstance(result, Exception):
@@ -273,18 +231,92 @@ class Batcher:
                 self.drop(request)  # the rest of a large request would run for nothing
                 continue
             request.parts.append(result)
-            if part.stop == len(request.latents):
-                request.done.set_result(_concatenate(request.parts))
-        self._observe(report)
+            if stop == len(request.latents):
+                request.done.set_result(_join(request))
 
 
-def _concatenate(parts: list[Outputs]) -> Outputs:
-    if len(parts) == 1:
-        return parts[0]
-    images = [part.images for part in parts if part.images is not None]
-    pixels = [part.pixels for part in parts if part.pixels is not None]
-    # A run also returns what its other requests need; what this one needs is in all of its runs.
-    return Outputs(
-        np.concatenate(images) if len(images) == len(parts) else None,
-        np.concatenate(pixels) if len(pixels) == len(parts) else None,
+def _join(request: QueuedRequest) -> Outputs:
+    if len(request.parts) == 1:
+        return request.parts[0]
+    return {
+        name: np.concatenate([part[name] for part in request.parts]) for name in request.outputs
+    }
+
+
+class Scheduler:
+    """Generates the images of requests within the server's limits, in the event loop's thread."""
+
+    def __init__(self, config: ServeConfig, metrics: Metrics) -> None:
+        self._config = config
+        self._held = 0
+        metrics.held_images.set_function(lambda: self._held)
+
+    async def generate(
+        self,
+        request: Request,
+        batcher: Batcher,
+        latents: LatentRows,
+        names: Collection[str],
+        *,
+        overload_status: int = 503,
+    ) -> Outputs:
+        """Generate the outputs `names`, of `images` and `pixels`, from the latents of a request.
+
+        Raises:
+            RequestError: 400 for too many images, `overload_status` if too many are queued.
+            ClientDisconnect: the client disconnected; its request leaves the queue.
+        """
+        check_count(len(latents), self._config.max_images)
+        if self._held + len(latents) > self._config.max_held:
+            raise _overload(overload_status, "being generated and sent", self._held, 1)
+        try:
+            queued = batcher.submit(latents, names)
+        except QueueFull as exc:
+            raise _overload(overload_status, "queued", batcher.waiting, exc.retry_after) from exc
+        self._held += len(latents)
+        request.scope[HELD] = request.scope.get(HELD, 0) + len(latents)
+        disconnect: asyncio.Future[None] = request.scope[DISCONNECT]
+
+        def cancel(_: object) -> None:
+            queued.done.cancel()
+
+        disconnect.add_done_callback(cancel)  # is called, too, if the client has already gone
+        seconds = self._config.answer_seconds
+        try:
+            async with asyncio.timeout(seconds):
+                return await queued.done
+        except TimeoutError as exc:
+            raise RequestError(
+                503, f"not generated within {seconds:g} seconds", "timeout", {"Retry-After": "1"}
+            ) from exc
+        except ModelFileError as exc:
+            # A client's own latents can drive a sound model to infinity.
+            raise bad_request(f"the model fails on this input: {exc}") from exc
+        except asyncio.CancelledError:
+            if not disconnect.done():
+                raise  # the server is stopping
+            raise ClientDisconnect from None
+        finally:
+            disconnect.remove_done_callback(cancel)
+            batcher.drop(queued)
+
+    def release(self, scope: Scope) -> None:
+        """Release the images that a request held: it was answered, or its client disconnected."""
+        self._held -= scope.pop(HELD, 0)
+
+
+def check_count(count: int, limit: int) -> None:
+    """Raise RequestError unless 1 <= count <= limit."""
+    if count < 1:
+        raise bad_request("the request is for 0 images: at least 1 is needed")
+    if count > limit:
+        raise bad_request(f"the request is for {count} images: at most {limit} are allowed")
+
+
+def _overload(status: int, state: str, images: int, retry_after: int) -> RequestError:
+    return RequestError(
+        status,
+        f"the server is overloaded: {images} images are {state}; try again in {retry_after} s",
+        "overload",
+        {"Retry-After": str(retry_after)},
     )

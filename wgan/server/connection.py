@@ -1,20 +1,14 @@
 """A client's connection, with limits on time, header bytes and the number of connections.
 
-No public setting gives these limits. uvicorn's settings have none for the time of a request's
-headers or body, nor for a client that does not read its response (`timeout_keep_alive` starts
-after a response; `h11_max_incomplete_event_size` needs the slower h11; `limit_concurrency` answers
-requests instead of turning connections away). hypercorn's read timeout restarts with each byte,
-and granian limits header time and bytes, but not body time or the number of connections.
-Hence this subclass of uvicorn's httptools protocol. `uvicorn.Config(http=...)` accepts a class and
-httptools names the parser's callbacks; beyond these it relies on the attributes `connections`,
-`cycle`, `flow`, `pipeline`, `scope` and `transport`. tests/server/test_attacks.py fails if a new
-uvicorn changes them.
+uvicorn's settings limit neither the time of a request's headers or body nor that of a client that
+does not read its response, and hypercorn and granian have only some of these limits. Hence this
+subclass of uvicorn's httptools protocol. It relies on the attributes `connections`, `cycle`,
+`flow`, `pipeline`, `scope` and `transport`: tests/server/test_attacks.py fails if a new uvicorn
+changes them.
 """
 
 import asyncio
-import contextlib
 import http
-from collections.abc import Callable, Iterator
 from typing import Any
 
 import msgspec
@@ -25,37 +19,12 @@ from wgan.server.messages import Error
 
 MAX_HEADER_BYTES = 64 * 1024
 
-CLIENT = "wgan.client"
-"""Key of a request's scope: its `Client`."""
+DISCONNECT = "wgan.disconnect"
+"""Key of a request's scope: a future that is done once the client has disconnected.
 
-
-class Client:
-    """A client, and whether it is still connected.
-
-    ASGI reports a disconnect only to a pending `receive`; a task for that would cost more than
-    parsing a request.
-    """
-
-    def __init__(self) -> None:
-        self.disconnected = False
-        self._callbacks: set[Callable[[], object]] = set()
-
-    @contextlib.contextmanager
-    def on_disconnect(self, callback: Callable[[], object]) -> Iterator[None]:
-        """Call `callback` if the client disconnects, or has disconnected, during the block."""
-        if self.disconnected:
-            callback()
-        self._callbacks.add(callback)
-        try:
-            yield
-        finally:
-            self._callbacks.discard(callback)
-
-    def disconnect(self) -> None:
-        """Record that the connection is closed."""
-        self.disconnected = True
-        for callback in list(self._callbacks):
-            callback()
+ASGI reports a disconnect only to a pending `receive`; a task for that would cost more than parsing
+a request.
+"""
 
 
 class Connection(HttpToolsProtocol):
@@ -69,7 +38,7 @@ class Connection(HttpToolsProtocol):
         self._write_timer: asyncio.TimerHandle | None = None
         self._header_bytes = 0  # of a request whose headers are incomplete
         self._in_headers = True
-        self._client = Client()
+        self._disconnect: asyncio.Future[None] = self.loop.create_future()
 
     # asyncio's callbacks: connection and bytes.
 
@@ -85,7 +54,7 @@ class Connection(HttpToolsProtocol):
         """Stop the timers and report the disconnect."""
         self._stop_read_timer()
         self._stop_write_timer()
-        self._client.disconnect()
+        self._report_disconnect()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -121,7 +90,7 @@ class Connection(HttpToolsProtocol):
         """Start the application, and the time for the body."""
         self._in_headers = False
         self._header_bytes = 0
-        self.scope[CLIENT] = self._client  # type: ignore[literal-required]
+        self.scope[DISCONNECT] = self._disconnect  # type: ignore[literal-required]
         super().on_headers_complete()
         self._start_read_timer(self.limits.body_seconds, "body")
 
@@ -142,20 +111,16 @@ class Connection(HttpToolsProtocol):
 
     def _start_read_timer(self, seconds: float, part: str) -> None:
         self._stop_read_timer()
-        self._read_timer = self.loop.call_later(seconds, self._read_timeout, part, seconds)
+        message = f"the request's {part} did not arrive within {seconds:g} seconds"
+        self._read_timer = self.loop.call_later(seconds, self._refuse, 408, message)
 
     def _stop_read_timer(self) -> None:
         if self._read_timer is not None:
             self._read_timer.cancel()
-            self._read_timer = None
-
-    def _read_timeout(self, part: str, seconds: float) -> None:
-        self._refuse(408, f"the request's {part} did not arrive within {seconds:g} seconds")
 
     def _stop_write_timer(self) -> None:
         if self._write_timer is not None:
             self._write_timer.cancel()
-            self._write_timer = None
 
     def _refuse(self, status: int, message: str) -> None:
         """Send an error, unless a response has started, and close."""
@@ -163,7 +128,15 @@ class Connection(HttpToolsProtocol):
         if self.transport.is_closing():
             return
         if self.cycle is None or self.cycle.response_complete or not self.cycle.response_started:
-            self.transport.write(_error_response(status, message))
+            body = msgspec.json.encode(Error(message))
+            lines = [
+                f"HTTP/1.1 {status} {http.HTTPStatus(status).phrase}",
+                "content-type: application/json",
+                f"content-length: {len(body)}",
+                "connection: close",
+                *(["retry-after: 1"] if status == 503 else []),
+            ]
+            self.transport.write("\r\n".join([*lines, "", ""]).encode() + body)
         self.transport.close()
 
     def _abort(self) -> None:
@@ -171,22 +144,14 @@ class Connection(HttpToolsProtocol):
         if self.cycle is not None:
             # Set before uvloop wakes a writer: it would write to a closed transport.
             self.cycle.disconnected = True
-        self._client.disconnect()
+        self._report_disconnect()
         self.transport.abort()
+
+    def _report_disconnect(self) -> None:
+        if not self._disconnect.done():  # abort leads to connection_lost
+            self._disconnect.set_result(None)
 
 
 def connection_type(config: ServeConfig) -> type[Connection]:
     """Return the class for `uvicorn.Config(http=...)` with these limits."""
     return type("LimitedConnection", (Connection,), {"limits": config})
-
-
-def _error_response(status: int, message: str) -> bytes:
-    body = msgspec.json.encode(Error(message))
-    lines = [
-        f"HTTP/1.1 {status} {http.HTTPStatus(status).phrase}",
-        "content-type: application/json",
-        f"content-length: {len(body)}",
-        "connection: close",
-        *(["retry-after: 1"] if status == 503 else []),
-    ]
-    return "\r\n".join([*lines, "", ""]).encode() + body

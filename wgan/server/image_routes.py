@@ -5,7 +5,7 @@ import dataclasses
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import numpy as np
 from msgspec import UNSET
@@ -16,10 +16,22 @@ from wgan import __version__
 from wgan.errors import UsageError
 from wgan.latents import format_seeds, latents_from_seeds, parse_seeds
 from wgan.runtime.latent_sources import SeedLatents, slerp
-from wgan.server.batcher import ArrayLatents, LazyLatents
-from wgan.server.body import parse_json, parse_query, parse_values, read_body
+from wgan.server.batcher import LatentRows, Scheduler, check_count
+from wgan.server.bodies import (
+    MEDIA_TYPES,
+    PNG,
+    ChunkedResponse,
+    encode_images,
+    json_response,
+    negotiate,
+    parse_json,
+    parse_query,
+    parse_values,
+    read_body,
+)
 from wgan.server.config import ServeConfig
 from wgan.server.messages import (
+    PIXELS,
     GridQuery,
     ImageQuery,
     InterpolationQuery,
@@ -33,15 +45,6 @@ from wgan.server.messages import (
 )
 from wgan.server.model_repository import Model, ModelRepository
 from wgan.server.openapi import Endpoint
-from wgan.server.responses import (
-    MEDIA_TYPES,
-    PNG,
-    ChunkedResponse,
-    encode_images,
-    json_response,
-    negotiate,
-)
-from wgan.server.scheduler import Scheduler, check_count
 
 Q = TypeVar("Q", bound=Query)
 
@@ -50,20 +53,18 @@ Q = TypeVar("Q", bound=Query)
 class ImageRequest:
     """Requested images."""
 
-    latents: LazyLatents
+    latents: LatentRows
     names: tuple[str, ...]  # of the images' files in an archive, without .png
     cache_key: str  # with the model, determines the images
 
 
+@dataclass(frozen=True)
 class ImageRoutes:
     """Handlers of the image addresses."""
 
-    def __init__(
-        self, repository: ModelRepository, scheduler: Scheduler, config: ServeConfig
-    ) -> None:
-        self._repository = repository
-        self._scheduler = scheduler
-        self._config = config
+    repository: ModelRepository
+    scheduler: Scheduler
+    config: ServeConfig
 
     def endpoints(self) -> list[Endpoint]:
         """All addresses."""
@@ -88,8 +89,8 @@ class ImageRoutes:
 
     async def models(self, request: Request) -> Response:
         """All models that are ready, and the server's limits."""
-        models = [describe(model) for model in self._repository.models]
-        return json_response(ModelList(models, Limits(self._config.max_images), __version__))
+        models = [describe(model) for model in self.repository.models]
+        return json_response(ModelList(models, Limits(self.config.max_images), __version__))
 
     async def model(self, request: Request) -> Response:
         """One model, with its manifest."""
@@ -108,7 +109,7 @@ class ImageRoutes:
     async def grid(self, request: Request) -> Response:
         """The images of several seeds, as a grid in one PNG."""
         model, query = self._find(request, GridQuery)
-        seeds = parse_ranges(query.seeds, self._config.max_images)
+        seeds = parse_ranges(query.seeds, self.config.max_images)
         images = from_seeds(seeds, model.generator.latent_dim, query.truncation)
         return await self._png(request, model, images)
 
@@ -124,21 +125,25 @@ class ImageRoutes:
         """Images as a PNG grid, an array uint8 [n, h, w, c] or an archive, by the Accept header."""
         self._find(request, Query)  # refuses an unknown model before the body is read
         media_type = negotiate(request.headers.get("accept", "*/*"))
-        body = await read_body(request, self._config.max_body)
+        body = await read_body(request, self.config.max_body)
         model, _ = self._find(request, Query)  # again: it may have been replaced meanwhile
         images = parse_image_request(
-            parse_json(body, SampleRequest), model.generator.latent_dim, self._config.max_images
+            parse_json(body, SampleRequest), model.generator.latent_dim, self.config.max_images
         )
         content = await self._generate(request, model, images, media_type)
         return ChunkedResponse([content], {"content-type": media_type, "vary": "accept"})
 
     async def _png(self, request: Request, model: Model, images: ImageRequest) -> Response:
         """Respond with a PNG, or with 304 if the client has it."""
-        check_count(len(images.latents), self._config.max_images)
-        etag = _etag(model, images)
+        check_count(len(images.latents), self.config.max_images)
+        # A strong tag: equal while model, provider, request and PNG encoder are the same.
+        key = f"{model.sha256} {model.generator.provider} {__version__} {images.cache_key}"
+        etag = f'"{hashlib.sha256(key.encode()).hexdigest()[:32]}"'
         # no-cache: the client keeps it but revalidates, since the model may be replaced.
         headers = {"etag": etag, "cache-control": "no-cache"}
-        if _matches(request.headers.get("if-none-match", ""), etag):
+        known = request.headers.get("if-none-match", "").split(",")
+        tags = {tag.strip().removeprefix("W/") for tag in known}  # weakly: RFC 9110, 13.1.2
+        if tags & {etag, "*"}:
             return Response(status_code=304, headers=headers)
         content = await self._generate(request, model, images, PNG)
         return ChunkedResponse([content], {**headers, "content-type": PNG})
@@ -146,15 +151,14 @@ class ImageRoutes:
     async def _generate(
         self, request: Request, model: Model, images: ImageRequest, media_type: str
     ) -> bytes:
-        outputs = await self._scheduler.generate(
-            request, model, images.latents, pixels=True, overload_status=429
+        outputs = await self.scheduler.generate(
+            request, model.batcher, images.latents, [PIXELS], overload_status=429
         )
-        assert outputs.pixels is not None
-        return await asyncio.to_thread(encode_images, outputs.pixels, media_type, images.names)
+        return await asyncio.to_thread(encode_images, outputs[PIXELS], media_type, images.names)
 
     def _find(self, request: Request, query: type[Q]) -> tuple[Model, Q]:
         """Find the model of the address and parse the URL's parameters."""
-        model = self._repository.find(request.path_params["model"])
+        model = self.repository.find(request.path_params["model"])
         return model, parse_query(request, query)
 
 
@@ -174,27 +178,10 @@ def interpolation(
     start, end = latents_from_seeds([first, second], latent_dim)
     rows = np.stack([slerp(start, end, position) for position in positions])
     return ImageRequest(
-        ArrayLatents(rows * np.float32(truncation)),
+        rows * np.float32(truncation),
         tuple(f"{first}-{second}-{number:03d}" for number in range(len(positions))),
         f"between {first} {second} at {positions!r} truncation {truncation!r}",
     )
-
-
-def from_latents(
-    values: Sequence[Sequence[float]], latent_dim: int, truncation: float
-) -> ImageRequest:
-    """Request the images of latents. Raises RequestError unless they fit the model."""
-    largest = np.finfo(np.float32).max
-    for row, numbers in enumerate(values):
-        if len(numbers) != latent_dim:
-            raise bad_request(
-                f"latents[{row}] has {len(numbers)} numbers: this model needs {latent_dim}"
-            )
-        if max(map(abs, numbers)) > largest:
-            raise bad_request(f"latents[{row}] holds a number beyond the range of float32")
-    rows = np.array(values, np.float32) * np.float32(truncation)
-    names = tuple(f"{number:08d}" for number in range(len(rows)))
-    return ImageRequest(ArrayLatents(rows), names, "latents")
 
 
 def parse_ranges(text: str, limit: int) -> Sequence[int]:
@@ -212,7 +199,16 @@ def parse_image_request(request: SampleRequest, latent_dim: int, limit: int) -> 
         raise bad_request("give one of: seeds; latents; first and second, with steps")
     if request.latents is not UNSET:
         check_count(len(request.latents), limit)
-        return from_latents(request.latents, latent_dim, request.truncation)
+        for row, numbers in enumerate(request.latents):
+            if len(numbers) != latent_dim:
+                raise bad_request(
+                    f"latents[{row}] has {len(numbers)} numbers: this model needs {latent_dim}"
+                )
+            # Before the conversion: NumPy would make an infinity of a larger number.
+            if max(map(abs, numbers)) > np.finfo(np.float32).max:
+                raise bad_request(f"latents[{row}] holds a number beyond the range of float32")
+        rows = np.array(request.latents, np.float32) * np.float32(request.truncation)
+        return ImageRequest(rows, tuple(f"{number:08d}" for number in range(len(rows))), "latents")
     if request.seeds is not UNSET:
         text = request.seeds
         seeds = parse_ranges(text, limit) if isinstance(text, str) else text
@@ -227,36 +223,17 @@ def parse_image_request(request: SampleRequest, latent_dim: int, limit: int) -> 
 
 def describe(model: Model) -> ModelInfo:
     """Describe a model; its manifest without the golden images."""
-    height, width, channels = model.generator.image_shape
+    fields = None
+    if (manifest := model.generator.manifest) is not None:
+        receipt = dataclasses.replace(manifest.receipt, goldens=())
+        fields = dataclasses.asdict(dataclasses.replace(manifest, receipt=receipt))
+        del fields["receipt"]["goldens"]
     return ModelInfo(
-        name=model.name,
-        version=model.version,
-        sha256=model.sha256,
-        provider=model.generator.provider,
-        latent_dim=model.generator.latent_dim,
-        height=height,
-        width=width,
-        channels=channels,
-        manifest=_manifest(model),
+        model.name,
+        model.version,
+        model.sha256,
+        model.generator.provider,
+        model.generator.latent_dim,
+        *model.generator.image_shape,  # height, width, channels
+        fields,
     )
-
-
-def _manifest(model: Model) -> dict[str, Any] | None:
-    if model.manifest is None:
-        return None
-    receipt = dataclasses.replace(model.manifest.receipt, goldens=())
-    fields = dataclasses.asdict(dataclasses.replace(model.manifest, receipt=receipt))
-    del fields["receipt"]["goldens"]
-    return fields
-
-
-def _etag(model: Model, images: ImageRequest) -> str:
-    """A strong tag: equal while model, provider, request and PNG encoder are the same."""
-    key = f"{model.sha256} {model.generator.provider} {__version__} {images.cache_key}"
-    return f'"{hashlib.sha256(key.encode()).hexdigest()[:32]}"'
-
-
-def _matches(header: str, etag: str) -> bool:
-    """Whether an If-None-Match header has `etag`; GET compares weakly (RFC 9110, 13.1.2)."""
-    tags = [tag.strip().removeprefix("W/") for tag in header.split(",")]
-    return etag in tags or "*" in tags

@@ -12,16 +12,19 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import uvicorn
-from starlette.types import ASGIApp
 
 from wgan.errors import UsageError
-from wgan.server import logs
 from wgan.server.app import ApiKeys, make_app, read_keys
 from wgan.server.config import ServeConfig
 from wgan.server.connection import connection_type
-from wgan.server.metrics import Metrics
 from wgan.server.model_repository import ModelRepository, model_files
+from wgan.server.telemetry import Metrics, configure_logs
 from wgan.stop import check_stop, install_stop_handler
+
+try:
+    from uvloop import new_event_loop as _new_event_loop
+except ModuleNotFoundError:  # not available on Windows
+    from asyncio import new_event_loop as _new_event_loop
 
 log = logging.getLogger("wgan.server")
 
@@ -43,20 +46,20 @@ def run(config: ServeConfig) -> bool:
     with install_stop_handler():  # until the event loop has its own handlers
         files = model_files(config.files)
         keys = ApiKeys(read_keys(config.api_key_file) if config.api_key_file else ())
-        logs.configure(as_json=config.log_format == "json")
+        configure_logs(as_json=config.log_format == "json")
         # The batcher thread needs the GIL between two runs; by default the event loop's thread
         # would keep it for 5 ms.
         sys.setswitchinterval(0.0005)
         raise_fd_limit(config.max_connections + FD_RESERVE)
         with contextlib.closing(_bind(config.host, config.port)) as listener:
             log.info("listening at %s; loading %s", _url(listener), ", ".join(files))
-            if config.host not in _LOOPBACK and not keys:
+            if config.host not in _LOOPBACK and config.api_key_file is None:
                 log.warning(
                     "warning: %s can be reached from other machines, and no API key is needed: set"
                     " --api-key-file",
                     config.host,
                 )
-            with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+            with asyncio.Runner(loop_factory=_new_event_loop) as runner:
                 return runner.run(_serve(listener, config, files, keys))
 
 
@@ -65,7 +68,22 @@ async def _serve(
 ) -> bool:
     metrics = Metrics()
     repository = ModelRepository(files, config, metrics)
-    server = _make_server(make_app(config, repository, keys, metrics), config)
+    logging.getLogger("uvicorn").setLevel(logging.CRITICAL)  # this package logs what matters
+    server = _Server(
+        uvicorn.Config(
+            make_app(config, repository, keys, metrics),
+            http=connection_type(config),
+            ws="none",
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            proxy_headers=False,  # a client must not choose its own address
+            timeout_keep_alive=int(config.idle_seconds),
+            timeout_graceful_shutdown=config.drain_seconds,
+            backlog=BACKLOG,
+        )
+    )
     metrics.connections.set_function(lambda: len(server.server_state.connections))
     with _signal_handlers(server, repository):
         loading = asyncio.create_task(_load(repository, server, listener))
@@ -92,25 +110,6 @@ async def _load(
     gc.freeze()  # collections need not scan objects that live as long as the server
     gc.set_threshold(GC_THRESHOLD)
     log.info("ready at %s", _url(listener))
-
-
-def _make_server(app: ASGIApp, config: ServeConfig) -> uvicorn.Server:
-    logging.getLogger("uvicorn").setLevel(logging.CRITICAL)  # this package logs what matters
-    return _Server(
-        uvicorn.Config(
-            app,
-            http=connection_type(config),
-            ws="none",
-            lifespan="off",
-            log_config=None,
-            access_log=False,
-            server_header=False,
-            proxy_headers=False,  # a client must not choose its own address
-            timeout_keep_alive=int(config.idle_seconds),
-            timeout_graceful_shutdown=config.drain_seconds,
-            backlog=BACKLOG,
-        )
-    )
 
 
 class _Server(uvicorn.Server):
@@ -202,11 +201,3 @@ def raise_fd_limit(needed: int) -> None:
             limit,
             needed,
         )
-
-
-def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
-    try:
-        import uvloop
-    except ModuleNotFoundError:  # not available on Windows
-        return None
-    return uvloop.new_event_loop

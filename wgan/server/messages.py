@@ -69,11 +69,6 @@ def not_found(message: str) -> RequestError:
     return RequestError(404, message, "not_found")
 
 
-def too_large(message: str) -> RequestError:
-    """Return an error 413: the body exceeds the limit."""
-    return RequestError(413, message, "too_large")
-
-
 # Images, under /v1.
 
 

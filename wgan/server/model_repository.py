@@ -5,13 +5,12 @@ import functools
 import hashlib
 import logging
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from wgan.errors import ModelFileError, UsageError, WganError
 from wgan.latents import Latents
-from wgan.model_file.manifest import Manifest
 from wgan.model_file.reading import read_bytes
 from wgan.runtime import builtin
 from wgan.runtime.generator import Generator
@@ -19,8 +18,8 @@ from wgan.runtime.verify import verify
 from wgan.sandbox import probe
 from wgan.server.batcher import Batcher, Outputs
 from wgan.server.config import ServeConfig
-from wgan.server.messages import RequestError, not_found
-from wgan.server.metrics import Metrics
+from wgan.server.messages import IMAGES, PIXELS, RequestError, not_found
+from wgan.server.telemetry import Metrics
 from wgan.text import shorten
 
 log = logging.getLogger("wgan.server")
@@ -43,12 +42,8 @@ class Model:
     @property
     def version(self) -> str:
         """The training step: clients of the protocol expect a number that grows."""
-        return "1" if self.manifest is None else str(self.manifest.step)
-
-    @property
-    def manifest(self) -> Manifest | None:
-        """The file's manifest; None for a file from elsewhere."""
-        return self.generator.manifest
+        manifest = self.generator.manifest
+        return "1" if manifest is None else str(manifest.step)
 
 
 def model_files(arguments: Sequence[str]) -> dict[str, Path]:
@@ -94,7 +89,7 @@ class ModelRepository:
         self._config = config
         self._metrics = metrics
         self._models: dict[str, Model] = {}
-        self._reloading = asyncio.Lock()
+        self._loading = asyncio.Lock()
         for name in files:
             metrics.add_model(name, functools.partial(self._waiting, name))
 
@@ -108,21 +103,14 @@ class ModelRepository:
         """The models that are ready, in the order of the command line."""
         return [self._models[name] for name in self._files if name in self._models]
 
-    def is_ready(self, name: str, version: str | None = None) -> bool:
-        """Whether a model is ready. Raises RequestError (404) if there is no such model."""
-        self._check_name(name)
-        if name not in self._models:
-            return False
-        self.find(name, version)
-        return True
-
     def find(self, name: str, version: str | None = None) -> Model:
         """Return the model `name`.
 
         Raises:
             RequestError: 404 for an unknown name or version, 503 before the model is ready.
         """
-        self._check_name(name)
+        if name not in self._files:
+            raise not_found(f"there is no model {shorten(name)}: see /v1/models")
         if name not in self._models:
             raise RequestError(
                 503, f"model {name} is still loading", "not_ready", {"Retry-After": "1"}
@@ -134,51 +122,35 @@ class ModelRepository:
             )
         return model
 
-    def _check_name(self, name: str) -> None:
-        if name not in self._files:
-            raise not_found(f"there is no model {shorten(name)}: see /v1/models")
-
     async def load(self) -> None:
         """Load all models and generate an image with each. Raises WganError."""
-        for name, path in self._files.items():
-            data = await asyncio.to_thread(read_bytes, path)
-            await _probe(path, data)
-            self._publish(name, data, await asyncio.to_thread(self._open, path, data))
+        async with self._loading:
+            for name, path in self._files.items():
+                await self._load_one(name, path)
 
     async def reload(self) -> None:
         """Load the files that have changed; if one fails, its old model stays."""
-        async with self._reloading:
+        async with self._loading:
             for name, path in self._files.items():
                 try:
-                    await self._reload_one(name, path)
+                    await self._load_one(name, path)
                 except WganError as exc:
                     log.error("model %s was not replaced: %s", name, exc)
 
-    async def _reload_one(self, name: str, path: Path) -> None:
+    async def _load_one(self, name: str, path: Path) -> None:
         data = await asyncio.to_thread(read_bytes, path)
+        sha256 = hashlib.sha256(data).hexdigest()
         old = self._models.get(name)
-        if old is not None and old.sha256 == hashlib.sha256(data).hexdigest():
+        if old is not None and old.sha256 == sha256:
             log.info("model %s is unchanged", name)
             return
-        await _probe(path, data)
-        await asyncio.to_thread(_verify, path, data)
-        generator = await asyncio.to_thread(self._open, path, data)
-        self._publish(name, data, generator)
-        if old is not None:
-            old.batcher.close()  # its queue is still served
-            self._metrics.models.remove(name, old.version, old.sha256, old.generator.provider)
-
-    def _open(self, path: Path, data: bytes) -> Generator:
         try:
-            generator = Generator(data, self._config.device, self._config.threads)
+            await probe(data)
+            if old is not None:  # never replace a model that works by one that is wrong
+                await asyncio.to_thread(_verify, path, data)
+            generator = await asyncio.to_thread(self._open, data)
         except ModelFileError as exc:
             raise ModelFileError(f"{path}: {exc}") from exc
-        # Warm-up: the first run sets up kernels and memory, and shows that the model works.
-        for size in {1, self._config.max_batch}:
-            generator.sample(range(size), size)
-        return generator
-
-    def _publish(self, name: str, data: bytes, generator: Generator) -> None:
         batcher = Batcher(
             functools.partial(_run, generator),
             self._config.max_batch,
@@ -186,10 +158,19 @@ class ModelRepository:
             self._config.max_queue,
             functools.partial(self._metrics.observe_run, name),
         )
-        model = Model(name, hashlib.sha256(data).hexdigest(), generator, batcher)
-        self._models[name] = model
-        self._metrics.models.labels(name, model.version, model.sha256, generator.provider).set(1)
+        model = self._models[name] = Model(name, sha256, generator, batcher)
+        self._metrics.models.labels(name, model.version, sha256, generator.provider).set(1)
         log.info("model %s, version %s, runs on %s", name, model.version, generator.provider)
+        if old is not None:
+            old.batcher.close()  # its queue is still served
+            self._metrics.models.remove(name, old.version, old.sha256, old.generator.provider)
+
+    def _open(self, data: bytes) -> Generator:
+        generator = Generator(data, self._config.device, self._config.threads)
+        # Warm-up: the first run sets up kernels and memory, and shows that the model works.
+        for size in {1, self._config.max_batch}:
+            generator.sample(range(size), size)
+        return generator
 
     def close(self) -> bool:
         """End the threads; returns whether all have ended within a few seconds."""
@@ -202,29 +183,22 @@ class ModelRepository:
         return self._models[name].batcher.waiting if name in self._models else 0
 
 
-async def _probe(path: Path, data: bytes) -> None:
-    try:
-        await probe(data)
-    except ModelFileError as exc:
-        raise ModelFileError(f"{path}: {exc}") from exc
-
-
 def _verify(path: Path, data: bytes) -> None:
     """Raise ModelFileError unless the file at `path` passes `wgan verify` and is still `data`."""
     for check in verify(path):
         if check.passed is False:
-            raise ModelFileError(f"{path} fails wgan verify: {check}")
+            raise ModelFileError(f"the file fails wgan verify: {check}")
     if read_bytes(path) != data:
-        raise ModelFileError(f"{path} changed while it was verified: send SIGHUP again")
+        raise ModelFileError("the file changed while it was verified: send SIGHUP again")
 
 
-def _run(generator: Generator, latents: Latents, images: bool, pixels: bool) -> Outputs:
+def _run(generator: Generator, latents: Latents, names: Collection[str]) -> Outputs:
     """Run one batch, padded to a power of two where the provider needs few batch sizes."""
     n = len(latents)
     latents = generator.pad(latents, 1 << (n - 1).bit_length())
-    if images and pixels:
-        both = generator.run(latents)
-        return Outputs(both[0][:n], both[1][:n])
-    if images:
-        return Outputs(generator.images(latents)[:n], None)
-    return Outputs(None, generator.pixels(latents)[:n])
+    if len(names) == 2:
+        images, pixels = generator.run(latents)
+        return {IMAGES: images[:n], PIXELS: pixels[:n]}
+    if IMAGES in names:
+        return {IMAGES: generator.images(latents)[:n]}
+    return {PIXELS: generator.pixels(latents)[:n]}

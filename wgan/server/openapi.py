@@ -12,7 +12,6 @@ from typing import Any
 import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Route
 
 from wgan import __version__
 from wgan.server.messages import Error, Query, Seed
@@ -73,10 +72,6 @@ class Endpoint:
         """GET or POST."""
         return "GET" if self.body is None else "POST"
 
-    def route(self) -> Route:
-        """Make Starlette's route."""
-        return Route(self.path, self.handler, methods=[self.method])
-
 
 def document(endpoints: Sequence[Endpoint]) -> Json:
     """Return the OpenAPI document."""
@@ -110,9 +105,25 @@ def document(endpoints: Sequence[Endpoint]) -> Json:
 
 
 def _operation(endpoint: Endpoint) -> Json:
-    responses = {status: _error(status) for status in _error_statuses(endpoint)}
+    errors = set(endpoint.errors)
+    if not endpoint.public:
+        errors.add(401)
+    if "{model}" in endpoint.path:
+        errors |= {404, 503}
+    if endpoint.query is not None:
+        errors.add(400)
+    if endpoint.body is not None:
+        errors |= {400, 408, 413, 415}
+    responses: dict[int, Json] = {
+        status: {"description": ERRORS[status], "content": {"application/json": _content(Error)}}
+        for status in errors
+    }
     for status, content in endpoint.responses.items():
-        responses[status] = _response(status, content)
+        responses[status] = {"description": f"{HTTPStatus(status).phrase}."}
+        if isinstance(content, type):
+            responses[status]["content"] = {"application/json": _content(content)}
+        elif content is not None:
+            responses[status]["content"] = {media_type: {} for media_type in content}
     operation: Json = {
         "tags": [endpoint.tag],
         "summary": (endpoint.handler.__doc__ or "").partition("\n")[0],
@@ -125,32 +136,6 @@ def _operation(endpoint: Endpoint) -> Json:
         body = _content(endpoint.body) | {"example": endpoint.example}
         operation["requestBody"] = {"required": True, "content": {"application/json": body}}
     return operation
-
-
-def _error_statuses(endpoint: Endpoint) -> set[int]:
-    statuses = set(endpoint.errors)
-    if not endpoint.public:
-        statuses.add(401)
-    if "{model}" in endpoint.path:
-        statuses |= {404, 503}
-    if endpoint.query is not None:
-        statuses.add(400)
-    if endpoint.body is not None:
-        statuses |= {400, 408, 413, 415}
-    return statuses
-
-
-def _error(status: int) -> Json:
-    return {"description": ERRORS[status], "content": {"application/json": _content(Error)}}
-
-
-def _response(status: int, content: type[msgspec.Struct] | Sequence[str] | None) -> Json:
-    described: Json = {"description": f"{HTTPStatus(status).phrase}."}
-    if isinstance(content, type):
-        described["content"] = {"application/json": _content(content)}
-    elif content is not None:
-        described["content"] = {media_type: {} for media_type in content}
-    return described
 
 
 def _content(message: type[msgspec.Struct]) -> Json:

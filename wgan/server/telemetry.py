@@ -1,6 +1,12 @@
-"""Prometheus metrics, at `/metrics`."""
+"""Logs, as plain text or JSON lines, and Prometheus metrics at `/metrics`."""
 
-from collections.abc import Callable
+import datetime as dt
+import itertools
+import json
+import logging
+import re
+import secrets
+from collections.abc import Callable, Sequence
 
 from prometheus_client import (
     CollectorRegistry,
@@ -11,7 +17,46 @@ from prometheus_client import (
     generate_latest,
 )
 
-from wgan.server.batcher import RunReport
+ACCESS = logging.getLogger("wgan.server.access")
+"""Access log: one line per request, in JSON logs only."""
+
+# A random prefix and a counter: random bytes for each request would cost more than parsing it.
+_PREFIX = secrets.token_hex(4)
+_numbers = itertools.count()
+
+_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+
+
+def request_id(given: str | None) -> str:
+    """The client's `X-Request-Id` if it is safe to log, else a new id."""
+    return given if given and _ID.fullmatch(given) else f"{_PREFIX}{next(_numbers):08x}"
+
+
+class JsonFormatter(logging.Formatter):
+    """One JSON object per line: time, level, message, and the keys of `extra={"fields": ...}`."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Format a record."""
+        time = dt.datetime.fromtimestamp(record.created, dt.UTC)
+        fields = {
+            "time": time.isoformat(timespec="milliseconds"),
+            "level": record.levelname.lower(),
+            "message": record.getMessage(),
+            **getattr(record, "fields", {}),
+        }
+        if record.exc_info:
+            fields["traceback"] = self.formatException(record.exc_info)
+        return json.dumps(fields)
+
+
+def configure_logs(as_json: bool) -> None:
+    """Log to standard error, replacing the command line's log handlers."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(JsonFormatter() if as_json else logging.Formatter("%(message)s"))
+    logging.basicConfig(handlers=[handler], level=logging.WARNING, force=True)
+    logging.getLogger("wgan.server").setLevel(logging.INFO)
+    ACCESS.setLevel(logging.INFO if as_json else logging.WARNING)
+
 
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 _BATCHES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
@@ -56,9 +101,7 @@ class Metrics:
         )
         self.connections = Gauge("wgan_connections", "Open connections.", registry=registry)
         self.dropped = Counter(
-            "wgan_dropped_requests",
-            "Requests whose client disconnected.",
-            registry=registry,
+            "wgan_dropped_requests", "Requests whose client disconnected.", registry=registry
         )
         self.models = Gauge(
             "wgan_model_info",
@@ -69,22 +112,17 @@ class Metrics:
 
     def add_model(self, model: str, waiting: Callable[[], int]) -> None:
         """Export a model's metrics from the start, as zeros; `waiting` counts queued images."""
-        for metric in (
-            self.images,
-            self.batch_images,
-            self.inference_seconds,
-            self.queue_seconds,
-        ):
+        for metric in (self.images, self.batch_images, self.inference_seconds, self.queue_seconds):
             metric.labels(model)
         self.queue_images.labels(model).set_function(waiting)
 
-    def observe_run(self, model: str, run: RunReport) -> None:
-        """Record one run."""
-        self.images.labels(model).inc(run.images)
-        self.batch_images.labels(model).observe(run.images)
-        self.inference_seconds.labels(model).observe(run.seconds)
-        for seconds in run.waited:
-            self.queue_seconds.labels(model).observe(seconds)
+    def observe_run(self, model: str, images: int, waited: Sequence[float], seconds: float) -> None:
+        """Record one run: its images, the times of its requests in the queue, its duration."""
+        self.images.labels(model).inc(images)
+        self.batch_images.labels(model).observe(images)
+        self.inference_seconds.labels(model).observe(seconds)
+        for time in waited:
+            self.queue_seconds.labels(model).observe(time)
 
     def render(self) -> bytes:
         """Write all metrics in Prometheus' text format."""
