@@ -141,7 +141,7 @@ def test_data_on_device_is_automatic_for_gpus_only() -> None:
     assert not resolve_data_on_device("no", torch.device("cuda"), 100)
     assert not resolve_data_on_device("auto", torch.device("cuda"), None)
     with pytest.raises(
-        UsageError, match="--data-on-device .maybe. is not allowed: it must be one of auto, yes"
+        UsageError, match=r"--data-on-device .maybe. is not allowed: it must be one of auto, yes"
     ):
         ExecutionConfig(data_on_device="maybe")
 
