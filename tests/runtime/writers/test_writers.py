@@ -233,7 +233,7 @@ def test_options_that_do_not_fit_the_output_are_refused(
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
-        ({"batch_size": 0}, "batch size 0"),
+        ({"batch_size": 0}, "--batch-size 0 is not allowed"),
         ({"scale": 0}, "scale 0 is not allowed"),
         ({"scale": 65}, "scale 65 is not allowed"),
         ({"shard": (0, 3)}, "--shard 0/3 is not allowed: I/N"),
