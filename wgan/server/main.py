@@ -21,11 +21,6 @@ from wgan.server.model_repository import ModelRepository, model_files
 from wgan.server.telemetry import Metrics, configure_logs
 from wgan.stop import check_stop, install_stop_handler
 
-try:
-    from uvloop import new_event_loop as _new_event_loop
-except ModuleNotFoundError:  # not available on Windows
-    from asyncio import new_event_loop as _new_event_loop
-
 log = logging.getLogger("wgan.server")
 
 BACKLOG = 2048
@@ -59,7 +54,7 @@ def run(config: ServeConfig) -> bool:
                     " --api-key-file",
                     config.host,
                 )
-            with asyncio.Runner(loop_factory=_new_event_loop) as runner:
+            with asyncio.Runner(loop_factory=_loop_factory()) as runner:
                 return runner.run(_serve(listener, config, files, keys))
 
 
@@ -201,3 +196,11 @@ def raise_fd_limit(needed: int) -> None:
             limit,
             needed,
         )
+
+
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    try:
+        import uvloop
+    except ModuleNotFoundError:  # not available on Windows
+        return None
+    return uvloop.new_event_loop
