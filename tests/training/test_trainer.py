@@ -6,7 +6,7 @@ import logging
 import os
 import shutil
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -179,6 +179,15 @@ def test_closing_the_iterator_of_a_trainer_without_a_block_saves_the_last_step()
     assert running.step == 8
 
 
+@pytest.fixture
+def python_handles_sigint() -> Iterator[None]:
+    """Python's own handler, which a process that was started in the background does not have."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("python_handles_sigint")
 def test_an_interrupt_takes_effect_after_the_step_and_saves_it() -> None:
     train("once", steps=8)
     running = make_trainer("twice", steps=8)
