@@ -19,7 +19,7 @@ prints such a file.
 
 def page() -> str:
     """Return docs/cli.md as it should be."""
-    parent = click.Context(cli, info_name="wgan", terminal_width=100, max_content_width=100)
+    parent = cli.make_context("wgan", ["--help"], resilient_parsing=True, terminal_width=100)
     sections = [HEAD]
     for name in COMMANDS:
         command = cli.get_command(parent, name)

@@ -25,9 +25,13 @@ FLAGS = [
 ]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
-    """Headless Chromium; required in CI."""
+    """Headless Chromium; required in CI.
+
+    Of a module, since Playwright's event loop runs in this thread while the fixture lives, and
+    asyncio.run() refuses to run beside it.
+    """
     if CHROMIUM is None:
         if os.environ.get("CI"):
             pytest.fail("CI has no Chromium: .ci/run installs Debian's package chromium")
