@@ -1,6 +1,9 @@
+import os
 import resource
+import socket
 import subprocess
 import sys
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -8,7 +11,7 @@ import pytest
 
 from tests.processes import ROOT
 from wgan.errors import OutputError
-from wgan.files import check_parent_folder, open_lock, whole_file, write_whole
+from wgan.files import check_output, discard_leftovers, open_lock, whole_file, write_whole
 
 
 def names_in(folder: Path) -> list[str]:
@@ -45,9 +48,87 @@ def test_a_missing_folder_is_named(tmp_path: Path) -> None:
 
 
 def test_a_missing_folder_is_found_before_the_work(tmp_path: Path) -> None:
-    check_parent_folder(tmp_path / "file")
+    check_output(tmp_path / "file")
     with pytest.raises(OutputError, match=r"folder .*nowhere does not exist"):
-        check_parent_folder(tmp_path / "nowhere" / "file")
+        check_output(tmp_path / "nowhere" / "file")
+
+
+def bound_socket(path: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as made:
+        made.bind(os.path.relpath(path))  # the names of sockets have at most 107 bytes
+
+
+SPECIAL = {
+    "a folder": os.mkdir,
+    "a pipe": os.mkfifo,
+    "a socket": bound_socket,
+    "a link to a device": lambda path: path.symlink_to("/dev/null"),
+    "a link to itself": lambda path: path.symlink_to(path),
+}
+
+
+@pytest.mark.parametrize("kind", SPECIAL)
+@pytest.mark.parametrize("write", [check_output, lambda path: write_whole(path, b"new")])
+def test_what_is_not_a_regular_file_is_never_replaced(
+    kind: str, write: Callable[[Path], None], tmp_path: Path
+) -> None:
+    path = tmp_path / "a.bin"
+    SPECIAL[kind](path)
+    before = path.lstat()
+    with pytest.raises(OutputError, match=r"cannot write .*a\.bin"):
+        write(path)
+    assert path.lstat() == before
+    assert names_in(tmp_path) == ["a.bin"]
+
+
+@pytest.mark.parametrize("name", ["a" * 300, "a\0b", ".", "/", "/dev/null"])
+def test_a_name_that_no_file_can_have_is_refused_before_the_work(name: str) -> None:
+    for write in (check_output, lambda path: write_whole(path, b"new")):
+        with pytest.raises(OutputError, match="cannot write"):
+            write(Path(name))
+
+
+def test_a_symbolic_link_is_followed(tmp_path: Path) -> None:
+    (tmp_path / "target").write_bytes(b"old")
+    for name in ("target", "new"):
+        (tmp_path / f"link to {name}").symlink_to(name)
+        write_whole(tmp_path / f"link to {name}", b"content")
+        assert (tmp_path / f"link to {name}").is_symlink()
+        assert (tmp_path / name).read_bytes() == b"content"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to become another user")
+def test_a_folder_that_may_not_be_written_is_found_before_the_work(tmp_path: Path) -> None:
+    tmp_path.chmod(0o755)
+    child = os.fork()
+    if child == 0:
+        os.setresuid(12345, 12345, 12345)
+        try:
+            check_output(tmp_path / "a.bin")
+        except OutputError as exc:
+            os._exit(7 if "Permission denied" in str(exc) else 8)
+        os._exit(9)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
+
+
+def test_what_a_killed_writer_left_is_removed_and_what_another_writes_stays(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "a [1].bin"
+    code = (
+        "import os, sys; from pathlib import Path; from wgan.files import whole_file\n"
+        "with whole_file(Path(sys.argv[1])) as file: os.kill(os.getpid(), 9)"
+    )
+    subprocess.run([sys.executable, "-c", code, str(path)], cwd=ROOT, check=False)
+    other = tmp_path / ".b.bin.7-7.partial"
+    other.write_bytes(b"of another file")
+    with whole_file(path) as file:
+        (mine,) = (name for name in names_in(tmp_path) if name in file.name)
+        assert len(names_in(tmp_path)) == 3
+        check_output(path)
+        assert sorted(names_in(tmp_path)) == sorted([mine, other.name])
+    discard_leftovers(tmp_path)
+    assert names_in(tmp_path) == [path.name]
 
 
 def test_a_limit_on_the_file_size_ends_in_a_sentence_and_leaves_the_old_file(

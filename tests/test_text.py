@@ -1,6 +1,6 @@
 import pytest
 
-from wgan.text import first_line, shorten
+from wgan.text import first_line, printable, shorten
 
 
 @pytest.mark.parametrize(
@@ -16,3 +16,20 @@ def test_an_error_is_cut_to_its_first_line() -> None:
     assert first_line(ValueError("\n too large \n at 0x7f\n")) == "too large"
     assert first_line(KeyError()) == "KeyError"
     assert first_line(OSError("y" * 500)) == "y" * 297 + "..."
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("grün, 'naïve' \\ 画像.png", "grün, 'naïve' \\ 画像.png"),
+        ("\x1b[31mred\x07", r"\x1b[31mred\x07"),
+        ("a\nb\r\u2028c\x85", r"a\nb\r\u2028c\x85"),
+        ("gpj.\u202eevil", r"gpj.\u202eevil"),
+        (b"latin \xe9".decode("utf-8", "surrogateescape"), r"latin \udce9"),
+        (ValueError("\x9b2J"), r"\x9b2J"),
+    ],
+)
+def test_characters_that_a_terminal_would_obey_are_shown_as_escapes(
+    text: object, shown: str
+) -> None:
+    assert printable(text) == shown

@@ -2,9 +2,10 @@
 
 import contextlib
 import errno
+import glob
 import os
+import stat
 import sys
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
@@ -27,21 +28,29 @@ def whole_file(path: Path, *, flush: bool = True) -> Iterator[BinaryIO]:
     is removed. `flush=False` leaves flushing to the system: several times faster for thousands
     of small files and as safe if the process crashes, but a power cut can leave empty files.
 
+    A symbolic link is followed, as by `open`. Only a regular file is ever replaced.
+
     Raises:
-        OutputError: the file cannot be written: no such folder, no permission, disk full.
+        OutputError: the file cannot be written: no such folder, no permission, disk full, or
+            something else than a regular file has its name.
     """
-    # The process and thread ids keep two writers of the same path apart.
-    writer = f"{os.getpid()}-{threading.get_ident()}"
-    partial = path.with_name(f".{path.name}.{writer}{TEMPORARY_SUFFIX}")
+    target = _replaceable(path)
+    # The random number keeps writers of the same path apart, on other hosts too.
+    writer = f"{os.getpid()}-{int.from_bytes(os.urandom(5))}"
+    partial = target.with_name(f".{target.name}.{writer}{TEMPORARY_SUFFIX}")
     try:
-        with partial.open("wb") as file:
+        # Its lock tells `discard_leftovers` that a writer is at work. None: that function was
+        # quicker, and is about to remove the new file.
+        while (opened := open_locked(partial)) is None:
+            pass
+        with opened as file:
             yield file
             if flush:
                 file.flush()
                 os.fsync(file.fileno())
-        partial.replace(path)
+        partial.replace(target)
         if flush:
-            _sync_folder(path.parent)
+            _sync_folder(target.parent)
     except BaseException as exc:
         with contextlib.suppress(OSError):  # the first error is the one to report
             partial.unlink()
@@ -59,16 +68,17 @@ def write_whole(path: Path, data: bytes, *, flush: bool = True) -> None:
 def discard_leftovers(folder: Path, name: str = "*") -> None:
     """Remove the temporary files of killed writers, for files that match `name` in `folder`.
 
-    The caller makes sure that no other process is writing such files there.
-
-    Raises:
-        OutputError: a file cannot be removed.
+    Files that a living process is writing stay, except on file systems without locks. A file that
+    cannot be removed, such as another user's, is no obstacle and stays too.
     """
     for partial in folder.glob(f".{name}.*{TEMPORARY_SUFFIX}"):
-        try:
-            partial.unlink()
-        except OSError as exc:
-            raise OutputError(f"cannot remove {partial}: {exc.strerror}") from exc
+        with contextlib.suppress(OSError):
+            with partial.open("r+b") as file:
+                if not lock_file(file):
+                    continue
+                if os.name == "posix":  # while it is locked; Windows removes no open file
+                    partial.unlink()
+            partial.unlink(missing_ok=True)
 
 
 _NO_LOCKS = {errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS}
@@ -108,13 +118,32 @@ def open_lock(path: Path) -> BinaryIO | None:
         OutputError: the file cannot be opened for writing.
     """
     try:
-        file = path.open("ab")
+        return open_locked(path)
     except OSError as exc:
         raise OutputError(f"cannot write {path}: {_reason(exc, path)}") from exc
-    if lock_file(file):
-        return file
-    file.close()
-    return None
+
+
+def open_locked(path: Path) -> BinaryIO | None:
+    """Open and lock a file for reading and writing, created if missing; None if it is locked.
+
+    Raises:
+        OSError: the file cannot be opened for writing.
+    """
+    while True:
+        # No mode of `open` creates a file, keeps its contents and writes anywhere in it.
+        file = open(path, "r+b", opener=_create)  # noqa: SIM115 - the caller closes it
+        if not lock_file(file):
+            file.close()
+            return None
+        # Another process may have renamed or removed it before this one locked it.
+        with contextlib.suppress(FileNotFoundError):
+            if os.path.samestat(os.fstat(file.fileno()), path.stat()):
+                return file
+        file.close()
+
+
+def _create(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_CREAT, 0o666)
 
 
 def make_folder(path: Path) -> None:
@@ -129,14 +158,52 @@ def make_folder(path: Path) -> None:
         raise OutputError(f"cannot make the folder {path}: {_reason(exc, path)}") from exc
 
 
-def check_parent_folder(path: Path) -> None:
-    """Check that the folder of an output file exists, before the work whose result goes there.
+def check_output(path: Path) -> None:
+    """Check that `path` can be written, before the work whose result goes there.
+
+    Removes the temporary files that killed writers of `path` have left.
 
     Raises:
-        OutputError: the folder does not exist.
+        OutputError: there is no such folder, no permission, or something else than a regular file
+            has this name.
     """
-    if not path.absolute().parent.is_dir():
+    check_parent_folder(path)
+    target = _replaceable(path)
+    if not os.access(target.parent, os.W_OK | os.X_OK):
+        raise OutputError(f"cannot write {path}: {os.strerror(errno.EACCES)}")
+    discard_leftovers(target.parent, glob.escape(target.name))
+
+
+def check_parent_folder(path: Path) -> None:
+    """Check that the folder of an output exists. Raises OutputError."""
+    try:
+        exists = path.absolute().parent.is_dir()
+    except (OSError, ValueError) as exc:  # ValueError: a null byte
+        raise OutputError(f"cannot write {path}: {_reason(exc, path)}") from exc
+    if not exists:
         raise OutputError(f"cannot write {path}: the folder {path.parent} does not exist")
+
+
+def _replaceable(path: Path) -> Path:
+    """Return the regular file that `path` names or will name, through symbolic links.
+
+    Renaming a file to a device's name would replace the device: as root, `-o /dev/null` would
+    break the machine.
+
+    Raises:
+        OutputError: something else has this name.
+    """
+    try:
+        mode = path.stat().st_mode
+    except FileNotFoundError:
+        pass
+    except (OSError, ValueError) as exc:
+        raise OutputError(f"cannot write {path}: {_reason(exc, path)}") from exc
+    else:
+        if not stat.S_ISREG(mode):
+            found = "a folder" if stat.S_ISDIR(mode) else "a device, a pipe or a socket"
+            raise OutputError(f"cannot write {path}: it is {found}, not a regular file")
+    return Path(os.path.realpath(path)) if path.is_symlink() else path
 
 
 def undated_member(name: str) -> "zipfile.ZipInfo":
@@ -166,18 +233,21 @@ def archive_errors() -> tuple[type[Exception], ...]:
     )
 
 
-def _reason(exc: OSError, path: Path) -> str:
+def _reason(exc: OSError | ValueError, path: Path) -> str:
     if isinstance(exc, FileNotFoundError):
         exists = path.parent.is_dir()  # as /proc does, where no file can be created
         return f"the folder {path.parent} {'takes no new files' if exists else 'does not exist'}"
-    return exc.strerror or str(exc)
+    return getattr(exc, "strerror", None) or str(exc)
 
 
 def _sync_folder(path: Path) -> None:
     """Make a rename survive a power cut, where the system has a way (Windows has none)."""
     if os.name != "posix":
         return
-    folder = os.open(path, os.O_RDONLY)
+    try:
+        folder = os.open(path, os.O_RDONLY)
+    except PermissionError:  # a folder that may be written and not listed
+        return
     try:
         os.fsync(folder)
     finally:

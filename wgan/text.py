@@ -1,4 +1,16 @@
-"""Text for messages: long values shortened, errors of other libraries cut to a line."""
+"""Text for messages: made safe for a terminal, shortened, or cut to a line."""
+
+
+def printable(text: object) -> str:
+    r"""Return the text on one line, with escapes for characters that a terminal would obey.
+
+    Names and texts from files may hold anything: escape sequences and line breaks, which could
+    forge output, characters that reverse the direction of writing, and bytes that are not UTF-8.
+    They are shown as `\x1b`, `\n`, `\u202e` and `\udcff`.
+    """
+    return "".join(
+        char if char.isprintable() else char.encode("unicode_escape").decode() for char in str(text)
+    )
 
 
 def shorten(value: object, limit: int = 60) -> str:

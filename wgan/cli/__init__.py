@@ -17,6 +17,7 @@ from wgan.cli.process import end_at_once, rank_label
 from wgan.errors import RankFailed, RankLost, WganError
 from wgan.options import nearest
 from wgan.stop import Stopped
+from wgan.text import printable
 
 OWNS_PROCESS = True
 """The context's object on the command line: commands may set signal handlers and fork."""
@@ -85,17 +86,27 @@ def cli() -> None:
     """  # noqa: D301 - click's \b is a real backspace
 
 
+class _OneLineFormatter(logging.Formatter):
+    """Shows a message without control characters: it can hold names and texts from files."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging's name
+        record.message = printable(record.message)
+        return super().formatMessage(record)
+
+
 def main() -> None:
     """Run the command line; a user's mistake prints one sentence and exits with status 1 or 2."""
-    logging.basicConfig(format="Warning: %(message)s", level=logging.WARNING)
+    handler = logging.StreamHandler()
+    handler.setFormatter(_OneLineFormatter("Warning: %(message)s"))
+    logging.basicConfig(handlers=[handler], level=logging.WARNING)
     try:
         cli(obj=OWNS_PROCESS)
     except RankLost as exc:
         if not isinstance(exc, RankFailed):
-            click.echo(f"Error{rank_label()}: {exc}", err=True)
+            click.echo(f"Error{rank_label()}: {printable(exc)}", err=True)
         end_at_once(exc.exit_status)  # closing connections to lost processes may never return
     except WganError as exc:
-        click.echo(f"Error{rank_label()}: {exc}", err=True)
+        click.echo(f"Error{rank_label()}: {printable(exc)}", err=True)
         sys.exit(exc.exit_status)
     except MemoryError:
         click.echo("Error: out of memory: try a smaller --batch-size", err=True)

@@ -4,6 +4,8 @@ from collections.abc import Sequence
 
 import click
 
+from wgan.text import printable
+
 MAX_REPORTED = 10
 """Damaged images that are listed; the others are counted."""
 
@@ -11,6 +13,6 @@ MAX_REPORTED = 10
 def say_skipped(skipped: Sequence[tuple[str, str]]) -> None:
     """List damaged images, given as label and reason."""
     for label, reason in skipped[:MAX_REPORTED]:
-        click.echo(f"skipped {label}: {reason}", err=True)
+        click.echo(printable(f"skipped {label}: {reason}"), err=True)
     if len(skipped) > MAX_REPORTED:
         click.echo(f"... {len(skipped)} damaged images skipped in all", err=True)

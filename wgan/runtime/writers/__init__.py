@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Literal
 
 from wgan.errors import UsageError
-from wgan.files import check_parent_folder
+from wgan.files import check_output, check_parent_folder
 from wgan.runtime.job import Job
 from wgan.runtime.latent_sources import InterpolatedLatents, LatentSource, SeedLatents
 
@@ -48,8 +48,10 @@ def write(out: str, job: Job) -> None:
     if kind in ("folder", "tar", "zip"):
         check_names(out, job.source)
     path = Path(out)
-    if out != STANDARD_OUTPUT:
+    if kind == "folder":
         check_parent_folder(path)
+    elif out != STANDARD_OUTPUT:
+        check_output(path)
     _writer(kind)(path, job)
 
 

@@ -8,13 +8,11 @@ member. A zip lists its members at its end, so it is written completely or not a
 import os
 import tarfile
 import zipfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
 from wgan.errors import OutputError
-from wgan.files import TEMPORARY_SUFFIX, lock_file, undated_member, whole_file
+from wgan.files import TEMPORARY_SUFFIX, open_locked, undated_member, whole_file
 from wgan.runtime.job import Job
 from wgan.runtime.writers.folders import check_same, image_name, to_text
 
@@ -46,7 +44,12 @@ def write_tar(path: Path, job: Job) -> None:
     """
     partial = path.with_name(f".{path.name}{TEMPORARY_SUFFIX}")
     try:
-        with _locked(partial, path) as file:
+        opened = open_locked(partial)
+        if opened is None:
+            raise OutputError(
+                f"another process is writing {path}: wait for it, or choose another name"
+            )
+        with opened as file:
             if job.config.overwrite:
                 file.truncate()
             done = _resume(file, job, path)
@@ -80,30 +83,6 @@ def _write_members(file: BinaryIO, job: Job, done: int) -> None:
         file.write(data)
         file.write(bytes(-len(data) % BLOCK))
     file.write(bytes(2 * BLOCK))  # the end of an archive
-
-
-@contextmanager
-def _locked(partial: Path, path: Path) -> Iterator[BinaryIO]:
-    """Open and lock `partial`; create it if it is missing."""
-    while True:
-        partial.touch()
-        with partial.open("r+b") as file:
-            if not lock_file(file):
-                raise OutputError(
-                    f"another process is writing {path}: wait for it, or choose another name"
-                )
-            # Another process may have finished and renamed it before this one locked it.
-            if not _is_at(file, partial):
-                continue
-            yield file
-            return
-
-
-def _is_at(file: BinaryIO, path: Path) -> bool:
-    try:
-        return os.path.samestat(os.fstat(file.fileno()), path.stat())
-    except FileNotFoundError:
-        return False
 
 
 def _resume(file: BinaryIO, job: Job, path: Path) -> int:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from wgan.errors import OutputError
-from wgan.files import write_whole
+from wgan.files import discard_leftovers, write_whole
 from wgan.host import usable_cores
 from wgan.images import Pixels
 from wgan.parallel import ordered_map
@@ -27,6 +27,8 @@ def write_folder(path: Path, job: Job) -> None:
         OutputError: a file cannot be written, or the folder was started with other settings.
     """
     make_output_folder(path)
+    for name in ("[0-9]*.png", RECORD):
+        discard_leftovers(path, name)
     resumes = can_resume(path, job.settings(), overwrite=job.config.overwrite)
 
     def save(image: tuple[int, Pixels]) -> None:
