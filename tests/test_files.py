@@ -58,7 +58,7 @@ def bound_socket(path: Path) -> None:
         made.bind(os.path.relpath(path))  # the names of sockets have at most 107 bytes
 
 
-SPECIAL = {
+SPECIAL: dict[str, Callable[[Path], None]] = {
     "a folder": os.mkdir,
     "a pipe": os.mkfifo,
     "a socket": bound_socket,
