@@ -15,6 +15,7 @@ import pytest
 import torch
 from torch import nn
 
+from tests.training.tiny_run import tiny_config
 from wgan.errors import (
     CheckpointError,
     RankLost,
@@ -29,7 +30,7 @@ from wgan.training import train as train_run
 from wgan.training.checkpoint import Checkpoint
 from wgan.training.config import TrainConfig
 from wgan.training.data import InMemoryDataset, Transform, load_images
-from wgan.training.data.sources.source import ArraySource
+from wgan.training.data.sources import ArraySource
 from wgan.training.distributed.process_group import ProcessGroup
 from wgan.training.monitoring.history import StepMetrics
 from wgan.training.trainer import Trainer
@@ -53,20 +54,8 @@ def images(seed: int = 0) -> InMemoryDataset:
 
 def make_trainer(folder: str = "run", data_seed: int = 0, **settings: Any) -> Trainer:
     run = Run(Path(folder))
-    config = TrainConfig.resolve(
-        {
-            "data": "noise",
-            "channels": 1,
-            "width": 2,
-            "latent_dim": 4,
-            "batch_size": 4,
-            "n_critic": 2,
-            "log_every": 1,
-            "checkpoint_every": 3,
-            "preview_every": 4,
-            **settings,
-        }
-    )
+    every = {"log_every": 1, "checkpoint_every": 3, "preview_every": 4}
+    config = tiny_config(**{**every, **settings})
     return Trainer(run, config, images(data_seed), CPU)
 
 

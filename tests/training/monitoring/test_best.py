@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 import torch
 
+from tests.training.tiny_run import tiny_config
 from wgan.runs import Run
 from wgan.training.checkpoint import Checkpoint
-from wgan.training.config import TrainConfig
 from wgan.training.data import InMemoryDataset
 from wgan.training.monitoring.best import Evaluator
 from wgan.training.monitoring.previews import GenerateFn
@@ -37,22 +37,9 @@ class ListedValues:
 
 def train(folder: Path, judge: Evaluator | None, steps: int, **settings: Any) -> Trainer:
     pixels = np.random.RandomState(0).randint(0, 256, (10, 32, 32, 1)).astype(np.uint8)
-    config = TrainConfig.resolve(
-        {
-            "data": "noise",
-            "channels": 1,
-            "width": 2,
-            "latent_dim": 4,
-            "batch_size": 4,
-            "n_critic": 2,
-            "log_every": 100,
-            "checkpoint_every": 2,
-            "preview_every": 100,
-            "eval_every": 2 if judge else 0,
-            "steps": steps,
-            **settings,
-        }
-    )
+    every = {"log_every": 100, "checkpoint_every": 2, "preview_every": 100}
+    evaluated = 2 if judge else 0
+    config = tiny_config(**{**every, "eval_every": evaluated, "steps": steps, **settings})
     data = InMemoryDataset.from_array(pixels)
     with Trainer(Run(folder), config, data, CPU, evaluator=judge) as trainer:
         list(trainer.train())

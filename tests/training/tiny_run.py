@@ -1,0 +1,18 @@
+"""Settings of the smallest run, for tests that train one."""
+
+from typing import Any
+
+from wgan.training.config import TrainConfig
+
+
+def tiny_config(**settings: Any) -> TrainConfig:
+    """Settings for grey images of 32x32 pixels in batches of 4."""
+    defaults = {
+        "data": "noise",
+        "channels": 1,
+        "width": 2,
+        "latent_dim": 4,
+        "batch_size": 4,
+        "n_critic": 2,
+    }
+    return TrainConfig.resolve({**defaults, **settings})
