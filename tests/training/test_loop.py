@@ -2,12 +2,15 @@
 
 import dataclasses
 import itertools
+import re
 import weakref
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
 
+from wgan.errors import UsageError
 from wgan.training.config import TrainConfig
 from wgan.training.loop import (
     penalty_weight,
@@ -92,6 +95,24 @@ def test_the_data_can_be_points_instead_of_images() -> None:
     terms = update_critic(state, torch.randn(4, 2), TINY)
     assert torch.allclose(terms.gradient_norm, slope)
     assert next(train_steps(state, lambda: torch.randn(4, 2), TINY)).number == 1
+
+
+@pytest.mark.parametrize(
+    ("shape", "settings", "sentence"),
+    [
+        ((3, 3, 32, 32), {}, "a batch has 3 images, but batch_size asks for 4"),
+        ((3, 3, 32, 32), {"accumulate": 2}, "a batch has 3 images, but batch_size asks for 4"),
+        ((4, 1, 32, 32), {}, "shape [4, 1, 32, 32] and the generated ones [4, 3, 32, 32]"),
+        ((4, 3, 64, 64), {"accumulate": 2}, "shape [2, 3, 64, 64] and the generated ones [2, 3,"),
+    ],
+)
+def test_a_batch_of_the_wrong_shape_is_refused_in_a_sentence(
+    shape: tuple[int, ...], settings: dict[str, Any], sentence: str
+) -> None:
+    config = dataclasses.replace(TINY, **settings)
+    steps = train_steps(make_state(config), lambda: torch.zeros(shape), config)
+    with pytest.raises(UsageError, match=re.escape(sentence)):
+        next(steps)
 
 
 def test_a_step_reports_the_losses_of_losses_py() -> None:

@@ -23,6 +23,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from wgan.errors import UsageError
 from wgan.training.config import TrainConfig
 from wgan.training.device import autocast_fn
 from wgan.training.distributed.process_group import gradients
@@ -124,7 +125,13 @@ def update_critic(
         real: images `[n, c, h, w]`.
         config: the hyperparameters.
         update: index of this critic update in its step, from 0.
+
+    Raises:
+        UsageError: `real` is not this rank's share of `config.batch_size` images.
     """
+    share = config.batch_size // state.group.size
+    if len(real) != share:
+        raise UsageError(f"a batch has {len(real)} images, but batch_size asks for {share}")
     gp_weight = penalty_weight(config, update)
     state.critic_optimizer.zero_grad()
     parts = []
@@ -147,11 +154,19 @@ def critic_losses(
     """Critic loss on real images `[n, c, h, w]` and as many generated ones (equation 3).
 
     Without a `gp_weight`, the loss has no gradient penalty.
+
+    Raises:
+        UsageError: `real` has another shape than the generated images.
     """
     critic = autocast_fn(config.precision, state.critic, state.device)
     generator = autocast_fn(config.precision, state.generator, state.device)
     with torch.no_grad():  # the generator gets no gradients from a critic update
         generated = generator(sample_latents(state, config))
+    if real.shape != generated.shape:
+        raise UsageError(
+            f"the real images have the shape {list(real.shape)} and the generated ones"
+            f" {list(generated.shape)}: give images of the generator's size and channels"
+        )
 
     if config.critic_norm == "batch":  # keep the batch statistics of both kinds separate
         real_scores, generated_scores = critic(real), critic(generated)
