@@ -30,7 +30,7 @@ from wgan.runs import Run
 from wgan.training.checkpoint import Checkpoint
 from wgan.training.config import TrainConfig
 from wgan.training.data import Transform, load_images
-from wgan.training.data.sources.source import ArraySource
+from wgan.training.data.sources import ArraySource
 from wgan.training.trainer import Trainer
 
 # Wide, so that writing a checkpoint of 28 MB takes about as long as the step before it.

@@ -4,10 +4,10 @@ import click
 
 from wgan.cli.options import ConfigCommand, Given, config_options
 from wgan.cli.skipped import say_skipped
+from wgan.errors import needs_extra
 from wgan.progress import Progress
 from wgan.stop import install_stop_handler
-from wgan.training.prepare import PrepareConfig
-from wgan.training.prepare import prepare as write_shards
+from wgan.training.config import PrepareConfig
 
 
 @click.command(cls=ConfigCommand)
@@ -20,6 +20,8 @@ def prepare(given: Given) -> None:
     """
     config = given.make(PrepareConfig)
     with install_stop_handler(), Progress(0, "preparing", "images") as progress:
+        with needs_extra("train", purpose="preparing data"):
+            from wgan.training.data.shard_writer import prepare as write_shards
         written = write_shards(config, progress.update)
     say_skipped(written.skipped)
     click.echo(f"{written.count:,} images in {len(written.shards)} shards")

@@ -5,7 +5,7 @@ import json
 import logging
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import MISSING, dataclass
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Self
@@ -373,3 +373,32 @@ class ExecutionConfig(CacheConfig):
         unit="seconds",
         above=0,
     )
+
+
+@dataclass(frozen=True, kw_only=True)
+class PrepareConfig:
+    """Options of `prepare`. Raises UsageError."""
+
+    data: str = option(MISSING, "What wgan train takes, except shards.", argument=True)
+    shards: Path = option(MISSING, "Folder of the shards, new or empty.", argument=True)
+    shard_size: int = option(10_000, "Images per shard.", low=1, unit="images")
+    size: int | None = option(
+        None,
+        "Resize to SIZE x SIZE pixels, stored as PNG.",
+        low=1,
+        unit="pixels",
+        metavar="SIZE",
+        shown_default="each file as it is",
+    )
+    crop: int = option(
+        0, "With --size: side of a centre crop before resizing; 0 is none.", low=0, unit="pixels"
+    )
+    background: str = option(
+        "white", "With --size: colour under transparent pixels.", metavar="COLOUR"
+    )
+    download: bool = option(False, "Download a data set by name if it is missing.")
+    allow_damaged: bool = option(False, "Continue if over 1 % of the data is damaged.")
+
+    def __post_init__(self) -> None:
+        """Check each field. Raises UsageError."""
+        check(self)

@@ -9,8 +9,7 @@ through the whole network; here nothing is sent. The result is the same.
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -21,20 +20,11 @@ convolution_backward = torch.ops.aten.convolution_backward
 leaky_relu_backward = torch.ops.aten.leaky_relu_backward
 
 
-@dataclass
-class _Pass:
-    """The backward pass that runs now, shared by the operations of one forward pass."""
+Pair = tuple[int, int]
+"""Vertical and horizontal."""
 
-    skips_weights: bool = False  # the gradients of the weights are not needed
-
-
-class _Geometry(NamedTuple):
-    """Arguments of a convolution; each but `groups` is (vertical, horizontal)."""
-
-    stride: tuple[int, int]
-    padding: tuple[int, int]
-    dilation: tuple[int, int]
-    groups: int
+Geometry = tuple[Pair, Pair, Pair, int]
+"""Stride, padding, dilation and groups of a convolution."""
 
 
 class FastDoubleBackward(TorchFunctionMode):
@@ -45,16 +35,16 @@ class FastDoubleBackward(TorchFunctionMode):
 
     def __init__(self) -> None:
         super().__init__()
-        self._pass = _Pass()
+        self.skips_weights = False  # read in the backward pass of each operation
 
     @contextmanager
     def no_weight_gradients(self) -> Iterator[None]:
         """Skip the gradients of weights in the block, where only those of images are needed."""
-        self._pass.skips_weights = True
+        self.skips_weights = True
         try:
             yield
         finally:
-            self._pass.skips_weights = False
+            self.skips_weights = False
 
     def __torch_function__(
         self,
@@ -66,7 +56,7 @@ class FastDoubleBackward(TorchFunctionMode):
         """Replace a convolution or ReLU; pass on every other function."""
         named = dict(kwargs or {})
         if func is functional.conv2d:
-            return _conv2d(self._pass, *args, **named)
+            return _conv2d(self, *args, **named)
         if func is functional.leaky_relu:
             return _leaky_relu(*args, **named)
         if func is functional.relu:
@@ -75,24 +65,24 @@ class FastDoubleBackward(TorchFunctionMode):
 
 
 def _conv2d(
-    backward_pass: _Pass,
+    mode: FastDoubleBackward,
     input: Tensor,  # noqa: A002  functional.conv2d's own names
     weight: Tensor,
     bias: Tensor | None = None,
-    stride: int | tuple[int, int] = 1,
-    padding: int | tuple[int, int] | str = 0,
-    dilation: int | tuple[int, int] = 1,
+    stride: int | Pair = 1,
+    padding: int | Pair | str = 0,
+    dilation: int | Pair = 1,
     groups: int = 1,
 ) -> Any:
     if isinstance(padding, str) or not torch.is_grad_enabled():
         return functional.conv2d(input, weight, bias, stride, padding, dilation, groups)
-    geometry = _Geometry(_pair(stride), _pair(padding), _pair(dilation), groups)
+    geometry: Geometry = (_pair(stride), _pair(padding), _pair(dilation), groups)
     device_type = input.device.type
     if torch.is_autocast_enabled(device_type):  # autocast does not reach custom Functions
         dtype = torch.get_autocast_dtype(device_type)
         bias = None if bias is None else bias.to(dtype)
-        return _Convolution.apply(input.to(dtype), weight.to(dtype), bias, geometry, backward_pass)
-    return _Convolution.apply(input, weight, bias, geometry, backward_pass)
+        return _Convolution.apply(input.to(dtype), weight.to(dtype), bias, geometry, mode)
+    return _Convolution.apply(input, weight, bias, geometry, mode)
 
 
 def _leaky_relu(
@@ -109,7 +99,7 @@ def _relu(input: Tensor, inplace: bool = False) -> Any:  # noqa: A002  as above
     return _leaky_relu(input, 0.0, inplace)
 
 
-def _pair(value: int | tuple[int, int]) -> tuple[int, int]:
+def _pair(value: int | Pair) -> Pair:
     return (value, value) if isinstance(value, int) else (value[0], value[-1])
 
 
@@ -122,12 +112,12 @@ class _Convolution(torch.autograd.Function):
         x: Tensor,
         w: Tensor,
         b: Tensor | None,
-        geometry: _Geometry,
-        backward_pass: _Pass,
+        geometry: Geometry,
+        mode: FastDoubleBackward,
     ) -> Tensor:
         ctx.set_materialize_grads(False)  # a missing gradient stays None instead of zeros
         ctx.save_for_backward(x, w)
-        ctx.geometry, ctx.backward_pass = geometry, backward_pass
+        ctx.geometry, ctx.mode = geometry, mode
         return functional.conv2d(x, w, b, *geometry)
 
     @staticmethod
@@ -135,7 +125,7 @@ class _Convolution(torch.autograd.Function):
         if dy is None:
             return None, None, None, None, None
         x, w = ctx.saved_tensors
-        if ctx.backward_pass.skips_weights:
+        if ctx.mode.skips_weights:
             return _InputGradient.apply(dy, w, x, ctx.geometry), None, None, None, None
         dx, dw, db = _gradients(dy, x, w, ctx.geometry, list(ctx.needs_input_grad[:3]))
         return dx, dw, db, None, None
@@ -145,7 +135,7 @@ class _InputGradient(torch.autograd.Function):
     """dx of the convolution y = w * x, as a function of dy and w: linear in both."""
 
     @staticmethod
-    def forward(ctx: Any, dy: Tensor, w: Tensor, x: Tensor, geometry: _Geometry) -> Tensor:
+    def forward(ctx: Any, dy: Tensor, w: Tensor, x: Tensor, geometry: Geometry) -> Tensor:
         ctx.save_for_backward(dy, w)
         ctx.geometry = geometry
         dx: Tensor = _gradients(dy, x, w, geometry, [True, False, False])[0]
@@ -161,7 +151,7 @@ class _InputGradient(torch.autograd.Function):
         return ddy, dw, None, None
 
 
-def _gradients(dy: Tensor, x: Tensor, w: Tensor, geometry: _Geometry, needed: list[bool]) -> Any:
+def _gradients(dy: Tensor, x: Tensor, w: Tensor, geometry: Geometry, needed: list[bool]) -> Any:
     """Gradients of a convolution by x, w and the bias; None for those that are not needed."""
     stride, padding, dilation, groups = geometry
     return convolution_backward(

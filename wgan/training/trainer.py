@@ -17,7 +17,7 @@ from wgan.training.checkpoint import Checkpoint, newest_good_checkpoint, prune
 from wgan.training.config import TrainConfig
 from wgan.training.cuda_graph import CapturedStep, CUDARecorder
 from wgan.training.data import Dataset
-from wgan.training.data.dataset import check_size
+from wgan.training.data.load import check_size
 from wgan.training.device import (
     check_precision,
     resolve_cuda_graph,

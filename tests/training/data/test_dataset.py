@@ -5,7 +5,8 @@ import pytest
 from tests.test_docs import code_blocks
 from wgan.errors import DataError
 from wgan.training.data import InMemoryDataset
-from wgan.training.data.dataset import check_size, split
+from wgan.training.data.dataset import split
+from wgan.training.data.load import check_size
 
 PIXELS = np.random.RandomState(0).randint(0, 256, (6, 8, 8, 3)).astype(np.uint8)
 

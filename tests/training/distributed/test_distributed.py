@@ -25,7 +25,7 @@ from wgan.runs import Run
 from wgan.training.distributed.process_group import (
     SINGLE_PROCESS,
     ProcessGroup,
-    _collective,
+    _rank_errors,
     check_divides,
 )
 from wgan.training.distributed.rendezvous import join
@@ -382,10 +382,8 @@ def test_ranks_wait_for_the_first_rank_of_their_own_machine_at_each_stage(
 
 
 def test_a_failed_collective_becomes_rank_lost_unless_this_rank_is_out_of_memory() -> None:
-    def fails(error: Exception) -> None:
-        raise error
-
-    with pytest.raises(RankLost, match=r"does it for you \(Connection closed by peer\)$"):
-        _collective(lambda: fails(RuntimeError("Connection closed by peer\nframe 0")))
-    with pytest.raises(torch.OutOfMemoryError):
-        _collective(lambda: fails(torch.OutOfMemoryError("CUDA out of memory")))
+    closed = pytest.raises(RankLost, match=r"does it for you \(Connection closed by peer\)$")
+    with closed, _rank_errors():
+        raise RuntimeError("Connection closed by peer\nframe 0")
+    with pytest.raises(torch.OutOfMemoryError), _rank_errors():
+        raise torch.OutOfMemoryError("CUDA out of memory")

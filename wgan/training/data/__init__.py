@@ -10,7 +10,7 @@ The way of an image, and the module of each stage:
    disk for later runs.
 5. The result of `load.load_data` is a `Dataset`: an `InMemoryDataset`, or a `StreamingDataset`,
    which decodes shards while the training runs.
-6. `Dataset.batches` shuffles it into float32 batches in [-1, 1] on the device (`batches.py`).
+6. Its method `batches` shuffles it into float32 batches in [-1, 1] on the device (`batches.py`).
 
 To add a kind of data, subclass `ImageSource` in `sources/` and open it in `load.open_source`.
 Arrays from Python need no source: `InMemoryDataset.from_array(pixels)`.
@@ -18,11 +18,11 @@ Arrays from Python need no source: `InMemoryDataset.from_array(pixels)`.
 
 from wgan.training.data.batches import Batches
 from wgan.training.data.cache import Cache
-from wgan.training.data.dataset import Dataset, InMemoryDataset
+from wgan.training.data.dataset import InMemoryDataset
 from wgan.training.data.decoding import Skipped
-from wgan.training.data.load import load_data, load_images, open_data, open_source
+from wgan.training.data.load import Dataset, load_data, load_images, open_data, open_source
 from wgan.training.data.shards import Shards
-from wgan.training.data.sources.source import ArraySource, ImageSource
+from wgan.training.data.sources import ArraySource, ImageSource
 from wgan.training.data.stream import StreamingDataset
 from wgan.training.data.transform import Transform, parse_colour
 

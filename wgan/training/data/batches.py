@@ -1,7 +1,5 @@
 """Shuffled batches whose order depends on the seed only, so that a run resumes exactly."""
 
-from typing import Protocol
-
 import numpy as np
 import numpy.typing as npt
 import torch
@@ -12,16 +10,6 @@ from wgan.images import Pixels
 
 UPLOAD_BYTES = 2**26
 """Bytes per copy to the device: 64 MiB."""
-
-
-class BatchSequence(Protocol):
-    """Batches without end, with a position to resume from."""
-
-    drawn: int
-    """The position; set it to continue from there."""
-
-    def next(self) -> Tensor:
-        """Return a batch: float32 `[batch, c, h, w]` in [-1, 1], channels last, on the device."""
 
 
 class Batches:
@@ -46,15 +34,10 @@ class Batches:
     ) -> None:
         """Start after `drawn` batches.
 
-        Args:
+        Args, others as for `InMemoryDataset.batches`:
             pixels: uint8 `[n, height, width, channels]`.
-            batch_size: images per batch, over all ranks.
-            seed: of the order.
-            device: where the batches go.
             drawn: the number of batches already drawn.
             chosen: indices of the images to use; None for all.
-            flip: mirror half of the images of each epoch, at random.
-            on_device: keep all images in the device's memory, and cut batches there.
             shard: this rank's images of each batch.
 
         Raises:
@@ -73,7 +56,7 @@ class Batches:
                 f"there are {count} images to train on, fewer than a batch of {batch_size}: "
                 f"add images, or run with --batch-size {max(1, count)}"
             )
-        self.drawn = drawn
+        self.drawn = drawn  # the position; set it to continue from there
         self._pixels = pixels
         self._batch_size = batch_size
         self._seed = seed

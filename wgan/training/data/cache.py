@@ -29,7 +29,7 @@ from wgan.images import Pixels
 from wgan.training.config import CacheConfig
 from wgan.training.data.dataset import InMemoryDataset, pixels_sha256
 from wgan.training.data.decoding import Part, Skipped
-from wgan.training.data.sources.source import ImageSource
+from wgan.training.data.sources import ImageSource
 from wgan.training.data.transform import Transform
 
 logger = logging.getLogger(__name__)

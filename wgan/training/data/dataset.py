@@ -1,9 +1,9 @@
-"""A dataset: the decoded images that a run trains on."""
+"""InMemoryDataset: decoded images that a run trains on."""
 
 import hashlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Protocol, Self
+from typing import Self
 
 import numpy as np
 import numpy.typing as npt
@@ -11,68 +11,11 @@ import torch
 
 from wgan.errors import DataError
 from wgan.images import Pixels, evenly_spaced
-from wgan.training.data.batches import Batches, BatchSequence, check_shape
+from wgan.training.data.batches import Batches, check_shape
 from wgan.training.data.decoding import Part, Skipped
 from wgan.training.distributed.process_group import SINGLE_PROCESS, ProcessGroup
 
 Indices = npt.NDArray[np.int64]
-
-
-class Dataset(Protocol):
-    """Images to train on and to compare with: `InMemoryDataset` or `StreamingDataset`."""
-
-    @property
-    def count(self) -> int | None:
-        """Number of good images; None for shards without an index."""
-
-    @property
-    def shape(self) -> tuple[int, int, int]:
-        """Height, width and channels of every image."""
-
-    @property
-    def nbytes(self) -> int | None:
-        """Bytes of all pixels; None for a stream."""
-
-    @property
-    def sha256(self) -> str:
-        """Identity of the data: a run resumes only on data with the same hash."""
-
-    @property
-    def skipped(self) -> list[Skipped]:
-        """Damaged images found so far."""
-
-    def batches(
-        self,
-        batch_size: int,
-        seed: int,
-        device: torch.device,
-        *,
-        flip: bool = False,
-        holdout: float = 0.0,
-        on_device: bool = False,
-        group: ProcessGroup = SINGLE_PROCESS,
-    ) -> BatchSequence:
-        """Shuffled batches without end.
-
-        Args:
-            batch_size: images per batch, over all ranks.
-            seed: of the order.
-            device: where the batches go.
-            flip: mirror half of the images of each epoch, at random.
-            holdout: the share of the images that is excluded.
-            on_device: keep all images in the device's memory.
-            group: the ranks that share each batch; a rank receives its shard only.
-
-        Raises:
-            DataError: there are fewer images than a batch holds.
-            UsageError: a stream cannot be kept on the device.
-        """
-
-    def train_and_holdout_samples(self, holdout: float, seed: int, n: int) -> tuple[Pixels, Pixels]:
-        """At most `n` training images and at most `n` held-out images."""
-
-    def images(self, count: int, batch_size: int) -> Iterator[Pixels]:
-        """Yield `count` images in batches: evenly spaced, or random ones of a stream."""
 
 
 @dataclass(frozen=True)
@@ -152,7 +95,20 @@ class InMemoryDataset:
         on_device: bool = False,
         group: ProcessGroup = SINGLE_PROCESS,
     ) -> Batches:
-        """Shuffled batches without end; see `Dataset.batches`."""
+        """Return shuffled batches without end.
+
+        Args:
+            batch_size: images per batch, over all ranks.
+            seed: of the order.
+            device: where the batches go.
+            flip: mirror half of the images of each epoch, at random.
+            holdout: the share of the images that is excluded.
+            on_device: keep all images in the device's memory, and cut batches there.
+            group: the ranks that share each batch; a rank receives its shard only.
+
+        Raises:
+            DataError: there are fewer images than a batch holds.
+        """
         train, _ = split(self.count, holdout, seed)
         return Batches(
             self.pixels,
@@ -178,16 +134,6 @@ class InMemoryDataset:
         indices = evenly_spaced(self.count, count)
         for first in range(0, count, batch_size):
             yield self.pixels[indices[first : first + batch_size]]
-
-
-def check_size(data: Dataset, size: int, channels: int) -> None:
-    """Raise DataError unless the images have `size` x `size` pixels and `channels` channels."""
-    height, width, found = data.shape
-    if (height, width, found) != (size, size, channels):
-        raise DataError(
-            f"the images are {width}x{height} with {found} channels, but the run is set to"
-            f" {size}x{size} with {channels}: set its size and channels, or convert the images"
-        )
 
 
 def split(count: int, share: float, seed: int) -> tuple[Indices, Indices]:

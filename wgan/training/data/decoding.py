@@ -16,7 +16,7 @@ from wgan.host import usable_cores
 from wgan.images import Pixels
 from wgan.parallel import Item, Result, ordered_map
 from wgan.progress import ProgressFn
-from wgan.training.data.sources.source import ImageSource
+from wgan.training.data.sources import ImageSource
 from wgan.training.data.transform import Transform
 
 ENDINGS = frozenset({

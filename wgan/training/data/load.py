@@ -7,18 +7,21 @@ from pathlib import Path
 from wgan.errors import DataError, ImageError, OutputError
 from wgan.progress import ProgressFn
 from wgan.training.data.cache import Cache
-from wgan.training.data.dataset import Dataset, InMemoryDataset
+from wgan.training.data.dataset import InMemoryDataset
 from wgan.training.data.decoding import check_skipped, decode_all, is_image_name, quiet_pillow
 from wgan.training.data.shards import INDEX, Shards, find_shards, is_pattern
+from wgan.training.data.sources import ImageSource
 from wgan.training.data.sources.glyphs import GlyphSource
 from wgan.training.data.sources.idx import find_idx, is_idx, open_idx
 from wgan.training.data.sources.image_files import ARCHIVE_ENDINGS, FolderSource, open_archive
-from wgan.training.data.sources.source import ImageSource
 from wgan.training.data.sources.torchvision import NAMES, open_torchvision
 from wgan.training.data.stream import BUFFER, StreamingDataset
 from wgan.training.data.transform import Transform
 
 logger = logging.getLogger(__name__)
+
+Dataset = InMemoryDataset | StreamingDataset
+"""Images to train on and to compare with, in memory or streamed."""
 
 
 def open_data(data: str | Path, download: bool = False) -> ImageSource | Shards:
@@ -147,4 +150,14 @@ def _warn_of_small_images(source: ImageSource, transform: Transform) -> None:
         logger.warning(
             f"--crop {transform.crop} is larger than {source.label(0)} of {width}x{height} pixels:"
             " smaller images are used whole"
+        )
+
+
+def check_size(data: Dataset, size: int, channels: int) -> None:
+    """Raise DataError unless the images have `size` x `size` pixels and `channels` channels."""
+    height, width, found = data.shape
+    if (height, width, found) != (size, size, channels):
+        raise DataError(
+            f"the images are {width}x{height} with {found} channels, but the run is set to"
+            f" {size}x{size} with {channels}: set its size and channels, or convert the images"
         )

@@ -13,18 +13,17 @@ from pathlib import Path
 
 import numpy as np
 
-from wgan.errors import ImageError, OutputError, needs_extra
+from wgan.errors import ImageError, OutputError, UsageError, needs_extra
 from wgan.files import TEMPORARY_SUFFIX, make_folder, whole_file
 from wgan.images import encode
 from wgan.progress import ProgressFn
 from wgan.stop import check_stop
+from wgan.training.config import PrepareConfig
 from wgan.training.data.decoding import Skipped, check_skipped, decode, in_threads, quiet_pillow
-from wgan.training.data.shards import write_index
-from wgan.training.data.sources.source import ImageSource
-from wgan.training.data.transform import Transform
-
-SHARD_SIZE = 10_000
-"""Default number of images per shard."""
+from wgan.training.data.load import open_source
+from wgan.training.data.shards import is_pattern, write_index
+from wgan.training.data.sources import ImageSource
+from wgan.training.data.transform import Transform, parse_colour
 
 ORDER_SEED = 0
 """Seed of the order of images in the shards; a run shuffles them again."""
@@ -49,11 +48,43 @@ class WrittenShards:
         return str(self.folder / (f"{{{first}..{last}}}.tar" if first != last else f"{first}.tar"))
 
 
+def prepare(config: PrepareConfig, progress: ProgressFn | None = None) -> WrittenShards:
+    """Do the work of `wgan prepare`: open a data set and write it with `write_shards`.
+
+    Raises:
+        UsageError: the data are shards already, or the background is no colour.
+        DataError: the data does not exist, or too many images are damaged.
+        OutputError: the folder is not empty, or cannot be written.
+        MissingExtra: a package is not installed.
+    """
+    if is_pattern(config.data):
+        raise UsageError(
+            f"{config.data} are shards already: train on them with  wgan train '{config.data}'"
+        )
+    source = open_source(config.data, config.download)
+    transform = None
+    if config.size is not None:
+        transform = Transform(
+            size=config.size,
+            channels=source.channels,
+            crop=config.crop,
+            background=parse_colour(config.background),
+        )
+    return write_shards(
+        source,
+        config.shards,
+        shard_size=config.shard_size,
+        transform=transform,
+        allow_damaged=config.allow_damaged,
+        progress=progress,
+    )
+
+
 def write_shards(
     source: ImageSource,
     folder: Path,
     *,
-    shard_size: int = SHARD_SIZE,
+    shard_size: int = PrepareConfig.shard_size,
     transform: Transform | None = None,
     allow_damaged: bool = False,
     progress: ProgressFn | None = None,

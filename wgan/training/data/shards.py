@@ -19,7 +19,7 @@ import numpy as np
 from wgan.errors import DataError, needs_extra
 from wgan.files import write_whole
 from wgan.training.data.decoding import decode, is_image_name
-from wgan.training.data.sources.source import PROBED_IMAGES, suitable_channels
+from wgan.training.data.sources import PROBED_IMAGES, suitable_channels
 
 INDEX = "shards.json"
 

@@ -41,7 +41,7 @@ MIN_SAMPLES = 1_000
 
 @dataclass(frozen=True)
 class StreamingDataset:
-    """A `Dataset` of shards that are decoded during training."""
+    """Shards that are decoded during training; used like an `InMemoryDataset`."""
 
     shards: Shards
     transform: Transform
@@ -81,7 +81,11 @@ class StreamingDataset:
         on_device: bool = False,
         group: ProcessGroup = SINGLE_PROCESS,
     ) -> "StreamedBatches":
-        """Shuffled batches without end; see `Dataset.batches`. Each rank reads all samples."""
+        """Return batches as `InMemoryDataset.batches` does; each rank reads all samples.
+
+        Raises:
+            UsageError: `on_device`: a stream cannot be kept there.
+        """
         if on_device:
             raise UsageError(
                 "--data-on-device yes: shards are streamed and cannot be kept on the device; use"
@@ -150,7 +154,7 @@ class StreamedBatches:
         holdout: float = 0.0,
         group: ProcessGroup = SINGLE_PROCESS,
     ) -> None:
-        """Start at the beginning; for the arguments see `Dataset.batches`."""
+        """Start at the beginning; for the arguments see `InMemoryDataset.batches`."""
         self._dataset, self._batch_size, self._seed = dataset, batch_size, seed
         self._device, self._flip, self._holdout, self._group = device, flip, holdout, group
         self.drawn = 0

@@ -8,7 +8,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from wgan.errors import ImageError, UsageError
-from wgan.training.data.sources.source import GREY_MODES
+from wgan.training.data.sources import GREY_MODES
 
 if TYPE_CHECKING:
     from wgan.training.config import TrainConfig

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from torch._C._distributed_c10d import PrefixStore, Store  # where torch.distributed imports them
 
 from wgan.errors import RankFailed, RankLost, UsageError
+from wgan.text import first_line
 from wgan.training.device import pick_device
 from wgan.training.distributed.heartbeat import FAILED, RANK_FAILED, rank_lost
 
@@ -102,7 +103,7 @@ class ProcessGroup:
     def store_set(self, key: str, text: str) -> None:
         """Set a key of the shared store. Raises RankLost."""
         if self._store is not None:
-            with self._store_errors():
+            with _rank_errors(self.timeout):
                 self._store.set(key, text)
 
     def store_get(self, key: str) -> str:
@@ -113,7 +114,7 @@ class ProcessGroup:
             RankLost: the store is gone.
         """
         assert self._store is not None, "a single process has no store"
-        with self._store_errors():
+        with _rank_errors(self.timeout):
             while True:
                 with contextlib.suppress(dist.DistStoreError):  # not set yet
                     self._store.wait([key], STORE_POLL)
@@ -151,29 +152,21 @@ class ProcessGroup:
         if store is None:
             return
         # Not left to init_process_group: its timeout is that of a collective, not of decoding.
-        with self._store_errors():
+        with _rank_errors(self.timeout):
             if store.add("ready", 1) == self.size:
                 store.set("all ready", "yes")
         self.store_get("all ready")
         on_gpu = device.type == "cuda"
         if on_gpu:
             torch.cuda.set_device(device)
-        _collective(
-            lambda: dist.init_process_group(
+        with _rank_errors():
+            dist.init_process_group(
                 "cpu:gloo,cuda:nccl" if on_gpu else "gloo",
                 store=PrefixStore("collectives", store),
                 rank=self.rank,
                 world_size=self.size,
                 timeout=timedelta(seconds=self.timeout),
             )
-        )
-
-    @contextlib.contextmanager
-    def _store_errors(self) -> Iterator[None]:
-        try:
-            yield
-        except RuntimeError as exc:
-            raise RankLost(rank_lost(self.timeout, cause=_first_line(exc))) from exc
 
     # Collectives: every rank calls the same ones in the same order. They raise RankLost.
 
@@ -208,11 +201,12 @@ class ProcessGroup:
             assert data is not None
             return data
         length = torch.tensor([len(data or b"")])
-        _collective(lambda: dist.broadcast(length, 0))
-        content = torch.empty(int(length), dtype=torch.uint8)
-        if data is not None:
-            content = torch.frombuffer(bytearray(data), dtype=torch.uint8)
-        _collective(lambda: dist.broadcast(content, 0))
+        with _rank_errors():
+            dist.broadcast(length, 0)
+            content = torch.empty(int(length), dtype=torch.uint8)
+            if data is not None:
+                content = torch.frombuffer(bytearray(data), dtype=torch.uint8)
+            dist.broadcast(content, 0)
         return content.numpy().tobytes()
 
     def announce_failure(self) -> None:
@@ -261,18 +255,16 @@ def gradients(network: nn.Module) -> list[Tensor]:
 
 def all_reduce_sum(tensor: Tensor) -> None:
     """Replace a tensor by its sum over all ranks. Raises RankLost."""
-    _collective(lambda: dist.all_reduce(tensor))
+    with _rank_errors():
+        dist.all_reduce(tensor)
 
 
-def _collective(work: Callable[[], object]) -> None:
+@contextlib.contextmanager
+def _rank_errors(timeout: float | None = None) -> Iterator[None]:
+    """Turn PyTorch's errors of communication into RankLost, without their C++ stack trace."""
     try:
-        work()
+        yield
     except torch.OutOfMemoryError:  # of this rank
         raise
-    except RuntimeError as exc:  # gloo raises it for a closed connection and for a timeout
-        raise RankLost(rank_lost(cause=_first_line(exc))) from exc
-
-
-def _first_line(error: Exception) -> str:
-    """Return the message of PyTorch, without the C++ stack trace that follows."""
-    return str(error).partition("\n")[0]
+    except RuntimeError as exc:  # gloo and the store: a closed connection, or a timeout
+        raise RankLost(rank_lost(timeout, cause=first_line(exc))) from exc

@@ -10,6 +10,7 @@ from torch._C._distributed_c10d import PrefixStore, Store  # where torch.distrib
 from torch.distributed.rendezvous import rendezvous
 
 from wgan.errors import RankFailed, RankLost, UsageError
+from wgan.text import first_line
 from wgan.training.distributed.heartbeat import RANK_FAILED, Heartbeat
 from wgan.training.distributed.process_group import SINGLE_PROCESS, ProcessGroup
 
@@ -59,8 +60,9 @@ def _find_ranks(timeout: float) -> tuple[ProcessGroup, Heartbeat]:
         )
         return group, Heartbeat(store, rank, size, timeout)
     except (RuntimeError, ValueError) as exc:
-        reason = str(exc).partition("\n")[0]
-        raise RankLost(f"the ranks of this training cannot find each other: {reason}") from exc
+        raise RankLost(
+            f"the ranks of this training cannot find each other: {first_line(exc)}"
+        ) from exc
 
 
 def rendezvous_store(store: Store, rank: int, size: int) -> Store:

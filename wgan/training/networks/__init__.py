@@ -36,23 +36,19 @@ Architecture = Callable[[TrainConfig], Networks]
 """Builds both from a run's settings, with weights from PyTorch's global random generator."""
 
 
-def dcgan(config: TrainConfig) -> Networks:
-    """Build DCGAN networks, those of the article."""
-    return (
-        DCGANGenerator(config.size, config.channels, config.latent_dim, config.width),
-        DCGANCritic(config.size, config.channels, config.width, config.critic_norm),
+def _architecture(
+    generator: Callable[..., nn.Module], critic: Callable[..., nn.Module]
+) -> Architecture:
+    return lambda config: (
+        generator(config.size, config.channels, config.latent_dim, config.width),
+        critic(config.size, config.channels, config.width, config.critic_norm),
     )
 
 
-def resnet(config: TrainConfig) -> Networks:
-    """Build the ResNets of the WGAN-GP paper."""
-    return (
-        ResNetGenerator(config.size, config.channels, config.latent_dim, config.width),
-        ResNetCritic(config.size, config.channels, config.width, config.critic_norm),
-    )
-
-
-BUILT_IN: dict[str, Architecture] = {"dcgan": dcgan, "resnet": resnet}
+BUILT_IN = {
+    "dcgan": _architecture(DCGANGenerator, DCGANCritic),  # the seed article's networks
+    "resnet": _architecture(ResNetGenerator, ResNetCritic),  # those of the WGAN-GP paper
+}
 
 
 def build(config: TrainConfig, architecture: Architecture | None = None) -> Networks:

@@ -1,1 +1,119 @@
-"""Image sources: folders, archives, idx files, arrays, torchvision's data sets and glyphs."""
+"""Kinds of training data: their interface `ImageSource` here, each kind in a module."""
+
+import abc
+import contextlib
+import functools
+import hashlib
+import io
+from collections.abc import Callable, Iterable
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from wgan.errors import ImageError
+
+PROBED_IMAGES = 16
+"""Images examined to distinguish grey from colour data."""
+
+DEFAULT_DRAWN_SIZE = 128
+"""Height and width of drawn images where no size is given."""
+
+GREY_MODES = frozenset({"1", "L", "LA", "I", "I;16", "I;16B", "I;16L", "I;16N", "F"})
+"""Pillow's modes without colour. A palette (P) counts as colour."""
+
+
+class ImageSource(abc.ABC):
+    """Images by index, each with a label. All methods are thread-safe."""
+
+    left_out: int = 0
+    """Number of other files among the images: hidden ones, or of another extension."""
+
+    reads_forward: bool = False
+    """Whether reading is fast only in order."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        """Short name for run folders: `"glyphs"`, or the last part of a folder's path."""
+
+    @abc.abstractmethod
+    def __len__(self) -> int:
+        """Number of images, including damaged ones."""
+
+    @property
+    def count(self) -> int:
+        """Number of images, as `Shards.count`, which may be None."""
+        return len(self)
+
+    @abc.abstractmethod
+    def label(self, index: int) -> str:
+        """Name of image `index` in messages."""
+
+    @abc.abstractmethod
+    def image(self, index: int, size: int) -> Image.Image:
+        """Return image `index`, upright and fully decoded, in its own mode.
+
+        Args:
+            index: from 0 to `len(self) - 1`.
+            size: height and width of the training pixels; drawn images are drawn at this size.
+
+        Raises:
+            ImageError: it is damaged or cannot be used.
+        """
+
+    def encoded(self, index: int) -> tuple[bytes, str]:
+        """Return the file of image `index` and its extension, as in `"png"`.
+
+        Raises:
+            ImageError: it cannot be read. It is not decoded yet.
+        """
+        buffer = io.BytesIO()
+        self.image(index, DEFAULT_DRAWN_SIZE).save(buffer, "PNG")
+        return buffer.getvalue(), "png"
+
+    @abc.abstractmethod
+    def fingerprint(self) -> str:
+        """Cheap identity of the contents: equal while the images stay the same."""
+
+    @property
+    def channels(self) -> int:
+        """Channels that suit the data: 1 if the first images are all grey, otherwise 3."""
+        return suitable_channels(
+            functools.partial(self.image, index, DEFAULT_DRAWN_SIZE)
+            for index in range(min(PROBED_IMAGES, len(self)))
+        )
+
+
+class ArraySource(ImageSource):
+    """Images in an array: uint8 `[n, height, width]` or `[n, height, width, 3]`."""
+
+    def __init__(self, name: str, pixels: npt.NDArray[np.uint8]) -> None:
+        super().__init__(name)
+        self._pixels = pixels
+
+    def __len__(self) -> int:
+        return len(self._pixels)
+
+    def label(self, index: int) -> str:
+        """Name of the data and index of the image."""
+        return f"{self.name}, image {index}"
+
+    def image(self, index: int, size: int) -> Image.Image:
+        """Wrap the pixels as a Pillow image."""
+        return Image.fromarray(self._pixels[index])
+
+    def fingerprint(self) -> str:
+        """SHA-256 of all pixels."""
+        return hashlib.sha256(np.ascontiguousarray(self._pixels).data).hexdigest()
+
+
+def suitable_channels(images: Iterable[Callable[[], Image.Image]]) -> int:
+    """Return 1 if all good images are grey, otherwise 3.
+
+    Each argument is a function that opens an image; those that raise ImageError are ignored.
+    """
+    modes = set()
+    for open_image in images:
+        with contextlib.suppress(ImageError):  # reported when all images are loaded
+            modes.add(open_image().mode)
+    return 1 if modes and modes <= GREY_MODES else 3

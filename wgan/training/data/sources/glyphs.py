@@ -8,7 +8,7 @@ import string
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from wgan.training.data.sources.source import ImageSource
+from wgan.training.data.sources import ImageSource
 
 COUNT = 20_000
 """Default number of images."""

@@ -15,7 +15,7 @@ from typing import BinaryIO
 import numpy as np
 
 from wgan.errors import DataError
-from wgan.training.data.sources.source import ArraySource
+from wgan.training.data.sources import ArraySource
 
 IMAGES = bytes([0, 0, 8, 3])
 """The magic number of images: unsigned bytes, 3 dimensions."""

@@ -15,7 +15,7 @@ from PIL import Image
 from wgan.errors import DataError, ImageError
 from wgan.files import archive_errors
 from wgan.training.data.decoding import ENDINGS, decode, is_image_name
-from wgan.training.data.sources.source import ImageSource
+from wgan.training.data.sources import ImageSource
 
 ARCHIVE_ENDINGS = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
 """File name extensions of archives, in lower case."""

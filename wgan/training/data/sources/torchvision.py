@@ -6,8 +6,8 @@ import numpy as np
 
 from wgan.errors import DataError, needs_extra
 from wgan.training.data.cache import CACHE_VARIABLE, cache_folder
+from wgan.training.data.sources import ArraySource, ImageSource
 from wgan.training.data.sources.image_files import FolderSource
-from wgan.training.data.sources.source import ArraySource, ImageSource
 
 NAMES = ("mnist", "fashion-mnist", "cifar10", "celeba", "stl10", "svhn")
 
