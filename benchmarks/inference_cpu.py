@@ -28,10 +28,9 @@ from torch import nn
 from benchmarks.machine import describe_machine
 from benchmarks.pages import printed, write_between
 from wgan.export.formats.onnx import to_onnx
-from wgan.export.formats.torchscript import freeze, load_torchscript, to_torchscript
+from wgan.export.formats.pytorch import load_torchscript, to_torchscript
 from wgan.export.lowering.conv_transpose import lower
-from wgan.export.lowering.fp16 import to_fp16
-from wgan.export.lowering.int8 import quantize
+from wgan.export.lowering.precision import quantize, to_fp16
 from wgan.host import usable_cores
 from wgan.latents import Latents
 from wgan.runtime.benchmark import EngineFn, Timing, measure
@@ -117,7 +116,7 @@ def make_engines(generator: nn.Module, threads: int) -> dict[str, EngineFn]:
         "PyTorch, channels last": run_module(channels_last(generator)),
         "PyTorch, torch.compile": run_module(torch.compile(generator, dynamic=False)),
         "TorchScript, frozen": run_module(
-            freeze(load_torchscript(to_torchscript(generator, LATENT_DIM)))
+            load_torchscript(to_torchscript(generator, LATENT_DIM), frozen=True)
         ),
         PLAIN: run_onnx(plain, threads),
     }

@@ -154,7 +154,7 @@ def make_folder(path: Path) -> None:
     """
     try:
         path.mkdir(parents=True, exist_ok=True)
-    except OSError as exc:
+    except (OSError, ValueError) as exc:
         raise OutputError(f"cannot make the folder {path}: {_reason(exc, path)}") from exc
 
 
@@ -204,6 +204,16 @@ def _replaceable(path: Path) -> Path:
             found = "a folder" if stat.S_ISDIR(mode) else "a device, a pipe or a socket"
             raise OutputError(f"cannot write {path}: it is {found}, not a regular file")
     return Path(os.path.realpath(path)) if path.is_symlink() else path
+
+
+def is_file(path: Path) -> bool:
+    """Whether a regular file is there; False too for a name that is too long or out of reach."""
+    return os.path.isfile(path)  # noqa: PTH113 - before Python 3.14, Path.is_file raises
+
+
+def is_folder(path: Path) -> bool:
+    """Whether a folder is there; False as for `is_file`."""
+    return os.path.isdir(path)  # noqa: PTH112 - before Python 3.14, Path.is_dir raises
 
 
 def undated_member(name: str) -> "zipfile.ZipInfo":

@@ -7,7 +7,7 @@ import pytest
 from tests.checkpoints import trained_checkpoint
 from wgan.errors import CheckpointError, OutputError, ParityError, UsageError
 from wgan.export import ExportConfig, ExportedFile, export
-from wgan.export.output_paths import output_paths
+from wgan.export.exporter import output_paths
 from wgan.runs import Run, latest_export
 
 
@@ -79,7 +79,7 @@ def test_exports_go_into_the_run_by_default(run: Run) -> None:
         "onnx": run.path / "generator-int8.onnx",
         "triton": run.path / "triton",
     }
-    assert output_paths(ExportConfig(), Path("a/b.pt")) == {"onnx": Path("a/generator.onnx")}
+    assert output_paths(ExportConfig(), Path("b.pt")) == {"onnx": Path("generator.onnx")}
 
 
 @pytest.mark.parametrize(
@@ -88,6 +88,11 @@ def test_exports_go_into_the_run_by_default(run: Run) -> None:
         (("onnx", "triton"), "x", UsageError, "one file for 2 formats"),
         (("triton",), "gone/x", OutputError, "a model repository is a folder"),
         (("onnx",), "gone/x.onnx", OutputError, "the folder gone does not exist"),
+        (("onnx",), "/dev/null", OutputError, "/dev/null: it is a device"),
+        (("onnx",), "x" * 300, OutputError, "File name too long"),
+        (("onnx",), "x" * 300 + "/", OutputError, "File name too long"),
+        (("onnx",), "a\0b/", OutputError, "null byte"),
+        (("triton",), "a\0b/c", OutputError, "a model repository is a folder"),
     ],
 )
 def test_an_output_that_cannot_be_written_is_refused(

@@ -21,7 +21,7 @@ import pytest
 
 from tests.processes import RunWgan, children_of, cpu_seconds, environment, wgan_command
 from tests.runtime import models
-from tests.runtime.test_verify import proved, with_manifest
+from tests.runtime.test_verification import proved, with_manifest
 from tests.server.heavy import slow_generator
 from tests.server.servers import (
     LISTENING,

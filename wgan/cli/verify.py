@@ -25,7 +25,7 @@ def verify(owns_process: bool | None, file: Path, as_json: bool) -> None:
     """
     guard(owns_process)
     from wgan.errors import ModelFileError
-    from wgan.runtime.verify import verify as checks_of
+    from wgan.runtime.verification import verify as checks_of
 
     checks = []
     for check in checks_of(file):

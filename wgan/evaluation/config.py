@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import Literal
 
 from wgan.errors import UsageError
-from wgan.files import check_parent_folder
+from wgan.files import check_output
 from wgan.options import option
-from wgan.training.config import CacheConfig
+from wgan.training.config import CacheConfig, CheckpointConfig
 
 MIN_IMAGES = 10
 """The Inception Score needs an image in each of 10 parts, density and coverage 5 neighbours."""
@@ -49,12 +49,12 @@ def _parse_range(text: str) -> tuple[float, float]:
 
 
 @dataclass(frozen=True, kw_only=True)
-class EvalConfig(CacheConfig):
+class EvalConfig(CheckpointConfig, CacheConfig):
     """Options of `evaluate`.
 
     Raises:
         UsageError: a value is not allowed.
-        OutputError: the folder of `neighbours` does not exist.
+        OutputError: `neighbours` cannot be written.
     """
 
     generators: tuple[Path, ...] = option(
@@ -62,12 +62,6 @@ class EvalConfig(CacheConfig):
         "Run folders, checkpoints or exported files; without one the latest run.",
         argument=True,
         metavar="[RUN|CHECKPOINT|FILE]...",
-    )
-    checkpoint: str | None = option(
-        None,
-        "Of each run: latest, best (see train --eval-every), or a step.",
-        metavar="WHICH",
-        shown_default="latest",
     )
     data: str | None = option(
         None, "The real images, as for train.", metavar="DATA", shown_default="those of the run"
@@ -118,11 +112,6 @@ class EvalConfig(CacheConfig):
     seed: int = option(0, "First seed.", low=0, metavar="SEED")
     batch_size: int = option(64, "Images generated at a time.", low=1, unit="images")
     device: str = option("auto", "auto, cpu, cuda, cuda:N or mps.", metavar="DEVICE")
-    arch: str | None = option(
-        None,
-        "Builder of your own networks, for their checkpoints.",
-        metavar="PACKAGE.MODULE:FUNCTION",
-    )
     trust: bool = option(False, "Open TorchScript and pt2 files, which run code.")
     neighbours: Path | None = option(
         None,
@@ -144,7 +133,7 @@ class EvalConfig(CacheConfig):
         if self.neighbours is not None:
             if len(self.generators) > 1:
                 raise UsageError("--neighbours is for one generator: name only one")
-            check_parent_folder(self.neighbours)
+            check_output(self.neighbours)
 
     @property
     def images(self) -> int:

@@ -10,6 +10,7 @@ from types import MappingProxyType
 from wgan.errors import UsageError
 from wgan.model_file.manifest import Distance
 from wgan.options import check, option
+from wgan.training.config import CheckpointConfig
 
 log = logging.getLogger("wgan")
 
@@ -46,7 +47,7 @@ REDUCED_PRECISION_SEEDS = 1024
 
 
 @dataclass(frozen=True, kw_only=True)
-class ExportConfig:
+class ExportConfig(CheckpointConfig):
     """The options of `wgan export`. Raises UsageError for a value that is not allowed."""
 
     source: Path | None = option(
@@ -55,12 +56,6 @@ class ExportConfig:
         argument=True,
         metavar="[RUN|CHECKPOINT]",
         shown_default="the latest run",
-    )
-    checkpoint: str | None = option(
-        None,
-        "Checkpoint of the run: latest, best (see wgan train --eval-every), or a step.",
-        metavar="NAME|STEP",
-        shown_default="latest",
     )
     formats: tuple[str, ...] = option(
         ("onnx",),
@@ -85,9 +80,6 @@ class ExportConfig:
         flags=("-o", "--output"),
         metavar="PATH",
         shown_default="generator.onnx, .ts or .pt2 in the run's folder",
-    )
-    arch: str | None = option(
-        None, "Function that built the run's own networks.", metavar="PACKAGE.MODULE:FUNCTION"
     )
     tolerance_images: float | None = option(
         None,

@@ -1,6 +1,7 @@
 """An export in memory: traced, proved against PyTorch, and only then written under its name."""
 
 import dataclasses
+import functools
 import hashlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -13,9 +14,8 @@ from torch import Tensor, nn
 from wgan import __version__
 from wgan.errors import needs_extra
 from wgan.export.config import ExportConfig
-from wgan.export.formats.pt2 import to_pt2
-from wgan.export.formats.torchscript import to_torchscript
-from wgan.export.parity.engines import Engine, onnx_engines, pt2_engines, torchscript_engines
+from wgan.export.formats.pytorch import to_pt2, to_torchscript
+from wgan.export.parity.engines import Engine, onnx_engines, pytorch_engines
 from wgan.export.parity.gate import prove
 from wgan.export.parity.reference import Reference
 from wgan.files import write_whole
@@ -101,15 +101,18 @@ def make_draft(
     """Trace `generator` into a draft. Raises UsageError, ExportError, MissingExtra."""
     config.check_format(file_format)
     check_stop()
-    if file_format == "torchscript":
-        return _archive_draft(file_format, to_torchscript(generator, latent_dim))
-    if file_format == "pt2":
-        return _archive_draft(file_format, to_pt2(generator, latent_dim))
+    if file_format in ("torchscript", "pt2"):
+        to_archive = to_pt2 if file_format == "pt2" else to_torchscript
+        archive = to_archive(generator, latent_dim)
+        return ExportDraft(
+            file_format,
+            lambda manifest: add_manifest(archive, manifest),
+            functools.partial(pytorch_engines, file_format),
+        )
     with needs_extra("export", purpose="exporting to ONNX"):
         from wgan.export.formats.onnx import check, to_onnx
         from wgan.export.lowering.conv_transpose import lower
-        from wgan.export.lowering.fp16 import to_fp16
-        from wgan.export.lowering.int8 import quantize
+        from wgan.export.lowering.precision import quantize, to_fp16
     model = to_onnx(generator, latent_dim)
     if config.target_of(file_format) == "cpu":
         model = lower(model, eight_bits=config.precision == "int8")
@@ -126,12 +129,6 @@ def onnx_draft(model: "onnx.ModelProto") -> ExportDraft:
     from wgan.export.formats.onnx import OPSET, serialize
 
     return ExportDraft("onnx", lambda manifest: serialize(model, manifest), onnx_engines, OPSET)
-
-
-def _archive_draft(file_format: str, archive: bytes) -> ExportDraft:
-    """Make a draft of an archive that PyTorch has written."""
-    engines = torchscript_engines if file_format == "torchscript" else pt2_engines
-    return ExportDraft(file_format, lambda manifest: add_manifest(archive, manifest), engines)
 
 
 def weights_sha256(state: dict[str, Any]) -> str:

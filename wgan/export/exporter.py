@@ -1,15 +1,16 @@
 """The whole of `wgan export`: find a checkpoint, export it in each format, remember the file."""
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from wgan.errors import needs_extra
+from wgan.errors import CheckpointError, OutputError, UsageError, needs_extra
 from wgan.export.config import ExportConfig
 from wgan.export.formats.triton import write_repository
-from wgan.export.output_paths import choose_checkpoint, output_paths
+from wgan.files import check_output, is_file, is_folder, make_folder
 from wgan.model_file.manifest import Manifest
-from wgan.runs import Run, remember_export, which_checkpoint
+from wgan.runs import Run, find_run, latest_run, remember_export, which_checkpoint
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,7 @@ def export(
         from wgan.export.draft import export_checkpoint
         from wgan.training.checkpoint import Checkpoint, load_checkpoint
         from wgan.training.networks import load_architecture
-    if config.source is not None and config.source.is_file():
+    if config.source is not None and not is_folder(config.source):
         checkpoint = Checkpoint.load(config.source)
     else:
         checkpoint = load_checkpoint(Run(checkpoint_path.parent.parent), which)
@@ -72,3 +73,63 @@ def export(
         if on_file is not None:
             on_file(file)
     return exported
+
+
+def choose_checkpoint(source: Path | None, which: str = "latest") -> Path:
+    """Return the checkpoint at `source`, or one of the run at `source` or of the latest run.
+
+    `which` names a checkpoint of a run, as for `Run.find_checkpoint`.
+
+    Raises:
+        RunError: there is no such run.
+        CheckpointError: there is no such checkpoint, or the run has none.
+        UsageError: `which` does not name a checkpoint.
+    """
+    if source is None:
+        return latest_run().find_checkpoint(which)
+    if is_folder(source):
+        return find_run(source).find_checkpoint(which)
+    if not is_file(source):
+        raise CheckpointError(
+            f"there is no run or checkpoint {source}: name a run's folder or a .pt file in its"
+            " checkpoints"
+        )
+    return source
+
+
+def output_paths(config: ExportConfig, checkpoint: Path) -> dict[str, Path]:
+    """Return the path of each format: a file, or the folder of a Triton model repository.
+
+    By default files go into the checkpoint's run, or beside a checkpoint that is in no run. An
+    output folder that ends in / is made if it does not exist.
+
+    Raises:
+        UsageError: one file is named for several formats.
+        OutputError: a path cannot be written.
+    """
+    formats = tuple(dict.fromkeys(config.formats))
+    output = Path(config.output or checkpoint.parent)
+    if formats == ("triton",) and config.output:
+        if is_file(output) or not is_folder(output.parent):
+            raise OutputError(
+                f"cannot write {output}: a model repository is a folder in an existing folder"
+            )
+        return {"triton": output}
+    if config.output is None and output.name == "checkpoints":
+        output = output.parent
+    if config.output and config.output.endswith(("/", os.sep)):
+        make_folder(output)
+    if config.output is None or is_folder(output):
+        repository = output if config.output else output / "triton"
+        paths = {
+            name: repository if name == "triton" else output / config.filename(name)
+            for name in formats
+        }
+    elif len(formats) > 1:
+        raise UsageError(f"--output {output} is one file for {len(formats)} formats: name a folder")
+    else:
+        paths = {formats[0]: output}
+    for name, path in paths.items():
+        if name != "triton":
+            check_output(path)
+    return paths

@@ -14,7 +14,7 @@ from wgan.latents import Latents
 from wgan.model_file.reading import read_bytes
 from wgan.runtime import builtin
 from wgan.runtime.generator import Generator
-from wgan.runtime.verify import verify
+from wgan.runtime.verification import verify
 from wgan.sandbox import probe
 from wgan.server.batcher import Batcher, Outputs
 from wgan.server.config import ServeConfig

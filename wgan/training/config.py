@@ -318,6 +318,24 @@ def _path(data: str) -> str:
 
 
 @dataclass(frozen=True, kw_only=True)
+class CheckpointConfig:
+    """Which checkpoint of a run, and of which networks: what export and evaluation share."""
+
+    checkpoint: str | None = option(
+        None,
+        "Checkpoint of a run: latest, best (see wgan train --eval-every), or a step.",
+        metavar="NAME|STEP",
+        shown_default="latest",
+        group="Options",
+    )
+    arch: str | None = option(
+        None,
+        "Function that built the run's networks, if they are your own.",
+        metavar="PACKAGE.MODULE:FUNCTION",
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
 class CacheConfig:
     """The cache of decoded images, which training and evaluation share."""
 

@@ -12,9 +12,8 @@ from onnx import ModelProto, TensorProto, helper, numpy_helper
 from tests.checkpoints import trained_checkpoint
 from wgan.export.formats.onnx import to_onnx
 from wgan.export.lowering.conv_transpose import lower
-from wgan.export.lowering.fp16 import to_fp16
 from wgan.export.lowering.graph import Graph
-from wgan.export.lowering.int8 import quantize
+from wgan.export.lowering.precision import quantize, to_fp16
 from wgan.latents import latents_from_seeds
 
 LATENT_DIM = 16

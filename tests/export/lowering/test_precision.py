@@ -15,7 +15,7 @@ from tests.checkpoints import trained_checkpoint
 from wgan.errors import ExportError, ParityError, UsageError
 from wgan.export.config import ExportConfig
 from wgan.export.draft import export_checkpoint
-from wgan.export.lowering.int8 import WEIGHT_LIMIT, best_scale, quantize, quantize_weight
+from wgan.export.lowering.precision import WEIGHT_LIMIT, best_scale, quantize, quantize_weight
 from wgan.training.checkpoint import Checkpoint
 
 

@@ -18,7 +18,7 @@ from wgan.export.config import TOLERANCES, ExportConfig
 from wgan.export.draft import export_checkpoint, make_draft, onnx_draft, publish
 from wgan.export.formats.onnx import to_onnx
 from wgan.export.lowering.conv_transpose import lower
-from wgan.export.lowering.int8 import quantize
+from wgan.export.lowering.precision import quantize
 from wgan.export.parity.engines import onnx_engines
 from wgan.export.parity.gate import prove
 from wgan.export.parity.reference import Reference

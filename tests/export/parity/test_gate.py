@@ -13,8 +13,9 @@ from wgan.export.draft import onnx_draft, publish
 from wgan.export.formats.onnx import WithPixels, clean
 from wgan.export.parity.engines import Engine
 from wgan.export.parity.gate import prove
-from wgan.export.parity.reference import BATCH_SIZES, Latents, Reference
+from wgan.export.parity.reference import BATCH_SIZES, Reference
 from wgan.images import Images, Pixels, to_pixels
+from wgan.latents import Latents
 from wgan.training.checkpoint import Checkpoint
 
 LATENT_DIM = 16

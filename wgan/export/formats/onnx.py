@@ -11,7 +11,7 @@ from onnx import GraphProto, ModelProto
 from torch import Tensor, nn
 
 from wgan.errors import ExportError
-from wgan.export.export_errors import export_errors
+from wgan.export.formats import export_errors
 from wgan.model_file.manifest import METADATA_KEY
 
 OPSET = 18

@@ -56,7 +56,7 @@ class Phases:
 def lower(model: ModelProto, *, eight_bits: bool = False) -> ModelProto:
     """Rewrite each transposed convolution that has a faster form; all other nodes stay.
 
-    With `eight_bits`, use only forms that `wgan.export.lowering.int8` can quantise.
+    With `eight_bits`, use only forms that `wgan.export.lowering.precision` can quantise.
     """
     return _Lowering(model, eight_bits).run()
 

@@ -6,13 +6,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor
 
 from wgan.errors import DeviceError, ModelFileError, ParityError, UsageError, needs_extra
-from wgan.export.formats.pt2 import load_pt2
-from wgan.export.formats.torchscript import freeze, load_torchscript, to_torchscript
-from wgan.export.parity.reference import Latents
+from wgan.export.formats.pytorch import load_pt2, load_torchscript, to_torchscript
 from wgan.images import Images, Pixels, to_pixels
+from wgan.latents import Latents
 from wgan.training.config import ARCHITECTURES, TrainConfig
 from wgan.training.networks import build
 
@@ -65,23 +64,15 @@ def onnx_engines(data: bytes) -> Iterator[Engine]:
         raise ParityError(f"ONNX Runtime cannot open the export: {exc}") from exc
 
 
-def torchscript_engines(data: bytes) -> Iterator[Engine]:
-    """Open a TorchScript archive's bytes as a user of `torch.jit.load` would."""
-    yield _pytorch_engine(load_torchscript(data))
+def pytorch_engines(file_format: str, data: bytes) -> Iterator[Engine]:
+    """Open an archive's bytes as a user of `torch.jit.load` or `torch.export.load` would."""
+    run = _run_module(load_pt2(data) if file_format == "pt2" else load_torchscript(data))
 
-
-def pt2_engines(data: bytes) -> Iterator[Engine]:
-    """Open a pt2 archive's bytes as a user of `torch.export.load` would."""
-    yield _pytorch_engine(load_pt2(data))
-
-
-def _pytorch_engine(module: Callable[[torch.Tensor], torch.Tensor]) -> Engine:
-    def run(latents: Latents) -> tuple[Images, Pixels]:
-        with torch.inference_mode():
-            images: Images = module(torch.from_numpy(latents)).numpy()
+    def run_with_pixels(latents: Latents) -> tuple[Images, Pixels]:
+        images = run(latents).numpy()
         return images, to_pixels(images)
 
-    return Engine(PYTORCH, run)
+    yield Engine(PYTORCH, run_with_pixels)
 
 
 def torch_engines(
@@ -102,12 +93,12 @@ def torch_engines(
     generator = build(settings)[0]
     generator.eval().requires_grad_(False)
     torch.set_num_threads(threads)
-    scripted = freeze(load_torchscript(to_torchscript(generator, latent_dim)))
+    scripted = load_torchscript(to_torchscript(generator, latent_dim), frozen=True)
     return {"PyTorch": _run_module(generator), "TorchScript, frozen": _run_module(scripted)}
 
 
-def _run_module(module: nn.Module) -> Callable[[Latents], object]:
-    def run(latents: Latents) -> object:
+def _run_module(module: Callable[[Tensor], Tensor]) -> Callable[[Latents], Tensor]:
+    def run(latents: Latents) -> Tensor:
         with torch.inference_mode():
             return module(torch.from_numpy(latents))
 

@@ -12,13 +12,10 @@ import torch
 from torch import nn
 
 from wgan.errors import ExportError
-from wgan.export.export_errors import export_errors
+from wgan.export.formats import export_errors
 from wgan.images import Images, Pixels, to_pixels
-from wgan.latents import latents_from_seeds
+from wgan.latents import Latents, latents_from_seeds
 from wgan.stop import check_stop
-
-Latents = npt.NDArray[np.float32]
-"""`[n, latent_dim]`."""
 
 BATCH_SIZES = (1, 2, 3, 7, 64, 257)
 """Batch sizes of the proof: the smallest ones, which an exporter may have frozen; a common one; and

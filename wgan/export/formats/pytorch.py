@@ -1,15 +1,20 @@
-"""A generator as a TorchScript archive, without the source paths that PyTorch writes into it."""
+"""A generator as a TorchScript or `torch.export` (pt2) archive.
+
+PyTorch writes source paths and counters into both. They are removed, so that the same generator
+gives the same bytes on any machine.
+"""
 
 import io
 import re
 import sys
 import warnings
+from collections.abc import Callable
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from wgan.errors import ExportError
-from wgan.export.export_errors import export_errors
+from wgan.export.formats import export_errors
 from wgan.model_file.archive import read_records, write_records
 
 _MANGLED = re.compile(rb"___torch_mangle_\d+")
@@ -17,8 +22,6 @@ _MANGLED = re.compile(rb"___torch_mangle_\d+")
 
 def to_torchscript(generator: nn.Module, latent_dim: int) -> bytes:
     """Trace `generator`, in eval mode and on the CPU: `forward(latents) -> images`.
-
-    The same generator gives the same bytes.
 
     Raises:
         ExportError: the generator cannot be traced, or this Python is too new for TorchScript.
@@ -36,26 +39,45 @@ def to_torchscript(generator: nn.Module, latent_dim: int) -> bytes:
         for _ in range(2):
             traced = torch.jit.trace(generator, torch.zeros(2, latent_dim), check_trace=False)
         torch.jit.save(traced, buffer)
-    return _clean(buffer.getvalue())
+    return _clean_torchscript(buffer.getvalue())
 
 
-def load_torchscript(data: bytes) -> nn.Module:
-    """Open an archive's bytes on the CPU as `torch.jit.load` opens a file."""
+def load_torchscript(data: bytes, *, frozen: bool = False) -> nn.Module:
+    """Open an archive's bytes on the CPU as `torch.jit.load` opens a file.
+
+    With `frozen`, constants are folded for speed.
+    """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)
         module: nn.Module = torch.jit.load(io.BytesIO(data), map_location="cpu")
-    return module
+        return torch.jit.freeze(module) if frozen else module
 
 
-def freeze(module: nn.Module) -> nn.Module:
-    """Fold constants for speed, with `torch.jit.freeze`."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", FutureWarning)
-        frozen: nn.Module = torch.jit.freeze(module)
-    return frozen
+def to_pt2(generator: nn.Module, latent_dim: int) -> bytes:
+    """Export `generator`, in eval mode and on the CPU: `forward(latents) -> images`.
+
+    Raises:
+        ExportError: the generator cannot be traced.
+    """
+    with export_errors("exported to pt2"):
+        program = torch.export.export(
+            generator,
+            (torch.zeros(2, latent_dim),),  # a batch of one would be frozen as a constant
+            dynamic_shapes=({0: torch.export.Dim("batch")},),
+        )
+    for node in program.graph.nodes:
+        node.meta.pop("stack_trace", None)  # it holds the paths of source files
+    buffer = io.BytesIO()
+    torch.export.save(program, buffer)
+    return write_records(read_records(buffer.getvalue()))
 
 
-def _clean(archive: bytes) -> bytes:
+def load_pt2(data: bytes) -> Callable[[Tensor], Tensor]:
+    """Open an archive's bytes as `torch.export.load` opens a file."""
+    return torch.export.load(io.BytesIO(data)).module()
+
+
+def _clean_torchscript(archive: bytes) -> bytes:
     """Remove the records that hold source paths, and number the archive's classes from 0.
 
     The paths are in the `.debug_pkl` records. PyTorch numbers traced classes with a counter of the

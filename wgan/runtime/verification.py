@@ -6,6 +6,7 @@ every engine configuration that works here.
 """
 
 import io
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,8 +19,7 @@ from wgan.files import archive_errors
 from wgan.images import Pixels
 from wgan.latents import latents_from_seeds
 from wgan.model_file.checksum import content_sha256
-from wgan.model_file.difference import PixelDifference
-from wgan.model_file.manifest import Golden, Manifest
+from wgan.model_file.manifest import PSNR_LIMIT, Golden, Manifest
 from wgan.model_file.reading import describe, read_bytes
 from wgan.runtime.generator import EngineConfig, Generator, open_all
 from wgan.stop import check_stop
@@ -37,6 +37,35 @@ INVARIANCE = {"fp32": 1, "fp16": 1, "int8": 8}
 """Largest difference of a pixel between batch sizes, of 255, by precision. Another order of
 summation can change a pixel by 1; in int8 it can change an activation by a whole quantisation
 step."""
+
+
+class PixelDifference:
+    """The difference between two sets of pixels: one measure for the parity gate and `verify`."""
+
+    def __init__(self) -> None:
+        self.largest = 0
+        self._sum = self._squares = self._count = 0
+
+    def add(self, pixels: Pixels, expected: Pixels) -> None:
+        """Add the differences of two batches of the same shape."""
+        difference = np.abs(pixels.astype(np.int64) - expected)
+        self.largest = max(self.largest, int(difference.max()))
+        self._sum += int(difference.sum())
+        self._squares += int(np.square(difference).sum())
+        self._count += difference.size
+
+    @property
+    def mean(self) -> float:
+        """Mean absolute difference, of 255."""
+        return self._sum / self._count
+
+    @property
+    def psnr(self) -> float:
+        """Peak signal-to-noise ratio in decibels, rounded down to a tenth."""
+        if self._squares == 0:
+            return PSNR_LIMIT
+        ratio = 255**2 * self._count / self._squares
+        return min(PSNR_LIMIT, math.floor(100 * math.log10(ratio)) / 10)
 
 
 @dataclass(frozen=True)

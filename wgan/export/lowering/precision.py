@@ -1,8 +1,8 @@
-"""Static int8 quantisation of a lowered graph (Jacob et al. 2017, arXiv:1712.05877).
+"""Reduced precision: float16, and static int8 quantisation of a lowered graph.
 
-Activations are uint8 with one scale per layer, found by calibration before the export. Weights are
-int8 with one scale per output channel. Calibration needs no data set: a generator's input is random
-latents.
+int8 follows Jacob et al. 2017 (arXiv:1712.05877). Activations are uint8 with one scale per layer,
+found by calibration before the export. Weights are int8 with one scale per output channel.
+Calibration needs no data set: a generator's input is random latents.
 """
 
 import os
@@ -30,6 +30,42 @@ LAYOUT_OPERATORS = frozenset({"Concat", "Reshape", "Transpose"})
 
 BINS = 2048
 """Bins of the histogram from which a scale is chosen."""
+
+
+def to_fp16(model: ModelProto) -> ModelProto:
+    """Convert weights and arithmetic to float16; the input and the outputs keep their types.
+
+    The last activation and the pixels are computed in float32: they cost little, and their
+    rounding would be visible.
+    """
+    graph = Graph(model)
+    # Value -> its copy in float16.
+    halves = {"latents": graph.add("Cast", "latents", to=TensorProto.FLOAT16)}
+    in_float32 = False
+    for node in model.graph.node:
+        in_float32 = in_float32 or "images" in node.output
+        if in_float32:
+            for name in node.input:
+                if name in halves:
+                    graph.add("Cast", halves.pop(name), to=TensorProto.FLOAT, output=name)
+            graph.copy(node)
+        else:
+            _copy_in_fp16(graph, node, halves)
+    return graph.to_model()
+
+
+def _copy_in_fp16(graph: Graph, node: NodeProto, halves: dict[str, str]) -> None:
+    """Add `node` with its float32 inputs in float16; integers (shapes, axes) stay as they are."""
+    copied = NodeProto()
+    copied.CopyFrom(node)
+    for index, name in enumerate(node.input):
+        constant = graph.constants.get(name)
+        if name not in halves and constant is not None and constant.dtype == np.float32:
+            halves[name] = graph.constant(constant.astype(np.float16), "half")
+        copied.input[index] = halves.get(name, name)
+    for index, name in enumerate(node.output):
+        halves[name] = copied.output[index] = graph.unique_name(f"{name}_half")
+    graph.nodes.append(copied)
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from wgan.model_file.checksum import content_sha256
 from wgan.model_file.manifest import METADATA_KEY, Golden, Manifest
 from wgan.runtime import Generator
 from wgan.runtime.engine.providers import driver_failure
-from wgan.runtime.verify import Check, verify
+from wgan.runtime.verification import Check, verify
 
 
 def proved(model: ModelProto, **receipt: Any) -> bytes:
@@ -121,7 +121,7 @@ import onnxruntime
 warnings.simplefilter("ignore")
 onnxruntime.get_available_providers = lambda: ["CUDAExecutionProvider", "CPUExecutionProvider"]
 from wgan.runtime.engine.providers import driver_failure
-from wgan.runtime.verify import verify
+from wgan.runtime.verification import verify
 from pathlib import Path
 for check in verify(Path(sys.argv[1])):
     print(check.passed, check)
