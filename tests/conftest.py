@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.processes import ROOT, STARTED, Finished, RunWgan, run, wgan_command
+from tests.processes import ROOT, STARTED, Finished, RunWgan, run_wgan_command
 from wgan.runtime import Generator
 
 SHARED = ROOT.parent / "shared" / "data"
@@ -24,7 +24,7 @@ def run_wgan(tmp_path: Path) -> RunWgan:
     """Run the command `wgan` in a process of its own, in `tmp_path` or another folder."""
 
     def run_in(*arguments: object, cwd: Path = tmp_path) -> Finished:
-        return run(wgan_command(*arguments), cwd)
+        return run_wgan_command(*arguments, cwd=cwd)
 
     return run_in
 

@@ -1,9 +1,11 @@
 """The command `wgan` as a process of its own, from this checkout."""
 
 import contextlib
+import multiprocessing
 import os
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -40,6 +42,62 @@ def run(command: list[str], cwd: Path) -> Finished:
         timeout=240,
         check=False,
     )
+
+
+PRELOADED = (
+    *("torch", "torchvision", "onnx", "onnxscript", "onnxruntime", "scipy.linalg", "matplotlib"),
+    *("wgan.cli.train", "wgan.training.trainer", "wgan.export.exporter", "wgan.runtime.generator"),
+    *("wgan.evaluation.evaluator", "torch.export", "torch.onnx", "PIL.Image"),
+)
+"""Modules that take seconds to import."""
+
+TIMEOUT_S = 240
+
+
+def run_wgan_command(*arguments: object, cwd: Path) -> Finished:
+    """Run `wgan` to its end, in a process forked from one that has imported PyTorch.
+
+    What depends on a start from nothing (which modules are loaded, variables that PyTorch reads
+    when it is imported) needs `run(wgan_command(...))`. So does every command where there is no
+    fork.
+    """
+    command = wgan_command(*arguments)
+    if "forkserver" not in multiprocessing.get_all_start_methods():
+        return run(command, cwd)
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(list(PRELOADED))
+    with tempfile.TemporaryDirectory() as folder:
+        streams = Path(folder, "stdout"), Path(folder, "stderr")
+        job = (command[3:], cwd, environment(), *streams)
+        process = context.Process(target=_wgan_in_a_fork, args=job)
+        with contextlib.chdir(ROOT):  # the server of forks, once started, finds wgan and tests
+            process.start()
+        process.join(TIMEOUT_S)
+        status = process.exitcode
+        if status is None:
+            process.kill()
+            process.join()
+        texts = [path.read_text() if path.exists() else "" for path in streams]
+    process.close()
+    if status is None:
+        raise subprocess.TimeoutExpired(command, TIMEOUT_S, *texts)
+    return Finished(command, status, *texts)
+
+
+def _wgan_in_a_fork(
+    arguments: list[str], cwd: Path, variables: dict[str, str], output: Path, errors: Path
+) -> None:
+    os.environ.clear()
+    os.environ.update(variables)
+    os.chdir(cwd)
+    for number, path in ((1, output), (2, errors)):
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT)
+        os.dup2(descriptor, number)
+        os.close(descriptor)
+    sys.argv = ["wgan", *arguments]
+    from wgan.cli import main
+
+    main()
 
 
 STARTED: list[Process] = []

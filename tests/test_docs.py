@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.processes import ROOT, run, wgan_command
+from tests.processes import ROOT, run, run_wgan_command
 from tests.runtime import models
 from wgan.evaluation.onnx_features import OnnxFeatures
 from wgan.runtime import Generator
@@ -39,16 +39,16 @@ def test_training_ones_own_networks_from_the_command_line_resumes_and_asks_befor
 ) -> None:
     short = ("--run", "run", "--batch-size", 16, "--steps")
     named = ("--arch", "my_networks:build")
-    first = run(wgan_command("train", *named, *short, 2), own_networks)
+    first = run_wgan_command("train", *named, *short, 2, cwd=own_networks)
     assert first.returncode == 0, first.stderr
-    unnamed = run(wgan_command("train", *short, 3), own_networks)
+    unnamed = run_wgan_command("train", *short, 3, cwd=own_networks)
     assert unnamed.returncode == 2
     assert "give --arch my_networks:build to allow that code to run" in unnamed.stderr
-    again = run(wgan_command("train", *named, *short, 3), own_networks)
+    again = run_wgan_command("train", *named, *short, 3, cwd=own_networks)
     assert again.returncode == 0, again.stderr
-    exported = run(wgan_command("export", "run", *named), own_networks)
+    exported = run_wgan_command("export", "run", *named, cwd=own_networks)
     assert exported.returncode == 0, exported.stderr
-    drawn = run(wgan_command("sample", "a.png"), own_networks)
+    drawn = run_wgan_command("sample", "a.png", cwd=own_networks)
     assert drawn.returncode == 0, drawn.stderr
 
 

@@ -10,7 +10,7 @@ from onnx import TensorProto
 from PIL import Image
 
 from tests.evaluation.networks import network, save
-from tests.processes import RunWgan, run, wgan_command
+from tests.processes import RunWgan, run_wgan_command
 from wgan.cli import cli
 from wgan.errors import CheckpointError, DataError, WganError
 from wgan.training.checkpoint import Checkpoint
@@ -31,11 +31,13 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     save(network(TensorProto.UINT8, ("n", 32, 32, 3)), folder / "features.onnx")
     save(network(TensorProto.UINT8, ("n", 32, 32, 1)), folder / "grey.onnx")
     followed = ("--eval-every", 2, "--eval-features", "features.onnx", "--eval-n", 20)
-    done = run(wgan_command("train", "faces", *TINY, "--steps", 5, "--keep", 1, *followed), folder)
+    done = run_wgan_command(
+        "train", "faces", *TINY, "--steps", 5, "--keep", 1, *followed, cwd=folder
+    )
     assert done.returncode == 0, done.stderr
     assert "best fid:" in done.stdout
     assert "--checkpoint best" in done.stdout
-    exported = run(wgan_command("export", "--checkpoint", "best", *FORMATS), folder)
+    exported = run_wgan_command("export", "--checkpoint", "best", *FORMATS, cwd=folder)
     assert exported.returncode == 0, exported.stderr
     return folder
 
