@@ -1,5 +1,7 @@
 """Shuffled batches whose order depends on the seed only, so that a run resumes exactly."""
 
+from typing import Protocol
+
 import numpy as np
 import numpy.typing as npt
 import torch
@@ -10,6 +12,16 @@ from wgan.images import Pixels
 
 UPLOAD_BYTES = 2**26
 """Bytes per copy to the device: 64 MiB."""
+
+
+class BatchSequence(Protocol):
+    """Batches without end, with a position to resume from."""
+
+    drawn: int
+    """The position; set it to continue from there."""
+
+    def next(self) -> Tensor:
+        """Return a batch: float32 `[batch, c, h, w]` in [-1, 1], channels last, on the device."""
 
 
 class Batches:
@@ -34,7 +46,7 @@ class Batches:
     ) -> None:
         """Start after `drawn` batches.
 
-        Args, others as for `InMemoryDataset.batches`:
+        Args, others as for `Dataset.batches`:
             pixels: uint8 `[n, height, width, channels]`.
             drawn: the number of batches already drawn.
             chosen: indices of the images to use; None for all.

@@ -1,9 +1,9 @@
-"""InMemoryDataset: decoded images that a run trains on."""
+"""A data set: the decoded images that a run trains on, in memory or streamed."""
 
 import hashlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Self
+from typing import Protocol, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -11,11 +11,68 @@ import torch
 
 from wgan.errors import DataError
 from wgan.images import Pixels, evenly_spaced
-from wgan.training.data.batches import Batches, check_shape
+from wgan.training.data.batches import Batches, BatchSequence, check_shape
 from wgan.training.data.decoding import Part, Skipped
 from wgan.training.distributed.process_group import SINGLE_PROCESS, ProcessGroup
 
 Indices = npt.NDArray[np.int64]
+
+
+class Dataset(Protocol):
+    """Images to train on and to compare with: `InMemoryDataset` or `StreamingDataset`."""
+
+    @property
+    def count(self) -> int | None:
+        """Number of good images; None for shards without an index."""
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Height, width and channels of every image."""
+
+    @property
+    def nbytes(self) -> int | None:
+        """Bytes of all pixels; None for a stream."""
+
+    @property
+    def sha256(self) -> str:
+        """Identity of the data: a run resumes only on data with the same hash."""
+
+    @property
+    def skipped(self) -> list[Skipped]:
+        """Damaged images found so far."""
+
+    def batches(
+        self,
+        batch_size: int,
+        seed: int,
+        device: torch.device,
+        *,
+        flip: bool = False,
+        holdout: float = 0.0,
+        on_device: bool = False,
+        group: ProcessGroup = SINGLE_PROCESS,
+    ) -> BatchSequence:
+        """Shuffled batches without end.
+
+        Args:
+            batch_size: images per batch, over all ranks.
+            seed: of the order.
+            device: where the batches go.
+            flip: mirror half of the images of each epoch, at random.
+            holdout: the share of the images that is excluded.
+            on_device: keep all images in the device's memory.
+            group: the ranks that share each batch; a rank receives its shard only.
+
+        Raises:
+            DataError: there are fewer images than a batch holds.
+            UsageError: a stream cannot be kept on the device.
+        """
+
+    def train_and_holdout_samples(self, holdout: float, seed: int, n: int) -> tuple[Pixels, Pixels]:
+        """At most `n` training images and at most `n` held-out images."""
+
+    def images(self, count: int, batch_size: int) -> Iterator[Pixels]:
+        """Yield `count` images in batches: evenly spaced, or random ones of a stream."""
 
 
 @dataclass(frozen=True)
@@ -95,20 +152,7 @@ class InMemoryDataset:
         on_device: bool = False,
         group: ProcessGroup = SINGLE_PROCESS,
     ) -> Batches:
-        """Return shuffled batches without end.
-
-        Args:
-            batch_size: images per batch, over all ranks.
-            seed: of the order.
-            device: where the batches go.
-            flip: mirror half of the images of each epoch, at random.
-            holdout: the share of the images that is excluded.
-            on_device: keep all images in the device's memory, and cut batches there.
-            group: the ranks that share each batch; a rank receives its shard only.
-
-        Raises:
-            DataError: there are fewer images than a batch holds.
-        """
+        """Return shuffled batches without end: see `Dataset.batches`."""
         train, _ = split(self.count, holdout, seed)
         return Batches(
             self.pixels,

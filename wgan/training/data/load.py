@@ -7,7 +7,7 @@ from pathlib import Path
 from wgan.errors import DataError, ImageError, OutputError
 from wgan.progress import ProgressFn
 from wgan.training.data.cache import Cache
-from wgan.training.data.dataset import InMemoryDataset
+from wgan.training.data.dataset import Dataset, InMemoryDataset
 from wgan.training.data.decoding import check_skipped, decode_all, is_image_name, quiet_pillow
 from wgan.training.data.shards import INDEX, Shards, find_shards, is_pattern
 from wgan.training.data.sources import ImageSource
@@ -19,9 +19,6 @@ from wgan.training.data.stream import BUFFER, StreamingDataset
 from wgan.training.data.transform import Transform
 
 logger = logging.getLogger(__name__)
-
-Dataset = InMemoryDataset | StreamingDataset
-"""Images to train on and to compare with, in memory or streamed."""
 
 
 def open_data(data: str | Path, download: bool = False) -> ImageSource | Shards:

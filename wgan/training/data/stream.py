@@ -81,7 +81,7 @@ class StreamingDataset:
         on_device: bool = False,
         group: ProcessGroup = SINGLE_PROCESS,
     ) -> "StreamedBatches":
-        """Return batches as `InMemoryDataset.batches` does; each rank reads all samples.
+        """Return batches as `Dataset.batches` says; each rank reads all samples.
 
         Raises:
             UsageError: `on_device`: a stream cannot be kept there.
