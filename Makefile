@@ -33,7 +33,7 @@ demo: $(if $(wildcard $(READY)),$(READY),$(SMALL)) ## train, export and sample o
 	@echo "Images: demo/out.png; during training: demo/runs/*/previews/"
 
 test: $(READY) ## all tests, the slow ones too
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
 
 fuzz: $(READY) ## ten minutes of damaged model files
 	$(BIN)/python -m tests.runtime.fuzzing --seconds 600

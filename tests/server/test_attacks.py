@@ -107,8 +107,8 @@ def test_a_body_that_decompresses_beyond_the_limit_is_413(strict: Server, encodi
     ("body", "encoding", "status"),
     [
         (b"not gzip", "gzip", 400),
-        (gzip.compress(b"{}")[:-3], "gzip", 400),
-        (gzip.compress(b"{}") * 2, "gzip", 400),
+        (gzip.compress(b"{}", mtime=0)[:-3], "gzip", 400),
+        (gzip.compress(b"{}", mtime=0) * 2, "gzip", 400),
         (b"\xff" * 50, "deflate", 400),
         (b"", "gzip", 400),
         (b"{}", "br", 415),
