@@ -79,12 +79,17 @@ def check(config: Any) -> None:
     Raises:
         UsageError: the first value that is not allowed, with what is.
     """
-    for name, (field, _) in options(config).items():
-        value = getattr(config, name)
-        if not is_allowed(field, value):
-            raise UsageError(
-                f"{flag(name, config)} {_shown(value)} is not allowed: it must be {allowed(field)}"
-            )
+    for name in options(config):
+        check_value(config, name, getattr(config, name))
+
+
+def check_value(config: Any, name: str, value: object) -> None:
+    """Check a value for the option `name` of a config or its class. Raises UsageError."""
+    field, _ = options(config)[name]
+    if not is_allowed(field, value):
+        raise UsageError(
+            f"{flag(name, config)} {_shown(value)} is not allowed: it must be {allowed(field)}"
+        )
 
 
 def is_allowed(field: "dataclasses.Field[Any]", value: object) -> bool:

@@ -1,3 +1,6 @@
+import io
+import pickle
+import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -6,7 +9,9 @@ import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto
+from PIL import Image
 
+from tests.processes import run
 from tests.runtime import models
 from wgan.errors import DeviceError, ModelFileError, UsageError
 from wgan.images import to_pixels
@@ -89,9 +94,14 @@ def test_no_optimisation_gives_the_same_images(generator: Generator) -> None:
     ("call", "sentence"),
     [
         (lambda g: g.sample([]), "no seeds"),
+        (lambda g: g.sample(0), "no seeds"),
+        (lambda g: g.sample(2**40), "seed 1099511627775 is not allowed"),
+        (lambda g: g.stream(5, truncation=np.nan), "--truncation nan is not allowed"),
+        (lambda g: g.interpolate([1, 2], 0), "--frames 0 is not allowed"),
+        (lambda g: g.interpolate([], 8), "no seeds"),
         (lambda g: g.sample([2**32]), "seed 4294967296 is not allowed"),
         (lambda g: g.sample([-1]), "seed -1 is not allowed"),
-        (lambda g: g.sample([1], 0), "batch size 0 is not allowed"),
+        (lambda g: g.sample([1], 0), "--batch-size 0 is not allowed"),
         (lambda g: g.images(np.zeros((2, 5), np.float32)), r"\[2, 5\] are not allowed.*\[n, 4\]"),
         (lambda g: g.images(np.zeros((0, 4), np.float32)), "at least 1"),
     ],
@@ -165,3 +175,92 @@ def test_an_output_of_another_shape_than_declared_is_refused() -> None:
     # The axes are declared free of each other, so that only the run shows the lie.
     with pytest.raises(ModelFileError):
         Generator(model.SerializeToString()).images(np.zeros((1, 4), np.float32))
+
+
+def test_a_number_means_the_first_seeds(generator: Generator) -> None:
+    np.testing.assert_array_equal(generator.sample(5), generator.sample(range(5)))
+    np.testing.assert_array_equal(generator.sample(np.int64(5)), generator.sample(5))
+
+
+def test_truncation_scales_the_latents(generator: Generator) -> None:
+    latents = latents_from_seeds(range(3), models.LATENT_DIM)
+    expected = generator.pixels(latents * np.float32(0.5))
+    np.testing.assert_array_equal(generator.sample(3, truncation=0.5), expected)
+
+
+def test_an_interpolation_is_a_path_through_the_images_of_its_seeds(generator: Generator) -> None:
+    frames = generator.interpolate([5, 9], frames=8)
+    assert frames.shape == (8, 8, 8, 3)
+    np.testing.assert_array_equal(frames[[0, 4]], generator.sample([5, 9]))
+    halves = generator.interpolate([5, 9], 8, truncation=0.5)
+    np.testing.assert_array_equal(halves[:1], generator.sample([5], truncation=0.5))
+
+
+def test_latents_that_are_not_finite_blame_the_caller(generator: Generator) -> None:
+    for value in (np.nan, np.inf):
+        with pytest.raises(UsageError, match="the latents hold a value that is not finite"):
+            generator.images(np.full((1, models.LATENT_DIM), value, np.float32))
+
+
+def test_the_package_and_the_name_builtin_are_enough() -> None:
+    import wgan
+
+    with wgan.Generator("builtin") as generator:
+        assert generator.sample(2).shape == (2, 32, 32, 1)
+        assert repr(generator).startswith("<Generator of 32x32 grey images: builtin, latent_dim")
+
+
+def test_a_closed_generator_says_that_it_is_closed() -> None:
+    generator = Generator(models.generator().SerializeToString())
+    assert "CPUExecutionProvider>" in repr(generator)
+    generator.close()
+    with pytest.raises(UsageError, match="the generator of the model is closed"):
+        generator.sample(1)
+    assert "closed>" in repr(generator)
+    assert generator._repr_png_() is None
+
+
+def test_a_notebook_shows_images_of_a_generator(generator: Generator) -> None:
+    data = generator._repr_png_()
+    assert data is not None
+    with Image.open(io.BytesIO(data)) as image:
+        assert (image.format, image.size) == ("PNG", (8 * 64, 2 * 64))
+
+
+@pytest.mark.parametrize("kind", ["path", "bytes"])
+def test_a_generator_is_pickled_by_its_path_or_its_bytes(
+    kind: str, model_file: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(model_file.parent)
+    model = model_file.read_bytes() if kind == "bytes" else model_file.name
+    generator = Generator(model, "cpu", 1, optimization="none")
+    data = pickle.dumps(generator)
+    assert (len(data) < 1000) == (kind == "path")
+    monkeypatch.chdir(tmp_path)
+    copy = pickle.loads(data)
+    np.testing.assert_array_equal(copy.sample(4), generator.sample(4))
+    assert pickle.dumps(copy) == data
+
+
+FORKED = """
+import gc, os, sys
+from wgan.runtime import Generator
+
+with Generator(sys.argv[1], threads=4) as generator:
+    before = generator.sample(16).tobytes()
+    if os.fork():
+        sys.exit(os.waitstatus_to_exitcode(os.wait()[1]))
+    if sys.argv[2] == "draw":
+        assert generator.sample(16).tobytes() == before
+del generator
+gc.collect()
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="a fork")
+@pytest.mark.parametrize("use", ["draw", "end"])
+def test_a_forked_process_draws_the_same_images_and_ends(
+    use: str, model_file: Path, tmp_path: Path
+) -> None:
+    done = run([sys.executable, "-c", FORKED, str(model_file), use], tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")

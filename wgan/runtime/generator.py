@@ -2,6 +2,9 @@
 
 import functools
 import itertools
+import numbers
+import os
+import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,10 +14,13 @@ import numpy as np
 import numpy.typing as npt
 
 from wgan.errors import DeviceError, ModelFileError, UsageError
-from wgan.host import MAX_THREADS, usable_cores
-from wgan.images import Images, Pixels, to_pixels
-from wgan.latents import Latents, latents_from_seeds
+from wgan.host import usable_cores
+from wgan.images import Images, Pixels, encode, grid, to_pixels
+from wgan.latents import Latents, check_seed
 from wgan.model_file.reading import read_manifest
+from wgan.options import check_value
+from wgan.runtime import builtin
+from wgan.runtime.config import DEFAULT_FRAMES, SampleConfig
 from wgan.runtime.engine.providers import AUTOMATIC, DEVICES, active_provider
 from wgan.runtime.engine.session import (
     Optimization,
@@ -23,23 +29,32 @@ from wgan.runtime.engine.session import (
     ort_errors,
 )
 from wgan.runtime.image_output import ImageOutput, ValueRange
+from wgan.runtime.latent_sources import InterpolatedLatents, LatentSource, SeedLatents
 from wgan.runtime.model_source import scan_source, verify_checksum
 from wgan.runtime.signature import ValueInfo, check_sides, read_signature
 from wgan.text import first_line
+
+PREVIEW_IMAGES = 16
+"""Images that a notebook shows for a generator."""
+
+PREVIEW_SIDE = 64
+"""Pixels to which smaller ones of them are enlarged."""
 
 
 class Generator:
     """An exported generator, opened in ONNX Runtime.
 
         with Generator("generator.onnx") as generator:
-            pixels = generator.sample(range(64))    # (64, h, w, c) uint8
+            pixels = generator.sample(64)    # of seeds 0 to 63: (64, h, w, c) uint8
 
     Threads may share one: it does not change after construction, ONNX Runtime's `run` is
-    thread-safe, and each `stream` has its own position.
+    thread-safe, and each `stream` has its own position. It can be pickled, by its path or its
+    bytes, and a forked process, such as a worker of a DataLoader, opens the model again.
 
     Args:
-        model: an ONNX file's path, or its bytes. A generator from another project works if its
-            graph is clear (see `wgan.runtime.signature`).
+        model: an ONNX file's path, or its bytes, or "builtin" for the generator that is installed
+            with wgan. A generator from another project works if its graph is clear (see
+            `wgan.runtime.signature`).
         device: "auto" (the best that works), or one of `wgan.runtime.engine.providers.DEVICES`.
         threads: CPU threads of a run; by default the number of usable cores.
         value_range: the values of black and white, for another project's float images if the
@@ -68,10 +83,15 @@ class Generator:
         optimization: Optimization = "all",
         checked: bool = True,
     ) -> None:
-        if threads is not None and not 1 <= threads <= MAX_THREADS:
-            raise UsageError(f"threads {threads} is not allowed: it is 1 to {MAX_THREADS}")
+        check_value(SampleConfig, "threads", threads)
         self._name = "the model" if isinstance(model, bytes) else str(model)
+        if model == builtin.NAME:
+            model = builtin.builtin_model()
         self._source, file = scan_source(model)
+        self._engine = (device, threads, optimization)
+        self._arguments = {"value_range": value_range, "checked": checked}
+        self._lock = threading.Lock()
+        self._process = os.getpid()
         try:
             self.manifest = read_manifest(file)
             with verify_checksum(self._source, self.manifest if checked else None):
@@ -143,40 +163,81 @@ class Generator:
         raw = self._run([images, pixels], latents)
         return images.images(raw[0]), pixels.pixels(raw[1])
 
-    def sample(self, seeds: Sequence[int], batch_size: int | None = None) -> Pixels:
-        """Generate the images of `seeds`: `[len(seeds), h, w, c]` uint8, in the order of the seeds.
+    def sample(
+        self,
+        seeds: int | Sequence[int],
+        batch_size: int | None = None,
+        *,
+        truncation: float = 1.0,
+    ) -> Pixels:
+        """Generate the images of `seeds`: `[n, h, w, c]` uint8, in the order of the seeds.
 
         `wgan.images.to_pil` converts one of them to a Pillow image, `wgan.images.grid` arranges
-        them. A run takes `batch_size` images, by default a number that suits the provider.
+        them.
+
+        Args:
+            seeds: the seeds; a number n means seeds 0 to n - 1.
+            batch_size: images in a run, by default a number that suits the provider.
+            truncation: scales the latents: below 1 nearer to the mean image, 1 is off.
 
         Raises:
-            UsageError: no seeds, a seed outside 0 to 2**32 - 1, or a batch of less than 1.
+            UsageError: no seeds, a seed outside 0 to 2**32 - 1, or another value not allowed.
             ModelFileError: as `images`.
         """
-        batches = self.stream(seeds, batch_size)  # checks the arguments
+        seeds = _seeds(seeds)
+        return self._collect(len(seeds), self.stream(seeds, batch_size, truncation=truncation))
+
+    def stream(
+        self,
+        seeds: int | Sequence[int],
+        batch_size: int | None = None,
+        *,
+        truncation: float = 1.0,
+    ) -> Iterator[Pixels]:
+        """Yield the images of `seeds` batch by batch, the last one smaller; see `sample`.
+
+        A `range` of seeds takes no memory, however long.
+        """
+        check_value(SampleConfig, "truncation", truncation)
+        return self._stream(SeedLatents(truncation, _seeds(seeds), self.latent_dim), batch_size)
+
+    def interpolate(
+        self,
+        seeds: Sequence[int],
+        frames: int = DEFAULT_FRAMES,
+        batch_size: int | None = None,
+        *,
+        truncation: float = 1.0,
+    ) -> Pixels:
+        """Generate a closed path through the images of `seeds`: `[frames, h, w, c]` uint8.
+
+        Frame 0 is the first seed's image; from the last frame the path returns to it. Arguments
+        and errors as in `sample`.
+        """
+        check_value(SampleConfig, "frames", frames)
+        check_value(SampleConfig, "truncation", truncation)
+        source = InterpolatedLatents(truncation, _seeds(seeds), self.latent_dim, frames)
+        return self._collect(frames, self._stream(source, batch_size))
+
+    def _collect(self, n: int, batches: Iterator[Pixels]) -> Pixels:
         # Not np.concatenate, which would need the memory of all images twice.
-        pixels = np.empty((len(seeds), *self.image_shape), np.uint8)
+        pixels = np.empty((n, *self.image_shape), np.uint8)
         done = 0
         for batch in batches:
             pixels[done : done + len(batch)] = batch
             done += len(batch)
         return pixels
 
-    def stream(self, seeds: Sequence[int], batch_size: int | None = None) -> Iterator[Pixels]:
-        """Yield the images of `seeds` batch by batch, the last one smaller; see `sample`.
+    def _stream(self, source: LatentSource, batch_size: int | None) -> Iterator[Pixels]:
+        check_value(SampleConfig, "batch_size", batch_size)
+        size = batch_size or self.default_batch_size
 
-        A `range` of seeds takes no memory, however long.
-        """
-        batch_size = self.default_batch_size if batch_size is None else batch_size
-        check_batch_size(batch_size)
-        if not len(seeds):
-            raise UsageError("no seeds were given: at least one is needed")
-        return self._stream(seeds, batch_size)
+        def batches() -> Iterator[Pixels]:  # so that the arguments are checked before the first one
+            for start in range(0, len(source), size):
+                latents = source.latents(range(start, min(start + size, len(source))))
+                yield self.pixels(self.pad(latents, size))[: len(latents)]
 
-    def _stream(self, seeds: Sequence[int], batch_size: int) -> Iterator[Pixels]:
-        for start in range(0, len(seeds), batch_size):
-            latents = latents_from_seeds(seeds[start : start + batch_size], self.latent_dim)
-            yield self.pixels(self.pad(latents, batch_size))[: len(latents)]
+        return batches()
 
     def pad(self, latents: Latents, batch_size: int) -> Latents:
         """Pad a short batch with zeros where the provider works better with a single size.
@@ -197,6 +258,8 @@ class Generator:
                 f"latents of shape {list(latents.shape)} are not allowed: this generator takes"
                 f" [n, {self.latent_dim}], n at least 1"
             )
+        if not np.isfinite(latents).all():
+            raise UsageError("the latents hold a value that is not finite")
         results = self._run_session([output.name for output in outputs], latents)
         for output, result in zip(outputs, results, strict=True):
             expected, fault = output.shape(len(latents), *self.image_shape), None
@@ -226,7 +289,7 @@ class Generator:
         if self._signature.latents.spatial:
             feed = feed[:, :, None, None]
         try:
-            results: list[npt.NDArray[Any]] = self._session.run(
+            results: list[npt.NDArray[Any]] = self._open_session().run(
                 names, {self._signature.latents.name: feed}
             )
         except ort_errors() as exc:
@@ -252,9 +315,55 @@ class Generator:
             check_sides(height, width)
         return height, width, signature.channels
 
+    def _open_session(self) -> Any:
+        """Return the session; a forked process opens its own, because threads are not inherited.
+
+        Raises:
+            UsageError: the generator is closed.
+            DeviceError: it runs on a GPU, which a forked process cannot use.
+            ModelFileError: the file was changed.
+        """
+        if self._session is None:
+            raise UsageError(f"the generator of {self._name} is closed: open it again")
+        if self._process != os.getpid():
+            if self.provider != DEVICES["cpu"].provider:
+                raise DeviceError(
+                    f"a generator that runs on the {self.provider} cannot be used in a forked"
+                    " process: open it there"
+                )
+            with self._lock:
+                if self._process != os.getpid():
+                    self._source.check_unchanged()
+                    _, threads, optimization = self._engine
+                    self._session = open_session(self._source.content, "cpu", threads, optimization)
+                    self._process = os.getpid()
+        return self._session
+
     def close(self) -> None:
         """Release the session and its memory; the generator cannot be used afterwards."""
         self._session = None
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        device, threads, optimization = self._engine
+        arguments = {**self._arguments, "optimization": optimization}
+        return functools.partial(Generator, **arguments), (self._source.content, device, threads)
+
+    def __repr__(self) -> str:
+        height, width, channels = self.image_shape
+        step = "" if self.manifest is None else f", step {self.manifest.step:,}"
+        state = "closed" if self._session is None else self.provider
+        return (
+            f"<Generator of {width}x{height} {'grey' if channels == 1 else 'colour'} images:"
+            f" {self._name}, latent_dim {self.latent_dim}{step}, {state}>"
+        )
+
+    def _repr_png_(self) -> bytes | None:
+        """The images of a few seeds, which a notebook shows for the generator."""
+        if self._session is None:
+            return None
+        scale = max(1, PREVIEW_SIDE // max(self.image_shape[:2]))
+        pixels = self.sample(PREVIEW_IMAGES).repeat(scale, axis=1).repeat(scale, axis=2)
+        return encode(grid(pixels, (2, PREVIEW_IMAGES // 2)))
 
     def __enter__(self) -> Self:
         return self
@@ -308,10 +417,14 @@ def open_all(model: bytes) -> Iterator[tuple[EngineConfig, Generator | DeviceErr
                 yield engine, generator
 
 
-def check_batch_size(batch_size: int) -> None:
-    """Raise UsageError unless `batch_size` is at least 1."""
-    if batch_size < 1:
-        raise UsageError(f"batch size {batch_size} is not allowed: at least 1 is needed")
+def _seeds(seeds: int | Sequence[int]) -> Sequence[int]:
+    """Return the seeds; a number n means 0 to n - 1. Raises UsageError if there are none."""
+    if isinstance(seeds, numbers.Integral):
+        seeds = range(int(seeds))
+        check_seed(max(0, len(seeds) - 1))
+    if not len(seeds):
+        raise UsageError("no seeds were given: at least one is needed")
+    return seeds
 
 
 def _interface(session: Any) -> tuple[list[ValueInfo], list[ValueInfo]]:

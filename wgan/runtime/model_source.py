@@ -87,7 +87,8 @@ def scan_source(model: Path | str | bytes) -> tuple[ModelSource, OnnxFile]:
             raise ModelFileError(f"the model cannot be used: {exc}") from exc
     path = Path(model)
     stamp = _stamp(path)
-    return ModelSource(path, stamp), read_model(path)
+    # Absolute: the file is found again when the current folder has changed.
+    return ModelSource(path.absolute(), stamp), read_model(path)
 
 
 def _stamp(path: Path) -> Stamp | None:

@@ -1,7 +1,9 @@
 """ONNX Runtime sessions: options, providers, and ONNX Runtime's errors as sentences."""
 
+import ctypes
 import logging
 import os
+import weakref
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Literal
@@ -22,6 +24,23 @@ Optimization = Literal["none", "basic", "extended", "all"]
 
 FOLDED_BYTES_LIMIT = 256 * 2**20
 """Bytes of constants by which optimisation may grow a graph, in versions that have this option."""
+
+
+_sessions: "weakref.WeakSet[Any]" = weakref.WeakSet()
+"""The open sessions of this process."""
+
+
+def _keep_inherited_sessions() -> None:
+    """Never release the sessions that a forked process inherits.
+
+    Their threads exist only in the parent, so that releasing one would wait for them without end.
+    """
+    for session in _sessions:
+        ctypes.pythonapi.Py_IncRef(ctypes.py_object(session))
+
+
+if hasattr(os, "register_at_fork"):  # not on Windows
+    os.register_at_fork(after_in_child=_keep_inherited_sessions)
 
 
 def open_session(
@@ -45,6 +64,7 @@ def open_session(
         cause = diagnose_provider(ort, name)
         if cause is None:
             session = _open(ort, model, options, name)
+            _sessions.add(session)
             if active_provider(session) == DEVICES[name].provider:
                 if skipped:
                     logging.getLogger("wgan").warning("running on %s: %s", name, "; ".join(skipped))
