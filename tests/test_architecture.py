@@ -42,7 +42,8 @@ def actual_edges() -> dict[Edge, Path]:
     return {
         (room_of(path), target): path
         for path in sorted((ROOT / "wgan").rglob("*.py"))
-        if path.name != "__main__.py"  # the command itself
+        # The command itself, and the name that the package lends from the runtime.
+        if path.relative_to(ROOT / "wgan").as_posix() not in ("__main__.py", "__init__.py")
         for target in rooms_imported_by(path)
         if target != room_of(path)
     }
