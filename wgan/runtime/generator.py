@@ -2,7 +2,6 @@
 
 import functools
 import itertools
-import numbers
 import os
 import threading
 from collections.abc import Iterator, Sequence
@@ -89,7 +88,7 @@ class Generator:
             model = builtin.builtin_model()
         self._source, file = scan_source(model)
         self._engine = (device, threads, optimization)
-        self._arguments = {"value_range": value_range, "checked": checked}
+        self._arguments: dict[str, Any] = {"value_range": value_range, "checked": checked}
         self._lock = threading.Lock()
         self._process = os.getpid()
         try:
@@ -345,8 +344,8 @@ class Generator:
 
     def __reduce__(self) -> tuple[Any, ...]:
         device, threads, optimization = self._engine
-        arguments = {**self._arguments, "optimization": optimization}
-        return functools.partial(Generator, **arguments), (self._source.content, device, threads)
+        make = functools.partial(Generator, **self._arguments, optimization=optimization)
+        return make, (self._source.content, device, threads)
 
     def __repr__(self) -> str:
         height, width, channels = self.image_shape
@@ -419,7 +418,7 @@ def open_all(model: bytes) -> Iterator[tuple[EngineConfig, Generator | DeviceErr
 
 def _seeds(seeds: int | Sequence[int]) -> Sequence[int]:
     """Return the seeds; a number n means 0 to n - 1. Raises UsageError if there are none."""
-    if isinstance(seeds, numbers.Integral):
+    if isinstance(seeds, int | np.integer):
         seeds = range(int(seeds))
         check_seed(max(0, len(seeds) - 1))
     if not len(seeds):
