@@ -1,13 +1,15 @@
 """A model opened in a process that is thrown away."""
 
 import asyncio
+import os
 import sys
 
 import pytest
 
+from tests.processes import children_of
 from tests.runtime import models
-from wgan.errors import ModelFileError
 from wgan.sandbox import probe
+from wgan.stop import STOP_SIGNALS, Stopped
 
 
 def test_a_good_model_passes() -> None:
@@ -18,7 +20,26 @@ def test_a_python_error_is_left_to_the_process_that_opens_the_model() -> None:
     asyncio.run(probe(b"not a model"))
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="the child is killed by a signal")
-def test_a_model_that_takes_too_long_is_refused() -> None:
-    with pytest.raises(ModelFileError, match=r"draws no image within 0\.5 seconds"):
-        asyncio.run(probe(models.slow_to_open(), timeout=0.5))
+@pytest.mark.skipif(sys.platform != "linux", reason="/proc tells which process is the probe")
+def test_cancelling_ends_a_model_that_runs_without_end() -> None:
+    async def give_up() -> None:
+        await asyncio.wait_for(probe(models.slow_to_open()), 0.5)
+
+    with pytest.raises(TimeoutError):
+        asyncio.run(give_up())
+    assert children_of(os.getpid()) == []
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="/proc tells which process is the probe")
+@pytest.mark.parametrize("number", STOP_SIGNALS)
+def test_a_stop_signal_to_the_process_is_no_fault_of_the_model(number: int) -> None:
+    async def stop() -> None:
+        task = asyncio.create_task(probe(models.slow_to_open()))
+        while not (found := children_of(os.getpid())):
+            await asyncio.sleep(0.01)
+        os.kill(found[0], number)
+        await task
+
+    with pytest.raises(Stopped) as stopped:
+        asyncio.run(stop())
+    assert stopped.value.number == number

@@ -13,20 +13,20 @@ import time
 from typing import NoReturn
 
 from wgan.errors import ModelFileError
-from wgan.stop import SAME_SIGNAL_S, STOP_SIGNALS
+from wgan.stop import SAME_SIGNAL_S, STOP_SIGNALS, Stopped
 
 GRACE_S = 10.0
 """Seconds that a child has to end after a signal: one native call can run without end."""
 
-PROBE_TIMEOUT_S = 300.0
-"""Seconds in which a model has to draw its first image."""
-
 _PR_SET_PDEATHSIG = 1  # from <sys/prctl.h>
 
-_PROBE = (
-    "import sys; from wgan.runtime import Generator;"
-    "Generator(sys.stdin.buffer.read(), 'cpu').sample(range(1))"
-)
+_PROBE = """
+import sys
+from wgan.sandbox import die_with_parent
+die_with_parent()
+from wgan.runtime import Generator
+Generator(sys.stdin.buffer.read(), "cpu").sample(range(1))
+"""
 
 
 def continue_in_child(engine: str) -> None:
@@ -48,11 +48,17 @@ def continue_in_child(engine: str) -> None:
     if child:
         _wait_for(child, engine)
     signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-    import ctypes
-
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)  # the child dies with its parent
-    if os.getppid() != parent:  # the parent died before prctl
+    die_with_parent()
+    if os.getppid() != parent:  # the parent died before
         os._exit(1)
+
+
+def die_with_parent() -> None:
+    """Let the kernel kill this process when its parent ends, even by SIGKILL. Only on Linux."""
+    if sys.platform == "linux":
+        import ctypes
+
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def _wait_for(child: int, engine: str) -> NoReturn:
@@ -79,13 +85,16 @@ def _wait_for(child: int, engine: str) -> NoReturn:
     os._exit(1)
 
 
-async def probe(model: bytes, timeout: float = PROBE_TIMEOUT_S) -> None:
+async def probe(model: bytes) -> None:
     """Open a model and draw one image in a new process, on the CPU.
 
     Python errors in that process are ignored: opening the model afterwards raises them again.
+    Cancelling this kills the process: a model can run without end.
 
     Raises:
-        ModelFileError: the process crashed, was killed or took longer than `timeout` seconds.
+        ModelFileError: the process crashed or was killed.
+        Stopped: it was stopped by SIGINT or SIGTERM, which a terminal sends to all processes of
+            a command, and systemd to all of a service.
     """
     import asyncio  # not at the top: the command line forks before large imports
     from asyncio.subprocess import DEVNULL, PIPE
@@ -105,14 +114,14 @@ async def probe(model: bytes, timeout: float = PROBE_TIMEOUT_S) -> None:
     try:
         # A process that crashes early does not read all of its input.
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):
-            await asyncio.wait_for(process.communicate(model), timeout)
+            await process.communicate(model)
         code = await process.wait()
-    except TimeoutError:
-        raise ModelFileError(f"the model draws no image within {timeout:g} seconds") from None
     finally:
-        if process.returncode is None:  # too slow, or the server is stopping
+        if process.returncode is None:  # cancelled
             process.kill()
             await process.wait()
+    if -code in STOP_SIGNALS:
+        raise Stopped(-code)
     if code < 0:
         hint = "a second copy of the model has to fit beside the one in use"
         raise ModelFileError(_explain_crash(-code, "ONNX Runtime", hint))

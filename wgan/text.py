@@ -1,5 +1,8 @@
 """Text for messages: made safe for a terminal, shortened, or cut to a line."""
 
+import logging
+from typing import Any
+
 
 def printable(text: object) -> str:
     r"""Return the text on one line, with escapes for characters that a terminal would obey.
@@ -23,6 +26,19 @@ def shorten(value: object, limit: int = 60) -> str:
     except RecursionError:  # a parser accepts values that are nested more deeply than repr does
         text = f"a deeply nested {type(value).__name__}"
     return _cut(text, limit)
+
+
+class OneLineFormatter(logging.Formatter):
+    """Formats log messages and tracebacks without control characters, as `printable` does."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging's name
+        """Format the message on one line."""
+        record.message = printable(record.message)
+        return super().formatMessage(record)
+
+    def formatException(self, ei: Any) -> str:  # noqa: N802 - logging's name
+        """Format a traceback, each of its lines on one line."""
+        return "\n".join(map(printable, super().formatException(ei).split("\n")))
 
 
 def first_line(error: BaseException, limit: int = 300) -> str:

@@ -124,17 +124,22 @@ def serving(
     cwd: Path | None = None,
     wait_for: re.Pattern[str] = READY,
     command: Callable[..., list[str]] = wgan_command,
+    variables: Mapping[str, str] | None = None,
 ) -> Iterator[Server]:
-    """Run `wgan serve --port 0 ARGUMENTS`, by default until it is ready."""
+    """Run `wgan serve --port 0 ARGUMENTS`, by default until it is ready.
+
+    `variables` replace the environment.
+    """
     with contextlib.ExitStack() as stack:
         folder = cwd or Path(stack.enter_context(tempfile.TemporaryDirectory()))
         process = subprocess.Popen(
             command("serve", "--port", 0, *arguments),
             cwd=folder,
-            env=environment(),
+            env=environment() if variables is None else dict(variables),
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
             text=True,
+            start_new_session=True,  # a process group of its own, as a shell and systemd make
         )
         server = Server(process)
         reader = threading.Thread(target=server.collect_log)

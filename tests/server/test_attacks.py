@@ -5,6 +5,7 @@ Each attack ends within its limits in a refusal, and the server still draws afte
 
 import gzip
 import json
+import re
 import select
 import socket
 import time
@@ -293,6 +294,109 @@ def trickle(connection: socket.socket, until: float) -> None:
     while time.monotonic() < until:
         connection.sendall(b"x" * 100)
         select.select([], [], [], 0.05)
+
+
+def read_response(connection: socket.socket) -> bytes:
+    """Read one response, whose body has a Content-Length."""
+    received = b""
+    while (found := re.search(rb"content-length: (\d+)", received)) is None or (
+        len(received.partition(b"\r\n\r\n")[2]) < int(found[1])
+    ):
+        data = connection.recv(65536)
+        assert data, received
+        received += data
+    return received
+
+
+@pytest.mark.parametrize(
+    ("request_", "then"),
+    [
+        (head("/v2", method="GET"), b"\r\n"),
+        (head("/v2", method="GET"), b"\r\n\r\nGE"),
+        (head(INFER, f"Content-Length: {LIMIT + 1}"), b" " * (LIMIT + 1)),
+        (head("/v2", "Connection: Upgrade", "Upgrade: websocket", method="GET"), b"\x81\x00"),
+    ],
+    ids=["an empty line", "empty lines and a request", "a refused body", "an upgrade"],
+)
+def test_what_arrives_after_a_response_cannot_keep_a_connection(
+    strict: Server, request_: bytes, then: bytes
+) -> None:
+    with socket.create_connection(("127.0.0.1", strict.port), timeout=20) as connection:
+        connection.sendall(request_)
+        read_response(connection)
+        connection.sendall(then)
+        status, _ = status_and_error(read_all(connection))  # returns once the server closes
+        assert status in (400, 408)
+
+
+def test_a_closing_connection_does_not_wait_for_a_client_that_stops_reading(
+    strict: Server,
+) -> None:
+    body = json.dumps(seeds_request(*range(256), output="images")).encode()
+    answered = 'wgan_requests_total{route="/v2/models/{model}/infer"'
+    strict.infer(seeds_request(1))  # the metric exists
+    before = strict.metric(answered)
+    with socket.create_connection(("127.0.0.1", strict.port), timeout=20) as connection:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        connection.sendall(head(INFER, f"Content-Length: {len(body)}", "Connection: close") + body)
+        while strict.metric(answered) == before:  # until all is written or in a buffer
+            connection.recv(16_384)
+        strict.await_metric("wgan_connections", lambda count: count == 1)  # that of the question
+
+
+LONG = [f"X-{number}: {'b' * 1000}" for number in range(70)]
+
+
+@pytest.mark.parametrize(
+    "pieces",
+    [
+        [head("/v2", *LONG, method="GET")],
+        [head("/v2", *LONG[:40], method="GET").removesuffix(b"\r\n"),
+         "\r\n".join([*LONG[40:], "", ""]).encode()],
+        [head("/v2", method="GET") + head("/v2", *LONG, method="GET")],
+        [head(INFER, "Transfer-Encoding: chunked"), b"0\r\n", "\r\n".join(LONG).encode()],
+        [head("/" + "a" * 70_000, method="GET")],
+    ],
+    ids=["at once", "in two parts", "behind another request", "as trailers", "a long address"],
+)  # fmt: skip
+def test_the_limit_of_headers_holds_however_they_arrive(
+    strict: Server, pieces: list[bytes]
+) -> None:
+    response = talk(strict, *pieces)
+    assert b"HTTP/1.1 431" in response
+    assert b"headers have more than" in response
+
+
+def test_headers_within_the_limit_are_accepted_however_they_arrive(strict: Server) -> None:
+    whole = head("/v2", "Connection: close", *LONG[:60], method="GET")
+    for pieces in ([whole], [whole[at : at + 999] for at in range(0, len(whole), 999)]):
+        assert talk(strict, *pieces).startswith(b"HTTP/1.1 200")
+
+
+def test_trailers_are_not_headers(strict: Server) -> None:
+    body = b"5\r\n{    \r\n0\r\nContent-Encoding: br\r\nX: y\r\n\r\n"
+    request = head(INFER, "Transfer-Encoding: chunked", "Connection: close") + body
+    assert status_and_error(talk(strict, request))[0] == 400  # not 415
+
+
+@pytest.mark.parametrize(
+    ("request_", "status"),
+    [
+        (b"GET /v2 HTTP/1.1\r\n\r\n", 400),
+        (b"GET /v2 HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n", 400),
+        (b"GET /v2 HTTP/1.1\r\nHost: a\r\nhost: a\r\n\r\n", 400),
+        (b"GET /v2 HTTP/1.1\r\nHost: a b\r\n\r\n", 400),
+        (b"GET /v2 HTTP/1.1\r\nHost: a/b\r\n\r\n", 400),
+        (b"GET /v2 HTTP/1.0\r\nHost: a\r\nHost: b\r\n\r\n", 400),
+        (b"GET /v2 HTTP/1.0\r\n\r\n", 200),
+        (b"GET /v2 HTTP/1.1\r\nHost:\r\nConnection: close\r\n\r\n", 200),
+        (b"GET /v2 HTTP/1.1\r\nHost: [::1]:80\r\nConnection: close\r\n\r\n", 200),
+    ],
+)
+def test_a_request_needs_one_host(strict: Server, request_: bytes, status: int) -> None:
+    response = talk(strict, request_)
+    assert response.startswith(b"HTTP/1.1 %d" % status)
+    assert status == 200 or b"Host header" in response
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,14 @@ import numpy as np
 import onnx
 import pytest
 
-from tests.processes import RunWgan, children_of, cpu_seconds, environment, wgan_command
+from tests.processes import (
+    RunWgan,
+    children_of,
+    cpu_seconds,
+    environment,
+    wait_until,
+    wgan_command,
+)
 from tests.runtime import models
 from tests.runtime.test_verification import proved, with_manifest
 from tests.server.heavy import slow_generator
@@ -34,6 +41,8 @@ from tests.server.servers import (
 )
 from wgan.model_file.reading import read_manifest, scan_model
 from wgan.runtime import Generator
+from wgan.server.model_repository import model_files
+from wgan.stop import STOP_SIGNALS
 
 SEED = seeds_request(1)
 KEY = "a-key-of-thirty-two-characters-0"
@@ -66,7 +75,7 @@ def false_bytes() -> bytes:
 
 def test_it_is_live_at_once_and_ready_after_the_first_image(tmp_path: Path) -> None:
     path = tmp_path / "generator.onnx"
-    path.write_bytes(slow_generator(20_000))  # seconds, for the warm-up's batch
+    path.write_bytes(slow_generator(2000))
     with serving(path, "--threads", 1, wait_for=LISTENING) as server:
         server.port = int(server.await_log(LISTENING)[1])
         live, ready = server.get("/v2/health/live"), server.get("/v2/health/ready")
@@ -84,9 +93,9 @@ def test_it_is_live_at_once_and_ready_after_the_first_image(tmp_path: Path) -> N
 
 def test_sigterm_finishes_running_requests_and_exits_0(tmp_path: Path) -> None:
     path = tmp_path / "generator.onnx"
-    path.write_bytes(slow_generator(8000))
+    path.write_bytes(slow_generator(4000))
     replies: list[Reply] = []
-    with serving(path, "--threads", 1) as server:
+    with serving(path, "--threads", 1, "--max-batch", 8) as server:
         ask = threading.Thread(
             target=lambda: replies.append(server.infer(seeds_request(*range(100))))
         )
@@ -213,17 +222,58 @@ def test_a_changed_file_that_crashes_onnxruntime_keeps_the_old_model(tmp_path: P
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="/proc tells which process is the probe")
-def test_sigterm_stops_a_server_that_is_probing_a_model(tmp_path: Path) -> None:
+@pytest.mark.parametrize("number", STOP_SIGNALS)
+@pytest.mark.parametrize("to_group", [False, True], ids=["server", "group"])
+def test_a_signal_stops_a_server_that_is_loading(
+    tmp_path: Path, number: int, to_group: bool
+) -> None:
     path = tmp_path / "generator.onnx"
     path.write_bytes(models.slow_to_open())
     with serving(path, wait_for=LISTENING) as server:
-        deadline = time.monotonic() + 30
-        while (child := probe_of(server)) is None:
-            assert time.monotonic() < deadline
-            time.sleep(0.01)
-        assert server.stop(10) == 0
-    with contextlib.suppress(FileNotFoundError):  # there, it has ended and nobody took note
+        wait_until(lambda: probe_of(server) is not None)
+        child = probe_of(server)
+        if to_group:  # as Ctrl-C and systemd: the probe gets it too
+            os.killpg(server.process.pid, number)
+        else:
+            server.process.send_signal(number)
+        assert server.process.wait(20) == 128 + number
+        server.await_log("^stopped$")
+    log = "\n".join(server.log)
+    assert not re.search("Traceback|Error|crashed|damaged", log), log
+    with contextlib.suppress(FileNotFoundError):  # if it is there, its parent has not taken note
         assert Path(f"/proc/{child}/cmdline").read_bytes() == b""
+
+
+def test_a_model_that_never_ends_is_reported_and_the_next_one_loaded(tmp_path: Path) -> None:
+    path = tmp_path / "generator.onnx"
+    path.write_bytes(model_bytes(0))
+    with serving(path, "--load-seconds", 8) as server:
+        old = server.infer(SEED).body
+        path.write_bytes(slow_generator(10**15))
+        server.process.send_signal(signal.SIGHUP)
+        server.await_log("was not replaced: .*draws no images within 8 seconds")
+        assert server.infer(SEED).body == old
+        path.write_bytes(model_bytes(1, step=99))
+        server.process.send_signal(signal.SIGHUP)
+        server.await_log("model generator, version 99, runs on")
+
+
+def test_a_server_leaves_no_files_of_other_packages(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    home.mkdir()
+    (tmp_path / "generator.onnx").write_bytes(model_bytes())
+    # onnxruntime sends nothing where a variable says that it runs in CI.
+    hidden = {"CI", "GITHUB_ACTIONS", "ORT_DISABLE_TELEMETRY"}
+    variables = {
+        name: value
+        for name, value in environment().items()
+        if name not in hidden and not name.startswith(("XDG_", "WGAN_"))
+    }
+    with serving("generator.onnx", cwd=tmp_path, variables=variables | {"HOME": str(home)}) as each:
+        assert each.infer(SEED).status == 200
+        assert each.stop() == 0
+    assert list(home.rglob("*")) == []
+    assert {path.name for path in tmp_path.iterdir()} == {"home", "generator.onnx"}
 
 
 def test_requests_succeed_while_a_model_is_replaced(tmp_path: Path) -> None:
@@ -241,7 +291,7 @@ def test_requests_succeed_while_a_model_is_replaced(tmp_path: Path) -> None:
 
         requests = threading.Thread(target=keep_requesting)
         requests.start()
-        for step in range(100, 105):
+        for step in range(100, 102):
             path.write_bytes(model_bytes(step, step=step))
             server.process.send_signal(signal.SIGHUP)
             server.await_log(f"version {step}, runs on")
@@ -262,21 +312,23 @@ def test_several_models_are_served_by_name(tmp_path: Path) -> None:
         np.testing.assert_array_equal(pixels, Generator(tmp_path / f"{name}.onnx").sample([1]))
 
 
-def test_a_file_whose_path_has_an_equals_sign_is_served(tmp_path: Path) -> None:
-    folder = tmp_path / "lr=0.1"
-    folder.mkdir()
-    (folder / "a.onnx").write_bytes(model_bytes())
-    with serving("lr=0.1/a.onnx", "named=lr=0.1/a.onnx", cwd=tmp_path) as server:
-        names = [model["name"] for model in server.get("/v1/models").json()["models"]]
-    assert names == ["a", "named"]
+def test_a_path_may_have_an_equals_sign(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("lr=0.1").mkdir()
+    file = Path("lr=0.1/a.onnx")
+    file.write_bytes(model_bytes())
+    assert model_files([str(file), f"named={file}"]) == {"a": file, "named": file}
 
 
-def test_the_latest_export_is_served_by_default(tmp_path: Path) -> None:
-    (tmp_path / "runs").mkdir()
-    (tmp_path / "generator.onnx").write_bytes(model_bytes())
-    (tmp_path / "runs" / "latest-export").write_text("../generator.onnx\n")
-    with serving(cwd=tmp_path) as server:
-        assert server.get("/v2/models/generator/ready").status == 200
+def test_the_latest_export_is_served_by_default(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("runs").mkdir()
+    Path("generator.onnx").write_bytes(model_bytes())
+    Path("runs/latest-export").write_text("../generator.onnx\n")
+    ((name, path),) = model_files([]).items()
+    assert (name, path.resolve()) == ("generator", tmp_path / "generator.onnx")
 
 
 @pytest.mark.parametrize(

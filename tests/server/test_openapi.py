@@ -37,7 +37,7 @@ def test_responses_to_schemathesis_conform_to_the_document(server: Server, tmp_p
         [
             Path(sysconfig.get_path("scripts")) / "schemathesis",
             *("run", "openapi.json", "--url", server.url, "--checks", ",".join(CHECKS)),
-            *("--phases", "examples,coverage,fuzzing", "--max-examples", "20", "--seed", "1"),
+            *("--phases", "examples,coverage,fuzzing", "--max-examples", "8", "--seed", "1"),
             *("--request-timeout", "10", "--no-color"),
         ],
         cwd=tmp_path,

@@ -31,12 +31,12 @@ def test_overload_is_refused_and_recovers(slow: Server) -> None:
     def ask() -> bytes:
         return REQUEST
 
-    before = asyncio.run(closed_loop(slow.port, [ask] * CLIENTS, 3))
+    before = asyncio.run(closed_loop(slow.port, [ask] * CLIENTS, 2))
     memory = resident(slow)
     pace = (CLIENTS_OVER - QUEUE) / (10 * before.rate)
-    over = asyncio.run(closed_loop(slow.port, [ask] * CLIENTS_OVER, 8, pace=pace))
+    over = asyncio.run(closed_loop(slow.port, [ask] * CLIENTS_OVER, 5, pace=pace))
     grown = resident(slow) - memory
-    after = asyncio.run(closed_loop(slow.port, [ask] * CLIENTS, 3, warm_up=1))
+    after = asyncio.run(closed_loop(slow.port, [ask] * CLIENTS, 2, warm_up=1))
 
     assert sum(over.statuses.values()) / over.seconds > 4 * before.rate
     assert over.statuses.keys() == {200, 503}

@@ -17,7 +17,7 @@ from wgan.cli.process import end_at_once, rank_label
 from wgan.errors import RankFailed, RankLost, WganError
 from wgan.options import nearest
 from wgan.stop import Stopped
-from wgan.text import printable
+from wgan.text import OneLineFormatter, printable
 
 OWNS_PROCESS = True
 """The context's object on the command line: commands may set signal handlers and fork."""
@@ -86,18 +86,10 @@ def cli() -> None:
     """  # noqa: D301 - click's \b is a real backspace
 
 
-class _OneLineFormatter(logging.Formatter):
-    """Shows a message without control characters: it can hold names and texts from files."""
-
-    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging's name
-        record.message = printable(record.message)
-        return super().formatMessage(record)
-
-
 def main() -> None:
     """Run the command line; a user's mistake prints one sentence and exits with status 1 or 2."""
     handler = logging.StreamHandler()
-    handler.setFormatter(_OneLineFormatter("Warning: %(message)s"))
+    handler.setFormatter(OneLineFormatter("Warning: %(message)s"))
     logging.basicConfig(handlers=[handler], level=logging.WARNING)
     try:
         cli(obj=OWNS_PROCESS)

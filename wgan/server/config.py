@@ -65,6 +65,9 @@ class ServeConfig:
     idle_seconds: float = option(
         75.0, "Time limit of a connection between two requests.", **_SECONDS
     )
+    load_seconds: float = option(
+        300.0, "Time limit for opening a model and its first images.", **_SECONDS
+    )
     drain_seconds: int = option(
         30, "Time limit for running requests after a stop signal.", low=0, unit="seconds"
     )

@@ -9,6 +9,7 @@ changes them.
 
 import asyncio
 import http
+import re
 from typing import Any
 
 import msgspec
@@ -19,6 +20,8 @@ from wgan.server.messages import Error
 
 MAX_HEADER_BYTES = 64 * 1024
 
+_HOST = re.compile(rb"[A-Za-z0-9._~!$&'()*+,;=%:\[\]-]*")  # RFC 3986: host and port
+
 DISCONNECT = "wgan.disconnect"
 """Key of a request's scope: a future that is done once the client has disconnected.
 
@@ -27,8 +30,15 @@ a request.
 """
 
 
+class _Refused(Exception):
+    """Ends the parsing of bytes whose connection has been closed."""
+
+
 class Connection(HttpToolsProtocol):
-    """One connection; `connection_type` binds the class to a server's limits."""
+    """One connection; `connection_type` binds the class to a server's limits.
+
+    At any time one timer runs, uvicorn's or one of these, except while a response is generated.
+    """
 
     limits: ServeConfig
 
@@ -36,8 +46,10 @@ class Connection(HttpToolsProtocol):
         super().__init__(*args, **kwargs)
         self._read_timer: asyncio.TimerHandle | None = None
         self._write_timer: asyncio.TimerHandle | None = None
-        self._header_bytes = 0  # of a request whose headers are incomplete
+        self._header_bytes = 0  # of the request's complete headers
+        self._pending_bytes = 0  # of a header that is incomplete
         self._in_headers = True
+        self._in_request = False  # from a request's first byte to its last
         self._disconnect: asyncio.Future[None] = self.loop.create_future()
 
     # asyncio's callbacks: connection and bytes.
@@ -62,34 +74,73 @@ class Connection(HttpToolsProtocol):
         if self.transport.is_closing():  # refused: ignore what still arrives
             return
         if self._in_headers:
-            self._header_bytes += len(data)
+            self._pending_bytes += len(data)
         super().data_received(data)
-        # Counted after parsing: the headers may have been completed by these bytes.
-        if self._in_headers and self._header_bytes > MAX_HEADER_BYTES:
-            self._refuse(431, f"the headers have more than {MAX_HEADER_BYTES} bytes")
+        if self.transport.is_closing():
+            return
+        # The parser calls nothing before a header is complete.
+        if self._in_headers and self._header_bytes + self._pending_bytes > MAX_HEADER_BYTES:
+            self._refuse_headers()
+        elif self._read_timer is None and not self._in_request and self._is_idle():
+            # Empty lines before a request, or the end of a body that was refused before it came:
+            # uvicorn has stopped its timer, and the parser reports no request.
+            self._start_read_timer(self.limits.header_seconds, "headers")
 
     def pause_writing(self) -> None:
         """Give the client its time to read: the write buffer is full."""
         super().pause_writing()
-        self._stop_write_timer()
-        self._write_timer = self.loop.call_later(self.limits.send_seconds, self._abort)
+        self._start_write_timer()
 
     def resume_writing(self) -> None:
         """Continue: the client has read most of the buffer."""
-        self._stop_write_timer()
+        if not self.transport.is_closing():
+            self._stop_write_timer()
         super().resume_writing()
+
+    # uvicorn's callbacks.
+
+    def on_response_complete(self) -> None:
+        """Start the next response, the time between requests, or the time to read the last."""
+        super().on_response_complete()
+        self._limit_closing()
+
+    def timeout_keep_alive_handler(self) -> None:
+        """Close after the time between requests."""
+        super().timeout_keep_alive_handler()
+        self._limit_closing()
 
     # httptools' callbacks: the parts of a request.
 
     def on_message_begin(self) -> None:
-        """Start the time for headers."""
+        """Start the time for headers, unless it runs since the connection or an empty line."""
         super().on_message_begin()
-        self._start_read_timer(self.limits.header_seconds, "headers")
+        self._in_request = True
+        self._header_bytes = 0
+        if self._read_timer is None:
+            self._start_read_timer(self.limits.header_seconds, "headers")
+
+    def on_url(self, url: bytes) -> None:
+        """Count a part of the address."""
+        self._count_header(len(url))
+        super().on_url(url)
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Count a header. Trailers are ignored: the application has read the headers."""
+        self._count_header(len(name) + len(value) + 4)
+        if self._in_headers:
+            super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
-        """Start the application, and the time for the body."""
+        """Check Host (RFC 9112, 3.2), start the application, and the time for the body."""
+        hosts = [value for name, value in self.headers if name == b"host"]
+        if len(hosts) != 1 and (hosts or self.parser.get_http_version() >= "1.1"):
+            self._refuse(400, f"the request has {len(hosts)} Host headers: one is needed")
+            raise _Refused
+        if hosts and not _HOST.fullmatch(hosts[0]):
+            self._refuse(400, "the Host header is not a host name or address")
+            raise _Refused
         self._in_headers = False
-        self._header_bytes = 0
+        self._pending_bytes = 0
         self.scope[DISCONNECT] = self._disconnect  # type: ignore[literal-required]
         super().on_headers_complete()
         self._start_read_timer(self.limits.body_seconds, "body")
@@ -97,6 +148,7 @@ class Connection(HttpToolsProtocol):
     def on_message_complete(self) -> None:
         """Stop the timer: the request is complete."""
         self._in_headers = True
+        self._in_request = False
         self._stop_read_timer()
         super().on_message_complete()
         if not self.pipeline:
@@ -106,6 +158,19 @@ class Connection(HttpToolsProtocol):
     def send_400_response(self, msg: str) -> None:
         """Answer bytes that are not HTTP in the form of every other error."""
         self._refuse(400, "this is not a valid HTTP/1.1 request")
+
+    def _count_header(self, size: int) -> None:
+        self._pending_bytes = 0
+        self._header_bytes += size
+        if self._header_bytes > MAX_HEADER_BYTES:
+            self._refuse_headers()
+            raise _Refused
+
+    def _refuse_headers(self) -> None:
+        self._refuse(431, f"the headers have more than {MAX_HEADER_BYTES} bytes")
+
+    def _is_idle(self) -> bool:
+        return self.cycle is None or self.cycle.response_complete
 
     # Timers.
 
@@ -117,17 +182,27 @@ class Connection(HttpToolsProtocol):
     def _stop_read_timer(self) -> None:
         if self._read_timer is not None:
             self._read_timer.cancel()
+            self._read_timer = None
+
+    def _start_write_timer(self) -> None:
+        self._stop_write_timer()
+        self._write_timer = self.loop.call_later(self.limits.send_seconds, self._abort)
 
     def _stop_write_timer(self) -> None:
         if self._write_timer is not None:
             self._write_timer.cancel()
+
+    def _limit_closing(self) -> None:
+        """Limit how long a closing connection waits for the client to read its last response."""
+        if self.transport.is_closing():
+            self._start_write_timer()
 
     def _refuse(self, status: int, message: str) -> None:
         """Send an error, unless a response has started, and close."""
         self._stop_read_timer()
         if self.transport.is_closing():
             return
-        if self.cycle is None or self.cycle.response_complete or not self.cycle.response_started:
+        if self._is_idle() or not self.cycle.response_started:
             body = msgspec.json.encode(Error(message))
             lines = [
                 f"HTTP/1.1 {status} {http.HTTPStatus(status).phrase}",
@@ -138,6 +213,7 @@ class Connection(HttpToolsProtocol):
             ]
             self.transport.write("\r\n".join([*lines, "", ""]).encode() + body)
         self.transport.close()
+        self._limit_closing()
 
     def _abort(self) -> None:
         """Close and discard what the client has not read."""

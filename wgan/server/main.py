@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import functools
 import gc
 import logging
 import os
@@ -19,7 +20,7 @@ from wgan.server.config import ServeConfig
 from wgan.server.connection import connection_type
 from wgan.server.model_repository import ModelRepository, model_files
 from wgan.server.telemetry import Metrics, configure_logs
-from wgan.stop import check_stop, install_stop_handler
+from wgan.stop import STOP_SIGNALS, Stopped, check_stop, install_stop_handler
 
 log = logging.getLogger("wgan.server")
 
@@ -86,6 +87,8 @@ async def _serve(
             await server.serve([listener])
             if loading.done():
                 loading.result()  # raises the reason if a model could not be loaded
+            elif server.stopped_by:
+                raise Stopped(server.stopped_by)
         finally:
             loading.cancel()
             ended = repository.close()
@@ -110,19 +113,22 @@ async def _load(
 class _Server(uvicorn.Server):
     """uvicorn's server without its signal handlers, which end the process by the signal."""
 
+    stopped_by = 0  # the last signal
+
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
         yield
 
 
 @contextlib.contextmanager
-def _signal_handlers(server: uvicorn.Server, repository: ModelRepository) -> Iterator[None]:
+def _signal_handlers(server: _Server, repository: ModelRepository) -> Iterator[None]:
     """Drain on SIGTERM and SIGINT, exit at once on the second; reload models on SIGHUP."""
     loop = asyncio.get_running_loop()
     reloads = set()  # the loop itself keeps weak references to tasks only
 
-    def stop() -> None:
+    def stop(number: int) -> None:
         log.info("stopping")
+        server.stopped_by = number
         server.force_exit = server.should_exit
         server.should_exit = True
 
@@ -131,7 +137,7 @@ def _signal_handlers(server: uvicorn.Server, repository: ModelRepository) -> Ite
         reloads.add(task)
         task.add_done_callback(reloads.discard)
 
-    handlers = {signal.SIGTERM: stop, signal.SIGINT: stop}
+    handlers = {number: functools.partial(stop, number) for number in STOP_SIGNALS}
     if hasattr(signal, "SIGHUP"):  # not on Windows
         handlers[signal.SIGHUP] = reload
     with contextlib.ExitStack() as stack:

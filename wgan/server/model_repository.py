@@ -1,13 +1,16 @@
 """Model repository: the served models, loaded, warmed up, and replaced without downtime."""
 
 import asyncio
+import contextlib
 import functools
 import hashlib
 import logging
 import re
-from collections.abc import Collection, Mapping, Sequence
+import threading
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from wgan.errors import ModelFileError, UsageError, WganError
 from wgan.latents import Latents
@@ -20,11 +23,14 @@ from wgan.server.batcher import Batcher, Outputs
 from wgan.server.config import ServeConfig
 from wgan.server.messages import IMAGES, PIXELS, RequestError, not_found
 from wgan.server.telemetry import Metrics
+from wgan.stop import Stopped
 from wgan.text import shorten
 
 log = logging.getLogger("wgan.server")
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+
+T = TypeVar("T")
 
 _JOIN_SECONDS = 5.0
 """How long a run that has started may delay the end of the process."""
@@ -90,6 +96,7 @@ class ModelRepository:
         self._metrics = metrics
         self._models: dict[str, Model] = {}
         self._loading = asyncio.Lock()
+        self._loading_threads = 0
         for name in files:
             metrics.add_model(name, functools.partial(self._waiting, name))
 
@@ -134,7 +141,7 @@ class ModelRepository:
             for name, path in self._files.items():
                 try:
                     await self._load_one(name, path)
-                except WganError as exc:
+                except (WganError, Stopped) as exc:
                     log.error("model %s was not replaced: %s", name, exc)
 
     async def _load_one(self, name: str, path: Path) -> None:
@@ -144,13 +151,20 @@ class ModelRepository:
         if old is not None and old.sha256 == sha256:
             log.info("model %s is unchanged", name)
             return
+        seconds = self._config.load_seconds
         try:
-            await probe(data)
-            if old is not None:  # never replace a model that works by one that is wrong
-                await asyncio.to_thread(_verify, path, data)
-            generator = await asyncio.to_thread(self._open, data)
+            async with asyncio.timeout(seconds):
+                await probe(data)
+                if old is not None:  # never replace a model that works by one that is wrong
+                    await self._in_thread(_verify, path, data)
+                generator = await self._in_thread(self._open, data)
         except ModelFileError as exc:
             raise ModelFileError(f"{path}: {exc}") from exc
+        except TimeoutError:
+            raise ModelFileError(
+                f"{path}: the model draws no images within {seconds:g} seconds, as"
+                " --load-seconds allows"
+            ) from None
         batcher = Batcher(
             functools.partial(_run, generator),
             self._config.max_batch,
@@ -177,7 +191,30 @@ class ModelRepository:
         for model in self.models:
             model.batcher.close()
         ended = [model.batcher.join(_JOIN_SECONDS) for model in self.models]
-        return all(ended)
+        return all(ended) and not self._loading_threads
+
+    async def _in_thread(self, function: Callable[..., T], *args: object) -> T:
+        """Call a function in a daemon thread: unlike asyncio's, it never delays the end."""
+        loop = asyncio.get_running_loop()
+        done: asyncio.Future[T] = loop.create_future()
+
+        def work() -> None:
+            outcome: Callable[[], None]
+            try:
+                outcome = functools.partial(done.set_result, function(*args))
+            except Exception as exc:  # noqa: BLE001 - raised to the caller
+                outcome = functools.partial(done.set_exception, exc)
+            with contextlib.suppress(RuntimeError):  # the loop has been closed meanwhile
+                loop.call_soon_threadsafe(deliver, outcome)
+
+        def deliver(outcome: Callable[[], None]) -> None:
+            self._loading_threads -= 1
+            if not done.cancelled():
+                outcome()
+
+        threading.Thread(target=work, name="wgan-load", daemon=True).start()
+        self._loading_threads += 1
+        return await done
 
     def _waiting(self, name: str) -> int:
         return self._models[name].batcher.waiting if name in self._models else 0

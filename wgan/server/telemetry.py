@@ -17,6 +17,8 @@ from prometheus_client import (
     generate_latest,
 )
 
+from wgan.text import OneLineFormatter
+
 ACCESS = logging.getLogger("wgan.server.access")
 """Access log: one line per request, in JSON logs only."""
 
@@ -52,7 +54,7 @@ class JsonFormatter(logging.Formatter):
 def configure_logs(as_json: bool) -> None:
     """Log to standard error, replacing the command line's log handlers."""
     handler = logging.StreamHandler()
-    handler.setFormatter(JsonFormatter() if as_json else logging.Formatter("%(message)s"))
+    handler.setFormatter(JsonFormatter() if as_json else OneLineFormatter("%(message)s"))
     logging.basicConfig(handlers=[handler], level=logging.WARNING, force=True)
     logging.getLogger("wgan.server").setLevel(logging.INFO)
     ACCESS.setLevel(logging.INFO if as_json else logging.WARNING)

@@ -26,12 +26,33 @@ export async function fetchImage(path, signal) {
   return URL.createObjectURL(await (await request(path, signal)).blob());
 }
 
+// Fetch `path` with the API key; asks for one until the server accepts it or the user gives up.
+export async function send(path, options = {}) {
+  for (;;) {
+    const key = sessionStorage.getItem(KEY);
+    const headers = { ...options.headers, ...(key && { "X-API-Key": key }) };
+    const response = await fetch(path, { ...options, headers });
+    if (response.status !== 401 || !(await askForKey(key))) {
+      return response;
+    }
+  }
+}
+
 // Download a blob URL as a file.
 export function save(url, name) {
   const link = document.createElement("a");
   link.href = url;
   link.download = name;
   link.click();
+}
+
+export function element(kind, text = "", attributes = {}) {
+  const made = document.createElement(kind);
+  made.textContent = text;
+  for (const [name, value] of Object.entries(attributes)) {
+    made.setAttribute(name, value);
+  }
+  return made;
 }
 
 // Limit concurrent requests: a queued one can still be aborted, one in the browser's queue cannot.
@@ -45,20 +66,21 @@ async function acquire() {
 async function fetchWithRetries(path, signal) {
   for (;;) {
     signal?.throwIfAborted();
-    const key = sessionStorage.getItem(KEY);
-    const headers = key ? { "X-API-Key": key } : {};
-    const response = await fetch(path, { headers, signal });
+    const response = await send(path, { signal });
     if (response.ok) {
       return response;
     }
-    if (response.status === 401) {
-      await askForKey(key);
-    } else if (response.status === 429 || response.status === 503) {
-      await pause(Number(response.headers.get("Retry-After")) || 1);
-    } else {
-      throw new Error((await response.json()).error);
+    if (response.status !== 429 && response.status !== 503) {
+      throw new Error(await message(response));
     }
+    await pause(Number(response.headers.get("Retry-After")) || 1);
   }
+}
+
+// The server's sentence; a proxy in front of it answers in HTML.
+async function message(response) {
+  const body = await response.json().catch(() => ({}));
+  return body.error ?? `the answer is ${response.status} ${response.statusText}`;
 }
 
 function pause(seconds) {
@@ -68,19 +90,39 @@ function pause(seconds) {
 // One dialog, however many requests were refused.
 let dialogResult = null;
 
+// Ask for a key unless one was entered since `refused` was sent; false if the user closes the dialog.
 function askForKey(refused) {
   if (sessionStorage.getItem(KEY) !== refused) {
-    return Promise.resolve(); // entered meanwhile
+    return Promise.resolve(true);
   }
   dialogResult ??= new Promise((resolve) => {
-    const dialog = document.getElementById("key-dialog");
-    const field = document.getElementById("key");
-    const done = () => {
-      sessionStorage.setItem(KEY, field.value);
+    const dialog = element("dialog", "", { id: "key-dialog", "aria-labelledby": "key-label" });
+    const form = element("form", "", { method: "dialog" });
+    const field = element("input", "", {
+      id: "key",
+      type: "password",
+      autocomplete: "current-password",
+      required: "",
+    });
+    form.append(element("label", "This server needs an API key", { id: "key-label", for: "key" }));
+    form.append(field);
+    if (refused) {
+      form.append(element("p", "The server does not accept this key.", { id: "key-error", role: "alert" }));
+      field.setAttribute("aria-describedby", "key-error");
+      field.setAttribute("aria-invalid", "true");
+    }
+    form.append(element("button", "Continue", { value: "entered" }));
+    dialog.append(form);
+    document.body.append(dialog);
+    dialog.addEventListener("close", () => {
+      const entered = dialog.returnValue === "entered";
+      if (entered) {
+        sessionStorage.setItem(KEY, field.value);
+      }
+      dialog.remove();
       dialogResult = null;
-      resolve();
-    };
-    dialog.addEventListener("close", done, { once: true });
+      resolve(entered);
+    });
     dialog.showModal();
   });
   return dialogResult;

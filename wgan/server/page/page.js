@@ -1,10 +1,11 @@
 // The page: its controls, the gallery and the interpolation.
 
-import { fetchJson, request, save } from "./api.js";
+import { element, fetchImage, fetchJson, save } from "./api.js";
 import { Between } from "./between.js";
 import { Gallery } from "./gallery.js";
 
 const GRID_IMAGES = 64;
+const SEEDS = 2 ** 32;
 
 const find = (id) => document.getElementById(id);
 const gallery = new Gallery(find("gallery"), find("end"), pick);
@@ -23,12 +24,48 @@ async function start() {
   }
   find("model").append(...models.map((model) => new Option(model.name)));
   find("model").addEventListener("change", showModel);
+  find("at").addEventListener("change", writeAddress);
   find("truncation").addEventListener("input", showTruncation);
   find("truncation").addEventListener("change", showImages);
   find("jump").addEventListener("submit", jump);
   find("first").addEventListener("change", jump);
+  find("random").addEventListener("click", random);
   find("save-grid").addEventListener("click", saveGrid);
+  readAddress();
   showModel();
+}
+
+// The model, the first seed, the truncation, the pair and the slider are in the address, so that it
+// can be shared. A value that is not allowed is ignored.
+function readAddress() {
+  const given = new URLSearchParams(location.search);
+  const index = models.findIndex(({ name }) => name === given.get("model"));
+  find("model").selectedIndex = Math.max(index, 0);
+  for (const [name, control] of Object.entries({ seed: "first", truncation: "truncation", at: "at" })) {
+    const before = find(control).value;
+    find(control).value = given.get(name) ?? before; // a range is clamped, bad numbers become ""
+    if (find(control).value === "" || !find(control).checkValidity()) {
+      find(control).value = before;
+    }
+  }
+  const ends = ["a", "b"].map((name) => Number(given.get(name) ?? NaN));
+  pair = ends.every(isSeed) ? ends : pairFrom(Number(find("first").value));
+  showTruncation();
+}
+
+function writeAddress() {
+  const [a, b] = pair;
+  const shown = { seed: find("first").value, truncation: find("truncation").value, a, b };
+  const query = new URLSearchParams({ model: model().name, ...shown, at: find("at").value });
+  history.replaceState(null, "", `?${query}`);
+}
+
+function isSeed(number) {
+  return Number.isInteger(number) && number >= 0 && number < SEEDS;
+}
+
+function pairFrom(seed) {
+  return [seed, Math.min(seed + 1, SEEDS - 1)];
 }
 
 function model() {
@@ -68,12 +105,6 @@ function flat(content, path = []) {
   );
 }
 
-function element(kind, text) {
-  const made = document.createElement(kind);
-  made.textContent = text;
-  return made;
-}
-
 function showTruncation() {
   find("truncation-value").textContent = Number(find("truncation").value).toFixed(2);
 }
@@ -86,6 +117,7 @@ function showImages() {
 function showPair() {
   between.set(model().name, find("truncation").value, ...pair);
   gallery.mark(...pair);
+  writeAddress();
 }
 
 // A and B are the last two chosen images.
@@ -99,17 +131,20 @@ function pick(seed) {
 function jump(event) {
   event.preventDefault();
   if (find("first").reportValidity()) {
-    pair = [0, 1].map((step) => Math.min(Number(find("first").value) + step, 2 ** 32 - 1));
+    pair = pairFrom(Number(find("first").value));
     showImages();
   }
 }
 
+function random(event) {
+  [find("first").value] = crypto.getRandomValues(new Uint32Array(1));
+  jump(event);
+}
+
 async function saveGrid() {
   const first = Number(find("first").value);
-  const seeds = `${first}-${Math.min(first + GRID_IMAGES - 1, 2 ** 32 - 1)}`;
+  const seeds = `${first}-${Math.min(first + GRID_IMAGES - 1, SEEDS - 1)}`;
   const { name } = model();
   const query = `seeds=${seeds}&truncation=${find("truncation").value}`;
-  const response = await request(`/v1/models/${name}/grid.png?${query}`);
-  const url = URL.createObjectURL(await response.blob());
-  save(url, `${name}-${seeds}.png`);
+  save(await fetchImage(`/v1/models/${name}/grid.png?${query}`), `${name}-${seeds}.png`);
 }
