@@ -21,7 +21,8 @@ GRACE_S = 10.0
 _PR_SET_PDEATHSIG = 1  # from <sys/prctl.h>
 
 _PROBE = """
-import sys
+import signal, sys
+signal.signal(signal.SIGINT, signal.SIG_DFL)  # Python's handler would wait for native code
 from wgan.sandbox import die_with_parent
 die_with_parent()
 from wgan.runtime import Generator
@@ -112,8 +113,9 @@ async def probe(model: bytes) -> None:
     except OSError as exc:
         raise ModelFileError(f"no process can be started to test the model in: {exc}") from exc
     try:
-        # A process that crashes early does not read all of its input.
-        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+        # A process that ends early does not read all of its input. Writing to it then fails; in
+        # uvloop with a RuntimeError, where the event loop has noticed its end.
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError, RuntimeError):
             await process.communicate(model)
         code = await process.wait()
     finally:

@@ -147,10 +147,10 @@ def test_the_keyboard_reaches_everything(page: Any, server: Server) -> None:
     assert int(below.get_attribute("data-seed")) > 3
     page.locator("#model").focus()
     reached = set()
-    for _ in range(12):
+    for _ in range(13):
         page.keyboard.press("Tab")
         reached.add(page.evaluate_handle("document.activeElement").as_element().get_attribute("id"))
-    assert reached >= {"truncation", "first", "save-grid", "at", "play", "save"}
+    assert reached >= {"truncation", "first", "random", "save-grid", "at", "play", "save"}
 
 
 def test_the_gallery_starts_at_the_chosen_seed(
@@ -177,13 +177,15 @@ def test_the_page_shows_the_manifest_and_the_provider(page: Any, server: Server)
     assert "weights sha256" in shown_text
 
 
-@pytest.mark.parametrize("width", [320, 390, 800])
-def test_narrow_screens_need_no_scrolling_sideways(page: Any, server: Server, width: int) -> None:
-    page.set_viewport_size({"width": width, "height": 800})
-    page.goto(server.url)
-    await_images(page, 12)
-    inner = page.eval_on_selector("html", "root => root.scrollWidth")
-    assert inner <= width
+@pytest.mark.parametrize(("path", "shown"), [("/", ".tile.loaded"), ("/docs", "article")])
+def test_narrow_screens_need_no_scrolling_sideways(
+    page: Any, server: Server, path: str, shown: str
+) -> None:
+    page.goto(server.url + path)
+    page.wait_for_selector(shown)
+    for width in (320, 390, 800):
+        page.set_viewport_size({"width": width, "height": 800})
+        assert page.eval_on_selector("html", "root => root.scrollWidth") <= width
 
 
 def test_light_and_dark_follow_the_system(page: Any, server: Server) -> None:
@@ -204,13 +206,33 @@ def test_the_page_asks_for_a_key_once(browser: Any, model_file: Path, tmp_path: 
     with serving(model_file, "--api-key-file", tmp_path / "keys") as protected:
         page = browser.new_page()
         page.goto(protected.url)
+        page.wait_for_selector("dialog[open]")
+        assert page.locator("#key-error").count() == 0
         page.locator("#key").fill("wrong")
         page.keyboard.press("Enter")
-        page.wait_for_selector("dialog[open]")
+        assert page.locator("#key-error").inner_text() == "The server does not accept this key."
         page.locator("#key").fill(KEY)
         page.keyboard.press("Enter")
         await_images(page, 48)
+        assert page.locator("dialog").count() == 0
+        page.goto(f"{protected.url}/docs")  # has the key of this tab
+        assert try_request(page, "GET", "/v1/models").startswith("200 OK application/json")
         page.close()
+        page = browser.new_page()
+        page.goto(f"{protected.url}/docs")
+        article = page.locator("article", has=page.get_by_text("GET /v1/models", exact=True))
+        article.get_by_role("button", name="Send").click()
+        page.wait_for_selector("dialog[open]")
+        page.keyboard.press("Escape")  # the refusal is shown
+        assert "401" in article.locator(".result p").inner_text()
+        page.close()
+
+
+def try_request(page: Any, method: str, path: str) -> str:
+    """Send the request of an address in /docs; returns the response's status and type."""
+    article = page.locator("article", has=page.get_by_text(f"{method} {path}", exact=True))
+    article.get_by_role("button", name="Send").click()
+    return str(article.locator(".result p").inner_text())
 
 
 def test_the_documentation_shows_every_address(page: Any, server: Server) -> None:
@@ -219,6 +241,56 @@ def test_the_documentation_shows_every_address(page: Any, server: Server) -> Non
     paths = server.get("/openapi.json").json()["paths"]
     titles = page.locator("article h3").all_inner_texts()
     assert {title.split(" ", 1)[1] for title in titles} == set(paths)
+
+
+def test_the_documentation_can_try_requests(page: Any, server: Server) -> None:
+    page.goto(f"{server.url}/docs")
+    assert try_request(page, "GET", "/v2/health/live") == "200 OK application/json"
+    assert try_request(page, "GET", "/v1/models/{model}/images/{seed}.png") == "200 OK image/png"
+    page.wait_for_function("document.querySelector('.result img')?.naturalWidth === 8")
+    sent = page.locator(".result code").all_inner_texts()
+    assert "GET /v1/models/generator/images/42.png?truncation=1" in sent
+    infer = "/v2/models/{model}/infer"
+    assert try_request(page, "POST", infer) == "200 OK application/json"
+    assert '"UINT8"' in page.locator(".result pre").last.inner_text()
+
+
+def test_the_address_restores_what_the_page_shows(page: Any, server: Server) -> None:
+    page.goto(server.url)
+    await_images(page, 48)
+    page.locator("#first").fill("100")
+    page.keyboard.press("Enter")
+    page.wait_for_selector('.tile.loaded[data-seed="107"]')
+    page.locator("#truncation").fill("0.5")
+    page.click('.tile[data-seed="103"]')
+    page.click('.tile[data-seed="107"]')
+    page.locator("#at").fill("6")
+    page.locator("#at").dispatch_event("change")
+    shared = page.url
+    assert shared.endswith("?model=generator&seed=100&truncation=0.5&a=103&b=107&at=6")
+    page.goto("about:blank")
+    page.goto(shared)
+    page.wait_for_selector('#middle[alt="6 of 24 from seed 103 to seed 107"]')
+    assert page.locator(".tile").first.get_attribute("data-seed") == "100"
+    assert page.locator("#truncation-value").inner_text() == "0.50"
+    assert page.locator('.tile[data-end="A"]').get_attribute("data-seed") == "103"
+
+
+def test_an_address_with_values_that_are_not_allowed_shows_the_defaults(
+    page: Any, server: Server
+) -> None:
+    page.goto(f"{server.url}/?model=none&seed=-5&truncation=x&a=1.5&b=99999999999&at=nan")
+    await_images(page, 48)
+    assert page.url.endswith("?model=generator&seed=0&truncation=1&a=0&b=1&at=12")
+
+
+def test_random_starts_at_a_random_seed(page: Any, server: Server) -> None:
+    page.goto(server.url)
+    await_images(page, 48)
+    page.click("#random")
+    page.wait_for_function("document.querySelector('.tile')?.dataset.seed !== '0'")
+    seed = page.locator(".tile").first.get_attribute("data-seed")
+    assert f"seed={seed}&" in page.url
 
 
 @pytest.mark.parametrize("path", ["/", "/docs", "/page/page.js"])

@@ -91,6 +91,7 @@ async def _serve(
                 raise Stopped(server.stopped_by)
         finally:
             loading.cancel()
+            await asyncio.sleep(0)  # requests that uvicorn has cancelled leave the queues
             ended = repository.close()
     log.info("stopped")
     return ended

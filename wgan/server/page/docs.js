@@ -27,29 +27,15 @@ function showOperation(method, path, operation) {
   const title = element("h3");
   title.append(element("span", method.toUpperCase()), ` ${path}`);
   const article = element("article");
-  article.append(title, element("p", operation.summary));
-  article.append(
-    table(
-      Object.entries(operation.responses).map(([status, { content = {}, description }]) => [
-        status,
-        Object.keys(content).join(", "),
-        description,
-      ]),
-      "Responses",
-    ),
-    tryForm(method, path, operation),
-  );
-  return article;
-}
-
-function table(rows, title) {
-  const made = element("table");
-  made.createCaption().textContent = title;
-  for (const [first, ...rest] of rows) {
-    const row = made.insertRow();
-    row.append(element("th", first), ...rest.map((text) => element("td", text)));
+  const responses = element("details");
+  const table = element("table");
+  for (const [status, { content = {}, description }] of Object.entries(operation.responses)) {
+    const types = status < 400 ? Object.keys(content).join(", ") : ""; // errors are all JSON
+    table.insertRow().append(element("th", status), element("td", `${description} ${types}`));
   }
-  return made;
+  responses.append(element("summary", "Responses"), table);
+  article.append(title, element("p", operation.summary), tryForm(method, path, operation), responses);
+  return article;
 }
 
 // Fields of the parameters and the body, a button, and the response below it.
