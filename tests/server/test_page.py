@@ -252,7 +252,7 @@ def test_the_documentation_can_try_requests(page: Any, server: Server) -> None:
     assert "GET /v1/models/generator/images/42.png?truncation=1" in sent
     infer = "/v2/models/{model}/infer"
     assert try_request(page, "POST", infer) == "200 OK application/json"
-    assert '"UINT8"' in page.locator(".result pre").last.inner_text()
+    assert '"UINT8"' in "".join(page.locator(".result pre").all_inner_texts())
 
 
 def test_the_address_restores_what_the_page_shows(page: Any, server: Server) -> None:

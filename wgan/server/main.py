@@ -138,7 +138,9 @@ def _signal_handlers(server: _Server, repository: ModelRepository) -> Iterator[N
         reloads.add(task)
         task.add_done_callback(reloads.discard)
 
-    handlers = {number: functools.partial(stop, number) for number in STOP_SIGNALS}
+    handlers: dict[int, Callable[[], None]] = {
+        number: functools.partial(stop, number) for number in STOP_SIGNALS
+    }
     if hasattr(signal, "SIGHUP"):  # not on Windows
         handlers[signal.SIGHUP] = reload
     with contextlib.ExitStack() as stack:

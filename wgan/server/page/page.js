@@ -43,8 +43,9 @@ function readAddress() {
   find("model").selectedIndex = Math.max(index, 0);
   for (const [name, control] of Object.entries({ seed: "first", truncation: "truncation", at: "at" })) {
     const before = find(control).value;
-    find(control).value = given.get(name) ?? before; // a range is clamped, bad numbers become ""
-    if (find(control).value === "" || !find(control).checkValidity()) {
+    const number = Number(given.get(name) || NaN);
+    find(control).value = Number.isFinite(number) ? number : before; // a slider clamps it
+    if (!find(control).checkValidity()) {
       find(control).value = before;
     }
   }
