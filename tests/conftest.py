@@ -1,5 +1,6 @@
 """What tests of several rooms share."""
 
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -7,6 +8,11 @@ import pytest
 
 from tests.processes import ROOT, STARTED, Finished, RunWgan, run_wgan_command
 from wgan.runtime import Generator
+
+if "PYTEST_XDIST_WORKER" in os.environ:
+    # One thread per worker, and per command that it starts: OpenMP's threads wait for each other
+    # in busy loops, which is many times slower when there are more of them than cores.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 SHARED = ROOT.parent / "shared" / "data"
 
