@@ -1,6 +1,15 @@
 import io
 
+import pytest
+
 from wgan.progress import Progress
+
+
+@pytest.fixture(autouse=True)
+def plain_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("NO_COLOR", "1")
+    monkeypatch.setenv("COLUMNS", "120")
 
 
 class Terminal(io.StringIO):
@@ -44,8 +53,39 @@ def test_a_short_job_shows_nothing() -> None:
 def test_a_terminal_shows_a_bar() -> None:
     text = "\r".join(work(Terminal(), [0.5] * 4))
     assert "sampling" in text
-    assert "40/1000" in text
+    assert "40/1,000" in text
     assert "20.0 images/s  0:00:48 left  loss 0.5" in text
+
+
+def test_a_bar_fits_into_the_terminal_and_is_removed_for_other_output(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("COLUMNS", "50")
+    clock, file = Clock(), Terminal()
+    with Progress(1000, "training", "steps", file=file, clock=clock) as progress:
+        clock.now += 2
+        progress.advance(500, "a long text " * 9)
+        line = file.getvalue()
+        assert len(line.removeprefix("\r")) == 49
+        assert line.startswith("\rtraining  #####-----  50%  500/1,000  250.0")
+        progress.clear()
+        assert file.getvalue() == line + "\r" + " " * 49 + "\r"
+
+
+def test_colour_is_for_terminals_and_obeys_no_color(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    assert "\x1b[" in "".join(work(Terminal(), [2.0]))
+    assert "\x1b[" not in "".join(work(io.StringIO(), [20.0]))
+    monkeypatch.setenv("NO_COLOR", "1")
+    plain = "".join(work(Terminal(), [2.0]))
+    assert "#" in plain
+    assert "\x1b" not in plain
+
+
+def test_a_dumb_terminal_gets_lines(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "dumb")
+    assert work(Terminal(), [20.0])[0].startswith("sampling: 10/1000")
 
 
 def test_the_rate_ignores_units_of_an_earlier_run() -> None:

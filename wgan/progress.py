@@ -1,13 +1,12 @@
 """Progress of a long job: a bar on a terminal, a line every ten seconds elsewhere."""
 
 import collections
+import os
+import shutil
 import sys
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Self, TextIO
-
-if TYPE_CHECKING:
-    from click._termui_impl import ProgressBar
+from typing import Self, TextIO
 
 ProgressFn = Callable[[int, int], object]
 """Called now and then with the units done so far and their total."""
@@ -23,6 +22,11 @@ DELAY_SECONDS = 1.0
 
 RATE_SECONDS = 30.0
 """The rate is a moving average over this time, so that the time left follows a change."""
+
+MIN_BAR, MAX_BAR = 10, 30
+"""Characters of the bar: as many as the terminal has room for beside the figures."""
+
+CYAN, DIM, RESET = "\x1b[36m", "\x1b[2m", "\x1b[0m"
 
 
 class Progress:
@@ -54,8 +58,10 @@ class Progress:
         self.total, self.label, self.unit, self.done = total, label, unit, done
         self._file = sys.stderr if file is None else file
         self._clock = clock
-        self._terminal = self._file.isatty()
-        self._bar: ProgressBar[str] | None = None
+        # A dumb terminal cannot return to the start of a line.
+        self._terminal = self._file.isatty() and os.environ.get("TERM") != "dumb"
+        self._colour = has_colour(self._file)
+        self._drawn = 0  # characters of the bar's line on the terminal
         self._begin = self._shown = clock()
         self._marks = collections.deque([(self._begin, done)])  # (time, done), oldest first
 
@@ -101,36 +107,60 @@ class Progress:
             left = (self.total - self.done) * seconds / count
             rate = count / seconds
             shown = f"{rate:.1f}" if rate >= 1 else f"{rate:.2g}"
-            parts = [f"{shown} {self.unit}/s", f"{_clock_time(left)} left"]
+            parts = [f"{shown} {self.unit}/s", f"{clock_time(left)} left"]
         return "  ".join([*parts, extra] if extra else parts)
 
+    def clear(self) -> None:
+        """Remove the bar, so that something else can be printed; the next `advance` redraws it."""
+        if self._drawn:
+            self._file.write(f"\r{' ' * self._drawn}\r")
+            self._file.flush()
+            self._drawn = 0
+
     def _draw(self, extra: str) -> None:
-        if self._bar is None:
-            self._bar = self._make_bar()
-        self._bar.update(self.done - self._bar.pos, self.figures(extra))
-
-    def _make_bar(self) -> "ProgressBar[str]":
-        import click  # imported late, to keep short jobs fast
-
-        bar: ProgressBar[str] = click.progressbar(
-            length=self.total,
-            label=self.label,
-            file=self._file,
-            show_eta=False,  # it would include `done` in the rate
-            show_pos=True,
-            item_show_func=lambda text: text,
-        )
-        return bar.__enter__()
+        share = min(1.0, self.done / self.total) if self.total else 0.0
+        text = f"{share:4.0%}  {self.done:,}/{self.total:,}  {self.figures(extra)}"
+        # A line as wide as the terminal would wrap, and a carriage return reach only its last part.
+        room = shutil.get_terminal_size().columns - 1 - len(f"{self.label}   ")
+        width = max(MIN_BAR, min(MAX_BAR, room - len(text)))
+        text = text[: max(0, room - width)]
+        filled = round(share * width)
+        full, empty = ("━", "━") if self._colour and _can_show("━", self._file) else ("#", "-")
+        bar = f"{full * filled}{empty * (width - filled)}"
+        length = len(f"{self.label}  {bar} {text}")
+        if self._colour:
+            bar = f"{CYAN}{bar[:filled]}{RESET}{DIM}{bar[filled:]}{RESET}"
+        padding = " " * (self._drawn - length)
+        self._file.write(f"\r{self.label}  {bar} {text}{padding}")
+        self._file.flush()
+        self._drawn = length
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *exc: object) -> None:
-        if self._bar is not None:  # ends the line
-            self._bar.__exit__(None, None, None)
+        if self._drawn:
+            print(file=self._file)
 
 
-def _clock_time(seconds: float) -> str:
+def has_colour(file: TextIO) -> bool:
+    """Whether to colour what is written to `file`: a terminal, unless NO_COLOR forbids it."""
+    if os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb":
+        return False
+    # Only the newer terminal of Windows always obeys escape sequences.
+    return file.isatty() and (os.name != "nt" or "WT_SESSION" in os.environ)
+
+
+def _can_show(text: str, file: TextIO) -> bool:
+    try:
+        text.encode(file.encoding or "ascii")
+    except (UnicodeEncodeError, LookupError):
+        return False
+    return True
+
+
+def clock_time(seconds: float) -> str:
+    """Return a duration as hours, minutes and seconds: `"0:06:31"`."""
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{rest:02}"
