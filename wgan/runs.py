@@ -4,6 +4,7 @@ runs/<name>/config.json
 runs/<name>/checkpoints/step-00002000.pt
 runs/<name>/checkpoints/best.pt     copy of the best one, with --eval-every; metric in best.json
 runs/<name>/previews/step-00002000.png
+runs/<name>/reals.png   real images as the critic sees them
 runs/<name>/metrics.jsonl
 runs/<name>/curves.png
 runs/<name>/generator.onnx
@@ -11,14 +12,18 @@ runs/latest           the path of the run trained last
 runs/latest-export    the path of the ONNX file exported last
 """
 
+import logging
 import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from wgan.errors import CheckpointError, ModelFileError, RunError, UsageError
+from wgan.errors import CheckpointError, ModelFileError, OutputError, RunError, UsageError
 from wgan.files import make_folder, write_whole
+from wgan.text import printable
+
+logger = logging.getLogger(__name__)
 
 RUNS = Path("runs")
 """The folder of runs, in the current folder."""
@@ -46,6 +51,11 @@ class Run:
     def curves(self) -> Path:
         """The plotted metrics, PNG."""
         return self.path / "curves.png"
+
+    @property
+    def reals(self) -> Path:
+        """A sheet of real images, PNG."""
+        return self.path / "reals.png"
 
     def checkpoint(self, step: int) -> Path:
         """Path of the checkpoint of `step`."""
@@ -155,7 +165,7 @@ def which_checkpoint(option: str | None, sources: Sequence[Path]) -> str:
 
 
 def remember_run(run: Run) -> None:
-    """Record `run` as the latest. Raises OutputError."""
+    """Record `run` as the latest; a warning if that cannot be written."""
     _write_pointer(RUNS / "latest", run.path)
 
 
@@ -174,7 +184,7 @@ def latest_run() -> Run:
 
 
 def remember_export(path: Path) -> None:
-    """Record the ONNX file at `path` as the latest export. Raises OutputError."""
+    """Record the ONNX file at `path` as the latest export; a warning if that cannot be written."""
     _write_pointer(RUNS / "latest-export", path)
 
 
@@ -194,17 +204,23 @@ def latest_export() -> Path | None:
 
 def _write_pointer(pointer: Path, target: Path) -> None:
     """Write the path of `target` relative to the pointer, so that both can be moved together."""
-    make_folder(pointer.parent)
     try:
-        path = os.path.relpath(target, pointer.parent)
-    except ValueError:  # another drive, on Windows
-        path = str(target.absolute())
-    write_whole(pointer, (Path(path).as_posix() + "\n").encode())
+        make_folder(pointer.parent)
+        try:
+            path = os.path.relpath(target, pointer.parent)
+        except ValueError:  # another drive, on Windows
+            path = str(target.absolute())
+        write_whole(pointer, os.fsencode(Path(path).as_posix() + "\n"))
+    except (OutputError, OSError) as exc:  # OSError: the working folder was removed
+        # The pointer is a convenience: a read-only working folder must not cost a run.
+        logger.warning("%s; later commands need the path %s", exc, printable(target))
 
 
 def _read_pointer(pointer: Path) -> Path | None:
     try:
-        path = pointer.read_text(encoding="utf-8").strip()
-    except FileNotFoundError:
+        path = os.fsdecode(pointer.read_bytes()).strip()
+    except (FileNotFoundError, NotADirectoryError):
         return None
+    except OSError as exc:
+        raise RunError(f"cannot read {pointer}: {exc.strerror}") from exc
     return Path(os.path.normpath(pointer.parent / path))

@@ -1,6 +1,8 @@
 """Text for messages: made safe for a terminal, shortened, or cut to a line."""
 
 import logging
+import os
+import shlex
 from typing import Any
 
 
@@ -14,6 +16,24 @@ def printable(text: object) -> str:
     return "".join(
         char if char.isprintable() else char.encode("unicode_escape").decode() for char in str(text)
     )
+
+
+def shell_quote(word: object) -> str:
+    r"""Quote a word of a command to be pasted into a shell, printable even if the word is not.
+
+    As `shlex.quote`, or in bash's form `$'a\x0ab'` with the bytes of characters that `printable`
+    would escape.
+    """
+    text = str(word)
+    if text.isprintable():
+        return shlex.quote(text)
+    return "$'" + "".join(map(_shell_character, text)) + "'"
+
+
+def _shell_character(char: str) -> str:
+    if char.isprintable() and char not in "'\\":
+        return char
+    return "".join(f"\\x{byte:02x}" for byte in os.fsencode(char))
 
 
 def shorten(value: object, limit: int = 60) -> str:
@@ -47,6 +67,11 @@ def first_line(error: BaseException, limit: int = 300) -> str:
     The messages of PyTorch and ONNX Runtime can fill several screens.
     """
     return _cut(str(error).strip().partition("\n")[0].rstrip() or type(error).__name__, limit)
+
+
+def plural(count: int, noun: str) -> str:
+    """Return a count with its noun: `"1 image"`, `"20,000 images"`."""
+    return f"{count:,} {noun}{'s' * (count != 1)}"
 
 
 def _cut(text: str, limit: int) -> str:

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from tests.processes import ROOT, environment
-from wgan.training.monitoring.curves import PANELS, QUALITY, draw_curves
+from wgan.training.monitoring.curves import PANELS, QUALITY, draw_curves, draw_panel
 from wgan.training.monitoring.history import NUMERIC_METRICS, History
 
 
@@ -78,8 +78,56 @@ def test_a_run_with_fid_has_one_more_panel() -> None:
 
 
 def test_a_single_quality_metric_has_a_legend() -> None:
-    legend = np.asarray(drawn(a_run(50, fid=30.0)))[1080:1110, 480:590]
+    legend = np.asarray(drawn(a_run(50, fid=30.0)))[1095:1120, 80:160]
     assert (legend.max(axis=2) < 90).sum() > 20
+
+
+def axes_of_first_panel(image: Image.Image) -> tuple[Any, int]:
+    """The pixels of the first panel from the top of its left axis on, and that top's row."""
+    panel = np.asarray(image)[:370, :600].astype(int)
+    column = panel[:, 84]  # the axis: 7 % of 1200
+    top = int(np.argwhere(column.max(axis=1) < 40).min())
+    return panel, top
+
+
+@pytest.mark.parametrize("height", [20, 3000])
+def test_the_first_peak_is_not_cut_off_and_later_values_stay_readable(height: float) -> None:
+    noise = np.random.RandomState(0).standard_normal(400)
+    history = History(
+        {
+            "step": 10 * (k + 1),
+            "wasserstein": height * math.exp(-k / 5) + 5 + noise[k],
+            "images_per_second": 100.0,
+        }
+        for k in range(400)
+    )
+    panel, top = axes_of_first_panel(drawn(history))
+    bluish = panel[:, 88:, 2] - panel[:, 88:, 0] > 40
+    rows = np.argwhere(bluish.any(axis=1))[:, 0]
+    inside = rows[rows > top - 2]
+    assert inside.min() > top + 3  # a line that is cut off touches the top of its axes
+    later = np.argwhere(bluish[top:, 200:])[:, 0]
+    assert later.max() - later.min() > 10
+
+
+def test_every_axis_is_labelled_and_no_legend_covers_a_line() -> None:
+    from matplotlib.figure import Figure
+
+    history = a_run(50, held_out_wasserstein=3.0, critic_loss=-1.0, generator_loss=1.0)
+    for panel in PANELS:
+        axes = Figure().subplots()
+        draw_panel(axes, panel, history)
+        if axes.axison:
+            assert axes.get_xlabel() == "step"
+            assert axes.get_ylabel() == panel.unit
+        legend = axes.get_legend()
+        if legend is not None:
+            axes.figure.canvas.draw()
+            assert legend.get_window_extent().y0 >= axes.get_window_extent().y1
+
+
+def test_the_name_of_a_run_may_hold_any_character() -> None:
+    assert draw_curves(a_run(3), "$a_{b \udcff\n")
 
 
 def test_a_diagnosis_is_marked() -> None:

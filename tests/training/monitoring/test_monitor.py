@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import Tensor
 
 from wgan.errors import TrainingDiverged
@@ -85,8 +86,8 @@ def test_images_are_written_after_the_metrics_and_curves_never_end_a_run(
     state = TrainState(*build(TINY), TINY, CPU)
     monitor = Monitor(run, TINY, state, np.zeros((2, 32, 32, 1), np.uint8))
     monitor.open(0)
-    step = next(train_steps(state, lambda: torch.ones(4, 1, 32, 32), TINY))
-    monitor.log_step(step, log=True, preview=True, save=True)
+    steps = train_steps(state, lambda: torch.ones(4, 1, 32, 32), TINY)
+    monitor.log_step(next(steps), log=True, preview=True, save=True)
     assert run.metrics.exists()
     assert not run.preview(1).exists()  # here the checkpoint is written
 
@@ -95,3 +96,31 @@ def test_images_are_written_after_the_metrics_and_curves_never_end_a_run(
     assert run.preview(1).exists()
     assert not run.curves.exists()
     assert "curves.png cannot be drawn, training continues: no such backend" in caplog.text
+
+    monkeypatch.undo()
+    run.curves.mkdir()
+    monitor.log_step(next(steps), log=True, preview=True, save=True)
+    monitor.write_images()
+    assert "curves.png cannot be drawn, training continues: cannot write" in caplog.text
+
+
+def test_a_divergence_says_whether_a_checkpoint_is_kept(tmp_path: Path) -> None:
+    with pytest.raises(TrainingDiverged, match=r"is nan; nothing is saved\. Lower --learning-rate"):
+        monitor_run(tmp_path / "new", deferred=False, nan_at=1)
+    run = Run(tmp_path / "saved")
+    run.make()
+    run.checkpoint(1).touch()
+    with pytest.raises(TrainingDiverged, match=r"is nan; the last checkpoint is kept\. Lower"):
+        monitor_run(run.path, deferred=False, nan_at=1)
+
+
+def test_real_images_are_shown_as_the_critic_sees_them(tmp_path: Path) -> None:
+    run = Run(tmp_path)
+    run.make()
+    pixels = np.random.RandomState(0).randint(0, 256, (100, 32, 32, 1)).astype(np.uint8)
+    Monitor(run, TINY, TrainState(*build(TINY), TINY, CPU), pixels).open(0)
+    with Image.open(run.reals) as image:
+        shown = np.asarray(image)
+    assert shown.shape == (8 * 32, 8 * 32)
+    assert np.array_equal(shown[:32, :32], pixels[0, :, :, 0])
+    assert np.array_equal(shown[-32:, -32:], pixels[63 * 100 // 64, :, :, 0])

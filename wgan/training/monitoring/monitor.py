@@ -5,12 +5,13 @@ import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 
-from wgan.errors import OutputError, TrainingDiverged
+from wgan.errors import TrainingDiverged
 from wgan.files import write_whole
 from wgan.host import MIB, peak_memory
-from wgan.images import Pixels, encode, grid
+from wgan.images import Pixels, encode, evenly_spaced, grid
 from wgan.latents import PREVIEW_SEEDS
 from wgan.runs import Run
+from wgan.text import first_line
 from wgan.training.config import TrainConfig
 from wgan.training.device import peak_device_memory
 from wgan.training.loop import Step
@@ -35,7 +36,7 @@ EvaluateFn = Callable[[int], Mapping[str, float]]
 
 
 class Monitor:
-    """Writes the metrics, previews and curves of a run, and feeds its trackers."""
+    """Writes the metrics, previews, real images and curves of a run, and feeds its trackers."""
 
     def __init__(
         self,
@@ -63,6 +64,8 @@ class Monitor:
         self._run, self._config, self._state = run, config, state
         self._holdout, self._trackers, self._deferred = holdout, trackers, deferred
         self._sample_spread = spread(sample)
+        count = min(len(sample), len(PREVIEW_SEEDS))
+        self._reals = sample[evenly_spaced(len(sample), count)] if count else sample
         self._stats = StepStats(state)
         self._history = History()
         self._last_log = 0, time.perf_counter()  # step and time
@@ -73,6 +76,8 @@ class Monitor:
     def open(self, step: int) -> None:
         """Start after `step` and remove what was written of later steps. Raises OutputError."""
         self._history = History(rewind_metrics(self._run.metrics, step))
+        if len(self._reals):
+            write_whole(self._run.reals, encode(grid(self._reals)))
         for tracker in self._trackers:
             tracker.start(step, self._state.generator, self._state.critic)
         self._last_log = step, time.perf_counter()
@@ -136,10 +141,10 @@ class Monitor:
         """Write the preview and the curves that the last `log_step` made due, if any.
 
         Call it after the checkpoint is written, so that a failure here loses no training. Curves
-        that cannot be drawn are a warning.
+        that cannot be drawn or written are a warning.
 
         Raises:
-            OutputError: a file cannot be written.
+            OutputError: the preview cannot be written.
         """
         if self._preview is not None:
             (step, pixels), self._preview = self._preview, None
@@ -149,10 +154,9 @@ class Monitor:
             try:
                 png = draw_curves(self._history, title=self._run.path.name)
                 write_whole(self._run.curves, png)
-            except OutputError:
-                raise
             except Exception as exc:  # noqa: BLE001 - from matplotlib and its settings comes anything
-                logger.warning("curves.png cannot be drawn, training continues: %s", exc)
+                reason = first_line(exc)
+                logger.warning("curves.png cannot be drawn, training continues: %s", reason)
 
     def _write_pending(self) -> StepMetrics | None:
         """Check and write the pending step, if there is one; return its metrics, if it has any."""
@@ -162,9 +166,11 @@ class Monitor:
         try:
             pending.stats.check_finite()
         except TrainingDiverged as exc:
-            line = {"step": pending.step, "diagnosis": {"not-finite": str(exc)}}
+            kept = "the last checkpoint is kept" if self._run.checkpoints() else "nothing is saved"
+            message = f"{exc}; {kept}. Lower --learning-rate, or check the data"
+            line = {"step": pending.step, "diagnosis": {"not-finite": message}}
             append_line(self._run.metrics, line)
-            raise
+            raise TrainingDiverged(message) from exc
         if pending.seconds_per_step is None:
             return None
         evaluated: Mapping[str, float] = {}

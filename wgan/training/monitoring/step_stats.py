@@ -23,8 +23,6 @@ MAX_ROWS = 1000
 MAX_SCORED = 256
 """At most this many images of each kind are scored at a logged step."""
 
-ADVICE = "the last checkpoint is kept. Lower --learning-rate, or check the data"
-
 
 def gradient_norms_of(network: nn.Module) -> Tensor:
     """Euclidean norm of each parameter's gradient after the last update, `[parameters]`.
@@ -128,13 +126,13 @@ class CopiedStats:
             row, column = (int(index) for index in (~rows.isfinite()).nonzero()[0])
             raise TrainingDiverged(
                 f"training diverged: at step {self._steps[row]} {self._row.names[column]} is"
-                f" {float(rows[row, column])}; {ADVICE}"
+                f" {float(rows[row, column])}"
             )
         flags = self._wait()[rows.numel() :][: len(self._tensor_names)]
         for name, is_finite in zip(self._tensor_names, flags.tolist(), strict=True):
             if not is_finite:
                 after = f"after step {self._steps[-1]} " if self._steps else ""
-                raise TrainingDiverged(f"training diverged: {after}{name} is not finite; {ADVICE}")
+                raise TrainingDiverged(f"training diverged: {after}{name} is not finite")
 
     @property
     def losses(self) -> tuple[float, float, float, float, float]:
