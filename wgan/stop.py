@@ -13,6 +13,8 @@ import signal
 import sys
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import FrameType
 from typing import Any, Self
 
@@ -47,6 +49,7 @@ class StopFlag:
 
     def __init__(self) -> None:
         self.number = 0  # of the first signal; 0: none so far
+        self.raises = False  # whether a signal raises Stopped at once: see `stop_at_once`
         self._received: dict[int, float] = {}  # when each signal came first
         self._previous: dict[int, Any] = {}
         # Elsewhere than in the main thread Python refuses to set a handler.
@@ -71,6 +74,8 @@ class StopFlag:
             if sys.stderr.isatty():
                 # Not print: the signal may have interrupted another print to the same stream.
                 os.write(2, b"\nstopping; press Ctrl-C again to end at once\n")
+            if self.raises:
+                raise Stopped(number)
         elif now - first >= SAME_SIGNAL_S:
             os._exit(128 + number)  # no thread is joined: one can be inside a long native call
 
@@ -97,6 +102,26 @@ def install_stop_handler() -> StopFlag:
     global _installed
     _installed = StopFlag()
     return _installed
+
+
+@contextmanager
+def stop_at_once() -> Iterator[None]:
+    """Let a signal raise Stopped anywhere in the block: for long calls that check no flag.
+
+    Only for code that leaves nothing half done, such as reading or downloading files. Without a
+    handler, do nothing.
+    """
+    flag = _installed
+    if flag is None:
+        yield
+        return
+    flag.check()
+    before, flag.raises = flag.raises, True
+    try:
+        yield
+    finally:
+        flag.raises = before
+    flag.check()  # Python swallows what is raised in a finaliser or a callback
 
 
 def check_stop() -> None:

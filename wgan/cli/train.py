@@ -1,11 +1,15 @@
 """`wgan train`."""
 
 import contextlib
+import dataclasses
+import datetime as dt
 import io
+import json
 import logging
-import shlex
+import os
 import signal
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -14,14 +18,17 @@ import click
 
 from wgan.cli.options import ConfigCommand, Given, config_options
 from wgan.cli.skipped import say_skipped
-from wgan.errors import needs_extra
-from wgan.options import to_toml
-from wgan.progress import Progress
-from wgan.stop import StopFlag, install_stop_handler
-from wgan.training.config import RECIPES, ExecutionConfig, TrainConfig
+from wgan.errors import UsageError, needs_extra
+from wgan.host import MIB
+from wgan.options import flag, to_toml
+from wgan.progress import Progress, clock_time
+from wgan.stop import StopFlag, install_stop_handler, stop_at_once
+from wgan.text import plural, printable, shell_quote
+from wgan.training.config import ARCHITECTURES, RECIPES, ExecutionConfig, TrainConfig
 
 if TYPE_CHECKING:
     import torch
+    from torch import nn
 
     from wgan.evaluation.evaluator import FixedSeedEvaluator
     from wgan.training.data import Dataset
@@ -31,6 +38,19 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+FEW_IMAGES = 1000
+
+FEW_IMAGES_NOTE = (
+    "{} are few: the generator will repeat them, and get worse again after a while. --flip doubles"
+    " them, --holdout 0.1 shows when the critic overfits"
+)
+
+END_AFTER_S = 5.0
+"""The estimated end is said with the first metrics, or after this time."""
+
+MAX_STEPS = 2**31
+"""Largest value of --steps."""
+
 
 @click.command(cls=ConfigCommand)
 @config_options(TrainConfig, ExecutionConfig, presets=RECIPES)
@@ -38,9 +58,11 @@ logger = logging.getLogger(__name__)
 @click.option(
     "--dry-run",
     is_flag=True,
-    help="Only decode the data and print what would be done, as a file for --config.",
+    help="Only decode the data, time a few steps, and print what would be done, as a file for"
+    " --config.",
 )
-def train(given: Given, compile: bool | None, dry_run: bool) -> None:  # noqa: A002
+@click.option("--json", "as_json", is_flag=True, help="With --dry-run: print one JSON document.")
+def train(given: Given, compile: bool | None, dry_run: bool, as_json: bool) -> None:  # noqa: A002
     """Train a generator on DATA. The same command resumes a stopped run.
 
     DATA is a folder of images at any depth, a .zip or .tar of them, a folder or file of idx
@@ -50,29 +72,44 @@ def train(given: Given, compile: bool | None, dry_run: bool) -> None:  # noqa: A
 
     Several GPUs or machines: torchrun --nproc-per-node N -m wgan train ...
     """
-    with needs_extra("train", purpose="training"):
-        from wgan.training.distributed.rendezvous import join
-        from wgan.training.setup import make_trainer
-
+    if as_json and not dry_run:
+        raise UsageError("--json prints what --dry-run finds out: give both")
     if compile is not None:
         logger.warning("--compile is ignored: wgan no longer compiles steps")
     execution = given.make(ExecutionConfig)
-    with join(execution.dist_timeout) as group, _only_main_speaks(group):
-        open_evaluator = None if dry_run else _open_evaluator
-        trainer = make_trainer(given.of(TrainConfig), execution, group, open_evaluator)
-        say_skipped(trainer.data.skipped)
-        if dry_run:
-            _print_dry_run(trainer)
-            return
+    with contextlib.ExitStack() as stack:
+        # Ranks wait for each other in native code, where Python's handlers do not run: until the
+        # training begins, a signal ends them at once.
+        stop = None if _is_launched() else stack.enter_context(install_stop_handler())
+        with needs_extra("train", purpose="training"):
+            from wgan.training.distributed.rendezvous import join
+            from wgan.training.setup import make_trainer
+
+        group = stack.enter_context(join(execution.dist_timeout))
+        stack.enter_context(_only_main_speaks(group))
+        with stop_at_once():
+            open_evaluator = None if dry_run else _open_evaluator
+            trainer = make_trainer(given.of(TrainConfig), execution, group, open_evaluator)
+            say_skipped(trainer.data.skipped)
+            if dry_run:
+                _print_dry_run(trainer, given, as_json)
+                return
         for name, text in _description(trainer).items():
             click.echo(f"{name:10}{text}")
-        with trainer, install_stop_handler() as stop:
+        stop = stop or stack.enter_context(install_stop_handler())
+        with trainer:
+            start = trainer.step
             _train(trainer, stop)
-        _print_next_commands(trainer)
+        _print_next_commands(trainer, start, given)
         if not group.is_main:
             return
     if trainer.step < trainer.config.steps:  # stopped by a signal, here or in another process
         sys.exit(128 + (stop.number or signal.SIGTERM))
+
+
+def _is_launched() -> bool:
+    """Whether torchrun or another launcher started this process as one of several."""
+    return "RANK" in os.environ and os.environ.get("WORLD_SIZE", "1") != "1"
 
 
 @contextmanager
@@ -112,40 +149,77 @@ def _open_evaluator(
 
 
 def _description(trainer: "Trainer") -> dict[str, str]:
-    config, state = trainer.config, trainer.state
-    count = "streamed" if trainer.data.count is None else f"{trainer.data.count:,}"
+    config, state, count = trainer.config, trainer.state, trainer.data.count
+    images = "streamed images" if count is None else plural(count, "image")
     colours = "grey" if config.channels == 1 else "colour"
     rows = {
         "run": f"{trainer.run.path}" + ("  (resumed)" if trainer.run.config.exists() else ""),
-        "data": f"{config.data}: {count} images, {config.size}x{config.size}, {colours}",
+        "data": f"{config.data}: {images}, {config.size}x{config.size}, {colours}",
     }
     for name, network in (("generator", state.generator), ("critic", state.critic)):
-        rows[name] = f"{sum(parameter.numel() for parameter in network.parameters()):,} parameters"
+        rows[name] = f"{_parameters(network):,} parameters"
     shared = f", {trainer.group.size} processes" if trainer.group.size > 1 else ""
-    return {**rows, "device": f"{trainer.device}{shared}"}
+    rows["device"] = f"{trainer.device}{shared}"
+    if count is not None and count < FEW_IMAGES:
+        rows["note"] = FEW_IMAGES_NOTE.format(plural(count, "image"))
+    return {name: printable(text) for name, text in rows.items()}
 
 
-def _print_dry_run(trainer: "Trainer") -> None:
-    from wgan.host import MIB
-    from wgan.training.memory import estimate_memory
+def _parameters(network: "nn.Module") -> int:
+    return sum(parameter.numel() for parameter in network.parameters())
 
-    needed = estimate_memory(trainer.state, trainer.config)
-    memory = "unknown for these networks"
+
+def _print_dry_run(trainer: "Trainer", given: Given, as_json: bool) -> None:
+    from wgan.training.memory import estimate_memory, free_memory
+
+    # As it was typed: the printed file is for this working folder.
+    config = dataclasses.replace(trainer.config, data=given.get("data", trainer.config.data))
+    rows = _description(trainer)
+    needed, free = estimate_memory(trainer.state, config), free_memory(trainer.device)
+    fits = needed is None or free is None or needed <= free
+    seconds = trainer.measure_step() if fits else None
+    saved = trainer.run.checkpoints()
+    left = max(0, config.steps - (trainer.run.step_of(saved[-1]) if saved else 0))
+    if as_json:
+        network_sizes = {
+            "generator_parameters": _parameters(trainer.state.generator),
+            "critic_parameters": _parameters(trainer.state.critic),
+        }
+        document = {
+            "run": str(trainer.run.path),
+            "resumed": trainer.run.config.exists(),
+            "images": trainer.data.count,  # null: streamed, and not counted
+            "skipped": len(trainer.data.skipped),
+            **network_sizes,
+            "device": str(trainer.device),
+            "processes": trainer.group.size,
+            "memory_bytes": needed,
+            "seconds_per_step": seconds,
+            "steps_left": left,
+            "seconds_left": None if seconds is None else left * seconds,
+            "note": rows.get("note"),
+            "config": dataclasses.asdict(config),
+        }
+        click.echo(json.dumps(document, indent=2))
+        return
+    rows["skipped"] = plural(len(trainer.data.skipped), "damaged image")
+    rows["memory"] = "unknown for these networks"
     if needed is not None:
-        memory = f"about {needed / MIB:,.0f} MiB on the {trainer.device.type}"
-        memory += ", in each process" if trainer.group.size > 1 else ""
-        memory += ", without the evaluation" if trainer.config.eval_every else ""
-    rows = {
-        **_description(trainer),
-        "skipped": f"{len(trainer.data.skipped):,} damaged images",
-        "memory": memory,
-    }
+        rows["memory"] = f"about {needed / MIB:,.0f} MiB on the {trainer.device.type}"
+        rows["memory"] += ", in each process" if trainer.group.size > 1 else ""
+        rows["memory"] += ", without the evaluation" if config.eval_every else ""
+    rows["time"] = "unknown: more memory is needed than is free"
+    if seconds is not None:
+        rows["time"] = f"about {clock_time(left * seconds)} for {plural(left, 'step')}"
+        rows["time"] += f", {seconds:.2g} s each, without previews and checkpoints"
     click.echo("".join(f"# {name:10}{text}\n" for name, text in rows.items()))
-    click.echo(to_toml(trainer.config), nl=False)
+    click.echo(to_toml(config), nl=False)
 
 
 def _train(trainer: "Trainer", stop: StopFlag) -> None:
     figures = ""
+    begun: tuple[int, float] | None = None  # step and time after the first step, a slow one
+    said_end = False
     with Progress(trainer.config.steps, "training", "steps", done=trainer.step) as progress:
         for metrics in trainer.train(should_stop=stop.is_set):
             if metrics is not None:
@@ -156,21 +230,61 @@ def _train(trainer: "Trainer", stop: StopFlag) -> None:
                     if value is not None:
                         figures += f"  {name} {value:.4g}"
             progress.advance(1, figures)
+            now = time.monotonic()
+            if begun is None:
+                begun = trainer.step, now
+            steps, seconds = trainer.step - begun[0], now - begun[1]
+            # A GPU runs behind its host, which waits for it when it writes metrics.
+            if not said_end and steps > 0 and (metrics is not None or seconds > END_AFTER_S):
+                said_end = True
+                progress.clear()
+                left = (trainer.config.steps - trainer.step) * seconds / steps
+                click.echo(f"{'end':10}{_estimated_end(left)}")
 
 
-def _print_next_commands(trainer: "Trainer") -> None:
-    run, step, steps = trainer.run.path, trainer.step, trainer.config.steps
+def _estimated_end(seconds: float) -> str:
+    """Return when a run ends: `"about 21:35, in 0:06:31"`, with the date unless it is today."""
+    now = dt.datetime.now().astimezone()
+    try:
+        end = now + dt.timedelta(seconds=seconds)
+    except OverflowError:
+        return "in more than a human life"
+    date = "" if end.date() == now.date() else f"{end:%Y-%m-%d} "
+    return f"about {date}{end:%H:%M}, in {clock_time(seconds)}"
+
+
+def _print_next_commands(trainer: "Trainer", start: int, given: Given) -> None:
+    path, step, steps = trainer.run.path, trainer.step, trainer.config.steps
+    run = shell_quote(path)
+    if step == 0:
+        click.echo("stopped before the first step; the same command starts the run")
+        return
     if step < steps:
         click.echo(f"stopped and saved at step {step} of {steps}; the same command resumes it")
         return
-    click.echo(f"at step {step} of {steps}; images: {run / 'previews'}")
+    images = printable(path / "previews")
+    if step == start:
+        click.echo(f"nothing to do: the run is done, at step {step}; images: {images}")
+    else:
+        click.echo(f"at step {step} of {steps}; images: {images}")
     if trainer.best is not None:
         best = trainer.best
         click.echo(
             f"best {best.metric}: {best.value:.4g} at step {best.step}; export it with"
-            f"  wgan export {shlex.quote(str(run))} --checkpoint best"
+            f"  wgan export {run} --checkpoint best"
         )
-    click.echo(
-        f"Longer:  wgan train --run {shlex.quote(str(run))} --steps {10 * max(step, steps)}"
-        "    On your own images:  wgan train FOLDER --size 64 --width 64 --steps 50000"
-    )
+    longer = f"--run {run} --steps {min(10 * step, MAX_STEPS)}"
+    click.echo(f"Longer:  wgan train {longer}{_repeated_options(given)}")
+    click.echo("On your own images:  wgan train FOLDER --size 64 --width 64 --steps 50000")
+
+
+def _repeated_options(given: Given) -> str:
+    """Return the options that a run's folder does not hold and that a longer run needs again."""
+    words: list[str] = []
+    for name, value in {**given.of(ExecutionConfig), "arch": given.get("arch")}.items():
+        owner = TrainConfig if name == "arch" else ExecutionConfig
+        if name == "run" or value is None or value is False or value in ARCHITECTURES:
+            continue
+        for each in value if isinstance(value, tuple) else (value,):
+            words += [flag(name, owner)] if value is True else [flag(name, owner), str(each)]
+    return "".join(f" {shell_quote(word)}" for word in words)

@@ -3,7 +3,6 @@
 import dataclasses
 import json
 import logging
-import os
 from collections.abc import Mapping
 from dataclasses import MISSING, dataclass
 from pathlib import Path
@@ -44,6 +43,7 @@ RESUMABLE_FIELDS = frozenset(
     {
         *("steps", "checkpoint_every", "preview_every", "log_every", "keep", "keep_every"),
         *("eval_every", "eval_metric", "eval_features", "eval_n"),
+        "data",  # it may have moved: the hash of the images is compared
     }
 )
 """Options that may change when a run is resumed, since they do not change the mathematics."""
@@ -125,7 +125,7 @@ class TrainConfig:
     )
     width: int = option(
         16,
-        "Feature maps of the critic's first layer; larger is better and slower.",
+        "Network width: larger is better and slower.",
         low=1,
         high=4096,
     )
@@ -267,15 +267,12 @@ class TrainConfig:
         """
         for name, value in given.items():
             old = getattr(self, name)
-            # One folder has many spellings, photos/ or ./photos. A hash of the images is checked
-            # later.
-            same = _path(value) == _path(old) if name == "data" else value == old
-            if not same and name not in RESUMABLE_FIELDS:
+            if value != old and name not in RESUMABLE_FIELDS:
                 raise SettingChanged(
                     f"{flag(name, self)} was {old} when this run began and is now {value}: "
                     "keep it, or name another folder with --run"
                 )
-        return dataclasses.replace(self, **{**given, "data": self.data})
+        return dataclasses.replace(self, **given)
 
     def to_json(self) -> str:
         """Return the options as indented JSON, one per line."""
@@ -311,10 +308,6 @@ class TrainConfig:
         if isinstance(fields, dict) and fields.get("compile"):
             logger.warning("%s has compile = true, which wgan no longer supports: ignored", source)
         return cls.from_dict(fields, source)
-
-
-def _path(data: str) -> str:
-    return os.path.abspath(data)  # noqa: PTH100 - pathlib would keep a ".."
 
 
 @dataclass(frozen=True, kw_only=True)

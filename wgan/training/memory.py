@@ -5,6 +5,7 @@ import dataclasses
 import weakref
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -92,6 +93,18 @@ def estimate_memory(state: TrainState, config: TrainConfig) -> int | None:
     if state.device.type == "cuda":
         held = int(torch.cuda.memory_allocated(state.device))
     return None if step is None or held is None else held + step
+
+
+def free_memory(device: torch.device) -> int | None:
+    """Return the bytes that a run may still take on a device; None if unknown."""
+    if device.type == "cuda":
+        return int(torch.cuda.mem_get_info(device)[0])
+    try:
+        text = Path("/proc/meminfo").read_text(encoding="ascii")
+        (line,) = (line for line in text.splitlines() if line.startswith("MemAvailable:"))
+        return int(line.split()[1]) * 1024
+    except (OSError, ValueError, IndexError):  # not Linux
+        return None
 
 
 def step_memory(state: TrainState, config: TrainConfig) -> int | None:

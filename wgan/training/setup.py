@@ -1,16 +1,19 @@
 """A trainer made from a run's options: run folder, data, device, networks, trackers."""
 
+import dataclasses
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from wgan.errors import RunError
+from wgan.errors import DataError, RunError
 from wgan.progress import Progress
 from wgan.runs import RUNS, Run
+from wgan.text import shell_quote
 from wgan.training.config import ExecutionConfig, TrainConfig
 from wgan.training.data import Cache, Dataset, ImageSource, Shards, Transform, load_data, open_data
+from wgan.training.data.load import absolute_path
 from wgan.training.device import check_precision, resolve_cuda_graph
 from wgan.training.distributed.process_group import SINGLE_PROCESS, ProcessGroup, check_divides
 from wgan.training.monitoring.best import Evaluator
@@ -115,19 +118,25 @@ def resolve_run(
         config = TrainConfig.from_json(group.store_get("plan"), "rank 0")
         source = group.local_main_first("open", lambda: open_data(config.data, download=download))
         return Run(Path(group.store_get("run"))), config, source
-    resolved = group.local_main_first("open", lambda: _resolve(given, run, download))
-    folder, config, _ = resolved
+    folder, config, source = group.local_main_first("open", lambda: _resolve(given, run, download))
     check_divides(group.size, config.batch_size, config.accumulate)
     group.store_set("run", str(folder.path))
-    group.store_set("plan", config.to_json())
-    return resolved
+    group.store_set("plan", config.to_json())  # another machine may have its data elsewhere
+    # Only what rank 0 writes holds in any working folder.
+    return folder, dataclasses.replace(config, data=absolute_path(config.data)), source
 
 
 def _resolve(given: Mapping[str, Any], run: Path | None, download: bool) -> ResolvedRun:
     stored = _stored_config(Run(run)) if run else None
     # The channels and the name of a new run's folder are those of the data.
     data = given.get("data", stored.data if stored else TrainConfig.data)
-    source = open_data(data, download=download)
+    try:
+        source = open_data(data, download=download)
+    except DataError as exc:
+        if stored is None or "data" in given:
+            raise
+        moved = f"wgan train DATA --run {shell_quote(run)}"
+        raise DataError(f"{exc}. If the data of this run has moved, run  {moved}") from exc
     new = TrainConfig.resolve({"channels": source.channels, **given})
     if run is None:
         run = RUNS / f"{source.name}-{new.size}-{new.recipe}"

@@ -1,9 +1,11 @@
 """The trainer of a run: from its start, or its last checkpoint, to its last step."""
 
+import itertools
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from types import FrameType
 from typing import Self
 
@@ -15,7 +17,7 @@ from wgan.host import keep_freed_memory
 from wgan.runs import Run, remember_run
 from wgan.training.checkpoint import Checkpoint, newest_good_checkpoint, prune
 from wgan.training.config import TrainConfig
-from wgan.training.cuda_graph import CapturedStep, CUDARecorder
+from wgan.training.cuda_graph import WARM_UP_STEPS, CapturedStep, CUDARecorder
 from wgan.training.data import Dataset
 from wgan.training.data.load import check_size
 from wgan.training.device import (
@@ -38,6 +40,12 @@ from wgan.training.state import TrainState
 
 EVALUATION_BATCH = 64
 """Images per batch of an evaluation, as many as in a preview."""
+
+MEASURED_STEPS = 5
+"""Steps that `Trainer.measure_step` times."""
+
+SLOW_WARM_UP_S = 5.0
+"""After a first step as slow as this, it times one step only."""
 
 
 class Trainer:
@@ -247,13 +255,39 @@ class Trainer:
         while self.step < self.config.steps and not self.group.any(should_stop()):
             with _interrupt_after():
                 self._unsaved = False
-                with explain_oom(self.config, self.device, self.group.size, self._data_on_device):
+                with self._explain_oom():
                     step = next(steps)
-                self.step = step.number
-                metrics = self._log_and_save(step, self._monitor) if self._monitor else None
+                    self.step = step.number
+                    metrics = self._log_and_save(step, self._monitor) if self._monitor else None
             yield metrics
         if self._unsaved:
             self.save()
+
+    def measure_step(self) -> float:
+        """Return the seconds that a step takes, by training a few: for a dry run.
+
+        The networks are trained and nothing is saved. Every rank calls it.
+
+        Raises:
+            OutOfMemory: a step does not fit into memory; the message says what to change.
+        """
+        steps = train_steps(self.state, self._batches.next, self.config, 0, self._step_fn)
+
+        def take(count: int) -> float:
+            begin = time.perf_counter()
+            for step in itertools.islice(steps, count):
+                float(step.generator_loss)  # waits for the device
+            return time.perf_counter() - begin
+
+        with tf32_mode(self.config.precision), self._explain_oom():
+            # The first steps allocate memory, choose algorithms and record the CUDA graph.
+            first = take(WARM_UP_STEPS + 1 if self.device.type == "cuda" else 1)
+            is_slow = self.group.any(first > SLOW_WARM_UP_S)
+            count = 1 if is_slow else MEASURED_STEPS
+            return take(count) / count
+
+    def _explain_oom(self) -> AbstractContextManager[None]:
+        return explain_oom(self.config, self.device, self.group.size, self._data_on_device)
 
     def _log_and_save(self, step: Step, monitor: Monitor) -> StepMetrics | None:
         """Write everything that is due after a step."""

@@ -2,6 +2,7 @@
 
 import logging
 import math
+import os
 from pathlib import Path
 
 from wgan.errors import DataError, ImageError, OutputError
@@ -69,6 +70,13 @@ def open_source(data: str | Path, download: bool = False) -> ImageSource:
     raise DataError(
         f"{path} is neither an archive ({' '.join(ARCHIVE_ENDINGS)}) nor an idx file of images"
     )
+
+
+def absolute_path(data: str) -> str:
+    """Return the path of data so that it holds in any working folder; a name as it is."""
+    if data == "glyphs" or data in NAMES:
+        return data
+    return os.path.abspath(data)  # noqa: PTH100 - pathlib would keep a ".."
 
 
 def load_data(
