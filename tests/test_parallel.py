@@ -1,8 +1,12 @@
+import os
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 
 import pytest
 
+from tests.processes import environment
 from wgan.parallel import ordered_map
 
 
@@ -53,3 +57,33 @@ def test_closing_the_generator_ends_its_threads() -> None:
     next(results)
     results.close()
     assert threading.active_count() == before
+
+
+FEW_THREADS = """
+import os, resource, sys
+from tests.processes import environment
+from wgan.parallel import ordered_map
+
+os.setuid(54321)  # a user without other processes; the limit does not hold for root
+limit = int(sys.argv[1])
+resource.setrlimit(resource.RLIMIT_NPROC, (limit, limit))
+seen = []
+
+def work(n):
+    seen.append(n)
+    return n * n
+
+squares = list(ordered_map(range(20), work, workers=8, ahead=8))
+assert squares == [n * n for n in range(20)], squares
+assert sorted(seen) == list(range(20)), seen
+"""
+
+
+@pytest.mark.skipif(
+    sys.platform != "linux" or os.getuid() != 0, reason="only root can become another user"
+)
+@pytest.mark.parametrize("processes", [1, 3])
+def test_the_threads_that_the_system_allows_do_each_work_once(processes: int) -> None:
+    subprocess.run(
+        [sys.executable, "-c", FEW_THREADS, str(processes)], env=environment(), check=True
+    )

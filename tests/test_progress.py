@@ -79,7 +79,7 @@ def test_colour_is_for_terminals_and_obeys_no_color(monkeypatch: pytest.MonkeyPa
     assert "\x1b[" not in "".join(work(io.StringIO(), [20.0]))
     monkeypatch.setenv("NO_COLOR", "1")
     plain = "".join(work(Terminal(), [2.0]))
-    assert "#" in plain
+    assert "---" in plain
     assert "\x1b" not in plain
 
 

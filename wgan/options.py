@@ -230,7 +230,9 @@ def to_toml(config: Any) -> str:
             lines += ["", f"# {group}"] if lines else [f"# {group}"]
         # A JSON scalar or list is TOML too, except null, which is left out, and a bare DEL.
         text = json.dumps(value, default=str, ensure_ascii=False).replace("\x7f", "\\u007f")
-        assignment = f"{'# ' if value is None else ''}{name} = {text}"
+        shown = text.encode("utf-8", "backslashreplace").decode()
+        is_left_out = value is None or shown != text  # a path need not be UTF-8, and TOML is
+        assignment = f"{'# ' if is_left_out else ''}{name} = {shown}"
         lines.append(f"{assignment:<30}  # {described.help}")
     return "\n".join(lines) + "\n"
 

@@ -1,5 +1,6 @@
 """Map over a stream in threads, with results in order and bounded look-ahead."""
 
+import threading
 from collections import deque
 from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -17,9 +18,13 @@ def ordered_map(
     Threads help where `work` waits or releases the GIL, as ONNX Runtime and Pillow do. At most
     `ahead` items are submitted beyond the one whose result comes next, so memory does not grow
     with the stream. An exception in `work` is raised here; items already running finish first,
-    the others are cancelled. Closing the generator cancels them too.
+    the others are cancelled. Closing the generator cancels them too. Where the system allows fewer
+    threads than `workers`, those do the work, or this one does.
     """
-    pool = ThreadPoolExecutor(workers)
+    pool, threads = _start_threads(workers)
+    if threads == 0:
+        yield from map(work, items)
+        return
     pending: deque[Future[Result]] = deque()
     try:
         for item in items:
@@ -30,3 +35,29 @@ def ordered_map(
             yield pending.popleft().result()
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+def startable_threads(count: int) -> int:
+    """Return how many of `count` threads the system starts now, in addition to this one."""
+    pool, threads = _start_threads(count)
+    pool.shutdown()
+    return threads
+
+
+def _start_threads(count: int) -> tuple[ThreadPoolExecutor, int]:
+    """Return a pool of as many threads as the system starts, up to `count`, and their number.
+
+    A pool starts threads one by one when work comes, and loses the work whose thread cannot start.
+    """
+    pool, all_started = ThreadPoolExecutor(count), threading.Event()
+    started = 0
+    try:
+        while started < count:
+            pool.submit(all_started.wait)  # keeps its thread busy, so that the next one is started
+            started += 1
+    except RuntimeError:  # "can't start new thread": a limit on processes, or too little memory
+        all_started.set()
+        pool.shutdown()
+        return ThreadPoolExecutor(max(1, started)), started
+    all_started.set()
+    return pool, count

@@ -7,6 +7,7 @@ from wgan.cli.skipped import say_skipped
 from wgan.errors import needs_extra
 from wgan.progress import Progress
 from wgan.stop import install_stop_handler
+from wgan.text import plural, shell_quote
 from wgan.training.config import PrepareConfig
 
 
@@ -24,5 +25,6 @@ def prepare(given: Given) -> None:
             from wgan.training.data.shard_writer import prepare as write_shards
         written = write_shards(config, progress.update)
     say_skipped(written.skipped)
-    click.echo(f"{written.count:,} images in {len(written.shards)} shards")
-    click.echo(f"train on them with  wgan train '{written.pattern}'")
+    shards = plural(len(written.shards), "shard")
+    click.echo(f"{plural(written.count, 'image')} in {shards}")
+    click.echo(f"train on them with  wgan train {shell_quote(written.pattern)}")

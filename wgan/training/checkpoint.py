@@ -7,7 +7,6 @@ It is a zip archive, and the CRC-32 of each record is checked before anything is
 import dataclasses
 import io
 import logging
-import pickle
 import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -21,6 +20,7 @@ from wgan import __version__
 from wgan.errors import CheckpointError, DeviceError, OutputError, UsageError
 from wgan.files import archive_errors, write_whole
 from wgan.runs import Run
+from wgan.text import first_line, shorten
 from wgan.training.config import TrainConfig
 from wgan.training.networks import Architecture, build
 from wgan.training.state import TrainState
@@ -82,6 +82,7 @@ class Checkpoint:
         """Load the checkpoint into `state`.
 
         Raises:
+            CheckpointError: a part of it is not what a run saves.
             DeviceError: the random state is of another device type.
             UsageError: the weights do not fit the networks.
         """
@@ -90,9 +91,14 @@ class Checkpoint:
         load_weights(state.generator, self.generator, f"the generator of {arch}")
         load_weights(state.critic, self.critic, f"the critic of {arch}")
         load_weights(state.generator_ema, self.average, f"the generator of {arch}")
-        restore_optimizer(state.generator_optimizer, self.generator_optimizer)
-        restore_optimizer(state.critic_optimizer, self.critic_optimizer)
-        state.rng.set_state(self.noise)
+        try:
+            restore_optimizer(state.generator_optimizer, self.generator_optimizer)
+            restore_optimizer(state.critic_optimizer, self.critic_optimizer)
+            state.rng.set_state(self.noise)
+        except Exception as exc:  # from a foreign file PyTorch raises anything
+            raise CheckpointError(
+                f"the checkpoint of step {self.step} cannot be resumed: {first_line(exc)}"
+            ) from exc
 
     def _check_device(self, state: TrainState) -> None:
         if self.noise.numel() != state.rng.get_state().numel():
@@ -136,7 +142,9 @@ class Checkpoint:
     def _read(cls, source: Path | io.BytesIO, name: str) -> Self:
         try:
             fields = torch.load(source, map_location="cpu", weights_only=True)
-        except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError) as exc:
+        except MemoryError:
+            raise
+        except Exception as exc:  # a damaged pickle raises anything
             raise CheckpointError(
                 f"{name} is not a wgan checkpoint: it holds more than tensors and plain values,"
                 " or is damaged"
@@ -144,10 +152,17 @@ class Checkpoint:
         if not isinstance(fields, dict) or fields.pop("format", None) != FORMAT:
             raise CheckpointError(f"{name} is not a wgan checkpoint of the format {FORMAT}")
         config = TrainConfig.from_dict(fields.pop("config", None), name)
-        try:
-            return cls(config=config, **fields)
-        except TypeError as exc:
-            raise CheckpointError(f"{name} lacks a part of a wgan checkpoint") from exc
+        expected = {entry.name: entry.type for entry in dataclasses.fields(cls)}
+        del expected["config"]
+        if expected.keys() - fields.keys() - {"wgan_version"} or fields.keys() - expected.keys():
+            raise CheckpointError(f"{name} lacks a part of a wgan checkpoint")
+        for key, value in fields.items():
+            kind: Any = dict if expected[key] is StateDict else expected[key]
+            is_count = kind is not int or (type(value) is int and 0 <= value < 2**63)
+            if not (isinstance(value, kind) and is_count):
+                shown = shorten(value) if isinstance(value, int | str) else type(value).__name__
+                raise CheckpointError(f"{name} is not a wgan checkpoint: its {key} is {shown}")
+        return cls(config=config, **fields)
 
     def ema_generator(self, architecture: Architecture | None = None) -> nn.Module:
         """Build the EMA generator, on the CPU, in eval mode.
@@ -182,8 +197,11 @@ def load_weights(network: nn.Module, weights: StateDict, name: str) -> None:
     network.load_state_dict(weights)
 
 
-def _shapes(weights: StateDict) -> dict[str, list[int]]:
-    return {name: list(getattr(value, "shape", ())) for name, value in weights.items()}
+def _shapes(weights: StateDict) -> dict[str, object]:
+    return {
+        name: list(value.shape) if isinstance(value, Tensor) else f"a {type(value).__name__}"
+        for name, value in weights.items()
+    }
 
 
 def restore_optimizer(optimizer: torch.optim.Optimizer, saved: Mapping[str, Any]) -> None:
@@ -193,6 +211,12 @@ def restore_optimizer(optimizer: torch.optim.Optimizer, saved: Mapping[str, Any]
     """
     own = optimizer.state_dict()["param_groups"]
     optimizer.load_state_dict({"state": saved["state"], "param_groups": own})
+    is_adam = isinstance(optimizer, torch.optim.Adam)
+    names = {"step", "exp_avg", "exp_avg_sq"} if is_adam else {"step", "square_avg"}
+    for parameter, state in optimizer.state.items():
+        shapes = {name: list(parameter.shape) for name in names} | {"step": []}
+        if state and _shapes(state) != shapes:
+            raise ValueError(f"an optimiser's state has {_shapes(state)} instead of {shapes}")
 
 
 def check_archive(path: Path) -> None:

@@ -339,9 +339,11 @@ class CacheConfig:
         shown_default="~/.cache/wgan/images",
         group="Cache",
     )
-    cache_size: float = option(50.0, "Largest size of the cache.", above=0, unit="GB")
-    cache_limit: float = option(20.0, "Largest size of one decoded data set.", above=0, unit="GB")
-    no_cache: bool = option(False, "Do not use the cache; decode into memory.")
+    cache_size: float = option(50.0, "Largest size of the cache.", above=0, high=1e9, unit="GB")
+    cache_limit: float = option(
+        20.0, "Largest size of one decoded data set.", above=0, high=1e9, unit="GB"
+    )
+    no_cache: bool = option(False, "Do not use the cache.")
 
     def __post_init__(self) -> None:
         """Check each field. Raises UsageError."""
@@ -383,6 +385,7 @@ class ExecutionConfig(CacheConfig):
         "Under torchrun, give up a process that does not answer for this long.",
         unit="seconds",
         above=0,
+        high=1e6,
     )
 
 
@@ -392,17 +395,21 @@ class PrepareConfig:
 
     data: str = option(MISSING, "What wgan train takes, except shards.", argument=True)
     shards: Path = option(MISSING, "Folder of the shards, new or empty.", argument=True)
-    shard_size: int = option(10_000, "Images per shard.", low=1, unit="images")
+    shard_size: int = option(10_000, "Images per shard.", unit="images", **_POSITIVE)
     size: int | None = option(
         None,
         "Resize to SIZE x SIZE pixels, stored as PNG.",
         low=1,
+        high=8192,
         unit="pixels",
         metavar="SIZE",
         shown_default="each file as it is",
     )
     crop: int = option(
-        0, "With --size: side of a centre crop before resizing; 0 is none.", low=0, unit="pixels"
+        0,
+        "With --size: side of a centre crop before resizing; 0 is none.",
+        unit="pixels",
+        **_COUNT,
     )
     background: str = option(
         "white", "With --size: colour under transparent pixels.", metavar="COLOUR"

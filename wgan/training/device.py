@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from wgan.errors import DeviceError, UsageError
+from wgan.parallel import startable_threads
 from wgan.training.config import ARCHITECTURES, TrainConfig
 
 DATA_SHARE = 0.5
@@ -42,6 +43,13 @@ def pick_device(name: str) -> torch.device:
     if kind == "mps" and not torch.backends.mps.is_available():
         raise DeviceError("--device mps: PyTorch finds no Apple GPU here; use --device cpu")
     return torch.device(name)
+
+
+def limit_threads() -> None:
+    """Let PyTorch use no more threads than the system starts: OpenMP would end the process."""
+    others = torch.get_num_threads() - 1
+    if others > 0:
+        torch.set_num_threads(1 + startable_threads(others))
 
 
 def peak_device_memory(device: torch.device) -> int | None:

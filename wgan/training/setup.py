@@ -27,6 +27,9 @@ EvaluatorFn = Callable[[Dataset], Evaluator]
 OpenEvaluator = Callable[[TrainConfig, ExecutionConfig, torch.device], EvaluatorFn]
 """Opens the feature network of an evaluator, before the data is decoded."""
 
+MAX_NAME = 50
+"""Characters of the data's name in the name of a run's folder, of up to 4 bytes each."""
+
 ResolvedRun = tuple[Run, TrainConfig, ImageSource | Shards]
 """The folder of a run, its settings and its data, not yet decoded."""
 
@@ -139,7 +142,8 @@ def _resolve(given: Mapping[str, Any], run: Path | None, download: bool) -> Reso
         raise DataError(f"{exc}. If the data of this run has moved, run  {moved}") from exc
     new = TrainConfig.resolve({"channels": source.channels, **given})
     if run is None:
-        run = RUNS / f"{source.name}-{new.size}-{new.recipe}"
+        # A folder's name can be as long as the file system allows, and then nothing fits behind it.
+        run = RUNS / f"{source.name[:MAX_NAME]}-{new.size}-{new.recipe}"
         stored = _stored_config(Run(run))
     return Run(run), stored.resume(given) if stored else new, source
 
@@ -152,5 +156,6 @@ def _stored_config(run: Run) -> TrainConfig | None:
     except NotADirectoryError as exc:
         raise RunError(f"{run.path} is not a folder: --run names the folder of a run") from exc
     except (OSError, UnicodeDecodeError) as exc:
-        raise RunError(f"cannot read {run.config}: {exc}") from exc
+        reason = exc.strerror if isinstance(exc, OSError) else exc
+        raise RunError(f"cannot read {run.config}: {reason}") from exc
     return TrainConfig.from_json(text, str(run.config))

@@ -11,7 +11,7 @@ from typing import Self
 
 import torch
 
-from wgan.errors import DataError, RunError, SettingChanged
+from wgan.errors import DataError, OutOfMemory, RunError, SettingChanged
 from wgan.files import discard_leftovers, open_lock, write_whole
 from wgan.host import keep_freed_memory
 from wgan.runs import Run, remember_run
@@ -22,13 +22,14 @@ from wgan.training.data import Dataset
 from wgan.training.data.load import check_size
 from wgan.training.device import (
     check_precision,
+    limit_threads,
     resolve_cuda_graph,
     resolve_data_on_device,
     tf32_mode,
 )
 from wgan.training.distributed.process_group import SINGLE_PROCESS, ProcessGroup
 from wgan.training.loop import Step, train_steps
-from wgan.training.memory import explain_oom
+from wgan.training.memory import explain_oom, is_oom
 from wgan.training.monitoring.best import Best, BestTracker, Evaluator
 from wgan.training.monitoring.history import StepMetrics
 from wgan.training.monitoring.monitor import Monitor
@@ -94,13 +95,22 @@ class Trainer:
             DataError: there are fewer images than a batch, or they have another size.
             UsageError: the networks are not built in and `architecture` is missing.
             DeviceError: the device does not support an option.
+            OutOfMemory: the networks do not fit.
         """
+        limit_threads()
         self.run, self.config, self.data = run, config, data
         self.device, self.group = device, group
         self.step = 0
         check_precision(config.precision, device)
         check_size(data, config.size, config.channels)
-        self.state = TrainState(*build(config, architecture), config, device, group)
+        try:
+            self.state = TrainState(*build(config, architecture), config, device, group)
+        except (MemoryError, RuntimeError) as exc:
+            if not is_oom(exc):
+                raise
+            raise OutOfMemory(
+                f"out of memory on {device}: the networks do not fit; lower --width in a new --run"
+            ) from exc
         self._data_on_device = resolve_data_on_device(data_on_device, device, data.nbytes)
         self._batches = data.batches(
             config.batch_size,

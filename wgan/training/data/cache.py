@@ -111,7 +111,10 @@ class Cache:
             pixels = _map(path, tuple(description["shape"]))
             if _block_checksums(pixels) != description["blocks"]:
                 raise ValueError("its checksums are wrong")
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except PermissionError as exc:
+            logger.warning("cannot read the cache %s: %s", path, exc.strerror)
             return None
         except (OSError, ValueError, KeyError, AttributeError, TypeError) as exc:
             logger.warning("the cache %s is damaged and is written again: %s", path, exc)

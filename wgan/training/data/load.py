@@ -7,6 +7,7 @@ from pathlib import Path
 
 from wgan.errors import DataError, ImageError, OutputError
 from wgan.progress import ProgressFn
+from wgan.text import shorten
 from wgan.training.data.cache import Cache
 from wgan.training.data.dataset import Dataset, InMemoryDataset
 from wgan.training.data.decoding import check_skipped, decode_all, is_image_name, quiet_pillow
@@ -50,7 +51,13 @@ def open_source(data: str | Path, download: bool = False) -> ImageSource:
         return GlyphSource()
     if isinstance(data, str) and data in NAMES:
         return open_torchvision(data, download)
-    path = Path(data)
+    try:
+        return _open_path(Path(data))
+    except OSError as exc:  # no permission, a name that is too long, a loop of links
+        raise DataError(f"cannot read {shorten(str(data), 200)}: {exc.strerror}") from exc
+
+
+def _open_path(path: Path) -> ImageSource:
     if (path / INDEX).is_file():
         raise DataError(f"{path} is a folder of shards: stream them with '{path / '*.tar'}'")
     if path.is_dir():
@@ -58,7 +65,7 @@ def open_source(data: str | Path, download: bool = False) -> ImageSource:
         return open_idx(idx, path.resolve().name) if idx else FolderSource(path)
     if not path.is_file():
         raise DataError(
-            f"no data {data}: it must be a folder, a .zip or .tar, an idx file, or one of"
+            f"no data {path}: it must be a folder, a .zip or .tar, an idx file, or one of"
             f" glyphs, {', '.join(NAMES)}"
         )
     if path.name.lower().endswith(ARCHIVE_ENDINGS):
@@ -142,7 +149,14 @@ def load_images(
             except OutputError as exc:
                 logger.warning("%s; the images are held in memory instead", exc)
         parts = decode_all(source, transform, allow_damaged, progress)
-        return InMemoryDataset.from_parts(parts, shape)
+        try:
+            return InMemoryDataset.from_parts(parts, shape)
+        except MemoryError as exc:
+            raise DataError(
+                f"the decoded images take {math.prod(shape) / 1e9:.1f} GB and do not fit into"
+                " memory: use the cache, which keeps them on the disk, lower --size, or stream them"
+                " from shards (wgan prepare --help)"
+            ) from exc
 
 
 def _warn_of_small_images(source: ImageSource, transform: Transform) -> None:

@@ -18,6 +18,7 @@ from wgan.files import TEMPORARY_SUFFIX, make_folder, whole_file
 from wgan.images import encode
 from wgan.progress import ProgressFn
 from wgan.stop import check_stop
+from wgan.text import shell_quote
 from wgan.training.config import PrepareConfig
 from wgan.training.data.decoding import Skipped, check_skipped, decode, in_threads, quiet_pillow
 from wgan.training.data.load import open_source
@@ -59,7 +60,8 @@ def prepare(config: PrepareConfig, progress: ProgressFn | None = None) -> Writte
     """
     if is_pattern(config.data):
         raise UsageError(
-            f"{config.data} are shards already: train on them with  wgan train '{config.data}'"
+            f"{config.data} are shards already: train on them with"
+            f"  wgan train {shell_quote(config.data)}"
         )
     source = open_source(config.data, config.download)
     transform = None
@@ -108,7 +110,11 @@ def write_shards(
     """
     with needs_extra("train", purpose="writing shards"):
         from webdataset import TarWriter
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+    try:
+        is_used = folder.exists() and (not folder.is_dir() or any(folder.iterdir()))
+    except OSError as exc:
+        raise OutputError(f"cannot write {folder}: {exc.strerror}") from exc
+    if is_used:
         raise OutputError(f"{folder} exists and is not an empty folder: choose another")
     partial = folder.with_name(f".{folder.name}.{os.getpid()}{TEMPORARY_SUFFIX}")
     make_folder(partial)

@@ -8,6 +8,7 @@ import functools
 import io
 import itertools
 import json
+import re
 import tarfile
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
@@ -18,10 +19,16 @@ import numpy as np
 
 from wgan.errors import DataError, needs_extra
 from wgan.files import write_whole
+from wgan.text import shorten
 from wgan.training.data.decoding import decode, is_image_name
 from wgan.training.data.sources import PROBED_IMAGES, suitable_channels
 
 INDEX = "shards.json"
+
+MAX_SHARDS = 1_000_000
+"""Most names that a pattern may stand for."""
+
+_RANGE = re.compile(r"\{(-?\w+)\.\.(-?\w+)(?:\.\.(-?\w+))?\}")
 
 Sample = dict[str, Any]
 """A sample of `webdataset`: the image file by its extension, `__key__` and `__url__`."""
@@ -60,13 +67,22 @@ def find_shards(pattern: str) -> Shards:
     """
     with needs_extra("train", purpose="streaming shards"):
         from braceexpand import UnbalancedBracesError, braceexpand  # type: ignore[attr-defined]
+    if _count_names(pattern) > MAX_SHARDS:  # before memory is filled with their names
+        raise DataError(
+            f"the pattern {shorten(pattern)} names more than {MAX_SHARDS:,} shards: write a"
+            " narrower one, or larger shards"
+        )
     try:
         paths = [path for name in braceexpand(pattern) for path in _match(Path(name))]
+        for path in paths:
+            if not path.is_file():
+                raise DataError(f"the shard {path} of {pattern!r} does not exist")
     except UnbalancedBracesError as exc:
         raise DataError(f"the pattern {pattern!r} has unbalanced braces") from exc
-    for path in paths:
-        if not path.is_file():
-            raise DataError(f"the shard {path} of {pattern!r} does not exist")
+    except ValueError as exc:
+        raise DataError(f"the pattern {shorten(pattern)} cannot be used: {exc}") from exc
+    except OSError as exc:
+        raise DataError(f"the shards {shorten(pattern)} cannot be read: {exc.strerror}") from exc
     if not paths:
         raise DataError(f"no file matches {pattern!r}")
     paths = sorted(set(paths))
@@ -79,6 +95,21 @@ def write_index(paths: list[Path], count: int) -> None:
     # "pictures" is the key of wgan 0.1.0
     text = json.dumps({"pictures": count, "bytes": sizes}, indent=2) + "\n"
     write_whole(paths[0].parent / INDEX, text.encode())
+
+
+def _count_names(pattern: str) -> int:
+    """Return how many names a pattern stands for, or more where braces are nested."""
+    count = 1
+    for first, last, step in _RANGE.findall(pattern):
+        if max(map(len, (first, last))) > len(str(MAX_SHARDS)):
+            return 10 * MAX_SHARDS
+        try:
+            count *= abs(int(last) - int(first)) // max(1, abs(int(step or 1))) + 1
+        except ValueError:  # letters, of which there are few
+            continue
+    for part in re.findall(r"\{([^{}]*)\}", pattern):
+        count *= part.count(",") + 1
+    return count
 
 
 def _match(path: Path) -> list[Path]:
@@ -137,6 +168,11 @@ def read_samples(
         samples = shuffle(buffer, initial=buffer, rng=_RandomAdapter(random))(samples)
     try:
         yield from samples
+    except MemoryError as exc:
+        raise DataError(
+            f"a sample of the shards in {paths[0].parent}, or the shuffle buffer, does not fit into"
+            " memory: check the sizes in the shards, or lower --shuffle-buffer"
+        ) from exc
     except (OSError, EOFError, ValueError, tarfile.TarError) as exc:
         # webdataset appends the shard's name to the arguments of the error.
         named = [path for path in paths if str(path) in exc.args]

@@ -46,12 +46,11 @@ class Best:
             return None
         try:
             fields = json.loads(run.best_record.read_text(encoding="utf-8"))
-            return cls(
-                int(fields["step"]), str(fields["metric"]), float(fields["value"]), fields["key"]
-            )
+            step, value = int(fields["step"]), float(fields["value"])
+            return cls(step, str(fields["metric"]), value, str(fields["key"]))
         except FileNotFoundError:
             return None
-        except (OSError, ValueError, KeyError, TypeError) as exc:
+        except (OSError, ValueError, KeyError, TypeError, OverflowError) as exc:
             message = "%s cannot be read: %s; the search for the best checkpoint starts again"
             logger.warning(message, run.best_record, exc)
             return None

@@ -94,10 +94,18 @@ def append_line(path: Path, line: Mapping[str, Any]) -> None:
 
 
 def rewind_metrics(path: Path, step: int) -> list[dict[str, Any]]:
-    """Remove the lines after `step` and any damaged line; return the lines that remain."""
-    if not path.exists():
+    """Remove the lines after `step` and any damaged line; return the lines that remain.
+
+    Raises:
+        OutputError: the file cannot be read or written.
+    """
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
         return []
-    lines = [(line, _parse(line)) for line in path.read_bytes().splitlines(keepends=True)]
+    except OSError as exc:
+        raise OutputError(f"cannot read {path}: {exc.strerror}") from exc
+    lines = [(line, _parse(line)) for line in content.splitlines(keepends=True)]
     kept = [(line, fields) for line, fields in lines if fields and fields["step"] <= step]
     write_whole(path, b"".join(line for line, _ in kept))
     return [fields for _, fields in kept]
@@ -107,10 +115,14 @@ def _parse(line: bytes) -> dict[str, Any] | None:
     """Return the fields of a complete line, under today's names; None for a damaged one."""
     try:
         fields = {RENAMED.get(name, name): value for name, value in json.loads(line).items()}
-        is_complete = line.endswith(b"\n") and isinstance(fields["step"], int)
-    except (ValueError, KeyError, TypeError, AttributeError):
+        for name in fields.keys() & NUMERIC_METRICS:
+            if fields[name] is not None:
+                fields[name] = float(fields[name])
+        dict.fromkeys(fields.get("diagnosis", {}))
+        is_complete = line.endswith(b"\n") and type(fields["step"]) is int
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
         return None
-    return fields if is_complete else None
+    return fields if is_complete and 0 <= fields["step"] < 2**63 else None
 
 
 class History:

@@ -11,6 +11,7 @@ from wgan.errors import RunError, UsageError, needs_extra
 from wgan.files import write_whole
 from wgan.images import Pixels, to_pil
 from wgan.runs import Run
+from wgan.text import first_line, printable
 from wgan.training.config import TrainConfig
 from wgan.training.monitoring.history import StepMetrics, numeric_metrics
 
@@ -61,7 +62,12 @@ class TensorBoardTracker:
         """Open an event file that purges later steps of older files."""
         del generator, critic
         purge_step = step + 1 if self._folder.exists() else None
-        self._writer = self._open(str(self._folder), purge_step=purge_step)
+        try:
+            self._writer = self._open(str(self._folder), purge_step=purge_step)
+        except (OSError, ValueError) as exc:  # ValueError: a name that is not UTF-8
+            raise UsageError(
+                f"--tracker tensorboard cannot write {printable(self._folder)}: {first_line(exc)}"
+            ) from exc
 
     def log(self, metrics: StepMetrics) -> None:
         """Add each metric as a scalar and each diagnosis as text."""

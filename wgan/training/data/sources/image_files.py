@@ -111,7 +111,11 @@ class FolderSource(_FileSource):
 
     def _regular_file(self, name: str) -> Path:
         path = self.path / name
-        if path.exists() and not path.is_file():  # opening a pipe would block
+        try:
+            is_special = path.exists() and not path.is_file()
+        except OSError as exc:
+            raise ImageError(f"it cannot be read: {exc.strerror}") from exc
+        if is_special:  # opening a pipe would block
             raise ImageError("it is not a regular file")
         return path
 
