@@ -54,21 +54,24 @@ PRELOADED = (
 TIMEOUT_S = 240
 
 
-def run_wgan_command(*arguments: object, cwd: Path) -> Finished:
+def run_wgan_command(
+    *arguments: object, cwd: Path, before: Callable[[], object] | None = None
+) -> Finished:
     """Run `wgan` to its end, in a process forked from one that has imported PyTorch.
 
     What depends on a start from nothing (which modules are loaded, variables that PyTorch reads
     when it is imported) needs `run(wgan_command(...))`. So does every command where there is no
-    fork.
+    fork. `before`, which can be pickled, runs in that process before the command.
     """
     command = wgan_command(*arguments)
     if "forkserver" not in multiprocessing.get_all_start_methods():
+        assert before is None, "there is no fork here"
         return run(command, cwd)
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(list(PRELOADED))
     with tempfile.TemporaryDirectory() as folder:
         streams = Path(folder, "stdout"), Path(folder, "stderr")
-        job = (command[3:], cwd, environment(), *streams)
+        job = (command[3:], cwd, environment(), *streams, before)
         process = context.Process(target=_wgan_in_a_fork, args=job)
         with contextlib.chdir(ROOT):  # the server of forks, once started, finds wgan and tests
             process.start()
@@ -85,7 +88,12 @@ def run_wgan_command(*arguments: object, cwd: Path) -> Finished:
 
 
 def _wgan_in_a_fork(
-    arguments: list[str], cwd: Path, variables: dict[str, str], output: Path, errors: Path
+    arguments: list[str],
+    cwd: Path,
+    variables: dict[str, str],
+    output: Path,
+    errors: Path,
+    before: Callable[[], object] | None,
 ) -> None:
     os.environ.clear()
     os.environ.update(variables)
@@ -95,6 +103,8 @@ def _wgan_in_a_fork(
         os.dup2(descriptor, number)
         os.close(descriptor)
     sys.argv = ["wgan", *arguments]
+    if before is not None:
+        before()
     from wgan.cli import main
 
     main()

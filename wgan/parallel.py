@@ -39,9 +39,9 @@ def ordered_map(
 
 def startable_threads(count: int) -> int:
     """Return how many of `count` threads the system starts now, in addition to this one."""
-    pool, threads = _start_threads(count)
+    pool, threads = _start_threads(max(1, count))
     pool.shutdown()
-    return threads
+    return min(threads, count)
 
 
 def _start_threads(count: int) -> tuple[ThreadPoolExecutor, int]:

@@ -1,8 +1,10 @@
 import dataclasses
 import os
 import random
+import re
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -141,6 +143,52 @@ def test_a_file_of_another_kind_is_refused(tmp_path: Path) -> None:
         archive.writestr("a.txt", "hello")
     with pytest.raises(CheckpointError, match=r"other\.pt"):
         Checkpoint.load(path)
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "sentence"),
+    [
+        ("step", "seven", "its step is 'seven'"),
+        ("step", True, "its step is True"),
+        ("step", -1, "its step is -1"),
+        ("batches_drawn", 10**30, "its batches_drawn is 1"),
+        ("generator", [1.0], "its generator is list"),
+        ("noise", {}, "its noise is dict"),
+        ("data_sha256", None, "its data_sha256 is NoneType"),
+        ("surplus", 1, "lacks a part of"),
+    ],
+)
+def test_a_field_of_another_type_is_refused(
+    saved: Path, field: str, value: object, sentence: str
+) -> None:
+    fields = torch.load(saved, weights_only=True)
+    torch.save({**fields, field: value}, saved)
+    with pytest.raises(CheckpointError, match=re.escape(sentence)):
+        Checkpoint.load(saved)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"critic_optimizer": {}},
+        {"critic_optimizer": {"state": {0: {"exp_avg": 1}}}},
+        {"critic_optimizer": {"state": {99: {}}}},
+        {"critic_optimizer": {"state": {0: {"step": torch.zeros(()), "exp_avg": torch.zeros(9)}}}},
+        {"noise": torch.zeros(5056, dtype=torch.float32)},
+    ],
+    ids=["nothing", "number", "index", "shape", "random"],
+)
+def test_a_part_that_cannot_be_resumed_is_refused(changes: dict[str, Any]) -> None:
+    state = TrainState(*build(TINY), TINY, torch.device("cpu"))
+    with pytest.raises(CheckpointError, match="the checkpoint of step 7 cannot be resumed"):
+        dataclasses.replace(make_checkpoint(), **changes).restore(state)
+
+
+def test_weights_that_are_no_tensors_are_refused() -> None:
+    generator, _ = build(TINY)
+    weights = dict.fromkeys(generator.state_dict(), "text")
+    with pytest.raises(UsageError, match="is a str in the checkpoint"):
+        load_weights(generator, weights, "the generator")
 
 
 def test_a_missing_checkpoint_is_named(tmp_path: Path) -> None:

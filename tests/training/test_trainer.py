@@ -131,6 +131,7 @@ def test_a_run_folder_has_exactly_the_documented_files() -> None:
         "config.json",
         "curves.png",
         "metrics.jsonl",
+        "reals.png",
         "checkpoints/step-00000003.pt",
         "checkpoints/step-00000005.pt",
         "previews/step-00000004.png",

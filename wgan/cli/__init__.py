@@ -13,7 +13,7 @@ from typing import Any
 import click
 
 from wgan import __version__
-from wgan.cli.process import end_at_once, rank_label
+from wgan.cli.process import end_at_once, limit_native_threads, rank_label
 from wgan.errors import RankFailed, RankLost, WganError
 from wgan.options import nearest
 from wgan.stop import Stopped
@@ -56,6 +56,7 @@ class Commands(click.Group):
         """Return the command of this name, or None."""
         if cmd_name not in COMMANDS:
             return None
+        limit_native_threads()
         command: click.Command = getattr(import_module(f"wgan.cli.{cmd_name}"), cmd_name)
         return command
 

@@ -8,6 +8,8 @@ from typing import Any, NoReturn
 
 import click
 
+from wgan.host import usable_cores
+from wgan.parallel import startable_threads
 from wgan.sandbox import continue_in_child
 from wgan.stop import install_stop_handler
 
@@ -38,6 +40,19 @@ def guarded(engine: str = "ONNX Runtime") -> Callable[[Callable[..., Any]], Call
         return run
 
     return decorate
+
+
+def limit_native_threads() -> None:
+    """Let native libraries start no more threads than the system allows.
+
+    Call it before numpy is imported: OpenBLAS sends its process a SIGINT when it cannot start all
+    of its threads, and OpenMP ends the process.
+    """
+    wanted = usable_cores() - 1
+    startable = startable_threads(wanted)
+    if startable < wanted:
+        for name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
+            os.environ.setdefault(name, str(1 + startable))
 
 
 def end_at_once(status: int = 0) -> NoReturn:

@@ -47,9 +47,7 @@ def pick_device(name: str) -> torch.device:
 
 def limit_threads() -> None:
     """Let PyTorch use no more threads than the system starts: OpenMP would end the process."""
-    others = torch.get_num_threads() - 1
-    if others > 0:
-        torch.set_num_threads(1 + startable_threads(others))
+    torch.set_num_threads(1 + startable_threads(torch.get_num_threads() - 1))
 
 
 def peak_device_memory(device: torch.device) -> int | None:

@@ -181,7 +181,7 @@ class Trainer:
         # With the lock held, half-written files are those of a process that was killed.
         for folder in (self.run.path / "checkpoints", self.run.path / "previews"):
             discard_leftovers(folder)
-        for path in (self.run.config, self.run.metrics, self.run.curves):
+        for path in (self.run.config, self.run.metrics, self.run.curves, self.run.reals):
             discard_leftovers(path.parent, path.name)
         checkpoint = newest_good_checkpoint(self.run)
         if checkpoint is not None:

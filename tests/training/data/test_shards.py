@@ -60,6 +60,26 @@ def test_missing_shards_are_an_error(three: Path, pattern: str, reason: str) -> 
         find_shards(str(three / pattern))
 
 
+@pytest.mark.parametrize(
+    "pattern",
+    [
+        "{0..999999999}.tar",
+        "{0..99999999999999999999}.tar",
+        "{0..999}/{0..9999}.tar",
+        "{-5000000..5000000..2}.tar",
+        "{a,b}{c,d}{0..499999}.tar",
+    ],
+)
+def test_a_pattern_of_too_many_shards_is_refused_before_it_fills_the_memory(pattern: str) -> None:
+    with pytest.raises(DataError, match="names more than 1,000,000 shards: write a narrower"):
+        find_shards(pattern)
+
+
+def test_a_pattern_that_cannot_be_used_is_refused() -> None:
+    with pytest.raises(DataError, match="cannot be used"):
+        find_shards("**.tar")
+
+
 def test_the_index_has_the_count_of_all_its_shards_only(three: Path) -> None:
     write_index(sorted(three.glob("*.tar")), count=6)
     assert find_shards(str(three / "*.tar")).count == 6

@@ -140,7 +140,7 @@ def test_a_diagnosis_is_marked() -> None:
 
 
 def test_training_loads_no_matplotlib_before_it_draws() -> None:
-    code = "import sys, wgan.training.trainer; sys.exit('matplotlib' in sys.modules)"
+    code = "import sys, wgan.training.setup; sys.exit('matplotlib' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=environment(), check=True)
 
 
