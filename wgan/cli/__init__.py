@@ -102,7 +102,7 @@ def main() -> None:
         click.echo(f"Error{rank_label()}: {printable(exc)}", err=True)
         sys.exit(exc.exit_status)
     except MemoryError:
-        click.echo("Error: out of memory: try a smaller --batch-size", err=True)
+        click.echo("Error: out of memory: free some, or ask for less at a time", err=True)
         sys.exit(1)
     except Stopped as exc:
         click.echo(str(exc), err=True)

@@ -176,8 +176,9 @@ def _print_dry_run(trainer: "Trainer", given: Given, as_json: bool) -> None:
     config = dataclasses.replace(trainer.config, data=given.get("data", trainer.config.data))
     rows = _description(trainer)
     needed, free = estimate_memory(trainer.state, config), free_memory(trainer.device)
-    fits = needed is None or free is None or needed <= free
-    seconds = trainer.measure_step() if fits else None
+    is_too_large = needed is not None and free is not None and needed > free
+    # Ranks measure together or not at all.
+    seconds = None if trainer.group.any(is_too_large) else trainer.measure_step()
     saved = trainer.run.checkpoints()
     left = max(0, config.steps - (trainer.run.step_of(saved[-1]) if saved else 0))
     if as_json:

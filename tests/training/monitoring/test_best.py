@@ -97,11 +97,12 @@ def test_values_with_another_key_are_not_compared(tmp_path: Path) -> None:
     assert Checkpoint.load(run.best).step == 6
 
 
+@pytest.mark.parametrize("record", ["{", "[]", '{"step": Infinity, "metric": "fid", "value": 1}'])
 def test_a_damaged_record_is_reported_and_the_search_starts_again(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, record: str
 ) -> None:
     run = train(tmp_path / "run", ListedValues([2.0, 1.0]), steps=4).run
-    run.best_record.write_text("{")
+    run.best_record.write_text(record)
     train(tmp_path / "run", ListedValues([9.0]), steps=6)
     assert "best.json cannot be read" in caplog.text
     assert Checkpoint.load(run.best).step == 6

@@ -32,7 +32,13 @@ def test_a_number_that_is_not_finite_is_null_and_read_as_nan(tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize(
-    "rest", ["", '{"step": 3', '{"step": 3}', "nonsense\n", "[]\n", '{"step": null}\n', "\0\0\0"]
+    "rest",
+    [
+        *("", '{"step": 3', '{"step": 3}', "nonsense\n", "[]\n", '{"step": null}\n', "\0\0\0"),
+        *('{"step": true}\n', '{"step": -1}\n', '{"step": 1, "wasserstein": "low"}\n'),
+        *('{"step": 1, "diagnosis": [[]]}\n', '{"step": 1, "fid": 1' + "0" * 400 + "}\n"),
+        '{"step": 1, "fid": ' + "[" * 100_000 + "\n",
+    ],
 )
 def test_damaged_lines_and_later_steps_are_removed(tmp_path: Path, rest: str) -> None:
     for step in (1, 2, 3, 4):
