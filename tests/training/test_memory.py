@@ -1,5 +1,6 @@
 """The memory estimate of a dry run, and the message when memory runs out."""
 
+import dataclasses
 import json
 import re
 from pathlib import Path
@@ -11,12 +12,24 @@ from torch import Tensor, nn
 from tests.cli.test_train import make_folder
 from tests.processes import RunWgan
 from wgan.errors import OutOfMemory
+from wgan.host import peak_memory
 from wgan.training.config import TrainConfig
-from wgan.training.memory import explain_oom, is_oom, step_memory
+from wgan.training.memory import check_networks_fit, explain_oom, is_oom, step_memory
 from wgan.training.networks import build
 from wgan.training.state import TrainState
 
 CPU = torch.device("cpu")
+
+
+@pytest.mark.parametrize("arch", ["dcgan", "resnet"])
+def test_networks_that_cannot_fit_are_refused_before_they_are_made(arch: str) -> None:
+    config = TrainConfig(arch=arch, width=4096, size=128)
+    before = peak_memory()
+    with pytest.raises(OutOfMemory, match=r"--width 4096: these networks need [\d.]+ GB to train"):
+        check_networks_fit(dataclasses.replace(config, latent_dim=65536), torch.device("cpu"))
+    after = peak_memory()
+    assert before is None or after is None or after - before < 2**28
+    check_networks_fit(TrainConfig(arch=arch), torch.device("cpu"))
 
 
 def estimate(**settings: object) -> int:

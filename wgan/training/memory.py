@@ -20,7 +20,7 @@ from wgan.latents import PREVIEW_SEEDS
 from wgan.training.config import TrainConfig
 from wgan.training.loop import train_steps
 from wgan.training.monitoring.step_stats import MAX_SCORED
-from wgan.training.networks import build, load_architecture
+from wgan.training.networks import BUILT_IN, build, load_architecture
 from wgan.training.state import TrainState, make_optimizer
 
 WORKSPACE = {"cpu": 2.0, "cuda": 1.1, "mps": 1.1}
@@ -57,6 +57,31 @@ def explain_oom(
         if data_on_device:
             message += "; or keep the images in host memory with --data-on-device no"
         raise OutOfMemory(message) from exc
+
+
+def check_networks_fit(config: TrainConfig, device: torch.device) -> None:
+    """Check that the weights of built-in networks fit, with all that training keeps for them.
+
+    Linux hands out memory that it does not have, and kills the process that uses it.
+
+    Raises:
+        OutOfMemory: they do not fit into the memory that is free.
+    """
+    free = free_memory(device)
+    # Smaller ones fit anywhere, and PyTorch takes two seconds for its first tensor without memory.
+    is_large = config.width * config.size >= 8192
+    if free is None or config.arch not in BUILT_IN or not is_large:
+        return
+    with torch.device("meta"):  # shapes without memory
+        networks = BUILT_IN[config.arch](config)
+    sizes = [sum(weight.nbytes for weight in network.parameters()) for network in networks]
+    # Weights, gradients and two moments of Adam for both, and the generator's EMA.
+    needed = 4 * sum(sizes) + sizes[0]
+    if needed > free:
+        raise OutOfMemory(
+            f"--width {config.width}: these networks need {needed / 1e9:.1f} GB to train, and"
+            f" {free / 1e9:.1f} GB are free on {device}; lower --width in a new --run"
+        )
 
 
 def is_oom(error: Exception) -> bool:

@@ -29,7 +29,7 @@ from wgan.training.device import (
 )
 from wgan.training.distributed.process_group import SINGLE_PROCESS, ProcessGroup
 from wgan.training.loop import Step, train_steps
-from wgan.training.memory import explain_oom, is_oom
+from wgan.training.memory import check_networks_fit, explain_oom, is_oom
 from wgan.training.monitoring.best import Best, BestTracker, Evaluator
 from wgan.training.monitoring.history import StepMetrics
 from wgan.training.monitoring.monitor import Monitor
@@ -103,6 +103,7 @@ class Trainer:
         self.step = 0
         check_precision(config.precision, device)
         check_size(data, config.size, config.channels)
+        check_networks_fit(config, device)
         try:
             self.state = TrainState(*build(config, architecture), config, device, group)
         except (MemoryError, RuntimeError) as exc:
