@@ -1,5 +1,6 @@
 import dataclasses
 import json
+import statistics
 from pathlib import Path
 
 import pytest
@@ -31,12 +32,19 @@ def test_bench_times_the_file_beside_pytorch(run_wgan: RunWgan, exported: Path) 
     ]
 
 
-def test_bench_gives_each_run_as_json(run_wgan: RunWgan, exported: Path) -> None:
+def test_bench_gives_each_run_its_median_and_spread_as_json(
+    run_wgan: RunWgan, exported: Path
+) -> None:
     done = run_wgan("bench", exported, "--seconds", "0.01", "--batch-sizes", "2", "--json")
     told = json.loads(done.stdout)
     assert told["threads"] >= 1
     assert {timing["batch_size"] for timing in told["timings"]} == {2}
-    assert all(min(timing["seconds"]) > 0 for timing in told["timings"])
+    assert told["provider"] == "CPUExecutionProvider"
+    for timing in told["timings"]:
+        low, high = timing["quartiles_ms"]
+        assert 0 < low <= timing["median_ms"] <= high
+        assert timing["median_ms"] == pytest.approx(1000 * statistics.median(timing["seconds"]))
+        assert timing["images_per_second"] == pytest.approx(2000 / timing["median_ms"])
 
 
 def test_a_file_cannot_choose_which_code_runs(run_wgan: RunWgan, tmp_path: Path) -> None:

@@ -42,7 +42,14 @@ def test_every_command_is_shown_in_the_guides() -> None:
 
 @pytest.mark.parametrize(
     ("arguments", "hint"),
-    [(("trian",), "Did you mean train?"), (("train", "--learning-raet", 1), "--learning-rate")],
+    [
+        (("smaple",), "Did you mean sample?"),
+        (("train", "--learning-raet", 1), "--learning-rate"),
+        (("train", "--recipe", "wgangp"), "Did you mean wgan-gp?"),
+        (("sample", "--device", "cdua"), "Did you mean cuda?"),
+        (("completion", "bahs"), "'bash', 'zsh', 'fish'"),
+        (("cache", "lst"), "list"),
+    ],
 )
 def test_a_misspelt_name_is_answered_with_the_nearest(
     run_wgan: RunWgan, arguments: tuple[object, ...], hint: str

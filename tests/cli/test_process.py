@@ -207,7 +207,7 @@ def test_a_command_that_inherits_an_ignored_sigchld_ends(model: Path, tmp_path: 
         capture_output=True,
         timeout=60,
     )
-    assert (done.returncode, done.stderr) == (0, b"")
+    assert (done.returncode, done.stderr) == (0, b"wrote 4 images to out.png\n")
     assert (tmp_path / "out.png").exists()
 
 

@@ -32,6 +32,8 @@ COMMANDS = {
     "verify": "Check that an exported FILE still generates what PyTorch generated.",
     "bench": "Time an exported FILE on this machine.",
     "prepare": "Write DATA as WebDataset tar shards for streaming.",
+    "cache": "List or clear the cache of decoded data and statistics.",
+    "completion": "Print the script that completes commands and options in a shell.",
 }
 """Names and summaries of the commands, in the order of `wgan --help`, which is fast because it
 imports none of them. The command `train` is `wgan.cli.train.train`, and so on."""
@@ -93,7 +95,7 @@ def main() -> None:
     handler.setFormatter(OneLineFormatter("Warning: %(message)s"))
     logging.basicConfig(handlers=[handler], level=logging.WARNING)
     try:
-        cli(obj=OWNS_PROCESS)
+        cli(prog_name="wgan", obj=OWNS_PROCESS)
     except RankLost as exc:
         if not isinstance(exc, RankFailed):
             click.echo(f"Error{rank_label()}: {printable(exc)}", err=True)

@@ -30,16 +30,16 @@ def bench(given: Given, as_json: bool) -> None:
     config = given.make(BenchConfig)
     result = run(config, _torch_engines)
     if as_json:
-        timings = [dataclasses.asdict(timing) for timing in result.timings]
-        click.echo(
-            json.dumps(
-                {
-                    "memory_bytes": result.memory_bytes,
-                    "threads": result.threads,
-                    "timings": timings,
-                }
-            )
-        )
+        timings = [
+            {
+                **dataclasses.asdict(timing),
+                "median_ms": timing.median_ms,
+                "quartiles_ms": timing.spread_ms,
+                "images_per_second": timing.images_per_second,
+            }
+            for timing in result.timings
+        ]
+        click.echo(json.dumps({**dataclasses.asdict(result), "timings": timings}))
         return
     memory = ""
     if result.memory_bytes is not None:

@@ -20,7 +20,7 @@ from typing import Any, TypeVar, get_args, get_origin
 import click
 
 from wgan.errors import UsageError
-from wgan.options import Option, options, read_toml, value_type
+from wgan.options import Option, nearest, options, read_toml, value_type
 
 C = TypeVar("C")
 
@@ -39,6 +39,19 @@ class Given(dict[str, Any]):
     def make(self, config: type[C]) -> C:
         """Make a config of these values. Raises UsageError."""
         return config(**self.of(config))
+
+
+class Choice(click.Choice[str]):
+    """A choice that suggests the nearest one for a misspelt value."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Return the value if it is one of the choices; else fail with a sentence."""
+        if value not in self.choices:
+            listed = ", ".join(self.choices)
+            self.fail(
+                f"{value!r} is not one of {listed}.{nearest(str(value), self.choices)}", param, ctx
+            )
+        return str(value)
 
 
 class ConfigOption(click.Option):
@@ -172,7 +185,7 @@ def _click_type(kind: Any, described: Option) -> Any:
     if described.parse is not None or described.separator:
         return str
     if described.choices:
-        return click.Choice([str(choice) for choice in described.choices])
+        return Choice([str(choice) for choice in described.choices])
     return click.Path(path_type=Path) if kind is Path else kind
 
 

@@ -5,14 +5,16 @@ import click
 from wgan.cli.options import ConfigCommand, Given, config_options
 from wgan.cli.process import end_at_once, guarded
 from wgan.runtime.config import SampleConfig
+from wgan.text import printable
 
 
 @click.command(cls=ConfigCommand)
 @guarded()
 @config_options(SampleConfig)
 @click.option("-v", "--verbose", is_flag=True, help="Report the provider on standard error.")
+@click.option("-q", "--quiet", is_flag=True, help="Do not say what was written.")
 @click.pass_obj
-def sample(owns_process: bool | None, given: Given, verbose: bool) -> None:
+def sample(owns_process: bool | None, given: Given, verbose: bool, quiet: bool) -> None:
     """Generate images with an exported generator, without PyTorch.
 
     The ending of OUT chooses the format; by default it is samples.png.
@@ -33,7 +35,9 @@ def sample(owns_process: bool | None, given: Given, verbose: bool) -> None:
     done = run(given.make(SampleConfig))
     if verbose:
         click.echo(f"running on {done.provider}", err=True)
-    if verbose or "out" not in given:  # a user who gave a name knows it
-        click.echo(f"wrote {done.count:,} images to {done.out}", err=True)
+    if not quiet:
+        out = "standard output" if done.out == "-" else printable(done.out)
+        images = "1 image" if done.count == 1 else f"{done.count:,} images"
+        click.echo(f"wrote {images} to {out}", err=True)
     if owns_process:
         end_at_once()

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from wgan.errors import UsageError
 from wgan.host import MAX_THREADS
 from wgan.options import check, option
+from wgan.runtime.engine.providers import DEVICE_NAMES
 
 # What needs numpy is imported where it is used: `wgan --help` shows these options without it.
 if TYPE_CHECKING:
@@ -138,9 +139,7 @@ class SampleConfig:
         unit="images",
         shown_default="16 on the CPU, else 64",
     )
-    device: str = option(
-        "auto", "auto, cpu, cuda, tensorrt, coreml, directml or openvino.", metavar="DEVICE"
-    )
+    device: str = option("auto", "What runs the model.", choices=DEVICE_NAMES)
     threads: int | None = option(
         None, "CPU threads.", low=1, high=MAX_THREADS, metavar="N", shown_default="the usable cores"
     )
@@ -237,7 +236,7 @@ class BenchConfig:
     batch_sizes: tuple[int, ...] = option(
         (1, 8, 64), "Images in a run.", low=1, separator=",", metavar="N,..."
     )
-    device: str = option("auto", "auto, cpu, cuda, ... as in wgan sample.", metavar="DEVICE")
+    device: str = option("auto", "What runs the model.", choices=DEVICE_NAMES)
     threads: int | None = option(
         None, "CPU threads.", low=1, high=MAX_THREADS, metavar="N", shown_default="the usable cores"
     )

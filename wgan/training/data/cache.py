@@ -5,12 +5,14 @@ entry without a description does not exist. The name of an entry depends on its 
 processes that write the same entry at once write the same bytes.
 """
 
+import datetime as dt
 import hashlib
 import io
 import json
 import logging
 import math
 import os
+import shutil
 import time
 import zlib
 from collections.abc import Iterable
@@ -176,6 +178,62 @@ class Cache:
             free += _entry_size(path)
             _remove(path.with_suffix(".json"))
             _remove(path)  # a process that has it mapped keeps its pages
+
+
+@dataclass(frozen=True)
+class CacheEntry:
+    """A file in the cache, with its description, as `wgan cache list` shows it."""
+
+    path: Path
+    size: int  # bytes
+    used: dt.datetime
+    shape: tuple[int, ...] = ()  # of decoded images
+
+    def __str__(self) -> str:
+        if len(self.shape) != 4:
+            return f"{self.path.parent.name}: {self.path.name}"
+        count, height, width, channels = self.shape
+        source = self.path.stem.rpartition("-")[0].rpartition("-")[0]
+        colours = "grey" if channels == 1 else "colour"
+        return f"images: {source}, {count:,} of {width}x{height}, {colours}"
+
+
+def list_cache(folder: Path) -> list[CacheEntry]:
+    """Return what is in the cache `folder`, the most recently used first."""
+    entries = []
+    for path in folder.rglob("*"):
+        image = path.with_suffix(".npy")
+        if not path.is_file() or (path.suffix == ".json" and image.is_file()):
+            continue
+        status, size, shape = _status(path), _entry_size(path), ()
+        if path.suffix == ".npy":
+            with suppress(OSError, ValueError, KeyError, TypeError):
+                shape = tuple(json.loads(path.with_suffix(".json").read_bytes())["shape"])
+        used = dt.datetime.fromtimestamp(status.st_mtime).astimezone()
+        entries.append(CacheEntry(path, size, used, shape))
+    return sorted(entries, key=lambda entry: (entry.used, entry.path), reverse=True)
+
+
+def clear_cache(folder: Path) -> int:
+    """Remove the contents of the cache `folder`; return the bytes that this freed.
+
+    A process that has an entry mapped keeps its pages.
+
+    Raises:
+        OutputError: a file cannot be removed.
+    """
+    size = sum(entry.size for entry in list_cache(folder))
+    try:
+        for path in folder.iterdir():
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path)
+            else:
+                path.unlink()
+    except FileNotFoundError:
+        return size  # no cache, or another process is removing it too
+    except OSError as exc:
+        raise OutputError(f"cannot remove {exc.filename}: {exc.strerror}") from exc
+    return size
 
 
 def _header(shape: tuple[int, ...]) -> bytes:
