@@ -6,6 +6,7 @@ from click.testing import CliRunner
 
 from wgan.cli import cli
 from wgan.training.data.cache import Cache
+from wgan.training.data.decoding import Part
 
 
 @pytest.fixture
@@ -17,7 +18,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def fill(folder: Path) -> None:
     (folder / "images").mkdir(parents=True)
-    part = np.zeros((5, 8, 8, 3), np.uint8), []
+    part: Part = np.zeros((5, 8, 8, 3), np.uint8), []
     Cache(folder=folder / "images").write(
         folder / "images" / "my-photos-8-0123456789ab.npy", [part], (9, 8, 8, 3)
     )

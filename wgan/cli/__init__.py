@@ -29,11 +29,11 @@ COMMANDS = {
     "sample": "Generate images with an exported generator, without PyTorch.",
     "serve": "Serve exported generators over HTTP, without PyTorch.",
     "info": "Describe an exported FILE.",
-    "verify": "Check that an exported FILE still generates what PyTorch generated.",
+    "verify": "Check that an exported file still draws what PyTorch drew.",
     "bench": "Time an exported FILE on this machine.",
     "prepare": "Write DATA as WebDataset tar shards for streaming.",
     "cache": "List or clear the cache of decoded data and statistics.",
-    "completion": "Print the script that completes commands and options in a shell.",
+    "completion": "Print a script: the tab key then completes in your shell.",
 }
 """Names and summaries of the commands, in the order of `wgan --help`, which is fast because it
 imports none of them. The command `train` is `wgan.cli.train.train`, and so on."""

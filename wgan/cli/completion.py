@@ -7,14 +7,14 @@ from click.shell_completion import get_completion_class
 @click.command()
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
 def completion(shell: str) -> None:
-    """Print the script that completes commands and options in a shell.
+    """Print a script: the tab key then completes in your shell.
 
     \b
     wgan completion bash >> ~/.bashrc
     wgan completion zsh >> ~/.zshrc
     wgan completion fish > ~/.config/fish/completions/wgan.fish
 
-    A new shell then completes wgan's commands, options and choices with the tab key.
+    A new shell then completes commands, options and choices.
     """  # noqa: D301 - click's \b is a real backspace
     from wgan.cli import cli
 

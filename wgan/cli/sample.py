@@ -35,9 +35,8 @@ def sample(owns_process: bool | None, given: Given, verbose: bool, quiet: bool) 
     done = run(given.make(SampleConfig))
     if verbose:
         click.echo(f"running on {done.provider}", err=True)
-    if not quiet:
-        out = "standard output" if done.out == "-" else printable(done.out)
+    if not quiet and done.out != "-":
         images = "1 image" if done.count == 1 else f"{done.count:,} images"
-        click.echo(f"wrote {images} to {out}", err=True)
+        click.echo(f"wrote {images} to {printable(done.out)}", err=True)
     if owns_process:
         end_at_once()

@@ -16,7 +16,7 @@ MARKS = {True: "ok", False: "FAILED", None: "not tried"}
 @click.option("--json", "as_json", is_flag=True, help="Print the checks as JSON.")
 @click.pass_obj
 def verify(owns_process: bool | None, file: Path, as_json: bool) -> None:
-    """Check that an exported FILE still generates what PyTorch generated.
+    """Check that an exported file still draws what PyTorch drew.
 
     Structure, checksums, the golden images that PyTorch drew, images that do not depend on
     their batch, and runs that repeat to the bit: on every provider that works here, with ONNX
