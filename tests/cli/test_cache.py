@@ -6,7 +6,6 @@ from click.testing import CliRunner
 
 from wgan.cli import cli
 from wgan.training.data.cache import Cache
-from wgan.training.data.decoding import Part
 
 
 @pytest.fixture
@@ -18,9 +17,9 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def fill(folder: Path) -> None:
     (folder / "images").mkdir(parents=True)
-    part: Part = np.zeros((5, 8, 8, 3), np.uint8), []
+    pixels = np.zeros((5, 8, 8, 3), np.uint8)
     Cache(folder=folder / "images").write(
-        folder / "images" / "my-photos-8-0123456789ab.npy", [part], (9, 8, 8, 3)
+        folder / "images" / "my-photos-8-0123456789ab.npy", [(pixels, [])], (9, 8, 8, 3)
     )
     (folder / "datasets" / "cifar10").mkdir(parents=True)
     (folder / "datasets" / "cifar10" / "batch").write_bytes(bytes(3_000_000))
