@@ -7,7 +7,7 @@ A field made by `option` carries its bounds, choices, unit and help text. The co
 
 import dataclasses
 import json
-import math
+import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import MISSING, dataclass
 from pathlib import Path
@@ -118,7 +118,7 @@ def _fits(described: Option, kind: type, value: object) -> bool:
         assert isinstance(value, int | float)
         # Comparisons with NaN are False, so each bound is stated as what must hold.
         return (
-            math.isfinite(value)
+            abs(value) <= sys.float_info.max  # math.isfinite refuses larger integers
             and (described.low is None or value >= described.low)
             and (described.above is None or value > described.above)
             and (described.high is None or value <= described.high)

@@ -8,6 +8,7 @@ import json
 import re
 import select
 import socket
+import struct
 import time
 import zlib
 from collections.abc import Iterator
@@ -69,6 +70,10 @@ def status_and_error(response: bytes) -> tuple[int, str]:
 
 def head(path: str = INFER, *lines: str, method: str = "POST") -> bytes:
     return "\r\n".join([f"{method} {path} HTTP/1.1", "Host: x", *lines, "", ""]).encode()
+
+
+LONG = [f"X-{number}: {'b' * 1000}" for number in range(70)]
+"""Headers of 70 kB."""
 
 
 # Bodies over the limit.
@@ -344,20 +349,16 @@ def test_a_closing_connection_does_not_wait_for_a_client_that_stops_reading(
         strict.await_metric("wgan_connections", lambda count: count == 1)  # that of the question
 
 
-LONG = [f"X-{number}: {'b' * 1000}" for number in range(70)]
-
-
 @pytest.mark.parametrize(
     "pieces",
     [
         [head("/v2", *LONG, method="GET")],
         [head("/v2", *LONG[:40], method="GET").removesuffix(b"\r\n"),
          "\r\n".join([*LONG[40:], "", ""]).encode()],
-        [head("/v2", method="GET") + head("/v2", *LONG, method="GET")],
         [head(INFER, "Transfer-Encoding: chunked"), b"0\r\n", "\r\n".join(LONG).encode()],
         [head("/" + "a" * 70_000, method="GET")],
     ],
-    ids=["at once", "in two parts", "behind another request", "as trailers", "a long address"],
+    ids=["at once", "in two parts", "as trailers", "a long address"],
 )  # fmt: skip
 def test_the_limit_of_headers_holds_however_they_arrive(
     strict: Server, pieces: list[bytes]
@@ -427,6 +428,32 @@ def test_what_is_not_http_is_400(strict: Server, garbage: bytes) -> None:
     status, error = status_and_error(talk(strict, garbage))
     assert status == 400
     assert error
+
+
+@pytest.mark.parametrize(
+    "refused", [b"GET\r\n\r\n", head("/v2", *LONG, method="GET")], ids=["no HTTP", "headers"]
+)
+def test_requests_before_one_that_is_refused_are_answered(strict: Server, refused: bytes) -> None:
+    body = json.dumps(seeds_request(*range(64))).encode()
+    good = head(INFER, f"Content-Length: {len(body)}") + body
+    response = talk(strict, good + good + refused)
+    assert response.count(b"HTTP/1.1 200") == 2
+    assert response.count(b"HTTP/1.1") == 2
+
+
+def test_a_client_that_leaves_its_pipelined_requests_is_no_error_of_the_server(
+    strict: Server,
+) -> None:
+    body = json.dumps(seeds_request(*range(64))).encode()
+    good = head(INFER, f"Content-Length: {len(body)}") + body
+    for _ in range(20):
+        with socket.create_connection(("127.0.0.1", strict.port), timeout=20) as connection:
+            linger = struct.pack("ii", 1, 0)  # closing resets the connection
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+            connection.sendall(good * 3)
+    strict.await_metric("wgan_connections", lambda count: count == 1)
+    strict.await_metric("wgan_held_images", lambda held: held == 0)
+    assert "Traceback" not in "\n".join(strict.log)
 
 
 @pytest.mark.parametrize(

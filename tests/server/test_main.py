@@ -39,8 +39,10 @@ from tests.server.servers import (
     seeds_request,
     serving,
 )
+from wgan.errors import WganError
 from wgan.model_file.reading import read_manifest, scan_model
 from wgan.runtime import Generator
+from wgan.server.main import thread_errors
 from wgan.server.model_repository import model_files
 from wgan.stop import STOP_SIGNALS
 
@@ -339,6 +341,13 @@ def test_the_latest_export_is_served_by_default(
         (["generator.onnx", "generator=bad.onnx"], 2, "two models are called generator"),
         (["a/b=generator.onnx"], 2, "model name 'a/b' is not allowed"),
         (["generator.onnx", "--max-batch", "0"], 2, "--max-batch 0 is not allowed"),
+        (["generator.onnx", "--max-batch", "1" + "0" * 400], 2, "it must be an integer from 1"),
+        (["generator.onnx", "--drain-seconds", "1" + "0" * 400], 2, "it must be an integer from 0"),
+        (["generator.onnx", "--idle-seconds", "1e308"], 2, "it must be a finite number"),
+        (["generator.onnx", "--host", "\udcff"], 2, "cannot listen at"),
+        (["generator.onnx", "--host", "x" * 300], 2, "cannot listen at"),
+        (["generator.onnx", "--api-key-file", "x" * 300], 2, "cannot be read"),
+        (["generator.onnx", "--api-key-file", "\udcff"], 2, "cannot be read"),
         (["generator.onnx", "--max-wait", "-1"], 2, "--max-wait -1 is not allowed"),
         (["generator.onnx", "--max-queue", "5"], 2, "--max-images 256 is not allowed"),
         (["generator.onnx", "--max-body", "0"], 2, "--max-body 0 is not allowed"),
@@ -363,6 +372,14 @@ def test_a_server_that_cannot_start_says_why(
     assert done.returncode == status
     assert sentence in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_a_refused_thread_is_an_error() -> None:
+    def refuse() -> None:
+        raise RuntimeError("can't start new thread")  # Python's, at the limit on processes
+
+    with pytest.raises(WganError, match="refuses another thread"), thread_errors():
+        refuse()
 
 
 def test_a_port_in_use_is_an_error(model_file: Path, run_wgan: RunWgan) -> None:

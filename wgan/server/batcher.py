@@ -20,7 +20,7 @@ import numpy.typing as npt
 from starlette.requests import ClientDisconnect, Request
 from starlette.types import Scope
 
-from wgan.errors import ModelFileError
+from wgan.errors import ModelFileError, UsageError
 from wgan.latents import Latents
 from wgan.runtime.latent_sources import SeedLatents
 from wgan.server.config import ServeConfig
@@ -289,7 +289,7 @@ class Scheduler:
             raise RequestError(
                 503, f"not generated within {seconds:g} seconds", "timeout", {"Retry-After": "1"}
             ) from exc
-        except ModelFileError as exc:
+        except (ModelFileError, UsageError) as exc:
             # A client's own latents can drive a sound model to infinity.
             raise bad_request(f"the model fails on this input: {exc}") from exc
         except asyncio.CancelledError:

@@ -6,8 +6,8 @@ from pathlib import Path
 from wgan.errors import UsageError
 from wgan.options import check, option
 
-_AT_LEAST_1 = {"low": 1, "unit": "images"}
-_SECONDS = {"above": 0, "unit": "seconds"}
+_IMAGES = {"low": 1, "high": 2**20, "unit": "images"}
+_SECONDS = {"above": 0, "high": 1e6, "unit": "seconds"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,9 +29,14 @@ class ServeConfig:
         "auto", "Device that runs the models, as in wgan sample.", metavar="DEVICE"
     )
     threads: int | None = option(
-        None, "CPU threads per run.", low=1, metavar="N", shown_default="the usable cores"
+        None,
+        "CPU threads per run.",
+        low=1,
+        high=1024,
+        metavar="N",
+        shown_default="the usable cores",
     )
-    max_batch: int = option(64, "Largest number of images in one run.", **_AT_LEAST_1)
+    max_batch: int = option(64, "Largest number of images in one run.", **_IMAGES)
     max_wait: float = option(
         4.0, "Time that a request waits for others to share its run.", low=0, high=1000, unit="ms"
     )
@@ -45,17 +50,23 @@ class ServeConfig:
         "text", "Format of the log; json has a line per request.", choices=("text", "json")
     )
     max_images: int = option(
-        256, "Largest number of images per request.", **_AT_LEAST_1, group="Limits"
+        256, "Largest number of images per request.", **_IMAGES, group="Limits"
     )
-    max_queue: int = option(512, "Largest number of queued images per model.", **_AT_LEAST_1)
+    max_queue: int = option(512, "Largest number of queued images per model.", **_IMAGES)
     max_held: int = option(
         2048, "Largest number of images in memory until they are sent, over all models.",
-        **_AT_LEAST_1,
+        **_IMAGES,
     )  # fmt: skip
     max_body: int = option(
-        8 * 2**20, "Largest request body, before and after decompression.", low=1, unit="bytes"
+        8 * 2**20,
+        "Largest request body, before and after decompression.",
+        low=1,
+        high=2**40,
+        unit="bytes",
     )
-    max_connections: int = option(1000, "Largest number of open connections.", low=1, metavar="N")
+    max_connections: int = option(
+        1000, "Largest number of open connections.", low=1, high=10**6, metavar="N"
+    )
     header_seconds: float = option(10.0, "Time limit for a request's headers.", **_SECONDS)
     body_seconds: float = option(30.0, "Time limit for a request's body.", **_SECONDS)
     answer_seconds: float = option(
@@ -69,7 +80,11 @@ class ServeConfig:
         300.0, "Time limit for opening a model and its first images.", **_SECONDS
     )
     drain_seconds: int = option(
-        30, "Time limit for running requests after a stop signal.", low=0, unit="seconds"
+        30,
+        "Time limit for running requests after a stop signal.",
+        low=0,
+        high=10**6,
+        unit="seconds",
     )
 
     def __post_init__(self) -> None:

@@ -10,10 +10,11 @@ changes them.
 import asyncio
 import http
 import re
+from collections import deque
 from typing import Any
 
 import msgspec
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from wgan.server.config import ServeConfig
 from wgan.server.messages import Error
@@ -50,6 +51,8 @@ class Connection(HttpToolsProtocol):
         self._pending_bytes = 0  # of a header that is incomplete
         self._in_headers = True
         self._in_request = False  # from a request's first byte to its last
+        self._refused = False  # a request was: later bytes are ignored
+        self._unanswered: deque[RequestResponseCycle] = deque()  # uvicorn keeps only the last
         self._disconnect: asyncio.Future[None] = self.loop.create_future()
 
     # asyncio's callbacks: connection and bytes.
@@ -68,20 +71,22 @@ class Connection(HttpToolsProtocol):
         self._stop_write_timer()
         self._report_disconnect()
         super().connection_lost(exc)
+        for cycle in self._unanswered:
+            cycle.message_event.set()
 
     def data_received(self, data: bytes) -> None:
         """Parse bytes, and refuse headers that exceed the limit."""
-        if self.transport.is_closing():  # refused: ignore what still arrives
+        if self._refused or self.transport.is_closing():
             return
         if self._in_headers:
             self._pending_bytes += len(data)
         super().data_received(data)
-        if self.transport.is_closing():
+        if self._refused or self.transport.is_closing():
             return
         # The parser calls nothing before a header is complete.
         if self._in_headers and self._header_bytes + self._pending_bytes > MAX_HEADER_BYTES:
             self._refuse_headers()
-        elif self._read_timer is None and not self._in_request and self._is_idle():
+        elif self._read_timer is None and not self._in_request and not self._unanswered:
             # Empty lines before a request, or the end of a body that was refused before it came:
             # uvicorn has stopped its timer, and the parser reports no request.
             self._start_read_timer(self.limits.header_seconds, "headers")
@@ -101,6 +106,7 @@ class Connection(HttpToolsProtocol):
 
     def on_response_complete(self) -> None:
         """Start the next response, the time between requests, or the time to read the last."""
+        self._unanswered.popleft()
         super().on_response_complete()
         self._limit_closing()
 
@@ -143,6 +149,7 @@ class Connection(HttpToolsProtocol):
         self._pending_bytes = 0
         self.scope[DISCONNECT] = self._disconnect  # type: ignore[literal-required]
         super().on_headers_complete()
+        self._unanswered.append(self.cycle)
         self._start_read_timer(self.limits.body_seconds, "body")
 
     def on_message_complete(self) -> None:
@@ -168,9 +175,6 @@ class Connection(HttpToolsProtocol):
 
     def _refuse_headers(self) -> None:
         self._refuse(431, f"the headers have more than {MAX_HEADER_BYTES} bytes")
-
-    def _is_idle(self) -> bool:
-        return self.cycle is None or self.cycle.response_complete
 
     # Timers.
 
@@ -198,11 +202,22 @@ class Connection(HttpToolsProtocol):
             self._start_write_timer()
 
     def _refuse(self, status: int, message: str) -> None:
-        """Send an error, unless a response has started, and close."""
+        """Send an error, unless the response has started, and close.
+
+        If requests before this one are unanswered, answer those and close instead.
+        """
         self._stop_read_timer()
-        if self.transport.is_closing():
+        if self._refused or self.transport.is_closing():
             return
-        if self._is_idle() or not self.cycle.response_started:
+        self._refused = True
+        waiting = list(self._unanswered)
+        started = False
+        if waiting and not self._in_headers:  # the refused request has reached the application
+            started = waiting.pop().response_started
+        if waiting:
+            waiting[-1].keep_alive = False
+            return
+        if not started:
             body = msgspec.json.encode(Error(message))
             lines = [
                 f"HTTP/1.1 {status} {http.HTTPStatus(status).phrase}",
@@ -212,18 +227,19 @@ class Connection(HttpToolsProtocol):
                 *(["retry-after: 1"] if status == 503 else []),
             ]
             self.transport.write("\r\n".join([*lines, "", ""]).encode() + body)
+        self._report_disconnect()
         self.transport.close()
         self._limit_closing()
 
     def _abort(self) -> None:
         """Close and discard what the client has not read."""
-        if self.cycle is not None:
-            # Set before uvloop wakes a writer: it would write to a closed transport.
-            self.cycle.disconnected = True
         self._report_disconnect()
         self.transport.abort()
 
     def _report_disconnect(self) -> None:
+        for cycle in self._unanswered:
+            # Before uvloop wakes a writer: it would write to a closed transport.
+            cycle.disconnected = True
         if not self._disconnect.done():  # abort leads to connection_lost
             self._disconnect.set_result(None)
 

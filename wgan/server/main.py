@@ -14,7 +14,7 @@ from pathlib import Path
 
 import uvicorn
 
-from wgan.errors import UsageError
+from wgan.errors import UsageError, WganError
 from wgan.server.app import ApiKeys, make_app, read_keys
 from wgan.server.config import ServeConfig
 from wgan.server.connection import connection_type
@@ -39,7 +39,7 @@ _LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 def run(config: ServeConfig) -> bool:
     """Do the work of `wgan.server.serve`, which documents it."""
-    with install_stop_handler():  # until the event loop has its own handlers
+    with install_stop_handler(), thread_errors():  # signals: until the loop has its own
         files = model_files(config.files)
         keys = ApiKeys(read_keys(config.api_key_file) if config.api_key_file else ())
         configure_logs(as_json=config.log_format == "json")
@@ -57,6 +57,20 @@ def run(config: ServeConfig) -> bool:
                 )
             with asyncio.Runner(loop_factory=_loop_factory()) as runner:
                 return runner.run(_serve(listener, config, files, keys))
+
+
+@contextlib.contextmanager
+def thread_errors() -> Iterator[None]:
+    """Turn Python's error for a refused thread into a sentence."""
+    try:
+        yield
+    except RuntimeError as exc:
+        if "can't start new thread" not in str(exc):
+            raise
+        raise WganError(
+            "the system refuses another thread: raise the limit on processes (ulimit -u, or that of"
+            " the container)"
+        ) from exc
 
 
 async def _serve(
@@ -169,7 +183,7 @@ def _bind(host: str, port: int) -> socket.socket:
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind((host, port))
         listener.listen(BACKLOG)  # clients that connect before uvicorn runs wait
-    except (OSError, OverflowError) as exc:
+    except (OSError, TypeError, ValueError) as exc:  # the last two: a name that is not text
         listener.close()
         raise UsageError(f"cannot listen at {host} port {port}: {exc}") from exc
     return listener

@@ -160,6 +160,9 @@ class ModelRepository:
                 generator = await self._in_thread(self._open, data)
         except ModelFileError as exc:
             raise ModelFileError(f"{path}: {exc}") from exc
+        except MemoryError:
+            batch = self._config.max_batch
+            raise WganError(f"{path}: out of memory: try a --max-batch below {batch}") from None
         except TimeoutError:
             raise ModelFileError(
                 f"{path}: the model draws no images within {seconds:g} seconds, as"

@@ -220,7 +220,8 @@ def _latents(tensor: InferInput, values: Array, model: Model, truncation: float)
             raise bad_request(f"input {LATENTS} is {given}; FP32 [n, {latent_dim}] is needed")
         if not np.isfinite(values).all():
             raise bad_request(f"input {LATENTS} holds a value that is not finite")
-        return values * np.float32(truncation)
+        with np.errstate(over="ignore"):  # infinity is refused where the model runs
+            return values * np.float32(truncation)
     if tensor.name == SEEDS:
         if tensor.datatype not in ("INT64", "UINT32") or values.ndim != 1:
             raise bad_request(f"input {SEEDS} is {given}; INT64 or UINT32 [n] is needed")
