@@ -1,4 +1,5 @@
 import io
+import logging
 
 import pytest
 
@@ -70,6 +71,19 @@ def test_a_bar_fits_into_the_terminal_and_is_removed_for_other_output(
         assert line.startswith("\rtraining  #####-----  50%  500/1,000  250.0")
         progress.clear()
         assert file.getvalue() == line + "\r" + " " * 49 + "\r"
+
+
+def test_a_log_message_gets_a_line_of_its_own() -> None:
+    clock, file = Clock(), Terminal()
+    handler = logging.StreamHandler(file)
+    logging.getLogger().addHandler(handler)
+    with Progress(1000, "training", "steps", file=file, clock=clock) as progress:
+        clock.now += 2
+        progress.advance(500)
+        logging.getLogger("wgan.test").warning("a warning")
+    logging.getLogger().removeHandler(handler)
+    assert file.getvalue().endswith(" \ra warning\n")
+    assert not handler.filters
 
 
 def test_colour_is_for_terminals_and_obeys_no_color(monkeypatch: pytest.MonkeyPatch) -> None:

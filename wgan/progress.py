@@ -1,6 +1,7 @@
 """Progress of a long job: a bar on a terminal, a line every ten seconds elsewhere."""
 
 import collections
+import logging
 import os
 import shutil
 import sys
@@ -135,10 +136,21 @@ class Progress:
         self._file.flush()
         self._drawn = length
 
+    def _make_way(self, record: logging.LogRecord) -> bool:
+        """Clear the bar for a log message: a filter of the handlers that lets all pass."""
+        del record
+        self.clear()
+        return True
+
     def __enter__(self) -> Self:
+        self._handlers = list(logging.getLogger().handlers) if self._terminal else []
+        for handler in self._handlers:
+            handler.addFilter(self._make_way)
         return self
 
     def __exit__(self, *exc: object) -> None:
+        for handler in self._handlers:
+            handler.removeFilter(self._make_way)
         if self._drawn:
             print(file=self._file)
 

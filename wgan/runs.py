@@ -81,8 +81,17 @@ class Run:
         return self.path / "previews" / f"step-{step:08d}.png"
 
     def checkpoints(self) -> list[Path]:
-        """Return the paths of all checkpoints, the newest last."""
-        found = (self.path / "checkpoints").glob("step-*.pt")
+        """Return the paths of all checkpoints, the newest last.
+
+        Raises:
+            RunError: the folder cannot be read.
+        """
+        try:  # not glob, which takes a folder without permission for an empty one
+            found = list((self.path / "checkpoints").iterdir())
+        except (FileNotFoundError, NotADirectoryError):
+            return []
+        except OSError as exc:
+            raise RunError(f"cannot read {self.path / 'checkpoints'}: {exc.strerror}") from exc
         # Sorted by number: names have more digits from step 100,000,000 on.
         return sorted((path for path in found if _STEP.fullmatch(path.name)), key=self.step_of)
 

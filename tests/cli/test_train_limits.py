@@ -133,6 +133,18 @@ def test_a_working_folder_that_cannot_be_written_costs_a_warning(
     )
 
 
+def test_a_run_whose_checkpoints_cannot_be_read_does_not_start_again(
+    tmp_path: Path, faces: Path
+) -> None:
+    run(tmp_path, "train", "faces", *TINY, "--run", "run")
+    before = (tmp_path / "run" / "metrics.jsonl").read_bytes()
+    (tmp_path / "run" / "checkpoints").chmod(0)
+    done = run(tmp_path, "train", "--run", "run", "--steps", 2)
+    (tmp_path / "run" / "checkpoints").chmod(0o700)
+    assert "cannot read run/checkpoints: Permission denied" in done.stderr
+    assert (tmp_path / "run" / "metrics.jsonl").read_bytes() == before
+
+
 def test_names_that_are_not_utf_8_train_and_are_printed_for_a_shell(
     tmp_path: Path, faces: Path
 ) -> None:

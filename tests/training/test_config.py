@@ -63,6 +63,12 @@ def test_a_changed_setting_is_named_with_both_values() -> None:
         TrainConfig().resume({"steps": 900, "width": 32})
 
 
+@pytest.mark.parametrize("text", ["", "[", "[" * 100_000, "{}", "[]", '{"data": 1, "size": 32}'])
+def test_settings_that_were_not_written_here_are_refused(text: str) -> None:
+    with pytest.raises(RunError, match=r"^config\.json "):
+        TrainConfig.from_json(text, "config.json")
+
+
 def test_the_length_of_a_run_may_change() -> None:
     assert TrainConfig().resume({"steps": 900, "log_every": 1}).steps == 900
 

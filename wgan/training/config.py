@@ -303,7 +303,7 @@ class TrainConfig:
         """Read the text that `to_json` wrote. Raises RunError."""
         try:
             fields = json.loads(text)
-        except ValueError as exc:
+        except (ValueError, RecursionError) as exc:
             raise RunError(f"{source} is not JSON") from exc
         if isinstance(fields, dict) and fields.get("compile"):
             logger.warning("%s has compile = true, which wgan no longer supports: ignored", source)

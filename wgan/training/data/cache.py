@@ -118,7 +118,7 @@ class Cache:
         except PermissionError as exc:
             logger.warning("cannot read the cache %s: %s", path, exc.strerror)
             return None
-        except (OSError, ValueError, KeyError, AttributeError, TypeError) as exc:
+        except (OSError, ValueError, LookupError, AttributeError, TypeError, RecursionError) as exc:
             logger.warning("the cache %s is damaged and is written again: %s", path, exc)
             return None
         with suppress(OSError):  # another user's cache can be read-only

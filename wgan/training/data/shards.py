@@ -26,7 +26,7 @@ from wgan.training.data.sources import PROBED_IMAGES, suitable_channels
 INDEX = "shards.json"
 
 MAX_SHARDS = 1_000_000
-"""Most names that a pattern may stand for."""
+"""Most names that a pattern may expand to."""
 
 _RANGE = re.compile(r"\{(-?\w+)\.\.(-?\w+)(?:\.\.(-?\w+))?\}")
 
@@ -98,7 +98,7 @@ def write_index(paths: list[Path], count: int) -> None:
 
 
 def _count_names(pattern: str) -> int:
-    """Return how many names a pattern stands for, or more where braces are nested."""
+    """Return how many names a pattern expands to, or more where braces are nested."""
     count = 1
     for first, last, step in _RANGE.findall(pattern):
         if max(map(len, (first, last))) > len(str(MAX_SHARDS)):
@@ -126,7 +126,7 @@ def _check_index(paths: list[Path]) -> int | None:
         count, sizes = int(index["pictures"]), dict(index["bytes"])
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, TypeError, KeyError) as exc:
+    except (OSError, ValueError, TypeError, KeyError, OverflowError, RecursionError) as exc:
         raise DataError(
             f"the index {folder / INDEX} is damaged: remove it to continue without"
         ) from exc

@@ -50,7 +50,7 @@ class Best:
             return cls(step, str(fields["metric"]), value, str(fields["key"]))
         except FileNotFoundError:
             return None
-        except (OSError, ValueError, KeyError, TypeError, OverflowError) as exc:
+        except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError) as exc:
             message = "%s cannot be read: %s; the search for the best checkpoint starts again"
             logger.warning(message, run.best_record, exc)
             return None
