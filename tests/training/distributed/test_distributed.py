@@ -160,7 +160,7 @@ def whole(place: Path) -> Path:
     finished = finish(torchrun(*TRAIN, "--run", "whole", folder=place))
     assert finished.returncode == 0, finished.stderr
     assert "cpu, 2 processes" in finished.stdout
-    assert finished.stdout.count("generator ") == 1  # only the main process reports
+    assert finished.stdout.count("device    ") == 1  # only the main process reports
     return place / "whole"
 
 
