@@ -139,8 +139,11 @@ def test_a_diagnosis_is_marked() -> None:
     assert drawn(history) != before
 
 
-def test_training_loads_no_matplotlib_before_it_draws() -> None:
-    code = "import sys, wgan.training.setup; sys.exit('matplotlib' in sys.modules)"
+def test_training_loads_no_matplotlib_before_it_draws_and_no_tracker_unasked() -> None:
+    code = (
+        "import sys, wgan.training.setup\n"
+        "sys.exit(bool({'matplotlib', 'wandb', 'tensorboard', 'ray'} & sys.modules.keys()))"
+    )
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=environment(), check=True)
 
 
