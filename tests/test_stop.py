@@ -1,12 +1,14 @@
 """The stop flag, in processes that signal themselves."""
 
+import os
+import signal
 import sys
 from pathlib import Path
 
 import pytest
 
 from tests.processes import run
-from wgan.stop import check_stop, install_stop_handler
+from wgan.stop import Stopped, check_stop, install_stop_handler, stop_at_once
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
 
@@ -81,3 +83,28 @@ def test_leaving_the_block_restores_the_handlers() -> None:
         check_stop()
     assert signal.getsignal(signal.SIGINT) == before
     check_stop()
+
+
+def signal_in_a_block(swallowed: bool, steps: list[str]) -> None:
+    with install_stop_handler(), stop_at_once():
+        try:
+            os.kill(os.getpid(), signal.SIGTERM)
+        except Stopped:
+            if not swallowed:
+                raise
+        steps.append("went on")
+
+
+@pytest.mark.parametrize(("swallowed", "expected"), [(False, []), (True, ["went on"])])
+def test_a_block_may_be_left_at_once_and_a_swallowed_signal_is_not_lost(
+    swallowed: bool, expected: list[str]
+) -> None:
+    steps: list[str] = []
+    with pytest.raises(Stopped):
+        signal_in_a_block(swallowed, steps)
+    assert steps == expected
+
+
+def test_without_a_handler_a_block_is_left_as_usual() -> None:
+    with stop_at_once():
+        check_stop()

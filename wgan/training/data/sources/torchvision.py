@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from wgan.errors import DataError, needs_extra
+from wgan.stop import stop_at_once
 from wgan.training.data.cache import CACHE_VARIABLE, cache_folder
 from wgan.training.data.sources import ArraySource, ImageSource
 from wgan.training.data.sources.image_files import FolderSource
@@ -24,7 +25,8 @@ def open_torchvision(name: str, download: bool) -> ImageSource:
         MissingExtra: a package that reads it is not installed.
     """
     root = cache_folder() / "datasets"
-    with needs_extra("train", purpose=f"the data set {name}"):
+    # A download takes minutes and checks no flag; torchvision verifies what it finds next time.
+    with needs_extra("train", purpose=f"the data set {name}"), stop_at_once():
         try:
             source = _open(name, root, download)
         except (RuntimeError, OSError, EOFError, ValueError) as exc:
