@@ -51,7 +51,7 @@ class OutOfMemory(DeviceError):
 
 
 class OutputError(WganError):
-    """A file could not be written completely; no file is left under its name."""
+    """A file could not be written completely; a file of that name is as it was."""
 
 
 class DataError(WganError):
@@ -93,7 +93,7 @@ class ModelFileError(WganError):
 
 
 class ExportError(WganError):
-    """An export was not written; no file is left under its name."""
+    """An export was not written; a file of that name is as it was."""
 
 
 class ParityError(ExportError):

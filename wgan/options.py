@@ -104,7 +104,9 @@ def is_allowed(field: "dataclasses.Field[Any]", value: object) -> bool:
         kinds = get_args(kind)
         if kinds[-1] is Ellipsis:
             return all(_fits(described, kinds[0], item) for item in value)
-        return len(value) == len(kinds) and all(map(_fits, [described] * len(kinds), kinds, value))
+        return len(value) == len(kinds) and all(
+            _fits(described, kind, item) for kind, item in zip(kinds, value, strict=True)
+        )
     return _fits(described, kind, value)
 
 
@@ -231,7 +233,7 @@ def to_toml(config: Any) -> str:
         # A JSON scalar or list is TOML too, except null, which is left out, and a bare DEL.
         text = json.dumps(value, default=str, ensure_ascii=False).replace("\x7f", "\\u007f")
         shown = text.encode("utf-8", "backslashreplace").decode()
-        is_left_out = value is None or shown != text  # a path need not be UTF-8, and TOML is
+        is_left_out = value is None or shown != text  # TOML is UTF-8, which a path may not be
         assignment = f"{'# ' if is_left_out else ''}{name} = {shown}"
         lines.append(f"{assignment:<30}  # {described.help}")
     return "\n".join(lines) + "\n"

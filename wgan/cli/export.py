@@ -16,7 +16,7 @@ def export(given: Given) -> None:
     The source is a run's folder or a checkpoint, by default the latest run. Of a run, the newest
     checkpoint is exported unless --checkpoint names another. The weights are the moving average
     (EMA). An export whose images differ from PyTorch's by more than the tolerance is refused and
-    leaves no file. docs/exporting.md lists the tolerances; the manifest records looser ones.
+    not written. docs/exporting.md lists the tolerances; the manifest records looser ones.
     """
 
     def show(file: ExportedFile) -> None:
@@ -24,7 +24,7 @@ def export(given: Given) -> None:
         click.echo(
             f"{file.path}: step {manifest.step}, {manifest.precision} for {manifest.target}; within"
             f" {seen.images:.1e} of PyTorch in float, {seen.pixels} of 255 in pixels,"
-            f" {seen.psnr:.0f} dB"
+            f" PSNR {seen.psnr:.0f} dB"
         )
 
     with install_stop_handler():

@@ -1,4 +1,4 @@
-"""Features: what a network sees in images, in the one form that every metric takes."""
+"""The interface of feature networks, which map images to vectors."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -73,12 +73,12 @@ def open_features(
         DeviceError: the provider was named and does not work.
         MissingExtra: a package is not installed.
     """
-    # Here and not above: the metrics import this module, and need neither network.
+    # Imported here because the metrics, which import this module, need neither network.
     from wgan.evaluation.inception import InceptionFeatures, find_weights, import_network
     from wgan.evaluation.onnx_features import OnnxFeatures
 
     if name == INCEPTION:
-        import_network()  # before a download of weights that nothing could read
+        import_network()  # fails before a download, if torch-fidelity is missing
         return InceptionFeatures(find_weights(weights, download=download), device)
     if weights is not None:
         raise UsageError(f"--weights goes with --features {INCEPTION}, not with {name}")

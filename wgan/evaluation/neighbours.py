@@ -42,7 +42,7 @@ class Neighbours:
     def sheet(self) -> Pixels:
         """Lay out a row for each generated image and its neighbours, `[height, width, channels]`.
 
-        Small images are enlarged, each pixel to a square.
+        Each pixel of a small image is enlarged to a square.
         """
         rows = len(self.generated)
         left = grid(self.generated, (rows, 1))
@@ -61,7 +61,7 @@ def find_neighbours(
     features: Features,
     progress: Progress | None = None,
 ) -> Neighbours:
-    """Search `count` real images in one pass; memory holds a batch and the result.
+    """Search `count` real images batch by batch; memory holds one batch and the result.
 
     Args:
         generated: `[n, height, width, channels]`.
@@ -75,7 +75,7 @@ def find_neighbours(
         DataError: a shard is damaged.
     """
     n = len(generated)
-    own = _evenly_spaced(data, min(n, count), count)
+    own = _sample_real(data, min(n, count), count)
     # Real images are queries too: each finds itself first, then its nearest other one.
     images = np.concatenate([generated, own])
     queries = features(images).vectors.astype(np.float64)
@@ -98,8 +98,8 @@ def find_neighbours(
     return Neighbours(generated, nearest[:n], distances[:n], distances[n:, 1])
 
 
-def _evenly_spaced(data: Dataset, n: int, count: int) -> Pixels:
-    """Return `n` of the `count` images that are searched."""
+def _sample_real(data: Dataset, n: int, count: int) -> Pixels:
+    """Return `n` of the `count` searched images, evenly spaced."""
     indices = set(evenly_spaced(count, n).tolist())
     chosen, done = [], 0
     for pixels in data.images(count, BATCH_SIZE):

@@ -6,8 +6,8 @@ The network has one input, whose type says which values it takes:
     float32, float16, float64   images, -1 (black) to 1 (white), or another given range
 
 as `[n, height, width, channels]` or `[n, channels, height, width]`, with 1 or 3 channels. Height
-and width may be free; to a fixed size, images are resized (Pillow's bicubic, antialiased). Grey
-images are repeated for a network of 3 channels.
+and width may be free; if they are fixed, images are resized to them (Pillow's bicubic,
+antialiased). Grey images are repeated for a network of 3 channels.
 
 The feature vectors are the output called `features`, or else the first one that is not called
 `logits`: `[n, ...]`, flattened. An output called `logits`, `[n, classes]`, gives the Inception
@@ -45,7 +45,8 @@ class OnnxFeatures:
         value_range: black and white, for a network with float input.
 
     Raises:
-        ModelFileError: the file is missing, damaged, unsafe, or not from images to vectors.
+        ModelFileError: the file is missing, damaged or unsafe, or its network does not map
+            images to vectors.
         UsageError: the device is not known.
         DeviceError: a device was named and does not work.
         MissingExtra: onnxruntime is not installed.

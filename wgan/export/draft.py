@@ -109,6 +109,7 @@ def make_draft(
             lambda manifest: add_manifest(archive, manifest),
             functools.partial(pytorch_engines, file_format),
         )
+    assert file_format == "onnx", f"no draft is made of the format {file_format}"
     with needs_extra("export", purpose="exporting to ONNX"):
         from wgan.export.formats.onnx import check, to_onnx
         from wgan.export.lowering.conv_transpose import lower

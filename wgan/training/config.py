@@ -35,7 +35,7 @@ EVAL_METRICS = ("fid", "kid")
 """Metrics that can choose the best checkpoint: see docs/evaluating.md."""
 
 PRECISIONS = ("fp32", "tf32", "bf16")
-"""See `precision.py`."""
+"""Arithmetic of the networks; `device.py` says what each does."""
 
 AUTO = ("auto", "yes", "no")
 

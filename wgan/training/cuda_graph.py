@@ -5,7 +5,7 @@ records the kernels of a step, `n_critic` critic updates and the generator's, an
 the same memory.
 
 Only three things change from step to step. Batches are copied to the memory that the graph reads.
-The learning rate is a tensor on the device (`optimizers.py`). Random numbers come from the state's
+The learning rate is a tensor on the device (`state.py`). Random numbers come from the state's
 own generator, which is registered with the graph: each replay advances it as an eager step would,
 so a checkpoint holds the same random state with and without a graph.
 """

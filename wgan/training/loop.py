@@ -1,8 +1,9 @@
 """WGAN-GP training, Algorithm 1 of Gulrajani et al. 2017 (arXiv:1704.00028), from top to bottom.
 
     while not converged:                                    train_steps
-        for n_critic updates:                               training_step
-            sample real x, latents z, epsilon ~ U[0, 1]     critic_losses
+        for n_critic updates:
+            sample real x                                   training_step
+            sample latents z, epsilon ~ U[0, 1]             critic_losses
             x_tilde = G(z)
             x_hat = epsilon x + (1 - epsilon) x_tilde       losses.gradient_norms
             L = D(x_tilde) - D(x) + lambda (||grad D(x_hat)|| - 1)^2
@@ -14,6 +15,7 @@
 previews, saves and decides when to stop. Nothing here waits for the device: no `.item()`.
 """
 
+import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -28,6 +30,7 @@ from wgan.training.config import TrainConfig
 from wgan.training.device import autocast_fn
 from wgan.training.distributed.process_group import gradients
 from wgan.training.losses import (
+    critic_loss,
     drift_penalty,
     generator_loss,
     gradient_norms,
@@ -71,7 +74,7 @@ StepResult = tuple[CriticLosses, Tensor]
 """Losses of a step: those of its last critic update, and the generator's."""
 
 StepFn = Callable[[TrainState, NextBatch, TrainConfig], StepResult]
-"""`training_step`, or a replacement that computes the same, such as `CapturedStep`."""
+"""`training_step`, or what computes the same faster: the CUDA graph of `cuda_graph.py`."""
 
 
 def train_steps(
@@ -88,8 +91,8 @@ def train_steps(
         next_batch: returns real images, only those of this rank.
         config: the hyperparameters.
         start: number of steps already done.
-        step_fn: replaces `training_step`. The losses of a `CapturedStep` are overwritten by the
-            next step.
+        step_fn: replaces `training_step`. The losses of a CUDA graph are overwritten by the next
+            step.
     """
     take_step = step_fn or training_step
     for number in count(start + 1):
@@ -106,7 +109,7 @@ def train_steps(
 
 
 def training_step(state: TrainState, next_batch: NextBatch, config: TrainConfig) -> StepResult:
-    """Update the critic `n_critic` times, then the generator once (lines 2 to 12)."""
+    """Update the critic `n_critic` times, then the generator once: the body of the outer loop."""
     real = next_batch()
     for update in range(config.n_critic):
         if update > 0 and config.fresh_batches:
@@ -118,7 +121,7 @@ def training_step(state: TrainState, next_batch: NextBatch, config: TrainConfig)
 def update_critic(
     state: TrainState, real: Tensor, config: TrainConfig, update: int = 0
 ) -> CriticLosses:
-    """Take one optimiser step of the critic (lines 4 to 10).
+    """Take one optimiser step of the critic: the body of the inner loop.
 
     Args:
         state: its critic is updated.
@@ -132,16 +135,16 @@ def update_critic(
     share = config.batch_size // state.group.size
     if len(real) != share:
         raise UsageError(f"a batch has {len(real)} images, but batch_size asks for {share}")
-    gp_weight = penalty_weight(config, update)
+    weight = penalty_weight(config, update)
     state.critic_optimizer.zero_grad()
     parts = []
     # Gradient accumulation: each backward() adds its share to the gradients, then one step.
     for part in real.chunk(config.accumulate):
-        losses = critic_losses(state, part, config, gp_weight)
+        losses = critic_losses(state, part, config, weight)
         (losses.loss / config.accumulate).backward()
         parts.append([value.detach() for value in losses])
     means = CriticLosses(*(torch.stack(values).mean() for values in zip(*parts, strict=True)))
-    state.group.average([*gradients(state.critic), *means])  # over all ranks
+    state.group.average([*gradients(state.critic), *means])  # in place, over all ranks
     state.critic_optimizer.step()
     if config.constraint == "clip":
         clip_weights(state.critic, config.clip_limit)
@@ -149,11 +152,11 @@ def update_critic(
 
 
 def critic_losses(
-    state: TrainState, real: Tensor, config: TrainConfig, gp_weight: float | None
+    state: TrainState, real: Tensor, config: TrainConfig, weight: float | None
 ) -> CriticLosses:
     """Critic loss on real images `[n, c, h, w]` and as many generated ones (equation 3).
 
-    Without a `gp_weight`, the loss has no gradient penalty.
+    `weight` is that of the gradient penalty; None leaves the penalty out.
 
     Raises:
         UsageError: `real` has another shape than the generated images.
@@ -172,21 +175,22 @@ def critic_losses(
         real_scores, generated_scores = critic(real), critic(generated)
     else:  # one pass of twice the size is faster than two
         real_scores, generated_scores = critic(torch.cat([real, generated])).chunk(2)
+    loss = critic_loss(real_scores, generated_scores)
     wasserstein = wasserstein_estimate(real_scores, generated_scores)
-    loss = -wasserstein
 
-    penalty = norm = torch.zeros_like(loss)
-    if gp_weight is not None:
+    penalty = mean_norm = torch.zeros_like(loss)
+    if weight is not None:
         norms = gradient_norms(critic, real, generated, sample_epsilon(state, config, real.ndim))
-        penalty, norm = gradient_penalty(norms, config.constraint == "one-sided"), norms.mean()
-        loss = loss + gp_weight * penalty
+        penalty = gradient_penalty(norms, one_sided=config.constraint == "one-sided")
+        mean_norm = norms.mean()
+        loss = loss + weight * penalty
     if config.drift > 0:
         loss = loss + config.drift * drift_penalty(real_scores)
-    return CriticLosses(wasserstein, penalty, norm, loss)
+    return CriticLosses(wasserstein, penalty, mean_norm, loss)
 
 
 def update_generator(state: TrainState, config: TrainConfig) -> Tensor:
-    """Take one optimiser step of the generator (lines 11 and 12); returns the loss before it."""
+    """Take one optimiser step of the generator; returns its loss before the step."""
     critic = autocast_fn(config.precision, state.critic, state.device)
     generator = autocast_fn(config.precision, state.generator, state.device)
     state.generator_optimizer.zero_grad()
@@ -209,9 +213,10 @@ def penalty_weight(config: TrainConfig, update: int) -> float | None:
     regularisation (Karras et al. 2020, StyleGAN2, section 3.1). The last update, whose losses are
     logged, always has it.
     """
-    if not config.has_penalty or (config.n_critic - 1 - update) % config.gp_every:
+    has_penalty_now = (config.n_critic - 1 - update) % config.gp_every == 0
+    if not config.has_penalty or not has_penalty_now:
         return None
-    penalties = -(-config.n_critic // config.gp_every)  # in a step, rounded up
+    penalties = math.ceil(config.n_critic / config.gp_every)  # in a step
     return config.gp_weight * config.n_critic / penalties
 
 

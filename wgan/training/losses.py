@@ -18,10 +18,15 @@ Critic = Callable[[Tensor], Tensor]
 def wasserstein_estimate(real_scores: Tensor, generated_scores: Tensor) -> Tensor:
     """Mean score of real minus generated images, a 0-d tensor.
 
-    Positive while the critic can tell them apart, and falling as the generator learns. The critic
-    loss is its negative plus the penalty (equation 3).
+    Positive while the critic can tell them apart, and falling as the generator learns: the
+    negative of `critic_loss`.
     """
     return real_scores.mean() - generated_scores.mean()
+
+
+def critic_loss(real_scores: Tensor, generated_scores: Tensor) -> Tensor:
+    """Mean score of generated minus real images, a 0-d tensor: equation 3 without its penalty."""
+    return generated_scores.mean() - real_scores.mean()
 
 
 def generator_loss(generated_scores: Tensor) -> Tensor:
@@ -45,10 +50,12 @@ def gradient_norms(critic: Critic, real: Tensor, generated: Tensor, epsilon: Ten
         `[n]`, differentiable with respect to the critic's parameters.
     """
     x_hat = torch.lerp(generated, real, epsilon).requires_grad_()
+    # FastDoubleBackward changes the speed only: the result is that of plain autograd.grad.
     with FastDoubleBackward() as mode:
         scores = critic(x_hat)
     with mode.no_weight_gradients():
         # No score depends on another image, so the gradient of the sum has every image's own.
+        # The penalty is itself differentiated, by the critic's weights: create_graph.
         (gradient,) = torch.autograd.grad(scores.sum(), x_hat, create_graph=True)
     # (n, ...) -> (n,). vector_norm has gradient 0 at 0, where the sqrt of a sum has NaN.
     norms: Tensor = torch.linalg.vector_norm(gradient.flatten(1), dim=1)

@@ -4,11 +4,12 @@ ONNX Runtime computes a transposed convolution image by image, as a matrix produ
 (col2im), and has no 8-bit kernel for it. Three forms replace it, chosen by the layer's shape
 (`python -m benchmarks.lowering` measures them and others that were tried):
 
-dense   a kernel on a single pixel is a matrix product
-phases  kernel 4, stride 2, padding 1: each output pixel reads 2 x 2 of the 16 taps, so the four
-        phases of the output (even or odd row, even or odd column) are four 2x2 convolutions
-taps    few output channels, where the phases would leave most vector lanes empty: the products of
-        all 16 taps first, then for each pixel the sum of its four
+dense   A layer whose input is a single pixel is a matrix product.
+phases  With kernel 4, stride 2 and padding 1, each output pixel depends on 2 x 2 of the kernel's 16
+        weights (taps). The four phases of the output (even or odd row, even or odd column) are
+        four 2x2 convolutions.
+taps    With few output channels, phases would leave most vector lanes empty. Instead all 16
+        products are computed first, then each pixel adds up its four.
 """
 
 import itertools
@@ -113,8 +114,8 @@ def read_layer(graph: Graph, node: NodeProto, nodes: Sequence[NodeProto]) -> Con
 class _Lowering:
     """Writes the lowered graph.
 
-    A layer's output stays in phases until a node reads it whole: the form `taps` reads phases, and
-    joins fewer channels afterwards than the layer before it gives.
+    A layer's output stays split into phases until a node needs it whole. The form `taps` reads the
+    phases as they are; joining its own outputs is cheaper, since they have fewer channels.
     """
 
     def __init__(self, model: ModelProto, eight_bits: bool) -> None:

@@ -39,9 +39,9 @@ class Engine:
 def onnx_engines(data: bytes) -> Iterator[Engine]:
     """Open an ONNX file's bytes in every configuration of ONNX Runtime on this machine.
 
-    These are: each provider that works, with all graph optimisations, as users run it, and with
-    none, so that an error is not one of the optimiser; with one thread and with one per core, which
-    split the sums differently. A provider that is installed but does not work gives a warning.
+    Each working provider runs with all graph optimisations, as for users, and with none, to find
+    an error that the optimiser hides; each with one thread and with one per core, since sums are
+    split differently. A provider that is installed but does not work gives a warning.
 
     Raises:
         ParityError: ONNX Runtime cannot open the model, or its batch size is fixed.
