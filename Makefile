@@ -35,8 +35,8 @@ demo: $(if $(wildcard $(READY)),$(READY),$(SMALL)) ## train, export and sample o
 test: $(READY) ## all tests, the slow ones too
 	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
 
-fuzz: $(READY) ## ten minutes of damaged model files
-	$(BIN)/python -m tests.runtime.fuzzing --seconds 600
+fuzz: $(READY) ## ten minutes of damaged model files, hostile command lines and requests
+	$(BIN)/python -m tests.fuzz --seconds 600
 
 docs: $(READY) ## docs/cli.md, from the commands' help texts
 	$(BIN)/python -m tests.cli.page

@@ -1,6 +1,7 @@
 """The command `wgan` as a process of its own, from this checkout."""
 
 import contextlib
+import ctypes
 import multiprocessing
 import os
 import subprocess
@@ -108,6 +109,19 @@ def _wgan_in_a_fork(
     from wgan.cli import main
 
     main()
+
+
+def keep_capabilities(bits: int) -> None:
+    """Give up all of root's powers besides these (capabilities(7)), on Linux."""
+    header = (ctypes.c_uint32 * 2)(0x20080522, 0)
+    data = (ctypes.c_uint32 * 6)(bits, bits, 0, 0, 0, 0)
+    assert ctypes.CDLL(None).capset(header, data) == 0
+
+
+def obey_permissions() -> None:
+    """Be refused what a file's mode refuses, which root is not."""
+    if os.geteuid() == 0:
+        keep_capabilities(0)
 
 
 STARTED: list[Process] = []

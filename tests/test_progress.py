@@ -3,7 +3,7 @@ import logging
 
 import pytest
 
-from wgan.progress import Progress
+from wgan.progress import Progress, Stages
 
 
 @pytest.fixture(autouse=True)
@@ -134,3 +134,32 @@ def test_a_callback_sets_the_units_done_and_their_total() -> None:
         progress.update(16, 100)
         progress.update(32, 100)
     assert (progress.done, progress.total) == (32, 100)
+
+
+def stages_of(file: io.StringIO, seconds: list[float]) -> str:
+    """What is written for stages that begin after each of `seconds`."""
+    clock = Clock()
+    with Stages(file, clock) as stages:
+        for number, passed in enumerate(seconds):
+            clock.now += passed
+            stages.show(f"stage {number}\x1b[2J")
+    return file.getvalue()
+
+
+def test_a_terminal_shows_the_stage_in_colour_and_removes_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    monkeypatch.delenv("TERM", raising=False)
+    written = stages_of(Terminal(), [0, 1])
+    assert "\r\x1b[K\x1b[2mstage 1\\x1b[2J\x1b[0m" in written
+    assert written.endswith("\r\x1b[K")
+    monkeypatch.setenv("NO_COLOR", "1")
+    assert "\x1b[2m" not in stages_of(Terminal(), [0, 1])
+    monkeypatch.setenv("TERM", "dumb")
+    assert "\x1b" not in stages_of(Terminal(), [0, 60])
+
+
+def test_without_a_terminal_only_stages_of_a_long_job_are_lines() -> None:
+    assert stages_of(io.StringIO(), [1, 2, 3]) == ""
+    assert stages_of(io.StringIO(), [1, 10, 3]) == "stage 1\\x1b[2J\n"

@@ -8,13 +8,14 @@ from pathlib import Path
 import pytest
 
 from tests.processes import run
-from wgan.stop import Stopped, check_stop, install_stop_handler, stop_at_once
+from wgan.stop import Stopped, check_stop, install_stop_handler, interrupting, stop_at_once
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
 
 PROGRAM = """
 import os, signal, time
-from wgan.stop import SAME_SIGNAL_S, Stopped, check_stop, install_stop_handler
+import threading
+from wgan.stop import SAME_SIGNAL_S, Stopped, check_stop, install_stop_handler, interrupting
 
 def send(number):
     os.kill(os.getpid(), number)
@@ -55,6 +56,35 @@ SWALLOWED_BY_NOTHING = """
         print("swallowed")
 """
 
+ENDED_BY_ANOTHER_THREAD = """
+    ended = threading.Event()
+    with interrupting(ended.set):  # by another thread: in native code this one runs no handler
+        send(signal.SIGTERM)
+        print(ended.wait(60))
+    print("not reached")
+"""
+
+STOPPED_BEFORE = """
+    send(signal.SIGTERM)
+    with interrupting(lambda: None):
+        print("not reached")
+"""
+
+AFTER_A_FORK = """
+    with interrupting(lambda: None):
+        pass
+    if os.fork():
+        print(os.waitstatus_to_exitcode(os.wait()[1]))
+    else:
+        ended = threading.Event()
+        try:
+            with interrupting(ended.set):
+                send(signal.SIGINT)
+                ended.wait(60)
+        except Stopped:
+            os._exit(7 if ended.is_set() else 8)
+"""
+
 
 @pytest.mark.parametrize(
     ("body", "status", "printed"),
@@ -63,8 +93,14 @@ SWALLOWED_BY_NOTHING = """
         (ONE_SIGNAL_TWICE, 0, "stopped 130\n"),
         (SECOND_SIGNAL, 130, ""),
         (SWALLOWED_BY_NOTHING, 0, "stopped 143\n"),
+        (ENDED_BY_ANOTHER_THREAD, 0, "True\nstopped 143\n"),
+        (STOPPED_BEFORE, 0, "stopped 143\n"),
+        (AFTER_A_FORK, 0, "7\n"),
     ],
-    ids=["after the part", "one signal twice", "second signal", "except Exception"],
+    ids=[
+        *("after the part", "one signal twice", "second signal", "except Exception"),
+        *("native code", "before native code", "native code after a fork"),
+    ],
 )
 def test_a_signal_stops_the_program_at_its_next_check(
     tmp_path: Path, body: str, status: int, printed: str
@@ -80,7 +116,8 @@ def test_leaving_the_block_restores_the_handlers() -> None:
     with install_stop_handler() as stop:
         assert signal.getsignal(signal.SIGINT) != before
         assert not stop.is_set()
-        check_stop()
+        with interrupting(stop.is_set):
+            check_stop()
     assert signal.getsignal(signal.SIGINT) == before
     check_stop()
 

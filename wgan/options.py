@@ -195,8 +195,10 @@ def read_toml(path: Path, *classes: Any) -> dict[str, Any]:
     import tomllib
 
     try:
+        if path.exists() and not path.is_file():  # a pipe has no end
+            raise UsageError(f"cannot read the config file {path}: it is no regular file")
         values = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as exc:
+    except (OSError, ValueError, RecursionError) as exc:
         raise UsageError(f"cannot read the config file {path}: {exc}") from exc
     known = {name: pair for config in classes for name, pair in options(config).items()}
     result = {}

@@ -1,4 +1,7 @@
-"""Progress of a long job: a bar on a terminal, a line every ten seconds elsewhere."""
+"""Progress of a long job on standard error: live on a terminal, a line every ten seconds elsewhere.
+
+`Progress` counts the units of a job, `Stages` names the stages of one whose units nothing counts.
+"""
 
 import collections
 import logging
@@ -8,6 +11,8 @@ import sys
 import time
 from collections.abc import Callable
 from typing import Self, TextIO
+
+from wgan.text import printable
 
 ProgressFn = Callable[[int, int], object]
 """Called now and then with the units done so far and their total."""
@@ -169,6 +174,49 @@ def _can_show(text: str, file: TextIO) -> bool:
     except (UnicodeEncodeError, LookupError):
         return False
     return True
+
+
+class Stages:
+    """Shows which stage of a job is running; a context manager.
+
+    On a terminal a single line, which is removed at the end; elsewhere a line for each stage that
+    begins ten seconds or more after the one before it.
+
+    Args:
+        file: output, by default standard error.
+        clock: monotonic clock, in seconds.
+    """
+
+    def __init__(
+        self, file: TextIO | None = None, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._file = sys.stderr if file is None else file
+        self._clock = clock
+        self._terminal = self._file.isatty() and os.environ.get("TERM") != "dumb"
+        self._shown = clock()
+
+    def show(self, stage: str) -> None:
+        """Show the stage that begins now."""
+        now = self._clock()
+        if self._terminal:
+            width = shutil.get_terminal_size().columns - 1
+            dim, plain = ("\x1b[2m", "\x1b[0m") if has_colour(self._file) else ("", "")
+            print(f"\r\x1b[K{dim}{printable(stage)[:width]}{plain}", end="", file=self._file)
+        elif now - self._shown >= LINE_SECONDS:
+            print(printable(stage), file=self._file)
+            self._shown = now
+        self._file.flush()
+
+    def clear(self) -> None:
+        """Remove the line from a terminal, before something else is printed."""
+        if self._terminal:
+            print("\r\x1b[K", end="", file=self._file, flush=True)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.clear()
 
 
 def clock_time(seconds: float) -> str:

@@ -20,13 +20,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from wgan.errors import CheckpointError, ModelFileError, OutputError, RunError, UsageError
-from wgan.files import make_folder, write_whole
+from wgan.files import is_file, make_folder, write_whole
 from wgan.text import printable
 
 logger = logging.getLogger(__name__)
 
 RUNS = Path("runs")
 """The folder of runs, in the current folder."""
+
+_LONGEST_PATH = 4097
+"""Bytes of the longest path of Linux, and a line break."""
 
 _STEP = re.compile(r"step-[0-9]+\.pt")
 
@@ -119,18 +122,18 @@ class Run:
         if which == "latest":
             return self.newest_checkpoint()
         if which == "best":
-            if not self.best.is_file():
+            if not is_file(self.best):
                 raise CheckpointError(
                     f"the run {self.path} has no best checkpoint, because it measured no metric:"
                     f" continue it with  wgan train --run {self.path} --eval-every 500 --steps N"
                 )
             return self.best
-        if not which.isdecimal():
+        if not which.isdecimal() or len(which) > 20:  # Python converts no long numbers
             raise UsageError(
                 f"--checkpoint {which} is not allowed: latest, best, or the number of a step"
             )
         path = self.checkpoint(int(which))
-        if not path.is_file():
+        if not is_file(path):
             found = ", ".join(str(self.step_of(each)) for each in self.checkpoints()) or "none"
             raise CheckpointError(
                 f"the run {self.path} has no checkpoint of step {which}: it has {found}"
@@ -150,7 +153,7 @@ def find_run(path: Path) -> Run:
         RunError: there is none.
     """
     run = Run(path)
-    if not run.config.is_file():
+    if not is_file(run.config):
         raise RunError(f"{path} is not a run folder: it has no config.json")
     return run
 
@@ -165,7 +168,7 @@ def which_checkpoint(option: str | None, sources: Sequence[Path]) -> str:
     Raises:
         UsageError: the option is given, and there is no run among the sources.
     """
-    if option is not None and sources and all(source.is_file() for source in sources):
+    if option is not None and sources and all(map(is_file, sources)):
         raise UsageError(
             f"--checkpoint {option} chooses a checkpoint of a run, and {sources[0]} is a file:"
             " leave it out, or give the run's folder"
@@ -206,9 +209,16 @@ def latest_export() -> Path | None:
     target = _read_pointer(RUNS / "latest-export")
     if target is None:
         return None
-    if not target.is_file():
-        raise ModelFileError(f"the latest export, {target}, is missing: give a file with --model")
+    if not is_file(target):
+        raise ModelFileError(
+            f"the latest export, {target}, is missing: name a file, or run  wgan export  again"
+        )
     return target
+
+
+def has_runs() -> bool:
+    """Whether a run was trained in this folder."""
+    return is_file(RUNS / "latest") or any(RUNS.glob("*/config.json"))
 
 
 def _write_pointer(pointer: Path, target: Path) -> None:
@@ -226,10 +236,18 @@ def _write_pointer(pointer: Path, target: Path) -> None:
 
 
 def _read_pointer(pointer: Path) -> Path | None:
+    """Return the path that a pointer holds; None if there is no pointer.
+
+    Raises:
+        RunError: it cannot be read, or holds something else.
+    """
     try:
-        path = os.fsdecode(pointer.read_bytes()).strip()
+        with pointer.open("rb") as file:
+            path = os.fsdecode(file.read(_LONGEST_PATH)).strip()
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as exc:
         raise RunError(f"cannot read {pointer}: {exc.strerror}") from exc
+    if not path or "\0" in path:
+        raise RunError(f"{pointer} holds no path: name a run or a file, or remove {pointer}")
     return Path(os.path.normpath(pointer.parent / path))

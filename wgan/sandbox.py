@@ -80,6 +80,7 @@ def _wait_for(child: int, engine: str) -> NoReturn:
     if code >= 0:
         os._exit(code)
     if received:  # it did not stop in time
+        os.write(2, b"stopped; no incomplete file has a final name\n")
         os._exit(128 + next(iter(received)))
     message = _explain_crash(-code, engine, "try a smaller --batch-size")
     os.write(2, f"Error: {message}; no incomplete file has a final name\n".encode())

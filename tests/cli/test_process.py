@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-from onnx import TensorProto, helper
+from onnx import helper
 from PIL import Image
 
 from tests.checkpoints import trained_checkpoint
@@ -120,15 +120,40 @@ def test_a_signal_before_an_array_is_complete_leaves_nothing(model: Path, tmp_pa
     assert list(tmp_path.iterdir()) == [model]
 
 
-def test_a_stopped_export_leaves_no_file(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("number", "seconds"), [(signal.SIGTERM, 0.05), (signal.SIGINT, 1.5)], ids=["start", "later"]
+)
+def test_a_stopped_export_leaves_no_file(
+    tmp_path: Path, number: signal.Signals, seconds: float
+) -> None:
     checkpoint = tmp_path / "checkpoint.pt"
     trained_checkpoint().save(checkpoint)
     with start_command(tmp_path, "export", checkpoint) as process:
-        wait_until(lambda: cpu_seconds(process.pid) > 1.5)
-        process.send_signal(signal.SIGTERM)
+        child = child_of(process)
+        wait_until(lambda: cpu_seconds(child) > seconds)
+        process.send_signal(number)
         _, said = process.communicate(timeout=60)
-    assert (process.returncode, said) == (143, "stopped\n")
+    assert (process.returncode, said) == (128 + number, "stopped; nothing was written\n")
     assert list(tmp_path.iterdir()) == [checkpoint]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [("sample", "--model", "endless.onnx", "out.png"), ("verify", "endless.onnx"),
+     ("sample", "--model", "endless.onnx", "-n", 1000, "out.npy")],
+    ids=["sample", "verify", "in another thread"],
+)  # fmt: skip
+def test_a_model_that_never_ends_stops_at_the_first_signal(
+    tmp_path: Path, arguments: tuple[object, ...]
+) -> None:
+    (tmp_path / "endless.onnx").write_bytes(models.sealed(models.endless()))
+    with start_command(tmp_path, *arguments) as process:
+        child = child_of(process)
+        wait_until(lambda: cpu_seconds(child) > 1)
+        process.send_signal(signal.SIGINT)
+        _, said = process.communicate(timeout=GRACE_S / 2)  # then it would be killed
+    assert process.returncode == 130
+    assert said.startswith("stopped")
 
 
 def test_a_stopped_prepare_leaves_no_shard(tmp_path: Path) -> None:
@@ -259,36 +284,12 @@ def test_the_child_does_not_outlive_its_parent(model: Path, tmp_path: Path) -> N
         wait_until(lambda: not Path(f"/proc/{child}").exists())
 
 
-def endless(path: Path) -> None:
-    """Write a model whose graph loops without end."""
-    model = models.generator()
-    body = helper.make_graph(
-        [helper.make_node("Identity", ["go"], ["still"]), helper.make_node("Tanh", ["x"], ["y"])],
-        "body",
-        [
-            helper.make_tensor_value_info("i", TensorProto.INT64, []),
-            helper.make_tensor_value_info("go", TensorProto.BOOL, []),
-            helper.make_tensor_value_info("x", TensorProto.FLOAT, None),
-        ],
-        [
-            helper.make_tensor_value_info("still", TensorProto.BOOL, []),
-            helper.make_tensor_value_info("y", TensorProto.FLOAT, None),
-        ],
-    )
-    model.graph.initializer.append(
-        onnx.numpy_helper.from_array(np.array(2**62, np.int64), "rounds")
-    )
-    loop = helper.make_node("Loop", ["rounds", "", "raw"], ["images"], body=body)
-    model.graph.node[4].CopyFrom(loop)
-    path.write_bytes(models.sealed(model))
-
-
 def test_a_second_signal_ends_a_native_call_that_never_returns(tmp_path: Path) -> None:
-    endless(tmp_path / "model.onnx")
+    (tmp_path / "model.onnx").write_bytes(models.slow_to_open())
     with start(tmp_path, "out/") as process:
-        wait_until(lambda: (tmp_path / "out").exists() and cpu_seconds(child_of(process)) > 2)
+        wait_until(lambda: cpu_seconds(child_of(process)) > 2)
         process.send_signal(signal.SIGINT)
-        with pytest.raises(subprocess.TimeoutExpired):  # the native run never returns
+        with pytest.raises(subprocess.TimeoutExpired):  # opening the model takes minutes
             process.wait(1.5)
         process.send_signal(signal.SIGINT)
         assert process.wait(5) == 130
@@ -296,9 +297,9 @@ def test_a_second_signal_ends_a_native_call_that_never_returns(tmp_path: Path) -
 
 
 def test_a_command_that_does_not_stop_is_killed_after_a_grace_time(tmp_path: Path) -> None:
-    endless(tmp_path / "model.onnx")
+    (tmp_path / "model.onnx").write_bytes(models.slow_to_open())
     with start(tmp_path, "out/") as process:
-        wait_until(lambda: (tmp_path / "out").exists() and cpu_seconds(child_of(process)) > 2)
+        wait_until(lambda: cpu_seconds(child_of(process)) > 2)
         child = child_of(process)
         process.send_signal(signal.SIGTERM)
         assert process.wait(GRACE_S + 10) == 143

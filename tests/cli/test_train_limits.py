@@ -15,6 +15,8 @@ from PIL import Image
 from tests.processes import (
     Finished,
     cpu_seconds,
+    keep_capabilities,
+    obey_permissions,
     run_wgan_command,
     start,
     wait_until,
@@ -34,19 +36,6 @@ TINY = (
 )
 
 DAC_READ_SEARCH = 1 << 2
-
-
-def keep_capabilities(bits: int) -> None:
-    """Give up all of root's powers besides these (capabilities(7))."""
-    header = (ctypes.c_uint32 * 2)(0x20080522, 0)
-    data = (ctypes.c_uint32 * 6)(bits, bits, 0, 0, 0, 0)
-    assert ctypes.CDLL(None).capset(header, data) == 0
-
-
-def obey_permissions() -> None:
-    """Be refused what a file's mode refuses, which root is not."""
-    if os.geteuid() == 0:
-        keep_capabilities(0)
 
 
 def start_no_thread() -> None:

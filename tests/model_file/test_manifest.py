@@ -94,3 +94,12 @@ json_values = st.recursive(
 def test_a_field_of_any_type_is_accepted_or_refused(key: str, value: object) -> None:
     with contextlib.suppress(ModelFileError):
         Manifest.from_json(change(**{key: value}))
+
+
+@pytest.mark.parametrize("depth", [100, 600, 100_000])
+@pytest.mark.parametrize("brackets", ["[]", "{}"])
+def test_a_manifest_that_is_nested_too_deeply_is_refused(depth: int, brackets: str) -> None:
+    opening = "[" if brackets == "[]" else '{"a":'
+    text = f'{{"config": {opening * depth}1{brackets[1] * depth}}}'
+    with pytest.raises(ModelFileError, match=r"nested more than 32 levels deep|is not JSON"):
+        Manifest.from_json(text)

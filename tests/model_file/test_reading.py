@@ -1,5 +1,7 @@
 import os
+import sys
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -7,7 +9,7 @@ import pytest
 from tests.runtime import models
 from wgan.errors import ModelFileError
 from wgan.model_file.manifest import SIZE_LIMIT
-from wgan.model_file.reading import describe, read_model
+from wgan.model_file.reading import describe, read_bytes, read_model
 
 
 def write_archive(path: Path, text: str | bytes, name: str = "generator") -> Path:
@@ -115,3 +117,10 @@ def test_a_pipe_does_not_hang(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.onnx")
     with pytest.raises(ModelFileError, match="is not a regular file"):
         describe(tmp_path / "pipe.onnx")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="/proc of Linux")
+@pytest.mark.parametrize("read", [describe, read_model, read_bytes])
+def test_a_file_that_opens_and_cannot_be_read_is_a_sentence(read: Callable[[Path], object]) -> None:
+    with pytest.raises(ModelFileError, match="cannot be read: Input/output error"):
+        read(Path("/proc/self/mem"))

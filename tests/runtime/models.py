@@ -141,6 +141,31 @@ def slow_to_open() -> bytes:
     return sealed(made)
 
 
+def endless() -> onnx.ModelProto:
+    """A generator that opens like any other and whose first run never ends."""
+    value = helper.make_tensor_value_info
+    body = helper.make_graph(
+        [
+            helper.make_node("Identity", ["again"], ["again_out"]),
+            helper.make_node("Identity", ["state"], ["state_out"]),
+        ],
+        "body",
+        [
+            value("turn", TensorProto.INT64, []),
+            value("again", TensorProto.BOOL, []),
+            value("state", TensorProto.FLOAT, None),
+        ],
+        [value("again_out", TensorProto.BOOL, []), value("state_out", TensorProto.FLOAT, None)],
+    )
+    made = generator()
+    made.graph.initializer.append(numpy_helper.from_array(np.array(True), "true"))
+    made.graph.node[0].input[0] = "looped"
+    made.graph.node.insert(
+        0, helper.make_node("Loop", ["", "true", "latents"], ["looped"], body=body)
+    )
+    return made
+
+
 def pixel_nodes() -> list[onnx.NodeProto]:
     """`images` -> `pixels`, as `wgan.images.to_pixels` does it."""
     return [

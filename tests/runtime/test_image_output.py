@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 
 from wgan.errors import UsageError
-from wgan.runtime.image_output import ImageOutput, parse_value_range
+from wgan.runtime.config import parse_value_range
+from wgan.runtime.image_output import ImageOutput
 
 PIXELS = np.arange(2 * 4 * 5 * 3, dtype=np.uint8).reshape(2, 4, 5, 3)
 

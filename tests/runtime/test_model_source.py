@@ -4,9 +4,82 @@ from pathlib import Path
 
 import pytest
 
-from wgan.errors import ModelFileError
-from wgan.runtime import Generator
-from wgan.runtime.model_source import scan_source
+from wgan.errors import ModelFileError, RunError
+from wgan.runs import Run, remember_export, remember_run
+from wgan.runtime import Generator, builtin
+from wgan.runtime.model_source import find_model, scan_source
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
+    """A run without an export in the current folder, which is `tmp_path`."""
+    monkeypatch.chdir(tmp_path)
+    run = Run(Path("runs") / "first")
+    run.make()
+    run.config.write_text("{}")
+    return run
+
+
+def test_the_latest_export_is_taken_and_without_runs_the_built_in_model(
+    run: Run, caplog: pytest.LogCaptureFixture
+) -> None:
+    with pytest.raises(ModelFileError, match="have no export yet: run  wgan export  first"):
+        find_model(None)
+    export = run.path / "generator.onnx"
+    export.touch()
+    remember_export(export)
+    assert find_model(None) == export
+    export.unlink()
+    with pytest.raises(ModelFileError, match=r"the latest export, .* is missing"):
+        find_model(None)
+    assert not caplog.messages
+
+
+def test_in_an_empty_folder_a_warning_says_that_the_built_in_model_is_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert find_model(None) == find_model("builtin") == builtin.builtin_model()
+    assert "using the built-in one" in caplog.text
+
+
+def test_a_runs_folder_means_its_newest_export(run: Run) -> None:
+    with pytest.raises(
+        ModelFileError, match=r"has no ONNX export yet: run  wgan export runs/first"
+    ):
+        find_model(run.path)
+    for number, name in enumerate(("b.onnx", "a.onnx", "c.ts", "d.txt"), 1):
+        (run.path / name).touch()
+        os.utime(run.path / name, (number, number))
+    assert find_model(str(run.path)) == run.path / "a.onnx"
+    assert find_model(run.path, only_onnx=False) == run.path / "c.ts"
+    with pytest.raises(RunError, match="runs is not a run folder"):
+        find_model(run.path.parent)
+
+
+@pytest.mark.parametrize("content", [b"", b"a\0b", b"x" * 10**5, b"\xff\xfe/z", b"\n../../.."])
+def test_a_damaged_pointer_is_a_sentence(run: Run, content: bytes) -> None:
+    (run.path.parent / "latest-export").write_bytes(content)
+    with pytest.raises((ModelFileError, RunError)):
+        find_model(None)
+
+
+def test_a_name_that_is_not_utf8_is_remembered(run: Run) -> None:
+    export = run.path / os.fsdecode(b"latin\xe9.onnx")
+    export.touch()
+    remember_export(export)
+    assert find_model(None) == export
+
+
+def test_a_pointer_that_cannot_be_written_is_a_warning(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("runs").write_bytes(b"in the way")
+    remember_export(Path("generator.onnx"))
+    remember_run(Run(Path("elsewhere")))
+    assert [record.levelname for record in caplog.records] == ["WARNING"] * 2
+    assert "later commands need the path generator.onnx" in caplog.text
 
 
 def test_the_hash_is_that_of_the_bytes_in_memory_or_in_a_file(model_file: Path) -> None:

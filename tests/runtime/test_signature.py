@@ -4,8 +4,8 @@ from typing import Any
 import pytest
 
 from wgan.errors import ModelFileError, UsageError
-from wgan.model_file.onnx_scan import Producer
-from wgan.runtime.signature import ValueInfo, read_signature
+from wgan.model_file.onnx_scan import Producer, ValueInfo
+from wgan.runtime.signature import read_signature
 
 
 def value(name: str, shape: Sequence[Any], kind: str = "float") -> ValueInfo:

@@ -17,6 +17,7 @@ from wgan.images import encode
 from wgan.model_file.checksum import content_sha256
 from wgan.model_file.manifest import METADATA_KEY, Golden, Manifest
 from wgan.runtime import Generator
+from wgan.runtime.config import VerifyConfig
 from wgan.runtime.engine.providers import driver_failure
 from wgan.runtime.verification import Check, verify
 
@@ -45,7 +46,7 @@ def with_manifest(model: ModelProto, manifest: Manifest) -> bytes:
 def checks_of(data: bytes, folder: Path) -> list[Check]:
     path = folder / "g.onnx"
     path.write_bytes(data)
-    return list(verify(path))
+    return list(verify(VerifyConfig(file=path)))
 
 
 def first_failure(checks: list[Check]) -> str:
@@ -121,9 +122,10 @@ import onnxruntime
 warnings.simplefilter("ignore")
 onnxruntime.get_available_providers = lambda: ["CUDAExecutionProvider", "CPUExecutionProvider"]
 from wgan.runtime.engine.providers import driver_failure
+from wgan.runtime.config import VerifyConfig
 from wgan.runtime.verification import verify
 from pathlib import Path
-for check in verify(Path(sys.argv[1])):
+for check in verify(VerifyConfig(file=Path(sys.argv[1]))):
     print(check.passed, check)
 """  # onnxruntime claims providers as onnxruntime-gpu does, on a machine without a GPU
 

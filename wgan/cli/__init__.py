@@ -28,9 +28,9 @@ COMMANDS = {
     "eval": "Measure generators by FID, KID, recall and more.",
     "sample": "Generate images with an exported generator, without PyTorch.",
     "serve": "Serve exported generators over HTTP, without PyTorch.",
-    "info": "Describe an exported FILE.",
+    "info": "Describe an exported file: ONNX, TorchScript or pt2.",
     "verify": "Check that an exported file still draws what PyTorch drew.",
-    "bench": "Time an exported FILE on this machine.",
+    "bench": "Time an exported file on this machine.",
     "prepare": "Write DATA as WebDataset tar shards for streaming.",
     "cache": "List or clear the cache of decoded data and statistics.",
     "completion": "Print a script: the tab key then completes in your shell.",
@@ -92,6 +92,7 @@ def cli() -> None:
 def main() -> None:
     """Run the command line; a user's mistake prints one sentence and exits with status 1 or 2."""
     handler = logging.StreamHandler()
+    handler.setLevel(logging.WARNING)  # a logger of one room may pass on more
     handler.setFormatter(OneLineFormatter("Warning: %(message)s"))
     logging.basicConfig(handlers=[handler], level=logging.WARNING)
     try:
@@ -107,5 +108,5 @@ def main() -> None:
         click.echo("Error: out of memory: free some, or ask for less at a time", err=True)
         sys.exit(1)
     except Stopped as exc:
-        click.echo(str(exc), err=True)
+        click.echo(printable(exc), err=True)
         end_at_once(exc.exit_status)  # other threads are not joined

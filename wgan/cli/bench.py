@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 @config_options(BenchConfig)
 @click.option("--json", "as_json", is_flag=True, help="Print the times as JSON.")
 def bench(given: Given, as_json: bool) -> None:
-    """Time an exported FILE on this machine. By default the latest export.
+    """Time an exported file on this machine. By default the latest export.
 
     Images per second and milliseconds by batch size, the provider that ran, the memory it took.
     PyTorch and TorchScript take their turns beside it where they are installed.

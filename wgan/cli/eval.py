@@ -8,6 +8,7 @@ from wgan.cli.options import ConfigCommand, Given, config_options
 from wgan.cli.process import guarded
 from wgan.cli.skipped import say_skipped
 from wgan.evaluation import EvalConfig, evaluate
+from wgan.text import printable
 
 
 @click.command(cls=ConfigCommand)
@@ -26,7 +27,7 @@ def eval(given: Given, as_json: bool) -> None:  # noqa: A001 - its name
     if as_json:
         click.echo(json.dumps(evaluation.to_dict()))
     else:
-        click.echo("\n".join([evaluation.headline(), *evaluation.table()]))
+        click.echo("\n".join(map(printable, [evaluation.headline(), *evaluation.table()])))
     if evaluation.neighbours is not None:
         last = config.seed + len(evaluation.neighbours.generated) - 1
         click.echo(

@@ -1,14 +1,20 @@
 """`wgan export`."""
 
+import logging
+
 import click
 
 from wgan.cli.options import ConfigCommand, Given, config_options
+from wgan.cli.process import guarded
 from wgan.export import ExportConfig, ExportedFile
 from wgan.export import export as export_generator
-from wgan.stop import install_stop_handler
+from wgan.progress import Stages
+from wgan.stop import Stopped
+from wgan.text import printable
 
 
 @click.command(cls=ConfigCommand)
+@guarded("PyTorch or ONNX Runtime")
 @config_options(ExportConfig)
 def export(given: Given) -> None:
     """Export a generator as one file that is proved to match PyTorch.
@@ -18,14 +24,41 @@ def export(given: Given) -> None:
     (EMA). An export whose images differ from PyTorch's by more than the tolerance is refused and
     not written. docs/exporting.md lists the tolerances; the manifest records looser ones.
     """
+    written: list[ExportedFile] = []
 
     def show(file: ExportedFile) -> None:
+        written.append(file)
         manifest, seen = file.manifest, file.manifest.receipt.seen
+        stages.clear()
         click.echo(
-            f"{file.path}: step {manifest.step}, {manifest.precision} for {manifest.target}; within"
-            f" {seen.images:.1e} of PyTorch in float, {seen.pixels} of 255 in pixels,"
-            f" PSNR {seen.psnr:.0f} dB"
+            f"{printable(file.path)}: step {manifest.step}, {manifest.precision} for"
+            f" {manifest.target}; within {seen.images:.1e} of PyTorch in float, {seen.pixels} of"
+            f" 255 in pixels, PSNR {seen.psnr:.0f} dB"
         )
 
-    with install_stop_handler():
-        export_generator(given.make(ExportConfig), on_file=show)
+    with Stages() as stages:
+        handler = _StageHandler(stages)
+        logging.getLogger("wgan").addHandler(handler)
+        logging.getLogger("wgan.export").setLevel(logging.INFO)
+        try:
+            export_generator(given.make(ExportConfig), on_file=show)
+        except Stopped as exc:
+            complete = ", ".join(str(file.path) for file in written) or "nothing"
+            raise Stopped(exc.number, f"stopped; {complete} was written") from None
+        finally:
+            logging.getLogger("wgan").removeHandler(handler)
+            logging.getLogger("wgan.export").setLevel(logging.NOTSET)
+
+
+class _StageHandler(logging.Handler):
+    """Shows what the export logs at the level INFO: which stage it is in."""
+
+    def __init__(self, stages: Stages) -> None:
+        super().__init__(logging.INFO)
+        self._stages = stages
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if record.levelno == logging.INFO:
+            self._stages.show(record.getMessage())
+        else:  # a warning, which the root logger prints
+            self._stages.clear()

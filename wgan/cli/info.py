@@ -1,41 +1,68 @@
 """`wgan info`."""
 
-from pathlib import Path
-from typing import TYPE_CHECKING
+import dataclasses
+import json
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from wgan.cli.options import ConfigCommand, Given, config_options
 from wgan.cli.process import guard
+from wgan.model_file.onnx_scan import ValueInfo, inferred_range
+from wgan.model_file.reading import Description, describe
+from wgan.runtime.config import InfoConfig
+from wgan.runtime.model_source import find_model
+from wgan.text import printable
 
 if TYPE_CHECKING:
-    from wgan.model_file.manifest import Distance
+    from pathlib import Path
+
+    from wgan.model_file.manifest import Distance, Manifest
+
+MAX_VALUES = 20
+"""Inputs and outputs that are listed; the others are counted."""
 
 
-@click.command()
-@click.argument("file", type=click.Path(path_type=Path))
-@click.option("--json", "as_json", is_flag=True, help="Print the manifest as JSON.")
-@click.option(
-    "--device",
-    help="Open an ONNX file too, and say what runs it: auto, cpu, cuda, ... (see sample).",
-)
+@click.command(cls=ConfigCommand)
+@config_options(InfoConfig)
+@click.option("--json", "as_json", is_flag=True, help="Print the manifest, or the rows, as JSON.")
 @click.pass_obj
-def info(owns_process: bool | None, file: Path, as_json: bool, device: str | None) -> None:
-    """Describe an exported FILE. It is ONNX, TorchScript or pt2."""
-    if device is not None:  # else nothing but our own Python looks at the file
-        guard(owns_process)
-    from wgan.errors import ModelFileError
-    from wgan.model_file.reading import describe
+def info(owns_process: bool | None, given: Given, as_json: bool) -> None:
+    """Describe an exported file: ONNX, TorchScript or pt2. By default the latest export.
 
-    description = describe(file)
+    Of an ONNX file from another project: its inputs, outputs, opset and the range of its images.
+    """
+    config = given.make(InfoConfig)
+    if config.device is not None:  # else nothing but our own Python looks at the file
+        guard(owns_process)
+    path = find_model(config.file, only_onnx=False)
+    description = describe(path)
     manifest = description.manifest
-    if manifest is None:
-        raise ModelFileError(f"{file} has no manifest: it was not exported by wgan")
-    if as_json:
+    if as_json and manifest is not None:
         click.echo(manifest.to_json())
         return
+    content = {} if manifest is not None else _graph(path, description)
+    rows: dict[str, Any] = {"file": f"{path} ({description.format})"}
+    rows |= _manifest_rows(manifest) if manifest is not None else _graph_rows(content)
+    if config.device is not None:
+        from wgan.runtime import Generator
+
+        with Generator(path, config.device) as generator:
+            content["provider"] = rows["runs on"] = generator.provider
+    if as_json:
+        click.echo(json.dumps(content))
+        return
+    for name, value in rows.items():
+        lines = value if isinstance(value, list) else [value]
+        for number, line in enumerate(lines[:MAX_VALUES]):
+            click.echo(f"{'' if number else name:14}{printable(line)}")
+        if len(lines) > MAX_VALUES:
+            click.echo(f"{'':14}... {len(lines)} in all")
+
+
+def _manifest_rows(manifest: "Manifest") -> dict[str, Any]:
     receipt = manifest.receipt
-    rows = {
-        "file": f"{file} ({description.format})",
+    return {
         "images": f"{manifest.width}x{manifest.height}, {manifest.channels} channels",
         "latent_dim": manifest.latent_dim,
         "precision": manifest.precision,
@@ -46,19 +73,52 @@ def info(owns_process: bool | None, file: Path, as_json: bool, device: str | Non
         "wgan": manifest.wgan_version,
         "proved on": f"{', '.join(receipt.providers)}; seeds {receipt.seeds}; batches"
         f" {', '.join(map(str, receipt.batch_sizes))}",
-        "differs by": f"{_told(receipt.seen)} (allowed: {_told(receipt.allowed)}"
+        "differs by": f"{_distance(receipt.seen)} (allowed: {_distance(receipt.allowed)}"
         f"{', loosened by the user' if receipt.loosened else ''})",
     }
-    if device is not None:
-        from wgan.runtime import Generator
-
-        with Generator(file, device) as generator:
-            rows["runs on"] = generator.provider
-    for name, value in rows.items():
-        click.echo(f"{name:14}{value}")
 
 
-def _told(distance: "Distance") -> str:
+def _graph(path: "Path", description: Description) -> dict[str, Any]:
+    """What a file without a manifest says about itself, for --json."""
+    content = {"file": str(path), "format": description.format, "bytes": path.stat().st_size}
+    file = description.onnx
+    if file is not None:
+        content |= {
+            "exporter": file.exporter,
+            "opset": file.opset,
+            "inputs": [dataclasses.asdict(value) for value in file.inputs],
+            "outputs": [
+                {**dataclasses.asdict(value), "range": inferred_range(value.name, file.producers)}
+                for value in file.outputs
+            ],
+            "unsafe": file.unsafe,
+        }
+    return content
+
+
+def _graph_rows(content: dict[str, Any]) -> dict[str, Any]:
+    rows: dict[str, Any] = {
+        "manifest": "none: wgan did not export it",
+        "size": f"{content['bytes']:,} bytes",
+    }
+    if "inputs" not in content:
+        return rows
+    rows |= {
+        "written by": content["exporter"] or "unknown",
+        "opset": content["opset"] or "unknown",
+        "inputs": [_value(entry) for entry in content["inputs"]] or "none",
+        "outputs": [_value(entry) for entry in content["outputs"]] or "none",
+    }
+    return rows | ({"unsafe": content["unsafe"]} if content["unsafe"] else {})
+
+
+def _value(entry: dict[str, Any]) -> str:
+    shown = str(ValueInfo(entry["name"], entry["type"], entry["shape"]))
+    low, high = entry.get("range") or (None, None)
+    return shown if low is None else f"{shown}, {low:g} to {high:g}"
+
+
+def _distance(distance: "Distance") -> str:
     return (
         f"{distance.images:.1e} in float, {distance.pixels} of 255 in pixels,"
         f" {distance.mean_pixels:.1e} on average, {distance.psnr:.0f} dB"

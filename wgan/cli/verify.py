@@ -2,39 +2,42 @@
 
 import dataclasses
 import json
-from pathlib import Path
 
 import click
 
-from wgan.cli.process import guard
+from wgan.cli.options import ConfigCommand, Given, config_options
+from wgan.cli.process import guarded
+from wgan.errors import ModelFileError
+from wgan.runtime.config import VerifyConfig
+from wgan.text import printable
 
 MARKS = {True: "ok", False: "FAILED", None: "not tried"}
 
 
-@click.command()
-@click.argument("file", type=click.Path(path_type=Path))
+@click.command(cls=ConfigCommand)
+@guarded()
+@config_options(VerifyConfig)
 @click.option("--json", "as_json", is_flag=True, help="Print the checks as JSON.")
-@click.pass_obj
-def verify(owns_process: bool | None, file: Path, as_json: bool) -> None:
+def verify(given: Given, as_json: bool) -> None:
     """Check that an exported file still draws what PyTorch drew.
 
     Structure, checksums, the golden images that PyTorch drew, images that do not depend on
     their batch, and runs that repeat to the bit: on every provider that works here, with ONNX
     Runtime's optimizations on and off, with one thread and many. The exit status is 1 when
-    anything differs.
+    anything differs. By default the latest export.
     """
-    guard(owns_process)
-    from wgan.errors import ModelFileError
-    from wgan.runtime.verification import verify as checks_of
+    from wgan.runtime.model_source import find_model
+    from wgan.runtime.verification import verify as run  # imports numpy and ONNX Runtime
 
-    checks = []
-    for check in checks_of(file):
-        checks.append(check)
+    path = find_model(given.make(VerifyConfig).file, only_onnx=False)
+    done = []
+    for check in run(VerifyConfig(file=path)):
+        done.append(check)
         if not as_json:
-            click.echo(f"{MARKS[check.passed]:10}{check}")
-    failed = [check for check in checks if check.passed is False]
+            click.echo(printable(f"{MARKS[check.passed]:10}{check}"))
+    failed = [check for check in done if check.passed is False]
     if as_json:
-        told = [dataclasses.asdict(check) for check in checks]
-        click.echo(json.dumps({"file": str(file), "passed": not failed, "checks": told}))
+        content = [dataclasses.asdict(check) for check in done]
+        click.echo(json.dumps({"file": str(path), "passed": not failed, "checks": content}))
     if failed:
-        raise ModelFileError(f"{file} is not what was proved: {failed[0]}")
+        raise ModelFileError(f"{path} is not what was proved: {failed[0]}")

@@ -43,7 +43,7 @@ def parse_metrics(text: str) -> tuple[str, ...]:
 
 
 def _parse_range(text: str) -> tuple[float, float]:
-    from wgan.runtime.image_output import parse_value_range  # imports numpy
+    from wgan.runtime.config import parse_value_range  # the metrics load no runtime
 
     return parse_value_range(text)
 
@@ -61,7 +61,7 @@ class EvalConfig(CheckpointConfig, CacheConfig):
         (),
         "Run folders, checkpoints or exported files; without one the latest run.",
         argument=True,
-        metavar="[RUN|CHECKPOINT|FILE]...",
+        metavar="[RUN|CHECKPOINT|FILE|builtin]...",
     )
     data: str | None = option(
         None, "The real images, as for train.", metavar="DATA", shown_default="those of the run"

@@ -20,13 +20,15 @@ from torch import Tensor, nn
 
 from wgan.errors import ModelFileError, UsageError, WganError
 from wgan.evaluation.features import Features
-from wgan.files import archive_errors
+from wgan.files import archive_errors, is_file, is_folder
 from wgan.model_file.archive import is_program
 from wgan.model_file.checksum import CHANGED, content_sha256
 from wgan.model_file.manifest import Manifest
 from wgan.model_file.reading import ZIP_MAGIC, describe, read_bytes
 from wgan.runs import find_run, latest_run
 from wgan.runtime import Generator
+from wgan.runtime.model_source import find_model
+from wgan.text import first_line
 from wgan.training.checkpoint import Checkpoint, load_checkpoint
 from wgan.training.config import TrainConfig
 from wgan.training.data import Transform, parse_colour
@@ -62,8 +64,8 @@ def open_generator(
     """Open a run, a checkpoint or an exported file.
 
     Args:
-        path: a run folder, a checkpoint, or an ONNX, TorchScript or pt2 file, recognised by
-            content; None is the latest run.
+        path: a run folder, a checkpoint, `builtin`, or an ONNX, TorchScript or pt2 file,
+            recognised by content; None is the latest run.
         device: where checkpoints, TorchScript and pt2 files run.
         batch_size: images generated at a time.
         which: of a run's checkpoints, as for `Run.find_checkpoint`.
@@ -78,11 +80,12 @@ def open_generator(
         UsageError: a setting is not allowed, or `trust` is needed.
         MissingExtra: onnxruntime is not installed.
     """
-    if path is None or path.is_dir():
+    if path is None or is_folder(path):
         run = latest_run() if path is None else find_run(path)
         checkpoint = load_checkpoint(run, which)
         return _from_checkpoint(str(run.path), checkpoint, device, batch_size, architecture)
-    if not path.exists():
+    path = find_model(path)  # `builtin` is a name
+    if not is_file(path):
         raise ModelFileError(f"there is no run, checkpoint or exported file {path}")
     if not _is_archive(path):
         exported = Generator(path, provider)
@@ -293,8 +296,7 @@ class ProgramGenerator(nn.Module):
         except (WganError, MemoryError):
             raise
         except Exception as exc:
-            reason = (str(exc).strip().splitlines() or [type(exc).__name__])[0][:200]
-            raise self._error(f"PyTorch cannot {action} it: {reason}") from exc
+            raise self._error(f"PyTorch cannot {action} it: {first_line(exc, 200)}") from exc
 
     def _error(self, reason: str) -> ModelFileError:
         return ModelFileError(f"{self._path} cannot be used: {reason}")

@@ -101,9 +101,11 @@ def find_weights(given: Path | None = None, *, download: bool = False) -> Path:
     if given is None and download and not path.is_file():
         _download(path)
     try:
+        if path.exists() and not path.is_file():  # a pipe has no end
+            raise DataError(f"{path} does not hold the Inception weights: it is no regular file")
         with path.open("rb") as file:
             found = hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as exc:
+    except (OSError, ValueError) as exc:  # ValueError: a null byte
         message = f"the Inception weights are not at {path}: download {WEIGHTS_URL}"
         if given is None:
             message += (

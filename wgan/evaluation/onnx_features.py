@@ -26,11 +26,11 @@ from PIL import Image
 from wgan.errors import ModelFileError
 from wgan.evaluation.features import FeatureBatch
 from wgan.images import Pixels, to_pil
-from wgan.runtime.engine.session import open_session, ort_errors
+from wgan.model_file.onnx_scan import ValueInfo
+from wgan.runtime.engine.session import open_session, run_session
 from wgan.runtime.image_output import Layout, ValueRange
 from wgan.runtime.model_source import scan_source
-from wgan.runtime.signature import FLOATS, UINT8, ValueInfo
-from wgan.text import first_line
+from wgan.runtime.signature import FLOATS, UINT8
 
 VECTORS, LOGITS = "features", "logits"
 """Names of outputs."""
@@ -118,9 +118,9 @@ class OnnxFeatures:
         if count < size:
             feed = np.concatenate([feed, np.repeat(feed[-1:], size - count, axis=0)])
         try:
-            results = self._session.run(self._outputs, {self._input.name: feed})
-        except ort_errors() as exc:
-            raise self._error(f"ONNX Runtime cannot run it: {first_line(exc)}") from exc
+            results = run_session(self._session, self._outputs, {self._input.name: feed})
+        except ModelFileError as exc:
+            raise self._error(str(exc)) from exc
         return [np.asarray(result)[:count] for result in results]
 
     def _check(self, result: npt.NDArray[Any], count: int) -> npt.NDArray[np.float32]:

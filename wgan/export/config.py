@@ -111,6 +111,8 @@ class ExportConfig(CheckpointConfig):
         if self.target == "cuda":
             log.warning("--target cuda is now called portable; the old name will be removed")
             object.__setattr__(self, "target", "portable")
+        if self.output == "":
+            raise UsageError("--output is empty: name a file, or a folder ending in /")
         for file_format in self.formats:
             self.check_format(file_format)
 

@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import hashlib
+import logging
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePath
@@ -28,6 +29,8 @@ from wgan.training.networks import Architecture
 
 if TYPE_CHECKING:
     import onnx
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -63,6 +66,7 @@ def export_checkpoint(
         ExportError: the generator cannot be exported.
         OutputError: the file cannot be written.
     """
+    logger.info("%s: tracing the generator", path)
     generator = checkpoint.ema_generator(architecture)
     draft = make_draft(generator, checkpoint.config.latent_dim, config, file_format)
     return publish(draft, checkpoint, config, path, architecture)
@@ -83,6 +87,7 @@ def publish(
     """
     latent_dim = checkpoint.config.latent_dim
     check_stop()
+    logger.info("%s: generating reference images with PyTorch", path)
     # A generator of its own: tracing may have changed the one that the draft was made from.
     reference = Reference.draw(checkpoint.ema_generator(architecture), latent_dim, config.seeds)
     # The gate runs the file as it will be, except for the receipt, which the gate itself gives.
@@ -90,6 +95,7 @@ def publish(
     file = draft.serialize(unproved.to_json())
     receipt = prove(draft.engines(file), reference, config.allowed, loosened=config.loosened)
     manifest = dataclasses.replace(unproved, receipt=receipt, content_sha256=content_sha256(file))
+    logger.info("%s: writing", path)
     check_stop()  # the last moment: a file that is complete is not taken back
     write_whole(path, draft.serialize(manifest.to_json()))
     return manifest

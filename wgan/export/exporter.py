@@ -1,5 +1,6 @@
 """The whole of `wgan export`: find a checkpoint, export it in each format, remember the file."""
 
+import logging
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,6 +12,9 @@ from wgan.export.formats.triton import write_repository
 from wgan.files import check_output, is_file, is_folder, make_folder
 from wgan.model_file.manifest import Manifest
 from wgan.runs import Run, find_run, latest_run, remember_export, which_checkpoint
+from wgan.stop import check_stop
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -33,6 +37,8 @@ def export(
         config: the checkpoint, the formats and their options.
         on_file: called with each file once it is written.
 
+    The logger `wgan.export` reports each stage at the level INFO.
+
     Returns:
         The files in the order of `config.formats`.
 
@@ -48,10 +54,12 @@ def export(
     # Paths first: a wrong one is reported at once, not after PyTorch has been imported.
     checkpoint_path = choose_checkpoint(config.source, which)
     paths = output_paths(config, checkpoint_path)
+    logger.info("loading PyTorch and %s", checkpoint_path)
     with needs_extra("export", purpose="exporting"):
         from wgan.export.draft import export_checkpoint
         from wgan.training.checkpoint import Checkpoint, load_checkpoint
         from wgan.training.networks import load_architecture
+    check_stop()
     if config.source is not None and not is_folder(config.source):
         checkpoint = Checkpoint.load(config.source)
     else:
@@ -90,6 +98,11 @@ def choose_checkpoint(source: Path | None, which: str = "latest") -> Path:
     if is_folder(source):
         return find_run(source).find_checkpoint(which)
     if not is_file(source):
+        if str(source) == "builtin":
+            raise CheckpointError(
+                "builtin is an exported file already, which  wgan sample --model builtin  uses:"
+                " export a run or a checkpoint"
+            )
         raise CheckpointError(
             f"there is no run or checkpoint {source}: name a run's folder or a .pt file in its"
             " checkpoints"

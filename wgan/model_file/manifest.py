@@ -28,6 +28,11 @@ SIZE_LIMIT = 4 * 2**20
 """Largest size of a manifest in bytes."""
 
 
+DEPTH_LIMIT = 32
+"""Deepest nesting of a manifest; wgan's own have four levels. Python's limit depends on the depth
+of the calls around it, so that without this one a server could fail where `wgan info` does not."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Golden:
     """A golden image: PyTorch's image of a seed, which the model must reproduce."""
@@ -109,6 +114,7 @@ class Manifest:
             fields = json.loads(text, parse_float=_finite, parse_constant=_finite)
         except (ValueError, RecursionError) as exc:
             raise ModelFileError("the manifest is not JSON") from exc
+        _check_depth(fields)
         return cls._from_fields(_Fields(fields, "manifest"))
 
     @classmethod
@@ -142,6 +148,19 @@ class Manifest:
         if fields.text(_CHECKSUM) != _sha256(unsigned):
             raise ModelFileError(f"the manifest does not match its {_CHECKSUM}: it was changed")
         return manifest
+
+
+def _check_depth(content: object) -> None:
+    level = [content]
+    for _ in range(DEPTH_LIMIT):
+        level = [
+            item
+            for value in level
+            if isinstance(value, dict | list)
+            for item in (value.values() if isinstance(value, dict) else value)
+        ]
+    if level:
+        raise ModelFileError(f"the manifest is nested more than {DEPTH_LIMIT} levels deep")
 
 
 def config_sha256(config: Mapping[str, Any]) -> str:

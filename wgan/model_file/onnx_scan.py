@@ -9,9 +9,11 @@ The field numbers are those of `onnx.proto` (ONNX 1.23, IR version 13).
 import mmap
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import Any, Self
 
 from wgan.errors import ModelFileError
 from wgan.model_file.protobuf import FieldValue, WireError, read_fields
+from wgan.text import printable
 
 FIELD_LIMIT = 1_000_000
 """Most fields in a file: reading each costs time, and no generator has as many (the weights of a
@@ -40,7 +42,41 @@ _CHILDREN: Mapping[str, Mapping[int, str]] = {
     "Property": {},
 }
 
-_TENSOR_EXTERNAL_DATA, _TENSOR_DATA_LOCATION = 13, 14
+_TENSOR_NAME, _TENSOR_EXTERNAL_DATA, _TENSOR_DATA_LOCATION = 8, 13, 14
+
+_ELEMENT_TYPES = (
+    *("?", "float", "uint8", "int8", "uint16", "int16", "int32", "int64", "string", "bool"),
+    *("float16", "double", "uint32", "uint64", "complex64", "complex128", "bfloat16"),
+)
+"""ONNX Runtime's names of `TensorProto.DataType`."""
+
+RANGES: Mapping[str, tuple[float, float]] = {"Tanh": (-1.0, 1.0), "Sigmoid": (0.0, 1.0)}
+"""Operators whose output has a known range."""
+
+VALUE_PRESERVING = ("Identity", "Transpose", "Reshape", "Squeeze", "Unsqueeze")
+"""Operators that only rearrange the values of their first input."""
+
+Axis = int | str | None
+"""A size; a name or None if the axis is free."""
+
+
+@dataclass(frozen=True)
+class ValueInfo:
+    """An input or output of a graph: its name, its element type and its axes."""
+
+    name: str
+    type: str  # as ONNX Runtime writes it: "tensor(float)"
+    shape: tuple[Axis, ...]
+
+    @classmethod
+    def of(cls, argument: Any) -> Self:
+        """Convert an item of `InferenceSession.get_inputs()` or `get_outputs()`."""
+        return cls(argument.name, argument.type, tuple(argument.shape))
+
+    def __str__(self) -> str:
+        axes = ["?" if axis is None else str(axis)[:60] for axis in self.shape[:8]]
+        more = ["..."] if len(self.shape) > 8 else []
+        return printable(f"{self.name[:60]} {self.type} [{', '.join([*axes, *more])}]")
 
 
 @dataclass(frozen=True)
@@ -51,16 +87,26 @@ class Producer:
     source: str | None  # its first input
 
 
-@dataclass(frozen=True)
+@dataclass
 class OnnxFile:
-    """The parts of a scanned file that wgan uses; the file is safe for ONNX Runtime to open."""
+    """The parts of a scanned file that wgan uses."""
 
-    metadata: Mapping[str, bytes]  # the file's metadata, `wgan.manifest` among it
-    producers: Mapping[str, Producer]  # value -> the node of the main graph that computes it
+    metadata: dict[str, bytes] = field(default_factory=dict)  # `wgan.manifest` among it
+    # Value -> the node of the main graph that computes it.
+    producers: dict[str, Producer] = field(default_factory=dict)
+    inputs: list[ValueInfo] = field(default_factory=list)  # without those that have a default
+    outputs: list[ValueInfo] = field(default_factory=list)
+    opset: int | None = None  # version of ONNX's own operators
+    exporter: str = ""  # the program that wrote it
+    unsafe: str = ""  # why ONNX Runtime must not open it; empty if it may
 
 
-def scan(data: bytes | mmap.mmap) -> OnnxFile:
+def scan(data: bytes | mmap.mmap, *, allow_unsafe: bool = False) -> OnnxFile:
     """Scan an ONNX file's bytes.
+
+    Args:
+        data: the bytes.
+        allow_unsafe: whether the file will only be described, so that it may refer to others.
 
     Raises:
         ModelFileError: the bytes are damaged, not ONNX, or refer to another file.
@@ -72,13 +118,29 @@ def scan(data: bytes | mmap.mmap) -> OnnxFile:
         raise ModelFileError(f"it is damaged or not an ONNX file ({exc})") from exc
     if not scanner.has_graph:
         raise ModelFileError("it is not an ONNX file: it holds no graph")
-    return OnnxFile(scanner.metadata, scanner.producers)
+    found = scanner.found
+    if found.unsafe and not allow_unsafe:
+        raise ModelFileError(found.unsafe)
+    found.inputs = [value for value in found.inputs if value.name not in scanner.initializers]
+    return found
+
+
+def inferred_range(name: str, producers: Mapping[str, Producer]) -> tuple[float, float] | None:
+    """Range of the value `name`: of the last operator before those that only rearrange values."""
+    for _ in range(len(producers)):  # a damaged graph can have a cycle
+        producer = producers.get(name)
+        if producer is None:
+            return None
+        if producer.operator not in VALUE_PRESERVING:
+            return RANGES.get(producer.operator)
+        name = producer.source or ""
+    return None
 
 
 @dataclass
 class _Scanner:
-    metadata: dict[str, bytes] = field(default_factory=dict)
-    producers: dict[str, Producer] = field(default_factory=dict)
+    found: OnnxFile = field(default_factory=OnnxFile)
+    initializers: set[str] = field(default_factory=set)  # of the main graph
     has_graph: bool = False
     fields: int = 0
 
@@ -87,20 +149,81 @@ class _Scanner:
         if len(path) > DEPTH_LIMIT:
             raise ModelFileError(f"it nests more than {DEPTH_LIMIT} messages deep")
         children = _CHILDREN[message]
+        is_main_graph = (*path, message) == ("Model", "Graph")
         node = _Node()
         for number, value in self._fields(data):
-            if message == "Tensor":
-                _refuse_external_data(number, value)
+            if message == "Model":
+                self._read_header(number, value)
+            elif is_main_graph and isinstance(value, memoryview) and number in (11, 12):
+                values = self.found.inputs if number == 11 else self.found.outputs
+                values.append(self._read_value(value))
+            elif message == "Tensor":
+                self._read_tensor(number, value, path)
             elif message == "Node":
                 node.read(number, value)
             child = children.get(number)
             if child is not None and isinstance(value, memoryview):
                 self._enter(value, child, (*path, message))
         if message == "Node":
-            _refuse_other_files(node)
+            # An attribute of EPContext names a compiled engine: a file that some providers open.
+            if node.operator == "EPContext":
+                self.found.unsafe = (
+                    "it holds an EPContext node, which loads a compiled engine: export it without"
+                    " one"
+                )
             if path == ("Model", "Graph"):  # not a subgraph or a function
                 producer = Producer(node.operator, next(iter(node.inputs), None))
-                self.producers.update(dict.fromkeys(node.outputs, producer))
+                self.found.producers.update(dict.fromkeys(node.outputs, producer))
+
+    def _read_header(self, number: int, value: FieldValue) -> None:
+        if not isinstance(value, memoryview):
+            return
+        if number == 2:
+            self.found.exporter = _text(value)
+        elif number == 8:
+            fields = dict(self._fields(value))
+            version = fields.get(2, 0)
+            # Both names are the domain of ONNX itself.
+            if _text(fields.get(1, b"")) in ("", "ai.onnx") and isinstance(version, int):
+                self.found.opset = version
+
+    def _read_tensor(self, number: int, value: FieldValue, path: tuple[str, ...]) -> None:
+        if number == _TENSOR_EXTERNAL_DATA or (number == _TENSOR_DATA_LOCATION and value != 0):
+            self.found.unsafe = (
+                "its weights are in another file (external data), which wgan never reads: save the"
+                " model as one file"
+            )
+        elif number == _TENSOR_NAME and path == ("Model", "Graph") and not isinstance(value, int):
+            self.initializers.add(_text(value))
+
+    def _read_value(self, data: memoryview) -> ValueInfo:
+        """Read a ValueInfoProto: name, element type and shape."""
+        fields = dict(self._fields(data))
+        name, kind = fields.get(1, b""), dict(self._messages(fields.get(2)))
+        tensor = kind.get(1)
+        if tensor is None:
+            return ValueInfo(_text(name), "sequence, map or optional", ())
+        element, shape = "?", tuple[Axis, ...]()
+        for number, value in self._fields(tensor):
+            if number == 1 and isinstance(value, int):
+                known = value < len(_ELEMENT_TYPES)
+                element = _ELEMENT_TYPES[value] if known else f"type {value}"
+            elif number == 2 and isinstance(value, memoryview):
+                shape = tuple(self._read_axis(axis) for n, axis in self._messages(value) if n == 1)
+        return ValueInfo(_text(name), f"tensor({element})", shape)
+
+    def _read_axis(self, data: memoryview) -> Axis:
+        fields = dict(self._fields(data))
+        size, name = fields.get(1), fields.get(2, b"")
+        if isinstance(size, int):
+            return size if size < 2**63 else size - 2**64
+        return _text(name) or None
+
+    def _messages(self, data: FieldValue | None) -> Iterator[tuple[int, memoryview]]:
+        if isinstance(data, memoryview):
+            for number, value in self._fields(data):
+                if isinstance(value, memoryview):
+                    yield number, value
 
     def _fields(self, data: memoryview) -> Iterator[tuple[int, FieldValue]]:
         for item in read_fields(data):
@@ -124,9 +247,9 @@ class _Scanner:
             if isinstance(value, memoryview)
         }
         key = texts.get(1, b"").decode("utf-8", "replace")
-        if key in self.metadata:
+        if key in self.found.metadata:
             raise ModelFileError(f"it holds the metadata key {key[:40]!r} more than once")
-        self.metadata[key] = texts.get(2, b"")
+        self.found.metadata[key] = texts.get(2, b"")
 
 
 @dataclass
@@ -148,21 +271,5 @@ class _Node:
             self.operator = _text(value)
 
 
-def _refuse_external_data(number: int, value: FieldValue) -> None:
-    if number == _TENSOR_EXTERNAL_DATA or (number == _TENSOR_DATA_LOCATION and value != 0):
-        raise ModelFileError(
-            "its weights are in another file (external data), which wgan never reads: save the"
-            " model as one file"
-        )
-
-
-def _refuse_other_files(node: _Node) -> None:
-    # An attribute of EPContext names a compiled engine: a file that some providers open.
-    if node.operator == "EPContext":
-        raise ModelFileError(
-            "it holds an EPContext node, which loads a compiled engine: export it without one"
-        )
-
-
-def _text(value: memoryview) -> str:
-    return bytes(value[:1000]).decode("utf-8", "replace")
+def _text(value: FieldValue | bytes) -> str:
+    return "" if isinstance(value, int) else bytes(value[:1000]).decode("utf-8", "replace")

@@ -2,6 +2,8 @@
 
 import mmap
 import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -22,15 +24,18 @@ class Description:
 
     format: str  # "onnx", "torchscript" or "pt2"
     manifest: Manifest | None
+    onnx: OnnxFile | None = None  # None for the other formats
 
 
 def describe(path: Path) -> Description:
     """Return the format and manifest of an ONNX, TorchScript or pt2 file.
 
+    The ONNX file may be anyone's, also one that refers to other files, which nothing opens here.
+
     Raises:
-        ModelFileError: the file is missing, damaged, unsafe or of another kind.
+        ModelFileError: the file is missing, damaged or of another kind.
     """
-    with _open_checked(path) as file:
+    with _opened(path) as file:
         is_archive = file.read(len(ZIP_MAGIC)) == ZIP_MAGIC
     data = b"" if is_archive else map_bytes(path)
     try:
@@ -38,7 +43,8 @@ def describe(path: Path) -> Description:
             from wgan.model_file.archive import read_archive  # zipfile is slow to import
 
             return Description(*read_archive(path))
-        return Description("onnx", read_manifest(scan_model(data)))
+        scanned = scan_model(data, allow_unsafe=True)
+        return Description("onnx", read_manifest(scanned), scanned)
     except ModelFileError as exc:
         raise ModelFileError(f"{path} cannot be used: {exc}") from exc
 
@@ -56,8 +62,8 @@ def read_model(path: Path) -> OnnxFile:
         raise ModelFileError(f"{path} cannot be used: {exc}") from exc
 
 
-def scan_model(data: bytes | mmap.mmap) -> OnnxFile:
-    """Scan the bytes of a model before ONNX Runtime opens them.
+def scan_model(data: bytes | mmap.mmap, *, allow_unsafe: bool = False) -> OnnxFile:
+    """Scan the bytes of a model before ONNX Runtime opens them; `allow_unsafe` as for `scan`.
 
     Raises:
         ModelFileError: the bytes are damaged, unsafe, or not ONNX.
@@ -72,7 +78,7 @@ def scan_model(data: bytes | mmap.mmap) -> OnnxFile:
         )
     if start.startswith(b"version https://git-lfs"):
         raise ModelFileError("it is a git-lfs pointer, not the file itself: run  git lfs pull")
-    return scan(data)
+    return scan(data, allow_unsafe=allow_unsafe)
 
 
 def read_manifest(file: OnnxFile) -> Manifest | None:
@@ -91,7 +97,7 @@ def read_bytes(path: Path) -> bytes:
     Raises:
         ModelFileError: the file is missing, too large, or not a regular file.
     """
-    with _open_checked(path) as file:
+    with _opened(path) as file:
         data = file.read(MODEL_SIZE_LIMIT + 1)
     if len(data) > MODEL_SIZE_LIMIT:
         raise _too_large(path)
@@ -108,7 +114,7 @@ def map_bytes(path: Path) -> mmap.mmap | bytes:
     Raises:
         ModelFileError: as `read_bytes`.
     """
-    with _open_checked(path) as file:
+    with _opened(path) as file:
         size = path.stat().st_size
         if size > MODEL_SIZE_LIMIT:
             raise _too_large(path)
@@ -118,12 +124,16 @@ def map_bytes(path: Path) -> mmap.mmap | bytes:
             return file.read(MODEL_SIZE_LIMIT)
 
 
-def _open_checked(path: Path) -> BinaryIO:
+@contextmanager
+def _opened(path: Path) -> Iterator[BinaryIO]:
+    """Open a regular file and translate errors of reading it. Raises ModelFileError."""
     try:
         if not stat.S_ISREG(path.stat().st_mode):  # a pipe or a device has no end
             raise ModelFileError(f"the model {path} is not a regular file")
-        return path.open("rb")
+        with path.open("rb") as file:
+            yield file
     except FileNotFoundError as exc:
         raise ModelFileError(f"there is no model file {path}") from exc
     except (OSError, ValueError) as exc:  # ValueError: a null byte in the name
-        raise ModelFileError(f"the model file {path} cannot be read: {exc}") from exc
+        reason = getattr(exc, "strerror", None) or exc
+        raise ModelFileError(f"the model file {path} cannot be read: {reason}") from exc

@@ -6,13 +6,12 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from wgan.errors import ModelFileError
 from wgan.host import resident_memory, usable_cores
 from wgan.latents import Latents, latents_from_seeds
 from wgan.model_file.manifest import Manifest
-from wgan.runs import latest_export
 from wgan.runtime.config import BenchConfig
 from wgan.runtime.generator import Generator
+from wgan.runtime.model_source import find_model
 from wgan.stop import check_stop
 
 EngineFn = Callable[[Latents], object]
@@ -78,12 +77,7 @@ def bench(config: BenchConfig, others: OtherEngines | None = None) -> BenchResul
         ModelFileError: there is no such file, or it is not a generator.
         UsageError, DeviceError, MissingExtra: as `Generator`.
     """
-    path = config.file or latest_export()
-    if path is None:
-        raise ModelFileError(
-            "no generator was exported in this folder: run  wgan export --format onnx  first, or"
-            " name a file"
-        )
+    path = find_model(config.file)
     threads = config.threads or usable_cores()
     generator = Generator(path, config.device, threads)
     largest = latents_from_seeds(range(max(config.batch_sizes)), generator.latent_dim)

@@ -1,5 +1,6 @@
 """Options of `wgan sample` and `wgan bench`, checked before any work."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +10,7 @@ from wgan.errors import UsageError
 from wgan.host import MAX_THREADS
 from wgan.options import check, option
 from wgan.runtime.engine.providers import DEVICE_NAMES
+from wgan.text import shorten
 
 # What needs numpy is imported where it is used: `wgan --help` shows these options without it.
 if TYPE_CHECKING:
@@ -28,10 +30,21 @@ def _parse_grid(text: str) -> tuple[int, int]:
     return parse_grid(text)
 
 
-def _parse_value_range(text: str) -> tuple[float, float]:
-    from wgan.runtime.image_output import parse_value_range
+def parse_value_range(text: str) -> tuple[float, float]:
+    """Parse `"0,1"` or `"-1,1"` or `"0,255"`: the values of black and white.
 
-    return parse_value_range(text)
+    Raises:
+        UsageError: the text has another form.
+    """
+    try:
+        low, high = (float(part) for part in text.split(","))
+    except ValueError:
+        low = high = 0.0
+    if not (low < high and math.isfinite(low) and math.isfinite(high)):
+        raise UsageError(
+            f"the range {shorten(text)} is not allowed: write LOW,HIGH, as in -1,1 or 0,1"
+        )
+    return low, high
 
 
 def _parse_shard(text: str) -> tuple[int, int]:
@@ -120,7 +133,7 @@ class SampleConfig:
     )
     model: str | None = option(
         None,
-        "The ONNX file, or builtin.",
+        "An ONNX file, a run's folder, or builtin.",
         metavar="FILE",
         shown_default="the latest export",
         group="Model",
@@ -129,7 +142,7 @@ class SampleConfig:
         None,
         "Black and white, for a foreign model.",
         separator=",",
-        parse=_parse_value_range,
+        parse=parse_value_range,
         metavar="LOW,HIGH",
     )
     batch_size: int | None = option(
@@ -225,14 +238,47 @@ class SampleConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
-class BenchConfig:
+class FileConfig:
+    """The exported file that a command looks at, as for `wgan.runtime.model_source.find_model`."""
+
+    file: Path | None = option(
+        None,
+        "An exported file, a run's folder, or builtin.",
+        argument=True,
+        metavar="[FILE|RUN|builtin]",
+        shown_default="the latest export",
+    )
+
+    def __post_init__(self) -> None:
+        """Check each field. Raises UsageError."""
+        check(self)
+
+
+@dataclass(frozen=True, kw_only=True)
+class VerifyConfig(FileConfig):
+    """What `wgan verify` checks."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class InfoConfig(FileConfig):
+    """What `wgan info` describes."""
+
+    device: str | None = option(
+        None,
+        "Open an ONNX file too, and say what runs it: auto, cpu, cuda, ... (see sample).",
+        metavar="DEVICE",
+        shown_default="only describe",
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class BenchConfig(FileConfig):
     """What `wgan bench` measures.
 
     Raises:
         UsageError: a value is not allowed.
     """
 
-    file: Path | None = option(None, "The exported file.", argument=True)
     batch_sizes: tuple[int, ...] = option(
         (1, 8, 64), "Images in a run.", low=1, separator=",", metavar="N,..."
     )
@@ -243,6 +289,7 @@ class BenchConfig:
     seconds: float = option(2.0, "Time for each engine and batch size.", above=0, metavar="SECONDS")
 
     def __post_init__(self) -> None:
-        check(self)
+        """Check each field. Raises UsageError."""
+        super().__post_init__()
         if not self.batch_sizes:
             raise UsageError("--batch-sizes is empty: write numbers from 1, as in 1,8,64")

@@ -16,6 +16,7 @@ from wgan.errors import DeviceError, ModelFileError, UsageError
 from wgan.host import usable_cores
 from wgan.images import Images, Pixels, encode, grid, to_pixels
 from wgan.latents import Latents, check_seed
+from wgan.model_file.onnx_scan import ValueInfo
 from wgan.model_file.reading import read_manifest
 from wgan.options import check_value
 from wgan.runtime import builtin
@@ -25,13 +26,12 @@ from wgan.runtime.engine.session import (
     Optimization,
     import_onnxruntime,
     open_session,
-    ort_errors,
+    run_session,
 )
 from wgan.runtime.image_output import ImageOutput, ValueRange
 from wgan.runtime.latent_sources import InterpolatedLatents, LatentSource, SeedLatents
 from wgan.runtime.model_source import scan_source, verify_checksum
-from wgan.runtime.signature import ValueInfo, check_sides, read_signature
-from wgan.text import first_line
+from wgan.runtime.signature import check_sides, read_signature
 
 PREVIEW_IMAGES = 16
 """Images that a notebook shows for a generator."""
@@ -288,14 +288,9 @@ class Generator:
         if self._signature.latents.spatial:
             feed = feed[:, :, None, None]
         try:
-            results: list[npt.NDArray[Any]] = self._open_session().run(
-                names, {self._signature.latents.name: feed}
-            )
-        except ort_errors() as exc:
-            raise ModelFileError(
-                f"{self._name} cannot be used: ONNX Runtime cannot run it: {first_line(exc)}"
-            ) from exc
-        return results
+            return run_session(self._open_session(), names, {self._signature.latents.name: feed})
+        except ModelFileError as exc:
+            raise ModelFileError(f"{self._name} cannot be used: {exc}") from exc
 
     def _find_image_shape(self) -> tuple[int, int, int]:
         """Height, width and channels; if the graph does not declare them, of one image."""

@@ -6,7 +6,6 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from wgan.errors import UsageError
 from wgan.images import Images, Pixels, to_images, to_pixels
 
 Layout = Literal["nchw", "nhwc"]
@@ -49,20 +48,3 @@ class ImageOutput:
 
     def _channels_last(self, raw: npt.NDArray[np.uint8]) -> Pixels:
         return raw if self.layout == "nhwc" else raw.transpose(0, 2, 3, 1)
-
-
-def parse_value_range(text: str) -> ValueRange:
-    """Parse `"0,1"` or `"-1,1"` or `"0,255"`: the values of black and white.
-
-    Raises:
-        UsageError: the text has another form.
-    """
-    try:
-        low, high = (float(part) for part in text.split(","))
-    except ValueError:
-        low = high = 0.0
-    if not (low < high and np.isfinite([low, high]).all()):
-        raise UsageError(
-            f"--value-range {text!r} is not allowed: write LOW,HIGH, as in -1,1 or 0,1"
-        )
-    return low, high

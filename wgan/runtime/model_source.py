@@ -1,6 +1,7 @@
-"""A model's bytes, in memory or in a file, scanned before ONNX Runtime opens them."""
+"""The model that a command names, and its bytes, scanned before ONNX Runtime opens them."""
 
 import hashlib
+import logging
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,14 +9,62 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from wgan.errors import ModelFileError
+from wgan.files import is_file, is_folder
 from wgan.model_file.checksum import CHANGED, content_sha256
 from wgan.model_file.manifest import Manifest
 from wgan.model_file.onnx_scan import OnnxFile
 from wgan.model_file.protobuf import WireError
 from wgan.model_file.reading import map_bytes, read_model, scan_model
+from wgan.runs import find_run, has_runs, latest_export
+from wgan.runtime import builtin
+
+EXPORT_SUFFIXES = (".onnx", ".ts", ".pt2")
+"""Names of exported files in a run's folder end in one of these, the formats of `wgan export`."""
 
 Stamp = tuple[int, int, int]
 """Inode, size and modification time of a file: they differ if it was replaced or changed."""
+
+
+def find_model(name: Path | str | None, *, only_onnx: bool = True) -> Path:
+    """Return the exported file that a command means, the same for every command.
+
+    Args:
+        name: a file; a run's folder, for its newest export; `builtin`, for the generator that is
+            installed with wgan; None for the latest export in this folder. In a folder without
+            runs that is the built-in one too, and a warning of the logger `wgan` says so.
+        only_onnx: whether a run's TorchScript and pt2 files do not count.
+
+    Raises:
+        ModelFileError: there is no such file, or no export yet.
+        RunError: the folder is not a run.
+    """
+    if name is None:
+        latest = latest_export()
+        if latest is not None:
+            return latest
+        if has_runs():
+            raise ModelFileError(
+                "the runs in this folder have no export yet: run  wgan export  first, or name a"
+                f" file, or {builtin.NAME} for the built-in generator"
+            )
+        model = builtin.builtin_model()
+        logging.getLogger("wgan").warning(
+            "no generator was exported in this folder: using the built-in one (%s)",
+            builtin.DESCRIPTION,
+        )
+        return model
+    if str(name) == builtin.NAME:
+        return builtin.builtin_model()
+    if not is_folder(Path(name)):
+        return Path(name)
+    run = find_run(Path(name))
+    suffixes = EXPORT_SUFFIXES[:1] if only_onnx else EXPORT_SUFFIXES
+    exports = [path for suffix in suffixes for path in run.path.glob(f"*{suffix}") if is_file(path)]
+    if not exports:
+        raise ModelFileError(
+            f"the run {name} has no {'ONNX ' * only_onnx}export yet: run  wgan export {name}  first"
+        )
+    return max(exports, key=lambda path: (path.stat().st_mtime_ns, path.name))
 
 
 @dataclass(frozen=True)

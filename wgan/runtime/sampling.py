@@ -4,10 +4,10 @@ import threading
 from dataclasses import dataclass
 from importlib import import_module
 
-from wgan.runtime.builtin import find_model
 from wgan.runtime.config import SampleConfig
 from wgan.runtime.generator import Generator
 from wgan.runtime.job import Job
+from wgan.runtime.model_source import find_model
 from wgan.runtime.writers import is_resumable, write
 from wgan.stop import Stopped
 

@@ -7,26 +7,19 @@ latents, and one output that can only be images.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Self
 
 from wgan.errors import ModelFileError, UsageError
 from wgan.model_file.manifest import Manifest
-from wgan.model_file.onnx_scan import Producer
+from wgan.model_file.onnx_scan import Axis, Producer, ValueInfo, inferred_range
 from wgan.runtime.image_output import ImageOutput, Layout, ValueRange
 
 LATENTS, IMAGES, PIXELS = "latents", "images", "pixels"
 """The names in wgan's own exports."""
 
-Axis = int | str | None
-"""A size; a name or None if the axis is free."""
-
 FLOATS = {"tensor(float)": "float32", "tensor(float16)": "float16", "tensor(double)": "float64"}
 """ONNX Runtime's names of the float types, and numpy's."""
 
 UINT8 = "tensor(uint8)"
-
-RANGES: Mapping[str, ValueRange] = {"Tanh": (-1.0, 1.0), "Sigmoid": (0.0, 1.0)}
-"""Operators whose output has a known range."""
 
 BATCH_LIMIT = 4096
 """Largest batch size that a graph may be frozen to; each run is padded to it."""
@@ -37,31 +30,10 @@ LATENT_DIM_LIMIT = 2**20
 SIDE_LIMIT = 2**14
 """Largest height and width of an image."""
 
-VALUE_PRESERVING = ("Identity", "Transpose", "Reshape", "Squeeze", "Unsqueeze")
-"""Operators that only rearrange the values of their first input."""
-
 EXPECTED = (
     "one float input of latents, [n, z] or [n, z, 1, 1], and one output of images, float or uint8,"
     " [n, c, h, w] or [n, h, w, c] with 1 or 3 channels"
 )
-
-
-@dataclass(frozen=True)
-class ValueInfo:
-    """An input or output of a graph: its name, its element type and its axes."""
-
-    name: str
-    type: str  # as ONNX Runtime writes it: "tensor(float)"
-    shape: tuple[Axis, ...]
-
-    @classmethod
-    def of(cls, argument: Any) -> Self:
-        """Convert an item of `InferenceSession.get_inputs()` or `get_outputs()`."""
-        return cls(argument.name, argument.type, tuple(argument.shape))
-
-    def __str__(self) -> str:
-        axes = ", ".join("?" if axis is None else str(axis) for axis in self.shape)
-        return f"{self.name[:60]} {self.type} [{axes}]"
 
 
 @dataclass(frozen=True)
@@ -184,7 +156,7 @@ def _range(
     manifest: Manifest | None,
     given: ValueRange | None,
 ) -> ValueRange:
-    known = (-1.0, 1.0) if manifest is not None else _inferred_range(value.name, producers)
+    known = (-1.0, 1.0) if manifest is not None else inferred_range(value.name, producers)
     if known is not None and given is not None and known != given:
         raise UsageError(
             f"--value-range {given[0]:g},{given[1]:g} is not allowed: the model's images have the"
@@ -196,18 +168,6 @@ def _range(
             " black and white, as in --value-range=-1,1"
         )
     return known or given or (-1.0, 1.0)
-
-
-def _inferred_range(name: str, producers: Mapping[str, Producer]) -> ValueRange | None:
-    """Range of the last operator before those that only rearrange values."""
-    for _ in range(len(producers)):  # a damaged graph can have a cycle
-        producer = producers.get(name)
-        if producer is None:
-            return None
-        if producer.operator not in VALUE_PRESERVING:
-            return RANGES.get(producer.operator)
-        name = producer.source or ""
-    return None
 
 
 def _compare(signature: Signature, manifest: Manifest) -> None:

@@ -9,7 +9,6 @@ import io
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from PIL import Image
@@ -21,7 +20,9 @@ from wgan.latents import latents_from_seeds
 from wgan.model_file.checksum import content_sha256
 from wgan.model_file.manifest import PSNR_LIMIT, Golden, Manifest
 from wgan.model_file.reading import describe, read_bytes
+from wgan.runtime.config import VerifyConfig
 from wgan.runtime.generator import EngineConfig, Generator, open_all
+from wgan.runtime.model_source import find_model
 from wgan.stop import check_stop
 
 BATCH_SIZES = (1, 7, 64)
@@ -81,16 +82,18 @@ class Check:
         return f"{self.name}: {self.detail}" + (f" ({self.setup})" if self.setup else "")
 
 
-def verify(path: Path) -> Iterator[Check]:
-    """Yield the checks of the file at `path`, the cheapest first.
+def verify(config: VerifyConfig) -> Iterator[Check]:
+    """Yield the checks of an exported file, the cheapest first.
 
     For TorchScript and pt2 only the checksums are checked: running them takes PyTorch.
 
     Raises:
         ModelFileError: the file is missing or unsafe, or so damaged that nothing can be checked.
+        RunError: a folder is not a run.
         MissingExtra: onnxruntime is not installed.
     """
     check_stop()
+    path = find_model(config.file, only_onnx=False)
     described = describe(path)
     manifest = described.manifest
     if manifest is None:

@@ -13,10 +13,12 @@ from pathlib import Path
 from typing import TypeVar
 
 from wgan.errors import ModelFileError, UsageError, WganError
+from wgan.files import is_file
 from wgan.latents import Latents
 from wgan.model_file.reading import read_bytes
-from wgan.runtime import builtin
+from wgan.runtime.config import VerifyConfig
 from wgan.runtime.generator import Generator
+from wgan.runtime.model_source import find_model
 from wgan.runtime.verification import verify
 from wgan.sandbox import probe
 from wgan.server.batcher import Batcher, Outputs
@@ -55,18 +57,18 @@ class Model:
 def model_files(arguments: Sequence[str]) -> dict[str, Path]:
     """Read `FILE` and `NAME=FILE` as model names and paths; no arguments mean the latest export.
 
-    The default name is the file's stem; `builtin` is the model that comes with wgan. An argument
+    FILE is as for `wgan.runtime.model_source.find_model`, the default name its stem. An argument
     that is an existing file is not split at "=", whatever its folders are called.
 
     Raises:
         UsageError: two models have the same name, or a name is not allowed in a URL.
     """
     files: dict[str, Path] = {}
-    for argument in arguments or [str(builtin.find_model(None))]:
+    for argument in arguments or [str(find_model(None))]:
         name, equals, file = argument.partition("=")
-        if not equals or Path(argument).is_file():
+        if not equals or is_file(Path(argument)):
             name, file = Path(argument).stem, argument
-        path = builtin.builtin_model() if file == builtin.NAME else Path(file)
+        path = find_model(file)
         if not _NAME.fullmatch(name):
             raise UsageError(
                 f"model name {name!r} is not allowed: use letters, digits, '.', '_' and '-'; set"
@@ -225,7 +227,7 @@ class ModelRepository:
 
 def _verify(path: Path, data: bytes) -> None:
     """Raise ModelFileError unless the file at `path` passes `wgan verify` and is still `data`."""
-    for check in verify(path):
+    for check in verify(VerifyConfig(file=path)):
         if check.passed is False:
             raise ModelFileError(f"the file fails wgan verify: {check}")
     if read_bytes(path) != data:

@@ -5,6 +5,7 @@ compared with the reference, batch by batch, and the receipt records all that wa
 large the differences were.
 """
 
+import logging
 import math
 from collections.abc import Iterable
 from typing import Any, TypeVar
@@ -20,6 +21,8 @@ from wgan.latents import format_seeds
 from wgan.model_file.manifest import Distance, Golden, Receipt
 from wgan.runtime.verification import PixelDifference
 from wgan.stop import check_stop
+
+logger = logging.getLogger(__name__)
 
 _T = TypeVar("_T", str, int)
 
@@ -45,6 +48,7 @@ def prove(
     comparisons: list[EngineComparison] = []
     distances: list[Distance] = []
     for engine in engines:
+        logger.info("comparing with PyTorch: %s", engine)
         comparison = EngineComparison(engine, reference, allowed, GOLDEN_SEEDS)
         batches = list(reference.batches())
         if not comparisons:  # engines of one file hardly differ: more seeds once are enough

@@ -4,6 +4,7 @@ import ctypes
 import logging
 import os
 import weakref
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Literal
@@ -17,6 +18,7 @@ from wgan.runtime.engine.providers import (
     provider_order,
     with_options,
 )
+from wgan.stop import interrupting
 from wgan.text import first_line
 
 Optimization = Literal["none", "basic", "extended", "all"]
@@ -77,6 +79,27 @@ def open_session(
             )
         skipped.append(f"{name} does not work here ({cause})")
     raise DeviceError("the installed onnxruntime has no provider that works here")
+
+
+def run_session(session: Any, outputs: Sequence[str], feed: Mapping[str, Any]) -> list[Any]:
+    """Run a session once and return its outputs.
+
+    SIGINT and SIGTERM end it at once, where `wgan.stop` handles them: a file from a stranger can
+    hold a loop without end.
+
+    Raises:
+        ModelFileError: ONNX Runtime failed.
+        Stopped: a signal ended it.
+    """
+    from onnxruntime import RunOptions
+
+    options = RunOptions()
+    try:
+        with interrupting(lambda: setattr(options, "terminate", True)):
+            results: list[Any] = session.run(list(outputs), feed, options)
+    except ort_errors() as exc:
+        raise ModelFileError(f"ONNX Runtime cannot run it: {first_line(exc)}") from exc
+    return results
 
 
 def import_onnxruntime() -> ModuleType:

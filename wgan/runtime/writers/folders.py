@@ -72,7 +72,7 @@ def check_same(text: str | bytes, settings: Mapping[str, Any], path: str) -> Non
     """
     try:
         before = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         before = None
     if not isinstance(before, dict):
         raise OutputError(f"{path} has a damaged record: add --overwrite to start again")
