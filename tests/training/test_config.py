@@ -1,11 +1,15 @@
 import dataclasses
 import json
+import math
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from wgan.errors import RunError, SettingChanged, UsageError
-from wgan.training.config import TrainConfig
+from wgan.options import options, value_type
+from wgan.training.config import CacheConfig, ExecutionConfig, PrepareConfig, TrainConfig
+from wgan.training.data import Cache
 
 
 def test_the_default_is_the_papers_recipe_at_twice_its_learning_rate() -> None:
@@ -85,3 +89,25 @@ def test_settings_read_back_what_was_written() -> None:
 def test_what_are_no_settings_is_refused_by_name(text: str) -> None:
     with pytest.raises(RunError, match=r"here/config\.json"):
         TrainConfig.from_json(text, "here/config.json")
+
+
+NUMBERS = [
+    (kind, name)
+    for kind in (TrainConfig, ExecutionConfig, PrepareConfig)
+    for name, (field, _) in options(kind).items()
+    if value_type(field)[0] in (int, float)
+]
+
+
+@pytest.mark.parametrize(("kind", "name"), NUMBERS)
+def test_no_option_accepts_a_number_that_nothing_can_use(kind: Any, name: str) -> None:
+    required = {"data": "faces", "shards": Path("shards")} if kind is PrepareConfig else {}
+    for value in (math.nan, math.inf, -math.inf, -1, -1e-9, 1e300, 10**30, "1", True, [1]):
+        with pytest.raises(UsageError, match="is not allowed: it must be"):
+            kind(**{**required, name: value})
+
+
+def test_the_largest_cache_is_a_number_of_bytes() -> None:
+    cache = Cache.of(CacheConfig(cache_size=1e9, cache_limit=1e9))
+    assert cache is not None
+    assert cache.size == cache.limit == 10**18
