@@ -80,6 +80,33 @@ def test_the_python_page_trains_exports_samples_and_evaluates(tmp_path: Path) ->
     assert "FID" in evaluated
 
 
+SHOWN = """
+import ast, json, sys
+from wgan.images import encode
+
+cells = json.load(open(sys.argv[1]))["cells"]
+names = {}
+for cell in cells:
+    if cell["cell_type"] == "code":
+        block = ast.parse("".join(cell["source"]))
+        last = block.body.pop() if isinstance(block.body[-1], ast.Expr) else None
+        exec(compile(block, "cell", "exec"), names)
+        if last is not None:  # a notebook shows the value of a cell's last line
+            value = eval(compile(ast.Expression(last.value), "cell", "eval"), names)
+            image = getattr(value, "_repr_png_", lambda: None)()
+            print(type(value).__name__, image is not None and image[:4] == bytes([137]) + b"PNG")
+"""
+
+
+def test_the_notebook_trains_exports_samples_and_shows_images(tmp_path: Path) -> None:
+    done = run([sys.executable, "-c", SHOWN, str(ROOT / "docs" / "notebook.ipynb")], tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines() == [
+        *("Distance False", "Generator True", "tuple False"),
+        *("Image True", "Image True", "Image True"),
+    ]
+
+
 def test_the_readmes_python_draws(tmp_path: Path) -> None:
     (block,) = code_blocks("README.md", "python")
     (tmp_path / "generator.onnx").write_bytes(models.generator().SerializeToString())

@@ -9,12 +9,16 @@ Importing this package loads nothing heavy. `wgan.training`, `wgan.evaluation` (
 `wgan.server` run them.
 """
 
+import os
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from wgan.runtime.generator import Generator
 
 __version__ = "0.1.0"
+
+# From 1.29 on onnxruntime sends telemetry on Linux, unless this is set before it is imported.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 __all__ = ["Generator", "__version__"]
 

@@ -206,6 +206,31 @@ def _replaceable(path: Path) -> Path:
     return Path(os.path.realpath(path)) if path.is_symlink() else path
 
 
+def open_regular(path: Path) -> BinaryIO:
+    """Open a regular file for reading; a pipe or a device could be read without end.
+
+    Raises:
+        OSError: it cannot be opened, or is something else.
+    """
+    if not stat.S_ISREG(path.stat().st_mode):
+        raise OSError(errno.EINVAL, "it is no regular file", str(path))
+    return path.open("rb")
+
+
+def read_text(path: Path, limit: int = 2**20) -> str:
+    """Read a text file of at most `limit` bytes, UTF-8; a device could be read without end.
+
+    Raises:
+        OSError: it cannot be read.
+        ValueError: it is larger, or not UTF-8.
+    """
+    with path.open("rb") as file:
+        data = file.read(limit + 1)
+    if len(data) > limit:
+        raise ValueError(f"it has more than {limit:,} bytes")
+    return data.decode()
+
+
 def is_file(path: Path) -> bool:
     """Whether a regular file is there; False too for a name that is too long or out of reach."""
     return os.path.isfile(path)  # noqa: PTH113 - before Python 3.14, Path.is_file raises

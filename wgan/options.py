@@ -15,6 +15,7 @@ from types import NoneType, UnionType
 from typing import Any, get_args, get_origin
 
 from wgan.errors import UsageError
+from wgan.files import open_regular
 
 _KEY = "wgan.option"
 
@@ -195,9 +196,8 @@ def read_toml(path: Path, *classes: Any) -> dict[str, Any]:
     import tomllib
 
     try:
-        if path.exists() and not path.is_file():  # a pipe has no end
-            raise UsageError(f"cannot read the config file {path}: it is no regular file")
-        values = tomllib.loads(path.read_text(encoding="utf-8"))
+        with open_regular(path) as file:
+            values = tomllib.load(file)
     except (OSError, ValueError, RecursionError) as exc:
         raise UsageError(f"cannot read the config file {path}: {exc}") from exc
     known = {name: pair for config in classes for name, pair in options(config).items()}

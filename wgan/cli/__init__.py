@@ -89,6 +89,17 @@ def cli() -> None:
     """  # noqa: D301 - click's \b is a real backspace
 
 
+def explain(exc: BaseException) -> str | None:
+    """Return a sentence for an error of the system that no command has explained, or None."""
+    if isinstance(exc, MemoryError):
+        return "out of memory: free some, or ask for less at a time"
+    if isinstance(exc, BlockingIOError) or "can't start new thread" in str(exc):
+        return "the system allows no more processes or threads: end some, or raise its limit"
+    if isinstance(exc, OSError):
+        return f"{exc.strerror or exc}" + (f": {exc.filename}" if exc.filename else "")
+    return None
+
+
 def main() -> None:
     """Run the command line; a user's mistake prints one sentence and exits with status 1 or 2."""
     handler = logging.StreamHandler()
@@ -104,8 +115,11 @@ def main() -> None:
     except WganError as exc:
         click.echo(f"Error{rank_label()}: {printable(exc)}", err=True)
         sys.exit(exc.exit_status)
-    except MemoryError:
-        click.echo("Error: out of memory: free some, or ask for less at a time", err=True)
+    except (OSError, RuntimeError, MemoryError) as exc:
+        said = explain(exc)
+        if said is None:
+            raise
+        click.echo(f"Error{rank_label()}: {printable(said)}", err=True)
         sys.exit(1)
     except Stopped as exc:
         click.echo(printable(exc), err=True)

@@ -14,7 +14,7 @@ import torch
 
 from wgan.errors import DataError, needs_extra
 from wgan.evaluation.features import FeatureBatch
-from wgan.files import make_folder
+from wgan.files import make_folder, open_regular
 from wgan.images import Pixels
 
 WEIGHTS_NAME = "weights-inception-2015-12-05-6726825d.pth"
@@ -101,9 +101,7 @@ def find_weights(given: Path | None = None, *, download: bool = False) -> Path:
     if given is None and download and not path.is_file():
         _download(path)
     try:
-        if path.exists() and not path.is_file():  # a pipe has no end
-            raise DataError(f"{path} does not hold the Inception weights: it is no regular file")
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             found = hashlib.file_digest(file, "sha256").hexdigest()
     except (OSError, ValueError) as exc:  # ValueError: a null byte
         message = f"the Inception weights are not at {path}: download {WEIGHTS_URL}"

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from wgan.errors import UsageError
+from wgan.files import open_regular
 from wgan.latents import Latents, format_seeds, latents_from_seeds
 
 
@@ -158,8 +159,8 @@ def load_latents(path: Path, latent_dim: int, truncation: float) -> FileLatents:
         UsageError: the file is missing, or of another kind or shape.
     """
     try:
-        rows = np.load(path, mmap_mode="r", allow_pickle=False)
-        with path.open("rb") as file:
+        with open_regular(path) as file:
+            rows = np.load(path, mmap_mode="r", allow_pickle=False)
             sha256 = hashlib.file_digest(file, "sha256").hexdigest()
     except FileNotFoundError as exc:
         raise UsageError(f"there is no file of latents {path}") from exc

@@ -19,6 +19,7 @@ from starlette.routing import Route, Router
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from wgan.errors import UsageError
+from wgan.files import read_text
 from wgan.server.batcher import Scheduler
 from wgan.server.bodies import error_response
 from wgan.server.config import ServeConfig
@@ -234,8 +235,10 @@ def read_keys(path: Path) -> tuple[str, ...]:
         UsageError: the file cannot be read, or holds no key or one that is too short.
     """
     try:
-        lines = path.read_text(encoding="ascii").splitlines()
-    except (OSError, UnicodeDecodeError) as exc:
+        lines = read_text(path).splitlines()
+        if not all(map(str.isascii, lines)):
+            raise ValueError("keys are ASCII")
+    except (OSError, ValueError) as exc:
         raise UsageError(f"the key file {path} cannot be read: {exc}") from exc
     keys = tuple(line.strip() for line in lines if line.strip() and not line.startswith("#"))
     if not keys:

@@ -103,9 +103,7 @@ def run_session(session: Any, outputs: Sequence[str], feed: Mapping[str, Any]) -
 
 
 def import_onnxruntime() -> ModuleType:
-    """Import onnxruntime, without telemetry and log output. Raises MissingExtra."""
-    # From 1.29 on it sends telemetry on Linux; disable_telemetry_events() would come too late.
-    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+    """Import onnxruntime, without log output; `wgan` turns telemetry off. Raises MissingExtra."""
     with needs_extra("cpu", purpose="running an ONNX file"):
         import onnxruntime
     onnxruntime.set_default_logger_severity(4)  # failures are reported once, by exceptions
