@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, BinaryIO
 from wgan.errors import OutputError
 
 if TYPE_CHECKING:
+    import io
     import zipfile
 
 TEMPORARY_SUFFIX = ".partial"
@@ -206,7 +207,7 @@ def _replaceable(path: Path) -> Path:
     return Path(os.path.realpath(path)) if path.is_symlink() else path
 
 
-def open_regular(path: Path) -> BinaryIO:
+def open_regular(path: Path) -> "io.BufferedReader":
     """Open a regular file for reading; a pipe or a device could be read without end.
 
     Raises:

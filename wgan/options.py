@@ -80,13 +80,16 @@ def check(config: Any) -> None:
     Raises:
         UsageError: the first value that is not allowed, with what is.
     """
-    for name in options(config):
-        check_value(config, name, getattr(config, name))
+    for name, (field, _) in options(config).items():
+        _check_field(field, config, name, getattr(config, name))
 
 
 def check_value(config: Any, name: str, value: object) -> None:
     """Check a value for the option `name` of a config or its class. Raises UsageError."""
-    field, _ = options(config)[name]
+    _check_field(options(config)[name][0], config, name, value)
+
+
+def _check_field(field: "dataclasses.Field[Any]", config: Any, name: str, value: object) -> None:
     if not is_allowed(field, value):
         raise UsageError(
             f"{flag(name, config)} {_shown(value)} is not allowed: it must be {allowed(field)}"

@@ -265,8 +265,8 @@ class InfoConfig(FileConfig):
 
     device: str | None = option(
         None,
-        "Open an ONNX file too, and say what runs it: auto, cpu, cuda, ... (see sample).",
-        metavar="DEVICE",
+        "Open an ONNX file too, and say what runs it.",
+        choices=DEVICE_NAMES,
         shown_default="only describe",
     )
 
