@@ -1,6 +1,9 @@
+import logging
+import sys
+
 import pytest
 
-from wgan.text import first_line, printable, shorten
+from wgan.text import OneLineFormatter, first_line, printable, shorten
 
 
 @pytest.mark.parametrize(
@@ -33,3 +36,15 @@ def test_characters_that_a_terminal_would_obey_are_shown_as_escapes(
     text: object, shown: str
 ) -> None:
     assert printable(text) == shown
+
+
+def test_a_log_shows_no_control_characters_of_messages_and_tracebacks() -> None:
+    try:
+        raise ValueError("\x1b[2J")
+    except ValueError:
+        failure = sys.exc_info()
+    record = logging.LogRecord("x", logging.ERROR, "", 0, "name %s", ("a\nb\x1b[31m",), failure)
+    first, *traceback = OneLineFormatter("%(message)s").format(record).split("\n")
+    assert first == r"name a\nb\x1b[31m"
+    assert traceback[0] == "Traceback (most recent call last):"
+    assert traceback[-1] == r"ValueError: \x1b[2J"

@@ -40,6 +40,7 @@ from tests.server.servers import (
     serving,
 )
 from wgan.errors import WganError
+from wgan.model_file.manifest import METADATA_KEY
 from wgan.model_file.reading import read_manifest, scan_model
 from wgan.runtime import Generator
 from wgan.server.main import thread_errors
@@ -73,6 +74,19 @@ def false_bytes() -> bytes:
     manifest = read_manifest(scan_model(model_bytes(0)))
     assert manifest is not None
     return with_manifest(model(5), manifest)
+
+
+def deep_bytes() -> bytes:
+    """A model whose manifest is nested 600 levels deep."""
+    deep = model(0)
+    manifest = read_manifest(scan_model(model_bytes()))
+    assert manifest is not None
+    nested = '{"a":' * 600 + "1" + "}" * 600
+    shallow = {"deep": "here"}
+    text = dataclasses.replace(manifest, config=shallow).to_json().replace('"here"', nested)
+    onnx.helper.set_model_props(deep, {METADATA_KEY: text})
+    data: bytes = deep.SerializeToString()
+    return data
 
 
 def test_it_is_live_at_once_and_ready_after_the_first_image(tmp_path: Path) -> None:
@@ -168,9 +182,10 @@ def test_sighup_reloads_a_changed_file(tmp_path: Path) -> None:
         (model_bytes()[:-500], "damaged"),
         (b"PK\x03\x04", "damaged archive"),
         (false_bytes(), "fails wgan verify: checksums"),
+        (deep_bytes(), "manifest"),
         (None, "there is no model file"),
     ],
-    ids=["empty", "cut", "archive", "false", "gone"],
+    ids=["empty", "cut", "archive", "false", "deep", "gone"],
 )
 def test_an_invalid_file_keeps_the_old_model(
     tmp_path: Path, content: bytes | None, reason: str
@@ -183,8 +198,9 @@ def test_an_invalid_file_keeps_the_old_model(
         if content is not None:
             path.write_bytes(content)
         server.process.send_signal(signal.SIGHUP)
-        server.await_log(f"model generator was not replaced: .*{reason}")
+        server.await_log(f"model generator was not replaced: .*({reason})")
         assert server.infer(SEED).body == old
+        assert server.get("/v1/models").status == 200
 
 
 def probe_of(server: Server) -> int | None:

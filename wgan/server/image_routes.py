@@ -1,7 +1,6 @@
 """Images for people and web pages, under `/v1`: by seeds, latents, or interpolation."""
 
 import asyncio
-import dataclasses
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -89,13 +88,13 @@ class ImageRoutes:
 
     async def models(self, request: Request) -> Response:
         """All models that are ready, and the server's limits."""
-        models = [describe(model) for model in self.repository.models]
+        models = [model.info for model in self.repository.models]
         return json_response(ModelList(models, Limits(self.config.max_images), __version__))
 
     async def model(self, request: Request) -> Response:
         """One model, with its manifest."""
         model, _ = self._find(request, Query)
-        return json_response(describe(model))
+        return json_response(model.info)
 
     async def image(self, request: Request) -> Response:
         """The image of a seed, as a PNG."""
@@ -219,21 +218,3 @@ def parse_image_request(request: SampleRequest, latent_dim: int, limit: int) -> 
     check_count(request.steps, limit)
     positions = [step / (request.steps - 1) for step in range(request.steps)]
     return interpolation(request.first, request.second, positions, latent_dim, request.truncation)
-
-
-def describe(model: Model) -> ModelInfo:
-    """Describe a model; its manifest without the golden images."""
-    fields = None
-    if (manifest := model.generator.manifest) is not None:
-        receipt = dataclasses.replace(manifest.receipt, goldens=())
-        fields = dataclasses.asdict(dataclasses.replace(manifest, receipt=receipt))
-        del fields["receipt"]["goldens"]
-    return ModelInfo(
-        model.name,
-        model.version,
-        model.sha256,
-        model.generator.provider,
-        model.generator.latent_dim,
-        *model.generator.image_shape,  # height, width, channels
-        fields,
-    )

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import dataclasses
 import functools
 import hashlib
 import logging
@@ -11,6 +12,8 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
+
+import msgspec
 
 from wgan.errors import ModelFileError, UsageError, WganError
 from wgan.files import is_file
@@ -23,7 +26,7 @@ from wgan.runtime.verification import verify
 from wgan.sandbox import probe
 from wgan.server.batcher import Batcher, Outputs
 from wgan.server.config import ServeConfig
-from wgan.server.messages import IMAGES, PIXELS, RequestError, not_found
+from wgan.server.messages import IMAGES, PIXELS, ModelInfo, RequestError, not_found
 from wgan.server.telemetry import Metrics
 from wgan.stop import Stopped
 from wgan.text import shorten
@@ -42,16 +45,24 @@ _JOIN_SECONDS = 5.0
 class Model:
     """A loaded model that has generated its first image."""
 
-    name: str
-    sha256: str  # of the file
+    info: ModelInfo
     generator: Generator
     batcher: Batcher
 
     @property
+    def name(self) -> str:
+        """The model's name in addresses."""
+        return self.info.name
+
+    @property
     def version(self) -> str:
         """The training step: clients of the protocol expect a number that grows."""
-        manifest = self.generator.manifest
-        return "1" if manifest is None else str(manifest.step)
+        return self.info.version
+
+    @property
+    def sha256(self) -> str:
+        """The hash of the file."""
+        return self.info.sha256
 
 
 def model_files(arguments: Sequence[str]) -> dict[str, Path]:
@@ -160,6 +171,7 @@ class ModelRepository:
                 if old is not None:  # never replace a model that works by one that is wrong
                     await self._in_thread(_verify, path, data)
                 generator = await self._in_thread(self._open, data)
+            info = _describe(name, sha256, generator)
         except ModelFileError as exc:
             raise ModelFileError(f"{path}: {exc}") from exc
         except MemoryError:
@@ -177,7 +189,7 @@ class ModelRepository:
             self._config.max_queue,
             functools.partial(self._metrics.observe_run, name),
         )
-        model = self._models[name] = Model(name, sha256, generator, batcher)
+        model = self._models[name] = Model(info, generator, batcher)
         self._metrics.models.labels(name, model.version, sha256, generator.provider).set(1)
         log.info("model %s, version %s, runs on %s", name, model.version, generator.provider)
         if old is not None:
@@ -223,6 +235,29 @@ class ModelRepository:
 
     def _waiting(self, name: str) -> int:
         return self._models[name].batcher.waiting if name in self._models else 0
+
+
+def _describe(name: str, sha256: str, generator: Generator) -> ModelInfo:
+    """Describe a model; its manifest without the golden images.
+
+    Raises:
+        ModelFileError: the manifest cannot be shown, as it is nested too deeply.
+    """
+    version, fields = "1", None
+    try:
+        if (manifest := generator.manifest) is not None:
+            version = str(manifest.step)
+            receipt = dataclasses.replace(manifest.receipt, goldens=())
+            fields = dataclasses.asdict(dataclasses.replace(manifest, receipt=receipt))
+            del fields["receipt"]["goldens"]
+        shape = generator.image_shape  # height, width, channels
+        info = ModelInfo(
+            name, version, sha256, generator.provider, generator.latent_dim, *shape, fields
+        )
+        msgspec.json.encode(info)
+    except RecursionError:
+        raise ModelFileError("its manifest is nested too deeply") from None
+    return info
 
 
 def _verify(path: Path, data: bytes) -> None:
