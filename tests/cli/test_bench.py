@@ -75,7 +75,11 @@ def test_batch_sizes_that_cannot_be_read_are_told(
     assert "--batch-sizes" in done.stderr
 
 
-def test_a_folder_without_exports_is_told_to_export(run_wgan: RunWgan) -> None:
+def test_a_folder_with_runs_and_no_export_is_told_to_export(
+    run_wgan: RunWgan, tmp_path: Path
+) -> None:
+    (tmp_path / "runs" / "first").mkdir(parents=True)
+    (tmp_path / "runs" / "first" / "config.json").write_text("{}")
     done = run_wgan("bench")
     assert done.returncode == 1
     assert "wgan export" in done.stderr
