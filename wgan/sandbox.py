@@ -82,7 +82,9 @@ def _wait_for(child: int, engine: str) -> NoReturn:
     if received:  # it did not stop in time
         os.write(2, b"stopped; no incomplete file has a final name\n")
         os._exit(128 + next(iter(received)))
-    message = _explain_crash(-code, engine, "try a smaller --batch-size")
+    message = _explain_crash(
+        -code, engine, "free memory, or use a smaller --batch-size where there is one"
+    )
     os.write(2, f"Error: {message}; no incomplete file has a final name\n".encode())
     os._exit(1)
 
