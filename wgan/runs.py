@@ -217,8 +217,8 @@ def latest_export() -> Path | None:
 
 
 def has_runs() -> bool:
-    """Whether a run was trained in this folder."""
-    return is_file(RUNS / "latest") or any(RUNS.glob("*/config.json"))
+    """Whether a run was begun in this folder: it has a folder `runs` that is not empty."""
+    return any(RUNS.glob("*"))  # nothing, and no error, if the folder cannot be read
 
 
 def _write_pointer(pointer: Path, target: Path) -> None:
