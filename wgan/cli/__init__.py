@@ -13,13 +13,13 @@ from typing import Any
 import click
 
 from wgan import __version__
-from wgan.cli.process import end_at_once, limit_native_threads, rank_label
+from wgan.cli.process import fast_exit, limit_native_threads, rank_label
 from wgan.errors import RankFailed, RankLost, WganError
 from wgan.options import nearest
 from wgan.stop import Stopped
 from wgan.text import OneLineFormatter, printable
 
-OWNS_PROCESS = True
+IS_CLI = True
 """The context's object on the command line: commands may set signal handlers and fork."""
 
 COMMANDS = {
@@ -107,11 +107,11 @@ def main() -> None:
     handler.setFormatter(OneLineFormatter("Warning: %(message)s"))
     logging.basicConfig(handlers=[handler], level=logging.WARNING)
     try:
-        cli(prog_name="wgan", obj=OWNS_PROCESS)
+        cli(prog_name="wgan", obj=IS_CLI)
     except RankLost as exc:
         if not isinstance(exc, RankFailed):
             click.echo(f"Error{rank_label()}: {printable(exc)}", err=True)
-        end_at_once(exc.exit_status)  # closing connections to lost processes may never return
+        fast_exit(exc.exit_status)  # closing connections to lost processes may never return
     except WganError as exc:
         click.echo(f"Error{rank_label()}: {printable(exc)}", err=True)
         sys.exit(exc.exit_status)
@@ -123,4 +123,4 @@ def main() -> None:
         sys.exit(1)
     except Stopped as exc:
         click.echo(printable(exc), err=True)
-        end_at_once(exc.exit_status)  # other threads are not joined
+        fast_exit(exc.exit_status)  # other threads are not joined

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from wgan.cli.options import ConfigCommand, Given, config_options
-from wgan.cli.process import guarded
+from wgan.cli.process import protected
 from wgan.runtime.config import BenchConfig
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 @click.command(cls=ConfigCommand)
-@guarded()
+@protected()
 @config_options(BenchConfig)
 @click.option("--json", "as_json", is_flag=True, help="Print the times as JSON.")
 def bench(given: Given, as_json: bool) -> None:

@@ -5,14 +5,14 @@ import json
 import click
 
 from wgan.cli.options import ConfigCommand, Given, config_options
-from wgan.cli.process import guarded
-from wgan.cli.skipped import say_skipped
+from wgan.cli.process import protected
+from wgan.cli.skipped import report_skipped
 from wgan.evaluation import EvalConfig, evaluate
 from wgan.text import printable
 
 
 @click.command(cls=ConfigCommand)
-@guarded("PyTorch or ONNX Runtime")
+@protected("PyTorch or ONNX Runtime")
 @config_options(EvalConfig)
 @click.option("--json", "as_json", is_flag=True, help="Print every value as JSON.")
 def eval(given: Given, as_json: bool) -> None:  # noqa: A001 - its name
@@ -23,7 +23,7 @@ def eval(given: Given, as_json: bool) -> None:  # noqa: A001 - its name
     """
     config = given.make(EvalConfig)
     evaluation = evaluate(config, progress=True)
-    say_skipped(evaluation.skipped)
+    report_skipped(evaluation.skipped)
     if as_json:
         click.echo(json.dumps(evaluation.to_dict()))
     else:

@@ -5,7 +5,7 @@ import logging
 import click
 
 from wgan.cli.options import ConfigCommand, Given, config_options
-from wgan.cli.process import guarded
+from wgan.cli.process import protected
 from wgan.export import ExportConfig, ExportedFile
 from wgan.export import export as export_generator
 from wgan.progress import Stages
@@ -14,7 +14,7 @@ from wgan.text import printable
 
 
 @click.command(cls=ConfigCommand)
-@guarded("PyTorch or ONNX Runtime")
+@protected("PyTorch or ONNX Runtime")
 @config_options(ExportConfig)
 def export(given: Given) -> None:
     """Export a generator as one file that is proved to match PyTorch.

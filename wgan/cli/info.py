@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from wgan.cli.options import ConfigCommand, Given, config_options
-from wgan.cli.process import guard
+from wgan.cli.process import protect_process
 from wgan.model_file.onnx_scan import ValueInfo, inferred_range
 from wgan.model_file.reading import Description, describe
 from wgan.runtime.config import InfoConfig
@@ -27,14 +27,14 @@ MAX_VALUES = 20
 @config_options(InfoConfig)
 @click.option("--json", "as_json", is_flag=True, help="Print the manifest, or the rows, as JSON.")
 @click.pass_obj
-def info(owns_process: bool | None, given: Given, as_json: bool) -> None:
+def info(is_cli: bool | None, given: Given, as_json: bool) -> None:
     """Describe an exported file: ONNX, TorchScript or pt2. By default the latest export.
 
     Of an ONNX file from another project: its inputs, outputs, opset and the range of its images.
     """
     config = given.make(InfoConfig)
     if config.device is not None:  # else nothing but our own Python looks at the file
-        guard(owns_process)
+        protect_process(is_cli)
     path = find_model(config.file, only_onnx=False)
     description = describe(path)
     manifest = description.manifest

@@ -3,7 +3,7 @@
 import click
 
 from wgan.cli.options import ConfigCommand, Given, config_options
-from wgan.cli.skipped import say_skipped
+from wgan.cli.skipped import report_skipped
 from wgan.errors import needs_extra
 from wgan.progress import Progress
 from wgan.stop import install_stop_handler
@@ -24,7 +24,7 @@ def prepare(given: Given) -> None:
         with needs_extra("train", purpose="preparing data"):
             from wgan.training.data.shard_writer import prepare as write_shards
         written = write_shards(config, progress.update)
-    say_skipped(written.skipped)
+    report_skipped(written.skipped)
     shards = plural(len(written.shards), "shard")
     click.echo(f"{plural(written.count, 'image')} in {shards}")
     click.echo(f"train on them with  wgan train {shell_quote(written.pattern)}")

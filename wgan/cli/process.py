@@ -14,19 +14,19 @@ from wgan.sandbox import continue_in_child
 from wgan.stop import install_stop_handler
 
 
-def guard(owns_process: bool | None, engine: str = "ONNX Runtime") -> None:
+def protect_process(is_cli: bool | None, engine: str = "ONNX Runtime") -> None:
     """Handle signals and survive crashes of `engine`: the first call of a command that runs models.
 
     Does nothing in a caller's own Python process, whose handlers are not changed and which is not
     forked.
     """
-    if owns_process:
+    if is_cli:
         install_stop_handler()  # before the fork, so that the child never is without
         continue_in_child(engine)
 
 
-def guarded(engine: str = "ONNX Runtime") -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Call `guard` before a command reads its options, which may import numpy.
+def protected(engine: str = "ONNX Runtime") -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Call `protect_process` before a command reads its options, which may import numpy.
 
     numpy starts threads, and a process should have only one when it forks.
     """
@@ -34,7 +34,7 @@ def guarded(engine: str = "ONNX Runtime") -> Callable[[Callable[..., Any]], Call
     def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(command)
         def run(*args: Any, **values: Any) -> Any:
-            guard(click.get_current_context().obj, engine)
+            protect_process(click.get_current_context().obj, engine)
             return command(*args, **values)
 
         return run
@@ -55,7 +55,7 @@ def limit_native_threads() -> None:
             os.environ.setdefault(name, str(1 + startable))
 
 
-def end_at_once(status: int = 0) -> NoReturn:
+def fast_exit(status: int = 0) -> NoReturn:
     """End the process when all output is written.
 
     Tearing down numpy and ONNX Runtime takes longer than generating a few images.

@@ -3,18 +3,18 @@
 import click
 
 from wgan.cli.options import ConfigCommand, Given, config_options
-from wgan.cli.process import end_at_once, guarded
+from wgan.cli.process import fast_exit, protected
 from wgan.runtime.config import SampleConfig
 from wgan.text import printable
 
 
 @click.command(cls=ConfigCommand)
-@guarded()
+@protected()
 @config_options(SampleConfig)
 @click.option("-v", "--verbose", is_flag=True, help="Report the provider on standard error.")
 @click.option("-q", "--quiet", is_flag=True, help="Do not say what was written.")
 @click.pass_obj
-def sample(owns_process: bool | None, given: Given, verbose: bool, quiet: bool) -> None:
+def sample(is_cli: bool | None, given: Given, verbose: bool, quiet: bool) -> None:
     """Generate images with an exported generator, without PyTorch.
 
     The ending of OUT chooses the format; by default it is samples.png.
@@ -38,5 +38,5 @@ def sample(owns_process: bool | None, given: Given, verbose: bool, quiet: bool) 
     if not quiet and done.out != "-":
         images = "1 image" if done.count == 1 else f"{done.count:,} images"
         click.echo(f"wrote {images} to {printable(done.out)}", err=True)
-    if owns_process:
-        end_at_once()
+    if is_cli:
+        fast_exit()

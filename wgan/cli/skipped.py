@@ -10,7 +10,7 @@ MAX_REPORTED = 10
 """Damaged images that are listed; the others are counted."""
 
 
-def say_skipped(skipped: Sequence[tuple[str, str]]) -> None:
+def report_skipped(skipped: Sequence[tuple[str, str]]) -> None:
     """List damaged images, given as label and reason."""
     for label, reason in skipped[:MAX_REPORTED]:
         click.echo(printable(f"skipped {label}: {reason}"), err=True)

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import click
 
 from wgan.cli.options import ConfigCommand, Given, config_options
-from wgan.cli.skipped import say_skipped
+from wgan.cli.skipped import report_skipped
 from wgan.errors import UsageError, needs_extra
 from wgan.host import MIB
 from wgan.options import flag, to_toml
@@ -90,7 +90,7 @@ def train(given: Given, compile: bool | None, dry_run: bool, as_json: bool) -> N
         with stop_at_once():
             open_evaluator = None if dry_run else _open_evaluator
             trainer = make_trainer(given.of(TrainConfig), execution, group, open_evaluator)
-            say_skipped(trainer.data.skipped)
+            report_skipped(trainer.data.skipped)
             if dry_run:
                 _print_dry_run(trainer, given, as_json)
                 return

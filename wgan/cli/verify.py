@@ -6,7 +6,7 @@ import json
 import click
 
 from wgan.cli.options import ConfigCommand, Given, config_options
-from wgan.cli.process import guarded
+from wgan.cli.process import protected
 from wgan.errors import ModelFileError
 from wgan.runtime.config import VerifyConfig
 from wgan.text import printable
@@ -15,7 +15,7 @@ MARKS = {True: "ok", False: "FAILED", None: "not tried"}
 
 
 @click.command(cls=ConfigCommand)
-@guarded()
+@protected()
 @config_options(VerifyConfig)
 @click.option("--json", "as_json", is_flag=True, help="Print the checks as JSON.")
 def verify(given: Given, as_json: bool) -> None:
