@@ -140,10 +140,10 @@ def answer(server: Server, data: bytes) -> bytes | None:
             connection.shutdown(socket.SHUT_WR)
             while part := connection.recv(65536):
                 received += part
-        except ConnectionError:  # refused in the middle
-            pass
         except TimeoutError:
             return None
+        except OSError:  # refused in the middle: a reset, or ENOTCONN from shutdown
+            pass
     return bytes(received)
 
 
