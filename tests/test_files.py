@@ -11,7 +11,14 @@ import pytest
 
 from tests.processes import ROOT, obey_permissions
 from wgan.errors import OutputError
-from wgan.files import check_output, discard_leftovers, open_lock, whole_file, write_whole
+from wgan.files import (
+    check_output,
+    discard_leftovers,
+    open_lock,
+    read_text,
+    whole_file,
+    write_whole,
+)
 
 
 def names_in(folder: Path) -> list[str]:
@@ -164,3 +171,19 @@ def test_a_lock_is_held_until_its_file_is_closed(tmp_path: Path) -> None:
     again.close()
     with pytest.raises(OutputError, match="cannot write"):
         open_lock(tmp_path / "nowhere" / ".lock")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="named pipes of POSIX")
+def test_a_pipe_that_nothing_is_written_to_is_not_waited_for_without_end(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(TimeoutError, match="nothing was written"):
+        read_text(tmp_path / "pipe", wait_s=0.01)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="named pipes of POSIX")
+def test_a_pipe_whose_writer_comes_later_is_read_to_its_end(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with ThreadPoolExecutor() as threads:
+        written = threads.submit((tmp_path / "pipe").write_bytes, b"a\n" * 50_000)
+        assert read_text(tmp_path / "pipe", wait_s=30) == "a\n" * 50_000
+        assert written.result() == 100_000

@@ -4,6 +4,7 @@ import contextlib
 import errno
 import glob
 import os
+import select
 import stat
 import sys
 from collections.abc import Iterator
@@ -218,18 +219,34 @@ def open_regular(path: Path) -> "io.BufferedReader":
     return path.open("rb")
 
 
-def read_text(path: Path, limit: int = 2**20) -> str:
+def read_text(path: Path, limit: int = 2**20, wait_s: float = 5) -> str:
     """Read a text file of at most `limit` bytes, UTF-8; a device could be read without end.
 
+    A pipe is given `wait_s` seconds for a writer, and for each part that it writes.
+
     Raises:
-        OSError: it cannot be read.
+        OSError: it cannot be read, or nothing is written to it in time.
         ValueError: it is larger, or not UTF-8.
     """
-    with path.open("rb") as file:
-        data = file.read(limit + 1)
+    data = bytearray()
+    with open(path, "rb", buffering=0, opener=_open_at_once) as file:
+        pipe = stat.S_ISFIFO(os.fstat(file.fileno()).st_mode)
+        while len(data) <= limit:
+            # Before the read: it takes a pipe that has no writer yet for one that has ended.
+            if pipe and not select.select([file], [], [], wait_s)[0]:
+                raise TimeoutError(errno.ETIMEDOUT, f"nothing was written to it for {wait_s:g} s")
+            part = file.read(limit + 1 - len(data))
+            if not part:
+                break
+            data += part
     if len(data) > limit:
         raise ValueError(f"it has more than {limit:,} bytes")
     return data.decode()
+
+
+def _open_at_once(path: str, flags: int) -> int:
+    """Open a file; a pipe without waiting for a writer, which may never come."""
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
 
 
 def is_file(path: Path) -> bool:
