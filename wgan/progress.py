@@ -200,7 +200,7 @@ class Stages:
         now = self._clock()
         if self._terminal:
             width = shutil.get_terminal_size().columns - 1
-            dim, plain = ("\x1b[2m", "\x1b[0m") if has_colour(self._file) else ("", "")
+            dim, plain = (DIM, RESET) if has_colour(self._file) else ("", "")
             print(f"\r\x1b[K{dim}{printable(stage)[:width]}{plain}", end="", file=self._file)
         elif now - self._shown >= LINE_SECONDS:
             print(printable(stage), file=self._file)
