@@ -23,7 +23,7 @@ def verify(given: Given, as_json: bool) -> None:
 
     Structure, checksums, the golden images that PyTorch drew, images that do not depend on
     their batch, and runs that repeat to the bit: on every provider that works here, with ONNX
-    Runtime's optimizations on and off, with one thread and many. The exit status is 1 when
+    Runtime's optimisations on and off, with one thread and many. The exit status is 1 when
     anything differs. By default the latest export.
     """
     from wgan.runtime.model_source import find_model

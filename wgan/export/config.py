@@ -12,7 +12,7 @@ from wgan.model_file.manifest import Distance
 from wgan.options import check, option
 from wgan.training.config import CheckpointConfig
 
-log = logging.getLogger("wgan")
+logger = logging.getLogger("wgan")
 
 EXTENSIONS = {"onnx": ".onnx", "torchscript": ".ts", "pt2": ".pt2"}
 """File format -> file extension."""
@@ -109,7 +109,7 @@ class ExportConfig(CheckpointConfig):
         if not self.formats:
             raise UsageError(f"--format is missing: name one or more of {', '.join(FORMATS)}")
         if self.target == "cuda":
-            log.warning("--target cuda is now called portable; the old name will be removed")
+            logger.warning("--target cuda is now called portable; the old name will be removed")
             object.__setattr__(self, "target", "portable")
         if self.output == "":
             raise UsageError("--output is empty: name a file, or a folder ending in /")

@@ -70,7 +70,7 @@ NOSNIFF = (b"x-content-type-options", b"nosniff")
 CLIENT_CLOSED_REQUEST = 499
 """nginx's status for a request whose client disconnected before the response."""
 
-log = logging.getLogger("wgan.server")
+logger = logging.getLogger("wgan.server")
 
 
 def make_app(
@@ -174,7 +174,7 @@ class RequestMiddleware:
         except ClientDisconnect:  # no client is left to answer
             self._metrics.dropped.inc()
         except Exception:
-            log.exception("a request failed", extra={"fields": {"request_id": id}})
+            logger.exception("a request failed", extra={"fields": {"request_id": id}})
             if status == CLIENT_CLOSED_REQUEST:
                 failed = RequestError(500, "internal server error: see the server's log", "error")
                 await error_response(failed)(scope, receive, send_with_id)

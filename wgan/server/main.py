@@ -22,7 +22,7 @@ from wgan.server.model_repository import ModelRepository, model_files
 from wgan.server.telemetry import Metrics, configure_logs
 from wgan.stop import STOP_SIGNALS, Stopped, check_stop, install_stop_handler
 
-log = logging.getLogger("wgan.server")
+logger = logging.getLogger("wgan.server")
 
 BACKLOG = 2048
 """Connections that the kernel queues until they are accepted."""
@@ -48,9 +48,9 @@ def run(config: ServeConfig) -> bool:
         sys.setswitchinterval(0.0005)
         raise_fd_limit(config.max_connections + FD_RESERVE)
         with contextlib.closing(_bind(config.host, config.port)) as listener:
-            log.info("listening at %s; loading %s", _url(listener), ", ".join(files))
+            logger.info("listening at %s; loading %s", _url(listener), ", ".join(files))
             if config.host not in _LOOPBACK and config.api_key_file is None:
-                log.warning(
+                logger.warning(
                     "warning: %s can be reached from other machines, and no API key is needed: set"
                     " --api-key-file",
                     config.host,
@@ -107,7 +107,7 @@ async def _serve(
             loading.cancel()
             await asyncio.sleep(0)  # requests that uvicorn has cancelled leave the queues
             ended = repository.close()
-    log.info("stopped")
+    logger.info("stopped")
     return ended
 
 
@@ -122,7 +122,7 @@ async def _load(
     gc.collect()
     gc.freeze()  # collections need not scan objects that live as long as the server
     gc.set_threshold(GC_THRESHOLD)
-    log.info("ready at %s", _url(listener))
+    logger.info("ready at %s", _url(listener))
 
 
 class _Server(uvicorn.Server):
@@ -142,7 +142,7 @@ def _signal_handlers(server: _Server, repository: ModelRepository) -> Iterator[N
     reloads = set()  # the loop itself keeps weak references to tasks only
 
     def stop(number: int) -> None:
-        log.info("stopping")
+        logger.info("stopping")
         server.stopped_by = number
         server.force_exit = server.should_exit
         server.should_exit = True
@@ -202,7 +202,7 @@ def raise_fd_limit(needed: int) -> None:
     try:
         import resource
     except ModuleNotFoundError:  # Windows, whose sockets are not files
-        log.info("this system has no limit on open files that could be raised")
+        logger.info("this system has no limit on open files that could be raised")
         return
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft == resource.RLIM_INFINITY or soft >= needed:
@@ -213,7 +213,7 @@ def raise_fd_limit(needed: int) -> None:
     except (ValueError, OSError):  # macOS reports no hard limit and still enforces one
         limit = soft
     if limit < needed:
-        log.warning(
+        logger.warning(
             "warning: at most %d files may be open at once, and %d are needed: raise the limit with"
             " ulimit -n, or lower --max-connections",
             limit,

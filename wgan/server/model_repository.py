@@ -31,7 +31,7 @@ from wgan.server.telemetry import Metrics
 from wgan.stop import Stopped
 from wgan.text import shorten
 
-log = logging.getLogger("wgan.server")
+logger = logging.getLogger("wgan.server")
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
@@ -155,14 +155,14 @@ class ModelRepository:
                 try:
                     await self._load_one(name, path)
                 except (WganError, Stopped) as exc:
-                    log.error("model %s was not replaced: %s", name, exc)
+                    logger.error("model %s was not replaced: %s", name, exc)
 
     async def _load_one(self, name: str, path: Path) -> None:
         data = await asyncio.to_thread(read_bytes, path)
         sha256 = hashlib.sha256(data).hexdigest()
         old = self._models.get(name)
         if old is not None and old.sha256 == sha256:
-            log.info("model %s is unchanged", name)
+            logger.info("model %s is unchanged", name)
             return
         seconds = self._config.load_seconds
         try:
@@ -191,7 +191,7 @@ class ModelRepository:
         )
         model = self._models[name] = Model(info, generator, batcher)
         self._metrics.models.labels(name, model.version, sha256, generator.provider).set(1)
-        log.info("model %s, version %s, runs on %s", name, model.version, generator.provider)
+        logger.info("model %s, version %s, runs on %s", name, model.version, generator.provider)
         if old is not None:
             old.batcher.close()  # its queue is still served
             self._metrics.models.remove(name, old.version, old.sha256, old.generator.provider)

@@ -15,7 +15,7 @@ from wgan.latents import Latents
 from wgan.training.config import ARCHITECTURES, TrainConfig
 from wgan.training.networks import build
 
-log = logging.getLogger("wgan")
+logger = logging.getLogger("wgan")
 
 PYTORCH = "PyTorch"
 """Recorded in place of a provider where PyTorch runs its own format."""
@@ -51,7 +51,7 @@ def onnx_engines(data: bytes) -> Iterator[Engine]:
     try:
         for config, opened in open_all(data):
             if isinstance(opened, DeviceError):
-                log.warning("the export is not checked on %s: %s", config.provider, opened)
+                logger.warning("the export is not checked on %s: %s", config.provider, opened)
                 continue
             # Checked before running: a frozen batch axis would fail with ONNX Runtime's own error.
             if opened.fixed_batch is not None:
