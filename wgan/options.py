@@ -182,7 +182,7 @@ def _shown(value: object) -> str:
     return str(value) if isinstance(value, int | Path) else repr(value)
 
 
-def nearest(name: str, names: Iterable[str]) -> str:
+def did_you_mean(name: str, names: Iterable[str]) -> str:
     """Return ' Did you mean ...?' with the most similar name, or nothing."""
     import difflib  # only needed once something is misspelt
 
@@ -208,7 +208,7 @@ def read_toml(path: Path, *classes: Any) -> dict[str, Any]:
     for key, value in values.items():
         name = key.replace("-", "_")
         if name not in known:
-            raise UsageError(f"{path}: {key} is not an option.{nearest(name, known)}")
+            raise UsageError(f"{path}: {key} is not an option.{did_you_mean(name, known)}")
         field, _ = known[name]
         result[name] = _from_toml(value, value_type(field)[0])
         if not is_allowed(field, result[name]):

@@ -15,7 +15,7 @@ import click
 from wgan import __version__
 from wgan.cli.process import fast_exit, limit_native_threads, rank_label
 from wgan.errors import RankFailed, RankLost, WganError
-from wgan.options import nearest
+from wgan.options import did_you_mean
 from wgan.stop import Stopped
 from wgan.text import OneLineFormatter, printable
 
@@ -51,7 +51,9 @@ class Commands(click.Group):
     ) -> tuple[str | None, click.Command | None, list[str]]:
         """Find the command that `args` begin with; suggest the nearest name for an unknown one."""
         if args[0] not in COMMANDS and not args[0].startswith("-"):
-            raise click.UsageError(f"{args[0]} is not a command.{nearest(args[0], COMMANDS)}", ctx)
+            raise click.UsageError(
+                f"{args[0]} is not a command.{did_you_mean(args[0], COMMANDS)}", ctx
+            )
         return super().resolve_command(ctx, args)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:

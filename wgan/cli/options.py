@@ -20,7 +20,7 @@ from typing import Any, TypeVar, get_args, get_origin
 import click
 
 from wgan.errors import UsageError
-from wgan.options import Option, nearest, options, read_toml, value_type
+from wgan.options import Option, did_you_mean, options, read_toml, value_type
 
 C = TypeVar("C")
 
@@ -49,7 +49,9 @@ class Choice(click.Choice[str]):
         if value not in self.choices:
             listed = ", ".join(self.choices)
             self.fail(
-                f"{value!r} is not one of {listed}.{nearest(str(value), self.choices)}", param, ctx
+                f"{value!r} is not one of {listed}.{did_you_mean(str(value), self.choices)}",
+                param,
+                ctx,
             )
         return str(value)
 
