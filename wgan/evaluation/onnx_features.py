@@ -28,9 +28,8 @@ from wgan.evaluation.features import FeatureBatch
 from wgan.images import Pixels, to_pil
 from wgan.model_file.onnx_scan import ValueInfo
 from wgan.runtime.engine.session import open_session, run_session
-from wgan.runtime.image_output import Layout, ValueRange
 from wgan.runtime.model_source import scan_source
-from wgan.runtime.signature import FLOATS, UINT8
+from wgan.runtime.signature import FLOATS, UINT8, Layout, ValueRange
 
 VECTORS, LOGITS = "features", "logits"
 """Names of outputs."""

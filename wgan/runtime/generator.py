@@ -28,10 +28,9 @@ from wgan.runtime.engine.session import (
     open_session,
     run_session,
 )
-from wgan.runtime.image_output import ImageOutput, ValueRange
 from wgan.runtime.latent_sources import InterpolatedLatents, LatentSource, SeedLatents
 from wgan.runtime.model_source import scan_source, verify_checksum
-from wgan.runtime.signature import check_sides, read_signature
+from wgan.runtime.signature import ImageOutput, ValueRange, check_sides, read_signature
 
 PREVIEW_IMAGES = 16
 """Images that a notebook shows for a generator."""

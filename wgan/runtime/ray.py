@@ -27,9 +27,9 @@ from wgan.latents import format_seeds
 from wgan.progress import Progress
 from wgan.runtime.config import DEFAULT_SHARD_SIZE, SampleConfig
 from wgan.runtime.generator import Generator
-from wgan.runtime.image_output import ValueRange
 from wgan.runtime.job import Job
 from wgan.runtime.latent_sources import SeedLatents
+from wgan.runtime.signature import ValueRange
 from wgan.runtime.writers import check_names
 from wgan.runtime.writers.archives import write_whole_tar
 from wgan.runtime.writers.folders import RECORD, can_resume, make_output_folder

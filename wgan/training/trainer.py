@@ -352,7 +352,7 @@ def _interrupt_after() -> Iterator[None]:
     """Hold a Ctrl-C back until the end of the block; a second one interrupts at once.
 
     Only Python's own handler is replaced, in the main thread: a program that handles SIGINT itself,
-    as the command line does, is left alone.
+    as the command line does, is not affected.
     """
     own = signal.default_int_handler
     is_main_thread = threading.current_thread() is threading.main_thread()

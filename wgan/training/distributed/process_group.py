@@ -33,7 +33,7 @@ STORE_POLL = timedelta(seconds=5)
 Stage = Literal["open", "decode"]
 """What the first rank of a machine does before the machine's other ranks."""
 
-Result = TypeVar("Result")
+T = TypeVar("T")
 
 
 class ProcessGroup:
@@ -123,7 +123,7 @@ class ProcessGroup:
                 if self.failure_announced():
                     raise RankFailed(RANK_FAILED)
 
-    def local_main_first(self, stage: Stage, work: Callable[[], Result]) -> Result:
+    def local_main_first(self, stage: Stage, work: Callable[[], T]) -> T:
         """Do some work in the first rank of each machine, then in the machine's other ranks.
 
         So that each machine downloads and decodes its data once; the other ranks read the cache.
