@@ -35,8 +35,8 @@ class Option:
     metavar: str = ""  # the value's name in --help; "" is the unit
     group: str = ""  # its heading in --help; "" is that of the field before
     shown_default: str = ""  # the default in --help, where None has a meaning
-    separator: str = ""  # a tuple is one text with this between the values
-    parse: Callable[[str], Any] | None = None  # reads the text of the command line
+    separator: str = ""  # a tuple is one text with this between the values, in --help too
+    parse: Callable[[str], Any] | None = None  # reads the value from one text
     negatable: bool = False  # a flag that has a --no- form
     old_flags: tuple[str, ...] = ()  # former names, accepted with a warning
 
@@ -70,8 +70,13 @@ def flag(name: str, config: Any) -> str:
     _, described = options(config)[name]
     if described.argument:
         return described.metavar or name.upper()
-    flags = described.flags or ("--" + name.replace("_", "-"),)
+    flags = option_flags(name, described)
     return next((text for text in flags if text.startswith("--")), flags[0])
+
+
+def option_flags(name: str, described: Option) -> tuple[str, ...]:
+    """Return the names of an option on the command line: its own, or --field-name."""
+    return described.flags or ("--" + name.replace("_", "-"),)
 
 
 def check(config: Any) -> None:
@@ -162,9 +167,12 @@ def _bounds(described: Option) -> str:
     )
     if low and high:
         return f" from {low} to {high}"
-    parts = [f"greater than {above}" if above else "", f"at least {low}" if low else ""]
-    parts += [f"at most {high}" if high else ""]
-    return " " + ", ".join(part for part in parts if part) if any(parts) else ""
+    parts = [
+        f"{words} {bound}"
+        for words, bound in (("greater than", above), ("at least", low), ("at most", high))
+        if bound
+    ]
+    return " " + " and ".join(parts) if parts else ""
 
 
 def value_type(field: "dataclasses.Field[Any]") -> tuple[Any, bool]:

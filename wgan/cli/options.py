@@ -20,7 +20,7 @@ from typing import Any, TypeVar, get_args, get_origin
 import click
 
 from wgan.errors import UsageError
-from wgan.options import Option, did_you_mean, options, read_toml, value_type
+from wgan.options import Option, did_you_mean, option_flags, options, read_toml, value_type
 
 C = TypeVar("C")
 
@@ -122,7 +122,9 @@ def _value(name: str, described: Option, values: dict[str, Any], kind: Any) -> A
     value = values.pop(name)
     old = values.pop(name + _OLD, None)
     if old not in (None, ()):
-        logger.warning("%s is now %s", ", ".join(described.old_flags), _flags(name, described)[0])
+        logger.warning(
+            "%s is now %s", ", ".join(described.old_flags), option_flags(name, described)[0]
+        )
         value = old if value in (None, ()) else value
     if value in (None, ()):
         return None
@@ -138,19 +140,15 @@ def _split(text: str, described: Option, kind: Callable[[str], Any], name: str) 
         return tuple(kind(part.strip()) for part in text.split(described.separator))
     except ValueError as exc:
         raise UsageError(
-            f"{_flags(name, described)[0]} {text} cannot be read: write {described.metavar}"
+            f"{option_flags(name, described)[0]} {text} cannot be read: write {described.metavar}"
         ) from exc
-
-
-def _flags(name: str, described: Option) -> tuple[str, ...]:
-    return described.flags or ("--" + name.replace("_", "-"),)
 
 
 def _parameters(
     name: str, field: Any, described: Option, presets: Mapping[str, Mapping[str, Any]]
 ) -> list[Callable[[Any], Any]]:
     kind, _ = value_type(field)
-    multiple = get_origin(kind) is tuple and not described.separator
+    multiple = get_origin(kind) is tuple and not _is_one_text(described)
     kind = get_args(kind)[0] if get_origin(kind) is tuple else kind
     if described.argument:
         return [
@@ -169,7 +167,7 @@ def _parameters(
         settings["multiple"] = multiple
         settings["type"] = _click_type(kind, described)
         settings["metavar"] = described.metavar or _metavar(described)
-    flags = _flags(name, described)
+    flags = option_flags(name, described)
     if described.negatable:
         flags = (f"{flags[0]}/--no-{flags[0].removeprefix('--')}",)
     text = f"{described.help}{_default(name, field, described, presets)}"
@@ -179,12 +177,16 @@ def _parameters(
     return made
 
 
+def _is_one_text(described: Option) -> bool:
+    return described.parse is not None or bool(described.separator)
+
+
 def _metavar(described: Option) -> str | None:
     return described.unit.upper().replace(" ", "_") or None
 
 
 def _click_type(kind: Any, described: Option) -> Any:
-    if described.parse is not None or described.separator:
+    if _is_one_text(described):
         return str
     if described.choices:
         return Choice([str(choice) for choice in described.choices])

@@ -83,7 +83,6 @@ class EvalConfig(CheckpointConfig, CacheConfig):
     metrics: tuple[str, ...] | None = option(
         None,
         f"Of {', '.join(METRICS)}.",
-        separator=",",
         parse=parse_metrics,
         metavar="NAME,...",
         shown_default="all that the features allow",

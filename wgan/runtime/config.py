@@ -102,7 +102,6 @@ class SampleConfig:
     shard: tuple[int, int] | None = option(
         None,
         "Every N-th image, from the I-th on: 1/N to N/N.",
-        separator="/",
         parse=_parse_shard,
         metavar="I/N",
     )
@@ -113,7 +112,6 @@ class SampleConfig:
         None,
         "Rows and columns of a grid.",
         low=1,
-        separator="x",
         parse=_parse_grid,
         metavar="ROWSxCOLUMNS",
         shown_default="the squarest",
@@ -141,7 +139,6 @@ class SampleConfig:
     value_range: tuple[float, float] | None = option(
         None,
         "Black and white, for a foreign model.",
-        separator=",",
         parse=parse_value_range,
         metavar="LOW,HIGH",
     )
