@@ -63,7 +63,7 @@ def test_a_good_file_passes_every_check(tmp_path: Path) -> None:
         "batch invariance",
         "determinism",
     ]
-    # Optimizations on and off, and one thread beside many where there are many.
+    # Optimisations on and off, and one thread beside many where there are many.
     assert {"all" in check.setup for check in checks[2:]} == {True, False}
 
 

@@ -105,7 +105,7 @@ def explain(exc: BaseException) -> str | None:
 def main() -> None:
     """Run the command line; a user's mistake prints one sentence and exits with status 1 or 2."""
     handler = logging.StreamHandler()
-    handler.setLevel(logging.WARNING)  # a logger of one room may pass on more
+    handler.setLevel(logging.WARNING)  # the level of wgan.server is INFO
     handler.setFormatter(OneLineFormatter("Warning: %(message)s"))
     logging.basicConfig(handlers=[handler], level=logging.WARNING)
     try:

@@ -62,7 +62,7 @@ def fast_exit(status: int = 0) -> NoReturn:
     """
     sys.stdout.flush()
     sys.stderr.flush()
-    os._exit(status)
+    os._exit(status)  # runs no atexit handlers and joins no threads
 
 
 def rank_label() -> str:

@@ -325,7 +325,7 @@ class Generator:
                     " process: open it there"
                 )
             with self._lock:
-                if self._process != os.getpid():
+                if self._process != os.getpid():  # another thread may have opened it meanwhile
                     self._source.check_unchanged()
                     _, threads, optimization = self._engine
                     self._session = open_session(self._source.content, "cpu", threads, optimization)
@@ -379,7 +379,7 @@ class EngineConfig:
         return DEVICES[self.device].provider
 
     def __str__(self) -> str:
-        return f"{self.provider}, optimizations {self.optimization}, threads {self.threads}"
+        return f"{self.provider}, optimisations {self.optimization}, threads {self.threads}"
 
 
 def open_all(model: bytes) -> Iterator[tuple[EngineConfig, Generator | DeviceError]]:

@@ -33,7 +33,7 @@ class Engine:
     def __str__(self) -> str:
         if self.threads is None:
             return self.provider
-        return f"{self.provider}, optimizations {self.optimization}, threads {self.threads}"
+        return f"{self.provider}, optimisations {self.optimization}, threads {self.threads}"
 
 
 def onnx_engines(data: bytes) -> Iterator[Engine]:
