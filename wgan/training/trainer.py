@@ -4,7 +4,7 @@ import itertools
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from types import FrameType
 from typing import Self
@@ -301,26 +301,30 @@ class Trainer:
         return explain_oom(self.config, self.device, self.group.size, self._data_on_device)
 
     def _log_and_save(self, step: Step, monitor: Monitor) -> StepMetrics | None:
-        """Write everything that is due after a step."""
+        """Write everything that is due after a step, its checkpoint first."""
         config = self.config
-        evaluate = self._best_tracker is not None and self._is_due(config.eval_every)
         save = self._is_due(config.checkpoint_every)
+        evaluate = self._best_tracker is not None and self._is_due(config.eval_every)
         metrics = monitor.log_step(
             step,
             log=self._is_due(config.log_every),
             preview=self._is_due(config.preview_every),
-            save=save,
-            evaluate=self._best_tracker.measure if self._best_tracker and evaluate else None,
+            save=self._write_checkpoint if save else None,
+            evaluate=self._evaluate if evaluate else None,
         )
-        if self._best_tracker and evaluate and self._best_tracker.improved:
+        self._unsaved = not save
+        return metrics
+
+    def _evaluate(self, step: int) -> Mapping[str, float]:
+        """Measure the generator after a step that is finite; keep the checkpoint if it is best."""
+        assert self._best_tracker is not None
+        # If the measurement fails, leaving the trainer saves the step.
+        self._unsaved = not self._is_due(self.config.checkpoint_every)
+        measured = self._best_tracker.measure(step)
+        if self._best_tracker.improved:
             self._checkpoint().save(self.run.best)
             self._best_tracker.save_record()
-        if save:
-            self._write_checkpoint()
-        else:
-            self._unsaved = True
-        monitor.write_images()
-        return metrics
+        return measured
 
     def _is_due(self, every: int) -> bool:
         return self.step % every == 0 or self.step == self.config.steps

@@ -119,3 +119,18 @@ def test_nan_is_reported_and_never_the_best(
 def test_the_last_step_is_always_measured(tmp_path: Path) -> None:
     session = train(tmp_path / "run", ListedValues([2.0, 1.0]), steps=3)
     assert logged(session.run.path) == {2: 2.0, 3: 1.0}
+
+
+class Failure(ListedValues):
+    """An evaluator that fails."""
+
+    def __call__(self, generate: GenerateFn) -> float:
+        raise ValueError("no features")
+
+
+def test_a_measurement_that_fails_loses_no_training(tmp_path: Path) -> None:
+    run = Run(tmp_path / "run")
+    for step, every in ((2, 2), (4, 100)):  # with the checkpoint due, and without
+        with pytest.raises(ValueError, match="no features"):
+            train(run.path, Failure([]), steps=step + 1, checkpoint_every=every)
+        assert Checkpoint.load(run.newest_checkpoint()).step == step

@@ -67,8 +67,7 @@ def train(
 
     for step in itertools.islice(train_steps(state, next_batch, config), steps):
         due = step.number % config.log_every == 0
-        monitor.log_step(step, log=due, preview=step.number % 50 == 0, save=False)
-        monitor.write_images()
+        monitor.log_step(step, log=due, preview=step.number % 50 == 0)
     monitor.close()
     return found(run)
 
@@ -203,6 +202,6 @@ def test_a_resumed_run_does_not_repeat_its_findings(
     monitor.open(5)
     caplog.clear()
     steps = train_steps(state, lambda: torch.zeros(8, 1, 32, 32), config, start=5)
-    monitor.log_step(next(steps), log=True, preview=False, save=False)
+    monitor.log_step(next(steps), log=True, preview=False)
     assert found(run).keys() == {"batch-norm-under-penalty"}
     assert caplog.text == ""

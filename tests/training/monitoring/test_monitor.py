@@ -1,7 +1,8 @@
-"""The monitor: a deferred one, as on a GPU, writes the same; images follow the checkpoint."""
+"""The monitor: a deferred one, as on a GPU, writes the same; the checkpoint comes first."""
 
 import itertools
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from torch import Tensor
 from wgan.errors import TrainingDiverged
 from wgan.runs import Run
 from wgan.training.config import TrainConfig
-from wgan.training.loop import train_steps
+from wgan.training.loop import Step, train_steps
 from wgan.training.monitoring.history import StepMetrics
 from wgan.training.monitoring.monitor import Monitor
 from wgan.training.networks import build
@@ -41,7 +42,10 @@ def monitor_run(folder: Path, deferred: bool, nan_at: int = 0) -> list[StepMetri
     drawn = itertools.count(1)
     logged = [
         monitor.log_step(
-            step, log=step.number % 2 == 0, preview=step.number == 4, save=step.number == 5
+            step,
+            log=step.number % 2 == 0,
+            preview=step.number == 4,
+            save=(lambda: None) if step.number == 5 else None,
         )
         for step in itertools.islice(train_steps(state, next_batch, TINY), 7)
     ]
@@ -75,33 +79,77 @@ def test_a_deferred_monitor_names_the_step_of_a_nan(tmp_path: Path) -> None:
     assert "at step 6" in last["diagnosis"]["not-finite"]
 
 
-def test_images_are_written_after_the_metrics_and_curves_never_end_a_run(
+def open_monitor(run: Run) -> tuple[Monitor, Iterator[Step], TrainState]:
+    run.make()
+    state = TrainState(*build(TINY), TINY, CPU)
+    pixels = np.random.RandomState(0).randint(0, 256, (8, 32, 32, 1)).astype(np.uint8)
+    monitor = Monitor(run, TINY, state, pixels)
+    monitor.open(0)
+    return monitor, train_steps(state, lambda: torch.ones(4, 1, 32, 32), TINY), state
+
+
+def test_the_checkpoint_is_written_before_anything_is_measured_or_drawn(tmp_path: Path) -> None:
+    run = Run(tmp_path)
+    monitor, steps, state = open_monitor(run)
+    happened: list[str] = []
+    state.generator_ema.register_forward_pre_hook(lambda *_: happened.append("drawn"))
+
+    def save() -> None:
+        happened.append("saved")
+        assert [line["step"] for line in lines(tmp_path)] == [1]  # a checkpoint finds its line
+
+    def evaluate(step: int) -> dict[str, float]:
+        happened.append("measured")
+        return {"fid": 7.0}
+
+    monitor.log_step(next(steps), log=True, preview=True, save=save, evaluate=evaluate)
+    assert happened == ["saved", "measured", "drawn"]
+    (line,) = lines(tmp_path)
+    assert line["fid"] == 7.0
+    assert line["diversity"] > 0
+    assert run.preview(1).exists()
+    assert run.curves.exists()
+
+
+def test_a_line_whose_completion_was_prevented_stays_whole(tmp_path: Path) -> None:
+    monitor, steps, _ = open_monitor(Run(tmp_path))
+
+    def evaluate(step: int) -> dict[str, float]:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        monitor.log_step(next(steps), log=True, preview=True, save=lambda: None, evaluate=evaluate)
+    monitor.log_step(next(steps), log=True, preview=False)
+    assert [line["step"] for line in lines(tmp_path)] == [1, 2]
+
+
+def test_an_image_that_cannot_be_written_never_ends_a_run(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    run = Run(tmp_path)
+    for path in (run.reals, run.curves, run.preview(1)):
+        path.mkdir(parents=True)
+    monitor, steps, _ = open_monitor(run)
+    monitor.log_step(next(steps), log=True, preview=True)
+    for name in ("reals.png", "curves.png", "step-00000001.png"):
+        assert f"{name} cannot be drawn, training continues: cannot write" in caplog.text
+    assert lines(tmp_path)[0]["diversity"] > 0
+
+
+def test_an_image_that_cannot_be_drawn_never_ends_a_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     def fail(*_: Any, **__: Any) -> bytes:
         raise ValueError("no such backend")
 
     run = Run(tmp_path)
-    run.make()
-    state = TrainState(*build(TINY), TINY, CPU)
-    monitor = Monitor(run, TINY, state, np.zeros((2, 32, 32, 1), np.uint8))
-    monitor.open(0)
-    steps = train_steps(state, lambda: torch.ones(4, 1, 32, 32), TINY)
-    monitor.log_step(next(steps), log=True, preview=True, save=True)
-    assert run.metrics.exists()
-    assert not run.preview(1).exists()  # here the checkpoint is written
-
+    monitor, steps, state = open_monitor(run)
+    state.generator_ema.register_forward_pre_hook(fail)
     monkeypatch.setattr("wgan.training.monitoring.monitor.draw_curves", fail)
-    monitor.write_images()
-    assert run.preview(1).exists()
-    assert not run.curves.exists()
-    assert "curves.png cannot be drawn, training continues: no such backend" in caplog.text
-
-    monkeypatch.undo()
-    run.curves.mkdir()
-    monitor.log_step(next(steps), log=True, preview=True, save=True)
-    monitor.write_images()
-    assert "curves.png cannot be drawn, training continues: cannot write" in caplog.text
+    monitor.log_step(next(steps), log=True, preview=True)
+    for name in ("curves.png", "step-00000001.png"):
+        assert f"{name} cannot be drawn, training continues: no such backend" in caplog.text
+    assert "diversity" not in lines(tmp_path)[0]
 
 
 def test_a_divergence_says_whether_a_checkpoint_is_kept(tmp_path: Path) -> None:

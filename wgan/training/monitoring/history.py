@@ -65,8 +65,13 @@ def numeric_metrics(metrics: StepMetrics) -> dict[str, float]:
     return {name: value for name, value in values if value is not None}
 
 
-def append_metrics(path: Path, metrics: StepMetrics) -> None:
-    """Append a line. A number that is not finite becomes null, as JSON has no NaN.
+def append_metrics(path: Path, metrics: StepMetrics, begin: int | None = None) -> int:
+    """Append a line; return where it begins. A number that is not finite becomes null in JSON.
+
+    Args:
+        path: metrics.jsonl.
+        metrics: the line's values.
+        begin: where the last line begins, which holds a part of these values and is replaced.
 
     Raises:
         OutputError: the line cannot be written.
@@ -76,19 +81,25 @@ def append_metrics(path: Path, metrics: StepMetrics) -> None:
         line[name] = value if math.isfinite(value) else None
     if metrics.diagnosis:
         line["diagnosis"] = dict(metrics.diagnosis)
-    append_line(path, line)
+    return append_line(path, line, begin)
 
 
-def append_line(path: Path, line: Mapping[str, Any]) -> None:
-    """Append a JSON line in one write and flush it to the disk. Raises OutputError.
+def append_line(path: Path, line: Mapping[str, Any], begin: int | None = None) -> int:
+    """Append a JSON line in one write and flush it to the disk; return where it begins.
 
-    The flush keeps the order: a checkpoint that survives a power cut finds its lines there.
+    The flush keeps the order: a checkpoint that survives a power cut finds its lines there. With
+    `begin` the line takes the place of a shorter one, the last: no kill can leave neither.
+
+    Raises:
+        OutputError: it cannot be written.
     """
     try:
-        with path.open("ab") as file:
+        with path.open("ab" if begin is None else "r+b") as file:
+            begin = file.seek(0, os.SEEK_END) if begin is None else file.seek(begin)
             file.write(json.dumps(line).encode() + b"\n")
             file.flush()
             os.fsync(file.fileno())
+            return begin
     except OSError as exc:
         raise OutputError(f"cannot write {path}: {exc.strerror}") from exc
 

@@ -3,7 +3,8 @@
 import dataclasses
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 
 from wgan.errors import TrainingDiverged
 from wgan.files import write_whole
@@ -31,12 +32,18 @@ from wgan.training.state import TrainState
 
 logger = logging.getLogger(__name__)
 
+SaveFn = Callable[[], object]
+"""Writes the checkpoint of the current step."""
+
 EvaluateFn = Callable[[int], Mapping[str, float]]
 """Step -> further metrics of the generator, by their names in `StepMetrics`."""
 
 
 class Monitor:
-    """Writes the metrics, previews, real images and curves of a run, and feeds its trackers."""
+    """Writes the metrics, previews, real images and curves of a run, and feeds its trackers.
+
+    Images and curves are a convenience: one that cannot be drawn or written is a warning.
+    """
 
     def __init__(
         self,
@@ -70,14 +77,13 @@ class Monitor:
         self._history = History()
         self._last_log = 0, time.perf_counter()  # step and time
         self._pending: _PendingStep | None = None
-        self._preview: tuple[int, Pixels] | None = None  # not written yet
-        self._curves_due = False
 
     def open(self, step: int) -> None:
         """Start after `step` and remove what was written of later steps. Raises OutputError."""
         self._history = History(rewind_metrics(self._run.metrics, step))
         if len(self._reals):
-            write_whole(self._run.reals, encode(grid(self._reals)))
+            with _only_a_warning(self._run.reals.name):
+                write_whole(self._run.reals, encode(grid(self._reals)))
         for tracker in self._trackers:
             tracker.start(step, self._state.generator, self._state.critic)
         self._last_log = step, time.perf_counter()
@@ -93,18 +99,17 @@ class Monitor:
         *,
         log: bool,
         preview: bool,
-        save: bool,
+        save: SaveFn | None = None,
         evaluate: EvaluateFn | None = None,
     ) -> StepMetrics | None:
         """Record a step; return the newest metrics that were written meanwhile, if any.
-
-        `write_images` follows, after the step's checkpoint.
 
         Args:
             step: its losses, on the device.
             log: write its metrics.
             preview: generate a preview; implies `log`.
-            save: a checkpoint follows, so check for NaN and Inf first.
+            save: called once the step is known to be finite, and before anything is measured or
+                drawn, so that what fails or takes long there loses no training.
             evaluate: measures further metrics of the step; implies `log`.
 
         Raises:
@@ -114,7 +119,7 @@ class Monitor:
         newest = self._write_pending()
         self._stats.record(step)
         is_logged = log or preview or evaluate is not None
-        if not (is_logged or save or self._stats.is_full):
+        if not (is_logged or save is not None or self._stats.is_full):
             return newest
         scores = None
         if is_logged and self._holdout is not None:
@@ -125,9 +130,9 @@ class Monitor:
             seconds = (now - then) / (step.number - last)
             self._last_log = step.number, now
         self._pending = _PendingStep(
-            step.number, self._stats.copy(scores), seconds, preview, evaluate
+            step.number, self._stats.copy(scores), seconds, preview, save, evaluate
         )
-        if self._deferred and not (preview or save or evaluate):
+        if self._deferred and not preview and save is None and evaluate is None:
             return newest
         return self._write_pending() or newest
 
@@ -136,27 +141,6 @@ class Monitor:
         self._write_pending()
         self._pending = _PendingStep(step, self._stats.copy())
         self._write_pending()
-
-    def write_images(self) -> None:
-        """Write the preview and the curves that the last `log_step` made due, if any.
-
-        Call it after the checkpoint is written, so that a failure here loses no training. Curves
-        that cannot be drawn or written are a warning.
-
-        Raises:
-            OutputError: the preview cannot be written.
-        """
-        if self._preview is not None:
-            (step, pixels), self._preview = self._preview, None
-            write_whole(self._run.preview(step), encode(grid(pixels)))
-        if self._curves_due:
-            self._curves_due = False
-            try:
-                png = draw_curves(self._history, title=self._run.path.name)
-                write_whole(self._run.curves, png)
-            except Exception as exc:  # noqa: BLE001 - from matplotlib and its settings comes anything
-                reason = first_line(exc)
-                logger.warning("curves.png cannot be drawn, training continues: %s", reason)
 
     def _write_pending(self) -> StepMetrics | None:
         """Check and write the pending step, if there is one; return its metrics, if it has any."""
@@ -171,27 +155,38 @@ class Monitor:
             line = {"step": pending.step, "diagnosis": {"not-finite": message}}
             append_line(self._run.metrics, line)
             raise TrainingDiverged(message) from exc
-        if pending.seconds_per_step is None:
+        metrics: StepMetrics | None = None
+        begin: int | None = None
+        if pending.seconds_per_step is not None:
+            metrics = self._metrics(pending, pending.seconds_per_step)
+        if pending.save is not None:
+            if metrics is not None:  # a checkpoint finds its line there, whatever comes next
+                begin = append_metrics(self._run.metrics, metrics)
+            pending.save()
+        if metrics is None:
             return None
         evaluated: Mapping[str, float] = {}
         if pending.evaluate is not None:
-            begin = time.perf_counter()
+            started = time.perf_counter()
             evaluated = pending.evaluate(pending.step)
             # The steps that follow do not take the evaluation's time.
             last, then = self._last_log
-            self._last_log = last, then + time.perf_counter() - begin
+            self._last_log = last, then + time.perf_counter() - started
         metrics = dataclasses.replace(
-            self._metrics(pending, pending.seconds_per_step),
-            diversity=self._generate_preview(pending.step) if pending.preview else None,
+            metrics,
+            diversity=self._draw_preview(pending.step) if pending.preview else None,
             fid=evaluated.get("fid"),
             kid=evaluated.get("kid"),
         )
         self._history.add(metrics)
         metrics = dataclasses.replace(metrics, diagnosis=self._diagnose(metrics.step))
-        append_metrics(self._run.metrics, metrics)
+        append_metrics(self._run.metrics, metrics, begin)
         for tracker in self._trackers:
             tracker.log(metrics)
-        self._curves_due = pending.preview or pending.evaluate is not None
+        if pending.preview or pending.evaluate is not None:
+            with _only_a_warning(self._run.curves.name):
+                png = draw_curves(self._history, title=self._run.path.name)
+                write_whole(self._run.curves, png)
         return metrics
 
     def _metrics(self, pending: "_PendingStep", seconds_per_step: float) -> StepMetrics:
@@ -222,15 +217,21 @@ class Monitor:
             device_memory_mib=device_memory / MIB if device_memory else None,
         )
 
-    def _generate_preview(self, step: int) -> float | None:
-        """Generate the images of seeds 0 to 63; return their diversity."""
-        pixels = generate_pixels(
-            self._state.generator_ema, self._config.latent_dim, self._state.device, PREVIEW_SEEDS
-        )
-        self._preview = step, pixels
-        for tracker in self._trackers:
-            tracker.show(step, grid(pixels))
-        return spread(pixels) / self._sample_spread if self._sample_spread > 0 else None
+    def _draw_preview(self, step: int) -> float | None:
+        """Write the images of seeds 0 to 63; return their diversity, None if that is unknown."""
+        diversity = None
+        path, state = self._run.preview(step), self._state
+        with _only_a_warning(path.name):
+            pixels = generate_pixels(
+                state.generator_ema, self._config.latent_dim, state.device, PREVIEW_SEEDS
+            )
+            if self._sample_spread > 0:
+                diversity = spread(pixels) / self._sample_spread
+            sheet = grid(pixels)
+            for tracker in self._trackers:
+                tracker.show(step, sheet)
+            write_whole(path, encode(sheet))
+        return diversity
 
     def _diagnose(self, step: int) -> dict[str, str]:
         """Return and log the findings that are new, name -> message."""
@@ -256,4 +257,14 @@ class _PendingStep:
     stats: CopiedStats
     seconds_per_step: float | None = None  # None for a step that is only checked
     preview: bool = False
+    save: SaveFn | None = None
     evaluate: EvaluateFn | None = None
+
+
+@contextmanager
+def _only_a_warning(name: str) -> Iterator[None]:
+    """Turn an error of the block, which draws the image file `name`, into a warning."""
+    try:
+        yield
+    except Exception as exc:  # noqa: BLE001 - from matplotlib and its settings comes anything
+        logger.warning("%s cannot be drawn, training continues: %s", name, first_line(exc))
