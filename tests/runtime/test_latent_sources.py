@@ -121,8 +121,9 @@ def test_count_and_seed_choose_consecutive_seeds() -> None:
         ({"count": 0}, "-n 0 is not allowed"),
         ({"count": -5}, "-n -5 is not allowed"),
         ({"count": 2**32 + 1}, "-n 4294967297 is not allowed"),
-        ({"truncation": -1.0}, "truncation -1 is not allowed"),
-        ({"truncation": float("nan")}, "truncation nan is not allowed"),
+        ({"truncation": -1.0}, "truncation -1 is not allowed: .* a finite number from 0 to 100"),
+        ({"truncation": float("nan")}, "truncation nan is not allowed: .* from 0 to 100"),
+        ({"truncation": 101.0}, "truncation 101 is not allowed: .* from 0 to 100"),
     ],
 )
 def test_a_selection_that_is_not_allowed_is_named(
@@ -130,6 +131,19 @@ def test_a_selection_that_is_not_allowed_is_named(
 ) -> None:
     with pytest.raises(UsageError, match=sentence):
         SampleConfig(**options)  # type: ignore[arg-type]
+
+
+def test_a_truncation_beyond_the_latents_of_the_training_is_a_warning(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    for factor in (0.0, 0.7, 1.0, 1.3):
+        SampleConfig(truncation=factor)
+    assert not caplog.messages
+    SampleConfig(truncation=5.0)
+    assert caplog.messages == [
+        "--truncation 5 scales the latents beyond those of the training, so expect distorted"
+        " images: below 1 is closer to the mean image, 1 is off"
+    ]
 
 
 @pytest.mark.parametrize(

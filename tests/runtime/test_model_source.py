@@ -57,6 +57,23 @@ def test_a_runs_folder_means_its_newest_export(run: Run) -> None:
         find_model(run.path.parent)
 
 
+def test_a_generator_in_python_finds_the_model_as_the_commands_do(
+    run: Run, model_file: Path
+) -> None:
+    for name in (None, "runs/first", run.path, "runs"):  # the same sentences, too
+        with pytest.raises((ModelFileError, RunError)) as command:
+            find_model(name)
+        with pytest.raises(command.type) as python:
+            Generator(name)
+        assert str(python.value) == str(command.value)
+    export = run.path / "generator.onnx"
+    export.write_bytes(model_file.read_bytes())
+    remember_export(export)
+    for name in (None, "runs/first", run.path):
+        with Generator(name) as generator:
+            assert f": {export}, latent_dim" in repr(generator)
+
+
 @pytest.mark.parametrize("content", [b"", b"a\0b", b"x" * 10**5, b"\xff\xfe/z", b"\n../../.."])
 def test_a_damaged_pointer_is_a_sentence(run: Run, content: bytes) -> None:
     (run.path.parent / "latest-export").write_bytes(content)

@@ -1,5 +1,6 @@
 """Options of `wgan sample` and `wgan bench`, checked before any work."""
 
+import logging
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -22,6 +23,15 @@ DEFAULT_SHARD_SIZE = 1000
 
 TRUNCATION_LIMIT = 100.0
 """Far beyond the latents of the training, and far from float32 overflow."""
+
+TRUNCATION_HELP = (
+    "Scales the latents: below 1 closer to the mean image, above 1 further from it, 1 is off."
+)
+
+USUAL_TRUNCATION = 2.0
+"""Larger factors are a warning: latents of the training are never that long."""
+
+logger = logging.getLogger(__name__)
 
 
 def _parse_grid(text: str) -> tuple[int, int]:
@@ -85,7 +95,7 @@ class SampleConfig:
     )
     truncation: float = option(
         1.0,
-        "Scales the latents: below 1 nearer to the mean image, 1 is off.",
+        TRUNCATION_HELP,
         low=0,
         high=TRUNCATION_LIMIT,
         metavar="FACTOR",
@@ -157,6 +167,12 @@ class SampleConfig:
     def __post_init__(self) -> None:
         self._check_selection()
         check(self)
+        if self.truncation > USUAL_TRUNCATION:
+            logger.warning(
+                "--truncation %g scales the latents beyond those of the training, so expect"
+                " distorted images: below 1 is closer to the mean image, 1 is off",
+                self.truncation,
+            )
         if self.images and self.scale != 1:
             raise UsageError("--images does not scale: leave out --scale or --images")
         if self.ray and self.shard is not None:

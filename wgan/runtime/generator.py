@@ -29,7 +29,7 @@ from wgan.runtime.engine.session import (
     run_session,
 )
 from wgan.runtime.latent_sources import InterpolatedLatents, LatentSource, SeedLatents
-from wgan.runtime.model_source import scan_source, verify_checksum
+from wgan.runtime.model_source import find_model, scan_source, verify_checksum
 from wgan.runtime.signature import ImageOutput, ValueRange, check_sides, read_signature
 
 PREVIEW_IMAGES = 16
@@ -50,9 +50,10 @@ class Generator:
     bytes, and a forked process, such as a worker of a DataLoader, opens the model again.
 
     Args:
-        model: an ONNX file's path, or its bytes, or "builtin" for the generator that is installed
-            with wgan. A generator from another project works if its graph is clear (see
-            `wgan.runtime.signature`).
+        model: an ONNX file's path or its bytes; a run's folder, for its newest export; "builtin",
+            for the generator that is installed with wgan; None for the latest export in this
+            folder, as `wgan sample` takes it. A generator from another project works if its graph
+            is clear (see `wgan.runtime.signature`).
         device: "auto" (the best that works), or one of `wgan.runtime.engine.providers.DEVICES`.
         threads: CPU threads of a run; by default the number of usable cores.
         value_range: the values of black and white, for another project's float images if the
@@ -65,7 +66,9 @@ class Generator:
         provider: ONNX Runtime's execution provider that runs.
 
     Raises:
-        ModelFileError: the file is missing, damaged, unsafe, or not a generator.
+        ModelFileError: the file is missing, damaged, unsafe, or not a generator, or there is no
+            export yet.
+        RunError: the folder is not a run.
         UsageError: an argument is not allowed, or `value_range` is needed.
         DeviceError: the device was named and does not work.
         MissingExtra: onnxruntime is not installed.
@@ -73,7 +76,7 @@ class Generator:
 
     def __init__(
         self,
-        model: Path | str | bytes,
+        model: Path | str | bytes | None = None,
         device: str = "auto",
         threads: int | None = None,
         *,
@@ -82,9 +85,11 @@ class Generator:
         checked: bool = True,
     ) -> None:
         check_value(SampleConfig, "threads", threads)
-        self._name = "the model" if isinstance(model, bytes) else str(model)
-        if model == builtin.NAME:
-            model = builtin.builtin_model()
+        self._name = "the model"
+        if not isinstance(model, bytes):
+            path = find_model(model)
+            self._name = builtin.NAME if model == builtin.NAME else str(path)
+            model = path
         self._source, file = scan_source(model)
         self._engine = (device, threads, optimization)
         self._arguments: dict[str, Any] = {"value_range": value_range, "checked": checked}
@@ -176,7 +181,8 @@ class Generator:
         Args:
             seeds: the seeds; a number n means seeds 0 to n - 1.
             batch_size: images in a run, by default a number that suits the provider.
-            truncation: scales the latents: below 1 nearer to the mean image, 1 is off.
+            truncation: scales the latents: below 1 closer to the mean image, above 1 further from
+                it, 1 is off.
 
         Raises:
             UsageError: no seeds, a seed outside 0 to 2**32 - 1, or another value not allowed.

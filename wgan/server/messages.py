@@ -11,7 +11,7 @@ import numpy as np
 from msgspec import UNSET, Meta, Raw, Struct, UnsetType
 
 from wgan.latents import SEED_LIMIT
-from wgan.runtime.config import TRUNCATION_LIMIT
+from wgan.runtime.config import TRUNCATION_HELP, TRUNCATION_LIMIT
 
 DATATYPES = {"FP32": "<f4", "INT64": "<i8", "UINT32": "<u4", "UINT8": "|u1"}
 """The protocol's datatypes that are supported, and NumPy's names of them."""
@@ -24,9 +24,7 @@ Seed = Annotated[int, Meta(ge=0, le=SEED_LIMIT - 1, description=f"0 to {SEED_LIM
 SeedRanges = Annotated[
     str, Meta(max_length=4096, description="Seeds and inclusive ranges, such as 0,1,4-6.")
 ]
-Truncation = Annotated[
-    float, Meta(ge=0, le=TRUNCATION_LIMIT, description="Scales the latents; 1 changes nothing.")
-]
+Truncation = Annotated[float, Meta(ge=0, le=TRUNCATION_LIMIT, description=TRUNCATION_HELP)]
 
 
 class Error(Struct, forbid_unknown_fields=True):

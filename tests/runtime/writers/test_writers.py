@@ -231,6 +231,29 @@ def test_options_that_do_not_fit_the_output_are_refused(
 
 
 @pytest.mark.parametrize(
+    ("name", "frames", "scale", "sentence"),
+    [
+        ("out.gif", 1025, 64, "a GIF of 1,025 frames of 512x512 pixels is too large"),
+        ("out.webp", 10**6, 3, "a WEBP of 1,000,000 frames of 24x24 pixels is too large"),
+    ],
+)
+def test_an_animation_that_would_fill_the_memory_is_refused_before_it_is_drawn(
+    generator: Generator,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    name: str,
+    frames: int,
+    scale: int,
+    sentence: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    loop = InterpolatedLatents(1.0, [1, 2], generator.latent_dim, frames)
+    with pytest.raises(UsageError, match=f"{sentence}.*--frames.*--scale.*folder of PNGs"):
+        write(name, make_job(generator, source=loop, scale=scale))
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
     ("options", "sentence"),
     [
         ({"batch_size": 0}, "--batch-size 0 is not allowed"),

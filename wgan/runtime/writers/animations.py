@@ -11,16 +11,24 @@ from wgan.errors import UsageError, needs_extra
 from wgan.files import whole_file
 from wgan.images import Pixels, to_pil
 from wgan.runtime.job import Job
+from wgan.text import plural
 
 GIF_FPS_LIMIT = 50
 """Players show frames of less than 2/100 s for 10/100 s instead."""
+
+LOOPING_LIMIT = 2**28
+"""Most pixels of all frames of a GIF or WebP together: Pillow holds them in memory at once."""
+
+SIDE_LIMIT = {"GIF": 65535, "WEBP": 16383}
+"""The longest side of a frame, in pixels."""
 
 
 def write_animation(path: Path, job: Job) -> None:
     """Write the frames in order; GIF and WebP loop without end.
 
     Raises:
-        UsageError: more frames per second than players of GIF show.
+        UsageError: more frames per second than players of GIF show, or frames that are too many
+            or too large.
         OutputError: the file cannot be written.
         MissingExtra: `.mp4` needs PyAV.
     """
@@ -35,8 +43,19 @@ def write_animation(path: Path, job: Job) -> None:
         with whole_file(path) as file:
             _write_video(file, job)
     else:
+        kind = path.suffix.lower()[1:].upper()
+        _check_size(job, kind)
         with whole_file(path) as file:
-            _write_looping(file, job, path.suffix.lower()[1:].upper())
+            _write_looping(file, job, kind)
+
+
+def _check_size(job: Job, kind: str) -> None:
+    frames, height, width = len(job.positions), job.height, job.width
+    if frames * height * width > LOOPING_LIMIT or max(height, width) > SIDE_LIMIT[kind]:
+        raise UsageError(
+            f"a {kind} of {plural(frames, 'frame')} of {width}x{height} pixels is too large:"
+            " generate fewer --frames, lower --scale, or write a .mp4 or a folder of PNGs (out/)"
+        )
 
 
 def _write_looping(file: BinaryIO, job: Job, kind: str) -> None:
