@@ -34,6 +34,7 @@ class Option:
     argument: bool = False  # positional on the command line
     metavar: str = ""  # the value's name in --help; "" is the unit
     group: str = ""  # its heading in --help; "" is that of the field before
+    advanced: bool = False  # shown by --help-all, not by --help
     shown_default: str = ""  # the default in --help, where None has a meaning
     separator: str = ""  # a tuple is one text with this between the values, in --help too
     parse: Callable[[str], Any] | None = None  # reads the value from one text
@@ -50,6 +51,11 @@ def option(default: Any, help: str, **details: Any) -> Any:  # noqa: A002 - as c
         details: other fields of `Option`.
     """
     return dataclasses.field(default=default, metadata={_KEY: Option(help=help, **details)})
+
+
+def advanced(default: Any, help: str, **details: Any) -> Any:  # noqa: A002 - as click calls it
+    """Make a field as `option` does, which --help leaves out and --help-all shows."""
+    return option(default, help, advanced=True, **details)
 
 
 def options(config: Any) -> dict[str, tuple["dataclasses.Field[Any]", Option]]:

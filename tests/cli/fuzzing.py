@@ -35,7 +35,7 @@ MEMORY = 8 * 2**30
 SECONDS = 30.0
 """A case that takes longer, such as a long training, is ended and counts as done."""
 
-NOT_FUZZED = ("--download", "--ray", "--tracker", "--help", "--trust")
+NOT_FUZZED = ("--download", "--ray", "--tracker", "--help", "--help-all", "--trust")
 """Options that reach for other machines, or run code in files."""
 
 NUMBERS = (

@@ -4,16 +4,18 @@ import click
 
 from tests.processes import ROOT
 from wgan.cli import COMMANDS, cli
+from wgan.cli.options import ConfigCommand
 
 PAGE = ROOT / "docs" / "cli.md"
 
 HEAD = """# Commands
 
-<!-- Written by `make docs` from the commands' --help: change the help texts, not this page. -->
+<!-- Written by `make docs` from the commands' help: change the help texts, not this page. -->
 
-Every command has `--help`. Most take `--config FILE`, a TOML file whose keys are the names of their
-options (`batch_size = 32`); the command line has precedence over the file. `wgan train --dry-run`
-prints such a file.
+Every command has `--help`, which leaves out the advanced options of the larger commands;
+`--help-all` shows all, as this page does. Most commands take `--config FILE`, a TOML file whose
+keys are the names of their options (`batch_size = 32`); the command line has precedence over the
+file. `wgan train --dry-run` prints such a file.
 """
 
 
@@ -25,7 +27,11 @@ def page() -> str:
         command = cli.get_command(parent, name)
         assert command is not None
         with click.Context(command, parent, info_name=name) as context:
-            text = "\n".join(line.rstrip() for line in command.get_help(context).splitlines())
+            if isinstance(command, ConfigCommand):
+                shown = command.full_help(context)
+            else:
+                shown = command.get_help(context)
+        text = "\n".join(line.rstrip() for line in shown.splitlines())
         sections.append(f"## wgan {name}\n\n```text\n{text}\n```\n")
     return "\n".join(sections)
 

@@ -1,3 +1,4 @@
+import re
 from typing import Any
 
 import click
@@ -32,6 +33,48 @@ def test_every_option_has_a_help_text(name: str) -> None:
     for parameter in command.params:
         if isinstance(parameter, click.Option) and not parameter.hidden:
             assert parameter.help, parameter.name
+
+
+SHORTENED = ("train", "export", "eval", "sample", "serve")
+"""Commands whose --help leaves out advanced options."""
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_help_shows_the_common_options_and_help_all_every_option(name: str) -> None:
+    command: Any = cli.get_command(click.Context(cli), name)
+    options = [each for each in command.params if isinstance(each, click.Option)]
+    flags = {option.opts[0] for option in options if not option.hidden}
+    context = click.Context(command, info_name=name)
+    short = command.get_help(context)
+    if name not in SHORTENED:
+        assert listed(short) == flags
+        return
+    full = command.full_help(context)
+    assert listed(full) == flags
+    left_out = flags - listed(short)
+    assert f"Show all options: {len(left_out)} more." in short
+    assert len(short.splitlines()) < 0.8 * len(full.splitlines())
+
+
+def listed(text: str) -> set[str]:
+    """The first flag of each option in a help text."""
+    return set(re.findall(r"^  (-[\w-]+)", text, re.MULTILINE)) - {"-h"}
+
+
+def test_help_all_is_printed_before_anything_is_checked(run_wgan: RunWgan) -> None:
+    result = run_wgan("export", "--help-all", "--precision", "fp99")
+    assert (result.returncode, result.stderr) == (0, "")
+    assert "--tolerance-psnr" in result.stdout
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_no_line_of_a_help_text_ends_inside_an_option(name: str) -> None:
+    command: Any = cli.get_command(click.Context(cli), name)
+    for width in range(60, 100, 7):
+        context = click.Context(command, info_name=name, terminal_width=width)
+        text = command.full_help(context) if name in SHORTENED else command.get_help(context)
+        _, *sections = re.split(r"^\w+:$", text, flags=re.MULTILINE)
+        assert not [line for line in "".join(sections).splitlines() if line.endswith("-")]
 
 
 def test_every_command_is_shown_in_the_guides() -> None:

@@ -50,7 +50,7 @@ MISSING = {
 }
 """Arguments with which a command ends soon."""
 
-SKIPPED = ("--download", "--ray", "--tracker", "--help")
+SKIPPED = ("--download", "--ray", "--tracker", "--help", "--help-all")
 """Options that reach for other machines, or end the command."""
 
 NUMBERS = ("nan", "inf", "-inf", "-1", "0", "1e308", "-1e400", "9" * 30, "9" * 5000, "0x10")

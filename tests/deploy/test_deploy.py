@@ -62,7 +62,7 @@ def test_containers_run_without_privileges(container: dict[str, Any]) -> None:
 def test_every_option_is_one_that_the_command_has(
     run_wgan: RunWgan, instructions: list[tuple[str, str]]
 ) -> None:
-    known = set(re.findall(r"--[a-z-]+", run_wgan("serve", "--help").stdout))
+    known = set(re.findall(r"--[a-z-]+", run_wgan("serve", "--help-all").stdout))
     entrypoint = next(value for name, value in instructions if name == "ENTRYPOINT")
     given = re.findall(r"--[a-z-]+", entrypoint)
     for container in containers():

@@ -140,10 +140,7 @@ def test_a_truncation_beyond_the_latents_of_the_training_is_a_warning(
         SampleConfig(truncation=factor)
     assert not caplog.messages
     SampleConfig(truncation=5.0)
-    assert caplog.messages == [
-        "--truncation 5 scales the latents beyond those of the training, so expect distorted"
-        " images: below 1 is closer to the mean image, 1 is off"
-    ]
+    assert "--truncation 5 scales the latents beyond those of the training" in caplog.text
 
 
 @pytest.mark.parametrize(

@@ -26,6 +26,10 @@ C = TypeVar("C")
 
 logger = logging.getLogger(__name__)
 
+_FULL_HELP = "wgan.full_help"  # in a context's meta: its help shows the advanced options too
+
+_NO_BREAK_HYPHEN = "\u2011"
+
 _OLD = "__old"  # ends the parameter name of an option's former names
 
 
@@ -57,28 +61,71 @@ class Choice(click.Choice[str]):
 
 
 class ConfigOption(click.Option):
-    """A click option that knows its heading in --help."""
+    """A click option that knows its heading in --help, and whether only --help-all shows it."""
 
-    def __init__(self, *args: Any, group: str = "", **settings: Any) -> None:
+    def __init__(
+        self, *args: Any, group: str = "", advanced: bool = False, **settings: Any
+    ) -> None:
         super().__init__(*args, **settings)
-        self.group = group
+        self.group, self.advanced = group, advanced
 
 
 class ConfigCommand(click.Command):
-    """A command whose --help shows its options under the headings of their groups."""
+    """A command whose --help shows its options under the headings of their groups.
+
+    If some of them are advanced, --help leaves these out and --help-all shows all.
+    """
+
+    def __init__(self, *args: Any, **settings: Any) -> None:
+        super().__init__(*args, **settings)
+        left_out = sum(_is_advanced(parameter) for parameter in self.params)
+        if left_out:
+            self.params.append(
+                click.Option(
+                    ["--help-all"],
+                    is_flag=True,
+                    is_eager=True,
+                    expose_value=False,
+                    callback=_show_full_help,
+                    help=f"Show all options: {left_out} more.",
+                )
+            )
+
+    def get_help(self, ctx: click.Context) -> str:
+        """Return the text of --help; no line ends inside a word such as --batch-size."""
+        return super().get_help(ctx).replace(_NO_BREAK_HYPHEN, "-")
+
+    def full_help(self, ctx: click.Context) -> str:
+        """Return the text of --help-all."""
+        ctx.meta[_FULL_HELP] = True
+        return self.get_help(ctx)
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write each group's options, the groups in the order of their first option."""
         sections: dict[str, list[tuple[str, str]]] = {}
         for parameter in self.get_params(ctx):
+            if _is_advanced(parameter) and not ctx.meta.get(_FULL_HELP):
+                continue
             # The docstring describes the arguments.
             record = parameter.get_help_record(ctx)
             if record is not None and isinstance(parameter, click.Option):
                 group = getattr(parameter, "group", "") or "Options"
-                sections.setdefault(group, []).append(record)
+                names, text = record
+                sections.setdefault(group, []).append((names, text.replace("-", _NO_BREAK_HYPHEN)))
         for title, records in sections.items():
             with formatter.section(title):
                 formatter.write_dl(records)
+
+
+def _is_advanced(parameter: click.Parameter) -> bool:
+    return isinstance(parameter, ConfigOption) and parameter.advanced and not parameter.hidden
+
+
+def _show_full_help(ctx: click.Context, parameter: click.Parameter, value: bool) -> None:
+    if value and not ctx.resilient_parsing:
+        assert isinstance(ctx.command, ConfigCommand)
+        click.echo(ctx.command.full_help(ctx), color=ctx.color)
+        ctx.exit()
 
 
 def config_options(
@@ -160,7 +207,12 @@ def _parameters(
                 type=_click_type(kind, described),
             )
         ]
-    settings: dict[str, Any] = {"cls": ConfigOption, "group": described.group, "default": None}
+    settings: dict[str, Any] = {
+        "cls": ConfigOption,
+        "group": described.group,
+        "advanced": described.advanced,
+        "default": None,
+    }
     if kind is bool:
         settings["is_flag"] = True
     else:

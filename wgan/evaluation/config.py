@@ -6,7 +6,7 @@ from typing import Literal
 
 from wgan.errors import UsageError
 from wgan.files import check_output
-from wgan.options import option
+from wgan.options import advanced, option
 from wgan.training.config import CacheConfig, CheckpointConfig
 
 MIN_IMAGES = 10
@@ -73,7 +73,7 @@ class EvalConfig(CheckpointConfig, CacheConfig):
         unit="images",
         flags=("-n", "--n"),
     )
-    data_n: int | None = option(
+    data_n: int | None = advanced(
         None,
         "Number of real images to use, evenly spaced.",
         low=MIN_IMAGES,
@@ -90,14 +90,14 @@ class EvalConfig(CheckpointConfig, CacheConfig):
     features: str = option(
         "inception", "inception, or an ONNX file from pixels to vectors.", metavar="NETWORK"
     )
-    feature_range: tuple[float, float] = option(
+    feature_range: tuple[float, float] = advanced(
         (-1.0, 1.0),
         "Black and white for an ONNX file with float input.",
         separator=",",
         parse=_parse_range,
         metavar="LOW,HIGH",
     )
-    weights: Path | None = option(
+    weights: Path | None = advanced(
         None,
         "Inception's weights, if you have a copy.",
         metavar="FILE",
@@ -108,10 +108,10 @@ class EvalConfig(CheckpointConfig, CacheConfig):
         1, "Repeats with new seeds; 2 or more give confidence intervals.", low=1, metavar="N"
     )
     # Repeat r generates the seeds from `seed + r * n` on.
-    seed: int = option(0, "First seed.", low=0, metavar="SEED")
-    batch_size: int = option(64, "Images generated at a time.", low=1, unit="images")
+    seed: int = advanced(0, "First seed.", low=0, metavar="SEED")
+    batch_size: int = advanced(64, "Images generated at a time.", low=1, unit="images")
     device: str = option("auto", "auto, cpu, cuda, cuda:N or mps.", metavar="DEVICE")
-    trust: bool = option(False, "Open TorchScript and pt2 files, which run code.")
+    trust: bool = advanced(False, "Open TorchScript and pt2 files, which run code.")
     neighbours: Path | None = option(
         None,
         "Write generated images beside the nearest real ones: was the data memorised?",

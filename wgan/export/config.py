@@ -9,7 +9,7 @@ from types import MappingProxyType
 
 from wgan.errors import UsageError
 from wgan.model_file.manifest import Distance
-from wgan.options import check, option
+from wgan.options import advanced, check, option
 from wgan.training.config import CheckpointConfig
 
 logger = logging.getLogger("wgan")
@@ -68,7 +68,7 @@ class ExportConfig(CheckpointConfig):
         "Weights and arithmetic. fp16 is for GPUs and slower on CPUs; int8 is for CPUs.",
         choices=PRECISIONS,
     )
-    target: str | None = option(
+    target: str | None = advanced(
         None,
         "What an ONNX graph is optimised for; cuda is the old name of portable.",
         choices=(*TARGETS, "cuda"),
@@ -81,7 +81,7 @@ class ExportConfig(CheckpointConfig):
         metavar="PATH",
         shown_default="generator.onnx, .ts or .pt2 in the run's folder",
     )
-    tolerance_images: float | None = option(
+    tolerance_images: float | None = advanced(
         None,
         "Largest difference of images, in [-1, 1].",
         low=0,
@@ -89,17 +89,17 @@ class ExportConfig(CheckpointConfig):
         shown_default="by precision",
         group="Tolerance",
     )
-    tolerance_pixels: int | None = option(
+    tolerance_pixels: int | None = advanced(
         None, "Largest difference of pixels, of 255.", low=0, high=1e6, shown_default="by precision"
     )
-    tolerance_mean_pixels: float | None = option(
+    tolerance_mean_pixels: float | None = advanced(
         None,
         "Largest mean difference of pixels, of 255.",
         low=0,
         high=1e6,
         shown_default="by precision",
     )
-    tolerance_psnr: float | None = option(
+    tolerance_psnr: float | None = advanced(
         None, "Lowest PSNR of pixels.", low=0, high=1e6, unit="dB", shown_default="by precision"
     )
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from wgan.errors import UsageError
 from wgan.host import MAX_THREADS
-from wgan.options import check, option
+from wgan.options import advanced, check, option
 from wgan.runtime.engine.providers import DEVICE_NAMES
 from wgan.text import shorten
 
@@ -88,7 +88,7 @@ class SampleConfig:
     )
     seed: int | None = option(None, "The first of the -n seeds.", metavar="SEED", shown_default="0")
     seeds: str | None = option(None, "Which seeds, as in 0,1,4-6.", metavar="SEEDS")
-    latents: Path | None = option(
+    latents: Path | None = advanced(
         None,
         "A .npy file of latents, float [n, latent_dim], in place of seeds.",
         metavar="FILE",
@@ -109,7 +109,7 @@ class SampleConfig:
         unit="images",
         shown_default=f"the cells of --grid, or {DEFAULT_FRAMES}",
     )
-    shard: tuple[int, int] | None = option(
+    shard: tuple[int, int] | None = advanced(
         None,
         "Every N-th image, from the I-th on: 1/N to N/N.",
         parse=_parse_shard,
@@ -127,11 +127,11 @@ class SampleConfig:
         shown_default="the squarest",
     )
     scale: int = option(1, "Repeat each pixel N times.", low=1, high=64, metavar="N")
-    images: bool = option(False, "Float images, [-1, 1], into a .npy or .npz.")
-    metadata: bool = option(False, "Write seed, model and settings into PNGs.")
+    images: bool = advanced(False, "Float images, [-1, 1], into a .npy or .npz.")
+    metadata: bool = advanced(False, "Write seed, model and settings into PNGs.")
     overwrite: bool = option(False, "Start again instead of resuming.")
-    ray: bool = option(False, "Run on a Ray cluster, into tar shards in a folder.")
-    shard_size: int | None = option(
+    ray: bool = advanced(False, "Run on a Ray cluster, into tar shards in a folder.")
+    shard_size: int | None = advanced(
         None,
         "With --ray: images in a shard.",
         low=1,
@@ -146,13 +146,13 @@ class SampleConfig:
         shown_default="the latest export",
         group="Model",
     )
-    value_range: tuple[float, float] | None = option(
+    value_range: tuple[float, float] | None = advanced(
         None,
         "Black and white, for a foreign model.",
         parse=parse_value_range,
         metavar="LOW,HIGH",
     )
-    batch_size: int | None = option(
+    batch_size: int | None = advanced(
         None,
         "Images in a run.",
         low=1,
@@ -160,7 +160,7 @@ class SampleConfig:
         shown_default="16 on the CPU, else 64",
     )
     device: str = option("auto", "What runs the model.", choices=DEVICE_NAMES)
-    threads: int | None = option(
+    threads: int | None = advanced(
         None, "CPU threads.", low=1, high=MAX_THREADS, metavar="N", shown_default="the usable cores"
     )
 

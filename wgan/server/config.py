@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from wgan.errors import UsageError
-from wgan.options import check, option
+from wgan.options import advanced, check, option
 
 _IMAGES = {"low": 1, "high": 2**20, "unit": "images"}
 _SECONDS = {"above": 0, "high": 1e6, "unit": "seconds"}
@@ -28,7 +28,7 @@ class ServeConfig:
     device: str = option(
         "auto", "Device that runs the models, as in wgan sample.", metavar="DEVICE"
     )
-    threads: int | None = option(
+    threads: int | None = advanced(
         None,
         "CPU threads per run.",
         low=1,
@@ -36,50 +36,52 @@ class ServeConfig:
         metavar="N",
         shown_default="the usable cores",
     )
-    max_batch: int = option(64, "Largest number of images in one run.", **_IMAGES)
-    max_wait: float = option(
+    max_batch: int = advanced(64, "Largest number of images in one run.", **_IMAGES)
+    max_wait: float = advanced(
         4.0, "Time that a request waits for others to share its run.", low=0, high=1000, unit="ms"
     )
     api_key_file: Path | None = option(
         None, "File of API keys, one per line; without it requests need no key.", metavar="FILE"
     )
-    cors_origin: tuple[str, ...] = option(
+    cors_origin: tuple[str, ...] = advanced(
         (), "Origin whose pages may call the server; can be repeated.", metavar="ORIGIN"
     )
     log_format: str = option(
         "text", "Format of the log; json has a line per request.", choices=("text", "json")
     )
-    max_images: int = option(
+    max_images: int = advanced(
         256, "Largest number of images per request.", **_IMAGES, group="Limits"
     )
-    max_queue: int = option(512, "Largest number of queued images per model.", **_IMAGES)
-    max_held: int = option(
+    max_queue: int = advanced(512, "Largest number of queued images per model.", **_IMAGES)
+    max_held: int = advanced(
         2048, "Largest number of images in memory until they are sent, over all models.",
         **_IMAGES,
     )  # fmt: skip
-    max_body: int = option(
+    max_body: int = advanced(
         8 * 2**20,
         "Largest request body, before and after decompression.",
         low=1,
         high=2**40,
         unit="bytes",
     )
-    max_connections: int = option(
+    max_connections: int = advanced(
         1000, "Largest number of open connections.", low=1, high=10**6, metavar="N"
     )
-    header_seconds: float = option(10.0, "Time limit for a request's headers.", **_SECONDS)
-    body_seconds: float = option(30.0, "Time limit for a request's body.", **_SECONDS)
-    answer_seconds: float = option(
+    header_seconds: float = advanced(10.0, "Time limit for a request's headers.", **_SECONDS)
+    body_seconds: float = advanced(30.0, "Time limit for a request's body.", **_SECONDS)
+    answer_seconds: float = advanced(
         60.0, "Time limit for generating images, with the time in the queue.", **_SECONDS
     )
-    send_seconds: float = option(30.0, "Time limit for a client to read its response.", **_SECONDS)
-    idle_seconds: float = option(
+    send_seconds: float = advanced(
+        30.0, "Time limit for a client to read its response.", **_SECONDS
+    )
+    idle_seconds: float = advanced(
         75.0, "Time limit of a connection between two requests.", **_SECONDS
     )
-    load_seconds: float = option(
+    load_seconds: float = advanced(
         300.0, "Time limit for opening a model and its first images.", **_SECONDS
     )
-    drain_seconds: int = option(
+    drain_seconds: int = advanced(
         30,
         "Time limit for running requests after a stop signal.",
         low=0,

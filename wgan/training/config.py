@@ -10,7 +10,7 @@ from types import MappingProxyType
 from typing import Any, Self
 
 from wgan.errors import RunError, SettingChanged, UsageError
-from wgan.options import check, flag, option
+from wgan.options import advanced, check, flag, option
 
 logger = logging.getLogger(__name__)
 
@@ -93,17 +93,17 @@ class TrainConfig:
     channels: int = option(
         3, "1 for grey, 3 for colour.", choices=(1, 3), shown_default="as the data"
     )
-    crop: int = option(
+    crop: int = advanced(
         0,
         "Side of the square cut from the centre before resizing; 0 for the whole image.",
         unit="pixels",
         **_COUNT,
     )
-    background: str = option(
+    background: str = advanced(
         "white", "Colour behind transparent pixels, a CSS name or #rrggbb.", metavar="COLOUR"
     )
     flip: bool = option(False, "Mirror half of the images at random.", negatable=True)
-    shuffle_buffer: int = option(
+    shuffle_buffer: int = advanced(
         5000,
         "Streamed images from which the next one is drawn at random.",
         unit="images",
@@ -129,8 +129,8 @@ class TrainConfig:
         low=1,
         high=4096,
     )
-    latent_dim: int = option(128, "Numbers in a latent vector.", low=1, high=65536)
-    critic_norm: str = option(
+    latent_dim: int = advanced(128, "Numbers in a latent vector.", low=1, high=65536)
+    critic_norm: str = advanced(
         "none",
         "The critic's norm layers; batch norm breaks a gradient penalty's premise.",
         choices=CRITIC_NORMS,
@@ -145,43 +145,43 @@ class TrainConfig:
     batch_size: int = option(
         64, "Images per critic update, over all processes.", unit="images", **_POSITIVE
     )
-    accumulate: int = option(
+    accumulate: int = advanced(
         1,
         "Compute each batch in N parts to save memory; N divides --batch-size.",
         metavar="N",
         **_POSITIVE,
     )
-    n_critic: int = option(5, "Critic updates per generator update.", metavar="N", **_POSITIVE)
-    fresh_batches: bool = option(
+    n_critic: int = advanced(5, "Critic updates per generator update.", metavar="N", **_POSITIVE)
+    fresh_batches: bool = advanced(
         True, "Use a new batch for each critic update, not one for all of a step.", negatable=True
     )
-    constraint: str = option(
+    constraint: str = advanced(
         "penalty",
         "How the critic's slope is constrained: gradient penalty, one-sided penalty, weight"
         " clipping or spectral norm.",
         choices=CONSTRAINTS,
     )
-    gp_weight: float = option(10.0, "Weight of the gradient penalty.", **_WEIGHT)
-    gp_every: int = option(
+    gp_weight: float = advanced(10.0, "Weight of the gradient penalty.", **_WEIGHT)
+    gp_every: int = advanced(
         1, "Apply the penalty every N critic updates, scaled up to compensate.", metavar="N", low=1
     )
-    clip_limit: float = option(
+    clip_limit: float = advanced(
         0.01, "Largest absolute weight of the critic with --constraint clip.", **_WEIGHT
     )
-    drift: float = option(0.0, "Weight of the mean squared score of real images.", **_WEIGHT)
-    optimizer: str = option("adam", "Optimiser of both networks.", choices=OPTIMIZERS)
+    drift: float = advanced(0.0, "Weight of the mean squared score of real images.", **_WEIGHT)
+    optimizer: str = advanced("adam", "Optimiser of both networks.", choices=OPTIMIZERS)
     learning_rate: float = option(
         2e-4, "Learning rate of both networks.", flags=("--learning-rate", "--lr"), **_WEIGHT
     )
-    decay_steps: int = option(
+    decay_steps: int = advanced(
         0,
         "Steps over which the learning rate falls linearly to 0; 0 keeps it constant.",
         unit="steps",
         **_COUNT,
     )
-    beta1: float = option(0.0, "Adam's beta1.", low=0, high=0.999999)
-    beta2: float = option(0.9, "Adam's beta2.", low=0, high=0.999999)
-    ema_half_life: int = option(
+    beta1: float = advanced(0.0, "Adam's beta1.", low=0, high=0.999999)
+    beta2: float = advanced(0.9, "Adam's beta2.", low=0, high=0.999999)
+    ema_half_life: int = advanced(
         10_000,
         "Half-life of the weights' moving average (EMA); 0 turns it off.",
         unit="images",
@@ -203,9 +203,9 @@ class TrainConfig:
         250, "Save a checkpoint every N steps.", metavar="N", **_POSITIVE
     )
     preview_every: int = option(100, "Draw a preview every N steps.", metavar="N", **_POSITIVE)
-    log_every: int = option(10, "Log metrics every N steps.", metavar="N", **_POSITIVE)
+    log_every: int = advanced(10, "Log metrics every N steps.", metavar="N", **_POSITIVE)
     keep: int = option(0, "Keep the newest N checkpoints; 0 keeps all.", metavar="N", **_COUNT)
-    keep_every: int = option(
+    keep_every: int = advanced(
         0, "With --keep, also keep every N-th checkpoint; 0 keeps none.", metavar="N", **_COUNT
     )
     eval_every: int = option(
@@ -214,15 +214,15 @@ class TrainConfig:
         metavar="N",
         **_COUNT,
     )
-    eval_metric: str = option(
+    eval_metric: str = advanced(
         "fid", "Metric of the best checkpoint; lower is better.", choices=EVAL_METRICS
     )
-    eval_features: str = option(
+    eval_features: str = advanced(
         "inception",
         "Feature network: inception, or an ONNX file (see wgan eval).",
         metavar="NAME|FILE",
     )
-    eval_n: int = option(
+    eval_n: int = advanced(
         2000, "Generated images per measurement.", unit="images", low=10, high=10**6
     )
 
@@ -321,7 +321,7 @@ class CheckpointConfig:
         shown_default="latest",
         group="Options",
     )
-    arch: str | None = option(
+    arch: str | None = advanced(
         None,
         "Function that built the run's networks, if they are your own.",
         metavar="PACKAGE.MODULE:FUNCTION",
@@ -332,18 +332,18 @@ class CheckpointConfig:
 class CacheConfig:
     """The cache of decoded images, which training and evaluation share."""
 
-    cache: Path | None = option(
+    cache: Path | None = advanced(
         None,
         "Folder of decoded images and statistics.",
         metavar="FOLDER",
         shown_default="~/.cache/wgan/images",
         group="Cache",
     )
-    cache_size: float = option(50.0, "Largest size of the cache.", above=0, high=1e9, unit="GB")
-    cache_limit: float = option(
+    cache_size: float = advanced(50.0, "Largest size of the cache.", above=0, high=1e9, unit="GB")
+    cache_limit: float = advanced(
         20.0, "Largest size of one decoded data set.", above=0, high=1e9, unit="GB"
     )
-    no_cache: bool = option(False, "Do not use the cache.")
+    no_cache: bool = advanced(False, "Do not use the cache.")
 
     def __post_init__(self) -> None:
         """Check each field. Raises UsageError."""
@@ -367,20 +367,20 @@ class ExecutionConfig(CacheConfig):
     download: bool = option(
         False, "Download a named data set, or Inception's weights, if missing.", group="Data"
     )
-    allow_damaged: bool = option(False, "Train even if over 1 % of the images are damaged.")
-    weights: Path | None = option(
+    allow_damaged: bool = advanced(False, "Train even if over 1 % of the images are damaged.")
+    weights: Path | None = advanced(
         None, "Inception's weights for --eval-every.", metavar="FILE", group="Run"
     )
     device: str = option(
         "auto", "auto, cpu, cuda, cuda:N or mps.", metavar="DEVICE", group="Device"
     )
-    data_on_device: str = option(
+    data_on_device: str = advanced(
         "auto", "Keep all images in the GPU's memory; auto does if they fit.", choices=AUTO
     )
-    cuda_graph: str = option(
+    cuda_graph: str = advanced(
         "auto", "Run each step as a CUDA graph.", choices=AUTO, old_flags=("--capture",)
     )
-    dist_timeout: float = option(
+    dist_timeout: float = advanced(
         600.0,
         "Under torchrun, give up a process that does not answer for this long.",
         unit="seconds",
