@@ -68,9 +68,23 @@ def test_a_bar_fits_into_the_terminal_and_is_removed_for_other_output(
         progress.advance(500, "a long text " * 9)
         line = file.getvalue()
         assert len(line.removeprefix("\r")) == 49
-        assert line.startswith("\rtraining  #####-----  50%  500/1,000  250.0")
+        assert line == f"\rtraining  {'#' * 12}{'-' * 11}  50%  500/1,000"
         progress.clear()
         assert file.getvalue() == line + "\r" + " " * 49 + "\r"
+
+
+@pytest.mark.parametrize("columns", range(30, 130, 3))
+def test_a_bar_shows_whole_figures_only(monkeypatch: pytest.MonkeyPatch, columns: int) -> None:
+    monkeypatch.setenv("COLUMNS", str(columns))
+    clock, file = Clock(), Terminal()
+    with Progress(50_000, "training", "steps", file=file, clock=clock) as progress:
+        clock.now += 100
+        progress.advance(1234, "W 12.3  penalty 0.0345  489 images/s")
+        line = file.getvalue()
+    assert len(line.removeprefix("\r")) < max(columns, 32)
+    shown = line.strip().split("  ")[2:]
+    figures = ["2%", "1,234/50,000", "12.3 steps/s", "1:05:52 left", "W 12.3", "penalty 0.0345"]
+    assert [part.strip() for part in shown] == [*figures, "489 images/s"][: len(shown)]
 
 
 def test_a_log_message_gets_a_line_of_its_own() -> None:

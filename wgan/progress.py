@@ -128,6 +128,8 @@ class Progress:
         text = f"{share:4.0%}  {self.done:,}/{self.total:,}  {self.figures(extra)}"
         # A line as wide as the terminal would wrap, and a carriage return reach only its last part.
         room = shutil.get_terminal_size().columns - 1 - len(f"{self.label}   ")
+        while len(text) > room - MIN_BAR and "  " in text.strip():
+            text = text.rpartition("  ")[0]  # a figure without its last digits would be another
         width = max(MIN_BAR, min(MAX_BAR, room - len(text)))
         text = text[: max(0, room - width)]
         filled = round(share * width)

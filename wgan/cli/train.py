@@ -224,12 +224,13 @@ def _train(trainer: "Trainer", stop: StopFlag) -> None:
     with Progress(trainer.config.steps, "training", "steps", done=trainer.step) as progress:
         for metrics in trainer.train(should_stop=stop.is_set):
             if metrics is not None:
-                figures = f"{metrics.images_per_second:.0f} images/s  W {metrics.wasserstein:.3g}"
+                figures = f"W {metrics.wasserstein:.3g}"
                 if metrics.gradient_penalty is not None:
                     figures += f"  penalty {metrics.gradient_penalty:.3g}"
                 for name, value in (("FID", metrics.fid), ("KID x1000", metrics.kid)):
                     if value is not None:
                         figures += f"  {name} {value:.4g}"
+                figures += f"  {metrics.images_per_second:.0f} images/s"  # last: may not fit
             progress.advance(1, figures)
             now = time.monotonic()
             if begun is None:
