@@ -1,4 +1,4 @@
-"""Training speed: the seed article's loop, a usual WGAN-GP loop, and wgan's, on one machine.
+"""Training speed: a tutorial's loop (the article), a usual WGAN-GP loop, and wgan's.
 
     python -m benchmarks.training [--device cpu|cuda] [--threads 2] [--rounds 7]
         [--write docs/performance.md]

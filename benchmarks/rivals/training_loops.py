@@ -1,9 +1,10 @@
 """Two other WGAN-GP loops, for any pair of networks, for benchmarks/training.py.
 
-`article_step` is the loop of the seed article: one real batch for all critic updates, separate
-passes for real and generated images, an unused graph through the generator, `retain_graph`, and
-`.item()` after each update. `usual_step` is the loop of most WGAN-GP repositories: a fresh batch
-for each update, and no gradients through the generator. Both use PyTorch's defaults.
+`article_step` is the loop of a tutorial's WGAN-GP, which `--recipe article` follows: one real batch
+for all critic updates, separate passes for real and generated images, an unused graph through the
+generator, `retain_graph`, and `.item()` after each update. `usual_step` is the loop of most WGAN-GP
+repositories: a fresh batch for each update, and no gradients through the generator. Both use
+PyTorch's defaults.
 """
 
 from collections.abc import Callable

@@ -53,7 +53,7 @@ RECIPES: Mapping[str, Mapping[str, Any]] = MappingProxyType(
         # Gulrajani et al. 2017, "Improved Training of Wasserstein GANs", Algorithm 1: the defaults,
         # except the learning rate. Twice the paper's rate was better throughout: docs/quality.md.
         "wgan-gp": {},
-        # The seed article: batch norm in the critic, and one batch for all updates of a step.
+        # A tutorial's WGAN-GP: batch norm in the critic, one batch for the 3 updates of a step.
         "article": {
             "n_critic": 3,
             "fresh_batches": False,

@@ -46,7 +46,7 @@ def _architecture(
 
 
 BUILT_IN = {
-    "dcgan": _architecture(DCGANGenerator, DCGANCritic),  # the seed article's networks
+    "dcgan": _architecture(DCGANGenerator, DCGANCritic),
     "resnet": _architecture(ResNetGenerator, ResNetCritic),  # those of the WGAN-GP paper
 }
 
