@@ -70,6 +70,23 @@ STOPPED_BEFORE = """
         print("not reached")
 """
 
+COUNTED_BY_THE_WATCHER = """
+    import hashlib
+    from wgan.stop import stop_at_once
+    with interrupting(lambda: None):  # starts the watcher, which counts signals from now on
+        pass
+    computing = threading.Event()
+    def send_then():
+        computing.wait()
+        send(signal.SIGTERM)
+    threading.Thread(target=send_then).start()
+    with stop_at_once():
+        computing.set()
+        while not stop.is_set():
+            hashlib.pbkdf2_hmac("sha256", b"", b"", 200_000)  # native code: the watcher is quicker
+        print("not reached")
+"""
+
 AFTER_A_FORK = """
     with interrupting(lambda: None):
         pass
@@ -95,11 +112,13 @@ AFTER_A_FORK = """
         (SWALLOWED_BY_NOTHING, 0, "stopped 143\n"),
         (ENDED_BY_ANOTHER_THREAD, 0, "True\nstopped 143\n"),
         (STOPPED_BEFORE, 0, "stopped 143\n"),
+        (COUNTED_BY_THE_WATCHER, 0, "stopped 143\n"),
         (AFTER_A_FORK, 0, "7\n"),
     ],
     ids=[
         *("after the part", "one signal twice", "second signal", "except Exception"),
-        *("native code", "before native code", "native code after a fork"),
+        *("native code", "before native code", "counted in native code"),
+        "native code after a fork",
     ],
 )
 def test_a_signal_stops_the_program_at_its_next_check(

@@ -51,6 +51,7 @@ class StopFlag:
     def __init__(self) -> None:
         self.number = 0  # of the first signal; 0: none so far
         self.raises = False  # whether a signal raises Stopped at once: see `stop_at_once`
+        self._raised = False  # whether one has: not again while the block is being left
         self._received: dict[int, float] = {}  # when each signal came first
         self._previous: dict[int, Any] = {}
         self._actions: list[Callable[[], object]] = []  # of `interrupting`, in all threads
@@ -102,11 +103,13 @@ class StopFlag:
         os.close(pipe)
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
-        # With a watcher this can run much later than the signal, which was counted then.
-        is_first = not self.is_set()
-        if is_first or self._watched_by != os.getpid():
+        # With a watcher this can run much later than the signal, which was counted then. That both
+        # count one signal at once does no harm: only one that comes SAME_SIGNAL_S later ends it.
+        if not self.is_set() or self._watched_by != os.getpid():
             self._count(number)
-        if self.raises and is_first:
+        # Not only if it was counted here: the watcher may have been quicker.
+        if self.raises and not self._raised:
+            self._raised = True
             raise Stopped(number)
 
     def _count(self, number: int) -> None:

@@ -8,6 +8,8 @@ import subprocess
 import sys
 import tarfile
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +19,7 @@ from onnx import helper
 from PIL import Image
 
 from tests.checkpoints import trained_checkpoint
+from tests.evaluation.networks import network, save
 from tests.processes import (
     Process,
     RunWgan,
@@ -24,6 +27,7 @@ from tests.processes import (
     cpu_seconds,
     environment,
     run,
+    run_wgan_command,
     wait_until,
     wgan_command,
 )
@@ -96,15 +100,47 @@ def test_after_a_signal_files_are_whole_and_the_same_command_resumes(
     assert "out was started with scale 1, now it is 2" in said
 
 
+def stop_while_writing(child: int, folder: Path) -> None:
+    """Stop a process for good at a moment when it has an unfinished file."""
+
+    def is_stopped() -> bool:
+        return Path(f"/proc/{child}/stat").read_text().rpartition(")")[2].split()[0] == "T"
+
+    def is_writing() -> bool:
+        os.kill(child, signal.SIGSTOP)
+        wait_until(is_stopped)
+        if any(folder.glob(".*.partial")):
+            return True
+        os.kill(child, signal.SIGCONT)
+        return False
+
+    wait_until(is_writing)
+
+
+def test_after_a_kill_the_same_command_removes_unfinished_files(
+    model: Path, tmp_path: Path, run_wgan: RunWgan
+) -> None:
+    with start(tmp_path, "out/") as process:
+        wait_until(lambda: len(images(tmp_path / "out")) > 10)
+        child = child_of(process)
+        stop_while_writing(child, tmp_path / "out")
+        process.kill()
+        wait_until(lambda: not Path(f"/proc/{child}").exists())
+    assert list((tmp_path / "out").glob(".*.partial"))
+    done = run_wgan("sample", "--model", "model.onnx", "-n", 10, "out/")
+    assert done.returncode == 0, done.stderr
+    assert not list((tmp_path / "out").glob(".*.partial"))
+
+
 def test_a_stopped_tar_is_resumed(model: Path, tmp_path: Path, run_wgan: RunWgan) -> None:
-    partial = tmp_path / ".out.tar.partial"
+    unfinished = tmp_path / ".out.tar.partial"
     with start(tmp_path, "out.tar") as process:
-        wait_until(lambda: partial.exists() and partial.stat().st_size > 10**5)
+        wait_until(lambda: unfinished.exists() and unfinished.stat().st_size > 10**5)
         process.send_signal(signal.SIGINT)
         process.communicate(timeout=30)
     assert process.returncode == 130
     assert not (tmp_path / "out.tar").exists()
-    begun = partial.stat().st_size // 1024  # a header and an image of at most a block each
+    begun = unfinished.stat().st_size // 1024  # a header and an image of at most a block each
     done = run_wgan("sample", "--model", "model.onnx", "-n", begun + 10, "out.tar")
     assert done.returncode == 0, done.stderr
     with tarfile.open(tmp_path / "out.tar") as archive:
@@ -154,6 +190,65 @@ def test_a_model_that_never_ends_stops_at_the_first_signal(
         _, said = process.communicate(timeout=GRACE_S / 2)  # then it would be killed
     assert process.returncode == 130
     assert said.startswith("stopped")
+
+
+def note_process(path: Path) -> None:
+    path.write_text(str(os.getpid()))
+
+
+def test_a_generator_that_never_ends_stops_its_evaluation_at_the_first_signal(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "endless.onnx").write_bytes(models.sealed(models.endless()))
+    save(network(onnx.TensorProto.UINT8, ("n", 8, 8, 3)), tmp_path / "features.onnx")
+    (tmp_path / "data").mkdir()
+    for index in range(12):
+        Image.new("RGB", (8, 8), (index, 0, 0)).save(tmp_path / "data" / f"{index}.png")
+    words = ("eval", "endless.onnx", "--features", "features.onnx", "--data", "data", "-n", 12)
+    noted = tmp_path / "process"
+    with ThreadPoolExecutor(1) as pool:
+        running = pool.submit(
+            run_wgan_command, *words, cwd=tmp_path, before=partial(note_process, noted)
+        )
+        wait_until(lambda: noted.exists() and noted.read_text() != "")
+        process = int(noted.read_text())
+        wait_until(lambda: children_of(process) != [])
+        (child,) = children_of(process)
+        wait_until(lambda: running.done() or cpu_seconds(child) > 2)
+        os.kill(process, signal.SIGINT)
+        done = running.result(GRACE_S / 2)  # then it would be killed
+    assert (done.returncode, done.stderr) == (130, "stopped\n")
+
+
+STOPPED_BEFORE = """
+import os, signal, sys
+from wgan.__main__ import main
+
+class SendSignal:
+    def find_spec(self, name, path=None, target=None):
+        if name == "{module}":
+            os.kill(os.getpid(), signal.{signal})
+
+sys.meta_path.insert(0, SendSignal())
+main()
+"""
+
+
+@pytest.mark.parametrize(("name", "status"), [("SIGINT", 130), ("SIGTERM", 143)])
+@pytest.mark.parametrize("module", ["wgan.cli", "wgan.cli.export"])
+def test_a_signal_while_a_command_is_imported_ends_it(
+    tmp_path: Path, module: str, name: str, status: int
+) -> None:
+    code = STOPPED_BEFORE.format(module=module, signal=name)
+    done = run([sys.executable, "-c", code, "export"], tmp_path)
+    assert (done.returncode, done.stdout, done.stderr) == (status, "", "stopped\n")
+
+
+def test_an_ignored_signal_stays_ignored_until_a_command_handles_it(tmp_path: Path) -> None:
+    code = "import signal; signal.signal(signal.SIGINT, signal.SIG_IGN)\n"
+    code += STOPPED_BEFORE.format(module="wgan.cli.completion", signal="SIGINT")
+    done = run([sys.executable, "-c", code, "completion", "bash"], tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_a_stopped_prepare_leaves_no_shard(tmp_path: Path) -> None:
