@@ -35,8 +35,14 @@ MEMORY = 8 * 2**30
 SECONDS = 30.0
 """A case that takes longer, such as a long training, is ended and counts as done."""
 
-NOT_FUZZED = ("--download", "--ray", "--tracker", "--help", "--help-all", "--trust")
-"""Options that reach for other machines, or run code in files."""
+NOT_FUZZED = (
+    *("--download", "--ray", "--tracker", "--help", "--help-all", "--trust"),
+    *("--host", "--port"),
+)
+"""Options that reach for other machines or let them in, or run code in files."""
+
+SERVES_S = 2.0
+"""Time until a server is stopped."""
 
 NUMBERS = (
     *("0", "-1", "1", "2", "3", "64", "nan", "inf", "-inf", "1e308", "1e-320", "-0.0", "1e999"),
@@ -61,7 +67,7 @@ PATHS = (
 def command_line(number: int) -> list[str]:
     """The arguments of a case."""
     chance = random.Random(number)
-    name = chance.choice([name for name in COMMANDS if name != "serve"])
+    name = chance.choice(list(COMMANDS))
     command = cli.get_command(click.Context(cli), name)
     assert command is not None
     parameters = [each for each in command.params if not set(each.opts) & set(NOT_FUZZED)]
@@ -77,6 +83,8 @@ def command_line(number: int) -> list[str]:
             words += [chance.choice(parameter.opts), _value(chance, parameter)]
     # Work without end says nothing about the other options: the first case of a name wins.
     small = ["--steps", "2", "--width", "4", "--batch-size", "8"] if name == "train" else []
+    if name == "serve":
+        small = ["--host", "127.0.0.1", "--port", "0"]
     return [name, *small, *words]
 
 
@@ -156,10 +164,14 @@ def run_case(number: int) -> str | None:
         child = os.fork()
         if child == 0:
             _run_in_child(words, folder)
-        status = _wait(child)
+        status = _wait(child, SERVES_S if words[0] == "serve" else None)
         (work / "closed").chmod(0o700)
         said = (folder / "stderr").read_text(errors="replace")
-        fault = _fault(status, said) or _damage(work)
+        stopped = 128 + signal.SIGTERM  # a server that was still loading
+        ended = 0 if words[0] == "serve" and status == stopped else status
+        fault = _fault(ended, said) or _damage(work)
+        if status is None and words[0] == "serve":
+            fault = "a server that does not stop"
         if status is None and "pipe" in words and words[0] != "train":
             fault = "it waits for a pipe"
         shutil.rmtree(work, ignore_errors=True)
@@ -199,10 +211,13 @@ def _run_in_child(words: list[str], folder: Path) -> None:
         os._exit(status)
 
 
-def _wait(child: int) -> int | None:
-    """Return the exit status; None if the case took too long."""
-    deadline = time.monotonic() + SECONDS
-    while time.monotonic() < deadline:
+def _wait(child: int, stop_after: float | None) -> int | None:
+    """Return the exit status; None if the case took too long. SIGTERM comes after some seconds."""
+    started = time.monotonic()
+    while (waited := time.monotonic() - started) < SECONDS:
+        if stop_after is not None and waited > stop_after:
+            os.kill(child, signal.SIGTERM)
+            stop_after = None
         ended, status = os.waitpid(child, os.WNOHANG)
         if ended:
             return os.waitstatus_to_exitcode(status)

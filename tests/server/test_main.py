@@ -14,6 +14,7 @@ import sys
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -24,6 +25,7 @@ from tests.processes import (
     children_of,
     cpu_seconds,
     environment,
+    run,
     wait_until,
     wgan_command,
 )
@@ -40,7 +42,7 @@ from tests.server.servers import (
     serving,
 )
 from wgan.errors import WganError
-from wgan.model_file.manifest import METADATA_KEY
+from wgan.model_file.manifest import METADATA_KEY, config_sha256
 from wgan.model_file.reading import read_manifest, scan_model
 from wgan.runtime import Generator
 from wgan.server.main import thread_errors
@@ -81,10 +83,15 @@ def deep_bytes() -> bytes:
     deep = model(0)
     manifest = read_manifest(scan_model(model_bytes()))
     assert manifest is not None
-    nested = '{"a":' * 600 + "1" + "}" * 600
-    shallow = {"deep": "here"}
-    text = dataclasses.replace(manifest, config=shallow).to_json().replace('"here"', nested)
-    onnx.helper.set_model_props(deep, {METADATA_KEY: text})
+    nested: dict[str, Any] = {}
+    for _ in range(600):
+        nested = {"a": nested}
+    fields = json.loads(dataclasses.replace(manifest, config={"deep": "here"}).to_json())
+    # All checksums are right: only the depth is wrong.
+    fields |= {"config": nested, "config_sha256": config_sha256(nested)}
+    del fields["manifest_sha256"]
+    fields["manifest_sha256"] = config_sha256(fields)
+    onnx.helper.set_model_props(deep, {METADATA_KEY: json.dumps(fields)})
     data: bytes = deep.SerializeToString()
     return data
 
@@ -182,7 +189,7 @@ def test_sighup_reloads_a_changed_file(tmp_path: Path) -> None:
         (model_bytes()[:-500], "damaged"),
         (b"PK\x03\x04", "damaged archive"),
         (false_bytes(), "fails wgan verify: checksums"),
-        (deep_bytes(), "manifest"),
+        (deep_bytes(), "the manifest is nested more than 32 levels deep"),
         (None, "there is no model file"),
     ],
     ids=["empty", "cut", "archive", "false", "deep", "gone"],
@@ -201,6 +208,61 @@ def test_an_invalid_file_keeps_the_old_model(
         server.await_log(f"model generator was not replaced: .*({reason})")
         assert server.infer(SEED).body == old
         assert server.get("/v1/models").status == 200
+
+
+def test_other_models_are_replaced_and_used_beside_one_that_is_invalid(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        (tmp_path / f"{name}.onnx").write_bytes(model_bytes(0))
+    with serving("a.onnx", "b.onnx", cwd=tmp_path) as server:
+        (tmp_path / "a.onnx").write_bytes(deep_bytes())
+        (tmp_path / "b.onnx").write_bytes(model_bytes(1, step=99))
+        server.process.send_signal(signal.SIGHUP)
+        server.await_log("model a was not replaced: .*nested more than 32 levels deep")
+        server.await_log("model b, version 99, runs on")
+        listed = server.get("/v1/models").json()["models"]
+        assert [(each["name"], each["version"]) for each in listed] == [("a", "12"), ("b", "99")]
+        for name in ("a", "b"):
+            assert server.post(f"/v2/models/{name}/infer", SEED).status == 200
+
+
+FORKED = """
+import asyncio, os, signal, sys
+from pathlib import Path
+from wgan.server.app import ApiKeys, make_app
+from wgan.server.config import ServeConfig
+from wgan.server.model_repository import ModelRepository
+from wgan.server.telemetry import Metrics
+
+async def load():
+    config, metrics = ServeConfig(threads=4), Metrics()
+    repository = ModelRepository({"g": Path(sys.argv[1])}, config, metrics)
+    make_app(config, repository, ApiKeys(()), metrics)
+    await repository.load()
+    return repository
+
+loop = asyncio.new_event_loop()
+repository = loop.run_until_complete(load())
+child = os.fork()
+if child == 0:
+    signal.alarm(30)  # ends it if it hangs
+    if sys.argv[2] == "close":
+        assert repository.close()
+    sys.exit(0)
+status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+assert repository.close()
+loop.close()
+sys.exit(status)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="a fork")
+@pytest.mark.parametrize("end", ["close", "exit"])
+def test_a_process_forked_from_one_with_loaded_models_ends(
+    end: str, model_file: Path, tmp_path: Path
+) -> None:
+    """As the workers of `gunicorn --preload` are."""
+    done = run([sys.executable, "-c", FORKED, str(model_file), end], tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def probe_of(server: Server) -> int | None:
