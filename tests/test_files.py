@@ -1,3 +1,4 @@
+import errno
 import os
 import resource
 import socket
@@ -14,9 +15,11 @@ from wgan.errors import OutputError
 from wgan.files import (
     check_output,
     discard_leftovers,
+    lacks_open_files,
     open_lock,
     read_text,
     whole_file,
+    why_unreadable,
     write_whole,
 )
 
@@ -187,3 +190,37 @@ def test_a_pipe_whose_writer_comes_later_is_read_to_its_end(tmp_path: Path) -> N
         written = threads.submit((tmp_path / "pipe").write_bytes, b"a\n" * 50_000)
         assert read_text(tmp_path / "pipe", wait_s=30) == "a\n" * 50_000
         assert written.result() == 100_000
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (OSError(errno.EMFILE, "Too many open files"), "cannot be read: Too many open files"),
+        (PermissionError(errno.EACCES, "Permission denied"), "cannot be read: Permission denied"),
+        (OSError(errno.EINVAL, "Invalid argument"), "is damaged: [Errno 22] Invalid argument"),
+        (OSError("Not a gzipped file"), "is damaged: Not a gzipped file"),
+        (ValueError("a wrong length"), "is damaged: a wrong length"),
+    ],
+)
+def test_a_file_that_the_system_refuses_is_not_called_damaged(
+    error: Exception, reason: str
+) -> None:
+    assert why_unreadable(error) == reason
+
+
+def test_the_limit_on_open_files_is_found_behind_other_errors() -> None:
+    def fail(first: Exception) -> None:
+        try:
+            raise first
+        except Exception as exc:
+            raise ValueError("no such format") from exc
+
+    full = os.strerror(errno.EMFILE)
+    for first, expected in (
+        (OSError(errno.EMFILE, full), True),
+        (ImportError(f"libz.so: cannot open shared object file: {full}"), True),
+        (PermissionError(errno.EACCES, "Permission denied"), False),
+    ):
+        with pytest.raises(ValueError, match="no such format") as raised:
+            fail(first)
+        assert lacks_open_files(raised.value) == expected

@@ -286,6 +286,33 @@ def archive_errors() -> tuple[type[Exception], ...]:
     )
 
 
+def is_refused(exc: BaseException | None) -> bool:
+    """Whether the system refuses a file, which need not be damaged: no permission, a limit.
+
+    Errors of unpacking have no number of the system, or that of a position before a file's start.
+    """
+    return isinstance(exc, OSError) and exc.errno not in (None, errno.EINVAL, errno.EIO)
+
+
+def why_unreadable(exc: Exception, damage: str = "is damaged") -> str:
+    """Say why reading a file failed: what the system refuses, or `damage` and its signs."""
+    if isinstance(exc, OSError) and is_refused(exc):
+        return f"cannot be read: {exc.strerror or exc}"
+    return f"{damage}: {exc}"
+
+
+def lacks_open_files(exc: BaseException | None) -> bool:
+    """Whether the limit on open files caused an error, or the error from which it was raised."""
+    while exc is not None:
+        if isinstance(exc, OSError) and exc.errno in (errno.EMFILE, errno.ENFILE):
+            return True
+        # A library that cannot be loaded: the number is only in the text.
+        if isinstance(exc, ImportError) and os.strerror(errno.EMFILE) in str(exc):
+            return True
+        exc = exc.__cause__ or exc.__context__
+    return False
+
+
 def _reason(exc: OSError | ValueError, path: Path) -> str:
     if isinstance(exc, FileNotFoundError):
         exists = path.parent.is_dir()  # as /proc does, where no file can be created

@@ -60,6 +60,20 @@ def keep_freed_memory() -> bool:
     )
 
 
+def need_no_temporary_folder() -> None:
+    """Let PyTorch work where there is no folder for temporary files, or none that can be written.
+
+    PyTorch asks for it when it is imported, and makes a folder for compiled code, used or not.
+    """
+    import tempfile  # slow to import
+
+    try:
+        tempfile.gettempdir()
+    except FileNotFoundError:
+        tempfile.tempdir = os.sep  # exists, and is not written to
+        os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", os.sep)
+
+
 def _cpu_cgroups(root: Path) -> list[Path]:
     """Folders of the CPU cgroups of this process and of their ancestors; some may not exist."""
     try:

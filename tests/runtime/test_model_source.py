@@ -5,9 +5,10 @@ from pathlib import Path
 import pytest
 
 from wgan.errors import ModelFileError, RunError
+from wgan.model_file.reading import read_manifest
 from wgan.runs import Run, remember_export, remember_run
 from wgan.runtime import Generator, builtin
-from wgan.runtime.model_source import find_model, scan_source
+from wgan.runtime.model_source import find_model, scan_source, verify_checksum
 
 
 @pytest.fixture
@@ -116,6 +117,20 @@ def test_a_file_that_changed_after_the_scan_is_refused(model_file: Path, tmp_pat
         source.check_unchanged()
     with pytest.raises(ModelFileError, match="changed while it was in use"):
         source.sha256()
+
+
+def test_a_file_that_cannot_be_read_for_its_checksum_is_not_called_damaged(
+    model_file: Path, tmp_path: Path
+) -> None:
+    path = tmp_path / "model.onnx"
+    path.write_bytes(model_file.read_bytes())
+    source, scanned = scan_source(path)
+    path.unlink()
+    with (
+        pytest.raises(ModelFileError, match="there is no model file"),
+        verify_checksum(source, read_manifest(scanned)),
+    ):
+        pass
 
 
 def test_an_error_names_the_file_once(tmp_path: Path) -> None:

@@ -10,7 +10,8 @@ import pytest
 import torch
 
 from wgan.errors import CheckpointError, DeviceError, UsageError
-from wgan.training.checkpoint import Checkpoint, load_weights
+from wgan.runs import Run
+from wgan.training.checkpoint import Checkpoint, load_checkpoint, load_weights
 from wgan.training.config import TrainConfig
 from wgan.training.networks import build
 from wgan.training.state import TrainState
@@ -204,3 +205,12 @@ def test_weights_of_other_networks_are_refused_with_the_first_tensor_that_differ
     with pytest.raises(UsageError, match="is missing in the checkpoint and"):
         load_weights(generator, {}, "the generator")
     load_weights(critic, build(TINY)[1].state_dict(), "the critic")
+
+
+def test_a_newest_checkpoint_that_the_system_refuses_is_not_passed_over(tmp_path: Path) -> None:
+    run = Run(tmp_path / "run")
+    run.make()
+    make_checkpoint().save(run.checkpoint(1))
+    run.checkpoint(2).mkdir()  # in the place of a file without permission, which root may read
+    with pytest.raises(CheckpointError, match="cannot be read: Is a directory"):
+        load_checkpoint(run)

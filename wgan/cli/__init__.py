@@ -15,6 +15,7 @@ import click
 from wgan import __version__
 from wgan.cli.process import fast_exit, limit_native_threads, rank_label
 from wgan.errors import RankFailed, RankLost, WganError
+from wgan.files import lacks_open_files
 from wgan.options import did_you_mean
 from wgan.stop import Stopped
 from wgan.text import OneLineFormatter, printable
@@ -93,6 +94,8 @@ def cli() -> None:
 
 def explain(exc: BaseException) -> str | None:
     """Return a sentence for an error of the system that no command has explained, or None."""
+    if lacks_open_files(exc):
+        return "the system allows no more open files: close some, or raise the limit (ulimit -n)"
     if isinstance(exc, MemoryError):
         return "out of memory: free some, or ask for less at a time"
     if isinstance(exc, BlockingIOError) or "can't start new thread" in str(exc):
@@ -117,7 +120,7 @@ def main() -> None:
     except WganError as exc:
         click.echo(f"Error{rank_label()}: {printable(exc)}", err=True)
         sys.exit(exc.exit_status)
-    except (OSError, RuntimeError, MemoryError) as exc:
+    except Exception as exc:
         said = explain(exc)
         if said is None:
             raise

@@ -10,6 +10,7 @@ from wgan.errors import CheckpointError, OutputError, UsageError, needs_extra
 from wgan.export.config import ExportConfig
 from wgan.export.formats.triton import write_repository
 from wgan.files import check_output, is_file, is_folder, make_folder
+from wgan.host import need_no_temporary_folder
 from wgan.model_file.manifest import Manifest
 from wgan.runs import Run, find_run, latest_run, remember_export, which_checkpoint
 from wgan.stop import check_stop
@@ -55,6 +56,7 @@ def export(
     checkpoint_path = choose_checkpoint(config.source, which)
     paths = output_paths(config, checkpoint_path)
     logger.info("loading PyTorch and %s", checkpoint_path)
+    need_no_temporary_folder()
     with needs_extra("export", purpose="exporting"):
         from wgan.export.draft import export_checkpoint
         from wgan.training.checkpoint import Checkpoint, load_checkpoint

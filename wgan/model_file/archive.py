@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from wgan.errors import ModelFileError
-from wgan.files import archive_errors, undated_member
+from wgan.files import archive_errors, undated_member, why_unreadable
 from wgan.model_file.manifest import METADATA_KEY, SIZE_LIMIT, Manifest
 
 
@@ -55,7 +55,7 @@ def read_archive(path: Path) -> tuple[str, Manifest | None]:
             with archive.open(names[0]) as member:
                 text = member.read(SIZE_LIMIT + 1)  # stops a zip bomb
     except archive_errors() as exc:
-        raise ModelFileError(f"it is a damaged archive ({exc})") from exc
+        raise ModelFileError(f"it {why_unreadable(exc, 'is a damaged archive')}") from exc
     return kind, Manifest.from_json(text)
 
 

@@ -83,12 +83,14 @@ class ModelSource:
             raise ModelFileError("it was changed while it was in use")
 
     def content_sha256(self) -> str:
-        """Checksum as in the manifest; empty if it cannot be computed."""
+        """Checksum as in the manifest.
+
+        Raises:
+            ModelFileError: the file cannot be read.
+            WireError: the bytes are damaged.
+        """
         content = self.content
-        try:
-            return content_sha256(content if isinstance(content, bytes) else map_bytes(content))
-        except (ModelFileError, WireError):
-            return ""
+        return content_sha256(content if isinstance(content, bytes) else map_bytes(content))
 
     def sha256(self) -> str:
         """SHA-256 of the bytes, in hexadecimal. Raises ModelFileError if the file changed."""
@@ -107,19 +109,29 @@ def verify_checksum(source: ModelSource, manifest: Manifest | None) -> Iterator[
     takes almost no extra time. An error of the block has precedence: it says more.
 
     Raises:
-        ModelFileError: the bytes differ from those that were exported.
+        ModelFileError: the bytes differ from those that were exported, or cannot be read.
     """
     if manifest is None:
         yield
         return
-    found: list[str] = []
-    thread = threading.Thread(target=lambda: found.append(source.content_sha256()))
+    found: list[str | Exception] = []
+
+    def hash_content() -> None:
+        try:
+            found.append(source.content_sha256())
+        except Exception as exc:  # noqa: BLE001 - raised by the caller's thread
+            found.append(exc)
+
+    thread = threading.Thread(target=hash_content)
     thread.start()
     try:
         yield
     finally:
         thread.join()
-    if found != [manifest.content_sha256]:
+    (result,) = found
+    if isinstance(result, Exception) and not isinstance(result, WireError):
+        raise result  # which says nothing about the bytes
+    if result != manifest.content_sha256:
         raise ModelFileError(CHANGED)
 
 

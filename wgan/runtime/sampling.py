@@ -1,5 +1,6 @@
 """`wgan sample` as a function: from a config to files."""
 
+import contextlib
 import threading
 from dataclasses import dataclass
 from importlib import import_module
@@ -37,7 +38,7 @@ def sample(config: SampleConfig) -> Sampled:
         MissingExtra: a package is not installed.
     """
     # Python imports what encodes images while ONNX Runtime opens the model: 30 ms saved.
-    threading.Thread(target=import_module, args=("PIL.PngImagePlugin",)).start()
+    threading.Thread(target=_import_encoder).start()
     path = find_model(config.model)
     device = "cpu" if config.ray else config.device  # with Ray the device is the workers'
     with Generator(path, device, config.threads, value_range=config.value_range) as generator:
@@ -55,3 +56,8 @@ def sample(config: SampleConfig) -> Sampled:
             result = "the same command resumes" if resumes else "nothing was written"
             raise Stopped(exc.number, f"stopped; {result}") from None
         return Sampled(len(job.positions), config.out, generator.provider)
+
+
+def _import_encoder() -> None:
+    with contextlib.suppress(Exception):  # the same import in the main thread raises it again
+        import_module("PIL.PngImagePlugin")

@@ -34,6 +34,9 @@ Python's default of 700 would run a collection every few requests."""
 FD_RESERVE = 100
 """File descriptors needed beside those of connections."""
 
+FD_MINIMUM = 32
+"""File descriptors without which no server starts: its event loop would end the process."""
+
 _LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 
@@ -198,6 +201,9 @@ def raise_fd_limit(needed: int) -> None:
     """Raise the limit on open files to `needed`, or as far as the system allows with a warning.
 
     Each connection is an open file, and systems start a process with a limit of 256 to 1024.
+
+    Raises:
+        WganError: the system allows fewer than any server needs.
     """
     try:
         import resource
@@ -212,6 +218,11 @@ def raise_fd_limit(needed: int) -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (limit, hard))
     except (ValueError, OSError):  # macOS reports no hard limit and still enforces one
         limit = soft
+    if limit < FD_MINIMUM:
+        raise WganError(
+            f"the system allows {limit} open files, and a server needs at least {FD_MINIMUM}: raise"
+            " the limit (ulimit -n)"
+        )
     if limit < needed:
         logger.warning(
             "warning: at most %d files may be open at once, and %d are needed: raise the limit with"

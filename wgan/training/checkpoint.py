@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from wgan import __version__
 from wgan.errors import CheckpointError, DeviceError, OutputError, UsageError
-from wgan.files import archive_errors, write_whole
+from wgan.files import archive_errors, is_refused, why_unreadable, write_whole
 from wgan.runs import Run
 from wgan.text import first_line, shorten
 from wgan.training.config import TrainConfig
@@ -145,6 +145,8 @@ class Checkpoint:
         except MemoryError:
             raise
         except Exception as exc:  # a damaged pickle raises anything
+            if is_refused(exc):
+                raise CheckpointError(f"the checkpoint {name} {why_unreadable(exc)}") from exc
             raise CheckpointError(
                 f"{name} is not a wgan checkpoint: it holds more than tensors and plain values,"
                 " or is damaged"
@@ -227,7 +229,7 @@ def check_archive(path: Path) -> None:
     except FileNotFoundError as exc:
         raise CheckpointError(f"there is no checkpoint {path}") from exc
     except archive_errors() as exc:
-        raise CheckpointError(f"the checkpoint {path} is damaged: {exc}") from exc
+        raise CheckpointError(f"the checkpoint {path} {why_unreadable(exc)}") from exc
     if damaged is not None:
         raise CheckpointError(f"the checkpoint {path} is damaged: {damaged} fails its checksum")
 
@@ -255,13 +257,16 @@ def newest_good_checkpoint(run: Run) -> Checkpoint | None:
     A warning names each damaged checkpoint that is skipped.
 
     Raises:
-        CheckpointError: there are checkpoints, and none can be read.
+        CheckpointError: there are checkpoints, and none can be read, or the system refuses one.
     """
     paths = run.checkpoints()
     for path in reversed(paths):
         try:
             return Checkpoint.load(path)
         except CheckpointError as exc:
+            # Continuing from an older one would overwrite the newer one, which may be good.
+            if is_refused(exc.__cause__) and not isinstance(exc.__cause__, FileNotFoundError):
+                raise
             logger.warning("%s; trying the one before it", exc)
     if paths:
         raise CheckpointError(

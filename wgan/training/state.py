@@ -1,13 +1,12 @@
 """The training state (networks, EMA, optimisers, random state), and what updates it in a step."""
 
 import copy
-import os
-import tempfile
 from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
 
+from wgan.host import need_no_temporary_folder
 from wgan.training.config import TrainConfig
 from wgan.training.distributed.process_group import SINGLE_PROCESS, ProcessGroup
 from wgan.training.distributed.sync_batch_norm import convert_sync_batchnorm
@@ -83,10 +82,7 @@ def update_ema(ema: nn.Module, network: nn.Module, decay: float) -> None:
 
 def make_optimizer(network: nn.Module, config: TrainConfig) -> torch.optim.Optimizer:
     """Make the optimiser of a network: Adam (fused: fewer passes, same update) or RMSprop."""
-    try:
-        tempfile.gettempdir()
-    except FileNotFoundError:  # PyTorch would make a folder for compiled code there, used or not
-        os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", os.sep)
+    need_no_temporary_folder()
     if config.optimizer == "rmsprop":
         return torch.optim.RMSprop(network.parameters(), config.learning_rate)
     betas = (config.beta1, config.beta2)

@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 from wgan.errors import DeviceError, ModelFileError, needs_extra
 from wgan.host import usable_cores
+from wgan.model_file.reading import read_bytes
 from wgan.runtime.engine.providers import (
     DEVICES,
     active_provider,
@@ -123,6 +124,8 @@ def ort_errors() -> tuple[type[Exception], ...]:
 
 
 def _open(ort: ModuleType, model: bytes | Path, options: Any, device: str) -> Any:
+    if isinstance(model, Path) and not is_utf8(model):  # ONNX Runtime takes no other path
+        model = read_bytes(model)
     try:
         return ort.InferenceSession(
             model if isinstance(model, bytes) else str(model),
@@ -133,6 +136,15 @@ def _open(ort: ModuleType, model: bytes | Path, options: Any, device: str) -> An
         )
     except ort_errors() as exc:
         raise ModelFileError(f"ONNX Runtime cannot open it: {first_line(exc)}") from exc
+
+
+def is_utf8(path: Path) -> bool:
+    """Whether a path is text; on Linux it can be any bytes."""
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _session_options(ort: ModuleType, threads: int, optimization: Optimization) -> Any:

@@ -25,7 +25,14 @@ from typing import Any, Self
 import numpy as np
 
 from wgan.errors import DataError, OutputError
-from wgan.files import TEMPORARY_SUFFIX, make_folder, whole_file, write_whole
+from wgan.files import (
+    TEMPORARY_SUFFIX,
+    is_refused,
+    make_folder,
+    whole_file,
+    why_unreadable,
+    write_whole,
+)
 from wgan.host import usable_cores
 from wgan.images import Pixels
 from wgan.training.config import CacheConfig
@@ -115,11 +122,11 @@ class Cache:
                 raise ValueError("its checksums are wrong")
         except (FileNotFoundError, NotADirectoryError):
             return None
-        except PermissionError as exc:
-            logger.warning("cannot read the cache %s: %s", path, exc.strerror)
-            return None
         except (OSError, ValueError, LookupError, AttributeError, TypeError, RecursionError) as exc:
-            logger.warning("the cache %s is damaged and is written again: %s", path, exc)
+            if is_refused(exc):
+                logger.warning("the cache %s %s", path, why_unreadable(exc))
+            else:
+                logger.warning("the cache %s is damaged and is written again: %s", path, exc)
             return None
         with suppress(OSError):  # another user's cache can be read-only
             os.utime(path)  # marks it as recently used

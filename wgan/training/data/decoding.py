@@ -12,6 +12,7 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from wgan.errors import DataError, ImageError
+from wgan.files import lacks_open_files
 from wgan.host import usable_cores
 from wgan.images import Pixels
 from wgan.parallel import Item, Result, ordered_map
@@ -93,6 +94,8 @@ def decode(file: BinaryIO | Path) -> Image.Image:
             ImageOps.exif_transpose(image, in_place=True)
             return image
     except _DAMAGED as exc:
+        if lacks_open_files(exc):  # no fault of the image: it must not be left out
+            raise
         raise ImageError(_reason(exc)) from exc
 
 

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from wgan.errors import DataError, needs_extra
-from wgan.files import write_whole
+from wgan.files import is_refused, why_unreadable, write_whole
 from wgan.text import shorten
 from wgan.training.data.decoding import decode, is_image_name
 from wgan.training.data.sources import PROBED_IMAGES, suitable_channels
@@ -127,6 +127,8 @@ def _check_index(paths: list[Path]) -> int | None:
     except FileNotFoundError:
         return None
     except (OSError, ValueError, TypeError, KeyError, OverflowError, RecursionError) as exc:
+        if is_refused(exc):
+            raise DataError(f"the index {folder / INDEX} {why_unreadable(exc)}") from exc
         raise DataError(
             f"the index {folder / INDEX} is damaged: remove it to continue without"
         ) from exc
@@ -177,6 +179,8 @@ def read_samples(
         # webdataset appends the shard's name to the arguments of the error.
         named = [path for path in paths if str(path) in exc.args]
         shard = f"the shard {named[0]}" if named else f"one of the shards in {paths[0].parent}"
+        if is_refused(exc):
+            raise DataError(f"{shard} {why_unreadable(exc)}") from exc
         reason = (isinstance(exc, OSError) and exc.strerror) or str(exc.args[0]).partition(" @ ")[0]
         raise DataError(f"{shard} is damaged: {reason}; copy it again") from exc
     finally:

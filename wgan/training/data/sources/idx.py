@@ -15,6 +15,7 @@ from typing import BinaryIO
 import numpy as np
 
 from wgan.errors import DataError
+from wgan.files import is_refused, why_unreadable
 from wgan.training.data.sources import ArraySource
 
 IMAGES = bytes([0, 0, 8, 3])
@@ -73,6 +74,8 @@ def open_idx(path: Path, name: str) -> ArraySource:
             if file.read(1):
                 raise DataError(f"{path} is damaged: it continues after its {count} images")
     except (OSError, EOFError, zlib.error, struct.error) as exc:
+        if is_refused(exc):
+            raise DataError(f"the idx file {path} {why_unreadable(exc)}") from exc
         raise DataError(
             f"the idx file {path} is truncated or damaged: {exc}; download it again"
         ) from exc

@@ -13,7 +13,7 @@ from pathlib import Path
 from PIL import Image
 
 from wgan.errors import DataError, ImageError
-from wgan.files import archive_errors
+from wgan.files import archive_errors, lacks_open_files, why_unreadable
 from wgan.training.data.decoding import ENDINGS, decode, is_image_name
 from wgan.training.data.sources import ImageSource
 
@@ -40,7 +40,8 @@ def open_archive(path: Path) -> ImageSource:
             return TarSource(path)
         return CompressedTarSource(path)
     except archive_errors() as exc:
-        raise DataError(f"the archive {path} is damaged or of another format: {exc}") from exc
+        reason = why_unreadable(exc, "is damaged or of another format")
+        raise DataError(f"the archive {path} {reason}") from exc
 
 
 class _FileSource(ImageSource):
@@ -107,6 +108,8 @@ class FolderSource(_FileSource):
         try:
             return path.read_bytes()
         except OSError as exc:
+            if lacks_open_files(exc):  # no fault of the image, as in `decode`
+                raise
             raise ImageError(f"it cannot be read: {exc.strerror}") from exc
 
     def _regular_file(self, name: str) -> Path:
@@ -183,6 +186,8 @@ class TarSource(_ArchiveSource):
                 file.seek(self._offsets[name])
                 return file.read(self._sizes[name])
         except OSError as exc:
+            if lacks_open_files(exc):
+                raise
             raise ImageError(f"it cannot be read: {exc}") from exc
 
 
