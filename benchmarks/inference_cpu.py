@@ -28,7 +28,7 @@ from torch import nn
 from benchmarks.machine import describe_machine
 from benchmarks.pages import printed, write_between
 from wgan.export.formats.onnx import to_onnx
-from wgan.export.formats.pytorch import load_torchscript, to_torchscript
+from wgan.export.formats.torchscript import load_torchscript, to_torchscript
 from wgan.export.lowering.conv_transpose import lower
 from wgan.export.lowering.precision import quantize, to_fp16
 from wgan.host import usable_cores

@@ -23,8 +23,7 @@ from wgan.training.data.batches import Batches
 from wgan.training.data.shard_writer import write_shards
 from wgan.training.data.sources.glyphs import GlyphSource
 from wgan.training.data.transform import Transform
-from wgan.training.distributed.process_group import SINGLE_PROCESS, ProcessGroup, gradients
-from wgan.training.distributed.rendezvous import join
+from wgan.training.distributed.process_group import SINGLE_PROCESS, ProcessGroup, gradients, join
 from wgan.training.loop import train_steps
 from wgan.training.networks import build
 from wgan.training.state import TrainState

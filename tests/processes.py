@@ -47,7 +47,7 @@ def run(command: list[str], cwd: Path) -> Finished:
 
 PRELOADED = (
     *("torch", "torchvision", "onnx", "onnxscript", "onnxruntime", "scipy.linalg", "matplotlib"),
-    *("wgan.cli.train", "wgan.training.trainer", "wgan.export.exporter", "wgan.runtime.generator"),
+    *("wgan.cli.train", "wgan.training.trainer", "wgan.export", "wgan.runtime.generator"),
     *("wgan.evaluation.evaluator", "torch.export", "torch.onnx", "PIL.Image"),
 )
 """Modules that take seconds to import."""

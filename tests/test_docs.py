@@ -11,11 +11,31 @@ from tests.processes import ROOT, run, run_wgan_command
 from tests.runtime import models
 from wgan.evaluation.onnx_features import OnnxFeatures
 from wgan.runtime import Generator
+from wgan.training.config import RECIPES, TrainConfig
 
 
 def code_blocks(page: str, language: str) -> list[str]:
     text = (ROOT / page).read_text()
     return re.findall(rf"^```{language}\n(.*?)^```", text, flags=re.DOTALL | re.MULTILINE)
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_the_page_of_the_recipes_shows_their_values(recipe: str) -> None:
+    page = (ROOT / "docs/training.md").read_text()
+    (row,) = re.findall(rf"^\| `{recipe}`.*", page, flags=re.MULTILINE)
+    config = TrainConfig.resolve({"recipe": recipe})
+    rate = f"{config.learning_rate:.0e}".replace("e-0", "e-")
+    updates = "each on a fresh batch" if config.fresh_batches else "all on one batch"
+    shown = [config.arch, f"| {config.critic_norm} |", rate, f"| {config.n_critic}, {updates} |"]
+    if config.optimizer == "adam":
+        shown.append(f"Adam {rate}, betas {config.beta1:g}, {config.beta2:g}")
+    if config.constraint == "clip":
+        shown.append(f"within {config.clip_limit:g}")
+    elif config.has_penalty:
+        shown.append(f"penalty, weight {config.gp_weight:g}")
+    if config.decay_steps:
+        shown.append(f"over {config.decay_steps:,} steps")
+    assert [text for text in shown if text.lower() not in row.lower()] == []
 
 
 @pytest.fixture

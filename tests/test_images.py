@@ -12,11 +12,11 @@ from wgan.images import (
     evenly_spaced,
     grid,
     grid_shape,
-    parse_grid,
     to_images,
     to_pil,
     to_pixels,
 )
+from wgan.runtime.config import parse_grid
 
 
 def test_every_pixel_value_survives_conversion_to_images_and_back() -> None:

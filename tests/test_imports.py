@@ -52,7 +52,7 @@ def loaded_by(code: str) -> set[str]:
             "import wgan.training.trainer",
             {"wgan.runtime", "wgan.export", "wgan.evaluation", "wgan.cli", "onnx"},
         ),
-        ("import wgan.export.exporter", {"wgan.evaluation", "wgan.cli"}),
+        ("import wgan.export.draft", {"wgan.evaluation", "wgan.cli"}),
         (
             "import wgan.evaluation.feature_metrics",
             HEAVY | {"wgan.training.loop", "wgan.runtime", "wgan.cli"},

@@ -2,7 +2,7 @@
 
 import io
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -49,18 +49,6 @@ def grid_shape(n: int) -> tuple[int, int]:
     return math.ceil(n / columns), columns
 
 
-def parse_grid(text: str) -> tuple[int, int]:
-    """Parse `"8x4"` as 8 rows and 4 columns.
-
-    Raises:
-        UsageError: the text is not of this form.
-    """
-    rows, _, columns = text.lower().partition("x")
-    if not (rows.isdecimal() and columns.isdecimal() and int(rows) and int(columns)):
-        raise UsageError(f"grid {text!r} is not allowed: write ROWSxCOLUMNS, as in 8x8")
-    return int(rows), int(columns)
-
-
 def grid(pixels: Pixels, shape: tuple[int, int] | None = None) -> Pixels:
     """Arrange images row by row: `[n, h, w, c]` -> `[rows * h, columns * w, c]`.
 
@@ -78,6 +66,19 @@ def grid(pixels: Pixels, shape: tuple[int, int] | None = None) -> Pixels:
     # (rows * columns, h, w, c) -> (rows, h, columns, w, c)
     cells = cells.reshape(rows, columns, h, w, c).swapaxes(1, 2)
     return cells.reshape(rows * h, columns * w, c)
+
+
+def collect(batches: Iterable[Pixels], n: int, shape: tuple[int, int, int]) -> Pixels:
+    """Join batches of images: `[n, *shape]`.
+
+    Not `numpy.concatenate`, which would need the memory of all images twice.
+    """
+    pixels = np.empty((n, *shape), np.uint8)
+    done = 0
+    for batch in batches:
+        pixels[done : done + len(batch)] = batch
+        done += len(batch)
+    return pixels
 
 
 def to_pil(pixels: Pixels) -> "Image.Image":

@@ -1,8 +1,9 @@
 """Options: what the fields of a config dataclass say about themselves.
 
 A field made by `option` carries its bounds, choices, unit and help text. The command line
-(`wgan.cli.options`), validation (`check`), config files (`read_toml`, `to_toml`) and JSON Schema
-(`json_schema`) are all derived from the fields, so that a default or a limit is written once.
+(`wgan.cli.click_options`), validation (`check`), config files (`read_toml`, `to_toml`) and JSON
+Schema (`json_schema`) are all derived from the fields, so that a default or a limit is written
+once.
 """
 
 import dataclasses

@@ -145,7 +145,6 @@ class Progress:
 
     def _make_way(self, record: logging.LogRecord) -> bool:
         """Clear the bar for a log message: a filter of the handlers that lets all pass."""
-        del record
         self.clear()
         return True
 

@@ -4,7 +4,7 @@ import click
 
 from tests.processes import ROOT
 from wgan.cli import COMMANDS, cli
-from wgan.cli.options import ConfigCommand
+from wgan.cli.click_options import ConfigCommand
 
 PAGE = ROOT / "docs" / "cli.md"
 

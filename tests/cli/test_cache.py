@@ -5,7 +5,7 @@ import pytest
 from click.testing import CliRunner
 
 from wgan.cli import cli
-from wgan.training.data.cache import Cache
+from wgan.training.data.pixel_cache import Cache
 
 
 @pytest.fixture

@@ -17,8 +17,7 @@ from wgan.export.config import ExportConfig
 from wgan.export.draft import export_checkpoint
 from wgan.images import Pixels
 from wgan.model_file.archive import add_manifest, read_records, write_records
-from wgan.model_file.checksum import content_sha256
-from wgan.model_file.reading import describe
+from wgan.model_file.reading import content_sha256, describe
 from wgan.training.checkpoint import Checkpoint
 
 SEEDS = range(10)

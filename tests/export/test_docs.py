@@ -9,9 +9,10 @@ import pytest
 
 from tests.checkpoints import trained_checkpoint
 from tests.processes import ROOT, environment
-from wgan.export.config import EXTENSIONS, FORMATS, PRECISIONS, TARGETS, TOLERANCES, ExportConfig
+from wgan.export.config import PRECISIONS, TARGETS, TOLERANCES, ExportConfig
 from wgan.export.draft import export_checkpoint
-from wgan.export.parity.reference import BATCH_SIZES
+from wgan.export.parity.gate import BATCH_SIZES
+from wgan.model_file import FORMATS
 
 PAGE = (ROOT / "docs" / "exporting.md").read_text()
 SNIPPETS = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
@@ -22,7 +23,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with an export of each format."""
     folder = tmp_path_factory.mktemp("exports")
     checkpoint = trained_checkpoint()
-    for kind in EXTENSIONS:
+    for kind in (name for name, form in FORMATS.items() if form.extension):
         config = ExportConfig(formats=(kind,))
         export_checkpoint(checkpoint, config, folder / config.filename(kind), kind)
     return folder

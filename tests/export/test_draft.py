@@ -17,7 +17,7 @@ from tests.processes import ROOT
 from wgan.errors import ExportError
 from wgan.export.config import ExportConfig
 from wgan.export.draft import export_checkpoint, weights_sha256
-from wgan.export.formats.pytorch import load_torchscript
+from wgan.export.formats.torchscript import load_torchscript
 from wgan.images import to_pixels
 from wgan.latents import latents_from_seeds
 from wgan.model_file.archive import read_records

@@ -6,8 +6,7 @@ import pytest
 
 from tests.checkpoints import trained_checkpoint
 from wgan.errors import CheckpointError, OutputError, ParityError, UsageError
-from wgan.export import ExportConfig, ExportedFile, export
-from wgan.export.exporter import output_paths
+from wgan.export import ExportConfig, ExportedFile, export, output_paths
 from wgan.runs import Run, latest_export
 
 

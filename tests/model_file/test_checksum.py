@@ -6,8 +6,8 @@ import onnx
 import pytest
 
 from tests.runtime.models import generator, manifest
-from wgan.model_file.checksum import content_sha256
 from wgan.model_file.manifest import METADATA_KEY
+from wgan.model_file.reading import content_sha256
 
 
 def archive(records: dict[str, str], compression: int = zipfile.ZIP_STORED) -> bytes:

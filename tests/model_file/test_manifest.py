@@ -61,7 +61,7 @@ def change_receipt(**fields: Any) -> str:
         ("", "not JSON"),
         ("[" * 100_000, "not JSON"),
         ("[]", "not a JSON object"),
-        ("{}", "lacks 'format_version'"),
+        ("{}", "lacks 'latent_dim'"),
         (change(format_version=2), "install a newer wgan"),
         (change(height="32"), "height is '32', not a whole number"),
         (change(height=True), "height is True"),

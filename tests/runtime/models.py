@@ -10,8 +10,8 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from wgan.model_file.checksum import content_sha256
 from wgan.model_file.manifest import METADATA_KEY, Distance, Manifest, Receipt
+from wgan.model_file.reading import content_sha256
 
 LATENT_DIM = 4
 

@@ -14,11 +14,11 @@ from tests.processes import run
 from tests.runtime import models
 from wgan.errors import ModelFileError
 from wgan.images import encode
-from wgan.model_file.checksum import content_sha256
 from wgan.model_file.manifest import METADATA_KEY, Golden, Manifest
+from wgan.model_file.reading import content_sha256
 from wgan.runtime import Generator
 from wgan.runtime.config import VerifyConfig
-from wgan.runtime.engine.providers import driver_failure
+from wgan.runtime.engine import driver_failure
 from wgan.runtime.verification import Check, verify
 
 
@@ -121,7 +121,7 @@ import sys, warnings
 import onnxruntime
 warnings.simplefilter("ignore")
 onnxruntime.get_available_providers = lambda: ["CUDAExecutionProvider", "CPUExecutionProvider"]
-from wgan.runtime.engine.providers import driver_failure
+from wgan.runtime.engine import driver_failure
 from wgan.runtime.config import VerifyConfig
 from wgan.runtime.verification import verify
 from pathlib import Path

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from wgan.cli.options import ConfigCommand, Given, config_options
+from wgan.cli.click_options import ConfigCommand, Given, config_options
 from wgan.cli.process import protected
 from wgan.runtime.config import BenchConfig
 
@@ -60,7 +60,7 @@ def _torch_engines(manifest: "Manifest | None", threads: int) -> dict[str, "Engi
         return {}
     try:
         with needs_extra("export", purpose="timing PyTorch"):
-            from wgan.export.parity.engines import torch_engines
+            from wgan.export.formats.torchscript import torch_engines
         return dict(torch_engines(manifest.config, manifest.latent_dim, threads))
     except WganError as exc:
         click.echo(f"PyTorch is left out: {exc}", err=True)

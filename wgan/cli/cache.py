@@ -19,7 +19,7 @@ def cache() -> None:
 def list_entries() -> None:
     """List what is in the cache: size, last use, and what it was made from."""
     with needs_extra("train", purpose="the cache of decoded data"):
-        from wgan.training.data.cache import cache_folder, list_cache
+        from wgan.training.data.pixel_cache import cache_folder, list_cache
 
     entries = list_cache(cache_folder())
     for entry in entries:
@@ -33,7 +33,7 @@ def list_entries() -> None:
 def clear() -> None:
     """Remove everything in the cache. Runs and exported files are elsewhere and stay."""
     with needs_extra("train", purpose="the cache of decoded data"):
-        from wgan.training.data.cache import cache_folder, clear_cache
+        from wgan.training.data.pixel_cache import cache_folder, clear_cache
 
     freed = clear_cache(cache_folder())
     click.echo(f"{_size(freed)} removed from {printable(cache_folder())}")

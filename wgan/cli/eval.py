@@ -4,7 +4,7 @@ import json
 
 import click
 
-from wgan.cli.options import ConfigCommand, Given, config_options
+from wgan.cli.click_options import ConfigCommand, Given, config_options
 from wgan.cli.process import protected
 from wgan.cli.skipped import report_skipped
 from wgan.evaluation import EvalConfig, evaluate

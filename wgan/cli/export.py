@@ -4,7 +4,7 @@ import logging
 
 import click
 
-from wgan.cli.options import ConfigCommand, Given, config_options
+from wgan.cli.click_options import ConfigCommand, Given, config_options
 from wgan.cli.process import protected
 from wgan.export import ExportConfig, ExportedFile
 from wgan.export import export as export_generator

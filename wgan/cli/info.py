@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from wgan.cli.options import ConfigCommand, Given, config_options
+from wgan.cli.click_options import ConfigCommand, Given, config_options
 from wgan.cli.process import protect_process
 from wgan.model_file.onnx_scan import ValueInfo, inferred_range
 from wgan.model_file.reading import Description, describe

@@ -2,7 +2,7 @@
 
 import click
 
-from wgan.cli.options import ConfigCommand, Given, config_options
+from wgan.cli.click_options import ConfigCommand, Given, config_options
 from wgan.cli.skipped import report_skipped
 from wgan.errors import needs_extra
 from wgan.progress import Progress

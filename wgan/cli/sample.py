@@ -2,7 +2,7 @@
 
 import click
 
-from wgan.cli.options import ConfigCommand, Given, config_options
+from wgan.cli.click_options import ConfigCommand, Given, config_options
 from wgan.cli.process import fast_exit, protected
 from wgan.runtime.config import SampleConfig
 from wgan.text import printable

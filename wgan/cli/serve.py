@@ -5,7 +5,7 @@ import os
 
 import click
 
-from wgan.cli.options import ConfigCommand, Given, config_options
+from wgan.cli.click_options import ConfigCommand, Given, config_options
 from wgan.server import ServeConfig
 from wgan.server import serve as run_server
 

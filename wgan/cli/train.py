@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from wgan.cli.options import ConfigCommand, Given, config_options
+from wgan.cli.click_options import ConfigCommand, Given, config_options
 from wgan.cli.skipped import report_skipped
 from wgan.errors import UsageError, needs_extra
 from wgan.host import MIB
@@ -82,7 +82,7 @@ def train(given: Given, compile: bool | None, dry_run: bool, as_json: bool) -> N
         # training begins, a signal ends them at once.
         stop = None if _is_launched() else stack.enter_context(install_stop_handler())
         with needs_extra("train", purpose="training"):
-            from wgan.training.distributed.rendezvous import join
+            from wgan.training.distributed.process_group import join
             from wgan.training.setup import make_trainer
 
         group = stack.enter_context(join(execution.dist_timeout))

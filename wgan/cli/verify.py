@@ -5,7 +5,7 @@ import json
 
 import click
 
-from wgan.cli.options import ConfigCommand, Given, config_options
+from wgan.cli.click_options import ConfigCommand, Given, config_options
 from wgan.cli.process import protected
 from wgan.errors import ModelFileError
 from wgan.runtime.config import VerifyConfig

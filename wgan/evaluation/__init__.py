@@ -26,9 +26,7 @@ __all__ = ["EvalConfig", "evaluate"]
 def evaluate(config: EvalConfig, *, progress: bool = False) -> "Evaluation":
     """Measure generators against real images; all that `wgan eval` does.
 
-    Args:
-        config: the options.
-        progress: whether to show progress bars on standard error.
+    `progress` shows progress bars on standard error.
 
     Raises:
         UsageError: an option is not allowed, or the generators cannot be compared.

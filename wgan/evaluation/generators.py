@@ -21,10 +21,10 @@ from torch import Tensor, nn
 from wgan.errors import ModelFileError, UsageError, WganError
 from wgan.evaluation.features import Features
 from wgan.files import archive_errors, is_file, is_folder
+from wgan.model_file import FORMATS
 from wgan.model_file.archive import is_program
-from wgan.model_file.checksum import CHANGED, content_sha256
 from wgan.model_file.manifest import Manifest
-from wgan.model_file.reading import ZIP_MAGIC, describe, read_bytes
+from wgan.model_file.reading import CHANGED, ZIP_MAGIC, content_sha256, describe, read_bytes
 from wgan.runs import find_run, latest_run
 from wgan.runtime import Generator
 from wgan.runtime.model_source import find_model
@@ -37,6 +37,10 @@ from wgan.training.networks import Architecture
 
 DEFAULT_CROP, DEFAULT_BACKGROUND = TrainConfig.crop, TrainConfig.background
 """How real images are prepared if a generator's settings do not say."""
+
+
+PROGRAM_SUFFIXES = [kind.extension for kind in FORMATS.values() if not kind.is_onnx]
+"""Names of TorchScript and pt2 files end in one of these."""
 
 
 @dataclass(frozen=True)
@@ -91,7 +95,7 @@ def open_generator(
         exported = Generator(path, provider)
         stream = functools.partial(exported.stream, batch_size=batch_size)
         return _from_export(path, exported.image_shape, exported.manifest, stream)
-    is_truncated = not zipfile.is_zipfile(path) and path.suffix in (".ts", ".pt2")
+    is_truncated = not zipfile.is_zipfile(path) and path.suffix in PROGRAM_SUFFIXES
     if is_program(path) or is_truncated:
         if not trust:
             raise UsageError(
@@ -191,9 +195,7 @@ def choose_transform(generators: Sequence[EvaluatedGenerator], features: Feature
 
     Generators without settings accept any; if none has settings, nothing is cropped.
 
-    Args:
-        generators: what is evaluated.
-        features: checked to accept such images.
+    `features` are checked to accept such images.
 
     Raises:
         UsageError: the generators' images differ in size or preparation, or are not square.

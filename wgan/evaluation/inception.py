@@ -29,9 +29,7 @@ SHA256_PREFIX = "6726825d"
 class InceptionFeatures:
     """The 2,048 numbers before the last layer; an implementation of `Features`.
 
-    Args:
-        weights: the file from `find_weights`.
-        device: where to compute.
+    `weights` is the file from `find_weights`.
 
     Raises:
         DataError: the file does not hold the network's weights.

@@ -63,12 +63,7 @@ def find_neighbours(
 ) -> Neighbours:
     """Search `count` real images batch by batch; memory holds one batch and the result.
 
-    Args:
-        generated: `[n, height, width, channels]`.
-        data: the images that the generator was trained on.
-        count: the number of them to search, evenly spaced.
-        features: the network that defines the distance.
-        progress: shows how many images are done.
+    `generated` are pixels `[n, height, width, channels]`; the searched images are evenly spaced.
 
     Raises:
         ModelFileError: as `Features`.

@@ -27,7 +27,7 @@ from wgan.errors import ModelFileError
 from wgan.evaluation.features import FeatureBatch
 from wgan.images import Pixels, to_pil
 from wgan.model_file.onnx_scan import ValueInfo
-from wgan.runtime.engine.session import open_session, run_session
+from wgan.runtime.engine import open_session, run_session
 from wgan.runtime.model_source import scan_source
 from wgan.runtime.signature import FLOATS, UINT8, Layout, ValueRange
 
@@ -38,10 +38,8 @@ VECTORS, LOGITS = "features", "logits"
 class OnnxFeatures:
     """A feature network in an ONNX file; an implementation of `wgan.evaluation.features.Features`.
 
-    Args:
-        path: the ONNX file.
-        device: as for `wgan.runtime.Generator`.
-        value_range: black and white, for a network with float input.
+    `device` is as for `wgan.runtime.Generator`; `value_range` holds black and white, for a network
+    with float input.
 
     Raises:
         ModelFileError: the file is missing, damaged or unsafe, or its network does not map

@@ -1,11 +1,157 @@
 """From a trained generator to a file that is proved to match PyTorch.
 
-`export` does the work of `wgan export`; read `exporter.py`, then `draft.py`. `formats` writes the
-files, `lowering` rewrites ONNX graphs, `parity` proves the result. Exporting needs PyTorch, and
-ONNX files need onnx; both are imported when `export` runs.
+`export` does the work of `wgan export`: it finds a checkpoint and exports it in each format. Then
+read `draft.py`. `formats` writes the files, `lowering` rewrites ONNX graphs, `parity` proves the
+result. Exporting needs PyTorch, and ONNX files need onnx; both are imported when `export` runs.
 """
 
+import logging
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+
+from wgan.errors import CheckpointError, OutputError, UsageError, needs_extra
 from wgan.export.config import ExportConfig
-from wgan.export.exporter import ExportedFile, export
+from wgan.files import check_output, is_file, is_folder, make_folder
+from wgan.host import need_no_temporary_folder
+from wgan.model_file import FORMATS
+from wgan.model_file.manifest import Manifest
+from wgan.runs import Run, find_run, latest_run, remember_export, which_checkpoint
+from wgan.stop import check_stop
 
 __all__ = ["ExportConfig", "ExportedFile", "export"]
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class ExportedFile:
+    """A file that was proved to match PyTorch."""
+
+    path: Path
+    manifest: Manifest  # its description; `manifest.receipt` is the proof
+
+
+def export(
+    config: ExportConfig, on_file: Callable[[ExportedFile], None] | None = None
+) -> list[ExportedFile]:
+    """Export the EMA generator of a checkpoint, once for each of `config.formats`.
+
+    A file appears under its name only after it has been compared with PyTorch. An ONNX file becomes
+    the latest export, which `wgan sample` takes.
+
+    `on_file` is called with each file once it is written.
+
+    The logger `wgan.export` reports each stage at the level INFO.
+
+    Returns:
+        The files in the order of `config.formats`.
+
+    Raises:
+        RunError: there is no such run or checkpoint, or it is damaged.
+        UsageError: options contradict each other.
+        MissingExtra: PyTorch, onnx or onnxruntime is not installed.
+        ExportError: the generator cannot be exported.
+        ParityError: an export does not match PyTorch; the files before it are complete.
+        OutputError: a file cannot be written.
+    """
+    which = which_checkpoint(config.checkpoint, [config.source] if config.source else [])
+    # Paths first: a wrong one is reported at once, not after PyTorch has been imported.
+    checkpoint_path = choose_checkpoint(config.source, which)
+    paths = output_paths(config, checkpoint_path)
+    logger.info("loading PyTorch and %s", checkpoint_path)
+    need_no_temporary_folder()
+    with needs_extra("export", purpose="exporting"):
+        from wgan.export.draft import export_checkpoint
+        from wgan.training.checkpoint import Checkpoint, load_checkpoint
+        from wgan.training.networks import load_architecture
+    check_stop()
+    if config.source is not None and not is_folder(config.source):
+        checkpoint = Checkpoint.load(config.source)
+    else:
+        checkpoint = load_checkpoint(Run(checkpoint_path.parent.parent), which)
+    architecture = load_architecture(config.arch) if config.arch else None
+
+    def write(path: Path, file_format: str = "onnx") -> Manifest:
+        return export_checkpoint(checkpoint, config, path, file_format, architecture)
+
+    exported = []
+    for file_format, path in paths.items():
+        if FORMATS[file_format].extension:
+            file = ExportedFile(path, write(path, file_format))
+        else:
+            module = import_module(f"wgan.export.formats.{file_format}")
+            file = ExportedFile(*module.write_folder(path, checkpoint.step, write))
+        if file_format == "onnx":
+            remember_export(path)
+        exported.append(file)
+        if on_file is not None:
+            on_file(file)
+    return exported
+
+
+def choose_checkpoint(source: Path | None, which: str = "latest") -> Path:
+    """Return the checkpoint at `source`, or one of the run at `source` or of the latest run.
+
+    `which` names a checkpoint of a run, as for `Run.find_checkpoint`.
+
+    Raises:
+        RunError: there is no such run.
+        CheckpointError: there is no such checkpoint, or the run has none.
+        UsageError: `which` does not name a checkpoint.
+    """
+    if source is None:
+        return latest_run().find_checkpoint(which)
+    if is_folder(source):
+        return find_run(source).find_checkpoint(which)
+    if not is_file(source):
+        if str(source) == "builtin":
+            raise CheckpointError(
+                "builtin is an exported file already, which  wgan sample --model builtin  uses:"
+                " export a run or a checkpoint"
+            )
+        raise CheckpointError(
+            f"there is no run or checkpoint {source}: name a run's folder or a .pt file in its"
+            " checkpoints"
+        )
+    return source
+
+
+def output_paths(config: ExportConfig, checkpoint: Path) -> dict[str, Path]:
+    """Return the path of each format: a file, or the folder of a Triton model repository.
+
+    By default files go into the checkpoint's run, or beside a checkpoint that is in no run. An
+    output folder that ends in / is made if it does not exist.
+
+    Raises:
+        UsageError: one file is named for several formats.
+        OutputError: a path cannot be written.
+    """
+    formats = tuple(dict.fromkeys(config.formats))
+    folders = [name for name in formats if not FORMATS[name].extension]
+    output = Path(config.output or checkpoint.parent)
+    if config.output and len(formats) == len(folders) == 1:
+        if is_file(output) or not is_folder(output.parent):
+            raise OutputError(
+                f"cannot write {output}: a model repository is a folder in an existing folder"
+            )
+        return {formats[0]: output}
+    if config.output is None and output.name == "checkpoints":
+        output = output.parent
+    if config.output and config.output.endswith(("/", os.sep)):
+        make_folder(output)
+    if config.output is None or is_folder(output):
+        names = {name: name if name in folders else config.filename(name) for name in formats}
+        paths = {name: output / file for name, file in names.items()}
+        if config.output:  # the folder itself is the repository
+            paths |= dict.fromkeys(folders, output)
+    elif len(formats) > 1:
+        raise UsageError(f"--output {output} is one file for {len(formats)} formats: name a folder")
+    else:
+        paths = {formats[0]: output}
+    for name in formats:
+        if name not in folders:
+            check_output(paths[name])
+    return paths

@@ -6,19 +6,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
+from typing import Any
 
 from wgan.errors import UsageError
+from wgan.model_file import FORMATS
 from wgan.model_file.manifest import Distance
 from wgan.options import advanced, check, option
 from wgan.training.config import CheckpointConfig
 
 logger = logging.getLogger("wgan")
-
-EXTENSIONS = {"onnx": ".onnx", "torchscript": ".ts", "pt2": ".pt2"}
-"""File format -> file extension."""
-
-FORMATS = (*EXTENSIONS, "triton")
-"""What an export can be: a file, or a model repository for NVIDIA Triton."""
 
 PRECISIONS = ("fp32", "fp16", "int8")
 
@@ -45,6 +41,8 @@ TOLERANCES: Mapping[str, Distance] = MappingProxyType(
 REDUCED_PRECISION_SEEDS = 1024
 """Seeds that fp16 and int8 are proved on: their errors vary more from image to image."""
 
+_TOLERANCE: dict[str, Any] = {"low": 0, "high": 1e6, "shown_default": "by precision"}
+
 
 @dataclass(frozen=True, kw_only=True)
 class ExportConfig(CheckpointConfig):
@@ -61,7 +59,7 @@ class ExportConfig(CheckpointConfig):
         ("onnx",),
         "Format; can be repeated. triton is a model repository for NVIDIA Triton, a folder.",
         flags=("--format",),
-        choices=FORMATS,
+        choices=tuple(FORMATS),
     )
     precision: str = option(
         "fp32",
@@ -82,26 +80,15 @@ class ExportConfig(CheckpointConfig):
         shown_default="generator.onnx, .ts or .pt2 in the run's folder",
     )
     tolerance_images: float | None = advanced(
-        None,
-        "Largest difference of images, in [-1, 1].",
-        low=0,
-        high=1e6,
-        shown_default="by precision",
-        group="Tolerance",
+        None, "Largest difference of images, in [-1, 1].", group="Tolerance", **_TOLERANCE
     )
     tolerance_pixels: int | None = advanced(
-        None, "Largest difference of pixels, of 255.", low=0, high=1e6, shown_default="by precision"
+        None, "Largest difference of pixels, of 255.", **_TOLERANCE
     )
     tolerance_mean_pixels: float | None = advanced(
-        None,
-        "Largest mean difference of pixels, of 255.",
-        low=0,
-        high=1e6,
-        shown_default="by precision",
+        None, "Largest mean difference of pixels, of 255.", **_TOLERANCE
     )
-    tolerance_psnr: float | None = advanced(
-        None, "Lowest PSNR of pixels.", low=0, high=1e6, unit="dB", shown_default="by precision"
-    )
+    tolerance_psnr: float | None = advanced(None, "Lowest PSNR of pixels.", unit="dB", **_TOLERANCE)
 
     def __post_init__(self) -> None:
         """Check each option and each combination. Raises UsageError."""
@@ -127,12 +114,17 @@ class ExportConfig(CheckpointConfig):
             parts.append(self.target_of(file_format))
         if self.precision != "fp32":
             parts.append(self.precision)
-        return "-".join(parts) + EXTENSIONS[file_format]
+        return "-".join(parts) + FORMATS[file_format].extension
 
     @property
     def allowed(self) -> Distance:
         """The largest distance from PyTorch that passes."""
-        return dataclasses.replace(TOLERANCES[self.precision], **self._tolerances())  # type: ignore[arg-type]
+        given = {
+            field.name: value
+            for field in dataclasses.fields(Distance)
+            if (value := getattr(self, f"tolerance_{field.name}")) is not None
+        }
+        return dataclasses.replace(TOLERANCES[self.precision], **given)
 
     @property
     def loosened(self) -> bool:
@@ -152,7 +144,7 @@ class ExportConfig(CheckpointConfig):
         """Check that a format has this precision and target. Raises UsageError."""
         target = self.target_of(file_format)
         is_plain = self.precision == "fp32" and target == "portable"
-        if file_format in ("torchscript", "pt2") and not is_plain:
+        if not FORMATS[file_format].is_onnx and not is_plain:
             raise UsageError(
                 f"--format {file_format} has only --precision fp32 and --target portable: the"
                 " other precisions and targets are forms of an ONNX graph"
@@ -164,14 +156,4 @@ class ExportConfig(CheckpointConfig):
             )
 
     def _default_target(self, file_format: str) -> str:
-        is_onnx = file_format in ("onnx", "triton")
-        return DEFAULT_TARGETS[self.precision] if is_onnx else "portable"
-
-    def _tolerances(self) -> dict[str, float]:
-        given = {
-            "images": self.tolerance_images,
-            "pixels": self.tolerance_pixels,
-            "mean_pixels": self.tolerance_mean_pixels,
-            "psnr": self.tolerance_psnr,
-        }
-        return {name: value for name, value in given.items() if value is not None}
+        return DEFAULT_TARGETS[self.precision] if FORMATS[file_format].is_onnx else "portable"

@@ -1,13 +1,13 @@
 """An export in memory: traced, proved against PyTorch, and only then written under its name."""
 
 import dataclasses
-import functools
 import hashlib
 import logging
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path, PurePath
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from torch import Tensor, nn
@@ -15,20 +15,16 @@ from torch import Tensor, nn
 from wgan import __version__
 from wgan.errors import needs_extra
 from wgan.export.config import ExportConfig
-from wgan.export.formats.pytorch import to_pt2, to_torchscript
-from wgan.export.parity.engines import Engine, onnx_engines, pytorch_engines
-from wgan.export.parity.gate import prove
-from wgan.export.parity.reference import Reference
+from wgan.export.parity.engines import Engine, pytorch_engines
+from wgan.export.parity.gate import Reference, prove
 from wgan.files import write_whole
+from wgan.model_file import FORMATS
 from wgan.model_file.archive import add_manifest
-from wgan.model_file.checksum import content_sha256
 from wgan.model_file.manifest import Manifest, Receipt
+from wgan.model_file.reading import content_sha256
 from wgan.stop import check_stop
 from wgan.training.checkpoint import Checkpoint
 from wgan.training.networks import Architecture
-
-if TYPE_CHECKING:
-    import onnx
 
 logger = logging.getLogger(__name__)
 
@@ -37,7 +33,7 @@ logger = logging.getLogger(__name__)
 class ExportDraft:
     """An export that is not proved yet."""
 
-    file_format: str  # "onnx", "torchscript" or "pt2"
+    file_format: str  # one of `wgan.model_file.FORMATS`
     serialize: Callable[[str], bytes]  # the manifest's JSON -> the whole file
     engines: Callable[[bytes], Iterator[Engine]]  # the whole file -> every way to run it
     opset: int | None = None  # of ONNX
@@ -58,7 +54,7 @@ def export_checkpoint(
         checkpoint: the checkpoint; its networks are rebuilt from its configuration.
         config: precision, target and tolerances.
         path: the file, in a folder that exists. A file that is there stays if the export fails.
-        file_format: "onnx", "torchscript" or "pt2".
+        file_format: one of `wgan.model_file.FORMATS` that is a file.
         architecture: as for `wgan.training.networks.build`.
 
     Raises:
@@ -107,35 +103,22 @@ def make_draft(
     """Trace `generator` into a draft. Raises UsageError, ExportError, MissingExtra."""
     config.check_format(file_format)
     check_stop()
-    if file_format in ("torchscript", "pt2"):
-        to_archive = to_pt2 if file_format == "pt2" else to_torchscript
-        archive = to_archive(generator, latent_dim)
-        return ExportDraft(
-            file_format,
-            lambda manifest: add_manifest(archive, manifest),
-            functools.partial(pytorch_engines, file_format),
-        )
-    assert file_format == "onnx", f"no draft is made of the format {file_format}"
-    with needs_extra("export", purpose="exporting to ONNX"):
-        from wgan.export.formats.onnx import check, to_onnx
-        from wgan.export.lowering.conv_transpose import lower
-        from wgan.export.lowering.precision import quantize, to_fp16
-    model = to_onnx(generator, latent_dim)
-    if config.target_of(file_format) == "cpu":
-        model = lower(model, eight_bits=config.precision == "int8")
-    if config.precision == "fp16":
-        model = to_fp16(model)
-    elif config.precision == "int8":
-        model = quantize(model)
-    check(model)
-    return onnx_draft(model)
+    form = FORMATS[file_format]
+    with needs_extra(form.extra, purpose=f"exporting to {form.label}"):
+        module = import_module(f"wgan.export.formats.{file_format}")
+    draft: ExportDraft = module.make_draft(generator, latent_dim, config)
+    return draft
 
 
-def onnx_draft(model: "onnx.ModelProto") -> ExportDraft:
-    """Make a draft of an ONNX model."""
-    from wgan.export.formats.onnx import OPSET, serialize
-
-    return ExportDraft("onnx", lambda manifest: serialize(model, manifest), onnx_engines, OPSET)
+def archive_draft(
+    file_format: str, archive: bytes, load: Callable[[bytes], Callable[[Tensor], Tensor]]
+) -> ExportDraft:
+    """Make a draft of an archive of PyTorch, which `load` opens."""
+    return ExportDraft(
+        file_format,
+        lambda manifest: add_manifest(archive, manifest),
+        lambda file: pytorch_engines(load(file)),
+    )
 
 
 def weights_sha256(state: dict[str, Any]) -> str:
@@ -143,6 +126,7 @@ def weights_sha256(state: dict[str, Any]) -> str:
     digest = hashlib.sha256()
     for name, value in sorted(state.items()):
         assert isinstance(value, Tensor)
+        # Row-major, whatever the order in memory: the training keeps weights channels-last.
         array = np.ascontiguousarray(value.numpy())
         digest.update(f"{name} {array.dtype.str} {array.shape}\n".encode())
         digest.update(array.tobytes())

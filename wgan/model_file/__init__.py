@@ -2,3 +2,31 @@
 
 It is separate from `wgan.runtime` so that `wgan info` starts without numpy and onnxruntime.
 """
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+LATENTS, IMAGES, PIXELS = "latents", "images", "pixels"
+"""Names of the input and of the outputs of an exported graph."""
+
+
+@dataclass(frozen=True)
+class Format:
+    """What `wgan export --format NAME` writes; `wgan.export.formats.NAME` writes it."""
+
+    label: str  # its name in messages
+    extension: str  # of the file; "" for a folder
+    is_onnx: bool  # an ONNX graph, which has precisions and targets
+    extra: str = "export"  # the extra of wgan that installs what writes it
+
+
+FORMATS: Mapping[str, Format] = MappingProxyType(
+    {
+        "onnx": Format("ONNX", ".onnx", is_onnx=True),
+        "torchscript": Format("TorchScript", ".ts", is_onnx=False),
+        "pt2": Format("pt2", ".pt2", is_onnx=False),
+        "triton": Format("a Triton repository", "", is_onnx=True),
+    }
+)
+"""Name on the command line -> format."""

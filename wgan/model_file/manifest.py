@@ -1,14 +1,14 @@
 """The manifest inside an exported file: the model's shape, its origin, and the receipt."""
 
 import base64
-import binascii
 import dataclasses
 import hashlib
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, Self
+from dataclasses import MISSING, dataclass
+from types import NoneType
+from typing import Any, Self, TypeVar, get_args, get_origin
 
 from wgan.errors import ModelFileError
 from wgan.text import shorten
@@ -18,6 +18,8 @@ METADATA_KEY = "wgan.manifest"
 
 FORMAT_VERSION = 1
 """Increased when a reader of the older format would misread the newer one."""
+
+T = TypeVar("T")
 
 _CHECKSUM = "manifest_sha256"
 
@@ -33,11 +35,21 @@ DEPTH_LIMIT = 32
 of the calls around it, so that without this one a server could fail where `wgan info` does not."""
 
 
+def _bounded(low: int, high: int = 2**63 - 1, default: Any = MISSING) -> Any:
+    """Make a field of whole numbers, with the range that is accepted from a file."""
+    return dataclasses.field(default=default, metadata={"range": (low, high)})
+
+
+def _tuple_of(item: str, low: int = 0) -> Any:
+    """Make a field of several values, each called `item` in messages."""
+    return dataclasses.field(default=(), metadata={"item": item, "range": (low, 2**63 - 1)})
+
+
 @dataclass(frozen=True, kw_only=True)
 class Golden:
     """A golden image: PyTorch's image of a seed, which the model must reproduce."""
 
-    seed: int
+    seed: int = _bounded(0, 2**32 - 1)
     png: bytes  # lossless
     psnr: float  # of the export's image when it was proved, in decibels; the lowest of all engines
 
@@ -47,7 +59,7 @@ class Distance:
     """The distance between an export's images and PyTorch's: measured, or allowed."""
 
     images: float = 0.0  # largest absolute difference, in [-1, 1] units
-    pixels: int = 0  # largest absolute difference, of 255
+    pixels: int = _bounded(0, 255, default=0)  # largest absolute difference, of 255
     mean_pixels: float = 0.0  # mean absolute difference, of 255
     psnr: float = PSNR_LIMIT  # of the pixels, in decibels: higher is closer
 
@@ -60,35 +72,35 @@ class Receipt:
     """
 
     seeds: str = ""  # as `wgan.latents.parse_seeds` reads them
-    batch_sizes: tuple[int, ...] = ()
+    batch_sizes: tuple[int, ...] = _tuple_of("batch size", low=1)
     providers: tuple[str, ...] = ()
     optimizations: tuple[str, ...] = ()  # ONNX Runtime's graph optimisations, if it was run
-    threads: tuple[int, ...] = ()
+    threads: tuple[int, ...] = _tuple_of("number of threads", low=1)
     seen: Distance = Distance()  # from PyTorch in float32, the largest of all engines
     allowed: Distance = Distance()
     loosened: bool = False  # whether the user allowed a larger distance than wgan does
     float64_images: float = 0.0  # largest difference of the images from PyTorch in float64
-    goldens: tuple[Golden, ...] = ()
+    goldens: tuple[Golden, ...] = _tuple_of("golden image")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Manifest:
     """The description of a generator, the same in every exported format."""
 
-    latent_dim: int
-    height: int
-    width: int
-    channels: int
+    latent_dim: int = _bounded(1, 2**20)
+    height: int = _bounded(1, 2**14)
+    width: int = _bounded(1, 2**14)
+    channels: int = _bounded(1, 4)
     precision: str  # "fp32"
     target: str  # what the graph is optimised for: "portable"
-    opset: int | None  # None unless the format is ONNX
-    step: int  # training steps behind the weights
+    opset: int | None = _bounded(1)  # None unless the format is ONNX
+    step: int = _bounded(0)  # training steps behind the weights
     config: Mapping[str, Any]  # the training configuration, without paths
     weights_sha256: str  # of the checkpoint's tensors: the same in every format
     content_sha256: str  # of the file without this manifest
     wgan_version: str
     receipt: Receipt
-    format_version: int = FORMAT_VERSION
+    format_version: int = _bounded(1, default=FORMAT_VERSION)
 
     def to_json(self) -> str:
         """Write the manifest; equal manifests give equal text."""
@@ -115,37 +127,17 @@ class Manifest:
         except (ValueError, RecursionError) as exc:
             raise ModelFileError("the manifest is not JSON") from exc
         _check_depth(fields)
-        return cls._from_fields(_Fields(fields, "manifest"))
-
-    @classmethod
-    def _from_fields(cls, fields: "_Fields") -> Self:
-        version = fields.integer("format_version", 1)
-        if version > FORMAT_VERSION:
+        version = fields.get("format_version") if isinstance(fields, dict) else None
+        if type(version) is int and version > FORMAT_VERSION:  # whose fields may be others
             raise ModelFileError(
                 f"the manifest has format version {version}, this wgan reads up to"
                 f" {FORMAT_VERSION}: install a newer wgan"
             )
-        config = fields.mapping("config").content
-        if fields.text("config_sha256") != config_sha256(config):
+        manifest = _read(cls, fields, "manifest")
+        if fields.get("config_sha256") != config_sha256(manifest.config):
             raise ModelFileError("the manifest's config does not match its config_sha256")
-        manifest = cls(
-            latent_dim=fields.integer("latent_dim", 1, 2**20),
-            height=fields.integer("height", 1, 2**14),
-            width=fields.integer("width", 1, 2**14),
-            channels=fields.integer("channels", 1, 4),
-            precision=fields.text("precision"),
-            target=fields.text("target"),
-            opset=None if fields.content.get("opset") is None else fields.integer("opset", 1),
-            step=fields.integer("step", 0),
-            config=config,
-            weights_sha256=fields.text("weights_sha256"),
-            content_sha256=fields.text("content_sha256"),
-            wgan_version=fields.text("wgan_version"),
-            receipt=_read_receipt(fields.mapping("receipt")),
-            format_version=version,
-        )
-        unsigned = {name: value for name, value in fields.content.items() if name != _CHECKSUM}
-        if fields.text(_CHECKSUM) != _sha256(unsigned):
+        unsigned = {name: value for name, value in fields.items() if name != _CHECKSUM}
+        if fields.get(_CHECKSUM) != _sha256(unsigned):
             raise ModelFileError(f"the manifest does not match its {_CHECKSUM}: it was changed")
         return manifest
 
@@ -176,27 +168,51 @@ def _canonical(content: Mapping[str, Any]) -> str:
     return json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False)
 
 
-def _read_receipt(fields: "_Fields") -> Receipt:
-    goldens = [_Fields(entry, "golden image") for entry in fields.items("goldens")]
-    return Receipt(
-        seeds=fields.text("seeds"),
-        batch_sizes=tuple(_check_integer(n, "batch size", 1) for n in fields.items("batch_sizes")),
-        providers=fields.texts("providers"),
-        optimizations=fields.texts("optimizations"),
-        threads=tuple(_check_integer(n, "number of threads", 1) for n in fields.items("threads")),
-        seen=_read_distance(fields.mapping("seen")),
-        allowed=_read_distance(fields.mapping("allowed")),
-        loosened=fields.boolean("loosened"),
-        float64_images=fields.number("float64_images"),
-        goldens=tuple(
-            Golden(
-                seed=golden.integer("seed", 0, 2**32 - 1),
-                png=golden.blob("png"),
-                psnr=golden.number("psnr"),
-            )
-            for golden in goldens
-        ),
-    )
+def _read(kind: type[T], content: object, name: str) -> T:
+    """Read a dataclass from a JSON object, and check the type and range of each field."""
+    if not isinstance(content, dict):
+        raise ModelFileError(f"the {name} is not a JSON object")
+    values: dict[str, Any] = {}
+    for field in dataclasses.fields(kind):  # type: ignore[arg-type]
+        key, value = field.name, content.get(field.name)
+        if value is None and NoneType in get_args(field.type):
+            values[key] = None
+        elif key not in content:
+            raise ModelFileError(f"the {name} lacks {key!r}")
+        else:
+            values[key] = _read_value(field.type, value, f"{name}'s {key}", field.metadata)
+    return kind(**values)
+
+
+def _read_value(kind: Any, value: Any, name: str, metadata: Mapping[str, Any]) -> Any:
+    """Read a field's value. The types are compared exactly: a bool is no whole number here."""
+    if isinstance(kind, type) and dataclasses.is_dataclass(kind):
+        return _read(kind, value, name)
+    fits, expected = isinstance(value, str), "text"
+    if get_origin(kind) is tuple:
+        fits, expected = isinstance(value, list), "a list"
+    elif get_origin(kind) is Mapping:
+        fits, expected = isinstance(value, dict), "a JSON object"
+    elif kind is bool:
+        fits, expected = isinstance(value, bool), "true or false"
+    elif kind is float:
+        fits = type(value) in (int, float) and 0 <= value < 1e9
+        expected = "a number from 0 to 1e9"
+    elif kind in (int, int | None):
+        low, high = metadata["range"]
+        fits = type(value) is int and low <= value <= high
+        expected = f"a whole number from {low} to {high}"
+    if not fits:
+        raise ModelFileError(f"the {name} is {shorten(value, 40)}, not {expected}")
+    if get_origin(kind) is tuple:
+        item = metadata.get("item", name)
+        return tuple(_read_value(get_args(kind)[0], each, item, metadata) for each in value)
+    if kind is bytes:
+        try:
+            return base64.b64decode(value, validate=True)
+        except ValueError as exc:
+            raise ModelFileError(f"the {name} is not base64") from exc
+    return float(value) if kind is float else value
 
 
 def _finite(text: str) -> float:
@@ -204,82 +220,4 @@ def _finite(text: str) -> float:
     value = float(text)
     if not math.isfinite(value):
         raise ValueError(f"{text} is not a JSON number")
-    return value
-
-
-def _read_distance(fields: "_Fields") -> Distance:
-    return Distance(
-        images=fields.number("images"),
-        pixels=fields.integer("pixels", 0, 255),
-        mean_pixels=fields.number("mean_pixels"),
-        psnr=fields.number("psnr"),
-    )
-
-
-class _Fields:
-    """A JSON object whose fields are read with a check of type and range."""
-
-    def __init__(self, content: object, name: str) -> None:
-        if not isinstance(content, dict):
-            raise ModelFileError(f"the {name} is not a JSON object")
-        self.content: dict[str, Any] = content
-        self.name = name
-
-    def _get(self, key: str) -> object:
-        if key not in self.content:
-            raise ModelFileError(f"the {self.name} lacks {key!r}")
-        return self.content[key]
-
-    def integer(self, key: str, low: int, high: int = 2**63 - 1) -> int:
-        return _check_integer(self._get(key), f"{self.name}'s {key}", low, high)
-
-    def number(self, key: str) -> float:
-        value = self._get(key)
-        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 1e9:
-            raise ModelFileError(
-                f"the {self.name}'s {key} is {shorten(value, 40)}, not a number from 0 to 1e9"
-            )
-        return float(value)
-
-    def text(self, key: str) -> str:
-        return _check_text(self._get(key), f"{self.name}'s {key}")
-
-    def texts(self, key: str) -> tuple[str, ...]:
-        return tuple(_check_text(value, f"{self.name}'s {key}") for value in self.items(key))
-
-    def boolean(self, key: str) -> bool:
-        value = self._get(key)
-        if not isinstance(value, bool):
-            raise ModelFileError(
-                f"the {self.name}'s {key} is {shorten(value, 40)}, not true or false"
-            )
-        return value
-
-    def blob(self, key: str) -> bytes:
-        try:
-            return base64.b64decode(self.text(key), validate=True)
-        except (binascii.Error, ValueError) as exc:
-            raise ModelFileError(f"the {self.name}'s {key} is not base64") from exc
-
-    def items(self, key: str) -> list[object]:
-        value = self._get(key)
-        if not isinstance(value, list):
-            raise ModelFileError(f"the {self.name}'s {key} is {shorten(value, 40)}, not a list")
-        return value
-
-    def mapping(self, key: str) -> "_Fields":
-        return _Fields(self._get(key), f"{self.name}'s {key}")
-
-
-def _check_integer(value: object, name: str, low: int, high: int = 2**63 - 1) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
-        raise ModelFileError(
-            f"the {name} is {shorten(value, 40)}, not a whole number from {low} to {high}"
-        )
-    return value
-
-
-def _check_text(value: object, name: str) -> str:
-    if not isinstance(value, str):
-        raise ModelFileError(f"the {name} is {shorten(value, 40)}, not text")
     return value

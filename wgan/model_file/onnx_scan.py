@@ -4,6 +4,10 @@ A model file may come from a stranger, and ONNX lets a tensor read its values fr
 among the initializers, in a node's attributes, in the subgraphs of an `If`, in functions. The scan
 visits every place that can hold a tensor and refuses external data, with the standard library only.
 The field numbers are those of `onnx.proto` (ONNX 1.23, IR version 13).
+
+The bytes are in Protocol Buffers' wire format ("Encoding" in its documentation). Encodings that two
+readers could understand differently (groups, overlong tags, field 0) are refused, so that ONNX
+Runtime cannot see a field that `read_fields` has missed.
 """
 
 import mmap
@@ -12,7 +16,6 @@ from dataclasses import dataclass, field
 from typing import Any, Self
 
 from wgan.errors import ModelFileError
-from wgan.model_file.protobuf import FieldValue, WireError, read_fields
 from wgan.text import printable
 
 FIELD_LIMIT = 1_000_000
@@ -42,7 +45,9 @@ _CHILDREN: Mapping[str, Mapping[int, str]] = {
     "Property": {},
 }
 
+# Field numbers of a Tensor and of a Node.
 _TENSOR_NAME, _TENSOR_EXTERNAL_DATA, _TENSOR_DATA_LOCATION = 8, 13, 14
+_INPUT, _OUTPUT, _OPERATOR = 1, 2, 4
 
 _ELEMENT_TYPES = (
     *("?", "float", "uint8", "int8", "uint16", "int16", "int32", "int64", "string", "bool"),
@@ -56,8 +61,17 @@ RANGES: Mapping[str, tuple[float, float]] = {"Tanh": (-1.0, 1.0), "Sigmoid": (0.
 VALUE_PRESERVING = ("Identity", "Transpose", "Reshape", "Squeeze", "Unsqueeze")
 """Operators that only rearrange the values of their first input."""
 
+VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5
+
+FieldValue = int | memoryview
+"""A number, or the bytes of a string or message."""
+
 Axis = int | str | None
 """A size; a name or None if the axis is free."""
+
+
+class WireError(ValueError):
+    """Bytes that are not in Protocol Buffers' wire format."""
 
 
 @dataclass(frozen=True)
@@ -104,9 +118,7 @@ class OnnxFile:
 def scan(data: bytes | mmap.mmap, *, allow_unsafe: bool = False) -> OnnxFile:
     """Scan an ONNX file's bytes.
 
-    Args:
-        data: the bytes.
-        allow_unsafe: whether the file will only be described, so that it may refer to others.
+    With `allow_unsafe` the file may refer to others: it will only be described.
 
     Raises:
         ModelFileError: the bytes are damaged, not ONNX, or refer to another file.
@@ -150,7 +162,7 @@ class _Scanner:
             raise ModelFileError(f"it nests more than {DEPTH_LIMIT} messages deep")
         children = _CHILDREN[message]
         is_main_graph = (*path, message) == ("Model", "Graph")
-        node = _Node()
+        node: dict[int, list[str]] = {_INPUT: [], _OUTPUT: [], _OPERATOR: [""]}
         for number, value in self._fields(data):
             if message == "Model":
                 self._read_header(number, value)
@@ -159,21 +171,22 @@ class _Scanner:
                 values.append(self._read_value(value))
             elif message == "Tensor":
                 self._read_tensor(number, value, path)
-            elif message == "Node":
-                node.read(number, value)
+            elif message == "Node" and number in node and isinstance(value, memoryview):
+                node[number].append(_text(value))
             child = children.get(number)
             if child is not None and isinstance(value, memoryview):
                 self._enter(value, child, (*path, message))
         if message == "Node":
             # An attribute of EPContext names a compiled engine: a file that some providers open.
-            if node.operator == "EPContext":
+            operator = node[_OPERATOR][-1]
+            if operator == "EPContext":
                 self.found.unsafe = (
                     "it holds an EPContext node, which loads a compiled engine: export it without"
                     " one"
                 )
             if path == ("Model", "Graph"):  # not a subgraph or a function
-                producer = Producer(node.operator, next(iter(node.inputs), None))
-                self.found.producers.update(dict.fromkeys(node.outputs, producer))
+                producer = Producer(operator, next(iter(node[_INPUT]), None))
+                self.found.producers.update(dict.fromkeys(node[_OUTPUT], producer))
 
     def _read_header(self, number: int, value: FieldValue) -> None:
         if not isinstance(value, memoryview):
@@ -252,24 +265,49 @@ class _Scanner:
         self.found.metadata[key] = texts.get(2, b"")
 
 
-@dataclass
-class _Node:
-    """A node's operator, inputs and outputs."""
-
-    operator: str = ""
-    inputs: list[str] = field(default_factory=list)
-    outputs: list[str] = field(default_factory=list)
-
-    def read(self, number: int, value: FieldValue) -> None:
-        if not isinstance(value, memoryview):
-            return
-        if number == 1:
-            self.inputs.append(_text(value))
-        elif number == 2:
-            self.outputs.append(_text(value))
-        elif number == 4:
-            self.operator = _text(value)
-
-
 def _text(value: FieldValue | bytes) -> str:
     return "" if isinstance(value, int) else bytes(value[:1000]).decode("utf-8", "replace")
+
+
+def read_fields(data: memoryview) -> Iterator[tuple[int, FieldValue]]:
+    """Yield the number and value of each field, in the order of the bytes.
+
+    Raises:
+        WireError: the bytes are truncated or damaged.
+    """
+    position = 0
+    while position < len(data):
+        tag, position = _read_varint(data, position, longest=5)
+        number, kind = tag >> 3, tag & 7
+        if not 0 < number < 2**29:
+            raise WireError(f"field number {number} at byte {position}")
+        if kind == VARINT:
+            value, position = _read_varint(data, position, longest=10)
+            yield number, value
+            continue
+        if kind == BYTES:
+            size, position = _read_varint(data, position, longest=5)
+        elif kind == FIXED64:
+            size = 8
+        elif kind == FIXED32:
+            size = 4
+        else:
+            raise WireError(f"wire type {kind} at byte {position}")
+        if size > len(data) - position:
+            raise WireError(f"a field of {size} bytes, but {len(data) - position} are left")
+        yield number, data[position : position + size]
+        position += size
+
+
+def _read_varint(data: memoryview, position: int, longest: int) -> tuple[int, int]:
+    """Read 7 bits per byte, lowest first; return the number and the position after it."""
+    number = 0
+    for index in range(longest):
+        if position >= len(data):
+            raise WireError("truncated in the middle of a number")
+        byte = data[position]
+        position += 1
+        number |= (byte & 0x7F) << (7 * index)
+        if byte < 0x80:
+            return number, position
+    raise WireError(f"a number of more than {longest} bytes at byte {position}")

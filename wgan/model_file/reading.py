@@ -1,5 +1,7 @@
-"""Reading exported files of any format within bounds, and their manifests."""
+"""Reading exported files of any format within bounds: their manifests and checksums."""
 
+import hashlib
+import io
 import mmap
 import stat
 from collections.abc import Iterator
@@ -10,12 +12,23 @@ from typing import BinaryIO
 
 from wgan.errors import ModelFileError
 from wgan.model_file.manifest import METADATA_KEY, Manifest
-from wgan.model_file.onnx_scan import OnnxFile, scan
+from wgan.model_file.onnx_scan import FieldValue, OnnxFile, read_fields, scan
 
 MODEL_SIZE_LIMIT = 2**31 - 1
 """Largest size of an ONNX file in bytes: the limit of Protocol Buffers."""
 
 ZIP_MAGIC = b"PK\x03\x04"
+
+_METADATA_PROPS, _KEY = 14, 1
+
+CHANGED = (
+    "its content does not match its checksum: the file is damaged, or was changed after the export."
+    " Export it again, or run  wgan verify  for details"
+)
+"""Error message for a file whose checksum differs from its manifest's."""
+
+UNPACKED_LIMIT = 2**30
+"""Largest size of an unpacked archive in bytes: a zip bomb is refused."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +53,7 @@ def describe(path: Path) -> Description:
     data = b"" if is_archive else map_bytes(path)
     try:
         if is_archive:
-            from wgan.model_file.archive import read_archive  # zipfile is slow to import
+            from wgan.model_file.archive import read_archive  # imports zipfile
 
             return Description(*read_archive(path))
         scanned = scan_model(data, allow_unsafe=True)
@@ -137,3 +150,50 @@ def _opened(path: Path) -> Iterator[BinaryIO]:
     except (OSError, ValueError) as exc:  # ValueError: a null byte in the name
         reason = getattr(exc, "strerror", None) or exc
         raise ModelFileError(f"the model file {path} cannot be read: {reason}") from exc
+
+
+def content_sha256(data: bytes | mmap.mmap) -> str:
+    """Hash an ONNX file or an archive of PyTorch, without its manifest.
+
+    Of an ONNX file: number and content of each top-level field, in the file's order. Of an archive:
+    name and content of each record, sorted by name. Neither depends on how the file is packed.
+
+    Raises:
+        WireError, zipfile.BadZipFile: the bytes are damaged.
+    """
+    digest = hashlib.sha256()
+    is_archive = data[: len(ZIP_MAGIC)] == ZIP_MAGIC
+    for name, content in _archive(data) if is_archive else _onnx(data):
+        digest.update(f"{name} {len(content)}\n".encode())
+        digest.update(content)
+    return digest.hexdigest()
+
+
+def _onnx(data: bytes | mmap.mmap) -> list[tuple[str, bytes | memoryview]]:
+    return [
+        (str(number), str(value).encode() if isinstance(value, int) else value)
+        for number, value in read_fields(memoryview(data))
+        if not (number == _METADATA_PROPS and _is_manifest(value))
+    ]
+
+
+def _is_manifest(value: FieldValue) -> bool:
+    if isinstance(value, int):
+        return False
+    return any(
+        number == _KEY and not isinstance(text, int) and text == METADATA_KEY.encode()
+        for number, text in read_fields(value)
+    )
+
+
+def _archive(data: bytes | mmap.mmap) -> list[tuple[str, bytes | memoryview]]:
+    import zipfile  # slow to import
+
+    with zipfile.ZipFile(io.BytesIO(data[:])) as archive:
+        if sum(entry.file_size for entry in archive.infolist()) > UNPACKED_LIMIT:
+            raise zipfile.BadZipFile(f"its members unpack to more than {UNPACKED_LIMIT} bytes")
+        return [
+            (name, archive.read(name))
+            for name in sorted(archive.namelist())
+            if not name.endswith(f"/extra/{METADATA_KEY}")
+        ]

@@ -69,9 +69,7 @@ class BenchResult:
 def bench(config: BenchConfig, others: OtherEngines | None = None) -> BenchResult:
     """Time an exported file on this machine, as `wgan bench` does.
 
-    Args:
-        config: what is measured.
-        others: opens engines that take turns with ONNX Runtime, such as PyTorch's.
+    `others` opens engines that take turns with ONNX Runtime, such as PyTorch's.
 
     Raises:
         ModelFileError: there is no such file, or it is not a generator.

@@ -2,15 +2,15 @@
 
 import logging
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from wgan.errors import UsageError
 from wgan.host import MAX_THREADS
 from wgan.options import advanced, check, option
-from wgan.runtime.engine.providers import DEVICE_NAMES
+from wgan.runtime.engine import DEVICE_NAMES
 from wgan.text import shorten
 
 # What needs numpy is imported where it is used: `wgan --help` shows these options without it.
@@ -20,6 +20,14 @@ if TYPE_CHECKING:
 DEFAULT_COUNT = 64
 DEFAULT_FRAMES = 120
 DEFAULT_SHARD_SIZE = 1000
+
+THREADS: Mapping[str, Any] = {
+    "low": 1,
+    "high": MAX_THREADS,
+    "metavar": "N",
+    "shown_default": "the usable cores",
+}
+"""What the options for a number of CPU threads have in common."""
 
 TRUNCATION_LIMIT = 100.0
 """Far beyond the latents of the training, and far from float32 overflow."""
@@ -34,10 +42,16 @@ USUAL_TRUNCATION = 2.0
 logger = logging.getLogger(__name__)
 
 
-def _parse_grid(text: str) -> tuple[int, int]:
-    from wgan.images import parse_grid
+def parse_grid(text: str) -> tuple[int, int]:
+    """Parse `"8x4"` as 8 rows and 4 columns.
 
-    return parse_grid(text)
+    Raises:
+        UsageError: the text is not of this form.
+    """
+    rows, _, columns = text.lower().partition("x")
+    if not (rows.isdecimal() and columns.isdecimal() and int(rows) and int(columns)):
+        raise UsageError(f"grid {text!r} is not allowed: write ROWSxCOLUMNS, as in 8x8")
+    return int(rows), int(columns)
 
 
 def parse_value_range(text: str) -> tuple[float, float]:
@@ -122,7 +136,7 @@ class SampleConfig:
         None,
         "Rows and columns of a grid.",
         low=1,
-        parse=_parse_grid,
+        parse=parse_grid,
         metavar="ROWSxCOLUMNS",
         shown_default="the squarest",
     )
@@ -160,9 +174,7 @@ class SampleConfig:
         shown_default="16 on the CPU, else 64",
     )
     device: str = option("auto", "What runs the model.", choices=DEVICE_NAMES)
-    threads: int | None = advanced(
-        None, "CPU threads.", low=1, high=MAX_THREADS, metavar="N", shown_default="the usable cores"
-    )
+    threads: int | None = advanced(None, "CPU threads.", **THREADS)
 
     def __post_init__(self) -> None:
         self._check_selection()
@@ -296,9 +308,7 @@ class BenchConfig(FileConfig):
         (1, 8, 64), "Images in a run.", low=1, separator=",", metavar="N,..."
     )
     device: str = option("auto", "What runs the model.", choices=DEVICE_NAMES)
-    threads: int | None = option(
-        None, "CPU threads.", low=1, high=MAX_THREADS, metavar="N", shown_default="the usable cores"
-    )
+    threads: int | None = option(None, "CPU threads.", **THREADS)
     seconds: float = option(2.0, "Time for each engine and batch size.", above=0, metavar="SECONDS")
 
     def __post_init__(self) -> None:

@@ -14,16 +14,18 @@ import numpy.typing as npt
 
 from wgan.errors import DeviceError, ModelFileError, UsageError
 from wgan.host import usable_cores
-from wgan.images import Images, Pixels, encode, grid, to_pixels
+from wgan.images import Images, Pixels, collect, encode, grid, to_pixels
 from wgan.latents import Latents, check_seed
 from wgan.model_file.onnx_scan import ValueInfo
 from wgan.model_file.reading import read_manifest
 from wgan.options import check_value
 from wgan.runtime import builtin
 from wgan.runtime.config import DEFAULT_FRAMES, SampleConfig
-from wgan.runtime.engine.providers import AUTOMATIC, DEVICES, active_provider
-from wgan.runtime.engine.session import (
+from wgan.runtime.engine import (
+    AUTOMATIC,
+    DEVICES,
     Optimization,
+    active_provider,
     import_onnxruntime,
     open_session,
     run_session,
@@ -54,7 +56,7 @@ class Generator:
             for the generator that is installed with wgan; None for the latest export in this
             folder, as `wgan sample` takes it. A generator from another project works if its graph
             is clear (see `wgan.runtime.signature`).
-        device: "auto" (the best that works), or one of `wgan.runtime.engine.providers.DEVICES`.
+        device: "auto" (the best that works), or one of `wgan.runtime.engine.DEVICES`.
         threads: CPU threads of a run; by default the number of usable cores.
         value_range: the values of black and white, for another project's float images if the
             graph does not say.
@@ -189,7 +191,8 @@ class Generator:
             ModelFileError: as `images`.
         """
         seeds = _seeds(seeds)
-        return self._collect(len(seeds), self.stream(seeds, batch_size, truncation=truncation))
+        batches = self.stream(seeds, batch_size, truncation=truncation)
+        return collect(batches, len(seeds), self.image_shape)
 
     def stream(
         self,
@@ -221,16 +224,7 @@ class Generator:
         check_value(SampleConfig, "frames", frames)
         check_value(SampleConfig, "truncation", truncation)
         source = InterpolatedLatents(truncation, _seeds(seeds), self.latent_dim, frames)
-        return self._collect(frames, self._stream(source, batch_size))
-
-    def _collect(self, n: int, batches: Iterator[Pixels]) -> Pixels:
-        # Not np.concatenate, which would need the memory of all images twice.
-        pixels = np.empty((n, *self.image_shape), np.uint8)
-        done = 0
-        for batch in batches:
-            pixels[done : done + len(batch)] = batch
-            done += len(batch)
-        return pixels
+        return collect(self._stream(source, batch_size), frames, self.image_shape)
 
     def _stream(self, source: LatentSource, batch_size: int | None) -> Iterator[Pixels]:
         check_value(SampleConfig, "batch_size", batch_size)

@@ -142,6 +142,11 @@ class Job:
         """Width of an image in the output."""
         return self.generator.image_shape[1] * self.config.scale
 
+    @property
+    def channels(self) -> int:
+        """Channels of an image."""
+        return self.generator.image_shape[2]
+
 
 def _batched(positions: Iterable[int], size: int) -> Iterator[list[int]]:
     remaining = iter(positions)

@@ -10,16 +10,12 @@ from pathlib import Path
 
 from wgan.errors import ModelFileError
 from wgan.files import is_file, is_folder
-from wgan.model_file.checksum import CHANGED, content_sha256
+from wgan.model_file import FORMATS
 from wgan.model_file.manifest import Manifest
-from wgan.model_file.onnx_scan import OnnxFile
-from wgan.model_file.protobuf import WireError
-from wgan.model_file.reading import map_bytes, read_model, scan_model
+from wgan.model_file.onnx_scan import OnnxFile, WireError
+from wgan.model_file.reading import CHANGED, content_sha256, map_bytes, read_model, scan_model
 from wgan.runs import find_run, has_runs, latest_export
 from wgan.runtime import builtin
-
-EXPORT_SUFFIXES = (".onnx", ".ts", ".pt2")
-"""Names of exported files in a run's folder end in one of these, the formats of `wgan export`."""
 
 Stamp = tuple[int, int, int]
 """Inode, size and modification time of a file: they differ if it was replaced or changed."""
@@ -58,8 +54,13 @@ def find_model(name: Path | str | None, *, only_onnx: bool = True) -> Path:
     if not is_folder(Path(name)):
         return Path(name)
     run = find_run(Path(name))
-    suffixes = EXPORT_SUFFIXES[:1] if only_onnx else EXPORT_SUFFIXES
-    exports = [path for suffix in suffixes for path in run.path.glob(f"*{suffix}") if is_file(path)]
+    exports = [
+        path
+        for kind in FORMATS.values()
+        if kind.extension and (kind.is_onnx or not only_onnx)
+        for path in run.path.glob(f"*{kind.extension}")
+        if is_file(path)
+    ]
     if not exports:
         raise ModelFileError(
             f"the run {name} has no {'ONNX ' * only_onnx}export yet: run  wgan export {name}  first"

@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from wgan.errors import ModelFileError, UsageError
 from wgan.images import Images, Pixels, to_images, to_pixels
+from wgan.model_file import IMAGES, LATENTS, PIXELS
 from wgan.model_file.manifest import Manifest
 from wgan.model_file.onnx_scan import Axis, Producer, ValueInfo, inferred_range
 
@@ -22,9 +23,6 @@ Layout = Literal["nchw", "nhwc"]
 
 ValueRange = tuple[float, float]
 """The values that are black and white."""
-
-LATENTS, IMAGES, PIXELS = "latents", "images", "pixels"
-"""The names in wgan's own exports."""
 
 FLOATS = {"tensor(float)": "float32", "tensor(float16)": "float16", "tensor(double)": "float64"}
 """ONNX Runtime's names of the float types, and numpy's."""
@@ -113,12 +111,8 @@ def read_signature(
 ) -> Signature:
     """Find the latents and the images among a graph's inputs and outputs.
 
-    Args:
-        inputs: the graph's inputs.
-        outputs: its outputs.
-        producers: value -> the operator that computes it.
-        manifest: the file's manifest, if it has one.
-        value_range: the values of black and white in float images, if the caller knows them.
+    `producers` are the operators that compute values, `value_range` is what the caller knows of
+    float images.
 
     Raises:
         ModelFileError: the graph is not a generator, or does not match the manifest.

@@ -17,9 +17,8 @@ from wgan.errors import DeviceError, ModelFileError
 from wgan.files import archive_errors
 from wgan.images import Pixels
 from wgan.latents import latents_from_seeds
-from wgan.model_file.checksum import content_sha256
 from wgan.model_file.manifest import PSNR_LIMIT, Golden, Manifest
-from wgan.model_file.reading import describe, read_bytes
+from wgan.model_file.reading import content_sha256, describe, read_bytes
 from wgan.runtime.config import VerifyConfig
 from wgan.runtime.generator import EngineConfig, Generator, open_all
 from wgan.runtime.model_source import find_model

@@ -159,8 +159,8 @@ class ChunkedResponse(Response):
     connection's buffer has been flushed. Until then its images count as held.
     """
 
-    def __init__(self, chunks: Sequence[Chunk], headers: Mapping[str, str], status: int = 200):
-        self.status_code = status
+    def __init__(self, chunks: Sequence[Chunk], headers: Mapping[str, str]) -> None:
+        self.status_code = 200
         self.background = None
         size = sum(map(len, chunks))
         self._chunks = chunks if size > _HIGH_WATER else [b"".join(chunks)]

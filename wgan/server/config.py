@@ -5,6 +5,7 @@ from pathlib import Path
 
 from wgan.errors import UsageError
 from wgan.options import advanced, check, option
+from wgan.runtime.config import THREADS
 
 _IMAGES = {"low": 1, "high": 2**20, "unit": "images"}
 _SECONDS = {"above": 0, "high": 1e6, "unit": "seconds"}
@@ -28,14 +29,7 @@ class ServeConfig:
     device: str = option(
         "auto", "Device that runs the models, as in wgan sample.", metavar="DEVICE"
     )
-    threads: int | None = advanced(
-        None,
-        "CPU threads per run.",
-        low=1,
-        high=1024,
-        metavar="N",
-        shown_default="the usable cores",
-    )
+    threads: int | None = advanced(None, "CPU threads per run.", **THREADS)
     max_batch: int = advanced(64, "Largest number of images in one run.", **_IMAGES)
     max_wait: float = advanced(
         4.0, "Time that a request waits for others to share its run.", low=0, high=1000, unit="ms"

@@ -14,6 +14,7 @@ from starlette.responses import Response
 from wgan import __version__
 from wgan.errors import UsageError
 from wgan.latents import format_seeds, latents_from_seeds, parse_seeds
+from wgan.model_file import PIXELS
 from wgan.runtime.latent_sources import SeedLatents, slerp
 from wgan.server.batcher import LatentRows, Scheduler, check_count
 from wgan.server.bodies import (
@@ -30,7 +31,6 @@ from wgan.server.bodies import (
 )
 from wgan.server.config import ServeConfig
 from wgan.server.messages import (
-    PIXELS,
     GridQuery,
     ImageQuery,
     InterpolationQuery,
@@ -136,7 +136,7 @@ class ImageRoutes:
         """Respond with a PNG, or with 304 if the client has it."""
         check_count(len(images.latents), self.config.max_images)
         # A strong tag: equal while model, provider, request and PNG encoder are the same.
-        key = f"{model.sha256} {model.generator.provider} {__version__} {images.cache_key}"
+        key = f"{model.info.sha256} {model.info.provider} {__version__} {images.cache_key}"
         etag = f'"{hashlib.sha256(key.encode()).hexdigest()[:32]}"'
         # no-cache: the client keeps it but revalidates, since the model may be replaced.
         headers = {"etag": etag, "cache-control": "no-cache"}

@@ -11,12 +11,14 @@ import numpy as np
 from msgspec import UNSET, Meta, Raw, Struct, UnsetType
 
 from wgan.latents import SEED_LIMIT
+from wgan.model_file import IMAGES, LATENTS, PIXELS
 from wgan.runtime.config import TRUNCATION_HELP, TRUNCATION_LIMIT
 
 DATATYPES = {"FP32": "<f4", "INT64": "<i8", "UINT32": "<u4", "UINT8": "|u1"}
 """The protocol's datatypes that are supported, and NumPy's names of them."""
 
-LATENTS, SEEDS, IMAGES, PIXELS = "latents", "seeds", "images", "pixels"
+SEEDS = "seeds"
+"""The input that replaces the graph's latents in a request."""
 
 MAX_AXES = 8
 
@@ -74,8 +76,8 @@ class ModelInfo(Struct):
     """A model; its manifest without the golden images."""
 
     name: str
-    version: str
-    sha256: str
+    version: str  # the training step: clients of the protocol expect a number that grows
+    sha256: str  # of the file
     provider: str
     latent_dim: int
     height: int

@@ -18,6 +18,7 @@ import msgspec
 from wgan.errors import ModelFileError, UsageError, WganError
 from wgan.files import is_file
 from wgan.latents import Latents
+from wgan.model_file import IMAGES, PIXELS
 from wgan.model_file.reading import read_bytes
 from wgan.runtime.config import VerifyConfig
 from wgan.runtime.generator import Generator
@@ -26,7 +27,7 @@ from wgan.runtime.verification import verify
 from wgan.sandbox import probe
 from wgan.server.batcher import Batcher, Outputs
 from wgan.server.config import ServeConfig
-from wgan.server.messages import IMAGES, PIXELS, ModelInfo, RequestError, not_found
+from wgan.server.messages import ModelInfo, RequestError, not_found
 from wgan.server.telemetry import Metrics
 from wgan.stop import Stopped
 from wgan.text import shorten
@@ -48,21 +49,6 @@ class Model:
     info: ModelInfo
     generator: Generator
     batcher: Batcher
-
-    @property
-    def name(self) -> str:
-        """The model's name in addresses."""
-        return self.info.name
-
-    @property
-    def version(self) -> str:
-        """The training step: clients of the protocol expect a number that grows."""
-        return self.info.version
-
-    @property
-    def sha256(self) -> str:
-        """The hash of the file."""
-        return self.info.sha256
 
 
 def model_files(arguments: Sequence[str]) -> dict[str, Path]:
@@ -95,13 +81,7 @@ def model_files(arguments: Sequence[str]) -> dict[str, Path]:
 
 
 class ModelRepository:
-    """All models of a server, by name. Use it in the event loop's thread.
-
-    Args:
-        files: path of each model.
-        config: device, threads, batching and limits.
-        metrics: metrics of the models.
-    """
+    """All models of a server, by name. Use it in the event loop's thread."""
 
     def __init__(self, files: Mapping[str, Path], config: ServeConfig, metrics: Metrics) -> None:
         self._files = dict(files)
@@ -136,9 +116,9 @@ class ModelRepository:
                 503, f"model {name} is still loading", "not_ready", {"Retry-After": "1"}
             )
         model = self._models[name]
-        if version is not None and version != model.version:
+        if version is not None and version != model.info.version:
             raise not_found(
-                f"model {name} has no version {shorten(version)}: it has {model.version}"
+                f"model {name} has no version {shorten(version)}: it has {model.info.version}"
             )
         return model
 
@@ -161,7 +141,7 @@ class ModelRepository:
         data = await asyncio.to_thread(read_bytes, path)
         sha256 = hashlib.sha256(data).hexdigest()
         old = self._models.get(name)
-        if old is not None and old.sha256 == sha256:
+        if old is not None and old.info.sha256 == sha256:
             logger.info("model %s is unchanged", name)
             return
         seconds = self._config.load_seconds
@@ -189,12 +169,12 @@ class ModelRepository:
             self._config.max_queue,
             functools.partial(self._metrics.observe_run, name),
         )
-        model = self._models[name] = Model(info, generator, batcher)
-        self._metrics.models.labels(name, model.version, sha256, generator.provider).set(1)
-        logger.info("model %s, version %s, runs on %s", name, model.version, generator.provider)
+        self._models[name] = Model(info, generator, batcher)
+        self._metrics.models.labels(name, info.version, sha256, info.provider).set(1)
+        logger.info("model %s, version %s, runs on %s", name, info.version, info.provider)
         if old is not None:
             old.batcher.close()  # its queue is still served
-            self._metrics.models.remove(name, old.version, old.sha256, old.generator.provider)
+            self._metrics.models.remove(name, old.info.version, old.info.sha256, old.info.provider)
 
     def _open(self, data: bytes) -> Generator:
         generator = Generator(data, self._config.device, self._config.threads)

@@ -21,6 +21,7 @@ from starlette.responses import Response
 
 from wgan import __version__
 from wgan.latents import SEED_LIMIT
+from wgan.model_file import IMAGES, LATENTS, PIXELS
 from wgan.runtime.latent_sources import SeedLatents
 from wgan.server.batcher import LatentRows, Scheduler
 from wgan.server.bodies import (
@@ -34,9 +35,6 @@ from wgan.server.bodies import (
 from wgan.server.config import ServeConfig
 from wgan.server.messages import (
     DATATYPES,
-    IMAGES,
-    LATENTS,
-    PIXELS,
     SEEDS,
     Health,
     InferInput,
@@ -124,8 +122,8 @@ class OipRoutes:
         height, width, channels = model.generator.image_shape
         return json_response(
             ModelMetadata(
-                name=model.name,
-                versions=[model.version],
+                name=model.info.name,
+                versions=[model.info.version],
                 platform="onnx_onnxv1",
                 inputs=[
                     TensorMetadata(LATENTS, "FP32", [-1, dim]),
@@ -167,7 +165,7 @@ class OipRoutes:
             else:
                 tensors.append(_output_tensor(name, array, data=await _to_json(array)))
         infer_id = msgspec.UNSET if infer.id is None else infer.id
-        response = InferResponse(model.name, model.version, tensors, infer_id)
+        response = InferResponse(model.info.name, model.info.version, tensors, infer_id)
         header = msgspec.json.encode(response)
         if not tail:
             return await compressed(request, [header], {"content-type": "application/json"})
@@ -229,7 +227,8 @@ def _latents(tensor: InferInput, values: Array, model: Model, truncation: float)
             raise bad_request(f"input {SEEDS} holds a number outside 0 to {SEED_LIMIT - 1}")
         return SeedLatents(truncation, values.tolist(), latent_dim)
     raise bad_request(
-        f"there is no input {shorten(tensor.name)}: model {model.name} has {LATENTS} and {SEEDS}"
+        f"there is no input {shorten(tensor.name)}: model {model.info.name} has {LATENTS} and"
+        f" {SEEDS}"
     )
 
 

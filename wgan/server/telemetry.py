@@ -1,6 +1,7 @@
 """Logs, as plain text or JSON lines, and Prometheus metrics at `/metrics`."""
 
 import datetime as dt
+import functools
 import itertools
 import json
 import logging
@@ -70,46 +71,30 @@ class Metrics:
     def __init__(self) -> None:
         # Otherwise each counter has a second line with its creation time.
         disable_created_metrics()  # type: ignore[no-untyped-call]
-        self.registry = registry = CollectorRegistry()
-        self.requests = Counter(
-            "wgan_requests", "Answered requests.", ["route", "status"], registry=registry
+        self.registry = CollectorRegistry()
+        counter = functools.partial(Counter, registry=self.registry)
+        gauge = functools.partial(Gauge, registry=self.registry)
+        histogram = functools.partial(Histogram, labelnames=["model"], registry=self.registry)
+        self.requests = counter("wgan_requests", "Answered requests.", ["route", "status"])
+        self.rejections = counter("wgan_rejections", "Refused requests, by reason.", ["reason"])
+        self.images = counter("wgan_images", "Generated images.", ["model"])
+        self.batch_images = histogram("wgan_batch_images", "Images per run.", buckets=_BATCHES)
+        self.inference_seconds = histogram(
+            "wgan_inference_seconds", "Duration of a run.", buckets=_SECONDS
         )
-        self.rejections = Counter(
-            "wgan_rejections", "Refused requests, by reason.", ["reason"], registry=registry
-        )
-        self.images = Counter("wgan_images", "Generated images.", ["model"], registry=registry)
-        self.batch_images = Histogram(
-            "wgan_batch_images", "Images per run.", ["model"], buckets=_BATCHES, registry=registry
-        )
-        self.inference_seconds = Histogram(
-            "wgan_inference_seconds",
-            "Duration of a run.",
-            ["model"],
-            buckets=_SECONDS,
-            registry=registry,
-        )
-        self.queue_seconds = Histogram(
+        self.queue_seconds = histogram(
             "wgan_queue_seconds",
             "Time of a request in the queue, until its first run.",
-            ["model"],
             buckets=_SECONDS,
-            registry=registry,
         )
-        self.queue_images = Gauge(
-            "wgan_queue_images", "Queued images.", ["model"], registry=registry
-        )
-        self.held_images = Gauge(
-            "wgan_held_images", "Images admitted and not yet sent.", registry=registry
-        )
-        self.connections = Gauge("wgan_connections", "Open connections.", registry=registry)
-        self.dropped = Counter(
-            "wgan_dropped_requests", "Requests whose client disconnected.", registry=registry
-        )
-        self.models = Gauge(
+        self.queue_images = gauge("wgan_queue_images", "Queued images.", ["model"])
+        self.held_images = gauge("wgan_held_images", "Images admitted and not yet sent.")
+        self.connections = gauge("wgan_connections", "Open connections.")
+        self.dropped = counter("wgan_dropped_requests", "Requests whose client disconnected.")
+        self.models = gauge(
             "wgan_model_info",
             "A served model and the execution provider that runs it.",
             ["model", "version", "sha256", "provider"],
-            registry=registry,
         )
 
     def add_model(self, model: str, waiting: Callable[[], int]) -> None:

@@ -23,9 +23,7 @@ def train(config: TrainConfig, execution: ExecutionConfig | None = None) -> Run:
     Ctrl-C saves a checkpoint after the current step and raises KeyboardInterrupt. To follow the
     metrics, or to evaluate while training, iterate over `Trainer.train`.
 
-    Args:
-        config: what to train; `TrainConfig.resolve` fills in a recipe.
-        execution: where and how; None is the default of each option.
+    `TrainConfig.resolve` fills in a recipe.
 
     Raises:
         UsageError: an option is not allowed, or `config.eval_every` is not 0.

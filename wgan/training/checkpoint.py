@@ -169,8 +169,7 @@ class Checkpoint:
     def ema_generator(self, architecture: Architecture | None = None) -> nn.Module:
         """Build the EMA generator, on the CPU, in eval mode.
 
-        Args:
-            architecture: as for `wgan.training.networks.build`.
+        `architecture` is as for `wgan.training.networks.build`.
 
         Raises:
             UsageError: the networks are not built in and `architecture` is missing, or the
@@ -196,7 +195,7 @@ def load_weights(network: nn.Module, weights: StateDict, name: str) -> None:
                 f" {expected.get(key, 'missing')} in the network; use the networks that the run"
                 " was trained with"
             )
-    network.load_state_dict(weights)
+    network.load_state_dict(weights)  # whose own error would list every tensor
 
 
 def _shapes(weights: StateDict) -> dict[str, object]:

@@ -55,6 +55,7 @@ class CapturedStep:
         """Take a step. Raises DeviceError when it cannot be captured."""
 
         def work() -> StepResult:
+            # A new iterator each time: a step starts at the first batch of the same memory.
             return training_step(state, iter(self._batches).__next__, config)
 
         self._load_batches(next_batch, config.n_critic if config.fresh_batches else 1)

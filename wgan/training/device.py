@@ -58,10 +58,7 @@ def peak_device_memory(device: torch.device) -> int | None:
 def resolve_data_on_device(choice: str, device: torch.device, data_bytes: int | None) -> bool:
     """Decide whether the images stay on the device; auto: on a GPU, if they fit easily.
 
-    Args:
-        choice: auto, yes or no.
-        device: where the run is trained.
-        data_bytes: size of all images; None for a stream, which auto does not keep.
+    `data_bytes` is None for a stream, which auto does not keep.
 
     Raises:
         DeviceError: the images do not fit.
@@ -91,13 +88,6 @@ def resolve_cuda_graph(
     The user's own networks may do what a graph cannot record, so auto does not record them. A step
     of several ranks, which communicate, is never recorded.
 
-    Args:
-        choice: auto, yes or no.
-        device: where the run is trained.
-        config: the run's settings.
-        watches_gradients: whether a tracker has hooks on the gradients.
-        ranks: number of processes.
-
     Raises:
         UsageError: a graph is not possible.
     """
@@ -124,7 +114,7 @@ def autocast_fn(
     def forward(batch: Tensor) -> Tensor:
         with torch.autocast(device.type, torch.bfloat16):
             result: Tensor = network(batch)
-        return result.float()
+        return result.float()  # losses and gradient norms are float32 in every precision
 
     return forward
 

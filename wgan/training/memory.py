@@ -39,12 +39,6 @@ def explain_oom(
 ) -> Iterator[None]:
     """Turn PyTorch's errors about memory into a sentence that says what to change.
 
-    Args:
-        config: the run's settings.
-        device: where it trains.
-        ranks: number of ranks that share a batch.
-        data_on_device: whether the images are kept on the device as well.
-
     Raises:
         OutOfMemory: a step does not fit.
     """
@@ -142,7 +136,7 @@ def step_memory(state: TrainState, config: TrainConfig) -> int | None:
     fake = FakeTensorMode()
     with FakeCopyMode(fake):
         networks = copy.deepcopy((state.generator, state.critic, state.generator_ema))
-    twin = copy.copy(state)
+    twin = copy.copy(state)  # shallow: only what a step changes is replaced
     twin.generator, twin.critic, twin.generator_ema = networks
     twin.generator_optimizer = make_optimizer(twin.generator, config)
     twin.critic_optimizer = make_optimizer(twin.critic, config)
@@ -209,6 +203,7 @@ class _StorageTally(TorchDispatchMode):
             self._alive.add(key)
             self.now += size
             self.peak = max(self.peak, self.now)
+            # An id is used again once its storage is freed, so it must be forgotten then.
             weakref.finalize(storage, self._forget, key, size)
 
     def _forget(self, key: int, size: int) -> None:

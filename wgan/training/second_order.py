@@ -145,6 +145,7 @@ class _InputGradient(torch.autograd.Function):
     def backward(ctx: Any, ddx: Tensor) -> Any:
         dy, w = ctx.saved_tensors
         needs_dy, needs_w, _, _ = ctx.needs_input_grad
+        # dx is the transposed convolution of dy, so the gradient by dy is the convolution itself.
         ddy = functional.conv2d(ddx, w, None, *ctx.geometry) if needs_dy else None
         # <ddx, dx> = <w * ddx, dy>: its gradient by w is the weight gradient with input ddx.
         _, dw, _ = _gradients(dy, ddx, w, ctx.geometry, [False, needs_w, False])
@@ -168,7 +169,7 @@ class _LeakyReLU(torch.autograd.Function):
         if inplace:
             ctx.mark_dirty(x)
         ctx.set_materialize_grads(False)
-        ctx.save_for_backward(y)
+        ctx.save_for_backward(y)  # not x, which `inplace` has overwritten; y has its sign
         ctx.slope = slope
         return y
 
@@ -193,4 +194,5 @@ class _LeakyReLUGradient(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, ddx: Tensor) -> Any:
         (y,) = ctx.saved_tensors
+        # Linear in dy with a constant factor, 1 or the slope: the same map once more.
         return leaky_relu_backward(ddx, y, ctx.slope, True), None, None

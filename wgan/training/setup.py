@@ -42,11 +42,7 @@ def make_trainer(
 ) -> Trainer:
     """Resolve a run, check its options, decode its data and build its networks.
 
-    Args:
-        settings: as for `resolve_run`.
-        execution: where and how to train.
-        group: the processes of the run.
-        open_evaluator: for `eval_every`; None never evaluates.
+    `settings` are as for `resolve_run`; without `open_evaluator` nothing is ever evaluated.
 
     Raises:
         UsageError: an option is not allowed.

@@ -75,6 +75,7 @@ def update_ema(ema: nn.Module, network: nn.Module, decay: float) -> None:
 
     Batch norm's running statistics are buffers: without them, eval mode gives wrong images.
     """
+    # One kernel launch for all parameters: lerp_ of each would cost more than it computes.
     torch._foreach_lerp_(list(ema.parameters()), list(network.parameters()), 1 - decay)
     for old, new in zip(ema.buffers(), network.buffers(), strict=True):
         old.copy_(new)
@@ -102,7 +103,7 @@ def learning_rate(config: TrainConfig, step: int) -> float:
 def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
     """Set the learning rate of the next step, without a CPU-GPU sync."""
     for group in optimizer.param_groups:
-        if isinstance(group["lr"], Tensor):
+        if isinstance(group["lr"], Tensor):  # read by a CUDA graph: it must stay the same tensor
             group["lr"].fill_(rate)
         else:
             group["lr"] = rate

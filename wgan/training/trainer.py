@@ -265,7 +265,7 @@ class Trainer:
         steps = train_steps(self.state, self._batches.next, self.config, self.step, self._step_fn)
         while self.step < self.config.steps and not self.group.any(should_stop()):
             with _interrupt_after():
-                self._unsaved = False
+                self._unsaved = False  # half a step must not be saved
                 with self._explain_oom():
                     step = next(steps)
                     self.step = step.number

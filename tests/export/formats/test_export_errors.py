@@ -8,8 +8,9 @@ from torch import Tensor, nn
 
 from wgan.errors import ExportError
 from wgan.export.formats.onnx import to_onnx
-from wgan.export.formats.pytorch import to_pt2, to_torchscript
-from wgan.export.parity.reference import Reference
+from wgan.export.formats.pt2 import to_pt2
+from wgan.export.formats.torchscript import to_torchscript
+from wgan.export.parity.gate import Reference
 
 
 class Plain(nn.Module):

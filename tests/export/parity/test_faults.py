@@ -15,13 +15,12 @@ from onnx import ModelProto, NodeProto, helper, numpy_helper
 from tests.checkpoints import trained_checkpoint
 from wgan.errors import ParityError
 from wgan.export.config import TOLERANCES, ExportConfig
-from wgan.export.draft import export_checkpoint, make_draft, onnx_draft, publish
-from wgan.export.formats.onnx import to_onnx
+from wgan.export.draft import export_checkpoint, make_draft, publish
+from wgan.export.formats.onnx import onnx_draft, to_onnx
 from wgan.export.lowering.conv_transpose import lower
 from wgan.export.lowering.precision import quantize
 from wgan.export.parity.engines import onnx_engines
-from wgan.export.parity.gate import prove
-from wgan.export.parity.reference import Reference
+from wgan.export.parity.gate import Reference, prove
 from wgan.model_file.manifest import Manifest
 from wgan.training.checkpoint import Checkpoint
 

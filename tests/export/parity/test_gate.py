@@ -9,11 +9,10 @@ import torch
 from tests.checkpoints import trained_checkpoint
 from wgan.errors import ParityError
 from wgan.export.config import TOLERANCES, ExportConfig
-from wgan.export.draft import onnx_draft, publish
-from wgan.export.formats.onnx import WithPixels, clean
+from wgan.export.draft import publish
+from wgan.export.formats.onnx import WithPixels, clean, onnx_draft
 from wgan.export.parity.engines import Engine
-from wgan.export.parity.gate import prove
-from wgan.export.parity.reference import BATCH_SIZES, Reference
+from wgan.export.parity.gate import BATCH_SIZES, Reference, prove
 from wgan.images import Images, Pixels, to_pixels
 from wgan.latents import Latents
 from wgan.training.checkpoint import Checkpoint

@@ -9,7 +9,7 @@ import pytest
 from tests.processes import ROOT, Finished
 from tests.runtime import models
 from wgan.errors import DeviceError, UsageError
-from wgan.runtime.engine.providers import (
+from wgan.runtime.engine import (
     DEVICE_NAMES,
     DEVICES,
     diagnose_provider,

@@ -76,7 +76,7 @@ TELEMETRY = """
 import os
 os.environ.pop("ORT_DISABLE_TELEMETRY", None)
 os.environ.update({set})
-from wgan.runtime.engine.session import import_onnxruntime
+from wgan.runtime.engine import import_onnxruntime
 import_onnxruntime()
 print(os.environ["ORT_DISABLE_TELEMETRY"])
 """

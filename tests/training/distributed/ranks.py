@@ -14,8 +14,7 @@ from torch import Tensor, nn
 from wgan.training.config import TrainConfig
 from wgan.training.data import Transform, load_data, open_data
 from wgan.training.data.batches import Batches
-from wgan.training.distributed.process_group import SINGLE_PROCESS, ProcessGroup
-from wgan.training.distributed.rendezvous import join
+from wgan.training.distributed.process_group import SINGLE_PROCESS, ProcessGroup, join
 from wgan.training.distributed.sync_batch_norm import convert_sync_batchnorm
 from wgan.training.loop import train_steps
 from wgan.training.networks import build

@@ -27,8 +27,8 @@ from wgan.training.distributed.process_group import (
     ProcessGroup,
     _rank_errors,
     check_divides,
+    join,
 )
-from wgan.training.distributed.rendezvous import join
 from wgan.training.distributed.sync_batch_norm import convert_sync_batchnorm
 
 pytestmark = [

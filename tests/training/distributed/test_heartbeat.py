@@ -21,7 +21,7 @@ SCRIPT = """
 import contextlib, io, sys, time
 from wgan.cli import main
 from wgan.errors import UsageError, WganError
-from wgan.training.distributed.rendezvous import join
+from wgan.training.distributed.process_group import join
 
 def decode(seconds):
     print("ready", flush=True)

@@ -4,7 +4,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from torch._C._distributed_c10d import HashStore
 
-from wgan.training.distributed.rendezvous import rendezvous_store
+from wgan.training.distributed.process_group import rendezvous_store
 
 
 def test_ranks_of_a_restart_do_not_see_the_keys_of_the_first_start() -> None:

@@ -11,7 +11,13 @@ from onnx import GraphProto, ModelProto
 from torch import Tensor, nn
 
 from wgan.errors import ExportError
+from wgan.export.config import ExportConfig
+from wgan.export.draft import ExportDraft
 from wgan.export.formats import export_errors
+from wgan.export.lowering.conv_transpose import lower
+from wgan.export.lowering.precision import quantize, to_fp16
+from wgan.export.parity.engines import onnx_engines
+from wgan.model_file import IMAGES, LATENTS, PIXELS
 from wgan.model_file.manifest import METADATA_KEY
 
 OPSET = 18
@@ -19,9 +25,6 @@ OPSET = 18
 
 IR_VERSION = 8
 """The version of the file format that was introduced with this operator set."""
-
-LATENTS, IMAGES, PIXELS = "latents", "images", "pixels"
-"""Names of the model's input and of its outputs."""
 
 
 class WithPixels(nn.Module):
@@ -37,6 +40,29 @@ class WithPixels(nn.Module):
         # torch.round rounds halves to even, as numpy.rint and ONNX's Round do.
         scaled = torch.round((images + 1) * 127.5).clamp(0, 255)
         return images, scaled.to(torch.uint8).permute(0, 2, 3, 1)
+
+
+def make_draft(generator: nn.Module, latent_dim: int, config: ExportConfig) -> ExportDraft:
+    """Trace a generator, then rewrite the graph for its target and precision.
+
+    Raises:
+        ExportError: the generator cannot be traced, or has nothing that int8 could quantise.
+        MissingExtra: int8 needs onnxruntime for its calibration.
+    """
+    model = to_onnx(generator, latent_dim)
+    if config.target_of("onnx") == "cpu":
+        model = lower(model, eight_bits=config.precision == "int8")
+    if config.precision == "fp16":
+        model = to_fp16(model)
+    elif config.precision == "int8":
+        model = quantize(model)
+    check(model)
+    return onnx_draft(model)
+
+
+def onnx_draft(model: ModelProto) -> ExportDraft:
+    """Make a draft of an ONNX model."""
+    return ExportDraft("onnx", lambda manifest: serialize(model, manifest), onnx_engines, OPSET)
 
 
 def to_onnx(generator: nn.Module, latent_dim: int) -> ModelProto:
@@ -96,7 +122,7 @@ def clean(model: ModelProto) -> ModelProto:
         producer_name="wgan",
         ir_version=IR_VERSION,
         opset_imports=[onnx.helper.make_opsetid(entry.domain, entry.version)
-                       for entry in model.opset_import if entry.domain == ""],
+                       for entry in model.opset_import if entry.domain == ""],  # "" is ONNX itself
     )  # fmt: skip
     check(cleaned)
     return cleaned
@@ -112,7 +138,7 @@ def check(model: ModelProto) -> None:
 
 def serialize(model: ModelProto, manifest: str) -> bytes:
     """Write `model` with `manifest` in its metadata; equal inputs give equal bytes."""
-    labelled = ModelProto()
+    labelled = ModelProto()  # a copy: a draft is written twice, without and with its receipt
     labelled.CopyFrom(model)
     onnx.helper.set_model_props(labelled, {METADATA_KEY: manifest})
     data: bytes = labelled.SerializeToString(deterministic=True)

@@ -23,7 +23,7 @@ MAX_DELAY_MICROSECONDS = 4000
 """How long a request waits for others to share a batch with, as in `wgan serve`."""
 
 
-def write_repository(
+def write_folder(
     folder: Path, step: int, write_model: Callable[[Path], Manifest]
 ) -> tuple[Path, Manifest]:
     """Write the generator into the repository at `folder`, which is made if it does not exist.

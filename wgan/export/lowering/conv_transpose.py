@@ -134,6 +134,7 @@ class _Lowering:
                 form(layer)
                 done.add(layer.output)
             elif node.output[0] not in done:
+                # Nodes come in the order of computation: what this one reads is written already.
                 for name in node.input:
                     self._join(name)
                 self._graph.copy(node)
@@ -144,10 +145,12 @@ class _Lowering:
     def _choose_form(self, layer: ConvTranspose) -> Callable[[ConvTranspose], None] | None:
         """The fastest exact form of `layer`; None if that is the operator itself."""
         given = attributes(layer.node)
+        # An attribute that has its default may be left out: stride 1, no padding.
         kernel = layer.weight.shape[2:]
         strides, pads = list(given.get("strides", [1, 1])), list(given.get("pads", [0] * 4))
         if layer.shape[2:] == (1, 1) and pads == [0] * 4:
             return self._dense
+        # The size must be known: a slice of `_taps` and the shapes of `join` are constants.
         if None in layer.shape[2:] or (kernel, strides, pads) != ((4, 4), [2, 2], [1] * 4):
             return None
         if layer.weight.shape[1] <= MAX_TAPS_CHANNELS:
@@ -159,7 +162,7 @@ class _Lowering:
         graph = self._graph
         inputs, outputs, rows, columns = layer.weight.shape
         self._join(layer.input)
-        flat = graph.add("Reshape", layer.input, graph.integers(0, inputs))
+        flat = graph.add("Reshape", layer.input, graph.integers(0, inputs))  # 0 keeps the batch
         weight = graph.constant(layer.weight.reshape(inputs, -1), "weight")
         bias = graph.constant(np.repeat(layer.bias, rows * columns), "bias")
         product = self._activate(layer, graph.add("Gemm", flat, weight, bias))
@@ -185,6 +188,7 @@ class _Lowering:
             self._graph.constant(phase_kernel(layer.weight, row, column), "weight"),
             bias,
             kernel_shape=[2, 2],
+            # Top, left, bottom, right: phase 0 reads the input row before its own, 1 the one after.
             pads=[1 - row, 1 - column, row, column],
         )
         return self._activate(layer, convolution)
@@ -217,10 +221,11 @@ class _Lowering:
             "Conv",
             products,
             graph.constant(_summing_kernel(outputs, layer.weight.dtype), "sum"),
-            graph.constant(np.tile(layer.bias, 4), "bias"),
+            graph.constant(np.tile(layer.bias, 4), "bias"),  # once for each pixel of a cell
             kernel_shape=[2, 2],
             pads=[1, 1, 1, 1],
         )
+        # DCR: the depth is (row, column, output), as `_summing_kernel` orders it.
         pixels = graph.add("DepthToSpace", cells, blocksize=2, mode="DCR")
         ends = graph.integers(2 * height + 1, 2 * width + 1)
         inner = graph.add("Slice", pixels, graph.integers(1, 1), ends, graph.integers(2, 3))

@@ -54,7 +54,7 @@ class Graph:
     def constant(self, value: npt.ArrayLike, prefix: str) -> str:
         """Add a constant and return its name, which begins with `prefix`."""
         name = self.unique_name(prefix)
-        self.constants[name] = np.ascontiguousarray(value)
+        self.constants[name] = np.ascontiguousarray(value)  # a transposed kernel is a view
         return name
 
     def integers(self, *values: int) -> str:
@@ -75,6 +75,7 @@ class Graph:
         model.CopyFrom(self._model)
         del model.graph.node[:], model.graph.initializer[:]
         read = {name for node in self.nodes for name in node.input}
+        # Numbered again below: copied nodes bring the names that the pass before gave them.
         for number, node in enumerate(self.nodes):
             copied = model.graph.node.add()
             copied.CopyFrom(node)

@@ -43,10 +43,10 @@ def to_fp16(model: ModelProto) -> ModelProto:
     halves = {"latents": graph.add("Cast", "latents", to=TensorProto.FLOAT16)}
     in_float32 = False
     for node in model.graph.node:
-        in_float32 = in_float32 or "images" in node.output
+        in_float32 = in_float32 or "images" in node.output  # from the last activation on
         if in_float32:
             for name in node.input:
-                if name in halves:
+                if name in halves:  # pop: a second reader finds the value, already cast back
                     graph.add("Cast", halves.pop(name), to=TensorProto.FLOAT, output=name)
             graph.copy(node)
         else:
@@ -105,6 +105,7 @@ def best_scale(values: npt.NDArray[np.float32]) -> float:
     largest = float(values.max())
     if largest == 0:
         return 1.0
+    # Bins replace millions of activations, which are not read again for each candidate.
     counts, edges = np.histogram(values, BINS, (0.0, largest))
     centers = (edges[:-1] + edges[1:]) / 2
     scales = largest / 255 * np.linspace(0.3, 1.0, 71)
@@ -140,6 +141,7 @@ def _groups(nodes: list[NodeProto]) -> dict[str, str]:
         for name in (*node.input, *node.output):
             groups.setdefault(name, name)
         if node.op_type in LAYOUT_OPERATORS:
+            # Further inputs of Reshape and Transpose are shapes, not values.
             data = node.input if node.op_type == "Concat" else node.input[:1]
             joined = {groups[name] for name in data}
             target = groups[node.output[0]]
@@ -155,7 +157,7 @@ def _calibrate(model: ModelProto, groups: set[str]) -> dict[str, float]:
     names = sorted(groups)
     probe = ModelProto()
     probe.CopyFrom(model)
-    del probe.graph.output[:]
+    del probe.graph.output[:]  # ONNX Runtime skips what no output needs
     probe.graph.output.extend(
         onnx.helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in names
     )
@@ -203,6 +205,7 @@ class _Int8Writer:
         node, output = convolution.node, convolution.relu.output[0]
         weight, scale = quantize_weight(self._graph.constants[node.input[1]])
         step = np.float32(self._scales[self._groups[node.input[0]]])
+        # QLinearConv adds the bias to its int32 sums, whose unit is input step times weight step.
         bias = np.rint(self._graph.constants[node.input[2]] / (scale * step))
         limit = np.iinfo(np.int32)
         self._bytes[output] = self._graph.add(

@@ -1,19 +1,15 @@
 """The engines that run an exported file: ONNX Runtime in each configuration, or PyTorch."""
 
 import logging
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
 
-from wgan.errors import DeviceError, ModelFileError, ParityError, UsageError, needs_extra
-from wgan.export.formats.pytorch import load_pt2, load_torchscript, to_torchscript
+from wgan.errors import DeviceError, ModelFileError, ParityError, needs_extra
 from wgan.images import Images, Pixels, to_pixels
 from wgan.latents import Latents
-from wgan.training.config import ARCHITECTURES, TrainConfig
-from wgan.training.networks import build
 
 logger = logging.getLogger("wgan")
 
@@ -64,40 +60,19 @@ def onnx_engines(data: bytes) -> Iterator[Engine]:
         raise ParityError(f"ONNX Runtime cannot open the export: {exc}") from exc
 
 
-def pytorch_engines(file_format: str, data: bytes) -> Iterator[Engine]:
-    """Open an archive's bytes as a user of `torch.jit.load` or `torch.export.load` would."""
-    run = _run_module(load_pt2(data) if file_format == "pt2" else load_torchscript(data))
+def pytorch_engines(module: Callable[[Tensor], Tensor]) -> Iterator[Engine]:
+    """Run an archive that PyTorch has opened; its images become pixels as they do for users."""
 
     def run_with_pixels(latents: Latents) -> tuple[Images, Pixels]:
-        images = run(latents).numpy()
+        images = run_module(module)(latents).numpy()
         return images, to_pixels(images)
 
     yield Engine(PYTORCH, run_with_pixels)
 
 
-def torch_engines(
-    config: Mapping[str, Any], latent_dim: int, threads: int
-) -> dict[str, Callable[[Latents], object]]:
-    """The network of a manifest's `config` in PyTorch and in TorchScript, to compare speed with.
+def run_module(module: Callable[[Tensor], Tensor]) -> Callable[[Latents], Tensor]:
+    """Return a module as a function of latents, without gradients."""
 
-    The weights are new: they do not change how long a run takes.
-
-    Raises:
-        RunError: the configuration was written by another version of wgan.
-        UsageError: the networks are not wgan's own. A model file may come from a stranger and must
-            not choose which code runs.
-    """
-    settings = TrainConfig.from_dict(dict(config), "the manifest")
-    if settings.arch not in ARCHITECTURES:
-        raise UsageError(f"the architecture {settings.arch} is not one of wgan's own")
-    generator = build(settings)[0]
-    generator.eval().requires_grad_(False)
-    torch.set_num_threads(threads)
-    scripted = load_torchscript(to_torchscript(generator, latent_dim), frozen=True)
-    return {"PyTorch": _run_module(generator), "TorchScript, frozen": _run_module(scripted)}
-
-
-def _run_module(module: Callable[[Tensor], Tensor]) -> Callable[[Latents], Tensor]:
     def run(latents: Latents) -> Tensor:
         with torch.inference_mode():
             return module(torch.from_numpy(latents))

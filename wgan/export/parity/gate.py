@@ -1,23 +1,28 @@
 """The parity gate: an export must give the images that the EMA generator gives in PyTorch.
 
-`reference.py` has PyTorch's images, `engines.py` every way to run the file. Here each engine is
+`Reference` has PyTorch's images, `engines.py` every way to run the file. Here each engine is
 compared with the reference, batch by batch, and the receipt records all that was tried and how
 large the differences were.
 """
 
+import copy
+import itertools
 import logging
 import math
-from collections.abc import Iterable
-from typing import Any, TypeVar
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any, Self, TypeVar
 
 import numpy as np
 import numpy.typing as npt
+import torch
+from torch import nn
 
-from wgan.errors import ParityError, WganError
+from wgan.errors import ExportError, ParityError, WganError
+from wgan.export.formats import export_errors
 from wgan.export.parity.engines import Engine
-from wgan.export.parity.reference import BATCH_SIZES, Reference
-from wgan.images import encode
-from wgan.latents import format_seeds
+from wgan.images import Images, Pixels, encode, to_pixels
+from wgan.latents import Latents, format_seeds, latents_from_seeds
 from wgan.model_file.manifest import Distance, Golden, Receipt
 from wgan.runtime.verification import PixelDifference
 from wgan.stop import check_stop
@@ -29,17 +34,78 @@ _T = TypeVar("_T", str, int)
 GOLDEN_SEEDS = range(4)
 """The seeds whose images are stored in the file, so that it can be verified without PyTorch."""
 
+BATCH_SIZES = (1, 2, 3, 7, 64, 257)
+"""Batch sizes of the proof: the smallest ones, which an exporter may have frozen; a common one; and
+sizes that are not powers of two, whose remainders vectorised and unrolled loops handle apart."""
+
+CHUNK = 64
+"""Images that PyTorch generates at a time."""
+
+
+@dataclass(frozen=True)
+class Reference:
+    """The images of seeds 0, 1, 2, ... from PyTorch on the CPU.
+
+    float32 is what users of PyTorch get. float64 is the referee: without it, an export could pass
+    whose error happens to lie on the same side as PyTorch's own rounding.
+    """
+
+    latents: Latents
+    images: Images
+    pixels: Pixels
+    images64: npt.NDArray[np.float64]  # of the seeds in `batches` only
+
+    @classmethod
+    def draw(cls, generator: nn.Module, latent_dim: int, seeds: int = sum(BATCH_SIZES)) -> Self:
+        """Generate the images of `seeds` seeds, or of all that `batches` needs if that is more.
+
+        Raises:
+            ExportError: the generator fails, or an image is not finite.
+        """
+        latents = latents_from_seeds(range(max(seeds, sum(BATCH_SIZES))), latent_dim)
+        with export_errors("run on batches of latents"):
+            images = _generate(generator, latents)
+        if not np.isfinite(images).all():
+            raise ExportError(
+                "the generator's images are not finite, because the training diverged: export an"
+                " earlier checkpoint, with  --checkpoint STEP"
+            )
+        with export_errors("run in float64"):
+            images64 = _generate(
+                # A copy: `double` converts a module in place.
+                copy.deepcopy(generator).double(),
+                latents[: sum(BATCH_SIZES)].astype(np.float64),
+            )
+        return cls(latents, images, to_pixels(images), images64)
+
+    def batches(self) -> Iterator[slice]:
+        """One batch of each size, no seed twice: seed 0, seeds 1 and 2, seeds 3 to 5, ..."""
+        ends = [0, *itertools.accumulate(BATCH_SIZES)]
+        return itertools.starmap(slice, itertools.pairwise(ends))
+
+    def remaining(self) -> Iterator[slice]:
+        """The seeds that are not in `batches`, 64 at a time."""
+        starts = range(sum(BATCH_SIZES), len(self.latents), CHUNK)
+        return (slice(start, min(start + CHUNK, len(self.latents))) for start in starts)
+
+
+def _generate(generator: nn.Module, latents: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Generate images in the precision that the generator and the latents have."""
+    with torch.inference_mode():
+        parts = []
+        for part in torch.from_numpy(latents).split(CHUNK):
+            check_stop()
+            parts.append(generator(part).numpy())
+    return np.concatenate(parts)
+
 
 def prove(
     engines: Iterable[Engine], reference: Reference, allowed: Distance, *, loosened: bool
 ) -> Receipt:
     """Compare each engine with `reference` at every batch size, the first one at every seed.
 
-    Args:
-        engines: the engines; each is opened when the one before it is done.
-        reference: PyTorch's images.
-        allowed: the largest distance that passes.
-        loosened: whether `allowed` exceeds wgan's own tolerance; it goes into the receipt.
+    Each engine is opened when the one before it is done. `loosened`, whether `allowed` exceeds
+    wgan's own tolerance, goes into the receipt.
 
     Raises:
         ParityError: an engine fails, gives another shape or type, or differs by more than
@@ -75,11 +141,7 @@ def prove(
 class EngineComparison:
     """The differences between an engine's images and the reference, over all batches.
 
-    Args:
-        engine: the engine under test.
-        reference: PyTorch's images.
-        allowed: the largest distance that passes.
-        golden_seeds: the seeds whose differences are also kept one by one.
+    The differences of `golden_seeds` are also kept one by one.
     """
 
     def __init__(
@@ -140,6 +202,7 @@ class EngineComparison:
         """Return the largest absolute difference. Raises ParityError if it exceeds `allowed`."""
         expected = reference[rows]
         self._check_type(name, actual, expected.shape, rows)
+        # In float64: uint8 would wrap around, and float32 round the difference itself.
         difference = np.abs(actual.astype(np.float64) - expected)
         index = np.unravel_index(np.argmax(difference), difference.shape)  # argmax finds a NaN
         largest = float(difference[index])

@@ -40,11 +40,11 @@ def _member(archive: zipfile.ZipFile, name: str) -> Iterator[BinaryIO]:
 
 
 def _write_batches(file: BinaryIO, job: Job) -> None:
-    n, channels = len(job.positions), job.generator.image_shape[2]
-    shape: tuple[int, ...] = (n, job.height, job.width, channels)
+    n = len(job.positions)
+    shape: tuple[int, ...] = (n, job.height, job.width, job.channels)
     dtype: np.dtype[Any] = np.dtype("u1")
     if job.config.images:
-        shape, dtype = (n, channels, job.height, job.width), np.dtype("<f4")
+        shape, dtype = (n, job.channels, job.height, job.width), np.dtype("<f4")
     header = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": shape}
     np.lib.format.write_array_header_1_0(file, header)
     for batch in job.batches():

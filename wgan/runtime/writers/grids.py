@@ -3,11 +3,9 @@
 import sys
 from pathlib import Path
 
-import numpy as np
-
 from wgan.errors import OutputError, UsageError
 from wgan.files import write_whole
-from wgan.images import Encoding, Pixels, grid, grid_shape
+from wgan.images import Encoding, collect, grid, grid_shape
 from wgan.runtime.job import Job
 
 SIDE_LIMIT = {"PNG": 2**31 - 1, "WEBP": 16383, "JPEG": 65500}
@@ -37,7 +35,9 @@ def write_grid(path: Path, job: Job) -> None:
     _check_size(job, shape, kind)
     if path.name == "-" and sys.stdout.isatty():
         raise UsageError("standard output is a terminal: send the PNG to a file or a program")
-    data = job.encode(grid(_all_pixels(job), shape), list(map(job.source.key, job.positions)), kind)
+    batches = (batch.images for batch in job.batches())
+    pixels = collect(batches, len(job.positions), (job.height, job.width, job.channels))
+    data = job.encode(grid(pixels, shape), list(map(job.source.key, job.positions)), kind)
     if path.name != "-":
         write_whole(path, data)
         return
@@ -46,16 +46,6 @@ def write_grid(path: Path, job: Job) -> None:
         sys.stdout.buffer.flush()
     except OSError as exc:
         raise OutputError(f"cannot write to standard output: {exc.strerror}") from exc
-
-
-def _all_pixels(job: Job) -> Pixels:
-    channels = job.generator.image_shape[2]
-    pixels = np.empty((len(job.positions), job.height, job.width, channels), np.uint8)
-    done = 0
-    for batch in job.batches():
-        pixels[done : done + len(batch.images)] = batch.images
-        done += len(batch.images)
-    return pixels
 
 
 def _check_size(job: Job, shape: tuple[int, int], kind: Encoding) -> None:

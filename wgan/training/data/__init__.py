@@ -17,10 +17,10 @@ Arrays from Python need no source: `InMemoryDataset.from_array(pixels)`.
 """
 
 from wgan.training.data.batches import Batches
-from wgan.training.data.cache import Cache
 from wgan.training.data.dataset import Dataset, InMemoryDataset
 from wgan.training.data.decoding import Skipped
 from wgan.training.data.load import load_data, load_images, open_data, open_source
+from wgan.training.data.pixel_cache import Cache
 from wgan.training.data.shards import Shards
 from wgan.training.data.sources import ArraySource, ImageSource
 from wgan.training.data.stream import StreamingDataset

@@ -93,12 +93,13 @@ class Batches:
             return scale(self._on_device.take(chosen, mirrored))
         pixels = self._pixels[chosen]
         if mirrored is not None:
-            pixels[mirrored] = pixels[mirrored, :, ::-1]
+            pixels[mirrored] = pixels[mirrored, :, ::-1]  # a copy: indexing by an array made one
         return to_batch(pixels, self._device)
 
     def _shuffle(self, epoch: int) -> None:
         self._epoch = epoch
         random = np.random.RandomState([self._seed, epoch])  # frozen stream (NEP 19)
+        # The order first: turning --flip on must not change it.
         self._order = random.permutation(self._chosen)
         if self._flip:
             self._mirrored = random.random_sample(len(self._pixels)) < 0.5

@@ -220,5 +220,6 @@ def _to_pixels(array: npt.NDArray[np.generic], value_range: tuple[float, float] 
     scale = 255 / (white - black)
     pixels = np.empty(array.shape, np.uint8)
     for target, values in zip(pixels, array, strict=True):  # one image at a time saves memory
+        # In float64: float32 has too few digits for 32-bit integers, and uint8 would wrap around.
         target[...] = np.rint((values.astype(np.float64) - black) * scale)
     return pixels

@@ -8,9 +8,9 @@ from pathlib import Path
 from wgan.errors import DataError, ImageError, OutputError
 from wgan.progress import ProgressFn
 from wgan.text import shorten
-from wgan.training.data.cache import Cache
 from wgan.training.data.dataset import Dataset, InMemoryDataset
 from wgan.training.data.decoding import check_skipped, decode_all, is_image_name, quiet_pillow
+from wgan.training.data.pixel_cache import Cache
 from wgan.training.data.shards import INDEX, Shards, find_shards, is_pattern
 from wgan.training.data.sources import ImageSource
 from wgan.training.data.sources.glyphs import GlyphSource

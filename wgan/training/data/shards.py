@@ -150,11 +150,7 @@ def read_samples(
 ) -> Iterator[Sample]:
     """Yield the samples of shards, one shard after the other.
 
-    Args:
-        paths: the shards.
-        accept: filters the samples.
-        buffer: size of the shuffle buffer.
-        random: shuffles; None keeps the order.
+    Only samples that `accept` allows; `random` shuffles them in a buffer of `buffer` samples.
 
     Raises:
         DataError: a shard is damaged.

@@ -9,6 +9,7 @@ the gradient penalty (pytorch issues 47562 and 63812).
 
 import contextlib
 import os
+import secrets
 import socket
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -19,16 +20,20 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 from torch._C._distributed_c10d import PrefixStore, Store  # where torch.distributed imports them
+from torch.distributed.rendezvous import rendezvous
 
 from wgan.errors import RankFailed, RankLost, UsageError
 from wgan.text import first_line
 from wgan.training.device import pick_device
-from wgan.training.distributed.heartbeat import FAILED, RANK_FAILED, rank_lost
+from wgan.training.distributed.heartbeat import FAILED, RANK_FAILED, Heartbeat, rank_lost
 
 GLOO_SHUTDOWN_DELAY_S = 0.2
 
 STORE_POLL = timedelta(seconds=5)
 """A rank that waits for another one looks this often whether a rank has failed."""
+
+RENDEZVOUS_TIMEOUT = timedelta(minutes=10)
+"""Longest time between the start of the first rank and that of the last."""
 
 Stage = Literal["open", "decode"]
 """What the first rank of a machine does before the machine's other ranks."""
@@ -153,7 +158,7 @@ class ProcessGroup:
             return
         # Not left to init_process_group: its timeout is that of a collective, not of decoding.
         with _rank_errors(self.timeout):
-            if store.add("ready", 1) == self.size:
+            if store.add("ready", 1) == self.size:  # the last one to come
                 store.set("all ready", "yes")
         self.store_get("all ready")
         on_gpu = device.type == "cuda"
@@ -175,6 +180,7 @@ class ProcessGroup:
         if self.size == 1:
             return
         parts = list(tensors)
+        # Flat: a collective costs its latency, however small the tensor.
         flat = torch.cat([part.reshape(-1) for part in parts])
         all_reduce_sum(flat)
         flat /= self.size
@@ -204,7 +210,7 @@ class ProcessGroup:
         with _rank_errors():
             dist.broadcast(length, 0)
             content = torch.empty(int(length), dtype=torch.uint8)
-            if data is not None:
+            if data is not None:  # in a bytearray: PyTorch warns of memory that is read-only
                 content = torch.frombuffer(bytearray(data), dtype=torch.uint8)
             dist.broadcast(content, 0)
         return content.numpy().tobytes()
@@ -234,6 +240,85 @@ class ProcessGroup:
 
 SINGLE_PROCESS = ProcessGroup()
 """The process group of a run without a launcher."""
+
+
+@contextlib.contextmanager
+def join(timeout: float) -> Iterator[ProcessGroup]:
+    """Join the process group that torchrun or another launcher describes in the environment.
+
+    A lost rank is noticed, and a collective must complete, within `timeout` seconds.
+
+    Raises:
+        RankLost: another rank is gone, or cannot be found.
+        RankFailed: another rank stopped with an error.
+    """
+    if "RANK" not in os.environ or os.environ.get("WORLD_SIZE", "1") == "1":
+        yield SINGLE_PROCESS
+        return
+    group, heartbeat = _find_ranks(timeout)
+    try:
+        yield group
+    except RankLost as exc:
+        if group.failure_announced():
+            raise RankFailed(RANK_FAILED) from exc
+        raise
+    except BaseException:  # a bug as well: the other ranks must not wait for this one
+        group.announce_failure()
+        raise
+    finally:
+        heartbeat.stop()
+    group.close()
+
+
+def _find_ranks(timeout: float) -> tuple[ProcessGroup, Heartbeat]:
+    try:
+        store, rank, size = next(rendezvous("env://", timeout=RENDEZVOUS_TIMEOUT))
+        local_rank = os.environ.get("LOCAL_RANK")
+        store = rendezvous_store(store, rank, size)
+        group = ProcessGroup(
+            rank, size, None if local_rank is None else int(local_rank), store, timeout
+        )
+        return group, Heartbeat(store, rank, size, timeout)
+    except (RuntimeError, ValueError) as exc:
+        raise RankLost(
+            f"the ranks of this training cannot find each other: {first_line(exc)}"
+        ) from exc
+
+
+def rendezvous_store(store: Store, rank: int, size: int) -> Store:
+    """Return a part of the launcher's store that only the ranks of this start share.
+
+    torchrun keeps its store when it restarts all ranks, with every key of the ranks that died. No
+    variable that it sets tells one start from the next: TORCHELASTIC_RESTART_COUNT counts on each
+    machine only the restarts that its own ranks caused. So rank 0 announces a random prefix. A
+    rank may still read the prefix of a dead rank 0; the new rank 0 then sends it on. This relies on
+    launchers that end all ranks of a start before the next start, as torchrun does.
+
+    The timeout of `store`, the launcher's, limits the wait.
+
+    Raises:
+        RuntimeError: not all ranks came in time, or the store is gone.
+    """
+    while True:
+        prefix = _announce_prefix(store) if rank == 0 else store.get("wgan/prefix").decode()
+        part = PrefixStore(f"wgan/{prefix}", store)
+        if part.add("arrived", 1) == size:
+            part.set("complete", "yes")
+        if rank == 0:
+            part.wait(["complete"])
+            store.delete_key("wgan/prefix")
+            part.set("valid", "yes")
+        if part.get("valid"):  # empty: the prefix of an earlier start
+            return part
+
+
+def _announce_prefix(store: Store) -> str:
+    prefix = secrets.token_hex(8)
+    earlier = store.get("wgan/prefix").decode() if store.check(["wgan/prefix"]) else None
+    store.set("wgan/prefix", prefix)
+    if earlier is not None:
+        store.set(f"wgan/{earlier}/valid", "")
+    return prefix
 
 
 def check_divides(size: int, batch_size: int, accumulate: int) -> None:

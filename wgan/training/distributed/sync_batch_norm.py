@@ -21,14 +21,12 @@ class _AllReduceSum(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, values: Tensor) -> Tensor:
-        del ctx
         total = values.clone()
         all_reduce_sum(total)
         return total
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> Tensor:
-        del ctx
         total: Tensor = _AllReduceSum.apply(gradient)
         return total
 

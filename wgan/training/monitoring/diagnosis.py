@@ -43,11 +43,7 @@ PREVIEWS = 3
 def diagnose(history: History, critic: nn.Module, *, penalty: bool, values: int) -> dict[str, str]:
     """Return every problem of the run so far: its name -> what was seen, and what to do.
 
-    Args:
-        history: the run's metrics.
-        critic: the network.
-        penalty: whether a gradient penalty constrains the critic.
-        values: numbers in an image: channels times height times width.
+    `penalty` is whether a gradient penalty constrains the critic, `values` the numbers in an image.
     """
     found = find_batch_norm(critic) if penalty else {}
     if len(history) == 0 or history.steps[-1] < MIN_STEPS:

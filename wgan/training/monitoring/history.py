@@ -117,6 +117,7 @@ def rewind_metrics(path: Path, step: int) -> list[dict[str, Any]]:
     except OSError as exc:
         raise OutputError(f"cannot read {path}: {exc.strerror}") from exc
     lines = [(line, _parse(line)) for line in content.splitlines(keepends=True)]
+    # A resumed run repeats the steps after its checkpoint, and a kill can cut off the last line.
     kept = [(line, fields) for line, fields in lines if fields and fields["step"] <= step]
     write_whole(path, b"".join(line for line, _ in kept))
     return [fields for _, fields in kept]

@@ -68,7 +68,7 @@ class StepStats:
         row = [
             torch.stack([losses.wasserstein, losses.gradient_norm,
                          losses.gradient_penalty, losses.loss]),
-            gradient_norms_of(self._state.critic).flip(0),
+            gradient_norms_of(self._state.critic).flip(0),  # in the order of the backward pass
             step.generator_loss[None],
             gradient_norms_of(self._state.generator).flip(0),
         ]  # fmt: skip
@@ -83,8 +83,7 @@ class StepStats:
     def copy(self, scores: Tensor | None = None) -> "CopiedStats":
         """Begin to copy the rows to the host, and drop them here; does not wait.
 
-        Args:
-            scores: further numbers of the last step, `[n]`, to send along.
+        `scores`, further numbers of the last step, `[n]`, are sent along.
         """
         steps, rows = self._steps, self._rows
         self._steps, self._rows = [], []
@@ -122,7 +121,7 @@ class CopiedStats:
                 step, the number that was computed first.
         """
         rows = self._rows()
-        if not bool(rows.isfinite().all()):
+        if not bool(rows.isfinite().all()):  # nonzero goes row by row: the first one is the cause
             row, column = (int(index) for index in (~rows.isfinite()).nonzero()[0])
             raise TrainingDiverged(
                 f"training diverged: at step {self._steps[row]} {self._row.names[column]} is"
@@ -188,7 +187,7 @@ class HoldoutImages:
         The gap between them is about 0 unless the critic overfits. The critic is left as it was:
         no gradient, no running statistics.
         """
-        was_training = critic.training
+        was_training = critic.training  # eval mode keeps a batch norm's statistics
         critic.eval()
         means = torch.stack([critic(self.train).mean(), critic(self.holdout).mean()])
         critic.train(was_training)

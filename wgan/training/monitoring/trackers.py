@@ -53,14 +53,12 @@ class TensorBoardTracker:
         """Import TensorBoard. Raises ModuleNotFoundError."""
         from torch.utils.tensorboard import SummaryWriter
 
-        del config
         self._open = SummaryWriter
         self._folder = run.path / "tensorboard"
         self._writer: SummaryWriter | None = None
 
     def start(self, step: int, generator: nn.Module, critic: nn.Module) -> None:
         """Open an event file that purges later steps of older files."""
-        del generator, critic
         purge_step = step + 1 if self._folder.exists() else None
         try:
             self._writer = self._open(str(self._folder), purge_step=purge_step)
@@ -84,7 +82,6 @@ class TensorBoardTracker:
 
     def close(self, failed: bool = False) -> None:
         """Close the event file, which cannot record whether the run failed."""
-        del failed
         if self._writer is not None:
             self._writer.close()
 
@@ -108,7 +105,7 @@ class WandbTracker:
 
     def start(self, step: int, generator: nn.Module, critic: nn.Module) -> None:
         """Start a W&B run, or resume the one with the stored id."""
-        del step  # logged as a metric of its own, so that a resumed run may repeat steps
+        # The step is logged as a metric of its own, so that a resumed run may repeat steps.
         try:
             self._session = self._wandb.init(
                 project=None if self._wandb.setup().settings.project else WANDB_PROJECT,
@@ -138,7 +135,6 @@ class WandbTracker:
 
     def show(self, step: int, preview: Pixels) -> None:
         """Keep the preview for the step's `log`."""
-        del step
         self._preview = self._wandb.Image(to_pil(preview))
 
     def close(self, failed: bool = False) -> None:

@@ -7,7 +7,7 @@ import pytest
 from tests.training.data.conftest import RealData
 from wgan.errors import DataError
 from wgan.training.data import open_source
-from wgan.training.data.cache import CACHE_VARIABLE
+from wgan.training.data.pixel_cache import CACHE_VARIABLE
 from wgan.training.data.sources.idx import open_idx
 from wgan.training.data.sources.torchvision import NAMES
 

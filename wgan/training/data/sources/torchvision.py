@@ -6,7 +6,7 @@ import numpy as np
 
 from wgan.errors import DataError, needs_extra
 from wgan.stop import stop_at_once
-from wgan.training.data.cache import CACHE_VARIABLE, cache_folder
+from wgan.training.data.pixel_cache import CACHE_VARIABLE, cache_folder
 from wgan.training.data.sources import ArraySource, ImageSource
 from wgan.training.data.sources.image_files import FolderSource
 
@@ -15,10 +15,6 @@ NAMES = ("mnist", "fashion-mnist", "cifar10", "celeba", "stl10", "svhn")
 
 def open_torchvision(name: str, download: bool) -> ImageSource:
     """Open the data set `name`, one of NAMES, in the folder `datasets` of the cache.
-
-    Args:
-        name: the data set.
-        download: download it if it is missing.
 
     Raises:
         DataError: it is missing, damaged or could not be downloaded.

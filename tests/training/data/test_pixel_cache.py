@@ -23,7 +23,7 @@ from wgan.training.data import (
     load_images,
     open_source,
 )
-from wgan.training.data.cache import cache_folder
+from wgan.training.data.pixel_cache import cache_folder
 from wgan.training.data.sources.glyphs import GlyphSource
 
 PROGRAM = """

@@ -1,23 +1,35 @@
-"""A generator as a TorchScript or `torch.export` (pt2) archive.
+"""A generator as a TorchScript archive.
 
-PyTorch writes source paths and counters into both. They are removed, so that the same generator
-gives the same bytes on any machine.
+PyTorch writes source paths and counters into it. They are removed, so that the same generator gives
+the same bytes on any machine.
 """
 
 import io
 import re
 import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from wgan.errors import ExportError
+from wgan.errors import ExportError, UsageError
+from wgan.export.config import ExportConfig
+from wgan.export.draft import ExportDraft, archive_draft
 from wgan.export.formats import export_errors
+from wgan.export.parity.engines import run_module
+from wgan.latents import Latents
 from wgan.model_file.archive import read_records, write_records
+from wgan.training.config import ARCHITECTURES, TrainConfig
+from wgan.training.networks import build
 
 _MANGLED = re.compile(rb"___torch_mangle_\d+")
+
+
+def make_draft(generator: nn.Module, latent_dim: int, config: ExportConfig) -> ExportDraft:
+    """Trace a generator; `config` has no option for this format. Raises ExportError."""
+    return archive_draft("torchscript", to_torchscript(generator, latent_dim), load_torchscript)
 
 
 def to_torchscript(generator: nn.Module, latent_dim: int) -> bytes:
@@ -32,6 +44,7 @@ def to_torchscript(generator: nn.Module, latent_dim: int) -> bytes:
             " Python"
         )
     buffer = io.BytesIO()
+    # check_trace would run the network again, which the parity gate does more thoroughly.
     with export_errors("exported to TorchScript"), warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)  # TorchScript is deprecated
         # The first trace of a process gives classes plain names, later ones numbered names: only
@@ -53,28 +66,26 @@ def load_torchscript(data: bytes, *, frozen: bool = False) -> nn.Module:
         return torch.jit.freeze(module) if frozen else module
 
 
-def to_pt2(generator: nn.Module, latent_dim: int) -> bytes:
-    """Export `generator`, in eval mode and on the CPU: `forward(latents) -> images`.
+def torch_engines(
+    config: Mapping[str, Any], latent_dim: int, threads: int
+) -> dict[str, Callable[[Latents], object]]:
+    """The network of a manifest's `config` in PyTorch and in TorchScript, to compare speed with.
+
+    The weights are new: they do not change how long a run takes.
 
     Raises:
-        ExportError: the generator cannot be traced.
+        RunError: the configuration was written by another version of wgan.
+        UsageError: the networks are not wgan's own. A model file may come from a stranger and must
+            not choose which code runs.
     """
-    with export_errors("exported to pt2"):
-        program = torch.export.export(
-            generator,
-            (torch.zeros(2, latent_dim),),  # a batch of one would be frozen as a constant
-            dynamic_shapes=({0: torch.export.Dim("batch")},),
-        )
-    for node in program.graph.nodes:
-        node.meta.pop("stack_trace", None)  # it holds the paths of source files
-    buffer = io.BytesIO()
-    torch.export.save(program, buffer)
-    return write_records(read_records(buffer.getvalue()))
-
-
-def load_pt2(data: bytes) -> Callable[[Tensor], Tensor]:
-    """Open an archive's bytes as `torch.export.load` opens a file."""
-    return torch.export.load(io.BytesIO(data)).module()
+    settings = TrainConfig.from_dict(dict(config), "the manifest")
+    if settings.arch not in ARCHITECTURES:
+        raise UsageError(f"the architecture {settings.arch} is not one of wgan's own")
+    generator = build(settings)[0]
+    generator.eval().requires_grad_(False)
+    torch.set_num_threads(threads)
+    scripted = load_torchscript(to_torchscript(generator, latent_dim), frozen=True)
+    return {"PyTorch": run_module(generator), "TorchScript, frozen": run_module(scripted)}
 
 
 def _clean_torchscript(archive: bytes) -> bytes:

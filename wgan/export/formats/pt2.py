@@ -1,0 +1,41 @@
+"""A generator as a `torch.export` archive, without the source paths that PyTorch writes into it."""
+
+import io
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from wgan.export.config import ExportConfig
+from wgan.export.draft import ExportDraft, archive_draft
+from wgan.export.formats import export_errors
+from wgan.model_file.archive import read_records, write_records
+
+
+def make_draft(generator: nn.Module, latent_dim: int, config: ExportConfig) -> ExportDraft:
+    """Trace a generator; `config` has no option for this format. Raises ExportError."""
+    return archive_draft("pt2", to_pt2(generator, latent_dim), load_pt2)
+
+
+def to_pt2(generator: nn.Module, latent_dim: int) -> bytes:
+    """Export `generator`, in eval mode and on the CPU: `forward(latents) -> images`.
+
+    Raises:
+        ExportError: the generator cannot be traced.
+    """
+    with export_errors("exported to pt2"):
+        program = torch.export.export(
+            generator,
+            (torch.zeros(2, latent_dim),),  # a batch of one would be frozen as a constant
+            dynamic_shapes=({0: torch.export.Dim("batch")},),
+        )
+    for node in program.graph.nodes:
+        node.meta.pop("stack_trace", None)  # it holds the paths of source files
+    buffer = io.BytesIO()
+    torch.export.save(program, buffer)
+    return write_records(read_records(buffer.getvalue()))
+
+
+def load_pt2(data: bytes) -> Callable[[Tensor], Tensor]:
+    """Open an archive's bytes as `torch.export.load` opens a file."""
+    return torch.export.load(io.BytesIO(data)).module()

@@ -1,1 +1,0 @@
-"""ONNX Runtime sessions, execution providers and their options."""
