@@ -24,7 +24,7 @@ def sample(is_cli: bool | None, given: Given, verbose: bool, quiet: bool) -> Non
     out/                       a folder with a PNG for each seed
     out.tar out.zip            an archive of PNGs, named by seed
     out.npy out.npz            pixels, uint8 [n, height, width, channels]
-    out.gif out.webp out.mp4   an animation, with --interpolate
+    out.gif out.webp out.mp4   an animation, with --interpolate or --direction
     -                          a PNG on standard output
 
     The same command resumes a folder or tar that was interrupted. With --ray, out/ is a folder

@@ -20,6 +20,12 @@ if TYPE_CHECKING:
 DEFAULT_COUNT = 64
 DEFAULT_FRAMES = 120
 DEFAULT_SHARD_SIZE = 1000
+DEFAULT_STRIPS = 8
+DEFAULT_STRENGTHS = 7
+DEFAULT_STRENGTH = (-3.0, 3.0)
+
+STRENGTH_LIMIT = 100.0
+"""Largest strength of a direction, either way; latents of the training lie within 4 or so."""
 
 THREADS: Mapping[str, Any] = {
     "low": 1,
@@ -71,6 +77,16 @@ def parse_value_range(text: str) -> tuple[float, float]:
     return low, high
 
 
+def _parse_strength(text: str) -> tuple[float, float]:
+    low, _, high = text.partition("..")
+    try:
+        return float(low), float(high)
+    except ValueError as exc:
+        raise UsageError(
+            f"--strength {shorten(text)} is not allowed: write LOW..HIGH, as in -3..3"
+        ) from exc
+
+
 def _parse_shard(text: str) -> tuple[int, int]:
     index, _, count = text.partition("/")
     if not (index.isdecimal() and count.isdecimal()):
@@ -83,7 +99,8 @@ class SampleConfig:
     """Which images of which model are generated, and how they are written.
 
     The images are one of: `count` seeds from `seed` on, listed `seeds`, a file of `latents`, or a
-    path that interpolates between seeds.
+    path that interpolates between seeds. With `direction` each of them, but for a path's, becomes
+    a row of images along that direction.
 
     Raises:
         UsageError: a value is not allowed, or two options exclude each other.
@@ -97,7 +114,7 @@ class SampleConfig:
         low=1,
         flags=("-n",),
         metavar="IMAGES",
-        shown_default=f"the cells of --grid, or {DEFAULT_COUNT}",
+        shown_default=f"the cells of --grid, or {DEFAULT_COUNT}; {DEFAULT_STRIPS} with --direction",
         group="Images",
     )
     seed: int | None = option(None, "The first of the -n seeds.", metavar="SEED", shown_default="0")
@@ -117,11 +134,27 @@ class SampleConfig:
     interpolate: str | None = option(None, "A closed path through these seeds.", metavar="SEEDS")
     frames: int | None = option(
         None,
-        "Images on the whole path.",
+        "Images on the whole path, or along a direction.",
         low=1,
         high=10**6,
         unit="images",
-        shown_default=f"the cells of --grid, or {DEFAULT_FRAMES}",
+        shown_default=f"the cells of --grid, or {DEFAULT_FRAMES}; {DEFAULT_STRENGTHS} along a"
+        " direction",
+    )
+    direction: str | None = option(
+        None,
+        "Move each image along a direction of a .npy file: see wgan directions.",
+        metavar="FILE:INDEX",
+    )
+    strength: tuple[float, float] | None = option(
+        None,
+        "How far to move, in standard deviations of a latent.",
+        low=-STRENGTH_LIMIT,
+        high=STRENGTH_LIMIT,
+        separator="..",
+        parse=_parse_strength,
+        metavar="LOW..HIGH",
+        shown_default="-3..3",
     )
     shard: tuple[int, int] | None = advanced(
         None,
@@ -191,6 +224,8 @@ class SampleConfig:
             raise UsageError("--ray and --shard both divide the work: give one of them")
         if self.shard_size is not None and not self.ray:
             raise UsageError("--shard-size requires --ray")
+        if self.direction is not None and self._strengths < 2:
+            raise UsageError("--direction needs at least 2 images along it: raise --frames")
 
     def _check_selection(self) -> None:
         from wgan.latents import SEED_LIMIT
@@ -206,8 +241,12 @@ class SampleConfig:
         given = [way for way, value in ways.items() if value is not None]
         if len(given) > 1:
             raise UsageError(f"{given[0]} and {given[1]} exclude each other")
-        if self.frames is not None and self.interpolate is None:
-            raise UsageError("--frames requires --interpolate")
+        if self.direction is not None and self.interpolate is not None:
+            raise UsageError("--direction and --interpolate exclude each other")
+        if self.strength is not None and self.direction is None:
+            raise UsageError("--strength requires --direction")
+        if self.frames is not None and self.interpolate is None and self.direction is None:
+            raise UsageError("--frames requires --interpolate or --direction")
         if self.count is not None and self.count > SEED_LIMIT:
             raise UsageError(f"-n {self.count} is not allowed: at most {SEED_LIMIT} images")
         if self.shard is not None and not 1 <= self.shard[0] <= self.shard[1]:
@@ -218,15 +257,33 @@ class SampleConfig:
     @property
     def default_count(self) -> int | None:
         """Number of images where the user gives none: the cells of the grid, if there is one."""
+        if self.direction is not None:
+            return self.grid[0] if self.grid else DEFAULT_STRIPS
         return self.grid and self.grid[0] * self.grid[1]
+
+    @property
+    def _strengths(self) -> int:
+        """Number of images along a direction."""
+        return self.frames or (self.grid[1] if self.grid else DEFAULT_STRENGTHS)
 
     def source(self, latent_dim: int) -> "LatentSource":
         """Return the latents of all images, for a generator of `latent_dim`.
 
         Raises:
-            UsageError: seeds cannot be parsed or are out of range, or the file of latents does
-                not fit.
+            UsageError: seeds cannot be parsed or are out of range, or the file of latents or of
+                directions does not fit.
         """
+        from wgan.runtime.latent_sources import MovedLatents, load_direction
+
+        source = self._undirected(latent_dim)
+        if self.direction is None:
+            return source
+        direction = load_direction(self.direction, latent_dim)
+        low, high = self.strength or DEFAULT_STRENGTH
+        return MovedLatents.along(source, direction, low, high, self._strengths)
+
+    def _undirected(self, latent_dim: int) -> "LatentSource":
+        """The latents before a direction moves them."""
         from wgan.latents import parse_seeds
         from wgan.runtime.latent_sources import InterpolatedLatents, SeedLatents, load_latents
 

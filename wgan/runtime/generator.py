@@ -16,8 +16,8 @@ from wgan.errors import DeviceError, ModelFileError, UsageError
 from wgan.host import usable_cores
 from wgan.images import Images, Pixels, collect, encode, grid, to_pixels
 from wgan.latents import Latents, check_seed
-from wgan.model_file.onnx_scan import ValueInfo
-from wgan.model_file.reading import read_manifest
+from wgan.model_file.onnx_scan import ValueInfo, extra_output
+from wgan.model_file.reading import read_bytes, read_manifest
 from wgan.options import check_value
 from wgan.runtime import builtin
 from wgan.runtime.config import DEFAULT_FRAMES, SampleConfig
@@ -168,6 +168,23 @@ class Generator:
         raw = self._run([images, pixels], latents)
         return images.images(raw[0]), pixels.pixels(raw[1])
 
+    def content(self) -> bytes:
+        """Return the model's bytes. Raises ModelFileError if its file was changed."""
+        self._source.check_unchanged()
+        content = self._source.content
+        return content if isinstance(content, bytes) else read_bytes(content)
+
+    def values(self, name: str, latents: Latents) -> npt.NDArray[Any]:
+        """Compute any value of the graph, such as a layer's output; this opens the model again.
+
+        Raises:
+            ModelFileError: ONNX Runtime failed.
+        """
+        _, threads, _ = self._engine
+        extended = self.content() + extra_output(name)
+        session = open_session(extended, "cpu", threads, "none")  # "all" may fuse the value away
+        return self._run_session([name], latents, session)[0]
+
     def sample(
         self,
         seeds: int | Sequence[int],
@@ -271,23 +288,28 @@ class Generator:
                 )
         return results
 
-    def _run_session(self, names: list[str], latents: Latents) -> list[npt.NDArray[Any]]:
+    def _run_session(
+        self, names: list[str], latents: Latents, session: Any = None
+    ) -> list[npt.NDArray[Any]]:
+        session = session or self._open_session()
         fixed = self._signature.latents.batch
         if fixed is None or fixed == len(latents):
-            return self._run_batch(names, latents)
+            return self._run_batch(session, names, latents)
         # The exporter has frozen the batch size: several runs, the last one padded.
         parts = [
-            self._run_batch(names, _pad(latents[start : start + fixed], fixed))
+            self._run_batch(session, names, _pad(latents[start : start + fixed], fixed))
             for start in range(0, len(latents), fixed)
         ]
         return [np.concatenate(arrays)[: len(latents)] for arrays in zip(*parts, strict=True)]
 
-    def _run_batch(self, names: list[str], latents: Latents) -> list[npt.NDArray[Any]]:
+    def _run_batch(
+        self, session: Any, names: list[str], latents: Latents
+    ) -> list[npt.NDArray[Any]]:
         feed: npt.NDArray[Any] = latents.astype(self._signature.latents.type, copy=False)
         if self._signature.latents.spatial:
             feed = feed[:, :, None, None]
         try:
-            return run_session(self._open_session(), names, {self._signature.latents.name: feed})
+            return run_session(session, names, {self._signature.latents.name: feed})
         except ModelFileError as exc:
             raise ModelFileError(f"{self._name} cannot be used: {exc}") from exc
 

@@ -1,4 +1,4 @@
-"""Where latents come from: seeds, a file, or a closed path between seeds.
+"""Where latents come from: seeds, a file, a closed path between seeds, steps along a direction.
 
 A source has `len(source)` images; each has a key, the number that names it in files.
 """
@@ -8,7 +8,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +16,7 @@ import numpy.typing as npt
 from wgan.errors import UsageError
 from wgan.files import open_regular
 from wgan.latents import Latents, format_seeds, latents_from_seeds
+from wgan.text import shorten
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,11 @@ class LatentSource(ABC):
 
     @abstractmethod
     def __len__(self) -> int: ...
+
+    @property
+    def grid_shape(self) -> tuple[int, int] | None:
+        """Rows and columns of a grid of all images that shows what they are; None for any."""
+        return None
 
     def key(self, position: int) -> int:
         """The number that names the image at `position`; by default the position."""
@@ -132,6 +138,56 @@ class InterpolatedLatents(LatentSource):
         return {**super().settings(), "interpolate": seeds, "of_frames": self.frames}
 
 
+@dataclass(frozen=True)
+class MovedLatents(LatentSource):
+    """Latents of `base`, each moved by each of `shifts`; the key is the position.
+
+    Position `row * len(shifts) + column` is the latent of `row`, after its own truncation, plus the
+    shift of `column`.
+    """
+
+    key_name = "cells"
+
+    base: LatentSource
+    shifts: npt.NDArray[np.float32]  # [columns, latent_dim]
+
+    @classmethod
+    def along(
+        cls,
+        base: LatentSource,
+        direction: npt.NDArray[np.float32],
+        low: float,
+        high: float,
+        columns: int,
+    ) -> Self:
+        """Move along a direction, in `columns` even steps from `low` to `high` times its length.
+
+        The middle of an odd number of steps from -s to s is exactly `base`.
+        """
+        last = columns - 1
+        strengths = [(low * (last - step) + high * step) / last for step in range(columns)]
+        return cls(1.0, base, np.array(strengths, np.float32)[:, None] * direction)
+
+    def __len__(self) -> int:
+        return len(self.base) * len(self.shifts)
+
+    @property
+    def grid_shape(self) -> tuple[int, int]:
+        """A row for each latent of `base`, a column for each shift."""
+        return len(self.base), len(self.shifts)
+
+    def unscaled(self, positions: Sequence[int]) -> Latents:
+        """The moved latents; their truncation is that of `base`."""
+        rows, columns = np.divmod(np.asarray(positions), len(self.shifts))
+        return self.base.latents(rows.tolist()) + self.shifts[columns]
+
+    def settings(self) -> dict[str, Any]:
+        """Those of `base`, its keys, which positions do not tell, and the hash of the shifts."""
+        keys = format_seeds(map(self.base.key, range(len(self.base))))
+        sha256 = hashlib.sha256(self.shifts.tobytes()).hexdigest()
+        return {**self.base.settings(), f"of_{self.base.key_name}": keys, "moved_sha256": sha256}
+
+
 def slerp(
     start: npt.NDArray[np.float32], end: npt.NDArray[np.float32], part: float
 ) -> npt.NDArray[np.float32]:
@@ -158,23 +214,75 @@ def load_latents(path: Path, latent_dim: int, truncation: float) -> FileLatents:
     Raises:
         UsageError: the file is missing, or of another kind or shape.
     """
+    rows, sha256 = _load_rows(path, latent_dim, "latents")
+    return FileLatents(truncation, rows, sha256)
+
+
+DIRECTION_LIMIT = 4096
+"""Most directions of a file: a generator has as many as its latents have numbers."""
+
+DIRECTION_SIZE_LIMIT = 1e6
+"""Largest number of a direction, whose length should be 1: far from float32 overflow."""
+
+
+def load_directions(path: Path, latent_dim: int) -> npt.NDArray[np.float32]:
+    """Read a `.npy` file of directions in latent space, float32 `[k, latent_dim]`.
+
+    Raises:
+        UsageError: the file is missing, or of another kind or shape.
+    """
+    rows, _ = _load_rows(path, latent_dim, "directions")
+    if len(rows) > DIRECTION_LIMIT:
+        raise UsageError(
+            f"the directions {path} are {len(rows)}: at most {DIRECTION_LIMIT} are allowed"
+        )
+    with np.errstate(over="ignore"):  # a float64 beyond float32 becomes infinite
+        directions = np.array(rows, np.float32)
+    if not (np.abs(directions) <= DIRECTION_SIZE_LIMIT).all():
+        raise UsageError(
+            f"the directions {path} hold a number that is not within +-{DIRECTION_SIZE_LIMIT:g}"
+        )
+    return directions
+
+
+def load_direction(name: str, latent_dim: int) -> npt.NDArray[np.float32]:
+    """Read the direction `FILE:INDEX`, float32 `[latent_dim]`; FILE alone means the first.
+
+    Raises:
+        UsageError: as `load_directions`, or the file has no direction of that index.
+    """
+    file, colon, index = name.rpartition(":")
+    if not colon or not index.isdecimal():  # a colon can be part of a path
+        file, index = name, "0"
+    directions = load_directions(Path(file), latent_dim)
+    if len(index) > 9 or int(index) >= len(directions):
+        raise UsageError(
+            f"--direction {shorten(name)} is not allowed: {file} holds the directions 0 to"
+            f" {len(directions) - 1}"
+        )
+    direction: npt.NDArray[np.float32] = directions[int(index)]
+    return direction
+
+
+def _load_rows(path: Path, latent_dim: int, noun: str) -> tuple[npt.NDArray[np.floating[Any]], str]:
+    """Memory-map a `.npy` file of rows of `latent_dim` numbers; return its hash too."""
     try:
         with open_regular(path) as file:
             rows = np.load(path, mmap_mode="r", allow_pickle=False)
             sha256 = hashlib.file_digest(file, "sha256").hexdigest()
     except FileNotFoundError as exc:
-        raise UsageError(f"there is no file of latents {path}") from exc
+        raise UsageError(f"there is no file of {noun} {path}") from exc
     except OSError as exc:
-        raise UsageError(f"the latents {path} cannot be read: {exc}") from exc
+        raise UsageError(f"the {noun} {path} cannot be read: {exc}") from exc
     except (ValueError, EOFError, SyntaxError) as exc:  # numpy's errors for other kinds of files
         raise UsageError(
-            f"the latents {path} are no .npy file of numbers: write one with numpy.save"
+            f"the {noun} {path} are no .npy file of numbers: write one with numpy.save"
         ) from exc
     fits = isinstance(rows, np.ndarray) and rows.ndim == 2 and rows.shape[1] == latent_dim
     if not fits or not np.issubdtype(rows.dtype, np.floating) or not len(rows):
         found = f"{rows.dtype} {list(rows.shape)}" if isinstance(rows, np.ndarray) else "an archive"
         raise UsageError(
-            f"the latents {path} are {found}: this generator takes float [n, {latent_dim}],"
+            f"the {noun} {path} are {found}: this generator takes float [n, {latent_dim}],"
             " n at least 1"
         )
-    return FileLatents(truncation, rows, sha256)
+    return rows, sha256

@@ -160,7 +160,7 @@ def _check(out: str, job: Job) -> SeedLatents:
     if not out.endswith("/"):
         raise UsageError(f"--ray writes shards into a folder: end {out!r} in a slash")
     if not isinstance(job.source, SeedLatents):
-        raise UsageError("--ray takes seeds: leave out --latents and --interpolate")
+        raise UsageError("--ray takes seeds: leave out --latents, --interpolate and --direction")
     if job.config.images or job.config.grid is not None:
         raise UsageError("--ray writes PNGs into tar shards: leave out --images and --grid")
     check_names(out, job.source)

@@ -8,7 +8,12 @@ from typing import Literal
 from wgan.errors import UsageError
 from wgan.files import check_output, check_parent_folder
 from wgan.runtime.job import Job
-from wgan.runtime.latent_sources import InterpolatedLatents, LatentSource, SeedLatents
+from wgan.runtime.latent_sources import (
+    InterpolatedLatents,
+    LatentSource,
+    MovedLatents,
+    SeedLatents,
+)
 
 Write = Callable[[Path, Job], None]
 
@@ -35,7 +40,8 @@ def write(out: str, job: Job) -> None:
 
     A name that ends in a slash is a folder with a PNG for each image, named by its key; `-` is
     a PNG on standard output. `.png`, `.webp` and `.jpg` are grids, `.npy` and `.npz` arrays,
-    `.tar` and `.zip` archives of PNGs; `.gif`, `.webp` and `.mp4` animate an interpolation.
+    `.tar` and `.zip` archives of PNGs; `.gif`, `.webp` and `.mp4` animate an interpolation or
+    a direction.
 
     Raises:
         UsageError: the ending is unknown, or does not go with the options.
@@ -71,9 +77,11 @@ def kind_of(out: str, job: Job) -> Kind:
             f"the output {out!r} is not allowed: end a folder in /, a file in"
             f" {', '.join(_KINDS)}, or write - for standard output"
         )
-    is_path = isinstance(job.source, InterpolatedLatents)
+    is_path = isinstance(job.source, InterpolatedLatents | MovedLatents)
     if _KINDS[ending] == "animation" and not is_path:
-        raise UsageError(f"{out} is an animation: give the seeds of its path with --interpolate")
+        raise UsageError(
+            f"{out} is an animation: give the seeds of its path with --interpolate, or --direction"
+        )
     return "animation" if is_path and ending == ".webp" else _KINDS[ending]
 
 

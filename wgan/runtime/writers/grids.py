@@ -31,7 +31,9 @@ def write_grid(path: Path, job: Job) -> None:
         OutputError: the file cannot be written.
     """
     kind = _ENCODINGS[path.suffix.lower()]
-    shape = job.config.grid or grid_shape(len(job.positions))
+    is_whole = len(job.positions) == len(job.source)
+    own_shape = job.source.grid_shape if is_whole else None
+    shape = job.config.grid or own_shape or grid_shape(len(job.positions))
     _check_size(job, shape, kind)
     if path.name == "-" and sys.stdout.isatty():
         raise UsageError("standard output is a terminal: send the PNG to a file or a program")
