@@ -22,7 +22,7 @@ from starlette.types import Scope
 
 from wgan.errors import ModelFileError, UsageError
 from wgan.latents import Latents
-from wgan.runtime.latent_sources import SeedLatents
+from wgan.runtime.latent_sources import LatentSource
 from wgan.server.config import ServeConfig
 from wgan.server.connection import DISCONNECT
 from wgan.server.messages import RequestError, bad_request
@@ -39,8 +39,8 @@ class QueueFull(Exception):
         self.retry_after = retry_after
 
 
-LatentRows = Latents | SeedLatents
-"""A request's latents, one row per image; those of seeds are computed when their batch runs."""
+LatentRows = Latents | LatentSource
+"""A request's latents, one row per image; those of a source are computed when their batch runs."""
 
 
 Outputs = dict[str, npt.NDArray[Any]]
@@ -65,7 +65,7 @@ class QueuedRequest:
 
     def rows(self, start: int, stop: int) -> Latents:
         """The latents of some images: `[stop - start, latent_dim]`."""
-        if isinstance(self.latents, SeedLatents):
+        if isinstance(self.latents, LatentSource):
             return self.latents.latents(range(start, stop))
         return self.latents[start:stop]
 

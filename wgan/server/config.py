@@ -24,6 +24,11 @@ class ServeConfig:
     files: tuple[str, ...] = option(
         (), "ONNX files, each as FILE or NAME=FILE.", argument=True, metavar="[[NAME=]FILE]..."
     )
+    directions: tuple[str, ...] = option(
+        (),
+        "Directions in a model's latent space: see wgan directions; can be repeated.",
+        metavar="[NAME=]FILE.npy",
+    )
     host: str = option("127.0.0.1", "Address to listen on.", metavar="ADDRESS")
     port: int = option(8000, "TCP port; 0 for any free port.", low=0, high=65535, metavar="PORT")
     device: str = option(

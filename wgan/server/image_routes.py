@@ -15,7 +15,7 @@ from wgan import __version__
 from wgan.errors import UsageError
 from wgan.latents import format_seeds, latents_from_seeds, parse_seeds
 from wgan.model_file import PIXELS
-from wgan.runtime.latent_sources import SeedLatents, slerp
+from wgan.runtime.latent_sources import LatentSource, MovedLatents, SeedLatents, slerp
 from wgan.server.batcher import LatentRows, Scheduler, check_count
 from wgan.server.bodies import (
     MEDIA_TYPES,
@@ -103,14 +103,14 @@ class ImageRoutes:
         path = {"seed": request.path_params["seed"].lstrip("0") or "0"}
         seed = parse_values(path, SeedPath, "the address", strict=False).seed
         images = from_seeds([seed], model.generator.latent_dim, query.truncation)
-        return await self._png(request, model, images)
+        return await self._png(request, model, moved(images, query.strengths, model))
 
     async def grid(self, request: Request) -> Response:
         """The images of several seeds, as a grid in one PNG."""
         model, query = self._find(request, GridQuery)
         seeds = parse_ranges(query.seeds, self.config.max_images)
         images = from_seeds(seeds, model.generator.latent_dim, query.truncation)
-        return await self._png(request, model, images)
+        return await self._png(request, model, moved(images, query.strengths, model))
 
     async def between(self, request: Request) -> Response:
         """An image between those of two seeds, as a PNG."""
@@ -118,7 +118,7 @@ class ImageRoutes:
         images = interpolation(
             query.first, query.second, [query.at], model.generator.latent_dim, query.truncation
         )
-        return await self._png(request, model, images)
+        return await self._png(request, model, moved(images, query.strengths, model))
 
     async def sample(self, request: Request) -> Response:
         """Images as a PNG grid, an array uint8 [n, h, w, c] or an archive, by the Accept header."""
@@ -126,9 +126,9 @@ class ImageRoutes:
         media_type = negotiate(request.headers.get("accept", "*/*"))
         body = await read_body(request, self.config.max_body)
         model, _ = self._find(request, Query)  # again: it may have been replaced meanwhile
-        images = parse_image_request(
-            parse_json(body, SampleRequest), model.generator.latent_dim, self.config.max_images
-        )
+        wanted = parse_json(body, SampleRequest)
+        images = parse_image_request(wanted, model.generator.latent_dim, self.config.max_images)
+        images = moved(images, wanted.strengths, model)
         content = await self._generate(request, model, images, media_type)
         return ChunkedResponse([content], {"content-type": media_type, "vary": "accept"})
 
@@ -181,6 +181,28 @@ def interpolation(
         tuple(f"{first}-{second}-{number:03d}" for number in range(len(positions))),
         f"between {first} {second} at {positions!r} truncation {truncation!r}",
     )
+
+
+def moved(images: ImageRequest, strengths: str | Sequence[float], model: Model) -> ImageRequest:
+    """Move images along the model's directions. Raises RequestError."""
+    if isinstance(strengths, str):
+        numbers = {"strengths": strengths.split(",") if strengths else []}
+        strengths = parse_values(numbers, SampleRequest, "the query", strict=False).strengths
+    if len(strengths) > len(model.directions):
+        raise bad_request(
+            f"strengths holds {len(strengths)} numbers, and this model has"
+            f" {len(model.directions)} directions"
+        )
+    if not any(strengths):
+        return images
+    shift = np.array([strengths], np.float32) @ model.directions[: len(strengths)]
+    source = images.latents
+    if isinstance(source, LatentSource):
+        source = MovedLatents(1.0, source, shift)
+    else:
+        source = source + shift
+    key = f"{images.cache_key} moved {hashlib.sha256(shift.tobytes()).hexdigest()}"
+    return ImageRequest(source, images.names, key)
 
 
 def parse_ranges(text: str, limit: int) -> Sequence[int]:

@@ -12,7 +12,7 @@ from msgspec import UNSET, Meta, Raw, Struct, UnsetType
 
 from wgan.latents import SEED_LIMIT
 from wgan.model_file import IMAGES, LATENTS, PIXELS
-from wgan.runtime.config import TRUNCATION_HELP, TRUNCATION_LIMIT
+from wgan.runtime.config import STRENGTH_LIMIT, TRUNCATION_HELP, TRUNCATION_LIMIT
 
 DATATYPES = {"FP32": "<f4", "INT64": "<i8", "UINT32": "<u4", "UINT8": "|u1"}
 """The protocol's datatypes that are supported, and NumPy's names of them."""
@@ -27,6 +27,14 @@ SeedRanges = Annotated[
     str, Meta(max_length=4096, description="Seeds and inclusive ranges, such as 0,1,4-6.")
 ]
 Truncation = Annotated[float, Meta(ge=0, le=TRUNCATION_LIMIT, description=TRUNCATION_HELP)]
+Strength = Annotated[float, Meta(ge=-STRENGTH_LIMIT, le=STRENGTH_LIMIT)]
+StrengthList = Annotated[
+    str,
+    Meta(
+        max_length=4096,
+        description="How far to move along each of the model's directions, such as 2,0,-1.5.",
+    ),
+]
 
 
 class Error(Struct, forbid_unknown_fields=True):
@@ -83,6 +91,7 @@ class ModelInfo(Struct):
     height: int
     width: int
     channels: int
+    directions: int  # number of directions that `strengths` moves images along
     manifest: dict[str, Any] | None
 
 
@@ -114,6 +123,7 @@ class ImageQuery(Query, kw_only=True):
     """URL parameters of one image."""
 
     truncation: Truncation = 1.0
+    strengths: StrengthList = ""
 
 
 class GridQuery(ImageQuery, kw_only=True):
@@ -139,6 +149,7 @@ class SampleRequest(Struct, kw_only=True, forbid_unknown_fields=True):
     second: Seed | UnsetType = UNSET
     steps: Annotated[int, Meta(ge=2)] = 16
     truncation: Truncation = 1.0
+    strengths: list[Strength] = []
 
 
 # The Open Inference Protocol, under /v2. It names its fields.

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TypeVar
 
 import msgspec
+import numpy as np
 
 from wgan.errors import ModelFileError, UsageError, WganError
 from wgan.files import is_file
@@ -22,6 +23,7 @@ from wgan.model_file import IMAGES, PIXELS
 from wgan.model_file.reading import read_bytes
 from wgan.runtime.config import VerifyConfig
 from wgan.runtime.generator import Generator
+from wgan.runtime.latent_sources import load_directions
 from wgan.runtime.model_source import find_model
 from wgan.runtime.verification import verify
 from wgan.sandbox import probe
@@ -49,6 +51,7 @@ class Model:
     info: ModelInfo
     generator: Generator
     batcher: Batcher
+    directions: Latents  # [k, latent_dim], which requests may move images along
 
 
 def model_files(arguments: Sequence[str]) -> dict[str, Path]:
@@ -80,11 +83,38 @@ def model_files(arguments: Sequence[str]) -> dict[str, Path]:
     return files
 
 
+def direction_files(arguments: Sequence[str], models: Collection[str]) -> dict[str, Path]:
+    """Read `FILE` and `NAME=FILE` as the directions of models; a single model needs no NAME.
+
+    Raises:
+        UsageError: there is no such model, or one has two files.
+    """
+    files: dict[str, Path] = {}
+    for argument in arguments:
+        name, equals, file = argument.partition("=")
+        if not equals or is_file(Path(argument)):
+            name, file = next(iter(models)) if len(models) == 1 else "", argument
+        if name not in models:
+            raise UsageError(
+                f"--directions {argument} names none of the models {', '.join(models)}: write"
+                "  --directions NAME=FILE"
+            )
+        if name in files:
+            raise UsageError(f"model {name} has two files of directions: give one")
+        files[name] = Path(file)
+    return files
+
+
 class ModelRepository:
-    """All models of a server, by name. Use it in the event loop's thread."""
+    """All models of a server, by name. Use it in the event loop's thread.
+
+    Raises:
+        UsageError: `config.directions` names another model.
+    """
 
     def __init__(self, files: Mapping[str, Path], config: ServeConfig, metrics: Metrics) -> None:
         self._files = dict(files)
+        self._direction_files = direction_files(config.directions, self._files)
         self._config = config
         self._metrics = metrics
         self._models: dict[str, Model] = {}
@@ -142,7 +172,13 @@ class ModelRepository:
         sha256 = hashlib.sha256(data).hexdigest()
         old = self._models.get(name)
         if old is not None and old.info.sha256 == sha256:
-            logger.info("model %s is unchanged", name)
+            directions = await self._in_thread(self._read_directions, name, old.generator)
+            if np.array_equal(directions, old.directions):
+                logger.info("model %s is unchanged", name)
+                return
+            info = msgspec.structs.replace(old.info, directions=len(directions))
+            self._models[name] = dataclasses.replace(old, info=info, directions=directions)
+            logger.info("model %s has new directions", name)
             return
         seconds = self._config.load_seconds
         try:
@@ -151,7 +187,8 @@ class ModelRepository:
                 if old is not None:  # never replace a model that works by one that is wrong
                     await self._in_thread(_verify, path, data)
                 generator = await self._in_thread(self._open, data)
-            info = _describe(name, sha256, generator)
+                directions = await self._in_thread(self._read_directions, name, generator)
+            info = _describe(name, sha256, generator, len(directions))
         except ModelFileError as exc:
             raise ModelFileError(f"{path}: {exc}") from exc
         except MemoryError:
@@ -169,7 +206,7 @@ class ModelRepository:
             self._config.max_queue,
             functools.partial(self._metrics.observe_run, name),
         )
-        self._models[name] = Model(info, generator, batcher)
+        self._models[name] = Model(info, generator, batcher, directions)
         self._metrics.models.labels(name, info.version, sha256, info.provider).set(1)
         logger.info("model %s, version %s, runs on %s", name, info.version, info.provider)
         if old is not None:
@@ -182,6 +219,11 @@ class ModelRepository:
         for size in {1, self._config.max_batch}:
             generator.sample(range(size), size)
         return generator
+
+    def _read_directions(self, name: str, generator: Generator) -> Latents:
+        if name not in self._direction_files:
+            return np.empty((0, generator.latent_dim), np.float32)
+        return load_directions(self._direction_files[name], generator.latent_dim)
 
     def close(self) -> bool:
         """End the threads; returns whether all have ended within a few seconds."""
@@ -217,7 +259,7 @@ class ModelRepository:
         return self._models[name].batcher.waiting if name in self._models else 0
 
 
-def _describe(name: str, sha256: str, generator: Generator) -> ModelInfo:
+def _describe(name: str, sha256: str, generator: Generator, directions: int) -> ModelInfo:
     """Describe a model; its manifest without the golden images.
 
     Raises:
@@ -232,8 +274,9 @@ def _describe(name: str, sha256: str, generator: Generator) -> ModelInfo:
             del fields["receipt"]["goldens"]
         shape = generator.image_shape  # height, width, channels
         info = ModelInfo(
-            name, version, sha256, generator.provider, generator.latent_dim, *shape, fields
-        )
+            name, version, sha256, generator.provider, generator.latent_dim, *shape, directions,
+            fields,
+        )  # fmt: skip
         msgspec.json.encode(info)
     except RecursionError:
         raise ModelFileError("its manifest is nested too deeply") from None

@@ -18,22 +18,23 @@ export class Between {
     find("save").addEventListener("click", () => save(this.middle.src, this.fileName()));
   }
 
-  // Interpolate from seed `a` to seed `b`.
-  set(model, truncation, a, b) {
+  // Interpolate from seed `a` to seed `b`, all images moved by `strengths`. `prefetch` loads every
+  // position before the slider gets there.
+  set(model, truncation, a, b, strengths, prefetch = true) {
     this.stop.abort();
     this.stop = new AbortController();
     for (const frame of this.frames.values()) {
       frame.then(URL.revokeObjectURL, () => {});
     }
     this.frames.clear();
-    Object.assign(this, { model, truncation, a, b });
+    Object.assign(this, { model, truncation, a, b, strengths });
     this.names.a.textContent = a;
     this.names.b.textContent = b;
     this.show();
     this.fill(this.ends.a, 0);
     this.fill(this.ends.b, this.lastPosition);
-    for (let position = 0; position <= this.lastPosition; position += 1) {
-      this.frame(position).catch(() => {}); // prefetched for the slider
+    for (let position = 0; prefetch && position <= this.lastPosition; position += 1) {
+      this.frame(position).catch(() => {});
     }
   }
 
@@ -49,10 +50,15 @@ export class Between {
     if (!this.frames.has(position)) {
       const at = (position / this.lastPosition).toFixed(6);
       const query = `first=${this.a}&second=${this.b}&at=${at}&truncation=${this.truncation}`;
-      const path = `/v1/models/${this.model}/between.png?${query}`;
+      const path = `/v1/models/${this.model}/between.png?${query}${this.moved("&strengths=")}`;
       this.frames.set(position, fetchImage(path, this.stop.signal));
     }
     return this.frames.get(position);
+  }
+
+  // `text` and the strengths, if any is not 0.
+  moved(text) {
+    return this.strengths.some(Boolean) ? text + this.strengths.join(",") : "";
   }
 
   async fill(image, position) {
@@ -75,7 +81,8 @@ export class Between {
       const url = await this.frame(position);
       if (!signal.aborted && position === this.position) {
         this.middle.src = url;
-        this.middle.alt = `${position} of ${this.lastPosition} from seed ${this.a} to seed ${this.b}`;
+        const place = `${position} of ${this.lastPosition} from seed ${this.a} to seed ${this.b}`;
+        this.middle.alt = place + this.moved(", moved by ");
       }
     } catch {
       // Aborted: another pair was chosen.

@@ -6,12 +6,15 @@ import { Gallery } from "./gallery.js";
 
 const GRID_IMAGES = 64;
 const SEEDS = 2 ** 32;
+const SLIDERS = 5;
+const LARGEST_STRENGTH = 5;
 
 const find = (id) => document.getElementById(id);
 const gallery = new Gallery(find("gallery"), find("end"), pick);
 const between = new Between(find);
 let models = [];
 let pair = [0, 1];
+let strengths = []; // along the model's directions, the first one first
 
 start();
 
@@ -23,7 +26,15 @@ async function start() {
     return;
   }
   find("model").append(...models.map((model) => new Option(model.name)));
-  find("model").addEventListener("change", showModel);
+  find("model").addEventListener("change", () => {
+    strengths = [];
+    showModel();
+  });
+  find("reset").addEventListener("click", () => {
+    strengths = [];
+    showSliders();
+    showPair();
+  });
   find("at").addEventListener("change", writeAddress);
   find("truncation").addEventListener("input", showTruncation);
   find("truncation").addEventListener("change", showImages);
@@ -35,8 +46,8 @@ async function start() {
   showModel();
 }
 
-// The model, the first seed, the truncation, the pair and the slider are in the address, so that it
-// can be shared. A value that is not allowed is ignored.
+// The model, the first seed, the truncation, the pair, the slider and the strengths of the directions
+// are in the address, so that it can be shared. A value that is not allowed is ignored.
 function readAddress() {
   const given = new URLSearchParams(location.search);
   const index = models.findIndex(({ name }) => name === given.get("model"));
@@ -51,13 +62,17 @@ function readAddress() {
   }
   const ends = ["a", "b"].map((name) => Number(given.get(name) ?? NaN));
   pair = ends.every(isSeed) ? ends : pairFrom(Number(find("first").value));
+  const moved = (given.get("strengths") || "").split(",").map(Number);
+  const allowed = moved.every((strength) => Math.abs(strength) <= LARGEST_STRENGTH);
+  strengths = allowed && moved.length <= model().directions ? moved : [];
   showTruncation();
 }
 
 function writeAddress() {
   const [a, b] = pair;
   const shown = { seed: find("first").value, truncation: find("truncation").value, a, b };
-  const query = new URLSearchParams({ model: model().name, ...shown, at: find("at").value });
+  const moved = strengths.some(Boolean) && { strengths: strengths.join(",") };
+  const query = new URLSearchParams({ model: model().name, ...shown, at: find("at").value, ...moved });
   history.replaceState(null, "", `?${query}`);
 }
 
@@ -90,7 +105,37 @@ function showModel() {
       element("dd", value),
     ]),
   );
+  showSliders();
   showImages();
+}
+
+// A slider for each of the first directions; they move the images A and B and those in between.
+function showSliders() {
+  const count = Math.min(model().directions, SLIDERS);
+  find("directions").hidden = count === 0;
+  find("sliders").replaceChildren(...Array.from({ length: count }, (_, index) => slider(index)));
+}
+
+function slider(index) {
+  const limits = { min: -LARGEST_STRENGTH, max: LARGEST_STRENGTH, step: 0.1 };
+  const label = element("label", String(index));
+  const control = element("input", "", { type: "range", id: `direction-${index}`, ...limits });
+  const value = element("output", "", { for: control.id });
+  const show = () => {
+    value.textContent = Number(control.value).toFixed(1);
+  };
+  control.value = strengths[index] || 0;
+  show();
+  control.addEventListener("input", () => {
+    show();
+    strengths = Array.from({ length: Math.max(strengths.length, index + 1) }, (_, at) =>
+      at === index ? Number(control.value) : strengths[at] || 0,
+    );
+    between.set(model().name, find("truncation").value, ...pair, strengths, false);
+  });
+  control.addEventListener("change", showPair);
+  label.append(control, value);
+  return label;
 }
 
 // {a: {b: 1}} -> {"a b": 1}
@@ -116,7 +161,7 @@ function showImages() {
 }
 
 function showPair() {
-  between.set(model().name, find("truncation").value, ...pair);
+  between.set(model().name, find("truncation").value, ...pair, strengths);
   gallery.mark(...pair);
   writeAddress();
 }
