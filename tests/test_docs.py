@@ -5,6 +5,7 @@ import sys
 import tomllib
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from tests.processes import ROOT, run, run_wgan_command
@@ -93,10 +94,11 @@ def test_the_python_page_trains_exports_samples_and_evaluates(tmp_path: Path) ->
         done = run([sys.executable, "-c", block], tmp_path)
         assert done.returncode == 0, done.stderr
         outputs.append(done.stdout)
-    trained, exported, sampled, evaluated = outputs
+    trained, exported, sampled, looked, evaluated = outputs
     assert trained == "runs/letters/checkpoints/step-00000004.pt\n"
     assert exported.startswith("letters.onnx ")
     assert sampled == "(16, 32, 32, 3)\n"
+    assert looked == "(3, 128)\n"
     assert "FID" in evaluated
 
 
@@ -125,6 +127,14 @@ def test_the_notebook_trains_exports_samples_and_shows_images(tmp_path: Path) ->
         *("Distance False", "Generator True", "tuple False"),
         *("Image True", "Image True", "Image True"),
     ]
+
+
+def test_the_page_on_looking_inside_finds_directions(tmp_path: Path) -> None:
+    (block,) = code_blocks("docs/looking-inside.md", "python")
+    done = run([sys.executable, "-c", block], tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == "(1, 32, 32, 1)\n"
+    assert np.load(tmp_path / "directions.npy").shape == (3, 64)
 
 
 def test_the_readmes_python_draws(tmp_path: Path) -> None:

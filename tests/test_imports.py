@@ -65,11 +65,15 @@ def loaded_by(code: str) -> set[str]:
             COMMAND.format("--help"),
             HEAVY | {"numpy", "PIL", "wgan.training.loop", "wgan.training.data"},
         ),
+        (
+            "import wgan.latent_space.projection, wgan.latent_space.directions",
+            TORCH | EXPORT | {"onnxruntime", "cmaes", "wgan.training.loop", "wgan.cli"},
+        ),
         (COMMAND.format("--version"), HEAVY | {"numpy", "PIL"}),
     ],
     ids=[
         *("wgan", "runtime", "server", "cluster", "training", "export"),
-        *("metrics", "evaluation", "help", "version"),
+        *("metrics", "evaluation", "help", "latent space", "version"),
     ],
 )
 def test_a_room_loads_only_what_it_may(code: str, forbidden: set[str]) -> None:
@@ -93,7 +97,7 @@ def touch(modules: set[str], package: str) -> bool:
     return any(name == package or name.startswith(f"{package}.") for name in modules)
 
 
-def test_only_parity_and_the_evaluation_touch_both_pytorch_and_the_runtime() -> None:
+def test_only_rooms_above_both_touch_pytorch_and_the_runtime() -> None:
     imports = {
         path.relative_to(ROOT / "wgan").as_posix(): imports_of(path)
         for path in (ROOT / "wgan").rglob("*.py")
@@ -105,14 +109,17 @@ def test_only_parity_and_the_evaluation_touch_both_pytorch_and_the_runtime() -> 
         if touch(modules, "wgan.runtime")
         and (name.startswith(("export/", "training/")) or touch(modules, "torch"))
     }
-    # The evaluation stands above both rooms, and draws with either.
-    assert {name.rpartition("/")[0] for name in both} == {"export/parity", "evaluation"}
+    # The evaluation and the latent space stand above both rooms, and draw with either.
+    assert {name.rpartition("/")[0] for name in both} <= {
+        *("export/parity", "evaluation", "latent_space")
+    }
 
 
-def test_nothing_but_the_command_line_imports_the_evaluation() -> None:
+@pytest.mark.parametrize("room", ["evaluation", "latent_space"])
+def test_nothing_but_the_command_line_imports_what_stands_above_both(room: str) -> None:
     importers = {
         path.relative_to(ROOT / "wgan").parts[0]
         for path in (ROOT / "wgan").rglob("*.py")
-        if touch(imports_of(path), "wgan.evaluation")
+        if touch(imports_of(path), f"wgan.{room}")
     }
-    assert importers == {"evaluation", "cli"}
+    assert importers == {room, "cli"}

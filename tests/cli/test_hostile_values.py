@@ -44,6 +44,8 @@ MISSING = {
     "verify": ["gone.onnx"],
     "bench": ["gone.onnx"],
     "sample": ["out.png", "--model", "good.onnx"],
+    "project": ["gone.png", "--model", "good.onnx"],
+    "directions": ["out.npy", "--model", "good.onnx", "--threads", "1"],
     "prepare": ["gone/", "shards"],
     "cache": ["list"],
     "completion": ["bash"],

@@ -29,6 +29,8 @@ COMMANDS = {
     "eval": "Measure generators by FID, KID, recall and more.",
     "sample": "Generate images with an exported generator, without PyTorch.",
     "serve": "Serve exported generators over HTTP, without PyTorch.",
+    "project": "Find the latents whose images come nearest to given images.",
+    "directions": "Find the directions in which a generator's images change most.",
     "info": "Describe an exported file: ONNX, TorchScript or pt2.",
     "verify": "Check that an exported file still draws what PyTorch drew.",
     "bench": "Time an exported file on this machine.",

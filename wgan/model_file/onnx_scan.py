@@ -149,6 +149,27 @@ def inferred_range(name: str, producers: Mapping[str, Producer]) -> tuple[float,
     return None
 
 
+def extra_output(name: str) -> bytes:
+    """Return bytes that, after those of an ONNX file, make a value an output of its graph.
+
+    Protocol Buffers merge two occurrences of a message. ModelProto's field 7 is the graph,
+    GraphProto's field 12 an output, ValueInfoProto's field 1 its name.
+    """
+    content = name.encode()
+    for number in (1, 12, 7):
+        content = _encode_varint(number << 3 | BYTES) + _encode_varint(len(content)) + content
+    return content
+
+
+def _encode_varint(number: int) -> bytes:
+    """Encode a number: 7 bits per byte, lowest first."""
+    encoded = b""
+    while number > 0x7F:
+        encoded += bytes([number & 0x7F | 0x80])
+        number >>= 7
+    return encoded + bytes([number])
+
+
 @dataclass
 class _Scanner:
     found: OnnxFile = field(default_factory=OnnxFile)

@@ -16,15 +16,19 @@ To add a kind of data, subclass `ImageSource` in `sources/` and open it in `load
 Arrays from Python need no source: `InMemoryDataset.from_array(pixels)`.
 """
 
-from wgan.training.data.batches import Batches
-from wgan.training.data.dataset import Dataset, InMemoryDataset
-from wgan.training.data.decoding import Skipped
-from wgan.training.data.load import load_data, load_images, open_data, open_source
-from wgan.training.data.pixel_cache import Cache
-from wgan.training.data.shards import Shards
-from wgan.training.data.sources import ArraySource, ImageSource
-from wgan.training.data.stream import StreamingDataset
-from wgan.training.data.transform import Transform, parse_colour
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from wgan.training.data.batches import Batches
+    from wgan.training.data.dataset import Dataset, InMemoryDataset
+    from wgan.training.data.decoding import Skipped
+    from wgan.training.data.load import load_data, load_images, open_data, open_source
+    from wgan.training.data.pixel_cache import Cache
+    from wgan.training.data.shards import Shards
+    from wgan.training.data.sources import ArraySource, ImageSource
+    from wgan.training.data.stream import StreamingDataset
+    from wgan.training.data.transform import Transform, parse_colour
 
 __all__ = [
     "ArraySource",
@@ -43,3 +47,28 @@ __all__ = [
     "open_source",
     "parse_colour",
 ]
+
+_MODULES = {
+    "ArraySource": "sources",
+    "Batches": "batches",
+    "Cache": "pixel_cache",
+    "Dataset": "dataset",
+    "ImageSource": "sources",
+    "InMemoryDataset": "dataset",
+    "Shards": "shards",
+    "Skipped": "decoding",
+    "StreamingDataset": "stream",
+    "Transform": "transform",
+    "load_data": "load",
+    "load_images": "load",
+    "open_data": "load",
+    "open_source": "load",
+    "parse_colour": "transform",
+}
+
+
+def __getattr__(name: str) -> Any:
+    # `decoding` and `transform` need no PyTorch, and `wgan project` uses them without (PEP 562).
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)

@@ -1,0 +1,69 @@
+"""The generator that is looked into: an ONNX file, or a run's or file's checkpoint in PyTorch."""
+
+from collections.abc import Mapping
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from wgan.errors import UsageError, needs_extra
+from wgan.files import is_folder, open_regular
+from wgan.latent_space.config import LatentSpaceConfig
+from wgan.model_file.reading import ZIP_MAGIC
+from wgan.runtime import Generator, builtin
+from wgan.runtime.model_source import find_model
+
+if TYPE_CHECKING:
+    from wgan.latent_space.checkpoint import CheckpointGenerator
+
+    LatentModel = Generator | CheckpointGenerator
+
+
+def open_model(config: LatentSpaceConfig, method: str = "auto") -> "LatentModel":
+    """Open the generator that `config` names.
+
+    A checkpoint is opened in PyTorch, and so is a run's, unless PyTorch is not installed or
+    `method` is "evolution": then the newest export of the run is taken.
+
+    Raises:
+        ModelFileError: the file is missing, damaged, unsafe, or not a generator.
+        RunError: the run does not exist, or its checkpoint is missing or damaged.
+        UsageError: a setting is not allowed, or `method` is "gradients" and the model is an export.
+        DeviceError: the device does not work.
+        MissingExtra: PyTorch or onnxruntime is not installed.
+    """
+    path = None if config.model in (None, builtin.NAME) else Path(str(config.model))
+    is_run = path is not None and is_folder(path)
+    has_torch = find_spec("torch") is not None
+    if path is not None and (_is_archive(path) or (is_run and _prefers_run(method, has_torch))):
+        with needs_extra("train", purpose="opening a checkpoint"):
+            from wgan.latent_space.checkpoint import open_checkpoint
+        return open_checkpoint(path, config)
+    if method == "gradients":
+        raise UsageError(
+            "--method gradients needs a run or a checkpoint, and an exported file has no gradients:"
+            " give --model RUN, or leave out --method"
+        )
+    if config.checkpoint is not None or config.arch is not None:
+        option = "--checkpoint" if config.checkpoint is not None else "--arch"
+        raise UsageError(f"{option} is for a run, and the model is an exported file: leave it out")
+    return Generator(find_model(config.model), config.device, config.threads)
+
+
+def _prefers_run(method: str, has_torch: bool) -> bool:
+    return method == "gradients" or (method == "auto" and has_torch)
+
+
+def _is_archive(path: Path) -> bool:
+    """Whether the file is what PyTorch writes, by its content."""
+    try:
+        with open_regular(path) as file:
+            return file.read(len(ZIP_MAGIC)) == ZIP_MAGIC
+    except (OSError, ValueError):  # whatever opens the file next reports the reason
+        return False
+
+
+def training_settings(model: "LatentModel") -> Mapping[str, Any]:
+    """Return the settings of the training, as far as the model knows them."""
+    if isinstance(model, Generator):
+        return model.manifest.config if model.manifest is not None else {}
+    return model.settings
