@@ -35,7 +35,7 @@ def test_every_option_has_a_help_text(name: str) -> None:
             assert parameter.help, parameter.name
 
 
-SHORTENED = ("train", "export", "eval", "sample", "serve")
+SHORTENED = ("train", "export", "eval", "sample", "serve", "project", "directions")
 """Commands whose --help leaves out advanced options."""
 
 

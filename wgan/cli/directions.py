@@ -15,9 +15,12 @@ def directions(given: Given) -> None:
     """Find the directions in which a generator's images change most.
 
     OUT.npy holds them, float32 [n, latent_dim], each of length 1, the strongest first. A PNG of the
-    same name shows the first five, a row each. wgan sample --direction OUT.npy:0 draws images along
-    the first, wgan serve --directions OUT.npy has a slider for each.
-    """
+    same name shows the first five, a row each.
+
+    \b
+    wgan sample --direction OUT.npy:0   images along the first
+    wgan serve --directions OUT.npy     a page with sliders for the first five
+    """  # noqa: D301 - click's \b is a real backspace
     from wgan.latent_space import find_directions  # imports numpy and ONNX Runtime
 
     config = given.make(DirectionsConfig)
