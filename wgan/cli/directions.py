@@ -2,7 +2,7 @@
 
 import click
 
-from wgan.cli.options import ConfigCommand, Given, config_options
+from wgan.cli.click_options import ConfigCommand, Given, config_options
 from wgan.cli.process import protected
 from wgan.latent_space.config import DirectionsConfig
 from wgan.text import plural, printable

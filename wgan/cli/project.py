@@ -4,7 +4,7 @@ import json
 
 import click
 
-from wgan.cli.options import ConfigCommand, Given, config_options
+from wgan.cli.click_options import ConfigCommand, Given, config_options
 from wgan.cli.process import protected
 from wgan.latent_space.config import ProjectConfig
 from wgan.text import plural, printable

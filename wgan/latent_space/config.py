@@ -7,7 +7,7 @@ from wgan.errors import UsageError
 from wgan.host import MAX_THREADS
 from wgan.options import advanced, check, option
 from wgan.runtime.config import STRENGTH_LIMIT
-from wgan.runtime.engine.providers import DEVICE_NAMES
+from wgan.runtime.engine import DEVICE_NAMES
 from wgan.training.config import CheckpointConfig
 
 IMAGE_LIMIT = 64
