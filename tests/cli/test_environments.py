@@ -63,6 +63,11 @@ COMMANDS: dict[str, tuple[object, ...]] = {
     "train": ("train", "IN/images", *TINY, "--run", "OUT/run"),
     "prepare": ("prepare", "IN/images", "OUT/shards"),
     "serve": ("serve", "g=IN/good.onnx", "--port", 0),
+    "project": (
+        *("project", "IN/images/0.png", "--model", "IN/good.onnx", "--evaluations", 9),
+        *("-o", "OUT/z.npy"),
+    ),
+    "directions": ("directions", "OUT/d.npy", "--model", "IN/good.onnx", "-n", 2),
     "cache": ("cache", "list"),
     "completion": ("completion", "bash"),
 }
@@ -72,6 +77,8 @@ OUTPUTS = {
     "export": "new.onnx",
     "train": "run/checkpoints/step-00000001.pt",
     "prepare": "shards/shards.json",
+    "project": "z.npy",
+    "directions": "d.npy",
 }
 
 FRESH = ("sample", "info", "verify", "serve", "completion")
