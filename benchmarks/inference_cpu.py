@@ -100,7 +100,7 @@ def table(timings: list[Timing], batch_sizes: Sequence[int]) -> Iterator[str]:
 
 def make_generator(size: int, width: int) -> nn.Module:
     """Return a generator with batch norm statistics of some batches."""
-    generator, _ = build(TrainConfig(size=size, width=width, latent_dim=LATENT_DIM))
+    generator, _ = build(TrainConfig(arch="dcgan", size=size, width=width, latent_dim=LATENT_DIM))
     with torch.no_grad():
         for _ in range(10):
             generator(torch.randn(16, LATENT_DIM))

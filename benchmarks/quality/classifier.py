@@ -1,7 +1,7 @@
-"""MNIST-like labelled images, and a small classifier that counts modes and gives features."""
+"""Labelled images of 32x32, and a small classifier that counts modes and gives features."""
 
 import gzip
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -13,8 +13,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from wgan.errors import DataError
+from wgan.evaluation.feature_metrics import fid
+from wgan.evaluation.statistics import Moments
 from wgan.files import make_folder, whole_file
-from wgan.images import Images, Pixels
+from wgan.images import Images, Pixels, to_images, to_pixels
 from wgan.training.data.batches import to_batch
 
 FEATURES = 128
@@ -30,14 +32,14 @@ CLASSES = 10
 
 @dataclass(frozen=True)
 class LabelledImages:
-    """Grey images and their labels."""
+    """Images and their labels."""
 
-    pixels: Pixels  # [n, 32, 32, 1]
-    labels: npt.NDArray[np.int64]  # [n], 0 to 9
+    pixels: Pixels  # [n, 32, 32, c]
+    labels: npt.NDArray[np.int64]  # [n], from 0
 
     @classmethod
     def load(cls, folder: Path, part: str) -> Self:
-        """Read a part ("train" or "test") of the idx files in `folder`.
+        """Read a part ("train" or "test") of the idx files of MNIST or Fashion-MNIST in `folder`.
 
         Raises:
             DataError: the files do not exist.
@@ -60,45 +62,69 @@ def _values(path: Path, header: int) -> npt.NDArray[np.uint8]:
 
 
 class Classifier(nn.Module):
-    """Four convolutions and two linear layers, for grey images of 32x32."""
+    """Four convolutions and two linear layers, for images of 32x32."""
 
-    def __init__(self) -> None:
+    def __init__(self, channels: int = 1, classes: int = CLASSES) -> None:
         super().__init__()
         layers: list[nn.Module] = []
-        for inputs, outputs, stride in ((1, 16, 1), (16, 32, 2), (32, 64, 2), (64, 64, 2)):
+        for inputs, outputs, stride in ((channels, 16, 1), (16, 32, 2), (32, 64, 2), (64, 64, 2)):
             layers += [
                 nn.Conv2d(inputs, outputs, 3, stride, padding=1, bias=False),
                 nn.BatchNorm2d(outputs),
                 nn.ReLU(),
             ]
         self.body = nn.Sequential(*layers, nn.Flatten(), nn.Linear(64 * 4 * 4, FEATURES), nn.ReLU())
-        self.head = nn.Linear(FEATURES, CLASSES)
+        self.head = nn.Linear(FEATURES, classes)
         self.accuracy = 0.0
         """On the test images, 0 to 1."""
 
     def forward(self, images: Tensor) -> Tensor:
-        """Images `[n, 1, 32, 32]` in [-1, 1] -> logits `[n, 10]`."""
+        """Images `[n, c, 32, 32]` in [-1, 1] -> logits `[n, classes]`."""
         scores: Tensor = self.head(self.body(images))
         return scores
 
     @torch.inference_mode()
     def features(self, images: Images) -> npt.NDArray[np.float32]:
-        """Output of the layer before the last: `[n, 1, 32, 32]` -> `[n, FEATURES]`."""
+        """Output of the layer before the last: `[n, c, 32, 32]` -> `[n, FEATURES]`."""
         found: npt.NDArray[np.float32] = self.body(torch.from_numpy(images)).numpy()
         return found
 
     @torch.inference_mode()
     def classes(self, images: Images) -> npt.NDArray[np.int64]:
-        """Most likely classes: `[n, 1, 32, 32]` -> `[n]`."""
+        """Most likely classes: `[n, c, 32, 32]` -> `[n]`."""
         found: npt.NDArray[np.int64] = self(torch.from_numpy(images)).argmax(dim=1).numpy()
         return found
+
+    @torch.inference_mode()
+    def probabilities(self, images: Images) -> npt.NDArray[np.float32]:
+        """Probability of each class: `[n, c, 32, 32]` -> `[n, classes]`."""
+        found: npt.NDArray[np.float32] = self(torch.from_numpy(images)).softmax(dim=1).numpy()
+        return found
+
+
+class ClassifierFid:
+    """FID in the features of a classifier, against real images."""
+
+    def __init__(self, classifier: Classifier, real: LabelledImages) -> None:
+        self.classifier = classifier
+        self._real = self._moments(image_batches(real))
+
+    def __call__(self, images: Iterable[Images]) -> float:
+        """Compute the FID of images, rounded to pixels as a viewer gets them."""
+        rounded = (to_images(to_pixels(some)) for some in images)
+        return fid(self._real, self._moments(rounded))
+
+    def _moments(self, images: Iterable[Images]) -> Moments:
+        # All vectors at once: 60,000 take 30 MB.
+        return Moments.of(np.concatenate([self.classifier.features(some) for some in images]))
 
 
 def trained_classifier(
     path: Path, train: LabelledImages, test: LabelledImages, epochs: int = 4
 ) -> Classifier:
     """Load the classifier at `path`, or train one and save it there; in eval mode."""
-    classifier = Classifier()
+    shape = train.pixels.shape[3], int(train.labels.max()) + 1
+    classifier = Classifier(*shape)
     if path.exists():
         state: dict[str, Any] = torch.load(path, weights_only=True)
         classifier.load_state_dict(state["weights"])
@@ -106,7 +132,7 @@ def trained_classifier(
         return classifier.eval()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        classifier = Classifier()
+        classifier = Classifier(*shape)
     _fit(classifier, train, epochs)
     classifier.eval()
     guesses = np.concatenate([classifier.classes(part) for part in image_batches(test)])
@@ -118,7 +144,7 @@ def trained_classifier(
 
 
 def image_batches(data: LabelledImages, size: int = 500) -> Iterator[Images]:
-    """Yield images `[size, 1, 32, 32]` in [-1, 1]."""
+    """Yield images `[size, c, 32, 32]` in [-1, 1]."""
     for start in range(0, len(data.pixels), size):
         yield to_batch(data.pixels[start : start + size], CPU).numpy()
 

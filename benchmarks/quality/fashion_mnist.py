@@ -11,7 +11,7 @@ interrupted run continues. Time is CPU time on one thread.
 
 import dataclasses
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -21,7 +21,7 @@ import torch
 
 from benchmarks.machine import describe_machine
 from benchmarks.quality.classifier import (
-    Classifier,
+    ClassifierFid,
     LabelledImages,
     image_batches,
     trained_classifier,
@@ -37,11 +37,9 @@ from benchmarks.quality.records import (
     spread,
     table,
 )
-from wgan.evaluation.feature_metrics import fid
-from wgan.evaluation.statistics import Moments
 from wgan.export.config import PRECISIONS, ExportConfig
 from wgan.export.draft import export_checkpoint
-from wgan.images import Images, Pixels, to_images, to_pixels
+from wgan.images import Images, Pixels, to_images
 from wgan.runs import Run
 from wgan.runtime import Generator
 from wgan.training.checkpoint import Checkpoint
@@ -81,23 +79,6 @@ VARIANTS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
         "resnet": {"recipe": "resnet"},
     }
 )
-
-
-class ClassifierFid:
-    """FID in the features of a classifier, against real images."""
-
-    def __init__(self, classifier: Classifier, real: LabelledImages) -> None:
-        self._classifier = classifier
-        self._real = self._moments(image_batches(real))
-
-    def __call__(self, images: Iterable[Images]) -> float:
-        """Compute the FID of images, rounded to pixels as a viewer gets them."""
-        rounded = (to_images(to_pixels(some)) for some in images)
-        return fid(self._real, self._moments(rounded))
-
-    def _moments(self, images: Iterable[Images]) -> Moments:
-        # All vectors at once: 60,000 take 30 MB.
-        return Moments.of(np.concatenate([self._classifier.features(some) for some in images]))
 
 
 def settings(variant: str, seed: int) -> TrainConfig:

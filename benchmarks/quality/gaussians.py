@@ -58,6 +58,7 @@ COMMON = TrainConfig(
     latent_dim=2,  # as in PacGAN; with 16 sharp edges take many times as long
     width=128,
     batch_size=128,
+    n_critic=5,
     gp_weight=0.1,
     learning_rate=1e-3,
     ema_half_life=50_000,

@@ -45,6 +45,7 @@ MODES = CLASSES**3
 
 SETTINGS = TrainConfig(
     data="stacked-mnist",
+    arch="dcgan",
     width=16,
     latent_dim=64,
     n_critic=2,

@@ -48,7 +48,7 @@ def folder(trained: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(trained, tmp_path / "copy"))
 
 
-RUN = Path("runs") / "faces-32-wgan-gp"
+RUN = Path("runs") / "faces-32-tuned"
 
 
 def test_a_run_with_eval_every_logs_the_metric_and_keeps_the_best(trained: Path) -> None:

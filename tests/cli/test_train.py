@@ -37,11 +37,11 @@ def test_a_folder_of_images_trains_and_the_same_command_goes_on(
     command = ("train", "faces", *TINY, "--steps", 2, "--device", "cpu")
     first = run_wgan(*command)
     assert first.returncode == 0, first.stderr
-    assert "runs/faces-32-wgan-gp/previews" in first.stdout
+    assert "runs/faces-32-tuned/previews" in first.stdout
     assert "On your own images:" in first.stdout.splitlines()[-1]
     again = run_wgan(*command[:-4], "--steps", 3)
     assert again.returncode == 0, again.stderr
-    run = tmp_path / "runs" / "faces-32-wgan-gp"
+    run = tmp_path / "runs" / "faces-32-tuned"
     assert [path.name for path in sorted((run / "checkpoints").iterdir())] == [
         "step-00000002.pt",
         "step-00000003.pt",
@@ -83,7 +83,7 @@ def test_a_dry_run_says_what_would_be_done_and_does_nothing(
         (("few", "--lr", "-1"), 2, "--learning-rate -1 is not allowed: it must be a finite"),
         (("few", "--arch", "os:getcwd"), 2, "--arch os:getcwd cannot be called"),
         (("few", "--size", 48), 2, "'48' is not one of 32, 64, 128"),
-        (("few", "--recipe", "magic"), 2, "'magic' is not one of wgan-gp, article"),
+        (("few", "--recipe", "magic"), 2, "'magic' is not one of tuned, wgan-gp"),
         (("few", "--device", "cuda:99"), 1, "--device cuda:99"),
         (("few", "--device", "tpu"), 2, "--device tpu is not one of"),
         (("few", "--cuda-graph", "yes", "--device", "cpu"), 2, "there are no CUDA graphs"),

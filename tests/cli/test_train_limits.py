@@ -142,7 +142,7 @@ def test_names_that_are_not_utf_8_train_and_are_printed_for_a_shell(
     (tmp_path / name / "0.png").rename(tmp_path / name / os.fsdecode(b"\xff.png"))
     done = run(tmp_path, "train", name, *TINY)
     assert done.returncode == 0, done.stderr
-    assert "--run $'runs/f\\xe4ces-32-wgan-gp' --steps 10 " in done.stdout
+    assert "--run $'runs/f\\xe4ces-32-tuned' --steps 10 " in done.stdout
     dry = run(tmp_path, "train", name, *TINY, "--dry-run")
     assert '# data = "f\\udce4ces"' in dry.stdout
     assert run(tmp_path, "prepare", name, os.fsdecode(b"sh\xe4rds")).returncode == 0

@@ -12,8 +12,18 @@ from wgan.training.config import CacheConfig, ExecutionConfig, PrepareConfig, Tr
 from wgan.training.data import Cache
 
 
-def test_the_default_is_the_papers_recipe_at_twice_its_learning_rate() -> None:
+def test_the_default_has_few_critic_updates_and_a_falling_rate() -> None:
     config = TrainConfig.resolve({})
+    assert config.recipe == "tuned"
+    assert (config.arch, config.n_critic) == ("resize-conv", 1)
+    assert config.decay_length == config.steps
+    assert config.constraint == "penalty"
+
+
+def test_wgan_gp_is_the_papers_recipe_at_twice_its_learning_rate() -> None:
+    config = TrainConfig.resolve({"recipe": "wgan-gp"})
+    assert config.arch == "dcgan"
+    assert config.decay_length == 0
     assert (config.learning_rate, config.beta1, config.beta2) == (2e-4, 0.0, 0.9)
     assert (config.n_critic, config.gp_weight) == (5, 10.0)
     assert config.critic_norm == "none"
@@ -60,6 +70,10 @@ def test_a_setting_that_is_not_allowed_is_named_with_its_value(name: str, value:
     shown = f"{value:g}" if isinstance(value, float) else str(value)
     assert f" {shown} is not allowed" in str(caught.value).replace("'", "")
     assert name.replace("_", "-") in str(caught.value).replace("_", "-")
+
+
+def test_auto_precision_is_what_it_was_when_the_run_began() -> None:
+    assert TrainConfig(precision="bf16").resume({"precision": "auto"}).precision == "bf16"
 
 
 def test_a_changed_setting_is_named_with_both_values() -> None:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from wgan.training.config import TrainConfig
-from wgan.training.device import autocast_fn, tf32_mode
+from wgan.training.device import autocast_fn, resolve_precision, tf32_mode
 from wgan.training.loop import train_steps, update_critic
 from wgan.training.losses import gradient_norms
 from wgan.training.networks import build
@@ -15,7 +15,7 @@ from wgan.training.state import TrainState
 
 CPU = torch.device("cpu")
 BF16 = TrainConfig(width=4, latent_dim=8, batch_size=8, n_critic=2, precision="bf16")
-TF32 = TrainConfig(width=4, latent_dim=8, batch_size=8, n_critic=2)
+TF32 = TrainConfig(width=4, latent_dim=8, batch_size=8, n_critic=2, precision="tf32")
 
 
 def real_images() -> Tensor:
@@ -36,9 +36,9 @@ def test_bf16_computes_in_bfloat16_and_returns_float32() -> None:
 def test_with_bf16_the_gradient_norm_is_float32() -> None:
     _, critic = build(BF16)
     run = autocast_fn("bf16", critic, CPU)
-    epsilon = torch.rand(8, 1, 1, 1)
-    norms = gradient_norms(run, real_images(), -real_images(), epsilon)
-    exact = gradient_norms(critic, real_images(), -real_images(), epsilon)
+    images = real_images()
+    norms = gradient_norms(run, images)
+    exact = gradient_norms(critic, images)
     assert norms.dtype == torch.float32
     assert not torch.equal(norms, exact), "the critic did not compute in bfloat16"
     assert torch.allclose(norms, exact, rtol=0.05)
@@ -86,3 +86,27 @@ def test_tf32_mode_sets_the_flags_and_restores_them(precision: str, allowed: boo
         assert torch.backends.cudnn.allow_tf32 is allowed
     assert torch.backends.cuda.matmul.allow_tf32 is False
     assert torch.backends.cudnn.allow_tf32 is False
+
+
+@pytest.mark.parametrize(
+    ("found", "precision"),
+    [({"amx_bf16": True}, "bf16"), ({"avx512_bf16": True}, "bf16"), ({"avx2": True}, "tf32")],
+)
+def test_auto_is_bf16_where_the_processor_has_it(
+    monkeypatch: pytest.MonkeyPatch, found: dict[str, bool], precision: str
+) -> None:
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: found, raising=False)
+    assert resolve_precision("auto", CPU) == precision
+
+
+@pytest.mark.parametrize(("capability", "precision"), [((7, 5), "tf32"), ((8, 0), "bf16")])
+def test_auto_is_bf16_on_gpus_since_ampere(
+    monkeypatch: pytest.MonkeyPatch, capability: tuple[int, int], precision: str
+) -> None:
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
+    assert resolve_precision("auto", torch.device("cuda")) == precision
+
+
+@pytest.mark.parametrize("precision", ["fp32", "tf32", "bf16"])
+def test_a_precision_that_is_named_stays(precision: str) -> None:
+    assert resolve_precision(precision, CPU) == precision

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import softplus
 
 from wgan.errors import UsageError
 from wgan.training.config import TrainConfig
@@ -19,7 +20,7 @@ from wgan.training.loop import (
     update_critic,
     update_generator,
 )
-from wgan.training.losses import gradient_norms, gradient_penalty
+from wgan.training.losses import gradient_norms, gradient_penalty, interpolates
 from wgan.training.networks import build
 from wgan.training.state import TrainState
 
@@ -58,7 +59,7 @@ def test_a_critic_update_does_not_change_the_generator_or_its_gradients() -> Non
 def test_a_generator_update_does_not_change_the_critic_or_its_gradients() -> None:
     state = make_state()
     before, critic_before = copies(state.generator), copies(state.critic)
-    update_generator(state, TINY)
+    update_generator(state, real_images(), TINY)
     assert not unchanged(state.generator, before)
     assert unchanged(state.critic, critic_before)
     assert all(parameter.grad is None for parameter in state.critic.parameters())
@@ -125,12 +126,34 @@ def test_a_step_reports_the_losses_of_losses_py() -> None:
     epsilon = torch.rand(4, 1, 1, 1, generator=twin.rng)
     generated = twin.generator(latents).detach()
     wasserstein = twin.critic(real).mean() - twin.critic(generated).mean()
-    penalty = gradient_penalty(gradient_norms(twin.critic, real, generated, epsilon))
+    penalty = gradient_penalty(gradient_norms(twin.critic, interpolates(real, generated, epsilon)))
     assert step.number == 1
     assert float(step.critic.wasserstein) == pytest.approx(float(wasserstein.detach()), abs=1e-5)
     assert float(step.critic.gradient_penalty) == pytest.approx(float(penalty.detach()), abs=1e-5)
     loss = 10 * float(penalty.detach()) - float(wasserstein.detach())
     assert float(step.critic.loss) == pytest.approx(loss, abs=1e-4)
+
+
+def test_a_step_of_r3gan_has_the_losses_of_its_paper() -> None:
+    config = TrainConfig.resolve(
+        {"recipe": "r3gan", "width": 2, "latent_dim": 4, "batch_size": 4, "decay_steps": 0}
+    )
+    state, twin = make_state(config), make_state(config)
+    batches = [real_images(0), real_images(1)]  # the critic's and the generator's
+    step = next(train_steps(state, iter(batches).__next__, config))
+
+    real = batches[0].requires_grad_()
+    fake = twin.generator(torch.randn(4, 4, generator=twin.rng)).detach().requires_grad_()
+    real_scores, fake_scores = twin.critic(real), twin.critic(fake)
+    slopes = torch.autograd.grad((real_scores + fake_scores).sum(), (real, fake))
+    r1, r2 = (slope.square().sum(dim=(1, 2, 3)).mean() for slope in slopes)
+    loss = softplus(fake_scores - real_scores).mean() + config.gp_weight / 2 * (r1 + r2)
+    assert float(step.critic.loss) == pytest.approx(float(loss.detach()), abs=1e-5)
+
+    latents = torch.randn(4, 4, generator=twin.rng)
+    pair = state.critic(batches[1]), state.critic(twin.generator(latents))
+    expected = softplus(pair[0] - pair[1]).mean()
+    assert float(step.generator_loss) == pytest.approx(float(expected.detach()), abs=1e-5)
 
 
 def test_epsilon_is_uniform_with_one_value_per_image() -> None:
@@ -152,7 +175,10 @@ def test_an_update_keeps_no_graph() -> None:
     alive: weakref.WeakSet[Saved] = weakref.WeakSet()
     state = make_state()
     with torch.autograd.graph.saved_tensors_hooks(Saved, lambda saved: saved.tensor):
-        losses = update_critic(state, real_images(), TINY), update_generator(state, TINY)
+        losses = (
+            update_critic(state, real_images(), TINY),
+            update_generator(state, real_images(), TINY),
+        )
     assert not alive
     assert losses
 

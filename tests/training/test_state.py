@@ -1,3 +1,5 @@
+import dataclasses
+
 import pytest
 import torch
 from torch import nn
@@ -6,11 +8,11 @@ from wgan.training.checkpoint import restore_optimizer
 from wgan.training.config import TrainConfig
 from wgan.training.cuda_graph import make_capturable
 from wgan.training.state import (
+    at_step,
     ema_decay,
-    learning_rate,
     make_ema,
     make_optimizer,
-    set_learning_rate,
+    set_rates,
     update_ema,
 )
 
@@ -54,14 +56,37 @@ def test_a_half_life_of_zero_turns_averaging_off() -> None:
 
 
 def test_the_learning_rate_is_constant_unless_it_decays() -> None:
-    config = TrainConfig(learning_rate=0.5)
-    assert {learning_rate(config, step) for step in (1, 10, 10**6)} == {0.5}
+    config = TrainConfig(learning_rate=0.5, decay_steps=0)
+    assert {at_step(config, step) for step in (1, 10, 10**6)} == {config}
 
 
 def test_a_decaying_learning_rate_falls_linearly_to_zero() -> None:
     config = TrainConfig(learning_rate=0.5, decay_steps=10)
-    rates = [learning_rate(config, step) for step in (1, 6, 11, 12)]
+    rates = [at_step(config, step).learning_rate for step in (1, 6, 11, 12)]
     assert rates == pytest.approx([0.5, 0.25, 0, 0])
+
+
+def test_the_learning_rate_falls_over_all_steps_by_default() -> None:
+    config = TrainConfig(learning_rate=0.5, steps=10)
+    assert at_step(config, 6).learning_rate == pytest.approx(0.25)
+
+
+def test_r3gans_schedules_move_five_settings_over_half_a_cosine() -> None:
+    config = TrainConfig.resolve({"recipe": "r3gan", "steps": 101, "decay_steps": 100})
+    first, middle, last = (at_step(config, step) for step in (1, 51, 101))
+    assert first.learning_rate == pytest.approx(config.learning_rate)
+    assert middle.learning_rate == pytest.approx(config.learning_rate * (1 + 1 / 4) / 2)
+    assert last.learning_rate == pytest.approx(config.learning_rate / 4)
+    assert last.gp_weight == pytest.approx(config.gp_weight / 10)
+    assert (first.beta2, last.beta2) == (0.9, 0.99)
+    assert (first.ema_half_life, last.ema_half_life) == (0, config.ema_half_life)
+
+
+def test_the_betas_of_a_step_reach_adam() -> None:
+    config = TrainConfig(beta1=0.25, beta2=0.5)
+    optimizer = make_optimizer(nn.Linear(2, 2), TrainConfig())
+    set_rates(optimizer, config)
+    assert optimizer.param_groups[0]["betas"] == (0.25, 0.5)
 
 
 @pytest.mark.parametrize(
@@ -77,7 +102,7 @@ def test_fused_adam_takes_the_textbook_step() -> None:
     layer = nn.Linear(1, 1, bias=False)
     start = float(layer.weight.detach())
     optimizer = make_optimizer(layer, config)
-    set_learning_rate(optimizer, 0.01)
+    set_rates(optimizer, dataclasses.replace(config, learning_rate=0.01))
     layer.weight.grad = torch.full((1, 1), 3.0)
     optimizer.step()
     # Kingma and Ba 2015: the first step is the rate times the gradient's sign.
@@ -93,7 +118,7 @@ def test_a_restored_optimiser_keeps_its_own_options(name: str) -> None:
     before.step()
     make_capturable(after, torch.device("cpu"))
     restore_optimizer(after, before.state_dict())
-    set_learning_rate(after, 0.5)
+    set_rates(after, dataclasses.replace(config, learning_rate=0.5))
     (group,) = after.param_groups
     assert group["capturable"] is True
     assert isinstance(group["lr"], torch.Tensor)

@@ -259,7 +259,7 @@ def test_a_run_whose_checkpoints_are_all_damaged_is_refused() -> None:
 
 def test_a_checkpoint_of_other_networks_is_refused_with_the_first_tensor_that_differs() -> None:
     train(steps=3)
-    with pytest.raises(UsageError, match=r"do not fit the generator of dcgan: \S+ is \["):
+    with pytest.raises(UsageError, match=r"do not fit the generator of resize-conv: \S+ is \["):
         train(steps=4, width=3)
 
 

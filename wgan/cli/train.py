@@ -66,9 +66,9 @@ def train(given: Given, compile: bool | None, dry_run: bool, as_json: bool) -> N
     """Train a generator on DATA. The same command resumes a stopped run.
 
     DATA is a folder of images at any depth, a .zip or .tar of them, a folder or file of idx
-    data (MNIST, Fashion-MNIST), or a name: glyphs (built in, the default), mnist, fashion-mnist,
-    cifar10, celeba, stl10, svhn. Shards that wgan prepare wrote, named by a pattern such as
-    'shards/{000..099}.tar', are streamed.
+    data (MNIST, Fashion-MNIST), or a name: letters (built in, the default), glyphs (the same,
+    more varied), mnist, fashion-mnist, cifar10, celeba, stl10, svhn. Shards that wgan prepare
+    wrote, named by a pattern such as 'shards/{000..099}.tar', are streamed.
 
     Several GPUs or machines: torchrun --nproc-per-node N -m wgan train ...
     """
@@ -159,7 +159,12 @@ def _description(trainer: "Trainer") -> dict[str, str]:
     for name, network in (("generator", state.generator), ("critic", state.critic)):
         rows[name] = f"{_parameters(network):,} parameters"
     shared = f", {trainer.group.size} processes" if trainer.group.size > 1 else ""
-    rows["device"] = f"{trainer.device}{shared}"
+    rows["device"] = f"{trainer.device}, {config.precision}{shared}"
+    if config.minutes:
+        rows["plan"] = (
+            f"{config.minutes:g} minutes: width {config.width}, batches of {config.batch_size},"
+            f" about {config.steps:,} steps"
+        )
     if count is not None and count < FEW_IMAGES:
         rows["note"] = FEW_IMAGES_NOTE.format(plural(count, "image"))
     return {name: printable(text) for name, text in rows.items()}
@@ -231,6 +236,7 @@ def _train(trainer: "Trainer", stop: StopFlag) -> None:
                     if value is not None:
                         figures += f"  {name} {value:.4g}"
                 figures += f"  {metrics.images_per_second:.0f} images/s"  # last: may not fit
+            progress.total = trainer.config.steps  # --minutes changes it
             progress.advance(1, figures)
             now = time.monotonic()
             if begun is None:
@@ -275,7 +281,10 @@ def _print_next_commands(trainer: "Trainer", start: int, given: Given) -> None:
             f"best {best.metric}: {best.value:.4g} at step {best.step}; export it with"
             f"  wgan export {run} --checkpoint best"
         )
-    longer = f"--run {run} --steps {min(10 * step, MAX_STEPS)}"
+    more = f"--steps {min(10 * step, MAX_STEPS)}"
+    if trainer.config.minutes:
+        more = f"--minutes {10 * trainer.config.minutes:g}"
+    longer = f"--run {run} {more}"
     click.echo(f"Longer:  wgan train {longer}{_repeated_options(given)}")
     click.echo("On your own images:  wgan train FOLDER --size 64 --width 64 --steps 50000")
 

@@ -24,7 +24,7 @@ from wgan.model_file.manifest import Manifest, Receipt
 from wgan.model_file.reading import content_sha256
 from wgan.stop import check_stop
 from wgan.training.checkpoint import Checkpoint
-from wgan.training.networks import Architecture
+from wgan.training.networks import Architecture, folded
 
 logger = logging.getLogger(__name__)
 
@@ -103,6 +103,7 @@ def make_draft(
     """Trace `generator` into a draft. Raises UsageError, ExportError, MissingExtra."""
     config.check_format(file_format)
     check_stop()
+    generator = folded(generator)
     form = FORMATS[file_format]
     with needs_extra(form.extra, purpose=f"exporting to {form.label}"):
         module = import_module(f"wgan.export.formats.{file_format}")

@@ -16,45 +16,87 @@ logger = logging.getLogger(__name__)
 
 SIZES = (32, 64, 128)
 
-ARCHITECTURES = ("dcgan", "resnet")
+ARCHITECTURES = ("resize-conv", "dcgan", "resnet")
 """The built-in architectures."""
 
 CRITIC_NORMS = ("none", "layer", "instance", "batch")
 
-CONSTRAINTS = ("penalty", "one-sided", "clip", "spectral")
-"""How the critic's slope is kept near or below 1.
+LOSSES = ("wasserstein", "relativistic")
+"""What both networks minimise.
+
+wasserstein: Gulrajani et al. 2017, equation 3. relativistic: a real image compared with a generated
+one (Huang et al. 2024, "The GAN is dead; long live the GAN!", arXiv:2501.05441, equation 2).
+"""
+
+CONSTRAINTS = ("penalty", "one-sided", "zero-centred", "clip", "spectral")
+"""How the critic's slope is kept small.
 
 penalty: two-sided gradient penalty (Gulrajani et al. 2017). one-sided: only norms above 1 are
-penalised (Petzka et al. 2018). clip: each weight is clipped to +-clip_limit (Arjovsky et al. 2017,
-arXiv:1701.07875). spectral: each layer's largest singular value is 1 (Miyato et al. 2018).
+penalised (Petzka et al. 2018). zero-centred: R1 and R2, the squared norms at real and at generated
+images (Mescheder et al. 2018, arXiv:1801.04406). clip: each weight is clipped to +-clip_limit
+(Arjovsky et al. 2017, arXiv:1701.07875). spectral: each layer's largest singular value is 1
+(Miyato et al. 2018).
 """
+
+SCHEDULES = ("linear", "r3gan")
+"""What changes over `decay_steps`; see `state.at_step`."""
 
 OPTIMIZERS = ("adam", "rmsprop")
 
 EVAL_METRICS = ("fid", "kid")
 """Metrics that can choose the best checkpoint: see docs/evaluating.md."""
 
-PRECISIONS = ("fp32", "tf32", "bf16")
+PRECISIONS = ("auto", "fp32", "tf32", "bf16")
 """Arithmetic of the networks; `device.py` says what each does."""
 
 AUTO = ("auto", "yes", "no")
 
 RESUMABLE_FIELDS = frozenset(
     {
-        *("steps", "checkpoint_every", "preview_every", "log_every", "keep", "keep_every"),
+        *(
+            "steps",
+            "minutes",
+            "checkpoint_every",
+            "preview_every",
+            "log_every",
+            "keep",
+            "keep_every",
+        ),
         *("eval_every", "eval_metric", "eval_features", "eval_n"),
         "data",  # it may have moved: the hash of the images is compared
     }
 )
 """Options that may change when a run is resumed, since they do not change the mathematics."""
 
+_PAPER: Mapping[str, Any] = {
+    "arch": "dcgan",
+    "n_critic": 5,
+    "learning_rate": 2e-4,
+    "decay_steps": 0,
+}
+
 RECIPES: Mapping[str, Mapping[str, Any]] = MappingProxyType(
     {
-        # Gulrajani et al. 2017, "Improved Training of Wasserstein GANs", Algorithm 1: the defaults,
-        # except the learning rate. Twice the paper's rate was better throughout: docs/quality.md.
-        "wgan-gp": {},
+        # wgan's own: the defaults. WGAN-GP on networks without a checkerboard, with fewer critic
+        # updates at a higher rate that falls to 0. What else was tried: docs/quality.md.
+        "tuned": {},
+        # Gulrajani et al. 2017, "Improved Training of Wasserstein GANs", Algorithm 1, except the
+        # learning rate. Twice the paper's rate was better throughout: docs/quality.md.
+        "wgan-gp": _PAPER,
+        # Huang et al. 2024, "The GAN is dead; long live the GAN!" and its code's settings for
+        # CIFAR-10, with the networks of the other recipes.
+        "r3gan": {
+            "loss": "relativistic",
+            "constraint": "zero-centred",
+            "gp_weight": 0.05,
+            "n_critic": 1,
+            "learning_rate": 2e-4,
+            "schedule": "r3gan",
+            "ema_half_life": 500_000,
+        },
         # A tutorial's WGAN-GP: batch norm in the critic, one batch for the 3 updates of a step.
         "article": {
+            **_PAPER,
             "n_critic": 3,
             "fresh_batches": False,
             "critic_norm": "batch",
@@ -64,13 +106,14 @@ RECIPES: Mapping[str, Mapping[str, Any]] = MappingProxyType(
         },
         # Arjovsky et al. 2017, "Wasserstein GAN", Algorithm 1 and section 4.
         "wgan-clip": {
+            **_PAPER,
             "constraint": "clip",
             "optimizer": "rmsprop",
             "learning_rate": 5e-5,
             "critic_norm": "batch",
         },
         # Gulrajani et al. 2017, appendix F: the CIFAR-10 ResNet.
-        "resnet": {"arch": "resnet", "width": 128, "learning_rate": 2e-4, "decay_steps": 100_000},
+        "resnet": {**_PAPER, "arch": "resnet", "width": 128, "decay_steps": 100_000},
     }
 )
 
@@ -84,7 +127,7 @@ class TrainConfig:
     """What a run computes; saved as config.json. Equal options, data and device give equal runs."""
 
     data: str = option(
-        "glyphs",
+        "letters",
         "A folder, archive or idx file of images, shards, or the name of a data set.",
         argument=True,
         group="Data",
@@ -118,8 +161,8 @@ class TrainConfig:
     )
 
     arch: str = option(
-        "dcgan",
-        "dcgan, resnet, or a function of your own as package.module:function.",
+        "resize-conv",
+        "resize-conv, dcgan, resnet, or a function of your own as package.module:function.",
         metavar="NAME",
         group="Networks",
     )
@@ -137,7 +180,7 @@ class TrainConfig:
     )
 
     recipe: str = option(
-        "wgan-gp",
+        "tuned",
         "Set of defaults; each of them can be replaced by its own option.",
         choices=tuple(RECIPES),
         group="Algorithm",
@@ -151,14 +194,19 @@ class TrainConfig:
         metavar="N",
         **_POSITIVE,
     )
-    n_critic: int = advanced(5, "Critic updates per generator update.", metavar="N", **_POSITIVE)
+    n_critic: int = advanced(1, "Critic updates per generator update.", metavar="N", **_POSITIVE)
     fresh_batches: bool = advanced(
         True, "Use a new batch for each critic update, not one for all of a step.", negatable=True
     )
+    loss: str = advanced(
+        "wasserstein",
+        "Loss of both networks: wasserstein, or relativistic, which compares pairs.",
+        choices=LOSSES,
+    )
     constraint: str = advanced(
         "penalty",
-        "How the critic's slope is constrained: gradient penalty, one-sided penalty, weight"
-        " clipping or spectral norm.",
+        "How the critic's slope is constrained: gradient penalty, one-sided penalty, zero-centred"
+        " penalty (R1 and R2), weight clipping or spectral norm.",
         choices=CONSTRAINTS,
     )
     gp_weight: float = advanced(10.0, "Weight of the gradient penalty.", **_WEIGHT)
@@ -171,13 +219,20 @@ class TrainConfig:
     drift: float = advanced(0.0, "Weight of the mean squared score of real images.", **_WEIGHT)
     optimizer: str = advanced("adam", "Optimiser of both networks.", choices=OPTIMIZERS)
     learning_rate: float = option(
-        2e-4, "Learning rate of both networks.", flags=("--learning-rate", "--lr"), **_WEIGHT
+        4e-3, "Learning rate of both networks.", flags=("--learning-rate", "--lr"), **_WEIGHT
     )
-    decay_steps: int = advanced(
-        0,
-        "Steps over which the learning rate falls linearly to 0; 0 keeps it constant.",
+    decay_steps: int | None = advanced(
+        None,
+        "Steps over which the learning rate falls; 0 keeps it constant.",
         unit="steps",
+        shown_default="as --steps",
         **_COUNT,
+    )
+    schedule: str = advanced(
+        "linear",
+        "How it falls: linearly to 0, or as R3GAN's schedules, which also change the penalty's"
+        " weight, beta2 and the EMA.",
+        choices=SCHEDULES,
     )
     beta1: float = advanced(0.0, "Adam's beta1.", low=0, high=0.999999)
     beta2: float = advanced(0.9, "Adam's beta2.", low=0, high=0.999999)
@@ -188,16 +243,27 @@ class TrainConfig:
         **_COUNT,
     )
     precision: str = option(
-        "tf32", "Arithmetic of the networks; tf32 is a GPU's fast float32.", choices=PRECISIONS
+        "auto",
+        "Arithmetic of the networks: auto is bf16 where the processor or GPU has it, else tf32,"
+        " a GPU's fast float32.",
+        choices=PRECISIONS,
     )
     seed: int = option(0, "Seed of the weights, the noise and the data's order.", **_COUNT)
 
     steps: int = option(
-        700,
+        2000,
         "Generator updates in all, with those already done.",
         unit="steps",
         **_POSITIVE,
         group="Run",
+    )
+    minutes: float = option(
+        0.0,
+        "Train for this long: sets --steps, and --width and --batch-size unless given, to what this"
+        " machine can do; 0 is no limit.",
+        low=0,
+        high=1e6,
+        unit="minutes",
     )
     checkpoint_every: int = option(
         250, "Save a checkpoint every N steps.", metavar="N", **_POSITIVE
@@ -247,7 +313,23 @@ class TrainConfig:
     @property
     def has_penalty(self) -> bool:
         """Whether the critic is constrained by a gradient penalty."""
+        return self.constraint in ("penalty", "one-sided", "zero-centred")
+
+    @property
+    def has_unit_slope(self) -> bool:
+        """Whether the constraint pulls the critic's gradient norms to 1 or below."""
         return self.constraint in ("penalty", "one-sided")
+
+    @property
+    def decay_length(self) -> int:
+        """Steps over which the learning rate falls; 0 keeps it constant."""
+        return self.steps if self.decay_steps is None else self.decay_steps
+
+    @property
+    def batches_per_step(self) -> int:
+        """Batches of real images that a step takes."""
+        updates = self.n_critic + (self.loss == "relativistic")  # the generator's loss has them too
+        return updates if self.fresh_batches else 1
 
     @classmethod
     def resolve(cls, given: Mapping[str, Any]) -> Self:
@@ -267,12 +349,15 @@ class TrainConfig:
         """
         for name, value in given.items():
             old = getattr(self, name)
+            if name == "precision" and value == "auto":  # as it was resolved when the run began
+                continue
             if value != old and name not in RESUMABLE_FIELDS:
                 raise SettingChanged(
                     f"{flag(name, self)} was {old} when this run began and is now {value}: "
                     "keep it, or name another folder with --run"
                 )
-        return dataclasses.replace(self, **given)
+        changed = {name: value for name, value in given.items() if name in RESUMABLE_FIELDS}
+        return dataclasses.replace(self, **changed)
 
     def to_json(self) -> str:
         """Return the options as indented JSON, one per line."""

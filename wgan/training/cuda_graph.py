@@ -58,7 +58,7 @@ class CapturedStep:
             # A new iterator each time: a step starts at the first batch of the same memory.
             return training_step(state, iter(self._batches).__next__, config)
 
-        self._load_batches(next_batch, config.n_critic if config.fresh_batches else 1)
+        self._load_batches(next_batch, config.batches_per_step)
         if self._warmed_up < WARM_UP_STEPS:
             self._warmed_up += 1
             return self._recorder.warm_up(work)

@@ -4,6 +4,7 @@ Precisions: fp32 is float32. tf32 is float32, except that a GPU may round the in
 products and convolutions to 10 bits of mantissa, which is several times as fast; on other devices
 it is the same as fp32. bf16 computes products and convolutions in bfloat16, whose range is that of
 float32, so that the losses need no scaling. Losses, gradient norms and weights are always float32.
+auto is bf16 where the processor or GPU has instructions for it, else tf32.
 """
 
 from collections.abc import Callable, Iterator
@@ -93,12 +94,18 @@ def resolve_cuda_graph(
     """
     if choice != "yes":
         possible = device.type == "cuda" and ranks == 1 and not watches_gradients
-        return choice == "auto" and possible and config.arch in ARCHITECTURES
+        fixed = config.schedule == "linear" or config.decay_length == 0
+        return choice == "auto" and possible and fixed and config.arch in ARCHITECTURES
     if device.type != "cuda":
         raise UsageError(f"--cuda-graph yes: there are no CUDA graphs on {device}; leave it out")
     if watches_gradients:
         raise UsageError("--cuda-graph yes and --tracker wandb, which watches gradients, exclude"
                          " each other: leave one out")  # fmt: skip
+    if config.schedule == "r3gan" and config.decay_length > 0:
+        raise UsageError(
+            "--cuda-graph yes and --schedule r3gan, which changes more than the learning rate,"
+            " exclude each other: leave one out"
+        )
     if ranks > 1:
         raise UsageError("--cuda-graph yes is not possible with several processes; leave it out")
     return True
@@ -132,6 +139,20 @@ def tf32_mode(precision: str) -> Iterator[None]:
         yield
     finally:
         products.allow_tf32, convolutions.allow_tf32 = before
+
+
+def resolve_precision(choice: str, device: torch.device) -> str:
+    """Return what the precision `auto` means on a device; any other is returned as it is."""
+    if choice != "auto":
+        return choice
+    if device.type == "cuda":  # compute capability 8 (Ampere) is the first with bfloat16
+        has_bf16 = torch.cuda.get_device_capability(device) >= (8, 0)
+    else:
+        # PyTorch tells since 2.11; with an older one auto is tf32.
+        tell = getattr(torch.cpu, "get_capabilities", dict)
+        processor: dict[str, bool] = tell() if device.type == "cpu" else {}
+        has_bf16 = processor.get("amx_bf16", False) or processor.get("avx512_bf16", False)
+    return "bf16" if has_bf16 else "tf32"
 
 
 def check_precision(precision: str, device: torch.device) -> None:

@@ -5,7 +5,7 @@
             sample real x                                   training_step
             sample latents z, epsilon ~ U[0, 1]             critic_losses
             x_tilde = G(z)
-            x_hat = epsilon x + (1 - epsilon) x_tilde       losses.gradient_norms
+            x_hat = epsilon x + (1 - epsilon) x_tilde       losses.interpolates
             L = D(x_tilde) - D(x) + lambda (||grad D(x_hat)|| - 1)^2
             w = Adam(mean L)                                update_critic
         sample latents z
@@ -35,15 +35,13 @@ from wgan.training.losses import (
     generator_loss,
     gradient_norms,
     gradient_penalty,
+    interpolates,
+    relativistic_critic_loss,
+    relativistic_generator_loss,
     wasserstein_estimate,
+    zero_centred_penalty,
 )
-from wgan.training.state import (
-    TrainState,
-    ema_decay,
-    learning_rate,
-    set_learning_rate,
-    update_ema,
-)
+from wgan.training.state import TrainState, at_step, ema_decay, set_rates, update_ema
 
 
 class CriticLosses(NamedTuple):
@@ -96,14 +94,14 @@ def train_steps(
     """
     take_step = step_fn or training_step
     for number in count(start + 1):
-        rate = learning_rate(config, number)
-        set_learning_rate(state.critic_optimizer, rate)
-        set_learning_rate(state.generator_optimizer, rate)
+        now = at_step(config, number)  # the learning rate falls
+        set_rates(state.critic_optimizer, now)
+        set_rates(state.generator_optimizer, now)
 
-        critic, loss = take_step(state, next_batch, config)
+        critic, loss = take_step(state, next_batch, now)
 
         # Not in the paper: images are drawn from the moving average of the generator's weights.
-        decay = ema_decay(config.ema_half_life, number * config.batch_size, config.batch_size)
+        decay = ema_decay(now.ema_half_life, number * config.batch_size, config.batch_size)
         update_ema(state.generator_ema, state.generator, decay)
         yield Step(number, critic, loss)
 
@@ -115,7 +113,9 @@ def training_step(state: TrainState, next_batch: NextBatch, config: TrainConfig)
         if update > 0 and config.fresh_batches:
             real = next_batch()
         losses = update_critic(state, real, config, update)
-    return losses, update_generator(state, config)
+    if config.loss == "relativistic" and config.fresh_batches:
+        real = next_batch()  # the Wasserstein loss of the generator has no real images
+    return losses, update_generator(state, real, config)
 
 
 def update_critic(
@@ -175,13 +175,21 @@ def critic_losses(
         real_scores, generated_scores = critic(real), critic(generated)
     else:  # one pass of twice the size is faster than two
         real_scores, generated_scores = critic(torch.cat([real, generated])).chunk(2)
-    loss = critic_loss(real_scores, generated_scores)
+    if config.loss == "relativistic":
+        loss = relativistic_critic_loss(real_scores, generated_scores)
+    else:
+        loss = critic_loss(real_scores, generated_scores)
     wasserstein = wasserstein_estimate(real_scores, generated_scores)
 
     penalty = mean_norm = torch.zeros_like(loss)
     if weight is not None:
-        norms = gradient_norms(critic, real, generated, sample_epsilon(state, config, real.ndim))
-        penalty = gradient_penalty(norms, one_sided=config.constraint == "one-sided")
+        if config.constraint == "zero-centred":
+            norms = gradient_norms(critic, torch.cat([real, generated]))
+            penalty = zero_centred_penalty(norms)
+        else:
+            epsilon = sample_epsilon(state, config, real.ndim)
+            norms = gradient_norms(critic, interpolates(real, generated, epsilon))
+            penalty = gradient_penalty(norms, one_sided=config.constraint == "one-sided")
         mean_norm = norms.mean()
         loss = loss + weight * penalty
     if config.drift > 0:
@@ -189,15 +197,22 @@ def critic_losses(
     return CriticLosses(wasserstein, penalty, mean_norm, loss)
 
 
-def update_generator(state: TrainState, config: TrainConfig) -> Tensor:
-    """Take one optimiser step of the generator; returns its loss before the step."""
+def update_generator(state: TrainState, real: Tensor, config: TrainConfig) -> Tensor:
+    """Take one optimiser step of the generator; returns its loss before the step.
+
+    Only the relativistic loss looks at `real`, images `[n, c, h, w]`.
+    """
     critic = autocast_fn(config.precision, state.critic, state.device)
     generator = autocast_fn(config.precision, state.generator, state.device)
     state.generator_optimizer.zero_grad()
     parts = []
     with frozen(state.critic):  # saves computing gradients that no optimiser step uses
-        for _ in range(config.accumulate):
-            loss = generator_loss(critic(generator(sample_latents(state, config))))
+        for part in real.chunk(config.accumulate):
+            generated_scores = critic(generator(sample_latents(state, config)))
+            if config.loss == "relativistic":
+                loss = relativistic_generator_loss(critic(part), generated_scores)
+            else:
+                loss = generator_loss(generated_scores)
             (loss / config.accumulate).backward()
             parts.append(loss.detach())
     mean = torch.stack(parts).mean()

@@ -7,18 +7,19 @@ from typing import Any
 
 import torch
 
-from wgan.errors import DataError, RunError
+from wgan.errors import DataError, RunError, UsageError
 from wgan.progress import Progress
 from wgan.runs import RUNS, Run
 from wgan.text import shell_quote
 from wgan.training.config import ExecutionConfig, TrainConfig
 from wgan.training.data import Cache, Dataset, ImageSource, Shards, Transform, load_data, open_data
 from wgan.training.data.load import absolute_path
-from wgan.training.device import check_precision, resolve_cuda_graph
+from wgan.training.device import check_precision, resolve_cuda_graph, resolve_precision
 from wgan.training.distributed.process_group import SINGLE_PROCESS, ProcessGroup, check_divides
 from wgan.training.monitoring.best import Evaluator
 from wgan.training.monitoring.trackers import make_trackers
 from wgan.training.networks import load_architecture
+from wgan.training.time_budget import plan
 from wgan.training.trainer import Trainer
 
 EvaluatorFn = Callable[[Dataset], Evaluator]
@@ -26,6 +27,8 @@ EvaluatorFn = Callable[[Dataset], Evaluator]
 
 OpenEvaluator = Callable[[TrainConfig, ExecutionConfig, torch.device], EvaluatorFn]
 """Opens the feature network of an evaluator, before the data is decoded."""
+
+CPU = torch.device("cpu")
 
 MAX_NAME = 50
 """Characters of the data's name in the name of a run's folder, of up to 4 bytes each."""
@@ -51,7 +54,7 @@ def make_trainer(
         DeviceError: the device does not exist, or does not support an option.
     """
     device = group.device(execution.device)
-    run, config, source = resolve_run(settings, execution.run, execution.download, group)
+    run, config, source = resolve_run(settings, execution.run, execution.download, group, device)
     # Everything that can be wrong is checked before the data is decoded, which may take long.
     architecture = load_architecture(settings["arch"]) if "arch" in settings else None
     trackers, make_evaluator = [], None
@@ -96,6 +99,7 @@ def resolve_run(
     run: Path | None = None,
     download: bool = False,
     group: ProcessGroup = SINGLE_PROCESS,
+    device: torch.device = CPU,
 ) -> ResolvedRun:
     """Resolve a run on rank 0, and send its folder and settings to the other ranks.
 
@@ -105,6 +109,7 @@ def resolve_run(
         run: the run folder; None names it after the data, size and recipe.
         download: download a named data set that is missing.
         group: the processes of the run.
+        device: where rank 0 trains, which the precision auto and `minutes` look at.
 
     Raises:
         UsageError: a setting is not allowed, or the ranks cannot share a batch evenly.
@@ -117,7 +122,11 @@ def resolve_run(
         config = TrainConfig.from_json(group.store_get("plan"), "rank 0")
         source = group.local_main_first("open", lambda: open_data(config.data, download=download))
         return Run(Path(group.store_get("run"))), config, source
-    folder, config, source = group.local_main_first("open", lambda: _resolve(given, run, download))
+    folder, config, source = group.local_main_first(
+        "open", lambda: _resolve(given, run, download, device)
+    )
+    if config.minutes and group.size > 1:
+        raise UsageError("--minutes is not possible with several processes; give --steps")
     check_divides(group.size, config.batch_size, config.accumulate)
     group.store_set("run", str(folder.path))
     group.store_set("plan", config.to_json())  # another machine may have its data elsewhere
@@ -125,7 +134,9 @@ def resolve_run(
     return folder, dataclasses.replace(config, data=absolute_path(config.data)), source
 
 
-def _resolve(given: Mapping[str, Any], run: Path | None, download: bool) -> ResolvedRun:
+def _resolve(
+    given: Mapping[str, Any], run: Path | None, download: bool, device: torch.device
+) -> ResolvedRun:
     stored = _stored_config(Run(run)) if run else None
     # The channels and the name of a new run's folder are those of the data.
     data = given.get("data", stored.data if stored else TrainConfig.data)
@@ -141,7 +152,10 @@ def _resolve(given: Mapping[str, Any], run: Path | None, download: bool) -> Reso
         # A folder's name can be as long as the file system allows, and then nothing fits behind it.
         run = RUNS / f"{source.name[:MAX_NAME]}-{new.size}-{new.recipe}"
         stored = _stored_config(Run(run))
-    return Run(run), stored.resume(given) if stored else new, source
+    if stored is not None:
+        return Run(run), stored.resume(given), source
+    new = dataclasses.replace(new, precision=resolve_precision(new.precision, device))
+    return Run(run), plan(new, device, given) if new.minutes else new, source
 
 
 def _stored_config(run: Run) -> TrainConfig | None:

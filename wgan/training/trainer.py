@@ -1,5 +1,6 @@
 """The trainer of a run: from its start, or its last checkpoint, to its last step."""
 
+import dataclasses
 import itertools
 import signal
 import threading
@@ -25,6 +26,7 @@ from wgan.training.device import (
     limit_threads,
     resolve_cuda_graph,
     resolve_data_on_device,
+    resolve_precision,
     tf32_mode,
 )
 from wgan.training.distributed.process_group import SINGLE_PROCESS, ProcessGroup
@@ -38,6 +40,7 @@ from wgan.training.monitoring.step_stats import MAX_SCORED, HoldoutImages
 from wgan.training.monitoring.trackers import Tracker
 from wgan.training.networks import Architecture, build
 from wgan.training.state import TrainState
+from wgan.training.time_budget import replan
 
 EVALUATION_BATCH = 64
 """Images per batch of an evaluation, as many as in a preview."""
@@ -98,6 +101,8 @@ class Trainer:
             OutOfMemory: the networks do not fit.
         """
         limit_threads()
+        precision = resolve_precision(config.precision, device)
+        config = dataclasses.replace(config, precision=precision)  # the run keeps what it is
         self.run, self.config, self.data = run, config, data
         self.device, self.group = device, group
         self.step = 0
@@ -196,6 +201,7 @@ class Trainer:
         if self._best_tracker:
             self._best_tracker.open()
         write_whole(self.run.config, self.config.to_json().encode())
+        self._keep_to_time()
         remember_run(self.run)
 
     def _broadcast_checkpoint(self) -> None:
@@ -262,7 +268,7 @@ class Trainer:
             return
         if self.device.type == "cpu":
             keep_freed_memory()
-        steps = train_steps(self.state, self._batches.next, self.config, self.step, self._step_fn)
+        steps = self._steps()
         while self.step < self.config.steps and not self.group.any(should_stop()):
             with _interrupt_after():
                 self._unsaved = False  # half a step must not be saved
@@ -270,9 +276,26 @@ class Trainer:
                     step = next(steps)
                     self.step = step.number
                     metrics = self._log_and_save(step, self._monitor) if self._monitor else None
+                if metrics is not None and self._keep_to_time():
+                    steps = self._steps()
             yield metrics
         if self._unsaved:
             self.save()
+
+    def _steps(self) -> Iterator[Step]:
+        return train_steps(self.state, self._batches.next, self.config, self.step, self._step_fn)
+
+    def _keep_to_time(self) -> bool:
+        """With `minutes`, set the number of steps to what fits; return whether it changed."""
+        if not self.config.minutes or self._monitor is None or not self._monitor.seconds:
+            return False
+        taken, each = self._monitor.seconds, self._monitor.seconds_per_step
+        config = replan(self.config, self.step, taken, each)
+        if config == self.config:
+            return False
+        self.config = config
+        write_whole(self.run.config, config.to_json().encode())
+        return True
 
     def measure_step(self) -> float:
         """Return the seconds that a step takes, by training a few: for a dry run.

@@ -233,4 +233,4 @@ def test_the_command_trains_on_shards(pattern: str, run_wgan: RunWgan, tmp_path:
     done = run_wgan("train", pattern, *settings)
     assert done.returncode == 0, done.stderr
     assert "50 images" in done.stdout
-    assert (tmp_path / "runs" / "shards-32-wgan-gp" / "checkpoints" / "step-00000002.pt").is_file()
+    assert (tmp_path / "runs" / "shards-32-tuned" / "checkpoints" / "step-00000002.pt").is_file()

@@ -13,7 +13,7 @@ from wgan.training.data.decoding import check_skipped, decode_all, is_image_name
 from wgan.training.data.pixel_cache import Cache
 from wgan.training.data.shards import INDEX, Shards, find_shards, is_pattern
 from wgan.training.data.sources import ImageSource
-from wgan.training.data.sources.glyphs import GlyphSource
+from wgan.training.data.sources.glyphs import STYLES, GlyphSource
 from wgan.training.data.sources.idx import find_idx, is_idx, open_idx
 from wgan.training.data.sources.image_files import ARCHIVE_ENDINGS, FolderSource, open_archive
 from wgan.training.data.sources.torchvision import NAMES, open_torchvision
@@ -39,16 +39,17 @@ def open_source(data: str | Path, download: bool = False) -> ImageSource:
     A name takes precedence over a folder of that name; write `./mnist` for the folder.
 
     Args:
-        data: `"glyphs"`, the name of a torchvision data set (`sources.torchvision.NAMES`), a
-            folder of images or of idx files, a .zip or .tar of images, or an idx file.
+        data: `"letters"` or `"glyphs"`, the name of a torchvision data set
+            (`sources.torchvision.NAMES`), a folder of images or of idx files, a .zip or .tar of
+            images, or an idx file.
         download: download a torchvision data set if it is missing.
 
     Raises:
         DataError: the data does not exist, is damaged, or holds no images.
         MissingExtra: a package that reads it is not installed.
     """
-    if data == "glyphs":
-        return GlyphSource()
+    if data in STYLES:
+        return GlyphSource(name=data)
     if isinstance(data, str) and data in NAMES:
         return open_torchvision(data, download)
     try:
@@ -66,7 +67,7 @@ def _open_path(path: Path) -> ImageSource:
     if not path.is_file():
         raise DataError(
             f"no data {path}: it must be a folder, a .zip or .tar, an idx file, or one of"
-            f" glyphs, {', '.join(NAMES)}"
+            f" {', '.join(STYLES)}, {', '.join(NAMES)}"
         )
     if path.name.lower().endswith(ARCHIVE_ENDINGS):
         return open_archive(path)
@@ -81,7 +82,7 @@ def _open_path(path: Path) -> ImageSource:
 
 def absolute_path(data: str) -> str:
     """Return the path of data so that it holds in any working folder; a name as it is."""
-    if data == "glyphs" or data in NAMES:
+    if data in STYLES or data in NAMES:
         return data
     return os.path.abspath(data)  # noqa: PTH100 - pathlib would keep a ".."
 

@@ -55,6 +55,9 @@ NUMERIC_METRICS = tuple(
 )
 """Names of all numeric metrics, in the order of a line."""
 
+RECENT = 20
+"""Logged steps whose mean time is that of a step now."""
+
 RENAMED = {"learned_score": "train_score"}
 """Names in the files of wgan 0.1.0 -> names today."""
 
@@ -165,6 +168,17 @@ class History:
 
     def __len__(self) -> int:
         return len(self._steps)
+
+    @property
+    def seconds(self) -> float:
+        """Seconds that all steps up to the last logged one took."""
+        taken = np.diff(self.steps, prepend=0)
+        return float(np.nansum(taken * self.column("seconds_per_step")))
+
+    @property
+    def seconds_per_step(self) -> float:
+        """Mean seconds of a step over the last logged ones."""
+        return float(np.nanmean(self.column("seconds_per_step", RECENT)))
 
     @property
     def steps(self) -> npt.NDArray[np.int64]:

@@ -88,6 +88,16 @@ class Monitor:
             tracker.start(step, self._state.generator, self._state.critic)
         self._last_log = step, time.perf_counter()
 
+    @property
+    def seconds(self) -> float:
+        """Seconds that the logged steps took, in all runs of this folder."""
+        return self._history.seconds
+
+    @property
+    def seconds_per_step(self) -> float:
+        """Mean seconds of a step over the last logged ones."""
+        return self._history.seconds_per_step
+
     def close(self, failed: bool = False) -> None:
         """Close the trackers; `failed` is whether an error ended the run."""
         for tracker in self._trackers:
@@ -239,7 +249,7 @@ class Monitor:
         findings = diagnose(
             self._history,
             self._state.critic,
-            penalty=config.has_penalty,
+            penalty=config.has_unit_slope,
             values=config.channels * config.size**2,
         )
         new = {name: findings[name] for name in findings if name not in self._history.diagnosed}

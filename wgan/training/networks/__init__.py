@@ -17,6 +17,7 @@ from wgan.errors import UsageError
 from wgan.training.config import TrainConfig
 from wgan.training.networks.dcgan import DCGANCritic, DCGANGenerator
 from wgan.training.networks.norms import apply_spectral_norm
+from wgan.training.networks.resize_conv import ResizeConvCritic, ResizeConvGenerator, folded
 from wgan.training.networks.resnet import ResNetCritic, ResNetGenerator
 
 __all__ = [
@@ -25,7 +26,10 @@ __all__ = [
     "DCGANGenerator",
     "ResNetCritic",
     "ResNetGenerator",
+    "ResizeConvCritic",
+    "ResizeConvGenerator",
     "build",
+    "folded",
     "load_architecture",
 ]
 
@@ -46,6 +50,7 @@ def _architecture(
 
 
 BUILT_IN = {
+    "resize-conv": _architecture(ResizeConvGenerator, ResizeConvCritic),
     "dcgan": _architecture(DCGANGenerator, DCGANCritic),
     "resnet": _architecture(ResNetGenerator, ResNetCritic),  # those of the WGAN-GP paper
 }

@@ -1,5 +1,8 @@
 """Norms of the critic's layers, and weight initialisation."""
 
+from collections.abc import Iterator
+from typing import Any
+
 from torch import nn
 from torch.nn.utils.parametrizations import spectral_norm
 
@@ -8,8 +11,6 @@ LEAK = 0.2
 
 DCGAN_STD = 0.02
 """Standard deviation of initial weights next to batch norm (DCGAN, section 4)."""
-
-Convolution = nn.Conv2d | nn.ConvTranspose2d
 
 
 def norm_layers(name: str, features: int) -> list[nn.Module]:
@@ -30,17 +31,15 @@ def norm_layers(name: str, features: int) -> list[nn.Module]:
 
 def apply_spectral_norm(critic: nn.Module) -> None:
     """Normalise each layer's largest singular value to 1 (Miyato et al. 2018, arXiv:1802.05957)."""
-    for module in list(critic.modules()):
-        if isinstance(module, nn.Conv2d | nn.Linear):
-            spectral_norm(module)
+    for layer in list(_weighted_layers(critic)):
+        spectral_norm(layer)
 
 
 def initialise_dcgan(network: nn.Module) -> None:
     """Initialise weights as DCGAN does, for layers that a norm rescales."""
-    for module in network.modules():
-        if isinstance(module, Convolution):
-            nn.init.normal_(module.weight, 0.0, DCGAN_STD)
-            _zero_bias(module)
+    for layer in _weighted_layers(network):
+        nn.init.normal_(layer.weight, 0.0, DCGAN_STD)
+        _zero_bias(layer)
 
 
 def initialise_he(network: nn.Module, leak: float = 0.0) -> None:
@@ -49,12 +48,19 @@ def initialise_he(network: nn.Module, leak: float = 0.0) -> None:
     As in the WGAN-GP paper's code. DCGAN's 0.02 would shrink the signal about threefold in each
     layer of a narrow critic without a norm.
     """
+    for layer in _weighted_layers(network):
+        nn.init.kaiming_normal_(layer.weight, leak)
+        _zero_bias(layer)
+
+
+def _weighted_layers(network: nn.Module) -> Iterator[Any]:
+    """Yield the convolutions and linear layers; the weight of a norm has one dimension."""
     for module in network.modules():
-        if isinstance(module, nn.Conv2d | nn.Linear):
-            nn.init.kaiming_normal_(module.weight, leak)
-            _zero_bias(module)
+        weight = getattr(module, "weight", None)
+        if isinstance(weight, nn.Parameter) and weight.ndim > 1:
+            yield module
 
 
-def _zero_bias(layer: Convolution | nn.Linear) -> None:
+def _zero_bias(layer: Any) -> None:
     if layer.bias is not None:
         nn.init.zeros_(layer.bias)

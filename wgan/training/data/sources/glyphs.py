@@ -1,9 +1,12 @@
-"""Built-in data: letters and digits in random colours, sizes and angles."""
+"""Built-in data sets: letters and digits in random colours, sizes and angles."""
 
 import colorsys
 import functools
 import math
 import string
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
@@ -18,6 +21,26 @@ VERSION = 1
 
 CHARACTERS = string.ascii_uppercase + string.digits
 
+
+@dataclass(frozen=True)
+class GlyphStyle:
+    """How much the images of a set differ."""
+
+    angle: float  # largest rotation, in radians
+    scale: tuple[float, float]
+    shift: float  # largest, as a share of the image's side
+    dark_ink: bool  # whether half of the characters are dark on a light background
+
+
+STYLES: Mapping[str, GlyphStyle] = MappingProxyType(
+    {
+        # The default of wgan train: little enough to learn that minutes of a CPU give letters.
+        "letters": GlyphStyle(angle=0.15, scale=(0.95, 1.15), shift=0.04, dark_ink=False),
+        "glyphs": GlyphStyle(angle=0.4, scale=(0.8, 1.15), shift=0.08, dark_ink=True),
+    }
+)
+"""The built-in data sets by name."""
+
 MARGIN = 1.5
 """Width of a character's mask relative to the image, so that a rotation clips nothing."""
 
@@ -25,9 +48,9 @@ MARGIN = 1.5
 class GlyphSource(ImageSource):
     """Letters and digits in Pillow's default font; image k depends on k and the size only."""
 
-    def __init__(self, count: int = COUNT) -> None:
-        super().__init__("glyphs")
-        self._count = count
+    def __init__(self, count: int = COUNT, name: str = "glyphs") -> None:
+        super().__init__(name)
+        self._count, self._style = count, STYLES[name]
 
     def __len__(self) -> int:
         return self._count
@@ -41,26 +64,32 @@ class GlyphSource(ImageSource):
         """Index of the image."""
         return f"glyph {index}"
 
+    def character(self, index: int) -> str:
+        """Which letter or digit image `index` shows."""
+        return CHARACTERS[np.random.RandomState(index).randint(len(CHARACTERS))]
+
     def image(self, index: int, size: int) -> Image.Image:
         """Draw image `index` with `size` x `size` pixels."""
         random = np.random.RandomState(index)  # frozen stream (NEP 19)
         character = CHARACTERS[random.randint(len(CHARACTERS))]
-        mask = _distort(_mask(character, 2 * size), size, random)
-        background, ink = _colours(random)
+        mask = _distort(_mask(character, 2 * size), size, random, self._style)
+        background, ink = _colours(random, self._style)
         image = Image.new("RGB", (size, size), background)
         image.paste(ink, mask=mask)
         return image
 
     def fingerprint(self) -> str:
         """Version of the drawing and number of images."""
-        return f"glyphs {VERSION} {self._count}"
+        return f"{self.name} {VERSION} {self._count}"
 
 
-def _distort(mask: Image.Image, size: int, random: np.random.RandomState) -> Image.Image:
+def _distort(
+    mask: Image.Image, size: int, random: np.random.RandomState, style: GlyphStyle
+) -> Image.Image:
     """Rotate, scale and move a character; returns a mask (mode L) of `size` pixels."""
-    angle = random.uniform(-0.4, 0.4)  # radians
-    scale = random.uniform(0.8, 1.15)
-    right, down = random.uniform(-0.08, 0.08, 2) * 2 * size
+    angle = random.uniform(-style.angle, style.angle)
+    scale = random.uniform(*style.scale)
+    right, down = random.uniform(-style.shift, style.shift, 2) * 2 * size
     # Draw at twice the size and halve it: antialiasing. Pillow's transform takes the inverse map,
     # from a pixel of the result to its position in the mask.
     cos, sin = math.cos(angle) / scale, math.sin(angle) / scale
@@ -73,13 +102,15 @@ def _distort(mask: Image.Image, size: int, random: np.random.RandomState) -> Ima
     return doubled.reduce(2)
 
 
-def _colours(random: np.random.RandomState) -> tuple[tuple[int, int, int], tuple[int, int, int]]:
+def _colours(
+    random: np.random.RandomState, style: GlyphStyle
+) -> tuple[tuple[int, int, int], tuple[int, int, int]]:
     """Background and ink: one light and one dark, of different hues."""
     hue = random.uniform()
     other = hue + random.uniform(0.2, 0.8)
     light = _rgb(hue, random.uniform(0.1, 0.5), random.uniform(0.9, 1.0))
     dark = _rgb(other, random.uniform(0.6, 1.0), random.uniform(0.15, 0.45))
-    return (light, dark) if random.uniform() < 0.5 else (dark, light)
+    return (light, dark) if style.dark_ink and random.uniform() < 0.5 else (dark, light)
 
 
 def _rgb(hue: float, saturation: float, value: float) -> tuple[int, int, int]:

@@ -1,0 +1,224 @@
+"""The first minutes: recipes on the built-in letters and digits, at equal CPU time.
+
+    python -m benchmarks.quality.letters RESULTS [--seeds 3] [--only tuned] [--cpu-seconds 240]
+        [--write docs/quality.md]
+
+A classifier that this script trains on the same data names 10,000 generated images and gives the
+features of the FID, which therefore compares only with the other rows. Time is CPU time on one
+thread: a few measured steps decide how many fit. An interrupted run continues.
+"""
+
+import dataclasses
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+import torch
+
+from benchmarks.machine import describe_machine
+from benchmarks.quality.classifier import (
+    ClassifierFid,
+    LabelledImages,
+    image_batches,
+    trained_classifier,
+)
+from benchmarks.quality.image_runs import CPU, draw, load_generator, train_for
+from benchmarks.quality.records import (
+    Record,
+    arguments,
+    is_done,
+    load_records,
+    publish,
+    save_record,
+    spread,
+    table,
+)
+from wgan.files import write_whole
+from wgan.images import Images, encode, grid, to_images, to_pixels
+from wgan.training.config import TrainConfig
+from wgan.training.data.sources.glyphs import CHARACTERS, COUNT, GlyphSource
+from wgan.training.loop import train_steps
+from wgan.training.networks import build
+from wgan.training.state import TrainState
+
+SCORED = 10_000
+"""Generated images per score."""
+
+HELD_OUT = 2000
+"""Images for the classifier's accuracy, which no network is trained on."""
+
+CONFIDENT = 0.9
+"""Probability from which an image counts as legible."""
+
+RARE = 0.1
+"""Share of a fair count from which a class counts as drawn."""
+
+COMMON: Mapping[str, Any] = MappingProxyType(
+    {"data": "letters", "checkpoint_every": 10**6, "preview_every": 10**6, "log_every": 100}
+)
+
+VARIANTS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
+    {
+        "tuned": {},
+        "wgan-gp, the default of 0.1.0": {"recipe": "wgan-gp"},
+        "wgan-gp, networks of tuned": {"recipe": "wgan-gp", "arch": "resize-conv"},
+        "tuned, networks of wgan-gp": {"arch": "dcgan"},
+        "r3gan": {"recipe": "r3gan"},
+        "article": {"recipe": "article"},
+    }
+)
+
+
+@dataclass(frozen=True)
+class Scores:
+    """What a generator draws, by a classifier."""
+
+    fid: float
+    legible: float  # share of the images
+    classes: int  # drawn, of 36
+    checkerboard: float  # of the images, as a multiple of the data's
+
+
+def main() -> None:
+    """Run what is missing; print and write the table."""
+    parser = arguments(__doc__)
+    parser.add_argument("--only", choices=VARIANTS, help="only this variant")
+    parser.add_argument("--cpu-seconds", type=float, default=240, help="of each run")
+    parser.add_argument("--scored", type=int, default=SCORED, help="generated images")
+    parser.add_argument("--count", type=int, default=COUNT, help="training images")
+    options = parser.parse_args()
+    torch.set_num_threads(1)  # so that CPU time is the time of one core
+    folder = options.results / "letters"
+    train, test = labelled(0, options.count), labelled(options.count, HELD_OUT)
+    classifier = trained_classifier(folder / "classifier.pt", train, test)
+    metric = ClassifierFid(classifier, train)
+    floor = {"accuracy": classifier.accuracy, "fid": metric(image_batches(test))}
+    save_record(folder / "floor" / "floor.json", floor)
+    print(floor, flush=True)
+    for seed in range(options.seeds):
+        for variant in [options.only] if options.only else VARIANTS:
+            run(variant, seed, train, metric, folder, options)
+    publish(report(folder), "letters", options.write)
+
+
+def labelled(first: int, count: int, size: int = 32) -> LabelledImages:
+    """Draw images `first` to `first + count - 1` of the built-in data."""
+    source = GlyphSource(first + count, "letters")
+    indices = range(first, first + count)
+    pixels = np.stack([np.asarray(source.image(index, size)) for index in indices])
+    names = [CHARACTERS.index(source.character(index)) for index in indices]
+    return LabelledImages(pixels, np.array(names))
+
+
+def run(
+    variant: str,
+    seed: int,
+    data: LabelledImages,
+    metric: ClassifierFid,
+    folder: Path,
+    options: Any,
+) -> None:
+    """Train and score, unless the record exists."""
+    path = folder / f"{variant.replace(', ', '-').replace(' ', '-')}-{seed}.json"
+    if is_done(path, scored=options.scored, cpu_limit=options.cpu_seconds):
+        return
+    config = TrainConfig.resolve({**COMMON, **VARIANTS[variant], "seed": seed})
+    run_folder = path.with_suffix("")
+    steps = planned_steps(run_folder, config, options.cpu_seconds)
+    config = dataclasses.replace(config, decay_steps=None if config.decay_steps is None else 0)
+    if config.decay_steps is None:
+        config = dataclasses.replace(config, decay_steps=steps)
+    end, _ = train_for(data.pixels, config, run_folder, steps=steps, cpu_seconds=0)
+    generator = load_generator(run_folder, end.step, "average")
+    images = np.concatenate(list(draw(generator, config.latent_dim, options.scored)))
+    write_whole(path.with_suffix(".png"), encode(grid(to_pixels(images[:64]))))
+    found = score(images, data, metric)
+    record: Record = {
+        "variant": variant,
+        "seed": seed,
+        "scored": options.scored,
+        "cpu_limit": options.cpu_seconds,
+        **dataclasses.asdict(end),
+        **dataclasses.asdict(found),
+        "settings": dataclasses.asdict(config),
+        "machine": describe_machine("torch", "numpy"),
+    }
+    save_record(path, record)
+    print(f"{variant}, seed {seed}: {end}, {found}", flush=True)
+
+
+def planned_steps(folder: Path, config: TrainConfig, cpu_seconds: float) -> int:
+    """Return how many steps fit into a time, from a few that are measured once and remembered."""
+    path = folder.with_suffix(".steps")
+    if not path.exists():
+        state = TrainState(*build(config), config, CPU)
+        shape = (config.batch_size, config.channels, config.size, config.size)
+        images = torch.zeros(shape).to(memory_format=torch.channels_last)
+        steps, warm_up, measured = train_steps(state, lambda: images, config), 3, 10
+        for _ in range(warm_up):
+            next(steps)
+        start = time.process_time()
+        for _ in range(measured):
+            next(steps)
+        each = (time.process_time() - start) / measured
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(path, str(max(1, round(cpu_seconds / each))).encode())
+    return int(path.read_text())
+
+
+def score(images: Images, data: LabelledImages, metric: ClassifierFid) -> Scores:
+    """Score images `[n, 3, h, w]` against the training data."""
+    batches = np.array_split(images, max(1, len(images) // 500))
+    certain = np.concatenate([metric.classifier.probabilities(batch) for batch in batches])
+    counts = np.bincount(certain.argmax(axis=1), minlength=len(CHARACTERS))
+    some = to_images(data.pixels[: len(images)])
+    return Scores(
+        metric(batches),
+        float((certain.max(axis=1) > CONFIDENT).mean()),
+        int((counts >= RARE * len(images) / len(CHARACTERS)).sum()),
+        checkerboard(images) / checkerboard(some),
+    )
+
+
+def checkerboard(images: Images) -> float:
+    """Root mean square of images `[n, c, h, w]` at the highest frequency of both axes."""
+    rows = images[..., 1:, :] - images[..., :-1, :]
+    both = rows[..., 1:] - rows[..., :-1]
+    return float(np.sqrt(np.square(both / 4).mean()))
+
+
+def report(folder: Path) -> str:
+    """Return the machine and the table."""
+    records, floor = load_records(folder), load_records(folder / "floor")[0]
+    last = records[-1]
+    about = (
+        f"    {last['machine']}\n    {last['scored']:,} images; the classifier recognises"
+        f" {floor['accuracy']:.2%} of new images,\n    whose own FID is {floor['fid']:.2f}"
+    )
+    runs = {name: [each for each in records if each["variant"] == name] for name in VARIANTS}
+    rows = [row(name, found) for name, found in runs.items() if found]
+    heads = ("", "runs", "steps", "CPU seconds", "FID", "legible, %", "classes of 36",
+             "checkerboard, times the data's")  # fmt: skip
+    return f"{about}\n\n{table(heads, rows)}"
+
+
+def row(variant: str, runs: Sequence[Record]) -> tuple[object, ...]:
+    """Return the row of a variant."""
+    return (
+        variant,
+        len(runs),
+        f"{np.mean([run['step'] for run in runs]):,.0f}",
+        f"{np.mean([run['cpu_seconds'] for run in runs]):.0f}",
+        spread([run["fid"] for run in runs], ".1f"),
+        spread([100 * run["legible"] for run in runs], ".0f"),
+        spread([run["classes"] for run in runs], ".0f"),
+        spread([run["checkerboard"] for run in runs], ".2f"),
+    )
+
+
+if __name__ == "__main__":
+    main()
