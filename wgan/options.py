@@ -7,6 +7,7 @@ once.
 """
 
 import dataclasses
+import functools
 import json
 import sys
 from collections.abc import Callable, Iterable, Mapping
@@ -59,12 +60,17 @@ def advanced(default: Any, help: str, **details: Any) -> Any:  # noqa: A002 - as
     return option(default, help, advanced=True, **details)
 
 
-def options(config: Any) -> dict[str, tuple["dataclasses.Field[Any]", Option]]:
+def options(config: Any) -> Mapping[str, tuple["dataclasses.Field[Any]", Option]]:
     """Return the fields of a config or its class that are options, by name; inherited ones last."""
+    return _options(config if isinstance(config, type) else type(config))
+
+
+@functools.cache  # a training step makes a config, and checks it
+def _options(kind: type) -> Mapping[str, tuple["dataclasses.Field[Any]", Option]]:
     found: dict[str, tuple[dataclasses.Field[Any], Option]] = {}
-    own = (config if isinstance(config, type) else type(config)).__annotations__
+    own = kind.__annotations__
     group = ""
-    for field in sorted(dataclasses.fields(config), key=lambda field: field.name not in own):
+    for field in sorted(dataclasses.fields(kind), key=lambda field: field.name not in own):
         if _KEY in field.metadata:
             described: Option = field.metadata[_KEY]
             group = described.group or group
