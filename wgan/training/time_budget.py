@@ -51,7 +51,7 @@ def plan(config: TrainConfig, device: torch.device, given: Collection[str]) -> T
             break
         chosen = candidate
     assert chosen is not None
-    while chosen.steps < FEWEST_STEPS and "batch_size" not in given and chosen.batch_size > 8:
+    while chosen.steps < FEWEST_STEPS and "batch_size" not in given and chosen.batch_size > 16:
         smaller = dataclasses.replace(chosen, batch_size=chosen.batch_size // 2)
         chosen = _with_steps(smaller, device)
     return chosen
