@@ -1,6 +1,7 @@
 """The scores of the quality benchmarks on constructed cases, and the scripts end to end."""
 
 import dataclasses
+import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -9,9 +10,12 @@ import numpy as np
 import pytest
 import torch
 
+from benchmarks.quality import photographs
+from benchmarks.quality.first_minutes import checkerboard
 from benchmarks.quality.gaussians import COMMON, GaussianRun
 from benchmarks.quality.large import LargeRun, report, run_plan, step_flops
 from benchmarks.quality.mixtures import MIXTURES, Points, score
+from benchmarks.quality.photographs import minutes_of
 from benchmarks.quality.records import is_done, load_records, publish, save_record, spread
 from benchmarks.quality.stacked_mnist import coverage, stack
 from tests.evaluation.networks import network, save
@@ -112,7 +116,7 @@ def script(name: str, *arguments: object) -> str:
 @pytest.fixture
 def page(tmp_path: Path) -> Path:
     path = tmp_path / "page.md"
-    names = ("gaussians", "stacked_mnist", "fashion_mnist")
+    names = ("gaussians", "stacked_mnist", "fashion_mnist", "first_minutes")
     marks = (f"<!-- benchmarks/quality/{name}.py -->\n<!-- end -->\n" for name in names)
     path.write_text("".join(marks))
     return path
@@ -148,6 +152,46 @@ def test_fashion_mnist_writes_tables_with_exports(
     written = page.read_text()
     assert "| resnet |" in written
     assert "| ONNX, int8 |" in written
+
+
+def test_the_first_minutes_have_a_row_for_each_recipe_and_a_sheet_for_each_run(
+    tmp_path: Path, page: Path
+) -> None:
+    short = ("--cpu-seconds", 0.1, "--count", 400, "--scored", 64, "--only", "tuned")
+    few = (tmp_path, "--set", "letters", "--seeds", 1, *short, "--write", page)
+    assert "tuned, seed 0" in script("first_minutes", *few)
+    assert "| tuned | 1 |" in page.read_text()
+    folder = tmp_path / "first-minutes" / "letters"
+    assert (folder / "tuned-0.png").read_bytes().startswith(b"\x89PNG")
+    assert "seed 0: Milestone" not in script("first_minutes", *few), (
+        "existing runs are not repeated"
+    )
+
+
+def test_a_checkerboard_is_measured_and_flat_images_have_none() -> None:
+    flat = np.full((2, 3, 8, 8), 0.5, np.float32)
+    board = np.indices((8, 8)).sum(axis=0) % 2 * 2.0 - 1
+    assert checkerboard(flat) == 0
+    assert checkerboard(flat * board.astype(np.float32)) == pytest.approx(0.5)
+
+
+def test_the_minutes_of_checkpoints_come_from_the_metrics(tmp_path: Path) -> None:
+    lines = [{"step": 10, "seconds_per_step": 6}, {"step": 20, "seconds_per_step": 3}]
+    (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    assert minutes_of(tmp_path, [5, 10, 15, 20]) == [0, 1, 1, 1.5]
+
+
+def test_photographs_have_a_row_for_each_run_and_curves() -> None:
+    measured = [
+        {"step": step, "minutes": minutes, "fid": fid, "precision": 0.5, "recall": 0.25}
+        for step, minutes, fid in ((100, 10.2, 90.0), (300, 29.9, 70.0), (600, 60.0, 60.5))
+    ]
+    record = {"data": "emoji", "recipe": "tuned", "seed": 0, "width": 32, "measured": measured,
+              "steps": 600, "machine": "a machine", "scored": 10}  # fmt: skip
+    row = "| emoji: tuned, width 32, seed 0 | 600 | 90.0 | 70.0 | 60.5 |  | 0.50 | 0.25 |"
+    assert row in photographs.report([record])
+    assert photographs.draw_curves([record]).startswith(b"\x89PNG")
+    assert photographs.report([]) == "Nothing has been measured yet."
 
 
 def test_large_trains_and_evaluates_with_the_commands_of_wgan(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import numpy as np
 import torch
 
-from wgan.latent_space.checkpoint import CheckpointGenerator
+from wgan.latent_space.checkpoint_generator import CheckpointGenerator
 from wgan.latent_space.distance import distance, penalty
 from wgan.latent_space.search import Search
 from wgan.stop import check_stop

@@ -13,7 +13,7 @@ from wgan.runtime import Generator, builtin
 from wgan.runtime.model_source import find_model
 
 if TYPE_CHECKING:
-    from wgan.latent_space.checkpoint import CheckpointGenerator
+    from wgan.latent_space.checkpoint_generator import CheckpointGenerator
 
     LatentModel = Generator | CheckpointGenerator
 
@@ -36,7 +36,7 @@ def open_model(config: LatentSpaceConfig, method: str = "auto") -> "LatentModel"
     has_torch = find_spec("torch") is not None
     if path is not None and (_is_archive(path) or (is_run and _prefers_run(method, has_torch))):
         with needs_extra("train", purpose="opening a checkpoint"):
-            from wgan.latent_space.checkpoint import open_checkpoint
+            from wgan.latent_space.checkpoint_generator import open_checkpoint
         return open_checkpoint(path, config)
     if method == "gradients":
         raise UsageError(

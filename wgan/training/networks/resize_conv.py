@@ -11,7 +11,6 @@ checkerboard of its gradient would teach the generator one.
 
 import copy
 from itertools import pairwise
-from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -26,8 +25,6 @@ __all__ = [
     "UpsampleConv2d",
     "folded",
 ]
-
-Network = TypeVar("Network", bound=nn.Module)
 
 FIRST_SIZE = 4
 """Pixels of a generator's first and a critic's last feature map."""
@@ -77,7 +74,7 @@ class ConvDownsample2d(nn.Module):
         return functional.conv2d(x, spread(self.weight) / 4, self.bias, stride=2, padding=1)
 
 
-def folded(network: Network) -> Network:
+def folded(network: nn.Module) -> nn.Module:
     """Copy a network, with each `UpsampleConv2d` as the `nn.ConvTranspose2d` that it equals."""
     network = copy.deepcopy(network)
     for parent in list(network.modules()):

@@ -1,11 +1,12 @@
-"""The first minutes: recipes on the built-in letters and digits, at equal CPU time.
+"""The first minutes: recipes on small images, at equal CPU time.
 
-    python -m benchmarks.quality.letters RESULTS [--seeds 3] [--only tuned] [--cpu-seconds 240]
-        [--write docs/quality.md]
+    python -m benchmarks.quality.first_minutes RESULTS [--data ../shared/data/fashion-mnist]
+        [--set letters] [--seeds 3] [--only tuned] [--cpu-seconds 240] [--write docs/quality.md]
 
-A classifier that this script trains on the same data names 10,000 generated images and gives the
-features of the FID, which therefore compares only with the other rows. Time is CPU time on one
-thread: a few measured steps decide how many fit. An interrupted run continues.
+The sets are the built-in letters and digits, and Fashion-MNIST. A classifier that this script
+trains on the same images names 10,000 generated ones and gives the features of the FID, which
+compares only with the other rows of a set. Time is CPU time on one thread: a few measured steps
+decide how many fit. An interrupted run continues.
 """
 
 import dataclasses
@@ -58,8 +59,10 @@ RARE = 0.1
 """Share of a fair count from which a class counts as drawn."""
 
 COMMON: Mapping[str, Any] = MappingProxyType(
-    {"data": "letters", "checkpoint_every": 10**6, "preview_every": 10**6, "log_every": 100}
+    {"checkpoint_every": 10**6, "preview_every": 10**6, "log_every": 100}
 )
+
+SETS = ("letters", "fashion-mnist")
 
 VARIANTS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
     {
@@ -79,34 +82,43 @@ class Scores:
 
     fid: float
     legible: float  # share of the images
-    classes: int  # drawn, of 36
+    classes: int  # drawn, of all
     checkerboard: float  # of the images, as a multiple of the data's
 
 
 def main() -> None:
     """Run what is missing; print and write the table."""
     parser = arguments(__doc__)
+    parser.add_argument("--data", type=Path, default=Path("../shared/data/fashion-mnist"))
+    parser.add_argument("--set", choices=SETS, help="only this set")
     parser.add_argument("--only", choices=VARIANTS, help="only this variant")
     parser.add_argument("--cpu-seconds", type=float, default=240, help="of each run")
     parser.add_argument("--scored", type=int, default=SCORED, help="generated images")
     parser.add_argument("--count", type=int, default=COUNT, help="training images")
     options = parser.parse_args()
     torch.set_num_threads(1)  # so that CPU time is the time of one core
-    folder = options.results / "letters"
-    train, test = labelled(0, options.count), labelled(options.count, HELD_OUT)
-    classifier = trained_classifier(folder / "classifier.pt", train, test)
-    metric = ClassifierFid(classifier, train)
-    floor = {"accuracy": classifier.accuracy, "fid": metric(image_batches(test))}
-    save_record(folder / "floor" / "floor.json", floor)
-    print(floor, flush=True)
-    for seed in range(options.seeds):
-        for variant in [options.only] if options.only else VARIANTS:
-            run(variant, seed, train, metric, folder, options)
-    publish(report(folder), "letters", options.write)
+    tables = []
+    for name in [options.set] if options.set else SETS:
+        folder = options.results / "first-minutes" / name
+        if name == "letters":
+            train, test = letters(0, options.count), letters(options.count, HELD_OUT)
+        else:
+            train, test = (LabelledImages.load(options.data, part) for part in ("train", "test"))
+            train = train.first(3 * options.count)
+        classifier = trained_classifier(folder / "classifier.pt", train, test)
+        metric = ClassifierFid(classifier, train)
+        floor = {"accuracy": classifier.accuracy, "fid": metric(image_batches(test))}
+        save_record(folder / "floor" / "floor.json", floor)
+        print(name, floor, flush=True)
+        for seed in range(options.seeds):
+            for variant in [options.only] if options.only else VARIANTS:
+                run(variant, seed, train, metric, folder, options)
+        tables.append(f"{name}:\n\n{report(folder)}")
+    publish("\n\n".join(tables), "first_minutes", options.write)
 
 
-def labelled(first: int, count: int, size: int = 32) -> LabelledImages:
-    """Draw images `first` to `first + count - 1` of the built-in data."""
+def letters(first: int, count: int, size: int = 32) -> LabelledImages:
+    """Draw letters and digits `first` to `first + count - 1`."""
     source = GlyphSource(first + count, "letters")
     indices = range(first, first + count)
     pixels = np.stack([np.asarray(source.image(index, size)) for index in indices])
@@ -126,11 +138,11 @@ def run(
     path = folder / f"{variant.replace(', ', '-').replace(' ', '-')}-{seed}.json"
     if is_done(path, scored=options.scored, cpu_limit=options.cpu_seconds):
         return
-    config = TrainConfig.resolve({**COMMON, **VARIANTS[variant], "seed": seed})
+    given = {"data": folder.name, "channels": data.pixels.shape[3], "seed": seed}
+    config = TrainConfig.resolve({**COMMON, **VARIANTS[variant], **given})
     run_folder = path.with_suffix("")
     steps = planned_steps(run_folder, config, options.cpu_seconds)
-    config = dataclasses.replace(config, decay_steps=None if config.decay_steps is None else 0)
-    if config.decay_steps is None:
+    if config.decay_steps is None:  # over all steps
         config = dataclasses.replace(config, decay_steps=steps)
     end, _ = train_for(data.pixels, config, run_folder, steps=steps, cpu_seconds=0)
     generator = load_generator(run_folder, end.step, "average")
@@ -171,15 +183,16 @@ def planned_steps(folder: Path, config: TrainConfig, cpu_seconds: float) -> int:
 
 
 def score(images: Images, data: LabelledImages, metric: ClassifierFid) -> Scores:
-    """Score images `[n, 3, h, w]` against the training data."""
+    """Score images `[n, c, h, w]` against the training data."""
     batches = np.array_split(images, max(1, len(images) // 500))
     certain = np.concatenate([metric.classifier.probabilities(batch) for batch in batches])
-    counts = np.bincount(certain.argmax(axis=1), minlength=len(CHARACTERS))
+    classes = certain.shape[1]
+    counts = np.bincount(certain.argmax(axis=1), minlength=classes)
     some = to_images(data.pixels[: len(images)])
     return Scores(
         metric(batches),
         float((certain.max(axis=1) > CONFIDENT).mean()),
-        int((counts >= RARE * len(images) / len(CHARACTERS)).sum()),
+        int((counts >= RARE * len(images) / classes).sum()),
         checkerboard(images) / checkerboard(some),
     )
 
@@ -201,7 +214,7 @@ def report(folder: Path) -> str:
     )
     runs = {name: [each for each in records if each["variant"] == name] for name in VARIANTS}
     rows = [row(name, found) for name, found in runs.items() if found]
-    heads = ("", "runs", "steps", "CPU seconds", "FID", "legible, %", "classes of 36",
+    heads = ("", "runs", "steps", "CPU seconds", "FID", "legible, %", "classes",
              "checkerboard, times the data's")  # fmt: skip
     return f"{about}\n\n{table(heads, rows)}"
 
