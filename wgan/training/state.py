@@ -97,7 +97,7 @@ def at_step(config: TrainConfig, step: int) -> TrainConfig:
 
     linear: the learning rate falls to 0, as in the WGAN-GP paper's code. r3gan: over half a cosine,
     the learning rate falls to a quarter and the penalty's weight to a tenth, beta2 rises to 0.99
-    and the EMA's half-life from 0 (Huang et al. 2024, appendix D).
+    and the EMA's half-life from 0, as in the code of Huang et al. 2024.
     """
     if config.decay_length == 0:
         return config

@@ -17,10 +17,10 @@ from wgan.training.state import TrainState
 WIDTHS = (16, 32, 64, 128)
 
 ENOUGH_STEPS = 3000
-"""Steps that a wider network needs to be ahead of a narrower one: see docs/quality.md."""
+"""Steps that a width must have time for to be chosen; a rule of thumb."""
 
 FEWEST_STEPS = 500
-"""With fewer steps than these, smaller batches are better than larger ones."""
+"""With fewer steps than these, batches are halved."""
 
 SHARE = 0.97
 """Part of the time that is for steps; the rest is for previews and checkpoints."""
