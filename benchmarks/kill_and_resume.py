@@ -36,6 +36,7 @@ from wgan.training.trainer import Trainer
 # Wide, so that writing a checkpoint of 28 MB takes about as long as the step before it.
 SETTINGS: dict[str, Any] = {
     "data": "noise", "channels": 1, "width": 32, "latent_dim": 64, "batch_size": 2, "n_critic": 1,
+    "decay_steps": 0,  # the number of steps differs
     "log_every": 1, "checkpoint_every": 1, "preview_every": 20, "keep": 2, "keep_every": 10,
 }  # fmt: skip
 

@@ -82,7 +82,7 @@ def train_for(
         clock = CpuTimer(folder / "cpu.json", trainer.step)
 
         def done() -> bool:
-            return trainer.step >= steps and clock.seconds() >= cpu_seconds
+            return trainer.step >= steps and clock.reached(0, cpu_seconds) is not None
 
         for _ in trainer.train(done):
             in_time = clock.seconds() >= cpu_seconds and not clock.reached(0, cpu_seconds)

@@ -224,6 +224,8 @@ STOPPED_BEFORE = """
 import os, signal, sys
 from wgan.__main__ import main
 
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job ignores it
+
 class SendSignal:
     def find_spec(self, name, path=None, target=None):
         if name == "{module}":

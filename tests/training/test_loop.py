@@ -25,7 +25,7 @@ from wgan.training.networks import build
 from wgan.training.state import TrainState
 
 CPU = torch.device("cpu")
-TINY = TrainConfig(width=2, latent_dim=4, batch_size=4)
+TINY = TrainConfig(width=2, latent_dim=4, batch_size=4, n_critic=5, learning_rate=2e-4)
 TINY_ARTICLE = TrainConfig.resolve(
     {"recipe": "article", "width": 2, "latent_dim": 4, "batch_size": 4}
 )

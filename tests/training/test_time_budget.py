@@ -85,7 +85,7 @@ def test_a_run_ends_after_its_minutes_and_keeps_its_number_of_steps(
         pass
     saved = json.loads(trainer.run.config.read_text())
     assert saved["steps"] == trainer.step < 10**6
-    assert [path.name for path in trainer.run.checkpoints()] == [f"step-{trainer.step:08d}.pt"]
+    assert trainer.run.checkpoints()[-1].name == f"step-{trainer.step:08d}.pt"
     assert trainer.run.preview(trainer.step).is_file()
 
     again = Trainer(trainer.run, TrainConfig(**saved), trainer.data, CPU)

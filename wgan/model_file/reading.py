@@ -3,6 +3,7 @@
 import hashlib
 import io
 import mmap
+import os
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -111,10 +112,10 @@ def read_bytes(path: Path) -> bytes:
         ModelFileError: the file is missing, too large, or not a regular file.
     """
     with _opened(path) as file:
-        data = file.read(MODEL_SIZE_LIMIT + 1)
-    if len(data) > MODEL_SIZE_LIMIT:
-        raise _too_large(path)
-    return data
+        # Not read(limit): Python would ask the system for that much memory at once.
+        if os.fstat(file.fileno()).st_size > MODEL_SIZE_LIMIT:
+            raise _too_large(path)
+        return file.read()
 
 
 def _too_large(path: Path) -> ModelFileError:
@@ -134,7 +135,7 @@ def map_bytes(path: Path) -> mmap.mmap | bytes:
         try:
             return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
         except (OSError, ValueError):  # an empty file, or a file system without mmap
-            return file.read(MODEL_SIZE_LIMIT)
+            return file.read()
 
 
 @contextmanager

@@ -15,6 +15,7 @@ from wgan.export.lowering.conv_transpose import lower
 from wgan.export.lowering.graph import Graph
 from wgan.export.lowering.precision import quantize, to_fp16
 from wgan.latents import latents_from_seeds
+from wgan.training.networks import folded
 
 LATENT_DIM = 16
 
@@ -41,7 +42,7 @@ PAIRS: list[tuple[Pass, Pass]] = [
 
 @pytest.fixture(scope="module")
 def model() -> ModelProto:
-    return to_onnx(trained_checkpoint(width=8).ema_generator(), LATENT_DIM)
+    return to_onnx(folded(trained_checkpoint(width=8).ema_generator()), LATENT_DIM)
 
 
 def rename_values(model: ModelProto) -> ModelProto:

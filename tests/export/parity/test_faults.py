@@ -23,6 +23,7 @@ from wgan.export.parity.engines import onnx_engines
 from wgan.export.parity.gate import Reference, prove
 from wgan.model_file.manifest import Manifest
 from wgan.training.checkpoint import Checkpoint
+from wgan.training.networks import folded
 
 LATENT_DIM = 16
 PORTABLE = ExportConfig(target="portable")
@@ -45,7 +46,7 @@ def manifest(checkpoint: Checkpoint, tmp_path_factory: pytest.TempPathFactory) -
 
 @pytest.fixture(scope="module")
 def plain_graph(checkpoint: Checkpoint) -> ModelProto:
-    return to_onnx(checkpoint.ema_generator(), LATENT_DIM)
+    return to_onnx(folded(checkpoint.ema_generator()), LATENT_DIM)
 
 
 @pytest.fixture

@@ -190,7 +190,13 @@ def test_shards_without_images_are_an_error(tmp_path: Path) -> None:
 def train(pattern: str, folder: Path, steps: int) -> dict[str, torch.Tensor]:
     """Train on the stream up to `steps`, and return the generator's weights."""
     settings = {"data": pattern, "width": 2, "latent_dim": 4, "batch_size": 8, "n_critic": 2}
-    settings |= {"flip": True, "holdout": 0.2, "shuffle_buffer": 10, "steps": steps}
+    settings |= {
+        "decay_steps": 0,
+        "flip": True,
+        "holdout": 0.2,
+        "shuffle_buffer": 10,
+        "steps": steps,
+    }
     run, config, source = resolve_run(settings, run=folder)
     data = load_data(source, Transform.from_config(config), buffer=config.shuffle_buffer)
     with Trainer(run, config, data, CPU) as trainer:

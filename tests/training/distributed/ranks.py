@@ -26,11 +26,18 @@ STEPS = 4
 
 # With seed 0, rounding turns a ReLU on, and the difference is no longer one of rounding.
 CASES: dict[str, dict[str, Any]] = {
-    "wgan-gp": {"seed": 1},
+    "wgan-gp": {"recipe": "wgan-gp", "seed": 1},
     "article": {"recipe": "article"},  # a double backward through the all-reduces of batch norm
-    "parts": {"accumulate": 2, "flip": True, "critic_norm": "layer", "drift": 0.001},
+    "parts": {
+        "recipe": "wgan-gp",
+        "accumulate": 2,
+        "flip": True,
+        "critic_norm": "layer",
+        "drift": 0.001,
+    },
     "clipped": {"recipe": "wgan-clip"},
-    "spectral": {"constraint": "spectral"},
+    "spectral": {"recipe": "wgan-gp", "constraint": "spectral"},
+    "resize-conv": {"arch": "resize-conv", "recipe": "wgan-gp"},
 }
 
 

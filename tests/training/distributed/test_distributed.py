@@ -52,7 +52,7 @@ TRAIN = (
     "-m", "--", "wgan", "train", "images", "--size", "32", "--channels", "1", "--width", "2",
     "--latent-dim", "4", "--batch-size", "8", "--n-critic", "2", "--log-every", "1",
     "--preview-every", "30", "--checkpoint-every", "5", "--steps", str(STEPS), "--device", "cpu",
-    "--flip",
+    "--flip", "--lr", "2e-4", "--decay-steps", "0",
 )  # fmt: skip
 
 
@@ -159,7 +159,7 @@ def whole(place: Path) -> Path:
     """Return a run that two ranks trained without interruption."""
     finished = finish(torchrun(*TRAIN, "--run", "whole", folder=place))
     assert finished.returncode == 0, finished.stderr
-    assert "cpu, 2 processes" in finished.stdout
+    assert "cpu, tf32, 2 processes" in finished.stdout
     assert finished.stdout.count("device    ") == 1  # only the main process reports
     return place / "whole"
 
@@ -312,7 +312,7 @@ def test_a_batch_that_cannot_be_divided_is_refused_and_another_suggested(place: 
 def test_a_dry_run_of_two_ranks_reports_and_writes_nothing(place: Path) -> None:
     finished = finish(torchrun(*TRAIN, "--run", "dry", "--dry-run", folder=place))
     assert finished.returncode == 0, finished.stderr
-    assert "cpu, 2 processes" in finished.stdout
+    assert "cpu, tf32, 2 processes" in finished.stdout
     assert finished.stdout.count("MiB on the cpu, in each process") == 1
     assert finished.stdout.count("batch_size = 8") == 1
     assert not (place / "dry").exists()

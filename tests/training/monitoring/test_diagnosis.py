@@ -30,8 +30,9 @@ from wgan.training.state import TrainState
 
 CPU = torch.device("cpu")
 SMALL = TrainConfig(
-    channels=1, width=4, latent_dim=8, batch_size=8, n_critic=1, learning_rate=1e-3, log_every=5
-)
+    arch="dcgan", channels=1, width=4, latent_dim=8, batch_size=8, n_critic=1, learning_rate=1e-3,
+    decay_steps=0, log_every=5,
+)  # fmt: skip
 
 
 @pytest.fixture

@@ -41,7 +41,9 @@ def test_scoring_leaves_a_critic_with_batch_norm_as_it_was() -> None:
 
 @pytest.mark.slow
 def test_a_critic_that_memorises_few_images_scores_them_higher() -> None:
-    config = TrainConfig(width=8, latent_dim=4, batch_size=4, n_critic=5, learning_rate=2e-3)
+    config = TrainConfig(
+        arch="dcgan", width=8, latent_dim=4, batch_size=4, n_critic=5, learning_rate=2e-3
+    )
     pixels = np.random.RandomState(0).randint(0, 256, (8, 32, 32, 3)).astype(np.uint8)
     learned, unseen = split(8, 0.5, seed=0)
     holdout = HoldoutImages.of(pixels[learned], pixels[unseen], CPU)

@@ -22,7 +22,10 @@ from wgan.training.networks import build
 from wgan.training.state import TrainState
 
 CPU = torch.device("cpu")
-TINY = TrainConfig(width=2, latent_dim=4, batch_size=4, n_critic=1, channels=1)
+TINY = TrainConfig(
+    recipe="wgan-gp", arch="dcgan", learning_rate=2e-4, width=2, latent_dim=4, batch_size=4,
+    n_critic=1, channels=1,
+)  # fmt: skip
 MEASURED = {"seconds_per_step", "images_per_second", "memory_mib"}
 
 

@@ -144,8 +144,8 @@ def test_a_diverged_run_stops_and_keeps_its_last_good_checkpoint(
     with make_trainer(steps=4, checkpoint_every=2, preview_every=100) as running:
         list(running.train())
     with make_trainer(steps=9, checkpoint_every=3, log_every=100, preview_every=100) as running:
-        for group in running.state.critic_optimizer.param_groups:
-            group["betas"] = (0.0, float("nan"))  # every weight is NaN after the next update
+        (group,) = running.state.critic_optimizer.param_groups
+        group["weight_decay"] = float("nan")  # every weight is NaN after the next update
         with pytest.raises(TrainingDiverged, match=r"at step 5 .* is nan"):
             list(running.train())
     run = Run(Path("run"))

@@ -17,7 +17,7 @@ from wgan.errors import UsageError
 from wgan.training.config import TrainConfig
 from wgan.training.networks.dcgan import DCGANCritic, DCGANGenerator
 from wgan.training.networks.norms import apply_spectral_norm
-from wgan.training.networks.resize_conv import ResizeConvCritic, ResizeConvGenerator, folded
+from wgan.training.networks.resize_conv import ResizeConvGenerator, folded
 from wgan.training.networks.resnet import ResNetCritic, ResNetGenerator
 
 __all__ = [
@@ -26,7 +26,6 @@ __all__ = [
     "DCGANGenerator",
     "ResNetCritic",
     "ResNetGenerator",
-    "ResizeConvCritic",
     "ResizeConvGenerator",
     "build",
     "folded",
@@ -50,7 +49,7 @@ def _architecture(
 
 
 BUILT_IN = {
-    "resize-conv": _architecture(ResizeConvGenerator, ResizeConvCritic),
+    "resize-conv": _architecture(ResizeConvGenerator, DCGANCritic),
     "dcgan": _architecture(DCGANGenerator, DCGANCritic),
     "resnet": _architecture(ResNetGenerator, ResNetCritic),  # those of the WGAN-GP paper
 }

@@ -1,12 +1,13 @@
-"""Networks that resize and convolve at the cost of a strided convolution, without a checkerboard.
+"""A generator that resizes and convolves, at the cost of transposed convolutions.
 
 A transposed convolution of kernel 4 and stride 2 treats the four pixels of a 2x2 block by four
 kernels of their own, and nothing makes them agree: the images have a checkerboard (Odena et al.
 2016, "Deconvolution and Checkerboard Artifacts"). Nearest-neighbour upsampling followed by a 3x3
 convolution, their remedy, equals a transposed convolution whose 4x4 kernel is the 3x3 one
-convolved with ones(2, 2). So the layers here keep a 3x3 weight and spread it when they run. The
-critic's downsampling, a 3x3 convolution followed by 2x2 average pooling, is spread likewise: the
-checkerboard of its gradient would teach the generator one.
+convolved with ones(2, 2). So the layers here keep a 3x3 weight and spread it when they run.
+
+The critic beside it is DCGAN's. One of 3x3 convolutions and average pooling, spread likewise, has a
+gradient without a checkerboard and was worse: docs/quality.md.
 """
 
 import copy
@@ -16,18 +17,16 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from wgan.training.networks.norms import LEAK, initialise_dcgan, initialise_he, norm_layers
+from wgan.training.networks.norms import initialise_dcgan
 
 __all__ = [
-    "ConvDownsample2d",
-    "ResizeConvCritic",
     "ResizeConvGenerator",
     "UpsampleConv2d",
     "folded",
 ]
 
 FIRST_SIZE = 4
-"""Pixels of a generator's first and a critic's last feature map."""
+"""Pixels of the first feature map."""
 
 
 def spread(kernel: Tensor) -> Tensor:
@@ -56,22 +55,6 @@ class UpsampleConv2d(nn.Module):
         """The transposed convolution's weight, `[in_channels, out_channels, 4, 4]`."""
         # A transposed convolution flips its kernel, and has its channels the other way round.
         return spread(self.weight).flip(-2, -1).transpose(0, 1)
-
-
-class ConvDownsample2d(nn.Module):
-    """A 3x3 convolution with padding 1, then 2x2 average pooling, in one operation.
-
-    `[n, in_channels, h, w]` -> `[n, out_channels, h / 2, w / 2]`.
-    """
-
-    def __init__(self, in_channels: int, out_channels: int, bias: bool = True) -> None:
-        super().__init__()
-        self.weight = nn.Parameter(torch.empty(out_channels, in_channels, 3, 3))
-        self.bias = nn.Parameter(torch.zeros(out_channels)) if bias else None
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Compute it as one strided convolution."""
-        return functional.conv2d(x, spread(self.weight) / 4, self.bias, stride=2, padding=1)
 
 
 def folded(network: nn.Module) -> nn.Module:
@@ -125,37 +108,6 @@ class ResizeConvGenerator(nn.Module):
         """Generate images: `[n, latent_dim]` -> `[n, channels, size, size]` in [-1, 1]."""
         images: Tensor = self.layers(latents[:, :, None, None])
         return images
-
-
-class ResizeConvCritic(nn.Module):
-    """From an image to an unbounded score: size -> ... -> 4 -> 1.
-
-    At 64 pixels the feature maps are w, 2w, 4w, 8w, 1; each halving of the size removes the last
-    but one. `norm` (see `norms.py`) follows each layer but the last.
-    """
-
-    def __init__(self, size: int, channels: int, width: int, norm: str) -> None:
-        super().__init__()
-        layers: list[nn.Module] = []
-        inputs, features = channels, width
-        for _ in range(_doublings(size)):
-            layers += [
-                ConvDownsample2d(inputs, features, bias=norm == "none"),
-                *norm_layers(norm, features),
-                nn.LeakyReLU(LEAK, inplace=True),
-            ]
-            inputs, features = features, 2 * features
-        layers.append(nn.Conv2d(inputs, 1, FIRST_SIZE))
-        self.layers = nn.Sequential(*layers)
-        if norm == "none":
-            initialise_he(self, LEAK)
-        else:
-            initialise_dcgan(self)
-
-    def forward(self, images: Tensor) -> Tensor:
-        """Score images: `[n, channels, size, size]` -> `[n]`, higher is more real."""
-        scores: Tensor = self.layers(images)
-        return scores.flatten()  # (n, 1, 1, 1) -> (n,)
 
 
 def _doublings(size: int) -> int:
