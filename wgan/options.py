@@ -60,13 +60,13 @@ def advanced(default: Any, help: str, **details: Any) -> Any:  # noqa: A002 - as
     return option(default, help, advanced=True, **details)
 
 
-def options(config: Any) -> Mapping[str, tuple["dataclasses.Field[Any]", Option]]:
+def options(config: Any) -> dict[str, tuple["dataclasses.Field[Any]", Option]]:
     """Return the fields of a config or its class that are options, by name; inherited ones last."""
     return _options(config if isinstance(config, type) else type(config))
 
 
 @functools.cache  # a training step makes a config, and checks it
-def _options(kind: type) -> Mapping[str, tuple["dataclasses.Field[Any]", Option]]:
+def _options(kind: type) -> dict[str, tuple["dataclasses.Field[Any]", Option]]:
     found: dict[str, tuple[dataclasses.Field[Any], Option]] = {}
     own = kind.__annotations__
     group = ""

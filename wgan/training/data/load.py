@@ -49,7 +49,7 @@ def open_source(data: str | Path, download: bool = False) -> ImageSource:
         MissingExtra: a package that reads it is not installed.
     """
     if data in STYLES:
-        return GlyphSource(name=data)
+        return GlyphSource(name=str(data))
     if isinstance(data, str) and data in NAMES:
         return open_torchvision(data, download)
     try:
