@@ -56,6 +56,14 @@ def test_files_before_a_refused_one_are_complete(run: Run) -> None:
     assert all(file.path.is_file() for file in reported)
 
 
+def test_the_next_export_removes_what_a_killed_one_left(run: Run) -> None:
+    killed = run.path / ".generator.onnx.4711-1.partial"
+    killed.write_bytes(b"half of a file")
+    export(ExportConfig(source=run.path))
+    assert not list(run.path.glob(".*.partial"))
+    assert (run.path / "generator.onnx").is_file()
+
+
 def test_a_missing_source_is_named(run: Run) -> None:
     with pytest.raises(CheckpointError, match="there is no run or checkpoint nowhere"):
         export(ExportConfig(source=Path("nowhere"), output="new/"))
