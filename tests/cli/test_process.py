@@ -224,8 +224,6 @@ STOPPED_BEFORE = """
 import os, signal, sys
 from wgan.__main__ import main
 
-signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job ignores it
-
 class SendSignal:
     def find_spec(self, name, path=None, target=None):
         if name == "{module}":
@@ -241,7 +239,9 @@ main()
 def test_a_signal_while_a_command_is_imported_ends_it(
     tmp_path: Path, module: str, name: str, status: int
 ) -> None:
-    code = STOPPED_BEFORE.format(module=module, signal=name)
+    # As a background job of a script, the tests themselves ignore SIGINT.
+    code = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+    code += STOPPED_BEFORE.format(module=module, signal=name)
     done = run([sys.executable, "-c", code, "export"], tmp_path)
     assert (done.returncode, done.stdout, done.stderr) == (status, "", "stopped\n")
 
