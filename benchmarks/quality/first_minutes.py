@@ -165,7 +165,7 @@ def run(
 
 def planned_steps(folder: Path, config: TrainConfig, cpu_seconds: float) -> int:
     """Return how many steps fit into a time, from a few that are measured once and remembered."""
-    path = folder.with_suffix(".steps")
+    path = folder.parent / f"{folder.name}.steps"
     if not path.exists():
         state = TrainState(*build(config), config, CPU)
         shape = (config.batch_size, config.channels, config.size, config.size)
