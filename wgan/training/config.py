@@ -243,7 +243,7 @@ class TrainConfig:
         **_COUNT,
     )
     precision: str = option(
-        "auto",
+        "tf32",
         "Arithmetic of the networks: auto is bf16 where the processor or GPU has it, else tf32,"
         " a GPU's fast float32.",
         choices=PRECISIONS,
