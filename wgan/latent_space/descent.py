@@ -16,7 +16,7 @@ LEARNING_RATE = 0.1
 
 
 def descend(search: Search) -> Iterator[int]:
-    """Search by Adam on the latents; yield the number of steps after each one."""
+    """Search by Adam on the latents; yield 1 after each step, for a progress bar."""
     model, config = search.model, search.config
     assert isinstance(model, CheckpointGenerator)
     n, restarts, latent_dim = (starts := search.starts()).shape

@@ -119,7 +119,7 @@ class Search:
 
 
 def evolve(search: Search) -> Iterator[int]:
-    """Search by CMA-ES; yield the images generated so far, of all searches, after each generation.
+    """Search by CMA-ES; yield after each generation how many images it took, of all searches.
 
     Raises:
         MissingExtra: cmaes is not installed.
