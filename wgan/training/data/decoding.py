@@ -59,7 +59,7 @@ _DAMAGED = (
 class Skipped(NamedTuple):
     """An image that is not used."""
 
-    label: str
+    name: str
     reason: str
 
 
@@ -124,7 +124,7 @@ def decode_all(
             try:
                 pixels.append(transform(source.image(index, transform.size)))
             except ImageError as exc:
-                damaged.append(Skipped(source.label(index), str(exc)))
+                damaged.append(Skipped(source.image_name(index), str(exc)))
         return np.array(pixels, np.uint8).reshape(-1, *transform.shape), damaged
 
     count = len(source)
@@ -146,8 +146,8 @@ def check_skipped(skipped: list[Skipped], count: int, allow_damaged: bool) -> No
     """
     if not skipped:
         return
-    label, reason = skipped[0]
-    found = f"{len(skipped)} of {count} images are damaged; the first is {label}: {reason}"
+    name, reason = skipped[0]
+    found = f"{len(skipped)} of {count} images are damaged; the first is {name}: {reason}"
     if len(skipped) == count:
         raise DataError(f"no image can be used: {found}")
     if len(skipped) > DAMAGED_LIMIT * count and not allow_damaged:

@@ -168,8 +168,8 @@ def _warn_of_small_images(source: ImageSource, transform: Transform) -> None:
         return
     if min(width, height) < transform.crop:
         logger.warning(
-            f"--crop {transform.crop} is larger than {source.label(0)} of {width}x{height} pixels:"
-            " smaller images are used whole"
+            f"--crop {transform.crop} is larger than {source.image_name(0)} of {width}x{height}"
+            " pixels: smaller images are used whole"
         )
 
 

@@ -171,7 +171,7 @@ def _good_files(
     for done, (index, file) in enumerate(zip(order, in_threads(read, order), strict=True), 1):
         check_stop()
         if isinstance(file, ImageError):
-            skipped.append(Skipped(source.label(index), str(file)))
+            skipped.append(Skipped(source.image_name(index), str(file)))
         else:
             yield file
         if progress:

@@ -255,8 +255,8 @@ class StreamedBatches:
         if not isinstance(item.image, Skipped):
             return
         self._damaged += 1
-        if item.image.label not in self._logged:
-            self._logged.add(item.image.label)
+        if item.image.name not in self._logged:
+            self._logged.add(item.image.name)
             self._dataset.skipped.append(item.image)
             logger.warning("skipped %s: %s", *item.image)
         # Otherwise a damaged image among the first 99 would be over 1 %.
@@ -264,6 +264,6 @@ class StreamedBatches:
         if self._damaged > limit and not self._dataset.allow_damaged:
             raise DataError(
                 f"{self._damaged} of {self._read} images are damaged, the last one in"
-                f" {item.image.label}. At most {DAMAGED_LIMIT:.0%} may be damaged: repair"
+                f" {item.image.name}. At most {DAMAGED_LIMIT:.0%} may be damaged: repair"
                 " them, or skip them with --allow-damaged"
             )

@@ -20,7 +20,7 @@ KINDS = {"zip": "zip", "tar": "tar", "gztar": "tar.gz", "bztar": "tar.bz2", "xzt
 
 def test_images_are_found_at_any_depth_sorted_by_path(good: Path) -> None:
     source = FolderSource(good)
-    labels = [source.label(index) for index in range(len(source))]
+    labels = [source.image_name(index) for index in range(len(source))]
     assert len(labels) == 12
     assert labels == sorted(labels)
     assert source.name == "good"
@@ -104,11 +104,11 @@ def packed(request: pytest.FixtureRequest, good: Path) -> Path:
 def test_an_archive_has_the_images_of_the_packed_folder(packed: Path, good: Path) -> None:
     source, folder = open_archive(packed), FolderSource(good)
     assert (len(source), source.left_out, source.name) == (12, 1, "good")
-    by_name = {Path(folder.label(k)).name: k for k in range(12)}
+    by_name = {Path(folder.image_name(k)).name: k for k in range(12)}
     order = list(range(12))
     random.Random(0).shuffle(order)
     for k in [*range(12), *order]:
-        twin = by_name[Path(source.label(k)).name]
+        twin = by_name[Path(source.image_name(k)).name]
         assert np.array_equal(np.asarray(source.image(k, 32)), np.asarray(folder.image(twin, 32)))
 
 
@@ -157,6 +157,6 @@ def test_a_member_with_a_wrong_checksum_is_a_damaged_image(good: Path) -> None:
     data[entry.header_offset + 200] ^= 0xFF
     path.write_bytes(data)
     source = open_archive(path)
-    index = next(k for k in range(12) if entry.filename in source.label(k))
+    index = next(k for k in range(12) if entry.filename in source.image_name(k))
     with pytest.raises(ImageError, match="unpacked"):
         source.image(index, 32)

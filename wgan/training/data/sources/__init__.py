@@ -23,8 +23,18 @@ GREY_MODES = frozenset({"1", "L", "LA", "I", "I;16", "I;16B", "I;16L", "I;16N", 
 """Pillow's modes without colour. A palette (P) counts as colour."""
 
 
+Labels = npt.NDArray[np.int64]
+"""Class indices of images, `[n]`."""
+
+
 class ImageSource(abc.ABC):
-    """Images by index, each with a label. All methods are thread-safe."""
+    """Images by index, and their classes if the data has some. All methods are thread-safe."""
+
+    labels: Labels | None = None
+    """Class of each image, `[n]`, damaged ones included; None where the data has no classes."""
+
+    class_names: tuple[str, ...] = ()
+    """Name of each class; the label is the index here."""
 
     left_out: int = 0
     """Number of other files among the images: hidden ones, or of another extension."""
@@ -46,7 +56,7 @@ class ImageSource(abc.ABC):
         return len(self)
 
     @abc.abstractmethod
-    def label(self, index: int) -> str:
+    def image_name(self, index: int) -> str:
         """Name of image `index` in messages."""
 
     @abc.abstractmethod
@@ -94,7 +104,7 @@ class ArraySource(ImageSource):
     def __len__(self) -> int:
         return len(self._pixels)
 
-    def label(self, index: int) -> str:
+    def image_name(self, index: int) -> str:
         """Name of the data and index of the image."""
         return f"{self.name}, image {index}"
 

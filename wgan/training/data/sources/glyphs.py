@@ -60,7 +60,7 @@ class GlyphSource(ImageSource):
         """Always colour."""
         return 3
 
-    def label(self, index: int) -> str:
+    def image_name(self, index: int) -> str:
         """Index of the image."""
         return f"glyph {index}"
 

@@ -82,7 +82,7 @@ class FolderSource(_FileSource):
         """
         super().__init__("folder", folder, folder.resolve().name, sorted(_files_below(folder)))
 
-    def label(self, index: int) -> str:
+    def image_name(self, index: int) -> str:
         """Path of the image."""
         return str(self.path / self._names[index])
 
@@ -131,7 +131,7 @@ class _ArchiveSource(_FileSource):
         super().__init__("archive", path, path.name.partition(".")[0], sizes)
         self._sizes = sizes
 
-    def label(self, index: int) -> str:
+    def image_name(self, index: int) -> str:
         """Path of the archive and name of the member."""
         return f"{self.path}: {self._names[index]}"
 
