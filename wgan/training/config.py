@@ -145,6 +145,13 @@ class TrainConfig:
     background: str = advanced(
         "white", "Colour behind transparent pixels, a CSS name or #rrggbb.", metavar="COLOUR"
     )
+    data_range: str = option(
+        "",
+        "Values of black and white in 16-bit, signed or float data; auto: the lowest and highest.",
+        flags=("--range",),
+        metavar="LOW,HIGH|auto",
+        shown_default="the whole range of 8 or 16 bits",
+    )
     flip: bool = option(False, "Mirror half of the images at random.", negatable=True)
     shuffle_buffer: int = advanced(
         5000,
@@ -300,6 +307,10 @@ class TrainConfig:
                 f"--arch {self.arch} is not one of {', '.join(ARCHITECTURES)}, nor a function of"
                 " your own as package.module:function"
             )
+        if self.data_range not in ("", "auto"):
+            from wgan.training.data.data_range import parse_data_range  # wgan --help: no numpy
+
+            parse_data_range(self.data_range)
         if self.gp_every > self.n_critic:
             raise UsageError(
                 f"--gp-every {self.gp_every} is not allowed: it must be at most --n-critic"

@@ -6,6 +6,7 @@ from torchvision.transforms import v2
 
 from tests.training.data.conftest import RealData
 from wgan.errors import ImageError, UsageError
+from wgan.training.data.data_range import data_range_text, parse_data_range
 from wgan.training.data.decoding import decode
 from wgan.training.data.transform import Transform, parse_colour
 
@@ -100,8 +101,10 @@ def test_grey_with_alpha_is_composited_over_white(real_data: RealData) -> None:
 
 
 def test_values_without_a_standard_range_are_rejected() -> None:
-    with pytest.raises(ImageError, match="floating-point"):
+    with pytest.raises(ImageError, match=r"floating-point.*--range"):
         COLOUR(Image.new("F", (8, 8)))
+    with pytest.raises(ImageError, match=r"int16.*--range"):
+        COLOUR(np.zeros((8, 8, 1), np.int16))
     with pytest.raises(ImageError, match="65535"):
         COLOUR(Image.new("I", (8, 8), 70000))
 
@@ -142,3 +145,89 @@ def test_alpha_is_composited_over_the_given_background(
 def test_an_unknown_background_colour_is_an_error() -> None:
     with pytest.raises(UsageError, match="--background 'wite'"):
         parse_colour("wite")
+
+
+def grey(data_range: tuple[float, float]) -> Transform:
+    return Transform(size=8, channels=1, data_range=data_range)
+
+
+@pytest.mark.parametrize("dtype", [np.uint16, np.int16, np.int32, np.float32, np.float64])
+@pytest.mark.parametrize("is_array", [True, False])
+def test_a_range_maps_values_of_every_type_to_black_and_white(
+    dtype: npt.DTypeLike, is_array: bool
+) -> None:
+    values = np.array([[49, 50, 129, 208, 300]] * 5).astype(dtype)
+    image = values[:, :, None] if is_array else as_pillow(values)
+    pixels = Transform(size=5, channels=1, data_range=(50, 208))(image)
+    assert pixels[0, :, 0].tolist() == [0, 0, 128, 255, 255]  # 255 * 79 / 158 = 127.5, to even
+
+
+def as_pillow(values: npt.NDArray[np.generic]) -> Image.Image:
+    if values.dtype == np.float64:
+        values = values.astype(np.float32)
+    if values.dtype == np.int16:
+        values = values.astype(np.int32)
+    return Image.fromarray(values)
+
+
+def test_a_range_below_zero_is_allowed() -> None:
+    values = np.full((8, 8, 1), -50, np.int16)
+    assert (grey((-100, 0))(values) == 128).all()
+
+
+def test_a_range_applies_to_8_bit_colours_and_not_to_their_alpha() -> None:
+    image = Image.new("RGBA", (8, 8), (100, 150, 200, 255))
+    transform = Transform(size=8, channels=3, data_range=(100, 200))
+    assert transform(image)[0, 0].tolist() == [0, 128, 255]
+
+
+def test_not_a_number_is_rejected() -> None:
+    with pytest.raises(ImageError, match="NaN"):
+        grey((0, 1))(np.full((8, 8, 1), np.nan))
+
+
+def test_16_bit_arrays_use_all_16_bits_without_a_range() -> None:
+    values = np.full((8, 8, 1), 0x8000, np.uint16)
+    assert (Transform(size=8, channels=1)(values) == 128).all()
+
+
+@pytest.mark.parametrize("bands", [1, 2, 3, 5, 16])
+def test_bands_of_an_array_are_resized_alike(bands: int) -> None:
+    array = noise(40, 50, bands)
+    pixels = Transform(size=20, channels=bands, crop=36)(array)
+    assert pixels.shape == (20, 20, bands)
+    for band in range(bands):
+        alone = Transform(size=20, channels=1, crop=36)(Image.fromarray(array[:, :, band]))
+        assert np.array_equal(pixels[:, :, band], alone[:, :, 0])
+
+
+def test_of_four_bands_the_first_three_are_colours_and_none_is_alpha() -> None:
+    array = np.empty((8, 8, 4), np.uint8)
+    array[:] = (200, 30, 30, 0)
+    assert Transform(size=8, channels=3)(array)[0, 0].tolist() == [200, 30, 30]
+
+
+def test_bands_that_do_not_suit_the_channels_are_refused() -> None:
+    with pytest.raises(ImageError, match="5 bands, not 3: give --channels 5"):
+        COLOUR(np.zeros((8, 8, 5), np.uint8))
+
+
+def test_a_transform_without_a_range_has_the_identity_of_earlier_versions() -> None:
+    assert set(COLOUR.identity()) == {"size", "channels", "crop", "background"}
+    assert grey((0, 1)).identity()["data_range"] == (0, 1)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [("50,208", (50, 208)), ("-1.5,1e3", (-1.5, 1000)), (" 0 , 1", (0, 1)), ("", None)],
+)
+def test_a_range_is_read_and_written(text: str, expected: tuple[float, float] | None) -> None:
+    assert parse_data_range(text) == expected
+    if expected is not None:
+        assert parse_data_range(data_range_text(expected)) == expected
+
+
+@pytest.mark.parametrize("text", ["5", "2,1", "1,1", "a,b", "0,inf", "nan,1", "1,2,3"])
+def test_what_is_no_range_is_refused(text: str) -> None:
+    with pytest.raises(UsageError, match=r"--range .* LOW,HIGH"):
+        parse_data_range(text)

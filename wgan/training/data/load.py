@@ -12,7 +12,7 @@ from wgan.training.data.dataset import Dataset, InMemoryDataset
 from wgan.training.data.decoding import check_skipped, decode_all, is_image_name, quiet_pillow
 from wgan.training.data.pixel_cache import Cache
 from wgan.training.data.shards import INDEX, Shards, find_shards, is_pattern
-from wgan.training.data.sources import ImageSource
+from wgan.training.data.sources import ImageSource, image_size
 from wgan.training.data.sources.glyphs import STYLES, GlyphSource
 from wgan.training.data.sources.idx import find_idx, is_idx, open_idx
 from wgan.training.data.sources.image_files import ARCHIVE_ENDINGS, FolderSource, open_archive
@@ -163,7 +163,7 @@ def load_images(
 def _warn_of_small_images(source: ImageSource, transform: Transform) -> None:
     """Warn if the first image is smaller than the crop."""
     try:
-        width, height = source.image(0, transform.size).size
+        width, height = image_size(source.image(0, transform.size))
     except ImageError:  # reported with the other damaged images
         return
     if min(width, height) < transform.crop:

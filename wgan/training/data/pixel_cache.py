@@ -18,7 +18,7 @@ import zlib
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
@@ -107,7 +107,7 @@ class Cache:
 
     def path(self, source: ImageSource, transform: Transform) -> Path:
         """Path of the entry for `source` and `transform`, whether it exists or not."""
-        contents = {"source": source.fingerprint(), "transform": asdict(transform)}
+        contents = {"source": source.fingerprint(), "transform": transform.identity()}
         key = hashlib.sha256(json.dumps(contents, sort_keys=True).encode()).hexdigest()
         return self.folder / f"{source.name[:40]}-{transform.size}-{key[:24]}.npy"
 

@@ -1,14 +1,15 @@
 """Transform: an image of any mode and shape to square uint8 pixels."""
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Self
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
 from wgan.errors import ImageError, UsageError
-from wgan.training.data.sources import GREY_MODES
+from wgan.training.data.data_range import DataRange, parse_data_range, to_bytes
+from wgan.training.data.sources import GREY_MODES, RawImage, image_size
 
 if TYPE_CHECKING:
     from wgan.training.config import TrainConfig
@@ -27,6 +28,7 @@ class Transform:
     channels: int  # 1 for grey, 3 for colour
     crop: int = 0  # side in pixels of a centre crop before resizing; 0: no crop
     background: Colour = WHITE  # under transparent pixels
+    data_range: DataRange | None = None  # values of black and white; None: those of the type
 
     @classmethod
     def from_config(cls, config: "TrainConfig") -> Self:
@@ -36,6 +38,7 @@ class Transform:
             channels=config.channels,
             crop=config.crop,
             background=parse_colour(config.background),
+            data_range=parse_data_range(config.data_range),
         )
 
     @property
@@ -43,7 +46,17 @@ class Transform:
         """Height, width and channels of the result."""
         return self.size, self.size, self.channels
 
-    def __call__(self, image: Image.Image) -> npt.NDArray[np.uint8]:
+    def identity(self) -> dict[str, Any]:
+        """Return the fields for keys of caches and streams, as JSON.
+
+        Fields that 0.1.0 did not have are left out at their default, so that its runs resume.
+        """
+        fields = asdict(self)
+        if self.data_range is None:
+            del fields["data_range"]
+        return fields
+
+    def __call__(self, image: RawImage) -> npt.NDArray[np.uint8]:
         """Convert `image` to uint8 `[size, size, channels]`.
 
         Transparency is composited over the background before resizing; otherwise the invisible
@@ -52,9 +65,17 @@ class Transform:
         `crop` is not padded.
 
         Raises:
-            ImageError: the mode has no standard range, as with floating point.
+            ImageError: the values have no standard range, as with floating point, or the bands of
+                an array do not suit the channels.
         """
-        flat = _flatten(_eight_bits(_crop(image, self.crop)), self.background)
+        bytes_ = _eight_bits(_crop(image, self.crop), self.data_range)
+        if isinstance(bytes_, np.ndarray):
+            bands = np.moveaxis(
+                _select_bands(bytes_, self.channels), 2, 0
+            )  # (h, w, c) -> (c, h, w)
+            resized = (np.asarray(_resize(Image.fromarray(band), self.size)) for band in bands)
+            return np.stack(list(resized), axis=2)
+        flat = _flatten(bytes_, self.background)
         square = _resize(_convert(flat, "L" if self.channels == 1 else "RGB"), self.size)
         return np.asarray(square).reshape(self.shape)
 
@@ -73,32 +94,74 @@ def parse_colour(text: str) -> Colour:
         ) from exc
 
 
-def _crop(image: Image.Image, size: int) -> Image.Image:
+def _crop(image: RawImage, size: int) -> RawImage:
     """Crop the centre like torchvision's CenterCrop, but without padding."""
     if size == 0:
         return image
-    width, height = (min(size, side) for side in image.size)
-    left, top = round((image.width - width) / 2), round((image.height - height) / 2)
+    whole = image_size(image)
+    width, height = (min(size, side) for side in whole)
+    left, top = round((whole[0] - width) / 2), round((whole[1] - height) / 2)
+    if isinstance(image, np.ndarray):
+        return image[top : top + height, left : left + width]
     info = image.info
     cropped = image.crop((left, top, left + width, top + height))
     cropped.info = info  # crop() drops it; it names the transparent colour
     return cropped
 
 
-def _eight_bits(image: Image.Image) -> Image.Image:
-    """Scale 16-bit grey to 8 bits: Pillow's `convert` would clip it. Other modes are unchanged."""
-    if image.mode == "F":
-        raise ImageError("it has floating-point values, which have no standard range")
-    if not image.mode.startswith("I"):
-        return image
-    values = np.asarray(image).astype(np.int64)
-    if values.min() < 0 or values.max() > 65535:
-        raise ImageError("it has values outside 0 to 65535")
-    grey = Image.fromarray(((values + 128) // 257).astype(np.uint8))
+def _eight_bits(
+    image: RawImage, data_range: DataRange | None
+) -> Image.Image | npt.NDArray[np.uint8]:
+    """Map values to 8 bits: Pillow's `convert` would clip them."""
+    if isinstance(image, np.ndarray):
+        return to_bytes(image, data_range)
+    if not image.mode.startswith(("I", "F")):
+        return image if data_range is None else _stretch(image, data_range)
+    values = np.asarray(image)
+    grey = Image.fromarray(
+        to_bytes(_sixteen_bits(values) if data_range is None else values, data_range)
+    )
     hidden = image.info.get("transparency")  # the value that PNG's tRNS makes transparent
     if hidden is not None:
         grey.putalpha(Image.fromarray(np.where(values == hidden, 0, 255).astype(np.uint8)))
     return grey
+
+
+def _sixteen_bits(values: npt.NDArray[np.generic]) -> npt.NDArray[np.generic]:
+    """Return the 32-bit integers of Pillow's mode I as uint16, which some readers put into it."""
+    if values.dtype != np.int32:
+        return values
+    if values.min() < 0 or values.max() > 65535:
+        raise ImageError(
+            "it has values outside 0 to 65535: give --range LOW,HIGH, the values of black and white"
+        )
+    return values.astype(np.uint16)
+
+
+def _stretch(image: Image.Image, data_range: DataRange) -> Image.Image:
+    """Apply a range to the colours of an 8-bit image, and not to its alpha."""
+    colours = "L" if image.mode in GREY_MODES else "RGB"
+    table = to_bytes(np.arange(256), data_range).tolist() * len(colours)
+    if image.has_transparency_data:
+        return _convert(image, f"{colours}A").point(table + list(range(256)))
+    return _convert(image, colours).point(table)
+
+
+def _select_bands(bands: npt.NDArray[np.uint8], channels: int) -> npt.NDArray[np.uint8]:
+    """Return `channels` bands of `[height, width, bands]`: of colours, grey, or all.
+
+    Raises:
+        ImageError: which of the bands are meant is unknown.
+    """
+    found = bands.shape[2]
+    if found == channels:
+        return bands
+    if channels == 3 and found in (1, 4):
+        return np.broadcast_to(bands, (*bands.shape[:2], 3)) if found == 1 else bands[:, :, :3]
+    if channels == 1 and found in (3, 4):
+        colours = np.ascontiguousarray(bands[:, :, :3])
+        return np.asarray(Image.fromarray(colours).convert("L"))[:, :, None]
+    raise ImageError(f"it has {found} bands, not {channels}: give --channels {found}")
 
 
 def _flatten(image: Image.Image, background: Colour) -> Image.Image:

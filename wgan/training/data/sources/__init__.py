@@ -27,6 +27,11 @@ Labels = npt.NDArray[np.int64]
 """Class indices of images, `[n]`."""
 
 
+RawImage = Image.Image | npt.NDArray[np.generic]
+"""An image as its source has it: a Pillow image, or an array `[height, width, bands]` whose bands
+have no meaning of their own: none of them is alpha."""
+
+
 class ImageSource(abc.ABC):
     """Images by index, and their classes if the data has some. All methods are thread-safe."""
 
@@ -60,8 +65,8 @@ class ImageSource(abc.ABC):
         """Name of image `index` in messages."""
 
     @abc.abstractmethod
-    def image(self, index: int, size: int) -> Image.Image:
-        """Return image `index`, upright and fully decoded, in its own mode.
+    def image(self, index: int, size: int) -> RawImage:
+        """Return image `index`, upright and fully decoded, in its own mode or type.
 
         Args:
             index: from 0 to `len(self) - 1`.
@@ -78,7 +83,11 @@ class ImageSource(abc.ABC):
             ImageError: it cannot be read. It is not decoded yet.
         """
         buffer = io.BytesIO()
-        self.image(index, DEFAULT_DRAWN_SIZE).save(buffer, "PNG")
+        image = self.image(index, DEFAULT_DRAWN_SIZE)
+        if isinstance(image, np.ndarray):
+            np.save(buffer, image, allow_pickle=False)  # any type and number of bands
+            return buffer.getvalue(), "npy"
+        image.save(buffer, "PNG")
         return buffer.getvalue(), "png"
 
     @abc.abstractmethod
@@ -87,7 +96,7 @@ class ImageSource(abc.ABC):
 
     @property
     def channels(self) -> int:
-        """Channels that suit the data: 1 if the first images are all grey, otherwise 3."""
+        """Channels that suit the data, by its first images: see `suitable_channels`."""
         return suitable_channels(
             functools.partial(self.image, index, DEFAULT_DRAWN_SIZE)
             for index in range(min(PROBED_IMAGES, len(self)))
@@ -117,13 +126,28 @@ class ArraySource(ImageSource):
         return hashlib.sha256(np.ascontiguousarray(self._pixels).data).hexdigest()
 
 
-def suitable_channels(images: Iterable[Callable[[], Image.Image]]) -> int:
-    """Return 1 if all good images are grey, otherwise 3.
+def suitable_channels(images: Iterable[Callable[[], RawImage]]) -> int:
+    """Return 1 if all good images are grey, the number of bands if all have 2 or over 4, else 3.
+
+    Of four bands the first three are taken for colours.
 
     Each argument is a function that opens an image; those that raise ImageError are ignored.
     """
-    modes = set()
+    found = set()
     for open_image in images:
         with contextlib.suppress(ImageError):  # reported when all images are loaded
-            modes.add(open_image().mode)
-    return 1 if modes and modes <= GREY_MODES else 3
+            found.add(_bands(open_image()))
+    return found.pop() if len(found) == 1 else 3
+
+
+def image_size(image: RawImage) -> tuple[int, int]:
+    """Return the width and height of an image."""
+    if isinstance(image, np.ndarray):
+        return image.shape[1], image.shape[0]
+    return image.size
+
+
+def _bands(image: RawImage) -> int:
+    if isinstance(image, np.ndarray):
+        return 3 if image.shape[2] == 4 else image.shape[2]
+    return 1 if image.mode in GREY_MODES else 3
