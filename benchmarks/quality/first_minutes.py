@@ -10,7 +10,6 @@ decide how many fit. An interrupted run continues.
 """
 
 import dataclasses
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,7 +26,7 @@ from benchmarks.quality.classifier import (
     image_batches,
     trained_classifier,
 )
-from benchmarks.quality.image_runs import CPU, draw, load_generator, train_for
+from benchmarks.quality.image_runs import draw, load_generator, planned_steps, train_for
 from benchmarks.quality.records import (
     Record,
     arguments,
@@ -42,9 +41,6 @@ from wgan.files import write_whole
 from wgan.images import Images, encode, grid, to_images, to_pixels
 from wgan.training.config import TrainConfig
 from wgan.training.data.sources.glyphs import CHARACTERS, COUNT, GlyphSource
-from wgan.training.loop import train_steps
-from wgan.training.networks import build
-from wgan.training.state import TrainState
 
 SCORED = 10_000
 """Generated images per score."""
@@ -161,25 +157,6 @@ def run(
     }
     save_record(path, record)
     print(f"{variant}, seed {seed}: {end}, {found}", flush=True)
-
-
-def planned_steps(folder: Path, config: TrainConfig, cpu_seconds: float) -> int:
-    """Return how many steps fit into a time, from a few that are measured once and remembered."""
-    path = folder.parent / f"{folder.name}.steps"
-    if not path.exists():
-        state = TrainState(*build(config), config, CPU)
-        shape = (config.batch_size, config.channels, config.size, config.size)
-        images = torch.zeros(shape).to(memory_format=torch.channels_last)
-        steps, warm_up, measured = train_steps(state, lambda: images, config), 3, 10
-        for _ in range(warm_up):
-            next(steps)
-        start = time.process_time()
-        for _ in range(measured):
-            next(steps)
-        each = (time.process_time() - start) / measured
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(path, str(max(1, round(cpu_seconds / each))).encode())
-    return int(path.read_text())
 
 
 def score(images: Images, data: LabelledImages, metric: ClassifierFid) -> Scores:

@@ -19,7 +19,9 @@ from wgan.runs import Run
 from wgan.training.checkpoint import Checkpoint
 from wgan.training.config import TrainConfig
 from wgan.training.data.dataset import InMemoryDataset
+from wgan.training.loop import train_steps
 from wgan.training.networks import build
+from wgan.training.state import TrainState
 from wgan.training.trainer import Trainer
 
 CPU = torch.device("cpu")
@@ -27,11 +29,14 @@ CPU = torch.device("cpu")
 ENDLESS = 10**9
 """More steps than any run takes, since the benchmark decides when to stop."""
 
+TIMES = "cpu.json"
+"""Name of the file of milestones in a run's folder."""
+
 Which = Literal["average", "generator"]
 """The EMA of the generator, or the generator itself."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, order=True)
 class Milestone:
     """A checkpoint of a run and its cost."""
 
@@ -79,7 +84,7 @@ def train_for(
     make_folder(folder.parent)
     # A trainer writes runs/latest in the current folder, which must not be the user's.
     with contextlib.chdir(folder.parent), Trainer(Run(folder), config, data, CPU) as trainer:
-        clock = CpuTimer(folder / "cpu.json", trainer.step)
+        clock = CpuTimer(folder / TIMES, trainer.step)
 
         def done() -> bool:
             return trainer.step >= steps and clock.reached(0, cpu_seconds) is not None
@@ -95,6 +100,32 @@ def train_for(
     assert by_steps is not None
     assert by_time is not None
     return by_steps, by_time
+
+
+def load_milestones(folder: Path) -> list[Milestone]:
+    """Load the milestones of a run that `train_for` trained, the last one at its end."""
+    marks = [Milestone(**mark) for mark in json.loads((folder / TIMES).read_text())]
+    steps = {Run.step_of(path) for path in Run(folder).checkpoints()}
+    return sorted(mark for mark in set(marks) if mark.step in steps)
+
+
+def planned_steps(folder: Path, config: TrainConfig, cpu_seconds: float) -> int:
+    """Return how many steps fit into a time; a few are measured once and the number is saved."""
+    path = folder.parent / f"{folder.name}.steps"
+    if not path.exists():
+        state = TrainState(*build(config), config, CPU)
+        shape = (config.batch_size, config.channels, config.size, config.size)
+        images = torch.zeros(shape).to(memory_format=torch.channels_last)
+        steps, warm_up, measured = train_steps(state, lambda: images, config), 3, 10
+        for _ in range(warm_up):
+            next(steps)
+        start = time.process_time()
+        for _ in range(measured):
+            next(steps)
+        each = (time.process_time() - start) / measured
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(path, str(max(1, round(cpu_seconds / each))).encode())
+    return int(path.read_text())
 
 
 def load_generator(folder: Path, step: int, which: Which) -> nn.Module:

@@ -1,15 +1,16 @@
 """Photographs and emoji on a CPU: recipes at equal time, with the distance over time.
 
     python -m benchmarks.quality.photographs RESULTS [--data ../shared/data] [--only cifar10]
-        [--recipe tuned] [--seeds 1] [--write docs/quality.md] [--curves docs/images/quality.png]
+        [--recipe tuned] [--seeds 1] [--cpu-minutes 20] [--write docs/quality.md]
+        [--curves docs/images/quality.png]
 
-It runs and prints `wgan train --minutes` and `wgan eval`; an interrupted run continues.
-The distance is Frechet's in the features of an EfficientNet-Lite0, FD-EfficientNet-Lite0, which
-compares with nothing but itself. Time is that of the training on this machine's cores, without what
-another program took: use it alone.
+A few measured steps decide how many fit into the CPU time, which is that of one thread: other
+programs may run meanwhile. An interrupted run continues. The distance is Frechet's in the features
+of an EfficientNet-Lite0, FD-EfficientNet-Lite0, which compares with nothing but itself; it is
+measured by `wgan eval`.
 """
 
-import bisect
+import dataclasses
 import json
 import math
 import shlex
@@ -20,18 +21,33 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 
+import torch
+
 from benchmarks.machine import describe_machine
-from benchmarks.quality.records import Record, arguments, load_records, publish, save_record, table
+from benchmarks.quality.image_runs import load_milestones, planned_steps, train_for
+from benchmarks.quality.records import (
+    Record,
+    arguments,
+    is_done,
+    load_records,
+    publish,
+    save_record,
+    table,
+)
 from wgan.files import write_whole
-from wgan.runs import Run
+from wgan.training.config import TrainConfig
+from wgan.training.data import InMemoryDataset, Transform, load_data, open_data
 
 FEATURES = Path("features") / "efficientnet-lite0-128.onnx"
 
-SCORED = 10_000
-"""Generated images per measurement."""
+SCORED = 5000
+"""Generated images per measurement, and most real ones."""
 
-MARKS = (10, 30, 60, 120)
-"""Minutes of the table."""
+MARKS = (5, 10, 20, 40, 60, 120, 240)
+"""CPU minutes of the table; two cores take half of them."""
+
+CHECKPOINTS = 40
+"""Checkpoints of a run, to choose from."""
 
 RECIPES = ("tuned", "wgan-gp", "r3gan", "article")
 
@@ -41,7 +57,7 @@ class Photographs:
     """A data set, how long to train on it, and settings that all recipes share."""
 
     data: Path
-    minutes: float
+    cpu_minutes: float
     given: Mapping[str, int]
     recipes: Sequence[str] = RECIPES
 
@@ -50,15 +66,15 @@ SETS: Mapping[str, Photographs] = MappingProxyType(
     {
         "flowers": Photographs(
             Path("flowers") / "flowers-128.tar",
-            120,
+            240,
             {"size": 64, "width": 32},
             ("tuned", "article"),
         ),
         "emoji": Photographs(
-            Path("emoji") / "emoji-png-128.tar", 120, {"size": 64, "width": 32}, ("tuned",)
+            Path("emoji") / "emoji-png-128.tar", 240, {"size": 64, "width": 32}, ("tuned",)
         ),
         "cifar10": Photographs(
-            Path("cifar10-jpeg") / "cifar10-train-jpeg.zip", 60, {"size": 32, "width": 32}
+            Path("cifar10-jpeg") / "cifar10-train-jpeg.zip", 120, {"size": 32, "width": 32}
         ),
     }
 )
@@ -70,16 +86,17 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
     parser.add_argument("--only", choices=SETS, help="only this data set")
     parser.add_argument("--recipe", choices=RECIPES, help="only this recipe")
-    parser.add_argument("--minutes", type=float, help="of each run, instead of the set's")
+    parser.add_argument("--cpu-minutes", type=float, help="of each run, instead of the set's")
     parser.add_argument("--scored", type=int, default=SCORED, help="generated images")
     parser.add_argument("--curves", type=Path, metavar="PNG", help="draw the distances over time")
     options = parser.parse_args()
+    torch.set_num_threads(1)  # so that CPU time is the time of one core
     folder = options.results / "photographs"
     for seed in range(options.seeds):
         for name, photographs in SETS.items():
             for recipe in photographs.recipes:
                 if options.only in (None, name) and options.recipe in (None, recipe):
-                    minutes = options.minutes or photographs.minutes
+                    minutes = options.cpu_minutes or photographs.cpu_minutes
                     run(name, recipe, seed, minutes, folder, options.data, options.scored)
     records = load_records(folder)
     publish(report(records), "photographs", options.write)
@@ -91,21 +108,31 @@ def run(
     name: str, recipe: str, seed: int, minutes: float, folder: Path, data: Path, scored: int
 ) -> None:
     """Train and evaluate, unless the record exists."""
-    path = folder / f"{name}-{recipe}-{seed}.json"
-    if path.exists():
+    path = folder / f"{name}-{recipe}-{seed}-{minutes:g}min.json"
+    if is_done(path, scored=scored):
         return
-    photographs, run_folder = SETS[name], path.with_suffix("")
-    given = {**photographs.given, "recipe": recipe, "seed": seed, "minutes": minutes}
-    given |= {"preview_every": 500, "checkpoint_every": 250, "run": run_folder}
-    words = [f"--{option.replace('_', '-')}={value}" for option, value in given.items()]
-    command("train", str(data / photographs.data), *words)
-    found = measure(run_folder, minutes, data / FEATURES, scored)
+    photographs, run_folder = SETS[name], path.with_suffix("").resolve()
+    where = str((data / photographs.data).resolve())
+    given = {**photographs.given, "data": where, "recipe": recipe, "seed": seed, "channels": 3}
+    config = TrainConfig.resolve(given)
+    steps = planned_steps(run_folder, config, 60 * minutes)
+    config = dataclasses.replace(
+        config,
+        checkpoint_every=max(1, steps // CHECKPOINTS),
+        preview_every=max(1, steps // 10),
+        # The schedules are those of a run of this length.
+        decay_steps=steps if config.decay_steps is None else config.decay_steps,
+    )
+    source = load_data(open_data(where), Transform.from_config(config))
+    assert isinstance(source, InMemoryDataset)
+    train_for(source.pixels, config, run_folder, steps=steps, cpu_seconds=0)
+    found = measure(run_folder, data / FEATURES, scored)
     last = found[-1]
     record: Record = {
         "data": name,
         "recipe": recipe,
         "seed": seed,
-        "minutes": minutes,
+        "cpu_minutes": minutes,
         "scored": scored,
         "width": photographs.given["width"],
         "measured": found,
@@ -115,42 +142,25 @@ def run(
     save_record(path, record)
 
 
-def measure(run_folder: Path, minutes: float, features: Path, scored: int) -> list[Record]:
-    """Evaluate about a dozen checkpoints, more of the early ones, and the last one."""
-    run_ = Run(run_folder)
-    steps = [run_.step_of(path) for path in run_.checkpoints()]
-    times = minutes_of(run_folder, steps)
-    goals = {*(minutes * 0.75**power for power in range(12)), *MARKS}
-    chosen = {steps[-1]}
-    for goal in goals:
-        after = bisect.bisect_left(times, goal)
-        if goal < minutes and after < len(steps):
-            chosen.add(steps[after])
+def measure(run_folder: Path, features: Path, scored: int) -> list[Record]:
+    """Evaluate the last checkpoint and those nearest to `MARKS`."""
+    milestones = load_milestones(run_folder)
+    end = milestones[-1].cpu_seconds / 60
+    marks = [mark for mark in MARKS if mark < 0.9 * end] + [end]
+    nearest = [min(milestones, key=lambda m: abs(m.cpu_seconds / 60 - mark)) for mark in marks]
     found = []
-    for step, taken in zip(steps, times, strict=True):
-        if step in chosen:
-            metrics = "--metrics=fid,precision,recall" if step == steps[-1] else "--metrics=fid"
-            answer = command("eval", str(run_folder), f"--checkpoint={step}", f"-n={scored}",
-                             f"--features={features}", metrics, "--json")  # fmt: skip
-            values = json.loads(answer)["results"][0]["metrics"]
-            found.append(
-                {"step": step, "minutes": taken,
-                 **{metric: value["mean"] for metric, value in values.items()}}
-            )  # fmt: skip
+    for milestone in sorted(set(nearest), key=lambda m: m.step):
+        is_last = milestone.step == milestones[-1].step
+        metrics = "--metrics=fid,precision,recall" if is_last else "--metrics=fid"
+        answer = command("eval", str(run_folder), f"--checkpoint={milestone.step}", f"-n{scored}",
+                         f"--data-n={scored}", f"--features={features}", metrics,
+                         "--json")  # fmt: skip
+        values = json.loads(answer)["results"][0]["metrics"]
+        found.append(
+            {"step": milestone.step, "cpu_minutes": milestone.cpu_seconds / 60,
+             **{metric: value["mean"] for metric, value in values.items()}}
+        )  # fmt: skip
     return found
-
-
-def minutes_of(run_folder: Path, steps: Sequence[int]) -> list[float]:
-    """Return the minutes of training up to each of some steps."""
-    lines = Run(run_folder).metrics.read_text(encoding="utf-8").splitlines()
-    logged, ends, last, seconds = [0], [0.0], 0, 0.0
-    for line in map(json.loads, lines):
-        if line.get("seconds_per_step"):
-            seconds += (line["step"] - last) * line["seconds_per_step"]
-            last = line["step"]
-            logged.append(last)
-            ends.append(seconds)
-    return [ends[max(0, bisect.bisect_right(logged, step) - 1)] / 60 for step in steps]
 
 
 def command(*words: str) -> str:
@@ -172,19 +182,19 @@ def report(records: Sequence[Record]) -> str:
             (_name(record), f"{record['steps']:,}", *cells,
              f"{last['precision']:.2f}", f"{last['recall']:.2f}")
         )  # fmt: skip
-    heads = ("", "steps", *(f"after {mark} min" for mark in MARKS), "precision", "recall")
+    heads = ("", "steps", *(f"{mark} CPU min" for mark in MARKS), "precision", "recall")
     about = f"    {records[-1]['machine']}; {records[-1]['scored']:,} images"
     return f"{about}\n\n{table(heads, rows)}"
 
 
 def _name(record: Record) -> str:
-    return "{data}: {recipe}, width {width}, seed {seed}".format_map(record)
+    return "{data}: {recipe}, width {width}, run of {cpu_minutes:g} min".format_map(record)
 
 
 def _at(record: Record, mark: float) -> str:
     """Return the distance at a time, if the run was that long."""
-    near = min(record["measured"], key=lambda each: abs(each["minutes"] - mark))
-    is_near = abs(math.log(max(near["minutes"], 1e-6) / mark)) < 0.15
+    near = min(record["measured"], key=lambda each: abs(each["cpu_minutes"] - mark))
+    is_near = abs(math.log(max(near["cpu_minutes"], 1e-6) / mark)) < 0.15
     return f"{near['fid']:.1f}" if is_near else ""
 
 
@@ -198,9 +208,9 @@ def draw_curves(records: Sequence[Record]) -> bytes:
     figure = Figure(figsize=(4.2 * len(names), 3.4), layout="constrained")
     for name, axes in zip(names, figure.subplots(1, len(names), squeeze=False)[0], strict=True):
         for record in (each for each in records if each["data"] == name):
-            points = [(each["minutes"], each["fid"]) for each in record["measured"]]
+            points = [(each["cpu_minutes"], each["fid"]) for each in record["measured"]]
             axes.plot(*zip(*points, strict=True), marker=".", label=record["recipe"])
-        axes.set(title=name, xlabel="minutes", ylabel="FD-EfficientNet-Lite0")
+        axes.set(title=name, xlabel="CPU minutes", ylabel="FD-EfficientNet-Lite0")
         axes.set(xscale="log", yscale="log")
         axes.legend(frameon=False)
     buffer = io.BytesIO()

@@ -1,7 +1,6 @@
 """The scores of the quality benchmarks on constructed cases, and the scripts end to end."""
 
 import dataclasses
-import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -15,7 +14,6 @@ from benchmarks.quality.first_minutes import checkerboard
 from benchmarks.quality.gaussians import COMMON, GaussianRun
 from benchmarks.quality.large import LargeRun, report, run_plan, step_flops
 from benchmarks.quality.mixtures import MIXTURES, Points, score
-from benchmarks.quality.photographs import minutes_of
 from benchmarks.quality.records import is_done, load_records, publish, save_record, spread
 from benchmarks.quality.stacked_mnist import coverage, stack
 from tests.evaluation.networks import network, save
@@ -175,20 +173,16 @@ def test_a_checkerboard_is_measured_and_flat_images_have_none() -> None:
     assert checkerboard(flat * board.astype(np.float32)) == pytest.approx(0.5)
 
 
-def test_the_minutes_of_checkpoints_come_from_the_metrics(tmp_path: Path) -> None:
-    lines = [{"step": 10, "seconds_per_step": 6}, {"step": 20, "seconds_per_step": 3}]
-    (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
-    assert minutes_of(tmp_path, [5, 10, 15, 20]) == [0, 1, 1, 1.5]
-
-
 def test_photographs_have_a_row_for_each_run_and_curves() -> None:
     measured = [
-        {"step": step, "minutes": minutes, "fid": fid, "precision": 0.5, "recall": 0.25}
-        for step, minutes, fid in ((100, 10.2, 90.0), (300, 29.9, 70.0), (600, 60.0, 60.5))
+        {"step": step, "cpu_minutes": minutes, "fid": fid, "precision": 0.5, "recall": 0.25}
+        for step, minutes, fid in ((100, 10.2, 90.0), (300, 28.9, 70.0), (600, 60.0, 60.5))
     ]
-    record = {"data": "emoji", "recipe": "tuned", "seed": 0, "width": 32, "measured": measured,
-              "steps": 600, "machine": "a machine", "scored": 10}  # fmt: skip
-    row = "| emoji: tuned, width 32, seed 0 | 600 | 90.0 | 70.0 | 60.5 |  | 0.50 | 0.25 |"
+    record = {"data": "emoji", "recipe": "tuned", "cpu_minutes": 60, "width": 32,
+              "measured": measured, "steps": 600, "machine": "a machine", "scored": 10}  # fmt: skip
+    row = (
+        "| emoji: tuned, width 32, run of 60 min | 600 |  | 90.0 |  |  | 60.5 |  |  | 0.50 | 0.25 |"
+    )
     assert row in photographs.report([record])
     assert photographs.draw_curves([record]).startswith(b"\x89PNG")
     assert photographs.report([]) == "Nothing has been measured yet."
