@@ -137,9 +137,10 @@ def weights_sha256(state: dict[str, Any]) -> str:
 def public_config(checkpoint: Checkpoint) -> dict[str, Any]:
     """Return the training configuration without folders: of a path, only the last part."""
     config = dataclasses.asdict(checkpoint.config)
-    for name in ("data", "eval_features"):
-        path = PurePath(config[name].replace("\\", "/"))
-        config[name] = path.name or str(path)
+    for name in ("data", "eval_features", "start_from"):
+        if config[name] is not None:
+            path = PurePath(config[name].replace("\\", "/"))
+            config[name] = path.name or str(path)
     return config
 
 

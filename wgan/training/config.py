@@ -185,6 +185,13 @@ class TrainConfig:
         "The critic's norm layers; batch norm breaks a gradient penalty's premise.",
         choices=CRITIC_NORMS,
     )
+    start_from: str | None = option(
+        None,
+        "Start a new run from the weights of another run or checkpoint, with its networks.",
+        metavar="RUN|CHECKPOINT",
+        flags=("--from",),
+        shown_default="random weights",
+    )
 
     recipe: str = option(
         "tuned",

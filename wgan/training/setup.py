@@ -16,6 +16,7 @@ from wgan.training.data import Cache, Dataset, ImageSource, Shards, Transform, l
 from wgan.training.data.load import absolute_path
 from wgan.training.device import check_precision, resolve_cuda_graph, resolve_precision
 from wgan.training.distributed.process_group import SINGLE_PROCESS, ProcessGroup, check_divides
+from wgan.training.fine_tuning import load_start, network_settings
 from wgan.training.monitoring.best import Evaluator
 from wgan.training.monitoring.trackers import make_trackers
 from wgan.training.networks import load_architecture
@@ -147,6 +148,10 @@ def _resolve(
             raise
         moved = f"wgan train DATA --run {shell_quote(run)}"
         raise DataError(f"{exc}. If the data of this run has moved, run  {moved}") from exc
+    if given.get("start_from") is not None:
+        given = {**given, "start_from": str(Path(given["start_from"]).absolute())}
+        if stored is None:
+            given = {**network_settings(load_start(Path(given["start_from"]))), **given}
     new = TrainConfig.resolve({"channels": source.channels, **given})
     if run is None:
         # A folder's name can be as long as the file system allows, and then nothing fits behind it.

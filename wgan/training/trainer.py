@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
+from pathlib import Path
 from types import FrameType
 from typing import Self
 
@@ -30,6 +31,7 @@ from wgan.training.device import (
     tf32_mode,
 )
 from wgan.training.distributed.process_group import SINGLE_PROCESS, ProcessGroup
+from wgan.training.fine_tuning import initialise, load_start
 from wgan.training.loop import Step, train_steps
 from wgan.training.memory import check_networks_fit, explain_oom, is_oom
 from wgan.training.monitoring.best import Best, BestTracker, Evaluator
@@ -197,6 +199,8 @@ class Trainer:
                     " was started with; restore them, or name another folder with --run"
                 )
             self._restore(checkpoint)
+        elif self.config.start_from is not None:
+            initialise(self.state, load_start(Path(self.config.start_from)))
         monitor.open(self.step)
         if self._best_tracker:
             self._best_tracker.open()
