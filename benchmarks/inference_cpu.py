@@ -30,7 +30,8 @@ from benchmarks.pages import printed, write_between
 from wgan.export.formats.onnx import to_onnx
 from wgan.export.formats.torchscript import load_torchscript, to_torchscript
 from wgan.export.lowering.conv_transpose import lower
-from wgan.export.lowering.precision import quantize, to_fp16
+from wgan.export.lowering.float16 import to_fp16
+from wgan.export.lowering.sensitivity import quantize
 from wgan.host import usable_cores
 from wgan.latents import Latents
 from wgan.runtime.benchmark import EngineFn, Timing, measure
@@ -125,7 +126,7 @@ def make_engines(generator: nn.Module, threads: int) -> dict[str, EngineFn]:
         engines["plain ONNX, OpenVINO"] = openvino
     return engines | {
         "wgan, --target cpu": run_onnx(lowered, threads),
-        "wgan, --precision int8": run_onnx(quantize(lower(plain, eight_bits=True)), threads),
+        "wgan, --precision int8": run_onnx(quantize(lower(plain, eight_bits=True)).model, threads),
         "wgan, --precision fp16": run_onnx(to_fp16(plain), threads),
     }
 

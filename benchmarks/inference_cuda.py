@@ -31,7 +31,7 @@ from benchmarks.pages import printed, write_between
 from wgan.errors import WganError
 from wgan.export.formats.onnx import to_onnx
 from wgan.export.lowering.conv_transpose import lower
-from wgan.export.lowering.precision import to_fp16
+from wgan.export.lowering.float16 import to_fp16
 from wgan.latents import Latents
 from wgan.runtime import Generator
 from wgan.runtime.benchmark import EngineFn, measure

@@ -16,13 +16,16 @@ from onnx import ModelProto, TensorProto, helper, numpy_helper
 
 from benchmarks.inference_cpu import onnx_session
 from benchmarks.machine import describe_machine
-from wgan.export.lowering.conv_transpose import TAPS, Phases, join, lower, phase_kernel
+from wgan.export.lowering.conv_transpose import Phases, axis_phases, join, lower, phase_kernel
 from wgan.export.lowering.graph import AnyArray, Graph
 from wgan.host import usable_cores
 from wgan.runtime.benchmark import measure
 
 LAYERS = ((1024, 512, 4), (512, 256, 8), (256, 128, 16), (128, 3, 32))  # inputs, outputs, rows
 STRIDE_2: dict[str, Any] = {"kernel_shape": [4, 4], "strides": [2, 2], "pads": [1, 1, 1, 1]}
+
+PHASES = axis_phases(kernel=4, pad=1, size=2, output_size=4) or []
+"""The taps of both phases; they do not depend on the size."""
 
 Form = Callable[[AnyArray, AnyArray, int], ModelProto]
 """Weight, bias and rows of the input -> a model from `x` to `y`."""
@@ -100,7 +103,7 @@ def depth_to_space(weight: AnyArray, bias: AnyArray, rows: int) -> ModelProto:
     kernel = np.zeros((2, 2, outputs, inputs, 3, 3), np.float32)
     for row, column in itertools.product((0, 1), repeat=2):
         kernel[row, column, :, :, row : row + 2, column : column + 2] = phase_kernel(
-            weight, row, column
+            weight, PHASES[row], PHASES[column]
         )
     made = graph.add(
         "Conv", "x", graph.constant(kernel.reshape(-1, inputs, 3, 3), "w"),
@@ -117,7 +120,11 @@ def one_convolution(weight: AnyArray, bias: AnyArray, rows: int) -> ModelProto:
     inputs = len(weight)
     # Window j holds the rows j - 1 and j: of the odd row above them and of the even one below.
     kernel = np.stack(
-        [phase_kernel(weight, 1 - row, 1 - column) for row in (0, 1) for column in (0, 1)]
+        [
+            phase_kernel(weight, PHASES[1 - row], PHASES[1 - column])
+            for row in (0, 1)
+            for column in (0, 1)
+        ]
     )
     made = graph.add(
         "Conv", "x", graph.constant(kernel.reshape(-1, inputs, 2, 2), "w"),
@@ -145,15 +152,18 @@ def matrix_products(weight: AnyArray, bias: AnyArray, rows: int) -> ModelProto:
     for row in (0, 1):
         line = []
         for column in (0, 1):
-            taps = [shifted[row + i, column + j] for i, j in itertools.product((0, 1), repeat=2)]
-            window = graph.add("Concat", *taps, axis=3)
-            kernel = phase_kernel(weight, row, column).transpose(2, 3, 1, 0).reshape(-1, outputs)
+            parts_of = [
+                shifted[row + i, column + j] for i, j in itertools.product((0, 1), repeat=2)
+            ]
+            window = graph.add("Concat", *parts_of, axis=3)
+            taps = phase_kernel(weight, PHASES[row], PHASES[column])
+            kernel = taps.transpose(2, 3, 1, 0).reshape(-1, outputs)
             made = graph.add("MatMul", window, graph.constant(kernel, "w"))
             made = graph.add("Relu", graph.add("Add", made, graph.constant(bias, "b")))
             line.append(graph.add("Transpose", made, perm=[0, 3, 1, 2]))
         parts.append(line)
     (a, b), (c, d) = parts
-    join(graph, Phases(((a, b), (c, d)), outputs, rows, rows), output="y")
+    join(graph, Phases(((a, b), (c, d)), outputs, rows, rows, (2 * rows, 2 * rows)), output="y")
     return graph.to_model()
 
 
@@ -167,8 +177,8 @@ def _winograd_products(weight: AnyArray, bias: AnyArray, rows: int, tile: int) -
     inputs, outputs = weight.shape[:2]
     into, out, kernel = _transforms(rows, tile)
     points, kinds = tile + 1, len(into)
-    both = np.stack([weight[:, :, TAPS[phase]] for phase in (0, 1)])  # phase, c, o, 2, 4
-    both = np.stack([both[..., TAPS[phase]] for phase in (0, 1)], axis=1)
+    both = np.stack([weight[:, :, PHASES[phase].taps] for phase in (0, 1)])  # phase, c, o, 2, 4
+    both = np.stack([both[..., PHASES[phase].taps] for phase in (0, 1)], axis=1)
     factors = np.einsum("abioxy,kx,ly->akblio", both.astype(np.float64), kernel, kernel)
     factors = factors.reshape(2 * points, 1, 2 * points, inputs, outputs)
 

@@ -26,6 +26,7 @@ IS_CLI = True
 COMMANDS = {
     "train": "Train a generator on DATA.",
     "export": "Export a generator as one file that is proved to match PyTorch.",
+    "optimize": "Make another project's ONNX generator fast, with proof.",
     "eval": "Measure generators by FID, KID, recall and more.",
     "sample": "Generate images with an exported generator, without PyTorch.",
     "serve": "Serve exported generators over HTTP, without PyTorch.",

@@ -1,6 +1,8 @@
 """`wgan export`."""
 
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import click
 
@@ -30,21 +32,31 @@ def export(given: Given) -> None:
         written.append(file)
         manifest, seen = file.manifest, file.manifest.receipt.seen
         stages.clear()
+        kept = ", ".join(manifest.float_layers)
         click.echo(
             f"{printable(file.path)}: step {manifest.step}, {manifest.precision} for"
             f" {manifest.target}; within {seen.images:.1e} of PyTorch in float, {seen.pixels} of"
             f" 255 in pixels, PSNR {seen.psnr:.0f} dB"
+            + (f"; in float: {printable(kept)}" if kept else "")
         )
 
-    with Stages() as stages:
-        handler = _StageHandler(stages)
-        logging.getLogger("wgan").addHandler(handler)
-        logging.getLogger("wgan.export").setLevel(logging.INFO)
+    with stages_shown() as stages:
         try:
             export_generator(given.make(ExportConfig), on_file=show)
         except Stopped as exc:
             complete = ", ".join(str(file.path) for file in written) or "nothing"
             raise Stopped(exc.number, f"stopped; {complete} was written") from None
+
+
+@contextmanager
+def stages_shown() -> Iterator[Stages]:
+    """Show the stages that `wgan.export` logs while the block runs."""
+    with Stages() as stages:
+        handler = _StageHandler(stages)
+        logging.getLogger("wgan").addHandler(handler)
+        logging.getLogger("wgan.export").setLevel(logging.INFO)
+        try:
+            yield stages
         finally:
             logging.getLogger("wgan").removeHandler(handler)
             logging.getLogger("wgan.export").setLevel(logging.NOTSET)

@@ -13,7 +13,8 @@ from importlib import import_module
 from pathlib import Path
 
 from wgan.errors import CheckpointError, OutputError, UsageError, needs_extra
-from wgan.export.config import ExportConfig
+from wgan.export.config import ExportConfig, OptimizeConfig
+from wgan.export.optimizing import optimize
 from wgan.files import check_output, is_file, is_folder, make_folder
 from wgan.host import need_no_temporary_folder
 from wgan.model_file import FORMATS
@@ -21,7 +22,7 @@ from wgan.model_file.manifest import Manifest
 from wgan.runs import Run, find_run, latest_run, remember_export, which_checkpoint
 from wgan.stop import check_stop
 
-__all__ = ["ExportConfig", "ExportedFile", "export"]
+__all__ = ["ExportConfig", "ExportedFile", "OptimizeConfig", "export", "optimize"]
 
 logger = logging.getLogger(__name__)
 

@@ -2,8 +2,9 @@
 
 import dataclasses
 import logging
+import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import MISSING, dataclass
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -12,6 +13,7 @@ from wgan.errors import UsageError
 from wgan.model_file import FORMATS
 from wgan.model_file.manifest import Distance
 from wgan.options import advanced, check, option
+from wgan.text import shorten
 from wgan.training.config import CheckpointConfig
 
 logger = logging.getLogger("wgan")
@@ -45,22 +47,13 @@ _TOLERANCE: dict[str, Any] = {"low": 0, "high": 1e6, "shown_default": "by precis
 
 
 @dataclass(frozen=True, kw_only=True)
-class ExportConfig(CheckpointConfig):
-    """The options of `wgan export`. Raises UsageError for a value that is not allowed."""
+class PrecisionConfig:
+    """The form of an exported graph, and how far its images may differ from the reference.
 
-    source: Path | None = option(
-        None,
-        "A run's folder or a checkpoint.",
-        argument=True,
-        metavar="[RUN|CHECKPOINT]",
-        shown_default="the latest run",
-    )
-    formats: tuple[str, ...] = option(
-        ("onnx",),
-        "Format; can be repeated. triton is a model repository for NVIDIA Triton, a folder.",
-        flags=("--format",),
-        choices=tuple(FORMATS),
-    )
+    Raises:
+        UsageError: a value is not allowed.
+    """
+
     precision: str = option(
         "fp32",
         "Weights and arithmetic. fp16 is for GPUs and slower on CPUs; int8 is for CPUs.",
@@ -71,13 +64,6 @@ class ExportConfig(CheckpointConfig):
         "What an ONNX graph is optimised for; cuda is the old name of portable.",
         choices=(*TARGETS, "cuda"),
         shown_default="cpu; portable with fp16",
-    )
-    output: str | None = option(
-        None,
-        "File to write, or a folder for it, ending in /.",
-        flags=("-o", "--output"),
-        metavar="PATH",
-        shown_default="generator.onnx, .ts or .pt2 in the run's folder",
     )
     tolerance_images: float | None = advanced(
         None, "Largest difference of images, in [-1, 1].", group="Tolerance", **_TOLERANCE
@@ -93,32 +79,13 @@ class ExportConfig(CheckpointConfig):
     def __post_init__(self) -> None:
         """Check each option and each combination. Raises UsageError."""
         check(self)
-        if not self.formats:
-            raise UsageError(f"--format is missing: name one or more of {', '.join(FORMATS)}")
         if self.target == "cuda":
             logger.warning("--target cuda is now called portable; the old name will be removed")
             object.__setattr__(self, "target", "portable")
-        if self.output == "":
-            raise UsageError("--output is empty: name a file, or a folder ending in /")
-        for file_format in self.formats:
-            self.check_format(file_format)
-
-    def target_of(self, file_format: str) -> str:
-        """The target of the file of one format."""
-        return self.target or self._default_target(file_format)
-
-    def filename(self, file_format: str) -> str:
-        """The name of a file in a run's folder; it names only what differs from the defaults."""
-        parts = ["generator"]
-        if self.target_of(file_format) != self._default_target(file_format):
-            parts.append(self.target_of(file_format))
-        if self.precision != "fp32":
-            parts.append(self.precision)
-        return "-".join(parts) + FORMATS[file_format].extension
 
     @property
     def allowed(self) -> Distance:
-        """The largest distance from PyTorch that passes."""
+        """The largest distance from the reference that passes."""
         given = {
             field.name: value
             for field in dataclasses.fields(Distance)
@@ -140,6 +107,10 @@ class ExportConfig(CheckpointConfig):
         """The seeds to prove the export on, unless the gate's batches need more."""
         return 0 if self.precision == "fp32" else REDUCED_PRECISION_SEEDS
 
+    def target_of(self, file_format: str) -> str:
+        """The target of the file of one format."""
+        return self.target or self._default_target(file_format)
+
     def check_format(self, file_format: str) -> None:
         """Check that a format has this precision and target. Raises UsageError."""
         target = self.target_of(file_format)
@@ -157,3 +128,163 @@ class ExportConfig(CheckpointConfig):
 
     def _default_target(self, file_format: str) -> str:
         return DEFAULT_TARGETS[self.precision] if FORMATS[file_format].is_onnx else "portable"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExportConfig(PrecisionConfig, CheckpointConfig):
+    """The options of `wgan export`. Raises UsageError for a value that is not allowed."""
+
+    source: Path | None = option(
+        None,
+        "A run's folder or a checkpoint.",
+        argument=True,
+        metavar="[RUN|CHECKPOINT]",
+        shown_default="the latest run",
+    )
+    formats: tuple[str, ...] = option(
+        ("onnx",),
+        "Format; can be repeated. triton is a model repository for NVIDIA Triton, a folder.",
+        flags=("--format",),
+        choices=tuple(FORMATS),
+    )
+    output: str | None = option(
+        None,
+        "File to write, or a folder for it, ending in /.",
+        flags=("-o", "--output"),
+        metavar="PATH",
+        shown_default="generator.onnx, .ts or .pt2 in the run's folder",
+    )
+
+    def __post_init__(self) -> None:
+        """Check each option and each combination. Raises UsageError."""
+        super().__post_init__()
+        if not self.formats:
+            raise UsageError(f"--format is missing: name one or more of {', '.join(FORMATS)}")
+        if self.output == "":
+            raise UsageError("--output is empty: name a file, or a folder ending in /")
+        for file_format in self.formats:
+            self.check_format(file_format)
+
+    def filename(self, file_format: str) -> str:
+        """The name of a file in a run's folder; it names only what differs from the defaults."""
+        parts = ["generator"]
+        if self.target_of(file_format) != self._default_target(file_format):
+            parts.append(self.target_of(file_format))
+        if self.precision != "fp32":
+            parts.append(self.precision)
+        return "-".join(parts) + FORMATS[file_format].extension
+
+
+def _parse_axes(text: str) -> tuple[int, ...]:
+    """Parse `"100x1x1"`. Raises UsageError."""
+    parts = text.lower().split("x")
+    if not all(part.isdecimal() and int(part) for part in parts):
+        raise UsageError(f"{shorten(text)} is not allowed: write sizes, as in 100 or 100x1x1")
+    return tuple(int(part) for part in parts)
+
+
+def _parse_range(text: str) -> tuple[float, float]:
+    """Parse `"0,1"`: the values of black and white. Raises UsageError."""
+    try:
+        low, high = (float(part) for part in text.split(","))
+    except ValueError:
+        low = high = 0.0
+    if not (low < high and math.isfinite(low) and math.isfinite(high)):
+        raise UsageError(
+            f"the range {shorten(text)} is not allowed: write LOW,HIGH, as in -1,1 or 0,1"
+        )
+    return low, high
+
+
+@dataclass(frozen=True, kw_only=True)
+class ForeignConfig(PrecisionConfig):
+    """What a user says of a generator from another project. Raises UsageError."""
+
+    latents: tuple[int, ...] | None = option(
+        None,
+        "Latents of one image, without the batch.",
+        parse=_parse_axes,
+        low=1,
+        high=2**20,
+        metavar="SIZE[xSIZE...]",
+        shown_default="as the file says",
+        group="Generator",
+    )
+    value_range: tuple[float, float] | None = option(
+        None,
+        "The values of black and white, if the generator does not tell them.",
+        flags=("--value-range", "--range"),
+        parse=_parse_range,
+        metavar="LOW,HIGH",
+    )
+    inputs: tuple[str, ...] = option(
+        (),
+        "A further input's value: a number, numbers as in 0,1,0, or a .npy file; repeatable.",
+        flags=("--input",),
+        metavar="NAME=VALUE",
+    )
+    label: int | None = option(
+        None, "Class of all images, for a generator with classes.", flags=("--class",), low=0
+    )
+    image_output: str | None = option(
+        None,
+        "The output that holds the images, by name or number.",
+        flags=("--output-name",),
+        metavar="NAME",
+        shown_default="found",
+    )
+
+    @property
+    def given_inputs(self) -> dict[str, str]:
+        """Name -> value, as text, of the inputs that the user fixes. Raises UsageError."""
+        found = {}
+        for text in self.inputs:
+            name, equals, value = text.partition("=")
+            if not (name and equals and value):
+                raise UsageError(
+                    f"--input {shorten(text)} is not allowed: write NAME=VALUE, as in"
+                    " truncation=0.7"
+                )
+            found[name] = value
+        return found
+
+
+@dataclass(frozen=True, kw_only=True)
+class OptimizeConfig(ForeignConfig):
+    """The options of `wgan optimize`. Raises UsageError for a value that is not allowed."""
+
+    file: Path = option(MISSING, "An ONNX file of any project.", argument=True, metavar="FILE")
+    image_shape: tuple[int, ...] | None = option(
+        None,
+        "Height, width and channels of flat images.",
+        parse=_parse_axes,
+        low=1,
+        high=2**14,
+        metavar="HxWxC",
+        shown_default="as the file says",
+    )
+    output: Path | None = option(
+        None,
+        "File to write.",
+        flags=("-o", "--output"),
+        metavar="PATH",
+        shown_default="FILE with -wgan or -wgan-int8 in its name",
+    )
+
+    def __post_init__(self) -> None:
+        """Check each option and each combination. Raises UsageError."""
+        super().__post_init__()
+        self.check_format("onnx")
+        if self.image_shape is not None and len(self.image_shape) != 3:
+            raise UsageError(
+                "--image-shape is height, width and channels, as in 28x28x1: it has"
+                f" {len(self.image_shape)} sizes"
+            )
+
+    @property
+    def path(self) -> Path:
+        """The file to write."""
+        if self.output is not None:
+            return self.output
+        kind = "" if self.precision == "fp32" else f"-{self.precision}"
+        return self.file.with_name(f"{self.file.stem}-wgan{kind}.onnx")

@@ -20,7 +20,7 @@ from wgan.export.parity.gate import Reference, prove
 from wgan.files import write_whole
 from wgan.model_file import FORMATS
 from wgan.model_file.archive import add_manifest
-from wgan.model_file.manifest import Manifest, Receipt
+from wgan.model_file.manifest import Distance, Manifest, Receipt
 from wgan.model_file.reading import content_sha256
 from wgan.stop import check_stop
 from wgan.training.checkpoint import Checkpoint
@@ -37,6 +37,7 @@ class ExportDraft:
     serialize: Callable[[str], bytes]  # the manifest's JSON -> the whole file
     engines: Callable[[bytes], Iterator[Engine]]  # the whole file -> every way to run it
     opset: int | None = None  # of ONNX
+    float_layers: tuple[str, ...] = ()  # of an 8-bit graph: layers that lose too much in 8 bits
 
 
 def export_checkpoint(
@@ -86,10 +87,41 @@ def publish(
     logger.info("%s: generating reference images with PyTorch", path)
     # A generator of its own: tracing may have changed the one that the draft was made from.
     reference = Reference.draw(checkpoint.ema_generator(architecture), latent_dim, config.seeds)
-    # The gate runs the file as it will be, except for the receipt, which the gate itself gives.
     unproved = _describe(checkpoint, config, draft)
+    return prove_and_write(
+        draft, reference, unproved, path, config.allowed, loosened=config.loosened
+    )
+
+
+def prove_and_write(
+    draft: ExportDraft,
+    reference: Reference,
+    unproved: Manifest,
+    path: Path,
+    allowed: Distance,
+    *,
+    loosened: bool,
+    reference_sha256: str = "",
+) -> Manifest:
+    """Prove `draft` against `reference`, then write it to `path`.
+
+    Args:
+        draft: the export.
+        reference: the images that it must give.
+        unproved: its manifest, with an empty receipt.
+        path: the file to write.
+        allowed: the largest distance that passes.
+        loosened: whether it exceeds wgan's own, which the receipt says.
+        reference_sha256: the checksum of the file that gave the reference, if one did.
+
+    Raises:
+        ParityError: the draft does not match; nothing is written.
+        OutputError: the file cannot be written.
+    """
+    # The gate runs the file as it will be, except for the receipt, which the gate itself gives.
     file = draft.serialize(unproved.to_json())
-    receipt = prove(draft.engines(file), reference, config.allowed, loosened=config.loosened)
+    receipt = prove(draft.engines(file), reference, allowed, loosened=loosened)
+    receipt = dataclasses.replace(receipt, reference_sha256=reference_sha256)
     manifest = dataclasses.replace(unproved, receipt=receipt, content_sha256=content_sha256(file))
     logger.info("%s: writing", path)
     check_stop()  # the last moment: a file that is complete is not taken back
@@ -155,6 +187,7 @@ def _describe(checkpoint: Checkpoint, config: ExportConfig, draft: ExportDraft) 
         precision=config.precision,
         target=config.target_of(draft.file_format),
         opset=draft.opset,
+        float_layers=draft.float_layers,
         step=checkpoint.step,
         config=public_config(checkpoint),
         weights_sha256=weights_sha256(checkpoint.average),

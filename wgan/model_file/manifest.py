@@ -10,6 +10,7 @@ from dataclasses import MISSING, dataclass
 from types import NoneType
 from typing import Any, Self, TypeVar, get_args, get_origin
 
+from wgan import __version__
 from wgan.errors import ModelFileError
 from wgan.text import shorten
 
@@ -40,9 +41,18 @@ def _bounded(low: int, high: int = 2**63 - 1, default: Any = MISSING) -> Any:
     return dataclasses.field(default=default, metadata={"range": (low, high)})
 
 
-def _tuple_of(item: str, low: int = 0) -> Any:
-    """Make a field of several values, each called `item` in messages."""
-    return dataclasses.field(default=(), metadata={"item": item, "range": (low, 2**63 - 1)})
+def _tuple_of(item: str, low: int = 0, *, may_lack: bool = False) -> Any:
+    """Make a field of several values, each called `item` in messages.
+
+    `may_lack`: a file without the field is read as one without values, and none is written.
+    """
+    limits = {"item": item, "range": (low, 2**63 - 1), "may_lack": may_lack}
+    return dataclasses.field(default=(), metadata=limits)
+
+
+def _text_or(default: str) -> Any:
+    """Make a field of text that files lack where it has its default."""
+    return dataclasses.field(default=default, metadata={"may_lack": True})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,7 +89,10 @@ class Receipt:
     seen: Distance = Distance()  # from PyTorch in float32, the largest of all engines
     allowed: Distance = Distance()
     loosened: bool = False  # whether the user allowed a larger distance than wgan does
-    float64_images: float = 0.0  # largest difference of the images from PyTorch in float64
+    # Largest difference of the images from PyTorch in float64; None: that was not compared.
+    float64_images: float | None = 0.0
+    reference: str = _text_or("PyTorch")  # what the images were compared with
+    reference_sha256: str = _text_or("")  # of the file that was the reference, if it was one
     goldens: tuple[Golden, ...] = _tuple_of("golden image")
 
 
@@ -94,17 +107,40 @@ class Manifest:
     precision: str  # "fp32"
     target: str  # what the graph is optimised for: "portable"
     opset: int | None = _bounded(1)  # None unless the format is ONNX
-    step: int = _bounded(0)  # training steps behind the weights
+    step: int | None = _bounded(0)  # training steps behind the weights; None: unknown
     config: Mapping[str, Any]  # the training configuration, without paths
     weights_sha256: str  # of the checkpoint's tensors: the same in every format
     content_sha256: str  # of the file without this manifest
     wgan_version: str
     receipt: Receipt
+    # Where the generator comes from: "" is a run of wgan, "module" and "onnx" are foreign ones.
+    source: str = _text_or("")
+    # Of an 8-bit file: the layers that lose too much in 8 bits, by the names of their weights.
+    float_layers: tuple[str, ...] = _tuple_of("layer", may_lack=True)
     format_version: int = _bounded(1, default=FORMAT_VERSION)
+
+    @classmethod
+    def foreign(cls, *, image_shape: tuple[int, int, int], **fields: Any) -> Self:
+        """Describe a generator that wgan did not train, before its proof: nothing is invented.
+
+        `image_shape` is height, width and channels; `fields` are others of the manifest.
+        """
+        height, width, channels = image_shape
+        return cls(
+            height=height,
+            width=width,
+            channels=channels,
+            step=None,
+            content_sha256="",
+            wgan_version=__version__,
+            receipt=Receipt(),
+            **fields,
+        )
 
     def to_json(self) -> str:
         """Write the manifest; equal manifests give equal text."""
-        fields = dataclasses.asdict(self)
+        fields = _as_fields(self)
+        fields["receipt"] = _as_fields(self.receipt)
         fields["config_sha256"] = config_sha256(self.config)
         for golden in fields["receipt"]["goldens"]:
             golden["png"] = base64.b64encode(golden["png"]).decode("ascii")
@@ -142,6 +178,16 @@ class Manifest:
         return manifest
 
 
+def _as_fields(content: Any) -> dict[str, Any]:
+    """The fields of a dataclass, without those that may lack and have their default."""
+    return {
+        name: value
+        for field in dataclasses.fields(content)
+        for name, value in [(field.name, dataclasses.asdict(content)[field.name])]
+        if not (field.metadata.get("may_lack") and getattr(content, name) == field.default)
+    }
+
+
 def _check_depth(content: object) -> None:
     level = [content]
     for _ in range(DEPTH_LIMIT):
@@ -177,6 +223,8 @@ def _read(kind: type[T], content: object, name: str) -> T:
         key, value = field.name, content.get(field.name)
         if value is None and NoneType in get_args(field.type):
             values[key] = None
+        elif key not in content and field.metadata.get("may_lack"):
+            continue
         elif key not in content:
             raise ModelFileError(f"the {name} lacks {key!r}")
         else:
@@ -195,7 +243,7 @@ def _read_value(kind: Any, value: Any, name: str, metadata: Mapping[str, Any]) -
         fits, expected = isinstance(value, dict), "a JSON object"
     elif kind is bool:
         fits, expected = isinstance(value, bool), "true or false"
-    elif kind is float:
+    elif kind in (float, float | None):
         fits = type(value) in (int, float) and 0 <= value < 1e9
         expected = "a number from 0 to 1e9"
     elif kind in (int, int | None):
@@ -212,7 +260,7 @@ def _read_value(kind: Any, value: Any, name: str, metadata: Mapping[str, Any]) -
             return base64.b64decode(value, validate=True)
         except ValueError as exc:
             raise ModelFileError(f"the {name} is not base64") from exc
-    return float(value) if kind is float else value
+    return float(value) if kind in (float, float | None) else value
 
 
 def _finite(text: str) -> float:

@@ -12,8 +12,10 @@ from onnx import ModelProto, TensorProto, helper, numpy_helper
 from tests.checkpoints import trained_checkpoint
 from wgan.export.formats.onnx import to_onnx
 from wgan.export.lowering.conv_transpose import lower
+from wgan.export.lowering.float16 import to_fp16
 from wgan.export.lowering.graph import Graph
-from wgan.export.lowering.precision import quantize, to_fp16
+from wgan.export.lowering.sensitivity import quantize
+from wgan.export.lowering.upsampling import fold_upsampling
 from wgan.latents import latents_from_seeds
 from wgan.training.networks import folded
 
@@ -24,8 +26,12 @@ def lower_for_int8(model: ModelProto) -> ModelProto:
     return lower(model, eight_bits=True)
 
 
+def eight_bits(model: ModelProto) -> ModelProto:
+    return quantize(model).model
+
+
 def to_int8(model: ModelProto) -> ModelProto:
-    return quantize(lower_for_int8(model))
+    return eight_bits(lower_for_int8(model))
 
 
 Pass = Callable[[ModelProto], ModelProto]
@@ -34,8 +40,12 @@ PAIRS: list[tuple[Pass, Pass]] = [
     (lower, lower),
     (lower, to_fp16),
     (to_fp16, lower),
-    (lower_for_int8, quantize),
+    (lower_for_int8, eight_bits),
     (to_int8, lower),
+    (fold_upsampling, lower),
+    (lower, fold_upsampling),
+    (to_int8, fold_upsampling),
+    (to_fp16, fold_upsampling),
 ]
 """Passes that can follow one another."""
 

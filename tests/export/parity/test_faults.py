@@ -18,7 +18,7 @@ from wgan.export.config import TOLERANCES, ExportConfig
 from wgan.export.draft import export_checkpoint, make_draft, publish
 from wgan.export.formats.onnx import onnx_draft, to_onnx
 from wgan.export.lowering.conv_transpose import lower
-from wgan.export.lowering.precision import quantize
+from wgan.export.lowering.sensitivity import quantize
 from wgan.export.parity.engines import onnx_engines
 from wgan.export.parity.gate import Reference, prove
 from wgan.model_file.manifest import Manifest
@@ -68,7 +68,7 @@ def gate(reference: Reference, manifest: Manifest) -> Gate:
     """Pass a model through the gate of its precision."""
 
     def run(model: ModelProto) -> None:
-        eight_bits = any(node.op_type == "QLinearConv" for node in model.graph.node)
+        eight_bits = any(node.op_type == "QuantizeLinear" for node in model.graph.node)
         allowed = TOLERANCES["int8" if eight_bits else "fp32"]
         data = onnx_draft(model).serialize(manifest.to_json())
         prove(onnx_engines(data), reference, allowed, loosened=False)
@@ -238,11 +238,17 @@ LOWERED_FAULTS = [
 
 
 def a_scale_is_doubled(model: ModelProto) -> None:
-    change(model, nodes(model, "QLinearConv")[0].input[4], lambda value: value * 2)
+    weights = {tensor.name for tensor in model.graph.initializer if len(tensor.dims) == 4}
+    read = [node for node in nodes(model, "DequantizeLinear") if node.input[0] in weights]
+    change(model, read[0].input[1], lambda value: value * 2)
 
 
 def bytes_are_read_as_signed(model: ModelProto) -> None:
-    change(model, nodes(model, "DequantizeLinear")[0].input[2], lambda value: value + 128)
+    constants = {tensor.name for tensor in model.graph.initializer}
+    for node in nodes(model, "DequantizeLinear"):
+        if node.input[0] not in constants:
+            node.input[2] = "signed"
+    model.graph.initializer.append(onnx.numpy_helper.from_array(np.array(128, np.uint8), "signed"))
 
 
 EIGHT_BIT_FAULTS = [a_scale_is_doubled, bytes_are_read_as_signed]
@@ -270,7 +276,7 @@ def test_a_fault_in_the_lowered_graph_is_found(
 def test_a_fault_in_the_8_bit_graph_is_found(
     lowered: ModelProto, gate: Gate, plant: Callable[[ModelProto], None]
 ) -> None:
-    model = quantize(lowered)
+    model = quantize(lowered).model
     plant(model)
     with pytest.raises(ParityError):
         gate(model)
@@ -279,7 +285,7 @@ def test_a_fault_in_the_8_bit_graph_is_found(
 def test_the_graphs_without_a_fault_pass(
     plain: ModelProto, lowered: ModelProto, gate: Gate
 ) -> None:
-    for model in (plain, lowered, quantize(lowered)):
+    for model in (plain, lowered, quantize(lowered).model):
         gate(model)
 
 

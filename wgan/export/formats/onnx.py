@@ -11,11 +11,13 @@ from onnx import GraphProto, ModelProto
 from torch import Tensor, nn
 
 from wgan.errors import ExportError
-from wgan.export.config import ExportConfig
+from wgan.export.config import ExportConfig, PrecisionConfig
 from wgan.export.draft import ExportDraft
 from wgan.export.formats import export_errors
 from wgan.export.lowering.conv_transpose import lower
-from wgan.export.lowering.precision import quantize, to_fp16
+from wgan.export.lowering.float16 import to_fp16
+from wgan.export.lowering.sensitivity import quantize
+from wgan.export.lowering.upsampling import fold_upsampling
 from wgan.export.parity.engines import onnx_engines
 from wgan.model_file import IMAGES, LATENTS, PIXELS
 from wgan.model_file.manifest import METADATA_KEY
@@ -49,20 +51,35 @@ def make_draft(generator: nn.Module, latent_dim: int, config: ExportConfig) -> E
         ExportError: the generator cannot be traced, or has nothing that int8 could quantise.
         MissingExtra: int8 needs onnxruntime for its calibration.
     """
-    model = to_onnx(generator, latent_dim)
+    return rewrite(to_onnx(generator, latent_dim), config)
+
+
+def rewrite(model: ModelProto, config: PrecisionConfig) -> ExportDraft:
+    """Rewrite a clean model for its target and precision.
+
+    Raises:
+        ExportError: it has nothing that int8 could quantise.
+        MissingExtra: int8 needs onnxruntime for its calibration.
+    """
+    float_layers: tuple[str, ...] = ()
     if config.target_of("onnx") == "cpu":
-        model = lower(model, eight_bits=config.precision == "int8")
+        eight_bits = config.precision == "int8"
+        model = lower(fold_upsampling(model, eight_bits=eight_bits), eight_bits=eight_bits)
     if config.precision == "fp16":
         model = to_fp16(model)
     elif config.precision == "int8":
-        model = quantize(model)
+        quantized = quantize(model, config.allowed.psnr)
+        model, float_layers = quantized.model, quantized.float_layers
     check(model)
-    return onnx_draft(model)
+    return onnx_draft(model, float_layers)
 
 
-def onnx_draft(model: ModelProto) -> ExportDraft:
+def onnx_draft(model: ModelProto, float_layers: tuple[str, ...] = ()) -> ExportDraft:
     """Make a draft of an ONNX model."""
-    return ExportDraft("onnx", lambda manifest: serialize(model, manifest), onnx_engines, OPSET)
+    opset = next(entry.version for entry in model.opset_import if entry.domain == "")
+    return ExportDraft(
+        "onnx", lambda manifest: serialize(model, manifest), onnx_engines, opset, float_layers
+    )
 
 
 def to_onnx(generator: nn.Module, latent_dim: int) -> ModelProto:

@@ -5,14 +5,15 @@ ONNX Runtime computes a transposed convolution image by image, as a matrix produ
 (`python -m benchmarks.lowering` measures them and others that were tried):
 
 dense   A layer whose input is a single pixel is a matrix product.
-phases  With kernel 4, stride 2 and padding 1, each output pixel depends on 2 x 2 of the kernel's 16
-        weights (taps). The four phases of the output (even or odd row, even or odd column) are
-        four 2x2 convolutions.
-taps    With few output channels, phases would leave most vector lanes empty. Instead all 16
-        products are computed first, then each pixel adds up its four.
+phases  With stride 2, each output pixel depends on a quarter of the kernel's weights (taps): with
+        kernel 4 and padding 1 on 2 x 2 of 16. The four phases of the output (even or odd row, even
+        or odd column) are four small convolutions.
+taps    With few output channels, phases would leave most vector lanes empty. With kernel 4, stride
+        2 and padding 1 all 16 products are computed first, then each pixel adds up its four.
 """
 
 import itertools
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -26,9 +27,17 @@ MAX_TAPS_CHANNELS = 8
 """A layer of at most this many output channels takes the form `taps`: a vector register holds 8 or
 16 floats."""
 
-TAPS = {0: (3, 1), 1: (2, 0)}
-"""Phase -> the kernel rows that output row 2y + phase reads, for input rows y + phase - 1 and
-y + phase. It follows from `out[2i - 1 + k] += in[i] * kernel[k]`; columns are alike."""
+MIN_PHASES_TAPS = 16
+"""Kernels with fewer taps take the form `phases` only in 8 bits: in float32 the operator was up to
+1.4 times as fast with kernels 2 and 3, phases up to 1.4 times with kernels 4, 5 and 6."""
+
+
+@dataclass(frozen=True)
+class AxisPhase:
+    """The output rows (or columns) 2y + phase as a convolution."""
+
+    taps: tuple[int, ...]  # the kernel's rows, in the order of the input rows that they weigh
+    pads: tuple[int, int]  # zero rows before and after the input
 
 
 @dataclass(frozen=True)
@@ -42,6 +51,27 @@ class ConvTranspose:
     bias: AnyArray  # (outputs,)
     relu: bool
     shape: Shape  # of the input: (batch, inputs, height, width)
+    strides: tuple[int, ...]
+    pads: tuple[int, ...]  # top, left, bottom, right
+    output_padding: tuple[int, ...]
+
+    @property
+    def kernel(self) -> tuple[int, ...]:
+        """Rows and columns of the kernel."""
+        return tuple(self.weight.shape[2:])
+
+    @property
+    def output_size(self) -> tuple[int, int]:
+        """Height and width of the output; those of the input must be known."""
+        height, width = (
+            (size - 1) * self.strides[axis]
+            + self.kernel[axis]
+            + self.output_padding[axis]
+            - self.pads[axis]
+            - self.pads[axis + 2]
+            for axis, size in enumerate(_input_size(self))
+        )
+        return height, width
 
 
 @dataclass(frozen=True)
@@ -50,14 +80,15 @@ class Phases:
 
     names: tuple[tuple[str, str], tuple[str, str]]  # of values (batch, channels, height, width)
     channels: int
-    height: int
+    height: int  # of each part
     width: int
+    size: tuple[int, int]  # of the whole; the last row or column of the parts may be left out
 
 
 def lower(model: ModelProto, *, eight_bits: bool = False) -> ModelProto:
     """Rewrite each transposed convolution that has a faster form; all other nodes stay.
 
-    With `eight_bits`, use only forms that `wgan.export.lowering.precision` can quantise.
+    With `eight_bits`, use only forms that `wgan.export.lowering.int8` can quantise.
     """
     return _Lowering(model, eight_bits).run()
 
@@ -78,7 +109,39 @@ def join(graph: Graph, phases: Phases, output: str | None = None) -> str:
         rows.append(graph.add("Reshape", joined, line))
     joined = graph.add("Concat", *rows, axis=2)
     shaped = graph.add("Reshape", joined, graph.integers(0, 2 * height, 2 * width, channels))
+    if phases.size != (2 * height, 2 * width):
+        ends = graph.integers(*phases.size)
+        shaped = graph.add("Slice", shaped, graph.integers(0, 0), ends, graph.integers(1, 2))
     return graph.add("Transpose", shaped, perm=[0, 3, 1, 2], output=output)
+
+
+def axis_phases(kernel: int, pad: int, size: int, output_size: int) -> list[AxisPhase] | None:
+    """Split one axis of a transposed convolution of stride 2 into its two phases.
+
+    It follows from `out[2i - pad + k] += in[i] * kernel[k]`: output row 2y + phase reads input row
+    y + (phase + pad - k) / 2 with each tap k for which that is a whole number.
+
+    Args:
+        kernel: taps along the axis.
+        pad: the padding before the first row.
+        size: input rows.
+        output_size: output rows.
+
+    Returns:
+        The phases, or None if a phase has no tap or would read less than the whole input.
+    """
+    rows = -(-output_size // 2)  # of each phase, rounded up
+    found = []
+    for phase in (0, 1):
+        taps = [k for k in range(kernel) if (phase + pad - k) % 2 == 0][::-1]
+        if not taps:
+            return None
+        first, last = ((phase + pad - tap) // 2 for tap in (taps[0], taps[-1]))
+        pads = (-first, rows - size + last)
+        if min(pads) < 0:
+            return None
+        found.append(AxisPhase(tuple(taps), pads))
+    return found
 
 
 def read_layer(graph: Graph, node: NodeProto, nodes: Sequence[NodeProto]) -> ConvTranspose | None:
@@ -89,7 +152,6 @@ def read_layer(graph: Graph, node: NodeProto, nodes: Sequence[NodeProto]) -> Con
     plain = (
         given.get("group", 1) == 1
         and set(given.get("dilations", [1])) == {1}
-        and set(given.get("output_padding", [0])) == {0}
         and given.get("auto_pad", b"NOTSET") == b"NOTSET"
         and "output_shape" not in given
     )
@@ -108,6 +170,10 @@ def read_layer(graph: Graph, node: NodeProto, nodes: Sequence[NodeProto]) -> Con
         bias=np.zeros(weight.shape[1], weight.dtype) if bias is None else bias,
         relu=relu,
         shape=shape,
+        # An attribute that has its default may be left out.
+        strides=tuple(given.get("strides", [1, 1])),
+        pads=tuple(given.get("pads", [0] * 4)),
+        output_padding=tuple(given.get("output_padding", [0, 0])),
     )
 
 
@@ -144,18 +210,17 @@ class _Lowering:
 
     def _choose_form(self, layer: ConvTranspose) -> Callable[[ConvTranspose], None] | None:
         """The fastest exact form of `layer`; None if that is the operator itself."""
-        given = attributes(layer.node)
-        # An attribute that has its default may be left out: stride 1, no padding.
-        kernel = layer.weight.shape[2:]
-        strides, pads = list(given.get("strides", [1, 1])), list(given.get("pads", [0] * 4))
-        if layer.shape[2:] == (1, 1) and pads == [0] * 4:
+        if layer.shape[2:] == (1, 1) and not any((*layer.pads, *layer.output_padding)):
             return self._dense
         # The size must be known: a slice of `_taps` and the shapes of `join` are constants.
-        if None in layer.shape[2:] or (kernel, strides, pads) != ((4, 4), [2, 2], [1] * 4):
+        if None in layer.shape[2:] or layer.strides != (2, 2):
             return None
         if layer.weight.shape[1] <= MAX_TAPS_CHANNELS:
-            return None if self._eight_bits else self._taps
-        return self._four_phases
+            plain = (layer.kernel, layer.pads, layer.output_padding) == ((4, 4), (1,) * 4, (0, 0))
+            return self._taps if plain and not self._eight_bits else None
+        if math.prod(layer.kernel) < MIN_PHASES_TAPS and not self._eight_bits:
+            return None
+        return self._four_phases if layer_phases(layer) else None
 
     def _dense(self, layer: ConvTranspose) -> None:
         """One matrix product: each pixel of the output reads the one pixel of the input."""
@@ -171,25 +236,33 @@ class _Lowering:
         graph.add("Reshape", product, shape, output=layer.output)
 
     def _four_phases(self, layer: ConvTranspose) -> None:
-        """Four 2x2 convolutions, one for each phase of the output."""
-        height, width = _input_size(layer)
+        """Four small convolutions, one for each phase of the output."""
+        phases = layer_phases(layer)
+        assert phases is not None
         self._join(layer.input)
         bias = self._graph.constant(layer.bias, "bias")
         (a, b), (c, d) = (
-            [self._phase(layer, bias, row, column) for column in (0, 1)] for row in (0, 1)
+            [self._phase(layer, bias, row, column) for column in phases[1]] for row in phases[0]
         )
-        self._phases[layer.output] = Phases(((a, b), (c, d)), layer.weight.shape[1], height, width)
+        height, width = layer.output_size
+        self._phases[layer.output] = Phases(
+            ((a, b), (c, d)),
+            layer.weight.shape[1],
+            -(-height // 2),
+            -(-width // 2),
+            layer.output_size,
+        )
 
-    def _phase(self, layer: ConvTranspose, bias: str, row: int, column: int) -> str:
-        """The output pixels (2y + row, 2x + column)."""
+    def _phase(self, layer: ConvTranspose, bias: str, row: AxisPhase, column: AxisPhase) -> str:
+        """The output pixels (2y + row's phase, 2x + column's phase)."""
         convolution = self._graph.add(
             "Conv",
             layer.input,
-            self._graph.constant(phase_kernel(layer.weight, row, column), "weight"),
+            # Named after the layer, so that `int8` can say which layers stay in float.
+            self._graph.constant(phase_kernel(layer.weight, row, column), layer.node.input[1]),
             bias,
-            kernel_shape=[2, 2],
-            # Top, left, bottom, right: phase 0 reads the input row before its own, 1 the one after.
-            pads=[1 - row, 1 - column, row, column],
+            kernel_shape=[len(row.taps), len(column.taps)],
+            pads=[row.pads[0], column.pads[0], row.pads[1], column.pads[1]],
         )
         return self._activate(layer, convolution)
 
@@ -216,7 +289,9 @@ class _Lowering:
         else:  # joined after the products, which have fewer channels than the input
             (a, b), (c, d) = phases.names
             names = (products_of(a), products_of(b)), (products_of(c), products_of(d))
-            products = join(graph, Phases(names, 16 * outputs, phases.height, phases.width))
+            products = join(
+                graph, Phases(names, 16 * outputs, phases.height, phases.width, phases.size)
+            )
         cells = graph.add(
             "Conv",
             products,
@@ -241,9 +316,19 @@ class _Lowering:
             join(self._graph, phases, output=value)
 
 
-def phase_kernel(weight: AnyArray, row: int, column: int) -> AnyArray:
-    """The taps of one phase: `(inputs, outputs, 4, 4)` -> `(outputs, inputs, 2, 2)`."""
-    return weight[:, :, TAPS[row]][:, :, :, TAPS[column]].swapaxes(0, 1)
+def layer_phases(layer: ConvTranspose) -> tuple[list[AxisPhase], list[AxisPhase]] | None:
+    """The phases of a layer's rows and columns, or None if it has no such form."""
+    size, output = _input_size(layer), layer.output_size
+    rows, columns = (
+        axis_phases(layer.kernel[axis], layer.pads[axis], size[axis], output[axis])
+        for axis in (0, 1)
+    )
+    return (rows, columns) if rows and columns else None
+
+
+def phase_kernel(weight: AnyArray, row: AxisPhase, column: AxisPhase) -> AnyArray:
+    """The taps of one phase: `(inputs, outputs, rows, columns)` -> `(outputs, inputs, ...)`."""
+    return weight[:, :, row.taps][:, :, :, column.taps].swapaxes(0, 1)
 
 
 def _input_size(layer: ConvTranspose) -> tuple[int, int]:

@@ -36,6 +36,11 @@ class Graph:
         }
         self._count = 0
 
+    @property
+    def outputs(self) -> Sequence[onnx.ValueInfoProto]:
+        """The outputs of the model."""
+        return list(self._model.graph.output)
+
     def unique_name(self, prefix: str) -> str:
         """Return a name that no value of the model or of this graph has."""
         while True:
@@ -70,13 +75,14 @@ class Graph:
         return self._shapes.get(value, ())
 
     def to_model(self) -> ModelProto:
-        """Return the rewritten model, without constants that no node reads."""
+        """Return the rewritten model, without nodes and constants that no output needs."""
         model = ModelProto()
         model.CopyFrom(self._model)
-        del model.graph.node[:], model.graph.initializer[:]
-        read = {name for node in self.nodes for name in node.input}
+        del model.graph.node[:], model.graph.initializer[:], model.graph.value_info[:]
+        nodes = _needed(self.nodes, [value.name for value in model.graph.output])
+        read = {name for node in nodes for name in node.input}
         # Numbered again below: copied nodes bring the names that the pass before gave them.
-        for number, node in enumerate(self.nodes):
+        for number, node in enumerate(nodes):
             copied = model.graph.node.add()
             copied.CopyFrom(node)
             copied.name = f"{number:03d}_{node.op_type}"
@@ -98,8 +104,21 @@ def readers(nodes: Sequence[NodeProto], value: str) -> list[NodeProto]:
     return [node for node in nodes if value in node.input]
 
 
+def _needed(nodes: Sequence[NodeProto], outputs: Sequence[str]) -> list[NodeProto]:
+    """The nodes that the outputs depend on, in order. Subgraphs may read any value."""
+    if any(entry.HasField("g") or entry.graphs for node in nodes for entry in node.attribute):
+        return list(nodes)
+    needed, wanted = [], set(outputs)
+    for node in reversed(nodes):
+        if wanted.intersection(node.output):
+            wanted.update(node.input)
+            needed.append(node)
+    return needed[::-1]
+
+
 def _infer_shapes(model: ModelProto) -> dict[str, Shape]:
-    inferred = onnx.shape_inference.infer_shapes(model).graph
+    # Older exporters compute sizes from shapes (`view`): those are found by data propagation.
+    inferred = onnx.shape_inference.infer_shapes(model, data_prop=True).graph
     return {
         value.name: tuple(
             axis.dim_value if axis.HasField("dim_value") else None

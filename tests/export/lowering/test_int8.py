@@ -15,7 +15,13 @@ from tests.checkpoints import trained_checkpoint
 from wgan.errors import ExportError, ParityError, UsageError
 from wgan.export.config import ExportConfig
 from wgan.export.draft import export_checkpoint
-from wgan.export.lowering.precision import WEIGHT_LIMIT, best_scale, quantize, quantize_weight
+from wgan.export.lowering.calibration import (
+    WEIGHT_LIMIT,
+    Histogram,
+    quantization,
+    quantize_weight,
+)
+from wgan.export.lowering.sensitivity import quantize
 from wgan.training.checkpoint import Checkpoint
 
 
@@ -41,7 +47,10 @@ def test_an_8_bit_export_passes_the_gate(checkpoint: Checkpoint, tmp_path: Path)
     assert (manifest.precision, manifest.target) == ("int8", "cpu")
     # 8 to 16 and 16 to 32 pixels are four convolutions each; 4 to 8 has too few channels.
     written = onnx.load(tmp_path / "g.onnx")
-    assert operators(written).count("QLinearConv") == 8
+    constants = {tensor.name for tensor in written.graph.initializer}
+    restored = [node for node in written.graph.node if node.op_type == "DequantizeLinear"]
+    kernels = [node for node in restored if node.input[0] in constants and len(node.input) == 3]
+    assert len(kernels) == 8
     assert {tensor.data_type for tensor in written.graph.initializer} >= {
         onnx.TensorProto.INT8,
         onnx.TensorProto.INT32,
@@ -68,12 +77,18 @@ def test_a_lowered_16_bit_export_passes_too(checkpoint: Checkpoint, tmp_path: Pa
     assert "Conv" in operators(written)
 
 
-@pytest.mark.parametrize("precision", ["fp16", "int8"])
+@pytest.mark.parametrize(
+    ("precision", "error", "message"),
+    [
+        ("fp16", ParityError, r"PSNR of pixels is \d+.\d dB; at least 110 is needed"),
+        ("int8", ExportError, r"loses too much in each layer .*\(2\).* and 113 are needed"),
+    ],
+)
 def test_an_export_beyond_its_tolerance_is_refused(
-    checkpoint: Checkpoint, tmp_path: Path, precision: str
+    checkpoint: Checkpoint, tmp_path: Path, precision: str, error: type[Exception], message: str
 ) -> None:
     config = ExportConfig(precision=precision, tolerance_psnr=110)
-    with pytest.raises(ParityError, match=r"PSNR of pixels is \d+.\d dB; at least 110 is needed"):
+    with pytest.raises(error, match=message):
         export_checkpoint(checkpoint, config, tmp_path / "g.onnx")
     assert not list(tmp_path.iterdir())
 
@@ -90,7 +105,7 @@ def test_a_tightened_tolerance_is_not_loosened() -> None:
 
 
 def test_a_generator_without_layers_to_quantize_is_refused() -> None:
-    with pytest.raises(ExportError, match="no layer of kernel 4"):
+    with pytest.raises(ExportError, match=r"no convolution before its last .*weights: none"):
         quantize(ModelProto())
 
 
@@ -163,6 +178,16 @@ def test_quantized_weights_are_within_half_a_step(weight: np.ndarray) -> None:
     restored = steps * scale.reshape(-1, *[1] * (weight.ndim - 1)).astype(np.float64)
     error = np.abs(restored - weight).reshape(len(weight), -1).max(axis=1)
     assert (error <= scale * 0.5001).all()
+
+
+def best_scale(values: np.ndarray) -> float:
+    return quantization(Histogram.of([values])).scale
+
+
+def test_values_of_both_signs_have_a_zero_point() -> None:
+    found = quantization(Histogram.of([np.linspace(-1, 3, 10_000, dtype=np.float32)]))
+    assert found.zero == 64
+    assert found.scale == pytest.approx(4 / 255, rel=0.02)
 
 
 def test_the_scale_of_even_values_covers_them_all() -> None:

@@ -1,0 +1,350 @@
+"""`wgan optimize`: files from elsewhere become fast ones that give the same images."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+from onnx import ModelProto, TensorProto, helper
+
+from tests.export.foreign.networks import LATENT_DIM, foreign
+from tests.processes import ROOT, RunWgan
+from wgan.errors import ExportError, ModelFileError, ParityError, UsageError, WganError
+from wgan.export import OptimizeConfig, optimize
+from wgan.latents import latents_from_seeds
+from wgan.runtime import Generator
+
+CASES = ROOT.parent / "shared" / "cases" / "generators"
+
+make_node = helper.make_node
+
+
+def written(model: ModelProto, tmp_path: Path) -> Path:
+    path = tmp_path / "theirs.onnx"
+    onnx.save(model, path)
+    return path
+
+
+def optimized(path: Path, **options: Any) -> Path:
+    output = path.with_name("mine.onnx")
+    optimize(OptimizeConfig(file=path, output=output, **options))
+    return output
+
+
+def their_images(path: Path, latents: Any) -> Any:
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    return session.run(None, {"z": latents})[0]
+
+
+def operators(path: Path) -> list[str]:
+    return [node.op_type for node in onnx.load(path).graph.node]
+
+
+@pytest.mark.parametrize(("precision", "decibels"), [("fp32", 80), ("fp16", 55), ("int8", 40)])
+def test_the_new_file_gives_the_images_of_the_old_one(
+    tmp_path: Path, precision: str, decibels: float
+) -> None:
+    path = written(foreign(), tmp_path)
+    mine = optimized(path, precision=precision)
+    latents = latents_from_seeds(range(9), LATENT_DIM)
+    with Generator(mine) as generator:
+        difference = generator.images(latents) - their_images(path, latents)
+    assert 10 * np.log10(4 / np.square(difference).mean()) > decibels
+
+
+def test_the_receipt_names_the_reference_and_invents_nothing(tmp_path: Path) -> None:
+    path = written(foreign(), tmp_path)
+    manifest = optimize(OptimizeConfig(file=path, output=tmp_path / "mine.onnx"))
+    assert manifest.receipt.reference.startswith("ONNX Runtime without optimisations")
+    assert len(manifest.receipt.reference_sha256) == 64
+    assert manifest.receipt.float64_images is None
+    assert (manifest.source, manifest.step) == ("onnx", None)
+    assert manifest.config == {"file": "theirs.onnx"}
+    with Generator(tmp_path / "mine.onnx") as generator:
+        assert generator.manifest == manifest
+
+
+def test_batch_norm_is_folded_and_the_upsampling_lowered(tmp_path: Path) -> None:
+    found = operators(optimized(written(foreign(), tmp_path)))
+    assert not {"BatchNormalization", "Resize", "ConvTranspose"} & set(found)
+    assert found.count("Conv") == 5
+
+
+def test_what_does_not_depend_on_the_latents_is_computed_once(tmp_path: Path) -> None:
+    """Spectral norm: a weight divided by its largest singular value, in the graph."""
+    model = foreign()
+    first = next(node for node in model.graph.node if "w1" in node.input)
+    first.input[1] = "w1_normal"
+    nodes = [
+        make_node("ReduceL2", ["w1"], ["norm"]),
+        make_node("Div", ["w1", "norm"], ["w1_normal"]),
+        *model.graph.node,
+    ]
+    del model.graph.node[:]
+    model.graph.node.extend(nodes)
+    assert "ReduceL2" not in operators(optimized(written(model, tmp_path)))
+
+
+LAST: dict[str, tuple[list[onnx.NodeProto], tuple[float, float]]] = {
+    "tanh": ([make_node("Tanh", ["features"], ["image"])], (-1, 1)),
+    "sigmoid": ([make_node("Sigmoid", ["features"], ["image"])], (0, 1)),
+    "clip": ([make_node("Clip", ["features", "zero", "two"], ["image"])], (0, 2)),
+    "tanh to 0 and 1": (
+        [
+            make_node("Tanh", ["features"], ["t"]),
+            make_node("Mul", ["t", "half"], ["h"]),
+            make_node("Add", ["half", "h"], ["image"]),
+        ],
+        (0, 1),
+    ),
+    "cast": (
+        [
+            make_node("Tanh", ["features"], ["t"]),
+            make_node("Cast", ["t"], ["half_t"], to=TensorProto.FLOAT16),
+            make_node("Cast", ["half_t"], ["image"], to=TensorProto.FLOAT),
+        ],
+        (-1, 1),
+    ),
+}
+
+NUMBERS = {
+    "zero": np.array(0, np.float32),
+    "half": np.array(0.5, np.float32),
+    "two": np.array(2, np.float32),
+}
+
+
+@pytest.mark.parametrize("name", [name for name in LAST if "cast" not in name])
+def test_the_range_is_told_by_the_last_operators(tmp_path: Path, name: str) -> None:
+    last, (low, high) = LAST[name]
+    path = written(foreign(last, constants=NUMBERS), tmp_path)
+    latents = latents_from_seeds(range(4), LATENT_DIM)
+    with Generator(optimized(path)) as generator:
+        images = generator.images(latents)
+    expected = (their_images(path, latents) - low) * (2 / (high - low)) - 1
+    assert np.abs(images - expected).max() < 1e-5
+
+
+def test_a_range_that_cannot_be_told_must_be_given(tmp_path: Path) -> None:
+    path = written(foreign([make_node("Identity", ["features"], ["image"])]), tmp_path)
+    with pytest.raises(UsageError, match=r"output image is unknown: .* --value-range=-1,1"):
+        optimized(path)
+    optimized(path, value_range=(-4.0, 4.0))
+
+
+@pytest.mark.parametrize(
+    ("latents", "before"),
+    [
+        (("n", LATENT_DIM, 1, 1), [make_node("Flatten", ["z"], ["flat"])]),
+        (("n", 2, 3), [make_node("Flatten", ["z"], ["flat"])]),
+        ((LATENT_DIM, "n"), [make_node("Transpose", ["z"], ["flat"], perm=[1, 0])]),
+        ((4, LATENT_DIM), []),
+    ],
+)
+def test_latents_of_any_shape_become_rows(
+    tmp_path: Path, latents: tuple[Any, ...], before: list[onnx.NodeProto]
+) -> None:
+    fixed = latents[0] if latents == (4, LATENT_DIM) else "n"
+    model = foreign(latents=latents, before=before, output=(fixed, 3, 8, 8))
+    if latents[0] == LATENT_DIM:  # the batch is the second axis: it is not 6
+        model = foreign(latents=("n", LATENT_DIM), before=before)
+        model.graph.input[0].CopyFrom(
+            helper.make_tensor_value_info("z", TensorProto.FLOAT, list(latents))
+        )
+    with Generator(optimized(written(model, tmp_path))) as generator:
+        assert generator.latent_dim == LATENT_DIM
+        assert generator.fixed_batch is None
+        assert generator.sample(5).shape == (5, 8, 8, 3)
+
+
+def labelled() -> ModelProto:
+    """A generator with a class, a factor of truncation and a map of noise."""
+    before = [
+        make_node("Gather", ["table", "y"], ["embedded"]),
+        make_node("Mul", ["z", "embedded"], ["joined"]),
+        make_node("Mul", ["joined", "psi"], ["flat"]),
+    ]
+    last = [
+        make_node("Add", ["features", "noise"], ["noisy"]),
+        make_node("Tanh", ["noisy"], ["image"]),
+    ]
+    return foreign(
+        last,
+        before=before,
+        more_inputs=[
+            ("y", TensorProto.INT64, ["n"]),
+            ("psi", TensorProto.FLOAT, []),
+            ("noise", TensorProto.FLOAT, ["n", 1, 8, 8]),
+        ],
+        constants={"table": np.random.RandomState(9).rand(10, LATENT_DIM).astype(np.float32)},
+    )
+
+
+def test_further_inputs_are_fixed_by_options(tmp_path: Path) -> None:
+    path = written(labelled(), tmp_path)
+    with pytest.raises(UsageError, match=r"--class K .* --input psi=VALUE --input noise=VALUE"):
+        optimized(path)
+    mine = optimized(path, label=3, inputs=("psi=0.7", "noise=0.1"))
+    latents = latents_from_seeds(range(3), LATENT_DIM)
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    theirs = session.run(None, {
+        "z": latents, "y": np.full(3, 3), "psi": np.array(0.7, np.float32),
+        "noise": np.full((3, 1, 8, 8), 0.1, np.float32),
+    })[0]  # fmt: skip
+    with Generator(mine) as generator:
+        assert np.abs(generator.images(latents) - theirs).max() < 1e-5
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"inputs": ("sigma=1",)}, r"--input sigma: the file has no such input"),
+        ({"inputs": ("psi",)}, r"write NAME=VALUE"),
+        ({"inputs": ("psi=a", "noise=0"), "label": 1}, r"--input psi='a' does not fit"),
+        (
+            {"image_output": "mask"},
+            r"--output-name mask: the file has no such output|fix the others",
+        ),
+        ({"latents": (7,)}, r"--latents 7 does not fit|fix the others"),
+    ],
+)
+def test_options_that_do_not_fit_are_named(
+    tmp_path: Path, options: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(UsageError, match=message):
+        optimized(written(labelled(), tmp_path), **options)
+
+
+def test_weights_in_a_file_beside_the_model_are_taken_in(tmp_path: Path) -> None:
+    path = tmp_path / "theirs.onnx"
+    onnx.save(foreign(), path, save_as_external_data=True, size_threshold=0, location="f.data")
+    mine = optimized(path)
+    (tmp_path / "f.data").unlink()
+    with Generator(mine) as generator:
+        assert generator.sample(1).shape == (1, 8, 8, 3)
+
+
+@pytest.mark.parametrize("location", ["../f.data", "/etc/hostname", "", "C:\\f.data", "missing"])
+def test_weights_elsewhere_are_never_read(tmp_path: Path, location: str) -> None:
+    folder = tmp_path / "model"
+    folder.mkdir()
+    path = folder / "theirs.onnx"
+    onnx.save(foreign(), path, save_as_external_data=True, size_threshold=0, location="f.data")
+    (folder / "f.data").rename(tmp_path / "f.data")
+    model = onnx.load(path, load_external_data=False)
+    for tensor in model.graph.initializer:
+        for entry in tensor.external_data:
+            if entry.key == "location":
+                entry.value = location
+    path.write_bytes(model.SerializeToString())
+    with pytest.raises(ModelFileError, match=r"not a file in the model's own folder|not beside it"):
+        optimized(path)
+
+
+def test_a_link_out_of_the_folder_is_not_followed(tmp_path: Path) -> None:
+    folder = tmp_path / "model"
+    folder.mkdir()
+    path = folder / "theirs.onnx"
+    onnx.save(foreign(), path, save_as_external_data=True, size_threshold=0, location="f.data")
+    (folder / "f.data").rename(tmp_path / "f.data")
+    (folder / "f.data").symlink_to(tmp_path / "f.data")
+    with pytest.raises(ModelFileError, match="not a file in the model's own folder"):
+        optimized(path)
+
+
+def noisy() -> ModelProto:
+    return foreign([
+        make_node("RandomNormalLike", ["features"], ["noise"]),
+        make_node("Add", ["features", "noise"], ["noisy"]),
+        make_node("Tanh", ["noisy"], ["image"]),
+    ])  # fmt: skip
+
+
+def in_training() -> ModelProto:
+    model = foreign()
+    (norm,) = (node for node in model.graph.node if node.op_type == "BatchNormalization")
+    norm.attribute.append(helper.make_attribute("training_mode", 1))
+    norm.output.extend(["mean_out", "var_out"])
+    return model
+
+
+@pytest.mark.parametrize(
+    ("model", "message"),
+    [
+        (noisy(), r"draws random numbers itself \(RandomNormalLike\)"),
+        (in_training(), r"batch norm in training mode.* model.eval\(\)"),
+        (foreign(output=("n", 192)), "no output that is clearly images"),
+    ],
+)
+def test_what_breaks_the_promise_of_seeds_is_refused(
+    tmp_path: Path, model: ModelProto, message: str
+) -> None:
+    with pytest.raises(ExportError, match=message):
+        optimized(written(model, tmp_path))
+
+
+def test_a_file_that_depends_on_its_batch_is_refused(tmp_path: Path) -> None:
+    model = foreign([
+        make_node("ReduceMean", ["features", "zeroth"], ["mean"]),
+        make_node("Sub", ["features", "mean"], ["centred"]),
+        make_node("Tanh", ["centred"], ["image"]),
+    ], constants={"zeroth": np.array([0])})  # fmt: skip
+    with pytest.raises((ExportError, ParityError), match=r"depends on the other images"):
+        optimized(written(model, tmp_path))
+
+
+def test_the_file_itself_is_not_replaced(tmp_path: Path) -> None:
+    path = written(foreign(), tmp_path)
+    with pytest.raises(UsageError, match="is the file itself"):
+        optimize(OptimizeConfig(file=path, output=path))
+
+
+def test_the_command_says_what_it_wrote_and_verify_proves_it(
+    run_wgan: RunWgan, tmp_path: Path
+) -> None:
+    written(foreign(), tmp_path)
+    done = run_wgan("optimize", "theirs.onnx", "--precision", "int8")
+    assert done.returncode == 0, done.stderr
+    assert "theirs-wgan-int8.onnx: int8 for cpu; within" in done.stdout
+    verified = run_wgan("verify", "theirs-wgan-int8.onnx")
+    assert verified.returncode == 0, verified.stdout + verified.stderr
+    assert "golden images" in verified.stdout
+
+
+REFUSED = {
+    "11": "does not say how long its latents are",
+    "14": "for one image at a time",
+    "25": "range of the file's output image is unknown",
+    "33": "no output that is clearly images",
+    "50": "--class K",
+    "51": "--class K",
+    "53": "--input truncation_psi=VALUE",
+    "55": "--input noise=VALUE",
+    "56": "draws random numbers itself",
+    "57": "draws random numbers itself",
+    "60": "cannot be run here",
+    "61": "cannot be run here",
+    "80": "batch norm in training mode",
+}
+"""Files of the shared folder that need an option, or cannot be what a seed promises."""
+
+
+@pytest.mark.slow
+def test_generators_of_other_exporters_are_optimised_or_refused_by_a_sentence(
+    tmp_path: Path,
+) -> None:
+    if not CASES.is_dir():
+        pytest.skip("the generators of other exporters are not beside this checkout")
+    for path in sorted(CASES.glob("*.onnx")):
+        number = path.name[:2]
+        if number in ("22", "23"):  # four and two channels
+            continue
+        said = ""
+        try:
+            optimize(OptimizeConfig(file=path, output=tmp_path / "mine.onnx"))
+        except WganError as exc:
+            said = str(exc)
+        assert bool(said) == (number in REFUSED), f"{path.name}: {said}"
+        assert REFUSED.get(number, "") in said, path.name

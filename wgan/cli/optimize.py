@@ -1,0 +1,34 @@
+"""`wgan optimize`."""
+
+import click
+
+from wgan.cli.click_options import ConfigCommand, Given, config_options
+from wgan.cli.export import stages_shown
+from wgan.cli.process import protected
+from wgan.export.config import OptimizeConfig
+from wgan.text import printable
+
+
+@click.command(cls=ConfigCommand)
+@protected("ONNX Runtime")
+@config_options(OptimizeConfig)
+def optimize(given: Given) -> None:
+    """Make another project's ONNX generator fast, and prove that its images stay the same.
+
+    FILE is any generator in ONNX. The reference is the file itself in ONNX Runtime with
+    optimisations off. The new file has the input latents and the outputs images and pixels, as
+    those of wgan export have, and sample, serve, bench, eval, info and verify take it.
+    """
+    from wgan.export.optimizing import optimize as run
+
+    config = given.make(OptimizeConfig)
+    with stages_shown() as stages:
+        manifest = run(config)
+        stages.clear()
+    seen = manifest.receipt.seen
+    kept = ", ".join(manifest.float_layers)
+    click.echo(
+        f"{printable(config.path)}: {manifest.precision} for {manifest.target}; within"
+        f" {seen.images:.1e} of the original in float, {seen.pixels} of 255 in pixels, PSNR"
+        f" {seen.psnr:.0f} dB" + (f"; in float: {printable(kept)}" if kept else "")
+    )

@@ -1,0 +1,280 @@
+"""A foreign generator's graph as wgan's own exports are: `latents` in, `images` and `pixels` out.
+
+Weights stay as they are. What does not depend on the latents is computed once (spectral norm,
+demodulation of constants), batch norm is folded into convolutions, and arithmetic is in float32.
+"""
+
+import contextlib
+import io
+import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import numpy as np
+import onnx
+import onnx.inliner
+import onnx.version_converter
+from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
+
+from wgan.errors import ExportError
+from wgan.export.foreign.interface import CHANNELS, FLOATS, Interface
+from wgan.export.formats.onnx import IR_VERSION, OPSET, check, clean
+from wgan.export.lowering.calibration import open_session
+from wgan.export.lowering.graph import AnyArray, Graph
+from wgan.model_file import IMAGES, LATENTS, PIXELS
+from wgan.text import first_line
+
+FOLDED_BYTES = 2**28
+"""Largest size of a value that is computed once and kept as a constant."""
+
+ImageShape = tuple[int, int, int]
+"""Height, width and channels."""
+
+
+def normalize(model: ModelProto, interface: Interface, shape: ImageShape) -> ModelProto:
+    """Rewrite `model`, whose images have `shape`, to the form of wgan's own exports.
+
+    Raises:
+        ExportError: the graph uses what cannot be rewritten.
+    """
+    with _explained():
+        model = onnx.inliner.inline_local_functions(model)
+        version = next(entry.version for entry in model.opset_import if entry.domain == "")
+        if version < OPSET:
+            model = onnx.version_converter.convert_version(model, OPSET)
+    model = _in_float32(model)
+    model = _with_names(model, interface, shape)
+    model = fold(model)
+    model = clean(model)
+    model.ir_version = max(IR_VERSION, model.ir_version if version <= OPSET else 11)
+    check(model)
+    return model
+
+
+def fold(model: ModelProto) -> ModelProto:
+    """Fold constants and batch norm; a graph that the optimiser cannot read stays as it is."""
+    with _explained(), warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+        warnings.simplefilter("ignore")
+        from onnxscript import optimizer
+
+        logging.getLogger("onnxscript").setLevel(logging.ERROR)
+        return optimizer.optimize(fold_constants(model))
+
+
+def fold_constants(model: ModelProto) -> ModelProto:
+    """Compute every value that does not depend on an input, in ONNX Runtime."""
+    graph = Graph(model)
+    known = set(graph.constants) | {""}
+    folded: list[NodeProto] = []
+    rest: list[NodeProto] = []
+    for node in model.graph.node:
+        has_graph = any(entry.HasField("g") or entry.graphs for entry in node.attribute)
+        if known.issuperset(node.input) and not has_graph:
+            known.update(node.output)
+            folded.append(node)
+        else:
+            rest.append(node)
+    read = {name for node in rest for name in node.input}
+    read |= {value.name for value in model.graph.output}
+    needed = sorted({name for node in folded for name in node.output if name in read})
+    if not needed:
+        return model
+    probe = ModelProto()
+    probe.CopyFrom(model)
+    del probe.graph.node[:], probe.graph.output[:], probe.graph.input[:], probe.graph.value_info[:]
+    probe.graph.node.extend(folded)
+    probe.graph.output.extend(onnx.ValueInfoProto(name=name) for name in needed)
+    values: dict[str, AnyArray] = dict(
+        zip(needed, open_session(probe).run(needed, {}), strict=True)
+    )
+    if sum(value.nbytes for value in values.values()) > FOLDED_BYTES:
+        return model
+    # Copied, not in `Graph`: subgraphs of the rest may read any value.
+    made = ModelProto()
+    made.CopyFrom(model)
+    del made.graph.node[:]
+    made.graph.node.extend(rest)
+    made.graph.initializer.extend(
+        numpy_helper.from_array(value, name) for name, value in values.items()
+    )
+    return made
+
+
+def _in_float32(model: ModelProto) -> ModelProto:
+    """Compute in float32 what the file computes in float16, bfloat16 or float64."""
+    others = tuple(kind for kind in FLOATS if kind != TensorProto.FLOAT)
+    made = ModelProto()
+    made.CopyFrom(model)
+
+    def converted(tensor: TensorProto) -> TensorProto:
+        array = numpy_helper.to_array(tensor).astype(np.float32)
+        return numpy_helper.from_array(array, tensor.name)
+
+    for tensor in made.graph.initializer:
+        if tensor.data_type in others:
+            tensor.CopyFrom(converted(tensor))
+    for node in made.graph.node:
+        for entry in node.attribute:
+            if entry.HasField("t") and entry.t.data_type in others:
+                entry.t.CopyFrom(converted(entry.t))
+            if entry.name in ("to", "dtype") and entry.i in others:
+                entry.i = TensorProto.FLOAT
+    for value in (*made.graph.input, *made.graph.output):
+        if value.type.tensor_type.elem_type in others:
+            value.type.tensor_type.elem_type = TensorProto.FLOAT
+    del made.graph.value_info[:]
+    return made
+
+
+def _with_names(model: ModelProto, interface: Interface, shape: ImageShape) -> ModelProto:
+    """Give the graph wgan's input and outputs."""
+    made = ModelProto()
+    made.CopyFrom(model)
+    graph = made.graph
+    taken = {name for node in graph.node for name in (*node.input, *node.output)}
+    for node in graph.node:  # values that have our names already
+        for names in (node.input, node.output):
+            names[:] = [_moved_aside(name, taken) for name in names]
+    for tensor in graph.initializer:
+        tensor.name = _moved_aside(tensor.name, taken)
+    fixed = set(interface.fixed)
+    latents = _moved_aside(interface.latents.name, taken)
+    output = _moved_aside(interface.output.name, taken)
+    before = [
+        *_input_nodes(interface, latents),
+        *(node for name in sorted(fixed) for node in _fixed_nodes(made, interface, name, taken)),
+    ]
+    _free_batch(made, interface.batch)
+    nodes = [*before, *graph.node, *_output_nodes(made, interface, output, shape)]
+    del graph.node[:], graph.input[:], graph.output[:], graph.value_info[:]
+    graph.node.extend(nodes)
+    height, width, channels = shape
+    graph.input.append(
+        helper.make_tensor_value_info(LATENTS, TensorProto.FLOAT, ["batch", interface.latent_dim])
+    )
+    images: list[int | str | None] = ["batch", channels, height, width]
+    pixels: list[int | str | None] = ["batch", height, width, channels]
+    graph.output.append(helper.make_tensor_value_info(IMAGES, TensorProto.FLOAT, images))
+    graph.output.append(helper.make_tensor_value_info(PIXELS, TensorProto.UINT8, pixels))
+    return made
+
+
+def _moved_aside(name: str, taken: set[str]) -> str:
+    """`name`, or another one if wgan's input and outputs have it."""
+    if name not in (LATENTS, IMAGES, PIXELS):
+        return name
+    while (name := f"their_{name}") in taken:
+        pass
+    return name
+
+
+def _input_nodes(interface: Interface, name: str) -> Iterator[NodeProto]:
+    """`latents` [n, latent_dim] -> the file's own latents."""
+    if interface.batch_axis == 1:
+        yield helper.make_node("Transpose", [LATENTS], [name], perm=[1, 0])
+    elif len(interface.axes) > 1:
+        shape = numpy_helper.from_array(np.array([0, *interface.axes]))
+        yield helper.make_node("Constant", [], ["wgan_latent_axes"], value=shape)
+        yield helper.make_node("Reshape", [LATENTS, "wgan_latent_axes"], [name])
+    else:
+        yield helper.make_node("Identity", [LATENTS], [name])
+
+
+def _fixed_nodes(
+    model: ModelProto, interface: Interface, name: str, taken: set[str]
+) -> Iterator[NodeProto]:
+    """The value of an input that the user has fixed, once for each image."""
+    value, target = interface.fixed[name], _moved_aside(name, taken)
+    if value.dtype.kind == "f":
+        value = value.astype(np.float32)
+    constant = f"wgan_fixed_{name}"
+    model.graph.initializer.append(numpy_helper.from_array(value, constant))
+    if name not in interface.per_image:
+        yield helper.make_node("Identity", [constant], [target])
+        return
+    rest = numpy_helper.from_array(np.array(value.shape[1:], np.int64))
+    yield helper.make_node("Shape", [LATENTS], [f"{constant}_n"], start=0, end=1)
+    yield helper.make_node("Constant", [], [f"{constant}_rest"], value=rest)
+    yield helper.make_node(
+        "Concat", [f"{constant}_n", f"{constant}_rest"], [f"{constant}_shape"], axis=0
+    )
+    yield helper.make_node("Expand", [constant, f"{constant}_shape"], [target])
+
+
+def _free_batch(model: ModelProto, batch: int | None) -> None:
+    """Let Reshape copy the batch where an exporter has written its size."""
+    if batch is None:
+        return
+    constants = {tensor.name: tensor for tensor in model.graph.initializer}
+    makers = {name: node for node in model.graph.node for name in node.output}
+    for node in model.graph.node:
+        if node.op_type != "Reshape":
+            continue
+        tensor = constants.get(node.input[1])
+        maker = makers.get(node.input[1])
+        if tensor is None and maker is not None and maker.op_type == "Constant":
+            tensor = next((entry.t for entry in maker.attribute if entry.name == "value"), None)
+        if tensor is None:
+            continue
+        sizes = numpy_helper.to_array(tensor).copy()
+        if sizes.size > 1 and sizes[0] == batch:
+            sizes[0] = 0
+            tensor.CopyFrom(numpy_helper.from_array(sizes, tensor.name))
+
+
+def _output_nodes(
+    model: ModelProto, interface: Interface, name: str, shape: ImageShape
+) -> Iterator[NodeProto]:
+    """The file's own images -> `images` [n, c, h, w] in [-1, 1] and `pixels` [n, h, w, c]."""
+    height, width, channels = shape
+    constants = {
+        "wgan_half": np.float32(127.5), "wgan_one": np.float32(1), "wgan_low": np.float32(0),
+        "wgan_high": np.float32(255), "wgan_image": np.array([0, channels, height, width]),
+    }  # fmt: skip
+    low, high = interface.value_range or (0.0, 255.0)
+    constants |= {
+        "wgan_gain": np.float32(2 / (high - low)),
+        "wgan_shift": np.float32(-1 - 2 * low / (high - low)),
+    }
+    model.graph.initializer.extend(
+        numpy_helper.from_array(np.asarray(value), key) for key, value in constants.items()
+    )
+    if interface.value_range is None:
+        yield helper.make_node("Cast", [name], ["wgan_float"], to=TensorProto.FLOAT)
+        name = "wgan_float"
+    declared = interface.output.shape
+    if len(declared) == 4 and is_channels_last(declared, channels):
+        yield helper.make_node("Transpose", [name], ["wgan_first"], perm=[0, 3, 1, 2])
+        name = "wgan_first"
+    elif len(declared) != 4:
+        yield helper.make_node("Reshape", [name, "wgan_image"], ["wgan_first"])
+        name = "wgan_first"
+    if (low, high) != (-1, 1):
+        yield helper.make_node("Mul", [name, "wgan_gain"], ["wgan_scaled"])
+        yield helper.make_node("Add", ["wgan_scaled", "wgan_shift"], [IMAGES])
+    else:
+        yield helper.make_node("Identity", [name], [IMAGES])
+    # The formula of `wgan.images`.
+    yield helper.make_node("Add", [IMAGES, "wgan_one"], ["wgan_above"])
+    yield helper.make_node("Mul", ["wgan_above", "wgan_half"], ["wgan_levels"])
+    yield helper.make_node("Round", ["wgan_levels"], ["wgan_whole"])
+    yield helper.make_node("Clip", ["wgan_whole", "wgan_low", "wgan_high"], ["wgan_clipped"])
+    yield helper.make_node("Cast", ["wgan_clipped"], ["wgan_bytes"], to=TensorProto.UINT8)
+    yield helper.make_node("Transpose", ["wgan_bytes"], [PIXELS], perm=[0, 2, 3, 1])
+
+
+def is_channels_last(shape: tuple[int | None, ...], channels: int) -> bool:
+    """Whether the last of four axes holds the channels."""
+    return shape[1] not in CHANNELS and shape[3] == channels
+
+
+@contextmanager
+def _explained() -> Iterator[None]:
+    """Turn errors of onnx's and onnxscript's own code into an ExportError."""
+    try:
+        yield
+    except (ExportError, MemoryError):
+        raise
+    except Exception as exc:
+        raise ExportError(f"the file's graph cannot be rewritten: {first_line(exc, 200)}") from exc

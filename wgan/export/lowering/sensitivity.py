@@ -1,0 +1,118 @@
+"""Which layers of a generator run in 8 bits, and which lose too much.
+
+All layers that have an 8-bit form take it at first. If the images then differ too much, each layer
+is tried by itself, and those that lose most stay in float until the rest is close enough.
+"""
+
+import math
+from collections.abc import Collection
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from onnx import ModelProto
+
+from wgan.errors import ExportError
+from wgan.export.lowering.calibration import CALIBRATION_SEEDS, calibrate, feed, open_session
+from wgan.export.lowering.int8 import Int8Writer, Layer, find_layers, value_groups
+from wgan.images import to_pixels
+from wgan.stop import check_stop
+
+MARGIN_DB = 3.0
+"""Decibels above the gate's limit that the choice aims at: it sees fewer images than the gate."""
+
+SEEDS = 32
+"""Images on which layers are compared."""
+
+CHUNK_VALUES = 2**21
+"""Values of images that are drawn at a time."""
+
+DEFAULT_PSNR = 40.0
+"""The gate's limit, unless the user allows another one."""
+
+
+@dataclass(frozen=True)
+class QuantizedModel:
+    """A graph in 8 bits."""
+
+    model: ModelProto
+    layers: int  # that could be in 8 bits
+    float_layers: tuple[str, ...]  # of them, those that stay in float: names of their weights
+
+
+def quantize(model: ModelProto, psnr: float = DEFAULT_PSNR) -> QuantizedModel:
+    """Quantise the layers of `model`, all or as many as keep its pixels within `psnr` decibels.
+
+    Raises:
+        ExportError: no layer has an 8-bit form, or each of them by itself loses too much.
+    """
+    layers = find_layers(model)
+    names = list(dict.fromkeys(layer.name for layer in layers))
+    choice = _Choice(model, layers)
+    needed = psnr + MARGIN_DB
+    best = choice.write(names)
+    if choice.error(best) <= _squared_error(needed):
+        return QuantizedModel(best, len(names), ())
+    errors = {name: choice.error(choice.write([name])) for name in names}
+    kept = sorted(names, key=errors.__getitem__)  # the worst one last
+    # Errors of layers add up, roughly: the sum says where to start.
+    while kept and sum(errors[name] for name in kept) > _squared_error(needed):
+        kept.pop()
+    while kept:
+        best = choice.write(kept)
+        if choice.error(best) <= _squared_error(needed):
+            left_out = tuple(name for name in names if name not in kept)
+            return QuantizedModel(best, len(names), left_out)
+        kept.pop()
+    worst = min(errors.values())
+    raise ExportError(
+        "--precision int8 loses too much in each layer of this generator that has an 8-bit form"
+        f" ({len(names)}): the best reaches {_decibels(worst):.1f} dB, and {needed:g} are"
+        " needed. Use  --precision fp32, or allow less with  --tolerance-psnr"
+    )
+
+
+class _Choice:
+    """Writes a graph with some of its layers in 8 bits and measures the error of its pixels."""
+
+    def __init__(self, model: ModelProto, layers: Collection[Layer]) -> None:
+        self._model, self._layers = model, layers
+        self._groups = value_groups(list(model.graph.node))
+        groups = {self._groups[layer.node.input[0]] for layer in layers}
+        groups |= {self._groups[layer.output] for layer in layers}
+        self._scales = calibrate(model, groups)
+        self._expected = self._pixels(model)
+
+    def write(self, names: Collection[str]) -> ModelProto:
+        """Return the graph with the layers of these names in 8 bits."""
+        check_stop()
+        chosen = [layer for layer in self._layers if layer.name in names]
+        groups = {self._groups[layer.node.input[0]] for layer in chosen}
+        groups |= {self._groups[layer.output] for layer in chosen}
+        scales = {group: self._scales[group] for group in groups}
+        return Int8Writer(self._model, chosen, self._groups, scales).write()
+
+    def error(self, model: ModelProto) -> float:
+        """Mean squared error of the pixels."""
+        check_stop()
+        return float(np.mean(np.square(self._pixels(model) - self._expected)))
+
+    def _pixels(self, model: ModelProto) -> npt.NDArray[np.float64]:
+        session = open_session(model)
+        (output,) = (value for value in model.graph.output if value.name == "images")
+        shape = output.type.tensor_type.shape.dim
+        size = max(1, math.prod(max(1, axis.dim_value) for axis in shape[1:]))
+        chunk = max(1, min(SEEDS, CHUNK_VALUES // size))
+        parts = [
+            session.run(["images"], feed(model, CALIBRATION_SEEDS[start : start + chunk]))[0]
+            for start in range(0, SEEDS, chunk)
+        ]
+        return to_pixels(np.concatenate(parts)).astype(np.float64)
+
+
+def _squared_error(psnr: float) -> float:
+    return float(255**2 / 10 ** (psnr / 10))
+
+
+def _decibels(squared_error: float) -> float:
+    return 10 * math.log10(255**2 / squared_error) if squared_error else math.inf

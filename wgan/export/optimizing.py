@@ -1,0 +1,129 @@
+"""A foreign ONNX file made fast, and proved to draw what it drew before."""
+
+import hashlib
+import logging
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from wgan.errors import ExportError, UsageError, needs_extra
+from wgan.export.config import TOLERANCES, OptimizeConfig, PrecisionConfig
+from wgan.files import check_output
+from wgan.model_file.manifest import Distance, Manifest
+from wgan.model_file.reading import read_bytes, scan_model
+from wgan.stop import check_stop
+from wgan.text import first_line
+
+if TYPE_CHECKING:
+    from onnx import ModelProto
+
+    from wgan.export.foreign.interface import Interface, Request
+
+LEVEL = 0.0079
+"""The step between two pixel values, in [-1, 1]."""
+
+logger = logging.getLogger(__name__)
+
+
+def optimize(config: OptimizeConfig) -> Manifest:
+    """Rewrite a foreign ONNX file for a target and precision, and write it if it is proved.
+
+    The reference is the file itself in ONNX Runtime with optimisations off. The logger
+    `wgan.export` reports each stage at the level INFO.
+
+    Returns:
+        The manifest of the written file, `config.path`.
+
+    Raises:
+        ModelFileError: the file is missing, damaged, or keeps weights outside its folder.
+        UsageError: an option is needed, or contradicts the file.
+        ExportError: the file is not a generator, or cannot be rewritten.
+        ParityError: the rewritten file gives other images.
+        MissingExtra: onnx, onnxscript, PyTorch or onnxruntime is not installed.
+        OutputError: the file cannot be written.
+    """
+    check_output(config.path)
+    if config.path.exists() and config.path.samefile(config.file):
+        raise UsageError(f"--output {config.path} is the file itself: name another one")
+    with needs_extra("export", purpose="optimising an ONNX file"):
+        from wgan.export.draft import prove_and_write
+        from wgan.export.foreign.interface import read_interface
+        from wgan.export.foreign.normal_form import normalize
+        from wgan.export.formats.onnx import rewrite
+        from wgan.export.parity.file_reference import ForeignFile
+    logger.info("reading %s", config.file)
+    model, sha256 = load_foreign(config.file)
+    interface = read_interface(model, request_of(config))
+    foreign = ForeignFile.open(model, interface)
+    given = config.image_shape
+    shape = foreign.image_shape(None if given is None else (given[0], given[1], given[2]))
+    check_stop()
+    logger.info("folding what does not depend on the latents")
+    draft = rewrite(normalize(model, interface, shape), config)
+    logger.info("generating reference images with the file itself")
+    reference = foreign.reference(shape, config.seeds)
+    unproved = Manifest.foreign(
+        source="onnx",
+        latent_dim=interface.latent_dim,
+        image_shape=shape,
+        precision=config.precision,
+        target=config.target_of("onnx"),
+        opset=draft.opset,
+        float_layers=draft.float_layers,
+        weights_sha256=sha256,
+        config={"file": config.file.name},
+    )
+    return prove_and_write(
+        draft,
+        reference,
+        unproved,
+        config.path,
+        allowed_distance(config, interface),
+        loosened=config.loosened,
+        reference_sha256=sha256,
+    )
+
+
+def allowed_distance(config: PrecisionConfig, interface: "Interface") -> Distance:
+    """The largest distance that passes; the file's own arithmetic may be coarser than float32."""
+    allowed = config.allowed
+    if interface.value_range is None:  # images of 256 levels, of which rounding may tip one
+        return replace(allowed, images=max(allowed.images, LEVEL))
+    if config.precision == "fp32" and interface.in_float16 and not config.loosened:
+        return TOLERANCES["fp16"]
+    return allowed
+
+
+def request_of(config: Any) -> "Request":
+    """What the options say of the file."""
+    from wgan.export.foreign.interface import Request
+
+    return Request(
+        latents=config.latents or (),
+        inputs=config.given_inputs,
+        label=config.label,
+        output=config.image_output,
+        value_range=config.value_range,
+        flat=getattr(config, "image_shape", None) is not None,
+    )
+
+
+def load_foreign(path: Path) -> tuple["ModelProto", str]:
+    """Read a model with all its weights, and the SHA-256 of its file.
+
+    Raises:
+        ModelFileError: it is missing, damaged, or names weights outside its folder.
+        ExportError: onnx cannot read it.
+    """
+    import onnx
+
+    from wgan.export.foreign.external_data import inline_external_data
+
+    data = read_bytes(path)
+    scan_model(data, allow_unsafe=True)
+    try:
+        model = onnx.load_model_from_string(data)
+    except Exception as exc:  # protobuf's errors have no common class
+        raise ExportError(f"{path} cannot be read as ONNX: {first_line(exc)}") from exc
+    inline_external_data(model, path)
+    return model, hashlib.sha256(data).hexdigest()
