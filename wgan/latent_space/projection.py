@@ -22,6 +22,7 @@ from wgan.stop import Stopped
 from wgan.text import shorten
 from wgan.training.config import TrainConfig
 from wgan.training.data.decoding import decode, quiet_pillow
+from wgan.training.data.sources import image_size
 from wgan.training.data.transform import Transform, parse_colour
 
 if TYPE_CHECKING:
@@ -175,7 +176,7 @@ def read_targets(paths: Sequence[Path], transform: Transform) -> list[Target]:
         try:
             with quiet_pillow(), open_regular(path) as file:
                 image = decode(file)
-                targets.append(Target(path, image.size, transform(image)))
+                targets.append(Target(path, image_size(image), transform(image)))
         except FileNotFoundError as exc:
             raise DataError(f"there is no image {path}") from exc
         except ImageError as exc:

@@ -38,6 +38,8 @@ images (Mescheder et al. 2018, arXiv:1801.04406). clip: each weight is clipped t
 (Miyato et al. 2018).
 """
 
+FRAMES = ("first", "all")
+
 SCHEDULES = ("linear", "r3gan")
 """What changes over `decay_steps`; see `state.at_step`."""
 
@@ -151,6 +153,9 @@ class TrainConfig:
         flags=("--range",),
         metavar="LOW,HIGH|auto",
         shown_default="the whole range of 8 or 16 bits",
+    )
+    frames: str = advanced(
+        "first", "Which frames of animations and pages of TIFFs are images.", choices=FRAMES
     )
     flip: bool = option(False, "Mirror half of the images at random.", negatable=True)
     shuffle_buffer: int = advanced(
@@ -314,10 +319,7 @@ class TrainConfig:
                 f"--arch {self.arch} is not one of {', '.join(ARCHITECTURES)}, nor a function of"
                 " your own as package.module:function"
             )
-        if self.data_range not in ("", "auto"):
-            from wgan.training.data.data_range import parse_data_range  # wgan --help: no numpy
-
-            parse_data_range(self.data_range)
+        _check_data_range(self.data_range)
         if self.gp_every > self.n_critic:
             raise UsageError(
                 f"--gp-every {self.gp_every} is not allowed: it must be at most --n-critic"
@@ -411,6 +413,14 @@ class TrainConfig:
         if isinstance(fields, dict) and fields.get("compile"):
             logger.warning("%s has compile = true, which wgan no longer supports: ignored", source)
         return cls.from_dict(fields, source)
+
+
+def _check_data_range(text: str) -> None:
+    """Raise UsageError unless `text` is a range, empty or auto."""
+    if text not in ("", "auto"):
+        from wgan.training.data.data_range import parse_data_range  # wgan --help needs no numpy
+
+        parse_data_range(text)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -517,9 +527,20 @@ class PrepareConfig:
     background: str = option(
         "white", "With --size: colour under transparent pixels.", metavar="COLOUR"
     )
+    data_range: str = option(
+        "",
+        "With --size: values of black and white in 16-bit, signed or float data, or auto.",
+        flags=("--range",),
+        metavar="LOW,HIGH|auto",
+        shown_default="the whole range of 8 or 16 bits",
+    )
+    frames: str = option(
+        "first", "Which frames of animations and pages of TIFFs are images.", choices=FRAMES
+    )
     download: bool = option(False, "Download a data set by name if it is missing.")
     allow_damaged: bool = option(False, "Continue if over 1 % of the data is damaged.")
 
     def __post_init__(self) -> None:
         """Check each field. Raises UsageError."""
         check(self)
+        _check_data_range(self.data_range)

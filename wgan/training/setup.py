@@ -121,7 +121,9 @@ def resolve_run(
     """
     if not group.is_main:
         config = TrainConfig.from_json(group.store_get("plan"), "rank 0")
-        source = group.local_main_first("open", lambda: open_data(config.data, download=download))
+        source = group.local_main_first(
+            "open", lambda: open_data(config.data, download=download, frames=config.frames)
+        )
         return Run(Path(group.store_get("run"))), config, source
     folder, config, source = group.local_main_first(
         "open", lambda: _resolve(given, run, download, device)
@@ -141,8 +143,9 @@ def _resolve(
     stored = _stored_config(Run(run)) if run else None
     # The channels and the name of a new run's folder are those of the data.
     data = given.get("data", stored.data if stored else TrainConfig.data)
+    frames = given.get("frames", stored.frames if stored else TrainConfig.frames)
     try:
-        source = open_data(data, download=download)
+        source = open_data(data, download=download, frames=frames)
     except DataError as exc:
         if stored is None or "data" in given:
             raise

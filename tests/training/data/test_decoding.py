@@ -10,7 +10,8 @@ from PIL import Image
 from tests.training.data.conftest import RealData, save_image
 from wgan.errors import DataError, ImageError
 from wgan.training.data import Transform, load_images, open_source
-from wgan.training.data.decoding import PIXEL_LIMIT, decode, is_image_name
+from wgan.training.data.decoding import PIXEL_LIMIT, decode
+from wgan.training.data.image_formats import is_image_name
 from wgan.training.data.sources.glyphs import GlyphSource
 
 COLOUR = Transform(size=32, channels=3)
@@ -119,7 +120,7 @@ def test_files_with_an_image_extension_are_images(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", [".DS_Store", "._a.png", ".git/a.png", "__MACOSX/a.png", "labels.csv", "png", "a.heic"]
+    "name", [".DS_Store", "._a.png", ".git/a.png", "__MACOSX/a.png", "labels.csv", "png", "a.psd"]
 )
 def test_hidden_files_and_other_extensions_are_not_images(name: str) -> None:
     assert not is_image_name(name)
@@ -138,7 +139,9 @@ def test_an_animation_yields_its_first_frame(real_data: RealData) -> None:
     with Image.open(path) as animation:
         assert getattr(animation, "n_frames", 1) > 1
         first = np.asarray(animation.convert("RGB"))
-    assert np.array_equal(np.asarray(decode(path).convert("RGB")), first)
+    decoded = decode(path)
+    assert isinstance(decoded, Image.Image)
+    assert np.array_equal(np.asarray(decoded.convert("RGB")), first)
 
 
 @pytest.mark.parametrize(

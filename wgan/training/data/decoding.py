@@ -9,31 +9,30 @@ from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from wgan.errors import DataError, ImageError
+from wgan.errors import DataError, ImageError, MissingExtra
 from wgan.files import lacks_open_files
 from wgan.host import usable_cores
 from wgan.images import Pixels
 from wgan.parallel import Item, Result, ordered_map
 from wgan.progress import ProgressFn
-from wgan.training.data.sources import ImageSource
+from wgan.training.data.image_formats import readers
+from wgan.training.data.sources import SIXTEEN_BITS, ImageSource, RawImage, wrap_array
+from wgan.training.data.sources.arrays.layout import as_image
+from wgan.training.data.tiff import STARTS, is_alpha, needs_tifffile, read_bands, read_pages
 from wgan.training.data.transform import Transform
-
-ENDINGS = frozenset({
-    ".avif", ".bmp", ".dib", ".gif", ".jfif", ".jp2", ".jpe", ".jpeg", ".jpg", ".pbm", ".pgm",
-    ".png", ".pnm", ".ppm", ".tif", ".tiff", ".webp",
-})  # fmt: skip
-"""File name extensions of images, in lower case."""
-
-FORMATS = ("AVIF", "BMP", "DIB", "GIF", "JPEG", "JPEG2000", "MPO", "PNG", "PPM", "TIFF", "WEBP")
-"""Pillow's readers that are used. The others are old, and the one for EPS starts Ghostscript."""
 
 PIXEL_LIMIT = 2**26
 """Images of more pixels are rejected: decoded they would take over 256 MiB."""
 
 DAMAGED_LIMIT = 0.01
 """The share of images that may be damaged without `allow_damaged`."""
+
+_NUMPY = b"\x93NUMPY"  # the start of a .npy file
+
+_COLOUR_MODES = ("RGB", "RGBA", "RGBX", "LA")
 
 CHUNK = 16
 """Images that a thread decodes at a time."""
@@ -67,36 +66,119 @@ Part = tuple[Pixels, list[Skipped]]
 """Consecutive good images, and the damaged ones between them."""
 
 
-def is_image_name(name: str) -> bool:
-    """Whether a file name has an image's extension and is not hidden."""
-    stem, dot, ending = name.rpartition(".")
-    if dot + ending.lower() not in ENDINGS:
-        return False
-    return not any(part.startswith(".") or part == "__MACOSX" for part in stem.split("/"))
+def decode(file: BinaryIO | Path, frame: int = 0, alpha: bool | None = None) -> RawImage:
+    """Decode an image of `file`, upright according to its EXIF orientation.
 
-
-def decode(file: BinaryIO | Path) -> Image.Image:
-    """Decode the first frame of the image in `file`, upright according to its EXIF orientation.
+    Args:
+        file: an image file of any format that is read, or a `.npy` file of one image.
+        frame: the number of its frame or page.
+        alpha: whether a fourth band of a TIFF that is marked as alpha is alpha; None: by its
+            values.
 
     Raises:
-        ImageError: it is damaged, no image, or larger than PIXEL_LIMIT. The size is read from the
-            header, before memory is allocated.
+        ImageError: it is damaged, no image, larger than PIXEL_LIMIT, or its reader is missing. The
+            size is read from the header, before memory is allocated.
     """
-    Image.init()  # loads Pillow's readers; some builds of Pillow lack some
-    formats = [name for name in FORMATS if name in Image.OPEN]
     try:
-        with Image.open(file, formats=formats) as image:
-            if image.width * image.height > PIXEL_LIMIT:
-                raise ImageError(
-                    f"it has {image.width}x{image.height} pixels, more than {PIXEL_LIMIT} in all"
-                )
-            image.load()
-            ImageOps.exif_transpose(image, in_place=True)
-            return image
+        with _opened(file) as stream:
+            start = stream.read(6)
+            stream.seek(0)
+            if start == _NUMPY:
+                return _decode_array(stream)
+            if start.startswith(STARTS):
+                return _decode_tiff(stream, frame, alpha)
+            return _decode_pillow(stream, frame)
     except _DAMAGED as exc:
         if lacks_open_files(exc):  # no fault of the image: it must not be left out
             raise
         raise ImageError(_reason(exc)) from exc
+
+
+def count_frames(file: BinaryIO | Path) -> int:
+    """Return the number of frames or pages of an image file; 1 if it is damaged."""
+    try:
+        with _opened(file) as stream:
+            start = stream.read(4)
+            stream.seek(0)
+            if start.startswith(STARTS):
+                return len(read_pages(stream))
+            with Image.open(stream, formats=readers()) as image:
+                return int(getattr(image, "n_frames", 1))
+    except _DAMAGED as exc:
+        if lacks_open_files(exc):
+            raise
+        return 1
+
+
+@contextmanager
+def _opened(file: BinaryIO | Path) -> Iterator[BinaryIO]:
+    if isinstance(file, Path):
+        with file.open("rb") as stream:
+            yield stream
+    else:
+        yield file
+
+
+def _decode_array(stream: BinaryIO) -> RawImage:
+    array = np.lib.format.read_array(stream, allow_pickle=False)
+    return wrap_array(as_image(array))
+
+
+def _decode_tiff(stream: BinaryIO, frame: int, alpha: bool | None) -> RawImage:
+    pages = read_pages(stream)
+    if frame >= len(pages):
+        raise ImageError(f"it has no page {frame}, only {len(pages)}")
+    page = pages[frame]
+    _check_size(page.width, page.height)
+    missing = None
+    if needs_tifffile(page):
+        try:
+            bands = read_bands(stream, page)
+        except MissingExtra as exc:  # Pillow reads the upper 8 bits of some
+            missing = exc
+        else:
+            if not page.says_alpha or (page.bands == 4 and not _is_alpha(bands, alpha)):
+                return wrap_array(bands)
+    stream.seek(0)
+    try:
+        image = _decode_pillow(stream, page.number)
+    except UnidentifiedImageError as exc:
+        if missing:
+            raise ImageError(str(missing)) from exc
+        try:
+            return wrap_array(read_bands(stream, page))  # such as 64 bits, or a rare compression
+        except MissingExtra as missing_too:
+            raise ImageError(str(missing_too)) from exc
+    values = np.asarray(image)
+    if image.mode == "RGBA" and page.says_alpha and not _is_alpha(values, alpha):
+        return values
+    return image
+
+
+def _is_alpha(bands: npt.NDArray[np.generic], alpha: bool | None) -> bool:
+    if alpha is not None:
+        return alpha
+    fourth = bands[..., 3].astype(np.int64)
+    return is_alpha(fourth >> 8 if bands.dtype == np.uint16 else fourth)
+
+
+def _decode_pillow(stream: BinaryIO, frame: int) -> Image.Image:
+    with Image.open(stream, formats=readers()) as image:
+        if frame:
+            image.seek(frame)
+        _check_size(*image.size)
+        # Of 16 bits for each colour Pillow keeps the upper 8.
+        sixteen = image.mode in _COLOUR_MODES and ";16" in str(image.tile)
+        image.load()
+        ImageOps.exif_transpose(image, in_place=True)
+        if sixteen:
+            image.info[SIXTEEN_BITS] = True
+        return image
+
+
+def _check_size(width: int, height: int) -> None:
+    if width * height > PIXEL_LIMIT:
+        raise ImageError(f"it has {width}x{height} pixels, more than {PIXEL_LIMIT} in all")
 
 
 def _reason(exc: BaseException) -> str:

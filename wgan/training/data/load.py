@@ -9,40 +9,67 @@ from wgan.errors import DataError, ImageError, OutputError
 from wgan.progress import ProgressFn
 from wgan.text import shorten
 from wgan.training.data.dataset import Dataset, InMemoryDataset
-from wgan.training.data.decoding import check_skipped, decode_all, is_image_name, quiet_pillow
+from wgan.training.data.decoding import check_skipped, count_frames, decode_all, quiet_pillow
+from wgan.training.data.image_formats import is_hidden, is_image_name
 from wgan.training.data.pixel_cache import Cache
 from wgan.training.data.shards import INDEX, Shards, find_shards, is_pattern
 from wgan.training.data.sources import ImageSource, image_size
+from wgan.training.data.sources.arrays.hdf5 import open_hdf5
+from wgan.training.data.sources.arrays.numpy_files import open_npy, open_npy_folder, open_npz
+from wgan.training.data.sources.arrays.pixel_csv import open_pixel_csv
 from wgan.training.data.sources.glyphs import STYLES, GlyphSource
 from wgan.training.data.sources.idx import find_idx, is_idx, open_idx
-from wgan.training.data.sources.image_files import ARCHIVE_ENDINGS, FolderSource, open_archive
+from wgan.training.data.sources.image_files import FolderSource, files_below, open_archive
+from wgan.training.data.sources.left_out import ARCHIVE_ENDINGS
+from wgan.training.data.sources.lmdb import DATA as LMDB_DATA
+from wgan.training.data.sources.lmdb import LmdbSource
+from wgan.training.data.sources.table_files import (
+    is_saved_dataset,
+    open_saved_dataset,
+    open_table,
+    open_table_folder,
+)
 from wgan.training.data.sources.torchvision import NAMES, open_torchvision
 from wgan.training.data.stream import BUFFER, StreamingDataset
 from wgan.training.data.transform import Transform
 
+HDF5_ENDINGS = (".h5", ".hdf5", ".hdf")
+
+KEYED_ENDINGS = (".npz", *HDF5_ENDINGS)
+"""Extensions of files of several arrays."""
+
+FILE_ENDINGS = (
+    *(".npy", *KEYED_ENDINGS, ".parquet", ".arrow"),
+    *(".csv", ".csv.gz", ".mdb", ".lmdb"),
+)
+"""Extensions of files of many images."""
+
 logger = logging.getLogger(__name__)
 
 
-def open_data(data: str | Path, download: bool = False) -> ImageSource | Shards:
+def open_data(
+    data: str | Path, download: bool = False, frames: str = "first"
+) -> ImageSource | Shards:
     """Open shards by a pattern as in `"shards/{000..099}.tar"`, other data by `open_source`.
 
     Errors are those of `open_source`.
     """
     if isinstance(data, str) and is_pattern(data):
         return find_shards(data)
-    return open_source(data, download)
+    return open_source(data, download, frames)
 
 
-def open_source(data: str | Path, download: bool = False) -> ImageSource:
-    """Open training data by its name or path. A new kind of data is added here.
+def open_source(data: str | Path, download: bool = False, frames: str = "first") -> ImageSource:
+    """Open training data by its name or path. A new kind of data is added in `_open_path`.
 
     A name takes precedence over a folder of that name; write `./mnist` for the folder.
 
     Args:
         data: `"letters"` or `"glyphs"`, the name of a torchvision data set
-            (`sources.torchvision.NAMES`), a folder of images or of idx files, a .zip or .tar of
-            images, or an idx file.
+            (`sources.torchvision.NAMES`), or a file or folder of a kind that docs/data.md lists.
+            Of a file of several arrays `"file.npz:name"` names one.
         download: download a torchvision data set if it is missing.
+        frames: of image files with several frames or pages use the `"first"`, or `"all"`.
 
     Raises:
         DataError: the data does not exist, is damaged, or holds no images.
@@ -53,31 +80,109 @@ def open_source(data: str | Path, download: bool = False) -> ImageSource:
     if isinstance(data, str) and data in NAMES:
         return open_torchvision(data, download)
     try:
-        return _open_path(Path(data))
+        return _open_path(*_split_key(str(data)), frames)
     except OSError as exc:  # no permission, a name that is too long, a loop of links
         raise DataError(f"cannot read {shorten(str(data), 200)}: {exc.strerror}") from exc
 
 
-def _open_path(path: Path) -> ImageSource:
+def _split_key(data: str) -> tuple[Path, str]:
+    """Split `"file.npz:name"` into the file and the name of an array in it."""
+    path, colon, key = data.rpartition(":")
+    if colon and path.lower().endswith(KEYED_ENDINGS) and not Path(data).exists():
+        return Path(path), key
+    return Path(data), ""
+
+
+def _open_path(path: Path, key: str, frames: str) -> ImageSource:
     if (path / INDEX).is_file():
         raise DataError(f"{path} is a folder of shards: stream them with '{path / '*.tar'}'")
     if path.is_dir():
-        idx = find_idx(path)
-        return open_idx(idx, path.resolve().name) if idx else FolderSource(path)
+        return _open_folder(path, frames)
     if not path.is_file():
         raise DataError(
-            f"no data {path}: it must be a folder, a .zip or .tar, an idx file, or one of"
-            f" {', '.join(STYLES)}, {', '.join(NAMES)}"
+            f"no data {path}: it must be a folder, a file of a kind that docs/data.md lists, or one"
+            f" of {', '.join(STYLES)}, {', '.join(NAMES)}"
         )
-    if path.name.lower().endswith(ARCHIVE_ENDINGS):
-        return open_archive(path)
+    name = path.name.lower()
+    if name.endswith(ARCHIVE_ENDINGS):
+        return open_archive(path, frames)
     if is_image_name(path.name):
-        raise DataError(f"{path} is a single image: give the folder that contains many")
+        return _open_image(path, frames)
     if is_idx(path):
         return open_idx(path, path.name.partition("-")[0])
-    raise DataError(
-        f"{path} is neither an archive ({' '.join(ARCHIVE_ENDINGS)}) nor an idx file of images"
-    )
+    opened = _open_file(path, key)
+    if opened is None:
+        raise DataError(
+            f"{path} is none of the files that are read: an archive"
+            f" ({' '.join(ARCHIVE_ENDINGS)}), an idx file of images, or one"
+            f" ending in {' '.join(FILE_ENDINGS)}"
+        )
+    return opened
+
+
+def _open_file(path: Path, key: str = "") -> ImageSource | None:
+    """Open a file of many images by its extension; None if it is of no kind that is read."""
+    name = path.name.lower()
+    if name.endswith(".npy"):
+        return open_npy(path)
+    if name.endswith(".npz"):
+        return open_npz(path, key)
+    if name.endswith(HDF5_ENDINGS):
+        return open_hdf5(path, key)
+    if name.endswith((".parquet", ".arrow")):
+        return open_table(path)
+    if name.endswith((".csv", ".csv.gz")):
+        return open_pixel_csv(path)
+    if name.endswith((".mdb", ".lmdb")):
+        return LmdbSource(path)
+    return None
+
+
+def _open_folder(folder: Path, frames: str) -> ImageSource:
+    if (folder / LMDB_DATA).is_file():
+        return LmdbSource(folder)
+    if is_saved_dataset(folder):
+        return open_saved_dataset(folder)
+    idx = find_idx(folder)
+    if idx:
+        return open_idx(idx, folder.resolve().name)
+    files = files_below(folder)
+    if not any(map(is_image_name, files)):
+        shown = [file for file in files if not is_hidden(file)]
+        tables = [file for file in shown if file.lower().endswith(".parquet")]
+        if tables:
+            return open_table_folder(folder, tables)
+        arrays = [file for file in shown if file.lower().endswith(".npy")]
+        if arrays:
+            return open_npy_folder(folder, arrays)
+        others = [file for file in shown if file.lower().endswith(FILE_ENDINGS)]
+        others = [file for file in others if not file.endswith("lock.mdb")]
+        if others:
+            return _open_only(folder, others)
+    return FolderSource(folder, files, frames)
+
+
+def _open_only(folder: Path, files: list[str]) -> ImageSource:
+    """Open the only file of many images in a folder."""
+    paths = [folder / file for file in sorted(files)]
+    if len(paths) > 1:
+        listed = ", ".join(str(path) for path in paths[:5])
+        raise DataError(f"the folder {folder} holds several data sets: give one of {listed}")
+    path = paths[0].parent if paths[0].name == LMDB_DATA else paths[0]
+    return LmdbSource(path) if path.is_dir() else _open_file(path) or FolderSource(folder)
+
+
+def _open_image(path: Path, frames: str) -> ImageSource:
+    """Open an image file of many frames. Raises DataError unless all are wanted."""
+    with quiet_pillow():
+        count = count_frames(path)
+    if count > 1 and frames == "all":
+        return FolderSource(path.parent, [path.name], frames)
+    if count > 1:
+        raise DataError(
+            f"{path} is one file with {count} frames or pages: use each with --frames all"
+        )
+    raise DataError(f"{path} is a single image: give the folder that contains many")
 
 
 def absolute_path(data: str) -> str:

@@ -63,7 +63,7 @@ def prepare(config: PrepareConfig, progress: ProgressFn | None = None) -> Writte
             f"{config.data} are shards already: train on them with"
             f"  wgan train {shell_quote(config.data)}"
         )
-    source = open_source(config.data, config.download)
+    source = open_source(config.data, config.download, config.frames)
     transform = None
     if config.size is not None:
         transform = Transform(

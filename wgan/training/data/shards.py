@@ -20,7 +20,8 @@ import numpy as np
 from wgan.errors import DataError, needs_extra
 from wgan.files import is_refused, why_unreadable, write_whole
 from wgan.text import shorten
-from wgan.training.data.decoding import decode, is_image_name
+from wgan.training.data.decoding import decode
+from wgan.training.data.image_formats import is_image_name
 from wgan.training.data.sources import PROBED_IMAGES, suitable_channels
 
 INDEX = "shards.json"

@@ -9,7 +9,7 @@ from PIL import Image
 
 from wgan.errors import ImageError, UsageError
 from wgan.training.data.data_range import DataRange, parse_data_range, to_bytes
-from wgan.training.data.sources import GREY_MODES, RawImage, image_size
+from wgan.training.data.sources import GREY_MODES, SIXTEEN_BITS, RawImage, image_size
 
 if TYPE_CHECKING:
     from wgan.training.config import TrainConfig
@@ -141,7 +141,8 @@ def _sixteen_bits(values: npt.NDArray[np.generic]) -> npt.NDArray[np.generic]:
 def _stretch(image: Image.Image, data_range: DataRange) -> Image.Image:
     """Apply a range to the colours of an 8-bit image, and not to its alpha."""
     colours = "L" if image.mode in GREY_MODES else "RGB"
-    table = to_bytes(np.arange(256), data_range).tolist() * len(colours)
+    values = np.arange(256) * (257 if SIXTEEN_BITS in image.info else 1)
+    table = to_bytes(values, data_range).tolist() * len(colours)
     if image.has_transparency_data:
         return _convert(image, f"{colours}A").point(table + list(range(256)))
     return _convert(image, colours).point(table)

@@ -8,6 +8,7 @@ import pytest
 
 from tests.training.data.conftest import RealData
 from wgan.errors import DataError
+from wgan.training.data import open_source
 from wgan.training.data.sources.idx import find_idx, is_idx, open_idx
 
 PIXELS = np.random.RandomState(0).randint(0, 256, (5, 6, 7)).astype(np.uint8)
@@ -27,6 +28,29 @@ def test_an_idx_file_yields_its_images(tmp_path: Path, zipped: bool) -> None:
     assert np.array_equal(np.asarray(source.image(3, 32)), PIXELS[3])
 
 
+@pytest.mark.parametrize("zipped", [False, True])
+def test_labels_beside_the_images_are_read(tmp_path: Path, zipped: bool) -> None:
+    labels = bytes([3, 1, 3, 1, 3])
+    for name, content in (
+        ("train-images-idx3-ubyte", idx_bytes()),
+        ("train-labels-idx1-ubyte", struct.pack(">4BI", 0, 0, 8, 1, 5) + labels),
+    ):
+        if zipped:
+            (tmp_path / f"{name}.gz").write_bytes(gzip.compress(content))
+        else:
+            (tmp_path / name).write_bytes(content)
+    source = open_source(tmp_path)
+    assert source.labels is not None
+    assert (source.class_names, source.labels.tolist()) == (("1", "3"), [1, 0, 1, 0, 1])
+
+
+def test_labels_of_another_length_are_no_labels(tmp_path: Path) -> None:
+    (tmp_path / "train-images-idx3-ubyte").write_bytes(idx_bytes())
+    labels = struct.pack(">4BI", 0, 0, 8, 1, 4) + bytes([0, 1, 0, 1])
+    (tmp_path / "train-labels-idx1-ubyte").write_bytes(labels)
+    assert open_source(tmp_path).labels is None
+
+
 def test_fashion_mnist_files_yield_the_training_images(real_data: RealData) -> None:
     path = find_idx(real_data("fashion-mnist"))
     assert path is not None
@@ -35,6 +59,8 @@ def test_fashion_mnist_files_yield_the_training_images(real_data: RealData) -> N
     with gzip.open(path) as file:
         last = np.frombuffer(file.read()[-784:], np.uint8).reshape(28, 28)
     assert len(source) == 60_000
+    assert source.labels is not None
+    assert np.bincount(source.labels).tolist() == [6000] * 10
     assert np.array_equal(np.asarray(source.image(59_999, 32)), last)
 
 

@@ -4,6 +4,7 @@ import random
 import shutil
 import tarfile
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,8 @@ from PIL import Image
 
 from tests.training.data.conftest import save_image
 from wgan.errors import DataError, ImageError
-from wgan.training.data import Cache, Transform, load_images
+from wgan.training.data import Cache, ImageSource, Transform, load_images
+from wgan.training.data.image_formats import why_unread
 from wgan.training.data.sources.image_files import MEMBER_LIMIT, FolderSource, open_archive
 
 KINDS = {"zip": "zip", "tar": "tar", "gztar": "tar.gz", "bztar": "tar.bz2", "xztar": "tar.xz"}
@@ -160,3 +162,77 @@ def test_a_member_with_a_wrong_checksum_is_a_damaged_image(good: Path) -> None:
     index = next(k for k in range(12) if entry.filename in source.image_name(k))
     with pytest.raises(ImageError, match="unpacked"):
         source.image(index, 32)
+
+
+def test_frames_of_an_animation_are_images_if_asked_for(tmp_path: Path) -> None:
+    frames = [Image.new("RGB", (20, 24), colour) for colour in ("red", "lime", "blue")]
+    frames[0].save(tmp_path / "a.gif", save_all=True, append_images=frames[1:])
+    save_image(tmp_path / "b.png")
+    assert len(FolderSource(tmp_path)) == 2
+    source = FolderSource(tmp_path, frames="all")
+    assert len(source) == 4
+    shown = [image.convert("RGB") for image in map(image_of(source), range(3))]
+    assert [image.getpixel((0, 0)) for image in shown] == [(255, 0, 0), (0, 255, 0), (0, 0, 255)]
+    data, ending = source.encoded(2)
+    assert ending == "png"
+    assert Image.open(io.BytesIO(data)).convert("RGB").getpixel((0, 0)) == (0, 0, 255)
+
+
+@pytest.mark.parametrize("kind", ["zip", "tar", "gztar"])
+def test_frames_of_an_archive_are_images_if_asked_for(tmp_path: Path, kind: str) -> None:
+    for name in "ab":
+        frames = [Image.new("L", (20, 24), level) for level in (10, 20, 30)]
+        (tmp_path / "set").mkdir(exist_ok=True)
+        path = tmp_path / "set" / f"{name}.tif"
+        frames[0].save(path, save_all=True, append_images=frames[1:])
+    archive = Path(shutil.make_archive(str(tmp_path / "set"), kind, tmp_path / "set"))
+    source = open_archive(archive, frames="all")
+    levels = [image.getpixel((0, 0)) for image in map(image_of(source), range(6))]
+    assert levels == [10, 20, 30] * 2
+
+
+def image_of(source: ImageSource) -> Callable[[int], Image.Image]:
+    def image(index: int) -> Image.Image:
+        found = source.image(index, 32)
+        assert isinstance(found, Image.Image)
+        return found
+
+    return image
+
+
+def test_files_that_are_left_out_are_named_with_the_reason(good: Path) -> None:
+    for name in (".DS_Store", "a.zip", "b.tar.gz", "c.psd", "d.npz", "e.txt", "f.txt", "LICENSE"):
+        (good / name).write_bytes(b"x")
+    source = FolderSource(good)
+    assert source.left_out == 8
+    assert source.unused == (
+        "2 archives (a.zip, b.tar.gz): unpack them first",
+        "1 .psd: a format that is not read; convert them, as to PNG",
+        "1 .npz: give such a file by its name",
+        "other files: 2 .txt, 1 without an extension",
+        "1 hidden file",
+    )
+
+
+def test_archives_in_a_folder_or_an_archive_are_named(tmp_path: Path) -> None:
+    (tmp_path / "part0.zip").write_bytes(b"x")
+    with pytest.raises(DataError, match=r"1 archive \(part0\.zip\): unpack"):
+        FolderSource(tmp_path)
+    with zipfile.ZipFile(tmp_path / "all.zip", "w") as archive:
+        archive.write(tmp_path / "part0.zip", "part0.zip")
+    with pytest.raises(DataError, match=r"1 archive \(part0\.zip\): unpack"):
+        open_archive(tmp_path / "all.zip")
+
+
+def test_heic_is_read_or_left_out_with_its_extra(tmp_path: Path) -> None:
+    save_image(tmp_path / "a.png")
+    image = Image.new("RGB", (64, 64), (200, 100, 50))
+    if why_unread(".heic"):
+        (tmp_path / "b.HEIC").write_bytes(b"x")
+        assert "wgan[heif]" in FolderSource(tmp_path).unused[0]
+        return
+    image.save(tmp_path / "b.HEIC", quality=95)
+    source = FolderSource(tmp_path)
+    assert len(source) == 2
+    pixels = np.asarray(source.image(1, 32)).astype(int)
+    assert np.abs(pixels - [200, 100, 50]).max() <= 6

@@ -5,7 +5,9 @@ import contextlib
 import functools
 import hashlib
 import io
+import os
 from collections.abc import Callable, Iterable
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -21,6 +23,10 @@ DEFAULT_DRAWN_SIZE = 128
 
 GREY_MODES = frozenset({"1", "L", "LA", "I", "I;16", "I;16B", "I;16L", "I;16N", "F"})
 """Pillow's modes without colour. A palette (P) counts as colour."""
+
+
+SIXTEEN_BITS = "wgan.sixteen_bits"
+"""Key in `info` of a Pillow image that holds the upper 8 of 16 bits for each colour."""
 
 
 Labels = npt.NDArray[np.int64]
@@ -43,6 +49,9 @@ class ImageSource(abc.ABC):
 
     left_out: int = 0
     """Number of other files among the images: hidden ones, or of another extension."""
+
+    unused: tuple[str, ...] = ()
+    """What else the data holds and why it is not used, as phrases for the user."""
 
     reads_forward: bool = False
     """Whether reading is fast only in order."""
@@ -104,26 +113,55 @@ class ImageSource(abc.ABC):
 
 
 class ArraySource(ImageSource):
-    """Images in an array: uint8 `[n, height, width]` or `[n, height, width, 3]`."""
+    """Images in an array: `[n, height, width]` or `[n, height, width, bands]`."""
 
-    def __init__(self, name: str, pixels: npt.NDArray[np.uint8]) -> None:
+    def __init__(
+        self,
+        name: str,
+        array: npt.NDArray[np.generic],
+        labels: Labels | None = None,
+        class_names: tuple[str, ...] = (),
+    ) -> None:
         super().__init__(name)
-        self._pixels = pixels
+        self._array = array
+        self.labels, self.class_names = labels, class_names
 
     def __len__(self) -> int:
-        return len(self._pixels)
+        return len(self._array)
 
     def image_name(self, index: int) -> str:
         """Name of the data and index of the image."""
         return f"{self.name}, image {index}"
 
-    def image(self, index: int, size: int) -> Image.Image:
-        """Wrap the pixels as a Pillow image."""
-        return Image.fromarray(self._pixels[index])
+    def image(self, index: int, size: int) -> RawImage:
+        """Wrap the values of the image."""
+        return wrap_array(self._array[index])
 
     def fingerprint(self) -> str:
-        """SHA-256 of all pixels."""
-        return hashlib.sha256(np.ascontiguousarray(self._pixels).data).hexdigest()
+        """SHA-256 of all values."""
+        return hashlib.sha256(np.ascontiguousarray(self._array).data).hexdigest()
+
+
+def wrap_array(values: npt.NDArray[np.generic]) -> RawImage:
+    """Return the values of an image, `[height, width]` or with bands, as a source returns them.
+
+    Grey and colours of 8 bits become a Pillow image, other values stay an array with bands.
+    """
+    if values.ndim == 3 and values.shape[2] == 1:
+        values = values[:, :, 0]
+    if values.dtype == np.uint8 and (values.ndim == 2 or values.shape[2] == 3):
+        return Image.fromarray(np.ascontiguousarray(values))
+    return values if values.ndim == 3 else values[:, :, None]
+
+
+def fingerprint_files(paths: Iterable[Path]) -> str:
+    """Hash of the names, sizes and modification times of files."""
+    digest = hashlib.sha256()
+    for path in paths:
+        status = path.stat()
+        # names need not be UTF-8
+        digest.update(os.fsencode(f"{path.name}\0{status.st_size} {status.st_mtime_ns}\n"))
+    return digest.hexdigest()
 
 
 def suitable_channels(images: Iterable[Callable[[], RawImage]]) -> int:

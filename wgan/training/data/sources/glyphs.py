@@ -11,7 +11,7 @@ from types import MappingProxyType
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from wgan.training.data.sources import ImageSource
+from wgan.training.data.sources import ImageSource, Labels
 
 COUNT = 20_000
 """Default number of images."""
@@ -51,6 +51,12 @@ class GlyphSource(ImageSource):
     def __init__(self, count: int = COUNT, name: str = "glyphs") -> None:
         super().__init__(name)
         self._count, self._style = count, STYLES[name]
+        self.class_names = tuple(CHARACTERS)
+
+    @functools.cached_property
+    def labels(self) -> Labels:  # type: ignore[override]
+        """Which character each image shows; found with the first use, which takes a moment."""
+        return np.array([_number(index) for index in range(self._count)], np.int64)
 
     def __len__(self) -> int:
         return self._count
@@ -66,7 +72,7 @@ class GlyphSource(ImageSource):
 
     def character(self, index: int) -> str:
         """Which letter or digit image `index` shows."""
-        return CHARACTERS[np.random.RandomState(index).randint(len(CHARACTERS))]
+        return CHARACTERS[_number(index)]
 
     def image(self, index: int, size: int) -> Image.Image:
         """Draw image `index` with `size` x `size` pixels."""
@@ -81,6 +87,10 @@ class GlyphSource(ImageSource):
     def fingerprint(self) -> str:
         """Version of the drawing and number of images."""
         return f"{self.name} {VERSION} {self._count}"
+
+
+def _number(index: int) -> int:
+    return int(np.random.RandomState(index).randint(len(CHARACTERS)))
 
 
 def _distort(

@@ -17,9 +17,13 @@ import numpy as np
 from wgan.errors import DataError
 from wgan.files import is_refused, why_unreadable
 from wgan.training.data.sources import ArraySource
+from wgan.training.data.sources.classes import NO_CLASSES, Classes, classes_of_column
 
 IMAGES = bytes([0, 0, 8, 3])
 """The magic number of images: unsigned bytes, 3 dimensions."""
+
+LABELS = bytes([0, 0, 8, 1])
+"""The magic number of labels: unsigned bytes, 1 dimension."""
 
 BYTE_LIMIT = 2**34
 """Largest size in bytes that a header may claim: 16 GiB."""
@@ -79,7 +83,25 @@ def open_idx(path: Path, name: str) -> ArraySource:
         raise DataError(
             f"the idx file {path} is truncated or damaged: {exc}; download it again"
         ) from exc
-    return ArraySource(name, np.frombuffer(values, np.uint8).reshape(count, height, width))
+    pixels = np.frombuffer(values, np.uint8).reshape(count, height, width)
+    return ArraySource(name, pixels, *_find_labels(path, count))
+
+
+def _find_labels(path: Path, count: int) -> Classes:
+    """Read the labels beside a file of images: `train-labels-idx1-ubyte` or `.gz`."""
+    found = re.fullmatch(r"(.*)images([-.])idx3-ubyte(\.gz)?", path.name)
+    if found is None:
+        return NO_CLASSES
+    for ending in ("", ".gz"):
+        labels = path.with_name(f"{found[1]}labels{found[2]}idx1-ubyte{ending}")
+        try:
+            with _open(labels) as file:
+                magic, length = struct.unpack(">4sI", _read(file, 8))
+                if magic == LABELS and length == count:
+                    return classes_of_column(np.frombuffer(_read(file, count), np.uint8))
+        except (OSError, EOFError, zlib.error):  # the images are good without
+            continue
+    return NO_CLASSES
 
 
 def _open(path: Path) -> BinaryIO | gzip.GzipFile:

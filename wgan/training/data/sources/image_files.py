@@ -1,44 +1,54 @@
 """Image files in a folder, a .zip or a .tar, at any depth; archives are not extracted."""
 
 import abc
+import contextlib
+import functools
 import hashlib
 import io
 import os
 import tarfile
 import threading
 import zipfile
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
+from typing import BinaryIO
 
+import numpy as np
 from PIL import Image
 
 from wgan.errors import DataError, ImageError
 from wgan.files import archive_errors, lacks_open_files, why_unreadable
-from wgan.training.data.decoding import ENDINGS, decode, is_image_name
-from wgan.training.data.sources import ImageSource
+from wgan.training.data.decoding import count_frames, decode, in_threads, quiet_pillow
+from wgan.training.data.image_formats import ENDINGS, FRAMED_ENDINGS, ending_of, is_image_name
+from wgan.training.data.sources import PROBED_IMAGES, ImageSource, RawImage
+from wgan.training.data.sources.classes import NO_CLASSES, classes_of_folders, classes_of_json
+from wgan.training.data.sources.left_out import describe_left_out
+from wgan.training.data.tiff import is_alpha
 
-ARCHIVE_ENDINGS = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
-"""File name extensions of archives, in lower case."""
+LABELS_FILE = "dataset.json"
+"""Labels beside the images, as the tool of StyleGAN2-ADA writes them."""
 
 MEMBER_LIMIT = 2**26
 """Largest member in bytes that is read from an archive: 64 MiB."""
+
+_TIFF = (".tif", ".tiff")
 
 READ_AHEAD_LIMIT = 2**28
 """Bytes of skipped members that a compressed tar keeps in memory: 256 MiB."""
 
 
-def open_archive(path: Path) -> ImageSource:
-    """Open the archive at `path` and list its images.
+def open_archive(path: Path, frames: str = "first") -> ImageSource:
+    """Open the archive at `path` and list its images; `frames` as for `FolderSource`.
 
     Raises:
         DataError: it is damaged, or contains no images.
     """
     try:
         if path.name.lower().endswith(".zip"):
-            return ZipSource(path)
+            return ZipSource(path, frames)
         if path.name.lower().endswith(".tar"):
-            return TarSource(path)
-        return CompressedTarSource(path)
+            return TarSource(path, frames)
+        return CompressedTarSource(path, frames)
     except archive_errors() as exc:
         reason = why_unreadable(exc, "is damaged or of another format")
         raise DataError(f"the archive {path} {reason}") from exc
@@ -47,24 +57,103 @@ def open_archive(path: Path) -> ImageSource:
 class _FileSource(ImageSource):
     """Base class: the images among the files of a folder or an archive, by name."""
 
-    def __init__(self, kind: str, path: Path, name: str, files: Collection[str]) -> None:
+    def __init__(
+        self,
+        kind: str,
+        path: Path,
+        name: str,
+        files: Collection[str],
+        frames: str = "first",
+        is_image: Callable[[str], bool] = is_image_name,
+    ) -> None:
         super().__init__(name or "images")
         self.path = path
-        self._names = [file for file in files if is_image_name(file)]
-        self.left_out = len(files) - len(self._names)
+        self._names = [file for file in files if is_image(file)]
+        others = [file for file in files if not is_image(file)]
+        self.left_out = len(others)
+        self.unused = describe_left_out(others)
         if not self._names:
-            found = (
-                f"none of its {len(files)} files ends in" if files else "it has no file ending in"
-            )
-            raise DataError(f"no images in the {kind} {path}: {found} {' '.join(sorted(ENDINGS))}")
+            found = f"none of its {len(files)} files" if files else "it has no file that"
+            beside = f"; it has {'; '.join(self.unused)}" if files else ""
+            endings = " ".join(sorted(ENDINGS))
+            raise DataError(f"no images in the {kind} {path}: {found} ends in {endings}{beside}")
+        self._has_labels = LABELS_FILE in others
+        self._all_frames = frames == "all"
+
+    def _set_up(self) -> None:
+        """Find the classes and the frames; the files can be read by now."""
+        classes = classes_of_folders(self._names)
+        if self._has_labels:
+            found = classes_of_json(self._read(LABELS_FILE), self._names)
+            classes = found if found is not NO_CLASSES else classes
+        counts = [1] * len(self._names)
+        if self._all_frames:
+            with quiet_pillow():
+                counts = list(in_threads(self._count_frames, self._names))
+        self._frames = [
+            (name, frame)
+            for name, count in zip(self._names, counts, strict=True)
+            for frame in range(count)
+        ]
+        self._has_frames = len(self._frames) > len(self._names)
+        self.class_names = classes.names
+        if classes.labels is not None:
+            self.labels = np.repeat(classes.labels, counts)
 
     def __len__(self) -> int:
-        return len(self._names)
+        return len(self._frames)
+
+    @property
+    def file_names(self) -> Sequence[str]:
+        """Names of the image files, in their order."""
+        return self._names
 
     def encoded(self, index: int) -> tuple[bytes, str]:
-        """Read the file. Raises ImageError."""
-        name = self._names[index]
-        return self._read(name), name.rpartition(".")[2].lower()
+        """Read the file; one of several frames becomes a file of its own. Raises ImageError."""
+        if self._has_frames:
+            return super().encoded(index)
+        name = self._frames[index][0]
+        return self._read(name), ending_of(name).lstrip(".")
+
+    def image(self, index: int, size: int) -> RawImage:
+        """Decode the image. Raises ImageError."""
+        name, frame = self._frames[index]
+        alpha = self._tiff_alpha if ending_of(name) in _TIFF else None
+        return decode(self._file(name), frame, alpha)
+
+    def count_frames(self, name: str) -> int:
+        """Number of frames or pages of a file; 1 if it is damaged or of a format without."""
+        return self._count_frames(name)
+
+    def _count_frames(self, name: str) -> int:
+        if ending_of(name) not in FRAMED_ENDINGS:
+            return 1
+        try:
+            return count_frames(self._file(name))
+        except ImageError:  # reported when all images are loaded
+            return 1
+
+    @functools.cached_property
+    def _tiff_alpha(self) -> bool | None:
+        """Whether the fourth band of the TIFFs is alpha, the same for all; None if none has it.
+
+        Decided by the first ones that are marked so, because programs mark any fourth band.
+        """
+        tiffs = [name for name in self._names if ending_of(name) in _TIFF]
+        found = []
+        for name in tiffs[:PROBED_IMAGES]:
+            with contextlib.suppress(ImageError):
+                image = decode(self._file(name), alpha=True)
+                if isinstance(image, Image.Image) and image.mode == "RGBA":
+                    found.append(np.asarray(image)[..., 3].reshape(-1))
+        return is_alpha(np.concatenate(found)) if found else None
+
+    def _label(self, name: str, frame: int) -> str:
+        return f"{name}, frame {frame}" if self._has_frames else name
+
+    def _file(self, name: str) -> BinaryIO | Path:
+        """Return what `decode` reads. Raises ImageError."""
+        return io.BytesIO(self._read(name))
 
     @abc.abstractmethod
     def _read(self, name: str) -> bytes:
@@ -74,21 +163,35 @@ class _FileSource(ImageSource):
 class FolderSource(_FileSource):
     """The images in a folder and its subfolders, sorted by their path."""
 
-    def __init__(self, folder: Path) -> None:
-        """List the images; none is opened yet.
+    def __init__(
+        self,
+        folder: Path,
+        files: Sequence[str] | None = None,
+        frames: str = "first",
+        is_image: Callable[[str], bool] = is_image_name,
+    ) -> None:
+        """List the images; none is opened yet, except to count frames.
+
+        Args:
+            folder: the folder.
+            files: paths in it; None for all below it.
+            frames: `"first"`, or `"all"` for every frame and page as an image.
+            is_image: which of the files are images.
 
         Raises:
             DataError: there are none, or a subfolder cannot be read.
         """
-        super().__init__("folder", folder, folder.resolve().name, sorted(_files_below(folder)))
+        listed = sorted(files_below(folder) if files is None else files)
+        name = folder.resolve().name
+        super().__init__("folder", folder, name, listed, frames, is_image)
+        self._set_up()
 
     def image_name(self, index: int) -> str:
         """Path of the image."""
-        return str(self.path / self._names[index])
+        return self._label(str(self.path / self._frames[index][0]), self._frames[index][1])
 
-    def image(self, index: int, size: int) -> Image.Image:
-        """Decode the file. Raises ImageError."""
-        return decode(self._regular_file(self._names[index]))
+    def _file(self, name: str) -> BinaryIO | Path:
+        return self._regular_file(name)
 
     def fingerprint(self) -> str:
         """Hash of the paths in the folder, sizes and modification times of all images."""
@@ -101,7 +204,7 @@ class FolderSource(_FileSource):
             except OSError as exc:  # a broken link; reported when it is decoded
                 state = type(exc).__name__
             digest.update(os.fsencode(f"{name}\0{state}\n"))  # names need not be UTF-8
-        return digest.hexdigest()
+        return digest.hexdigest() + (" all frames" if self._has_frames else "")
 
     def _read(self, name: str) -> bytes:
         path = self._regular_file(name)
@@ -126,41 +229,42 @@ class FolderSource(_FileSource):
 class _ArchiveSource(_FileSource):
     """Base class of archives: members by name, in their order in the file."""
 
-    def __init__(self, path: Path, sizes: Mapping[str, int]) -> None:
+    def __init__(self, path: Path, sizes: Mapping[str, int], frames: str) -> None:
         """`sizes` maps the name of every member to its size in bytes."""
-        super().__init__("archive", path, path.name.partition(".")[0], sizes)
+        super().__init__("archive", path, path.name.partition(".")[0], sizes, frames)
         self._sizes = sizes
 
     def image_name(self, index: int) -> str:
         """Path of the archive and name of the member."""
-        return f"{self.path}: {self._names[index]}"
-
-    def image(self, index: int, size: int) -> Image.Image:
-        """Decode the member. Raises ImageError."""
-        return decode(io.BytesIO(self.encoded(index)[0]))
-
-    def encoded(self, index: int) -> tuple[bytes, str]:
-        """Read the member. Raises ImageError."""
-        size = self._sizes[self._names[index]]
-        if size > MEMBER_LIMIT:  # a few bytes of an archive can unpack to any size
-            raise ImageError(f"it has {size} bytes, more than {MEMBER_LIMIT}")
-        return super().encoded(index)
+        return f"{self.path}: {self._label(*self._frames[index])}"
 
     def fingerprint(self) -> str:
         """Name, size and modification time of the archive."""
         status = self.path.stat()
-        return f"{self.path.name} {status.st_size} {status.st_mtime_ns}"
+        frames = " all frames" if self._has_frames else ""
+        return f"{self.path.name} {status.st_size} {status.st_mtime_ns}{frames}"
+
+    def _read(self, name: str) -> bytes:
+        size = self._sizes[name]
+        if size > MEMBER_LIMIT:  # a few bytes of an archive can unpack to any size
+            raise ImageError(f"it has {size} bytes, more than {MEMBER_LIMIT}")
+        return self._unpack(name)
+
+    @abc.abstractmethod
+    def _unpack(self, name: str) -> bytes:
+        """Unpack a member. Raises ImageError."""
 
 
 class ZipSource(_ArchiveSource):
     """The images in a .zip."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, frames: str = "first") -> None:
         self._archive = zipfile.ZipFile(path)
         entries = [entry for entry in self._archive.infolist() if not entry.is_dir()]
-        super().__init__(path, {entry.filename: entry.file_size for entry in entries})
+        super().__init__(path, {entry.filename: entry.file_size for entry in entries}, frames)
+        self._set_up()
 
-    def _read(self, name: str) -> bytes:
+    def _unpack(self, name: str) -> bytes:
         try:
             return self._archive.read(name)  # zipfile has its own lock
         except archive_errors() as exc:
@@ -170,16 +274,17 @@ class ZipSource(_ArchiveSource):
 class TarSource(_ArchiveSource):
     """The images in an uncompressed .tar, with random access."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, frames: str = "first") -> None:
         with tarfile.open(path, "r:") as archive:
             members = _regular_members(archive)
             end = archive.offset
         if path.stat().st_size <= end:  # a complete tar ends in blocks of zeros
             raise tarfile.ReadError("it is truncated")
         self._offsets = {name: member.offset_data for name, member in members.items()}
-        super().__init__(path, {name: member.size for name, member in members.items()})
+        super().__init__(path, {name: member.size for name, member in members.items()}, frames)
+        self._set_up()
 
-    def _read(self, name: str) -> bytes:
+    def _unpack(self, name: str) -> bytes:
         # Threads cannot share a file object, because they would share its position.
         try:
             with self.path.open("rb") as file:
@@ -200,11 +305,15 @@ class CompressedTarSource(_ArchiveSource):
 
     reads_forward = True
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, frames: str = "first") -> None:
         self._archive = tarfile.open(path, "r:*")  # noqa: SIM115 - open for the life of the source
         self._members = _regular_members(self._archive)
         self._lock = threading.Lock()
-        super().__init__(path, {name: member.size for name, member in self._members.items()})
+        super().__init__(
+            path, {name: member.size for name, member in self._members.items()}, frames
+        )
+        self._rewind()
+        self._set_up()
         self._rewind()
 
     def _rewind(self) -> None:
@@ -212,7 +321,7 @@ class CompressedTarSource(_ArchiveSource):
         self._kept: dict[str, bytes] = {}
         self._seen: set[str] = set()
 
-    def _read(self, name: str) -> bytes:
+    def _unpack(self, name: str) -> bytes:
         with self._lock:
             if name in self._kept:
                 return self._kept.pop(name)
@@ -225,10 +334,10 @@ class CompressedTarSource(_ArchiveSource):
                 if other == name:
                     break
                 if self._sizes[other] + sum(map(len, self._kept.values())) <= READ_AHEAD_LIMIT:
-                    self._kept[other] = self._unpack(other)
-            return self._unpack(name)
+                    self._kept[other] = self._extract(other)
+            return self._extract(name)
 
-    def _unpack(self, name: str) -> bytes:
+    def _extract(self, name: str) -> bytes:
         try:
             file = self._archive.extractfile(self._members[name])
             assert file is not None  # it is a regular file
@@ -237,8 +346,12 @@ class CompressedTarSource(_ArchiveSource):
             raise ImageError(f"it cannot be unpacked: {exc}") from exc
 
 
-def _files_below(folder: Path) -> list[str]:
-    """List the files under `folder` as relative POSIX paths; links are followed once."""
+def files_below(folder: Path) -> list[str]:
+    """List the files under `folder` as relative POSIX paths; links are followed once.
+
+    Raises:
+        DataError: a subfolder cannot be read.
+    """
     found: list[str] = []
     seen: set[tuple[int, int]] = set()
     for root, folders, files in os.walk(folder, onerror=_raise_unreadable, followlinks=True):

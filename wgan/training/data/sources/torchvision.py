@@ -1,6 +1,8 @@
 """Data sets of torchvision by name."""
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -8,6 +10,7 @@ from wgan.errors import DataError, needs_extra
 from wgan.stop import stop_at_once
 from wgan.training.data.pixel_cache import CACHE_VARIABLE, cache_folder
 from wgan.training.data.sources import ArraySource, ImageSource
+from wgan.training.data.sources.classes import classes_of_column
 from wgan.training.data.sources.image_files import FolderSource
 
 NAMES = ("mnist", "fashion-mnist", "cifar10", "celeba", "stl10", "svhn")
@@ -43,17 +46,24 @@ def _open(name: str, root: Path, download: bool) -> ImageSource:
     if name == "celeba":
         datasets.CelebA(root, split="all", download=download)  # only downloads and checks
         return FolderSource(root / "celeba" / "img_align_celeba")
-    if name == "mnist":
-        pixels = datasets.MNIST(root, download=download).data.numpy()
-    elif name == "fashion-mnist":
-        pixels = datasets.FashionMNIST(root, download=download).data.numpy()
-    elif name == "cifar10":
-        pixels = datasets.CIFAR10(root, download=download).data
-    elif name == "stl10":
+    if name in ("mnist", "fashion-mnist"):
+        kind = datasets.MNIST if name == "mnist" else datasets.FashionMNIST
+        data = kind(root, download=download)
+        return _array_source(name, data.data.numpy(), data.targets, data.classes)
+    if name == "cifar10":
+        data = datasets.CIFAR10(root, download=download)
+        return _array_source(name, data.data, data.targets, data.classes)
+    if name == "stl10":
         # Most of the set are its 100,000 images without labels.
-        images = datasets.STL10(root, split="train+unlabeled", download=download).data
-        pixels = images.transpose(0, 2, 3, 1)  # (n, c, h, w) -> (n, h, w, c)
+        data = datasets.STL10(root, split="train+unlabeled", download=download)
     else:
         # Unlike the other classes, SVHN creates no subfolder.
-        pixels = datasets.SVHN(root / "svhn", download=download).data.transpose(0, 2, 3, 1)
-    return ArraySource(name, np.ascontiguousarray(pixels))
+        data = datasets.SVHN(root / "svhn", download=download)
+    return _array_source(name, data.data.transpose(0, 2, 3, 1), data.labels)  # (n, c, h, w)
+
+
+def _array_source(name: str, pixels: Any, targets: Any, classes: Sequence[str] = ()) -> ArraySource:
+    # "0 - zero" is the class 0 of MNIST.
+    names = [text.partition(" - ")[0] for text in classes]
+    found = classes_of_column(np.asarray(targets), names)
+    return ArraySource(name, np.ascontiguousarray(pixels), *found)

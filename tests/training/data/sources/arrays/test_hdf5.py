@@ -1,0 +1,51 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from wgan.errors import DataError
+from wgan.training.data import open_source
+
+h5py = pytest.importorskip("h5py")
+
+IMAGES = np.random.RandomState(0).randint(0, 256, (6, 20, 24, 3)).astype(np.uint8)
+
+
+@pytest.mark.parametrize("chunked", [True, False])
+def test_images_and_labels_of_an_hdf5_file(tmp_path: Path, chunked: bool) -> None:
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        packing = {"chunks": (1, 20, 24, 3), "compression": "gzip"} if chunked else {}
+        file.create_dataset("images", data=IMAGES, **packing)
+        file["labels"] = [2, 0, 2, 0, 2, 0]
+    source = open_source(tmp_path / "a.h5")
+    assert (len(source), source.class_names) == (6, ("0", "2"))
+    assert source.labels is not None
+    assert source.labels.tolist() == [1, 0] * 3
+    for index in range(6):
+        assert np.array_equal(np.asarray(source.image(index, 32)), IMAGES[index])
+
+
+def test_the_training_group_is_used_and_the_others_are_named(tmp_path: Path) -> None:
+    with h5py.File(tmp_path / "a.hdf5", "w") as file:
+        for split in ("test", "train"):
+            file[f"{split}/images"] = IMAGES[: 2 if split == "test" else 6]
+            file[f"{split}/labels"] = np.arange(2 if split == "test" else 6) % 2
+    source = open_source(tmp_path / "a.hdf5")
+    assert len(source) == 6
+    assert source.labels is not None
+    assert source.unused == ("2 images of the array test/images, which is not train/images",)
+    assert len(open_source(f"{tmp_path / 'a.hdf5'}:test/images")) == 2
+
+
+def test_a_folder_with_one_hdf5_file_is_that_file(tmp_path: Path) -> None:
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file["faces"] = IMAGES.transpose(0, 3, 1, 2)
+    source = open_source(tmp_path)
+    assert np.array_equal(np.asarray(source.image(5, 32)), IMAGES[5])
+
+
+@pytest.mark.parametrize("content", [b"", b"no HDF5", b"\x89HDF\r\n\x1a\n and no more"])
+def test_a_damaged_hdf5_file_is_an_error(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "a.h5").write_bytes(content)
+    with pytest.raises(DataError, match="damaged or no HDF5 file"):
+        open_source(tmp_path / "a.h5")

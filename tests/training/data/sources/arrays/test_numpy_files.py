@@ -1,0 +1,213 @@
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from wgan.errors import DataError
+from wgan.training.data import Transform, load_images, open_source
+from wgan.training.data.sources.arrays.layout import Layout, find_layout
+
+RANDOM = np.random.RandomState(0)
+
+
+def noise(*shape: int, dtype: npt.DTypeLike = np.uint8) -> npt.NDArray[np.generic]:
+    return RANDOM.randint(0, 256, shape).astype(dtype)
+
+
+def smooth(n: int = 5, side: int = 32) -> npt.NDArray[np.uint8]:
+    """Images `[n, side, side, 3]` whose neighbours are alike, and colours are not."""
+    down, across = np.mgrid[:side, :side] / side
+    image = np.stack([200 * down, 250 * across, 100 + 50 * down * across], axis=2)
+    return np.stack([image + k for k in range(n)]).astype(np.uint8)
+
+
+@pytest.mark.parametrize(
+    ("shape", "expected"),
+    [
+        ((28, 30), (28, 30, 1)),
+        ((28, 30, 3), (28, 30, 3)),
+        ((3, 28, 30), (28, 30, 3)),
+        ((5, 64, 64), (64, 64, 5)),
+        ((64, 64, 16), (64, 64, 16)),
+        ((784,), (28, 28, 1)),
+        ((3072,), (32, 32, 3)),
+    ],
+)
+def test_the_axes_of_an_image_are_told_apart(
+    shape: tuple[int, ...], expected: tuple[int, int, int]
+) -> None:
+    layout = find_layout(shape)
+    assert layout is not None
+    assert tuple(layout[:3]) == expected
+    assert layout.arrange(np.zeros(shape)).shape == expected
+
+
+@pytest.mark.parametrize("shape", [(), (785,), (8, 8, 8), (28, 28, 28), (2, 40), (1, 2, 3, 4)])
+def test_what_is_no_image_or_unclear_has_no_layout(shape: tuple[int, ...]) -> None:
+    assert find_layout(shape) is None
+
+
+@pytest.mark.parametrize("shape", [(6, 20, 24), (6, 20, 24, 1), (6, 1, 20, 24)])
+def test_grey_arrays_of_every_layout_are_read(tmp_path: Path, shape: tuple[int, ...]) -> None:
+    array = noise(*shape)
+    np.save(tmp_path / "grey.npy", array)
+    source = open_source(tmp_path / "grey.npy")
+    assert (len(source), source.channels, source.name) == (6, 1, "grey")
+    assert np.array_equal(np.asarray(source.image(4, 32)), array[4].reshape(20, 24))
+
+
+def test_channels_may_be_first_or_last(tmp_path: Path) -> None:
+    array = noise(6, 20, 24, 3)
+    np.save(tmp_path / "last.npy", array)
+    np.save(tmp_path / "first.npy", array.transpose(0, 3, 1, 2))
+    for name in ("last", "first"):
+        source = open_source(tmp_path / f"{name}.npy")
+        assert source.channels == 3
+        assert np.array_equal(np.asarray(source.image(2, 32)), array[2])
+
+
+def test_flat_images_of_quick_draw_are_squares(tmp_path: Path) -> None:
+    array = noise(7, 784)
+    np.save(tmp_path / "cat.npy", array)
+    source = open_source(tmp_path / "cat.npy")
+    assert np.array_equal(np.asarray(source.image(6, 32)), array[6].reshape(28, 28))
+
+
+@pytest.mark.parametrize("by_band", [True, False])
+def test_flat_colours_are_told_apart_by_their_smoothness(tmp_path: Path, by_band: bool) -> None:
+    images = smooth()
+    flat = images.transpose(0, 3, 1, 2) if by_band else images
+    np.save(tmp_path / "flat.npy", flat.reshape(5, -1))
+    assert np.array_equal(np.asarray(open_source(tmp_path / "flat.npy").image(3, 32)), images[3])
+
+
+def test_five_bands_of_16_bits_are_kept(tmp_path: Path) -> None:
+    array = RANDOM.randint(300, 4000, (6, 5, 32, 32)).astype(np.uint16)
+    np.save(tmp_path / "bands.npy", array)
+    source = open_source(tmp_path / "bands.npy")
+    assert source.channels == 5
+    transform = Transform(size=32, channels=5, data_range=(300, 4000))
+    pixels = load_images(source, transform).pixels
+    expected = (array.transpose(0, 2, 3, 1) - 300) / 3700 * 255
+    assert np.abs(pixels - expected).max() <= 0.5
+
+
+def test_medmnist_has_training_images_labels_and_others_that_are_named(tmp_path: Path) -> None:
+    images, labels = noise(12, 28, 28), np.arange(12)[:, None] % 3
+    path = tmp_path / "pathmnist.npz"
+    np.savez_compressed(
+        path,
+        train_images=images, train_labels=labels,
+        val_images=noise(4, 28, 28), val_labels=labels[:4], test_images=images[:5],
+    )  # fmt: skip
+    source = open_source(path)
+    assert source.labels is not None
+    assert source.labels.tolist() == labels[:, 0].tolist()
+    assert source.class_names == ("0", "1", "2")
+    assert np.array_equal(np.asarray(source.image(11, 28)), images[11])
+    assert [phrase.split()[0] for phrase in source.unused] == ["4", "5"]
+
+
+def test_labels_of_an_equally_long_split_are_not_taken(tmp_path: Path) -> None:
+    path = tmp_path / "a.npz"
+    np.savez(
+        path,
+        x_test=noise(8, 28, 28), y_test=np.zeros(8, int),
+        x_train=noise(8, 28, 28), y_train=np.arange(8) % 2,
+    )  # fmt: skip
+    source = open_source(path)
+    assert source.labels is not None
+    assert source.labels.tolist() == [0, 1] * 4
+    assert source.unused == ("8 images of the array x_test, which is not x_train",)
+
+
+def test_of_unknown_arrays_the_user_names_one(tmp_path: Path) -> None:
+    path = tmp_path / "two.npz"
+    np.savez(path, left=noise(3, 20, 20), right=noise(4, 20, 20))
+    with pytest.raises(DataError, match=r"several arrays .*left \[3, 20, 20\].*two\.npz:left"):
+        open_source(path)
+    assert len(open_source(f"{path}:right")) == 4
+    with pytest.raises(DataError, match="no array 'middle'"):
+        open_source(f"{path}:middle")
+
+
+def test_class_names_may_be_texts(tmp_path: Path) -> None:
+    path = tmp_path / "named.npz"
+    np.savez(path, images=noise(4, 20, 20), labels=np.array(["dog", "cat", "dog", "cat"]))
+    source = open_source(path)
+    assert source.class_names == ("cat", "dog")
+    assert source.labels is not None
+    assert source.labels.tolist() == [1, 0, 1, 0]
+
+
+def test_a_folder_of_arrays_with_an_image_in_each(tmp_path: Path) -> None:
+    arrays = {f"{kind}/{k}": noise(3, 20, 24) for kind in "ab" for k in range(3)}
+    for name, array in arrays.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        np.save(tmp_path / f"{name}.npy", array)
+    source = open_source(tmp_path)
+    assert (len(source), source.class_names) == (6, ("a", "b"))
+    assert np.array_equal(np.asarray(source.image(1, 32)), arrays["a/1"].transpose(1, 2, 0))
+
+
+def test_a_folder_of_categories_has_a_class_for_each_file(tmp_path: Path) -> None:
+    for name, count in (("cat", 3), ("cow", 4)):
+        np.save(tmp_path / f"full_numpy_bitmap_{name}.npy", noise(count, 784))
+    source = open_source(tmp_path)
+    assert source.class_names == ("cat", "cow")
+    assert source.labels is not None
+    assert source.labels.tolist() == [0] * 3 + [1] * 4
+    assert source.image_name(4).endswith("cow.npy, image 1")
+
+
+def test_a_folder_of_numbered_parts_has_no_classes(tmp_path: Path) -> None:
+    for part in range(3):
+        np.save(tmp_path / f"part-{part}.npy", noise(4, 20, 20, 3))
+    source = open_source(tmp_path)
+    assert (len(source), source.labels) == (12, None)
+
+
+def test_images_and_labels_in_files_beside_each_other(tmp_path: Path) -> None:
+    np.save(tmp_path / "images.npy", noise(4, 20, 20))
+    np.save(tmp_path / "labels.npy", [1, 0, 1, 1])
+    source = open_source(tmp_path)
+    assert len(source) == 4
+    assert source.labels is not None
+    assert source.labels.tolist() == [1, 0, 1, 1]
+
+
+@pytest.mark.parametrize(
+    ("array", "reason"),
+    [
+        (np.zeros((512, 512, 3), np.uint8), "single one"),
+        (np.zeros((9, 28, 28, 28), np.uint8), r"must be \[n, height, width\]"),
+        (np.zeros((9, 28, 28), np.complex64), "complex64"),
+        (np.array([{"a": 1}], dtype=object), "Python objects"),
+    ],
+)
+def test_other_arrays_are_refused_with_what_is_allowed(
+    tmp_path: Path, array: npt.NDArray[np.generic], reason: str
+) -> None:
+    np.save(tmp_path / "a.npy", array, allow_pickle=True)
+    with pytest.raises(DataError, match=reason):
+        open_source(tmp_path / "a.npy")
+
+
+@pytest.mark.parametrize("name", ["a.npy", "a.npz"])
+@pytest.mark.parametrize("content", [b"", b"\x93NUMPY\x01\x00", b"PK\x03\x04 and no more"])
+def test_a_damaged_file_is_an_error(tmp_path: Path, name: str, content: bytes) -> None:
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(DataError, match="is damaged"):
+        open_source(tmp_path / name)
+
+
+def test_values_without_a_range_are_asked_for(tmp_path: Path) -> None:
+    np.save(tmp_path / "a.npy", RANDOM.random_sample((4, 20, 20)))
+    source = open_source(tmp_path / "a.npy")
+    with pytest.raises(DataError, match="--range LOW,HIGH"):
+        load_images(source, Transform(size=32, channels=1))
+
+
+def test_the_layout_is_compared_by_the_smoothness_only_where_it_is_unclear() -> None:
+    assert Layout(28, 28) == find_layout((784,))

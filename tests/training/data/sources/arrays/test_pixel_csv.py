@@ -1,0 +1,65 @@
+import gzip
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from wgan.errors import DataError
+from wgan.training.data import open_source
+
+PIXELS = np.random.RandomState(0).randint(0, 256, (6, 28, 28)).astype(np.uint8)
+ROWS = [",".join(map(str, image.reshape(-1))) for image in PIXELS]
+HEADER = ",".join(f"pixel{k}" for k in range(784))
+
+
+def write(path: Path, *lines: str) -> Path:
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8-sig")
+    return path
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_a_column_of_labels_may_be_first_or_last(tmp_path: Path, first: bool) -> None:
+    rows = [f"{k % 3},{row}" if first else f"{row},{k % 3}" for k, row in enumerate(ROWS)]
+    header = f"label,{HEADER}" if first else f"{HEADER},label"
+    source = open_source(write(tmp_path / "train.csv", header, *rows))
+    assert (len(source), source.channels, source.class_names) == (6, 1, ("0", "1", "2"))
+    assert source.labels is not None
+    assert source.labels.tolist() == [0, 1, 2] * 2
+    assert np.array_equal(np.asarray(source.image(5, 32)), PIXELS[5])
+
+
+def test_a_file_without_a_header_or_labels_is_read(tmp_path: Path) -> None:
+    source = open_source(write(tmp_path / "a.csv", *ROWS))
+    assert (len(source), source.labels) == (6, None)
+    labelled = open_source(write(tmp_path / "b.csv", *(f"7,{row}" for row in ROWS)))
+    assert np.array_equal(np.asarray(labelled.image(0, 32)), PIXELS[0])
+
+
+def test_labels_may_be_texts_and_the_file_gzipped(tmp_path: Path) -> None:
+    lines = [f"{'cat' if k % 2 else 'dog'},{row}" for k, row in enumerate(ROWS)]
+    with gzip.open(tmp_path / "a.csv.gz", "wt") as file:
+        file.write("\n".join([f"class,{HEADER}", *lines]))
+    source = open_source(tmp_path / "a.csv.gz")
+    assert source.class_names == ("cat", "dog")
+
+
+def test_pixels_may_be_one_column_with_spaces(tmp_path: Path) -> None:
+    rows = [f"{k % 2},{row.replace(',', ' ')},Training" for k, row in enumerate(ROWS)]
+    source = open_source(write(tmp_path / "fer2013.csv", "emotion,pixels,Usage", *rows))
+    assert source.class_names == ("0", "1")
+    assert np.array_equal(np.asarray(source.image(3, 32)), PIXELS[3])
+
+
+@pytest.mark.parametrize(
+    ("lines", "reason"),
+    [
+        (["a,b", "1,2"], "has 2 columns.*784"),
+        ([HEADER], "no rows"),
+        ([HEADER, ROWS[0], ROWS[1][:-40]], "row 2 of"),
+        ([HEADER, ROWS[0].replace(",", ",x", 1)], "row 1 of"),
+        ([""], "columns"),
+    ],
+)
+def test_other_tables_are_refused(tmp_path: Path, lines: list[str], reason: str) -> None:
+    with pytest.raises(DataError, match=reason):
+        open_source(write(tmp_path / "a.csv", *lines))

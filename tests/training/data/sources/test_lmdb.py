@@ -1,0 +1,54 @@
+import io
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from wgan.errors import DataError
+from wgan.training.data import open_source
+
+lmdb = pytest.importorskip("lmdb")
+
+PIXELS = np.random.RandomState(0).randint(0, 256, (12, 20, 24, 3)).astype(np.uint8)
+
+
+def write(path: Path, subdir: bool = True) -> None:
+    opened = lmdb.open(str(path), subdir=subdir, map_size=2**24)
+    with opened as database, database.begin(write=True) as writer:
+        for number, pixels in enumerate(PIXELS):
+            buffer = io.BytesIO()
+            Image.fromarray(pixels).save(buffer, "PNG")
+            writer.put(f"{number:08}".encode(), buffer.getvalue())
+        writer.put(b"length", b"12")
+
+
+@pytest.mark.parametrize("is_folder", [True, False])
+def test_the_images_of_an_lmdb_in_the_order_of_their_keys(tmp_path: Path, is_folder: bool) -> None:
+    path = tmp_path / ("faces_lmdb" if is_folder else "faces.lmdb")
+    write(path, is_folder)
+    source = open_source(path)
+    assert (len(source), source.channels, source.left_out) == (12, 3, 1)
+    assert source.image_name(11).endswith(": 00000011")
+    for index in (11, 0):
+        assert np.array_equal(np.asarray(source.image(index, 32)), PIXELS[index])
+    assert source.encoded(0)[1] == "png"
+    assert source.fingerprint() == open_source(path).fingerprint()
+
+
+def test_a_folder_with_one_lmdb_is_that(tmp_path: Path) -> None:
+    write(tmp_path / "faces")
+    assert len(open_source(tmp_path)) == 12
+
+
+def test_a_damaged_lmdb_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "data.mdb").write_bytes(b"x" * 10_000)
+    with pytest.raises(DataError, match="damaged or no LMDB"):
+        open_source(tmp_path)
+
+
+def test_an_lmdb_without_images_is_an_error(tmp_path: Path) -> None:
+    with lmdb.open(str(tmp_path)) as database, database.begin(write=True) as writer:
+        writer.put(b"a", b"b")
+    with pytest.raises(DataError, match="no images among its 1 entries"):
+        open_source(tmp_path)

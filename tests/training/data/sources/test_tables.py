@@ -1,0 +1,132 @@
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from wgan.errors import DataError
+from wgan.training.data import open_source
+from wgan.training.data.shard_writer import write_shards
+
+pa = pytest.importorskip("pyarrow")
+parquet = pytest.importorskip("pyarrow.parquet")
+
+PIXELS = np.random.RandomState(0).randint(0, 256, (10, 20, 24, 3)).astype(np.uint8)
+FEATURES = {
+    "image": {"_type": "Image"},
+    "label": {"_type": "ClassLabel", "names": ["cat", "dog", "owl"]},
+}
+
+
+def png(pixels: Any) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def table(features: dict[str, Any] | None = FEATURES, **columns: Any) -> Any:
+    images = [{"bytes": png(pixels), "path": None} for pixels in PIXELS]
+    made = pa.table({"image": images, "label": [k % 2 for k in range(10)], **columns})
+    if features is None:
+        return made
+    metadata = {"huggingface": json.dumps({"info": {"features": features}})}
+    return made.replace_schema_metadata(metadata)
+
+
+def test_parquet_as_hugging_face_writes_it(tmp_path: Path) -> None:
+    parquet.write_table(table(), tmp_path / "train-00000-of-00001.parquet", row_group_size=3)
+    source = open_source(tmp_path / "train-00000-of-00001.parquet")
+    assert (source.name, len(source), source.channels) == ("train", 10, 3)
+    assert source.class_names == ("cat", "dog", "owl")
+    assert source.labels is not None
+    assert source.labels.tolist() == [0, 1] * 5
+    for index in (9, 0, 5, 3):
+        assert np.array_equal(np.asarray(source.image(index, 32)), PIXELS[index])
+
+
+def test_of_several_splits_the_training_files_are_used(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    for name in ("train-00000-of-00002", "train-00001-of-00002", "test-00000-of-00001"):
+        parquet.write_table(table(), tmp_path / "data" / f"{name}.parquet")
+    (tmp_path / "README.md").write_text("a data set")
+    source = open_source(tmp_path)
+    assert len(source) == 20
+    assert source.unused == ("1 parquet files of the split test",)
+    assert np.array_equal(np.asarray(source.image(13, 32)), PIXELS[3])
+
+
+def test_without_metadata_the_types_tell_the_columns(tmp_path: Path) -> None:
+    plain = pa.table({"key": ["a", "b"], "jpg": [png(PIXELS[0]), png(PIXELS[1])]})
+    parquet.write_table(plain, tmp_path / "a.parquet")
+    source = open_source(tmp_path / "a.parquet")
+    assert (source.labels, source.class_names) == (None, ())
+    assert np.array_equal(np.asarray(source.image(1, 32)), PIXELS[1])
+
+
+def test_images_may_be_nested_lists(tmp_path: Path) -> None:
+    lists = pa.table({"x": [pixels[:, :, 0].tolist() for pixels in PIXELS[:3]]})
+    parquet.write_table(lists, tmp_path / "a.parquet")
+    assert np.array_equal(
+        np.asarray(open_source(tmp_path / "a.parquet").image(2, 32))[:, :, 0], PIXELS[2, :, :, 0]
+    )
+
+
+def test_images_may_be_files_beside_the_table(tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(png(PIXELS[0]))
+    parquet.write_table(
+        table(None, image=[{"bytes": None, "path": "a.png"}] * 10), tmp_path / "a.parquet"
+    )
+    assert np.array_equal(np.asarray(open_source(tmp_path / "a.parquet").image(0, 32)), PIXELS[0])
+
+
+def test_a_missing_label_leaves_the_images_without_classes(tmp_path: Path) -> None:
+    parquet.write_table(table(label=[0, None] * 5), tmp_path / "a.parquet")
+    assert open_source(tmp_path / "a.parquet").labels is None
+
+
+@pytest.mark.parametrize("stream", [True, False])
+def test_a_folder_that_datasets_saved(tmp_path: Path, stream: bool) -> None:
+    for split, rows in (("train", 10), ("test", 4)):
+        folder = tmp_path / split
+        folder.mkdir()
+        name = "data-00000-of-00001.arrow"
+        content = table().slice(0, rows)
+        make = pa.ipc.new_stream if stream else pa.ipc.new_file
+        with make(str(folder / name), content.schema) as writer:
+            writer.write_table(content, max_chunksize=3)
+        (folder / "state.json").write_text(json.dumps({"_data_files": [{"filename": name}]}))
+        (folder / "dataset_info.json").write_text("{}")
+    assert len(open_source(tmp_path / "test")) == 4
+    (tmp_path / "dataset_dict.json").write_text(json.dumps({"splits": ["test", "train"]}))
+    source = open_source(tmp_path)
+    assert (len(source), source.unused) == (10, ("the split test",))
+    assert source.class_names == ("cat", "dog", "owl")
+    assert np.array_equal(np.asarray(source.image(7, 32)), PIXELS[7])
+
+
+def test_shards_hold_the_files_of_a_table_as_they_are(tmp_path: Path) -> None:
+    parquet.write_table(table(), tmp_path / "a.parquet")
+    written = write_shards(open_source(tmp_path / "a.parquet"), tmp_path / "shards")
+    assert (written.count, written.skipped) == (10, [])
+
+
+@pytest.mark.parametrize("content", [b"", b"PAR1 and no more", b"PAR1" + bytes(100) + b"PAR1"])
+def test_a_damaged_table_is_an_error(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "a.parquet").write_bytes(content)
+    with pytest.raises(DataError, match="is damaged"):
+        open_source(tmp_path / "a.parquet")
+
+
+def test_a_table_without_images_names_its_columns(tmp_path: Path) -> None:
+    parquet.write_table(pa.table({"text": ["a"], "n": [1]}), tmp_path / "a.parquet")
+    with pytest.raises(DataError, match=r"no column of images.*text \(string\), n \(int64\)"):
+        open_source(tmp_path / "a.parquet")
+
+
+def test_an_incomplete_saved_dataset_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "dataset_dict.json").write_text(json.dumps({"splits": ["train"]}))
+    with pytest.raises(DataError, match="incomplete"):
+        open_source(tmp_path)

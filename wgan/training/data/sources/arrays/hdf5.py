@@ -1,0 +1,39 @@
+"""HDF5 files (`.h5`, `.hdf5`): a data set of many images, read one by one."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from wgan.errors import DataError, needs_extra
+from wgan.files import is_refused, why_unreadable
+from wgan.training.data.sources import ImageSource
+from wgan.training.data.sources.arrays import StackSource
+from wgan.training.data.sources.arrays.layout import choose_arrays, layout_of
+from wgan.training.data.sources.classes import NO_CLASSES, classes_of_column
+
+
+def open_hdf5(path: Path, key: str = "") -> ImageSource:
+    """Open an HDF5 file: its data set `key`, or the one with a usual name.
+
+    Raises:
+        DataError: it is damaged, or which data set has the images is unclear.
+        MissingExtra: h5py is not installed.
+    """
+    with needs_extra("hdf5", purpose=f"the HDF5 file {path}"):
+        import h5py
+    try:
+        file = h5py.File(path, "r")
+        found: dict[str, Any] = {}
+        file.visititems(
+            lambda name, item: found.update({name: item} if isinstance(item, h5py.Dataset) else {})
+        )
+        types = {name: (item.shape or (), item.dtype) for name, item in found.items()}
+        images, labels, unused = choose_arrays(types, key.strip("/"), str(path))
+        layout = layout_of(*types[images], f"{path}, data set {images},")
+        classes = classes_of_column(np.asarray(found[labels])) if labels else NO_CLASSES
+    except (OSError, RuntimeError, KeyError, ValueError) as exc:
+        if is_refused(exc):
+            raise DataError(f"the HDF5 file {path} {why_unreadable(exc)}") from exc
+        raise DataError(f"{path} is damaged or no HDF5 file: {exc}") from exc
+    return StackSource(path, found[images], layout, classes, unused)

@@ -1,0 +1,178 @@
+"""Layout of arrays: which axes are images, height, width and bands."""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from wgan.errors import DataError, ImageError
+
+MAX_BANDS = 16
+"""An axis of at most this length can be that of the bands."""
+
+MIN_SIDE = 4
+"""Arrays with a shorter side are no images."""
+
+IMAGE_KEYS = (
+    *("train_images", "x_train", "images", "image", "imgs", "img", "x", "data"),
+    *("features", "samples", "arr_0"),
+)
+"""Usual names of an array of images, the most telling first; in lower case."""
+
+LABEL_KEYS = (
+    *("train_labels", "y_train", "labels", "label", "targets", "target", "class", "classes"),
+    *("y", "arr_1"),
+)
+"""Usual names of the array of their labels."""
+
+
+ArrayType = tuple[tuple[int, ...], np.dtype[Any]]
+"""Shape and type of an array."""
+
+
+class Layout(NamedTuple):
+    """How one image lies in an array."""
+
+    height: int
+    width: int
+    bands: int = 1
+    bands_first: bool = False
+
+    def arrange(self, values: npt.NDArray[np.generic]) -> npt.NDArray[np.generic]:
+        """Return one image as `[height, width, bands]`."""
+        if self.bands_first:
+            return values.reshape(self.bands, self.height, self.width).transpose(1, 2, 0)
+        return values.reshape(self.height, self.width, self.bands)
+
+
+def find_layout(shape: Sequence[int]) -> Layout | None:
+    """Return the layout of one image of this shape; None if it is unclear or no image.
+
+    Two axes are a grey image. Of three the shorter outer one, up to MAX_BANDS, has the bands. One
+    axis is a square image, grey, or of three colours, band by band, as in CIFAR.
+    """
+    layout = None
+    if len(shape) == 1 and shape[0] > 0:
+        for bands in (1, 3):
+            side = math.isqrt(shape[0] // bands)
+            if bands * side * side == shape[0]:
+                layout = Layout(side, side, bands, bands_first=bands > 1)
+    elif len(shape) == 2:
+        layout = Layout(shape[0], shape[1])
+    elif len(shape) == 3 and min(shape[0], shape[2]) <= MAX_BANDS and shape[0] != shape[2]:
+        is_first = shape[0] < shape[2]
+        height, width, bands = (*shape[1:], shape[0]) if is_first else shape
+        layout = Layout(height, width, bands, is_first)
+    if layout is None or min(layout.height, layout.width) < MIN_SIDE or not layout.bands:
+        return None
+    return layout
+
+
+def layout_of(shape: Sequence[int], dtype: np.dtype[Any], name: str) -> Layout:
+    """Return the layout of images in the array `name`, `[n, ...]`.
+
+    Raises:
+        DataError: it is no array of images, or its axes can be told apart only by the user.
+    """
+    layout = find_layout(shape[1:])
+    if dtype.kind in "uifb" and layout is not None and shape[0]:
+        return layout
+    advice = "[n, height, width], [n, height, width, channels] or [n, channels, height, width]"
+    if dtype.kind == "O":
+        advice = "plain numbers: Python objects are not read, because that would run their code"
+    elif len(shape) == 3 and min(shape[1:]) < MIN_SIDE:
+        advice = "many images: this looks like a single one"
+    raise DataError(
+        f"{name} is an array of {dtype} {list(shape)}, but must be {advice}; in NumPy,"
+        " array.transpose changes the order of axes"
+    )
+
+
+def told_apart(rows: npt.NDArray[np.generic], layout: Layout) -> Layout:
+    """Tell colours band by band from colours pixel by pixel in flat images, `[n, values]`.
+
+    The right one has the smaller differences of neighbouring values.
+    """
+    if layout.bands == 1:
+        return layout
+    others = (layout, layout._replace(bands_first=not layout.bands_first))
+    return min(others, key=lambda other: _variation(rows, other))
+
+
+def _variation(rows: npt.NDArray[np.generic], layout: Layout) -> float:
+    images = np.stack([layout.arrange(row) for row in rows]).astype(np.float64)
+    return sum(float(np.abs(np.diff(images, axis=axis)).mean()) for axis in (1, 2))
+
+
+def choose_arrays(
+    shapes: Mapping[str, ArrayType], key: str, name: str
+) -> tuple[str, str | None, tuple[str, ...]]:
+    """Choose the array of images among those of a file, and that of their labels.
+
+    Args:
+        shapes: shape and type of each array by its name.
+        key: the name that the user gave; empty to choose by the usual names.
+        name: the file in messages.
+
+    Returns:
+        Both names, and phrases that say which images are not used.
+
+    Raises:
+        DataError: it is not clear which array is meant.
+    """
+    listed = ", ".join(f"{each} {list(shape)}" for each, (shape, _) in list(shapes.items())[:20])
+    if key and key not in shapes:
+        raise DataError(f"{name} has no array {key!r}; it has {listed or 'none'}")
+    found = [key] if key else _candidates(shapes)
+    named = sorted(found, key=_rank)
+    if not found or (len(found) > 1 and _rank(named[0])[1] == len(IMAGE_KEYS)):
+        problem = "holds no array of images" if not found else "holds several arrays of images"
+        advice = f": name one, as in {name}:{found[0]}" if found else ""
+        raise DataError(f"{name} {problem} ({listed or 'nothing'}){advice}")
+    chosen = named[0]
+    count = shapes[chosen][0][0]
+    labels = [
+        each
+        for each, (shape, _) in shapes.items()
+        if _last(each) in LABEL_KEYS and each != chosen and tuple(shape) in {(count,), (count, 1)}
+    ]
+    # The labels of another split can have as many rows: those with most in common are its own.
+    labels.sort(key=lambda each: (-_common(each, chosen), LABEL_KEYS.index(_last(each))))
+    unused = [
+        f"{shapes[each][0][0]:,} images of the array {each}, which is not {chosen}"
+        for each in _candidates(shapes)
+        if each != chosen and len(shapes[each][0]) == len(shapes[chosen][0])
+    ]
+    return chosen, labels[0] if labels else None, tuple(unused)
+
+
+def _candidates(shapes: Mapping[str, ArrayType]) -> list[str]:
+    return [
+        name
+        for name, (shape, dtype) in shapes.items()
+        if dtype.kind in "uifb" and len(shape) >= 2 and shape[0] and find_layout(shape[1:])
+    ]
+
+
+def _rank(name: str) -> tuple[bool, int]:
+    is_test = any(word in name.lower() for word in ("test", "val", "mask"))
+    last = _last(name)
+    return is_test, IMAGE_KEYS.index(last) if last in IMAGE_KEYS else len(IMAGE_KEYS)
+
+
+def _last(name: str) -> str:
+    return name.rpartition("/")[2].lower()
+
+
+def _common(one: str, two: str) -> int:
+    return next((k for k, (a, b) in enumerate(zip(one, two, strict=False)) if a != b), 0)
+
+
+def as_image(values: npt.NDArray[np.generic]) -> npt.NDArray[np.generic]:
+    """Arrange the array of one image as `[height, width, bands]`. Raises ImageError."""
+    layout = find_layout(values.shape)
+    if layout is None or values.ndim == 1 or values.dtype.kind not in "uifb":
+        raise ImageError(f"an array of {values.dtype} {list(values.shape)} is not one image")
+    return layout.arrange(values)

@@ -1,0 +1,113 @@
+"""NumPy files of many images: `.npy`, memory-mapped, `.npz`, and folders of `.npy`."""
+
+import zipfile
+import zlib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+from numpy.lib.npyio import NpzFile
+
+from wgan.errors import DataError
+from wgan.files import is_refused, why_unreadable
+from wgan.training.data.sources import ImageSource
+from wgan.training.data.sources.arrays import StackSource
+from wgan.training.data.sources.arrays.layout import (
+    IMAGE_KEYS,
+    ArrayType,
+    choose_arrays,
+    find_layout,
+    layout_of,
+)
+from wgan.training.data.sources.classes import NO_CLASSES, classes_of_column
+from wgan.training.data.sources.image_files import FolderSource
+from wgan.training.data.sources.joined import join_sources
+
+QUICK_DRAW = 784
+"""Values of an image of Quick, Draw!, 28x28: an array of two axes with so many holds many."""
+
+
+def open_npy(path: Path) -> ImageSource:
+    """Open a `.npy` file of many images. Raises DataError."""
+    with array_errors(path):
+        array = np.lib.format.open_memmap(path, mode="r")
+    return StackSource(path, array, layout_of(array.shape, array.dtype, str(path)))
+
+
+def open_npz(path: Path, key: str = "") -> ImageSource:
+    """Open a `.npz` file: its array `key`, or the one with a usual name. Raises DataError."""
+    # Not np.load, which leaves a damaged file open.
+    with array_errors(path), path.open("rb") as opened, NpzFile(opened) as file:
+        types = {}
+        assert file.zip is not None  # it is open
+        for name in file.files:
+            with file.zip.open(f"{name}.npy") as member:
+                types[name] = _read_type(member)
+        images, labels, unused = choose_arrays(types, key, str(path))
+        layout = layout_of(*types[images], f"{path}, array {images},")
+        classes = classes_of_column(file[labels]) if labels else NO_CLASSES
+        return StackSource(path, file[images], layout, classes, unused)
+
+
+def open_npy_folder(folder: Path, files: Sequence[str]) -> ImageSource:
+    """Open the `.npy` files of a folder, given by their paths in it: one image in each, or many.
+
+    If one has a usual name (`images.npy`, `x_train.npy`), it is used as an array of a `.npz` is,
+    with the labels beside it.
+
+    Raises:
+        DataError: one is damaged, or holds no images.
+    """
+    types = {}
+    for file in sorted(files):
+        with array_errors(folder / file), (folder / file).open("rb") as opened:
+            types[file.removesuffix(".npy")] = _read_type(opened)
+    if any(name.lower() in IMAGE_KEYS for name in types):
+        images, labels, unused = choose_arrays(types, "", str(folder))
+        path = folder / f"{images}.npy"
+        with array_errors(folder):
+            array = np.lib.format.open_memmap(path, mode="r")
+            column = np.load(folder / f"{labels}.npy", allow_pickle=False) if labels else []
+        layout = layout_of(*types[images], str(path))
+        return StackSource(path, array, layout, classes_of_column(column), unused)
+    if _are_single_images(list(types.values())):
+        return FolderSource(folder, files, is_image=lambda name: name.endswith(".npy"))
+    return join_sources(folder, {name: open_npy(folder / f"{name}.npy") for name in types})
+
+
+def _are_single_images(types: Sequence[ArrayType]) -> bool:
+    shapes = [shape for shape, _ in types]
+    axes = {len(shape) for shape in shapes}
+    if axes == {2}:
+        flat = shapes[0][1] == QUICK_DRAW or len({rows for rows, _ in shapes}) > 1
+        return not (flat and find_layout(shapes[0][1:]))
+    found = [find_layout(shape) for shape in shapes]
+    bands = {layout.bands for layout in found if layout}
+    return axes == {3} and None not in found and len(bands) == 1
+
+
+def _read_type(file: IO[bytes]) -> ArrayType:
+    """Read the shape and type at the start of a `.npy` file. Raises ValueError, EOFError."""
+    version = np.lib.format.read_magic(file)
+    is_first = version == (1, 0)
+    read = np.lib.format.read_array_header_1_0 if is_first else np.lib.format.read_array_header_2_0
+    shape, _, dtype = read(file)
+    return shape, dtype
+
+
+@contextmanager
+def array_errors(path: Path) -> Iterator[None]:
+    """Turn what NumPy raises for a file that it cannot read into a DataError."""
+    try:
+        yield
+    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error) as exc:
+        if is_refused(exc):
+            raise DataError(f"the arrays {path} {why_unreadable(exc)}") from exc
+        if "allow_pickle" in str(exc) or "Python objects" in str(exc):
+            raise DataError(
+                f"{path} holds Python objects, which are not read, because that would run their"
+                " code: save plain arrays of numbers"
+            ) from exc
+        raise DataError(f"{path} is damaged, or holds no NumPy arrays: {exc}") from exc

@@ -1,0 +1,67 @@
+"""LMDB: a folder with `data.mdb`, or such a file, whose values are image files."""
+
+import functools
+from pathlib import Path
+from typing import Any
+
+from wgan.errors import DataError, ImageError, needs_extra
+from wgan.training.data.sources import fingerprint_files
+from wgan.training.data.sources.encoded import EncodedSource
+
+DATA = "data.mdb"
+"""The file of an LMDB folder."""
+
+MIN_BYTES = 32
+"""A shorter value is no image file: it counts the entries, or the like."""
+
+
+class LmdbSource(EncodedSource):
+    """The images in an LMDB, in the order of their keys.
+
+    Raises:
+        DataError: it is damaged, or holds no images.
+        MissingExtra: the package lmdb is not installed.
+    """
+
+    def __init__(self, path: Path) -> None:
+        with needs_extra("lmdb", purpose=f"the LMDB {path}"):
+            import lmdb
+        super().__init__(path.resolve().name.partition(".")[0] or "images")
+        self._path = path
+        self._error = lmdb.Error
+        try:
+            self._database = _open(path.resolve())
+            with self._database.begin(buffers=True) as reader:
+                entries = [(bytes(key), len(value)) for key, value in reader.cursor()]
+        except lmdb.Error as exc:
+            raise DataError(f"{path} is damaged or no LMDB: {exc}") from exc
+        self._keys = [key for key, size in entries if size >= MIN_BYTES]
+        self.left_out = len(entries) - len(self._keys)
+        if not self._keys:
+            raise DataError(f"the LMDB {path} holds no images among its {len(entries)} entries")
+
+    def __len__(self) -> int:
+        return len(self._keys)
+
+    def image_name(self, index: int) -> str:
+        """Path of the LMDB, and the key."""
+        return f"{self._path}: {self._keys[index].decode('utf-8', 'backslashreplace')}"
+
+    def fingerprint(self) -> str:
+        """Name, size and modification time of its file."""
+        return fingerprint_files([self._path / DATA if self._path.is_dir() else self._path])
+
+    def _read(self, index: int) -> bytes:
+        try:
+            with self._database.begin() as reader:
+                return bytes(reader.get(self._keys[index]) or b"")
+        except self._error as exc:
+            raise ImageError(f"it cannot be read: {exc}") from exc
+
+
+@functools.cache  # LMDB allows one opening of a file in a process
+def _open(path: Path) -> Any:
+    import lmdb
+
+    # Without its lock an LMDB on a read-only disk opens; it must not change meanwhile.
+    return lmdb.open(str(path), subdir=path.is_dir(), readonly=True, lock=False, create=False)

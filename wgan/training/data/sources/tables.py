@@ -1,0 +1,162 @@
+"""Tables of images: parquet as Hugging Face writes it, and folders of `datasets.save_to_disk`."""
+
+import bisect
+import itertools
+import threading
+from collections import OrderedDict
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from wgan.errors import DataError, ImageError, needs_extra
+from wgan.files import is_refused, why_unreadable
+from wgan.training.data.sources import RawImage, fingerprint_files, wrap_array
+from wgan.training.data.sources.arrays.layout import as_image
+from wgan.training.data.sources.classes import NO_CLASSES, Classes, classes_of_column
+from wgan.training.data.sources.encoded import EncodedSource
+from wgan.training.data.sources.table_columns import image_column, label_column
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+KEPT_BLOCKS = 4
+"""Blocks of rows that are kept in memory."""
+
+
+class _Block(NamedTuple):
+    """A row group of a parquet file, or an Arrow file."""
+
+    path: Path
+    group: int
+    rows: int
+
+
+class TableSource(EncodedSource):
+    """Images in the rows of parquet or Arrow files, some blocks of rows in memory at a time.
+
+    Raises:
+        DataError: a file is damaged, or no column holds images.
+        MissingExtra: pyarrow is not installed.
+    """
+
+    def __init__(self, name: str, files: Sequence[Path], unused: tuple[str, ...] = ()) -> None:
+        super().__init__(name)
+        with needs_extra("parquet", purpose=f"the table {files[0]}"):
+            import pyarrow.parquet  # noqa: F401 - the methods use it
+        with _table_errors(files[0]):
+            opened = _open(files[0])
+            schema = opened.schema_arrow if _is_parquet(files[0]) else opened.schema
+        self._files, self._column = files, image_column(schema, files[0])
+        self._blocks = [block for file in files for block in _blocks(file)]
+        self._ends = list(itertools.accumulate(block.rows for block in self._blocks))
+        self._kept: OrderedDict[int, Any] = OrderedDict()
+        self._lock = threading.Lock()
+        self.reads_forward = len(self._blocks) > KEPT_BLOCKS
+        self.unused = unused
+        self.labels, self.class_names = self._classes(schema)
+        if not self._ends or not self._ends[-1]:
+            raise DataError(f"the table {files[0]} has no rows")
+
+    def __len__(self) -> int:
+        return self._ends[-1]
+
+    def image_name(self, index: int) -> str:
+        """Path of the file, and the row among those of all files."""
+        return f"{self._blocks[self._find(index)[0]].path}, row {index}"
+
+    def image(self, index: int, size: int) -> RawImage:
+        """Decode the image of a row, or return its array. Raises ImageError."""
+        value = self._value(index)
+        if isinstance(value, list):
+            return wrap_array(as_image(np.array(value)))
+        return super().image(index, size)
+
+    def fingerprint(self) -> str:
+        """Names, sizes and modification times of the files."""
+        return f"{fingerprint_files(self._files)} {self._column}"
+
+    def _read(self, index: int) -> bytes:
+        value: object = self._value(index)
+        if isinstance(value, dict) and value.get("bytes") is None and value.get("path"):
+            path = self._blocks[self._find(index)[0]].path.parent / str(value["path"])
+            try:
+                return path.read_bytes()
+            except OSError as exc:
+                raise ImageError(f"its file {path} cannot be read: {exc.strerror}") from exc
+        data: object = value.get("bytes") if isinstance(value, dict) else value
+        if not isinstance(data, bytes):
+            raise ImageError("its row has no image")
+        return data
+
+    def _value(self, index: int) -> Any:
+        number, row = self._find(index)
+        with self._lock:
+            if number not in self._kept:
+                block = self._blocks[number]
+                with _table_errors(block.path):
+                    self._kept[number] = _read_block(block, self._column)
+                if len(self._kept) > KEPT_BLOCKS:
+                    self._kept.popitem(last=False)
+            return self._kept[number][row].as_py()
+
+    def _find(self, index: int) -> tuple[int, int]:
+        number = bisect.bisect_right(self._ends, index)
+        return number, index - [0, *self._ends][number]
+
+    def _classes(self, schema: "pa.Schema") -> Classes:
+        column, names = label_column(schema)
+        if column is None:
+            return NO_CLASSES
+        values: list[Any] = []
+        for block in self._blocks:
+            with _table_errors(block.path):
+                values += _read_block(block, column).to_pylist()
+        return NO_CLASSES if None in values else classes_of_column(values, names)
+
+
+def _is_parquet(path: Path) -> bool:
+    return path.suffix.lower() == ".parquet"
+
+
+def _open(path: Path) -> Any:
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    if _is_parquet(path):
+        return parquet.ParquetFile(path, memory_map=True)
+    source = pa.memory_map(str(path))
+    try:
+        return pa.ipc.open_stream(source)
+    except pa.ArrowInvalid:
+        return pa.ipc.open_file(source)
+
+
+def _blocks(path: Path) -> list[_Block]:
+    with _table_errors(path):
+        file = _open(path)
+        if not _is_parquet(path):
+            return [_Block(path, 0, file.read_all().num_rows)]
+        groups = range(file.metadata.num_row_groups)
+        return [_Block(path, group, file.metadata.row_group(group).num_rows) for group in groups]
+
+
+def _read_block(block: _Block, column: str) -> Any:
+    file = _open(block.path)
+    if _is_parquet(block.path):
+        return file.read_row_group(block.group, columns=[column])[column]
+    return file.read_all()[column]  # memory-mapped
+
+
+@contextmanager
+def _table_errors(path: Path) -> Iterator[None]:
+    import pyarrow as pa
+
+    try:
+        yield
+    except (OSError, KeyError, pa.ArrowException) as exc:
+        if is_refused(exc):
+            raise DataError(f"the table {path} {why_unreadable(exc)}") from exc
+        raise DataError(f"the table {path} is damaged: {exc}") from exc

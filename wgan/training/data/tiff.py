@@ -1,0 +1,126 @@
+"""TIFF: pages, and the bands and types that Pillow cannot read, by tifffile."""
+
+from typing import Any, BinaryIO, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+from PIL.TiffImagePlugin import ImageFileDirectory_v2
+
+from wgan.errors import ImageError, needs_extra
+from wgan.training.data.sources.arrays.layout import MAX_BANDS
+
+STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+"""First bytes of a TIFF, of either byte order and size."""
+
+MAX_PAGES = 100_000
+
+ALPHA_SHARE = 0.5
+"""A fourth band with fewer clear and opaque pixels than this share of all is no alpha."""
+
+_UNSIGNED, _SIGNED = 1, 2
+
+_COLOURS = {0: 1, 1: 1, 2: 3}
+"""Bands of the photometric interpretations grey (white or black is 0) and RGB."""
+
+
+class Page(NamedTuple):
+    """What the directory of a page says."""
+
+    number: int  # among all, smaller copies included
+    width: int
+    height: int
+    bands: int
+    bits: int  # of a value
+    kind: int  # unsigned, signed, floating point
+    photometric: int
+    extra: int  # of the last band: 0 unspecified, 1 or 2 alpha; -1 no extra band
+    is_reduced: bool  # a smaller copy of another page
+
+    @property
+    def says_alpha(self) -> bool:
+        """Whether the last band is marked as alpha."""
+        return self.extra in (1, 2)
+
+
+def read_pages(file: BinaryIO) -> list[Page]:
+    """Read the directories of a TIFF, without the smaller copies that pyramids hold.
+
+    Raises what Pillow does for damaged files.
+    """
+    pages: list[Page] = []
+    start = file.read(16)
+    directory = ImageFileDirectory_v2(start[: 16 if start[2:3] in (b"+", b"\0+") else 8])
+    offset = directory.next
+    seen: set[int] = set()
+    while offset and offset not in seen and len(seen) < MAX_PAGES:
+        seen.add(offset)
+        file.seek(offset)
+        directory.load(file)
+        pages.append(_page(len(seen) - 1, directory))
+        offset = directory.next
+    whole = [page for page in pages if not page.is_reduced]
+    return whole or pages
+
+
+def _page(number: int, tags: ImageFileDirectory_v2) -> Page:
+    def first(tag: int, default: int) -> int:
+        value: Any = tags.get(tag, default)
+        return int(value[0] if isinstance(value, tuple) else value)
+
+    extra: Any = tags.get(338, ())
+    extra = extra if isinstance(extra, tuple) else (extra,)
+    return Page(
+        number=number,
+        width=first(256, 0),
+        height=first(257, 0),
+        bands=first(277, 1),
+        bits=first(258, 1),
+        kind=first(339, _UNSIGNED),
+        photometric=first(262, 0),
+        extra=int(extra[-1]) if extra else -1,
+        is_reduced=bool(first(254, 0) & 1),
+    )
+
+
+def needs_tifffile(page: Page) -> bool:
+    """Whether Pillow cannot read a page, or would drop bits or bands of it."""
+    if page.bands == 1:
+        return (page.bits, page.kind) in {(8, _SIGNED), (64, _UNSIGNED), (64, _SIGNED)}
+    if page.photometric not in _COLOURS:  # CMYK and the like
+        return False
+    extra = page.bands - _COLOURS[page.photometric]
+    return page.bits > 8 or extra > 1 or (extra == 1 and not page.says_alpha)
+
+
+def read_bands(file: BinaryIO, page: Page) -> npt.NDArray[np.generic]:
+    """Read a page by tifffile: `[height, width, bands]`.
+
+    Raises:
+        ImageError: it is damaged, or of a kind that is not read.
+        MissingExtra: tifffile is not installed.
+    """
+    if page.bands > MAX_BANDS:
+        raise ImageError(f"it has {page.bands} bands, more than {MAX_BANDS}")
+    with needs_extra("tiff", purpose=f"a TIFF of {page.bands} bands of {page.bits} bits"):
+        import tifffile
+    file.seek(0)
+    try:
+        with tifffile.TiffFile(file) as tiff:
+            values = np.asarray(tiff.pages[page.number].asarray())
+    except (tifffile.TiffFileError, AttributeError, AssertionError) as exc:
+        raise ImageError(f"it is damaged: {exc}") from exc
+    # Bands lie in the last axis, or in planes.
+    if values.shape == (page.bands, page.height, page.width) and page.bands > 1:
+        values = values.transpose(1, 2, 0)
+    values = values.reshape(page.height, page.width, page.bands)
+    if values.dtype.kind not in "uifb":
+        raise ImageError(f"it has {values.dtype} values")
+    return values
+
+
+def is_alpha(band: npt.NDArray[np.generic]) -> bool:
+    """Whether a band that a file marks as alpha is one: mostly clear and opaque pixels.
+
+    Programs mark any fourth band so, such as near infrared.
+    """
+    return bool(np.isin(band, (0, 255)).mean() >= ALPHA_SHARE)
