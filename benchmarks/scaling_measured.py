@@ -88,7 +88,7 @@ def trainer(config: TrainConfig, group: ProcessGroup) -> Callable[[], object]:
     if group.size > 1:
         config = dataclasses.replace(config, batch_size=config.batch_size * group.size)
     state = TrainState(*build(config), config, CPU, group)
-    shape = (config.batch_size // group.size, config.channels, config.size, config.size)
+    shape = (config.batch_size // group.size, config.channels, config.height, config.image_width)
     real = torch.rand(shape, generator=torch.Generator().manual_seed(0)) * 2 - 1
     steps = train_steps(state, lambda: real, config)
     next(steps)
@@ -111,7 +111,7 @@ def time_all_reduce(group: ProcessGroup, size: int, rounds: int = 15) -> float:
 
 def loader_rates() -> tuple[float, float]:
     """Return the loader's images per second, from memory and streamed."""
-    pixels = np.zeros((20_000, LARGE.size, LARGE.size, 3), np.uint8)
+    pixels = np.zeros((20_000, *LARGE.image_shape), np.uint8)
     batches = Batches(pixels, LARGE.batch_size, seed=0, device=CPU)
     batches.next()
     cached = time_of(lambda: [batches.next() for _ in range(200)])

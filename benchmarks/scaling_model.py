@@ -79,7 +79,7 @@ def count(config: TrainConfig) -> Counts:
     with fake:
         state.generator_optimizer = make_optimizer(state.generator, config)
         state.critic_optimizer = make_optimizer(state.critic, config)
-        shape = (config.batch_size, config.channels, config.size, config.size)
+        shape = (config.batch_size, config.channels, config.height, config.image_width)
         steps = train_steps(state, lambda: torch.empty(shape), config)
         next(steps)  # allocates the optimiser state
         done = count_operations(lambda: next(steps))

@@ -34,7 +34,7 @@ def trained_checkpoint(
     noise = torch.Generator().manual_seed(7)
 
     def next_batch() -> Tensor:
-        shape = (config.batch_size, config.channels, config.size, config.size)
+        shape = (config.batch_size, config.channels, config.height, config.image_width)
         return torch.rand(shape, generator=noise) * 2 - 1
 
     for step in train_steps(state, next_batch, config):

@@ -8,13 +8,17 @@ from PIL import Image
 
 from wgan.errors import UsageError
 from wgan.images import (
+    decode_bands,
     encode,
+    encode_bands,
     evenly_spaced,
     grid,
     grid_shape,
+    to_colour,
     to_images,
     to_pil,
     to_pixels,
+    viewable,
 )
 from wgan.runtime.config import parse_grid
 
@@ -28,6 +32,36 @@ def test_images_are_rounded_to_nearest_and_clipped() -> None:
     values = np.array([-1, 1, 0.5 / 127.5 - 1, 1.49 / 127.5 - 1, 1.51 / 127.5 - 1, -3, 3])
     pixels = to_pixels(values.astype(np.float32).reshape(1, 1, 1, -1))
     assert pixels.ravel().tolist() == [0, 255, 0, 1, 2, 0, 255]
+
+
+@pytest.mark.parametrize("channels", [1, 2, 3, 4, 5, 16])
+def test_every_band_survives_encoding(channels: int) -> None:
+    pixels = np.random.RandomState(0).randint(0, 256, (6, 10, channels)).astype(np.uint8)
+    assert np.array_equal(decode_bands(encode_bands(pixels), channels), pixels)
+
+
+@pytest.mark.parametrize(("channels", "shown"), [(1, 1), (2, 1), (3, 3), (4, 4), (5, 3), (16, 3)])
+def test_the_first_bands_can_be_looked_at(channels: int, shown: int) -> None:
+    pixels = np.random.RandomState(0).randint(0, 256, (2, 6, 10, channels)).astype(np.uint8)
+    assert np.array_equal(viewable(pixels), pixels[..., :shown])
+    assert to_pil(viewable(pixels)[0]).size == (10, 6)
+
+
+def test_bands_that_no_image_file_holds_are_refused() -> None:
+    with pytest.raises(UsageError, match=r"1, 3 or 4 channels.*wgan\.images\.viewable"):
+        encode(np.zeros((4, 4, 5), np.uint8))
+
+
+def test_alpha_over_white_equals_pillows() -> None:
+    pixels = np.random.RandomState(0).randint(0, 256, (32, 32, 4)).astype(np.uint8)
+    white = Image.new("RGBA", (32, 32), "white")
+    expected = Image.alpha_composite(white, Image.fromarray(pixels)).convert("RGB")
+    assert np.abs(to_colour(pixels).astype(int) - np.asarray(expected)).max() <= 1
+
+
+def test_unused_cells_of_images_with_alpha_are_transparent() -> None:
+    sheet = grid(np.full((3, 2, 2, 4), 9, np.uint8))
+    assert (sheet[2:, 2:] == 0).all()
 
 
 def test_channels_move_last() -> None:

@@ -9,6 +9,8 @@ once.
 import dataclasses
 import functools
 import json
+import operator
+import re
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import MISSING, dataclass
@@ -31,6 +33,7 @@ class Option:
     above: float | None = None  # or: the value must be greater than this one
     high: float | None = None  # largest allowed value
     choices: tuple[Any, ...] = ()
+    pattern: str = ""  # regular expression of an allowed text
     unit: str = ""
     flags: tuple[str, ...] = ()  # names on the command line; () is --field-name
     argument: bool = False  # positional on the command line
@@ -132,12 +135,16 @@ def is_allowed(field: "dataclasses.Field[Any]", value: object) -> bool:
     return _fits(described, kind, value)
 
 
-def _fits(described: Option, kind: type, value: object) -> bool:
+def _fits(described: Option, kind: Any, value: object) -> bool:
+    if isinstance(kind, UnionType):
+        return any(_fits(described, each, value) for each in get_args(kind))
     accepted = (int, float) if kind is float else kind
     if not isinstance(value, accepted) or (isinstance(value, bool) and kind is not bool):
         return False
     if described.choices:
         return value in described.choices
+    if described.pattern and kind is str:
+        return re.fullmatch(described.pattern, str(value)) is not None
     if kind in (int, float):
         assert isinstance(value, int | float)
         # Comparisons with NaN are False, so each bound is stated as what must hold.
@@ -161,6 +168,8 @@ def allowed(field: "dataclasses.Field[Any]") -> str:
         kinds = get_args(kind)
         number = "" if kinds[-1] is Ellipsis else f" of {len(kinds)}"
         return f"a sequence{number}, each {_TYPES[kinds[0]]}{_bounds(described)}{end}"
+    if isinstance(kind, UnionType):  # of a number, and a text of the pattern
+        return f"{_TYPES[get_args(kind)[0]]}{_bounds(described)}, or {described.metavar}{end}"
     return _TYPES[kind] + _bounds(described) + end
 
 
@@ -193,8 +202,9 @@ def value_type(field: "dataclasses.Field[Any]") -> tuple[Any, bool]:
     kind: Any = field.type
     if not isinstance(kind, UnionType):
         return kind, False
-    (kind,) = (part for part in get_args(kind) if part is not NoneType)
-    return kind, True
+    parts = tuple(part for part in get_args(kind) if part is not NoneType)
+    kind = functools.reduce(operator.or_, parts)
+    return kind, NoneType in get_args(field.type)
 
 
 def _shown(value: object) -> str:
@@ -297,6 +307,10 @@ _JSON_TYPES = {bool: "boolean", int: "integer", float: "number", str: "string", 
 
 
 def _value_schema(kind: Any, described: Option) -> dict[str, Any]:
+    if isinstance(kind, UnionType):
+        return {"anyOf": [_value_schema(each, described) for each in get_args(kind)]}
+    if described.pattern and kind is str:
+        return {"type": "string", "pattern": f"^{described.pattern}$"}
     schema: dict[str, Any] = {"type": _JSON_TYPES[kind]}
     if described.choices:
         schema["enum"] = list(described.choices)

@@ -114,7 +114,7 @@ def planned_steps(folder: Path, config: TrainConfig, cpu_seconds: float) -> int:
     path = folder.parent / f"{folder.name}.steps"
     if not path.exists():
         state = TrainState(*build(config), config, CPU)
-        shape = (config.batch_size, config.channels, config.size, config.size)
+        shape = (config.batch_size, config.channels, config.height, config.image_width)
         images = torch.zeros(shape).to(memory_format=torch.channels_last)
         steps, warm_up, measured = train_steps(state, lambda: images, config), 3, 10
         for _ in range(warm_up):

@@ -101,7 +101,7 @@ def step_flops(config: TrainConfig) -> float:
     """Count the additions and multiplications of a step with its critic updates."""
     small = dataclasses.replace(config, batch_size=COUNTED_BATCH, accumulate=1)
     state = TrainState(*build(small), small, torch.device("cpu"))
-    shape = (COUNTED_BATCH, config.channels, config.size, config.size)
+    shape = (COUNTED_BATCH, config.channels, config.height, config.image_width)
     real = torch.zeros(shape).to(memory_format=torch.channels_last)
     counted = count_operations(lambda: next(train_steps(state, lambda: real, small)))
     return counted.flops * config.batch_size / COUNTED_BATCH

@@ -95,9 +95,24 @@ def test_generators_with_different_preparation_are_refused(
         choose_transform([one, generator("b", **others)], colour_features)
 
 
-def test_images_that_are_not_square_are_refused(colour_features: OnnxFeatures) -> None:
-    with pytest.raises(UsageError, match="generates images of 32x16x3: only square"):
-        choose_transform([generator("wide", shape=(16, 32, 3))], colour_features)
+def test_real_images_are_prepared_as_rectangles_and_fitted_as_in_training(
+    colour_features: OnnxFeatures,
+) -> None:
+    wide = generator("wide", shape=(16, 32, 3), fit="pad")
+    transform = choose_transform([wide], colour_features)
+    assert (transform.shape, transform.fit) == ((16, 32, 3), "pad")
+
+
+def test_alpha_is_measured_over_white(colour_features: OnnxFeatures) -> None:
+    colours = np.random.RandomState(0).randint(0, 256, (3, 32, 32, 3)).astype(np.uint8)
+    opaque = np.concatenate([colours, np.full_like(colours[..., :1], 255)], axis=3)
+    hidden = np.concatenate([colours, np.zeros_like(colours[..., :1])], axis=3)
+    white = np.full_like(colours, 255)
+    for with_alpha, expected in ((opaque, colours), (hidden, white)):
+        found = colour_features(with_alpha).vectors
+        assert np.array_equal(found, colour_features(expected).vectors)
+    with pytest.raises(ModelFileError, match="takes images of 3 channels, these have 5"):
+        choose_transform([generator("bands", shape=(32, 32, 5))], colour_features)
 
 
 def test_features_that_do_not_take_the_images_are_reported_before_decoding(tmp_path: Path) -> None:

@@ -1,13 +1,15 @@
 import dataclasses
 import json
 import math
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from wgan.errors import RunError, SettingChanged, UsageError
-from wgan.options import options, value_type
+from wgan.image_shape import parse_size
+from wgan.options import json_schema, options, read_toml, to_toml, value_type
 from wgan.training.config import CacheConfig, ExecutionConfig, PrepareConfig, TrainConfig
 from wgan.training.data import Cache
 
@@ -45,9 +47,15 @@ def test_what_is_given_goes_before_the_recipe() -> None:
 @pytest.mark.parametrize(
     ("name", "value"),
     [
-        ("size", 48),
-        ("size", 16),
-        ("channels", 2),
+        ("size", 30),
+        ("size", 12),
+        ("size", 516),
+        ("size", "48x30"),
+        ("size", "48"),
+        ("size", "0x48"),
+        ("channels", 0),
+        ("channels", 17),
+        ("fit", "cover"),
         ("recipe", "wgan-xl"),
         ("critic_norm", "group"),
         ("batch_size", 0),
@@ -85,6 +93,46 @@ def test_a_changed_setting_is_named_with_both_values() -> None:
 def test_settings_that_were_not_written_here_are_refused(text: str) -> None:
     with pytest.raises(RunError, match=r"^config\.json "):
         TrainConfig.from_json(text, "config.json")
+
+
+@pytest.mark.parametrize(
+    ("text", "size", "shape"),
+    [("28", 28, (28, 28, 3)), ("48X80", "48x80", (48, 80, 3)), ("64x64", 64, (64, 64, 3))],
+)
+def test_a_size_is_a_number_or_height_x_width(
+    text: str, size: int | str, shape: tuple[int, int, int]
+) -> None:
+    config = TrainConfig(size=parse_size(text))
+    assert (config.size, config.image_shape) == (size, shape)
+    assert TrainConfig.from_json(config.to_json(), "config.json") == config
+
+
+@pytest.mark.parametrize("text", ["", "x", "48x", "x80", "48x80x3", "-1", "4 8", "\u0664", "1e2"])
+def test_another_text_is_no_size(text: str) -> None:
+    with pytest.raises(UsageError, match="HEIGHTxWIDTH"):
+        parse_size(text)
+
+
+def test_networks_of_ones_own_take_any_size() -> None:
+    assert TrainConfig(arch="mine:build", size="7x9").image_shape == (7, 9, 3)
+    with pytest.raises(UsageError, match="networks of your own take any size"):
+        TrainConfig(size="7x9")
+
+
+def test_a_config_file_names_a_square_or_a_rectangle(tmp_path: Path) -> None:
+    for size in (28, "48x80"):
+        path = tmp_path / "config.toml"
+        path.write_text(to_toml(TrainConfig(size=size)))
+        assert read_toml(path, TrainConfig)["size"] == size
+    path.write_text('size = "tall"')
+    with pytest.raises(UsageError, match=r"must be an integer from 1 to 8192, or N\|HxW"):
+        read_toml(path, TrainConfig)
+
+
+def test_the_schema_of_a_size_has_both_forms() -> None:
+    schema = json_schema(TrainConfig)["properties"]["size"]
+    assert [form["type"] for form in schema["anyOf"]] == ["integer", "string"]
+    assert re.match(schema["anyOf"][1]["pattern"], "48x80")
 
 
 def test_the_length_of_a_run_may_change() -> None:

@@ -45,7 +45,7 @@ def configuration(**settings: Any) -> TrainConfig:
 
 def batches(config: TrainConfig) -> Callable[[], Tensor]:
     noise = torch.Generator().manual_seed(1)
-    shape = (config.batch_size, 3, config.size, config.size)
+    shape = (config.batch_size, 3, config.height, config.image_width)
     return lambda: torch.rand(shape, generator=noise) * 2 - 1
 
 

@@ -6,8 +6,10 @@ import torch
 from torch import nn
 
 from wgan.errors import UsageError
+from wgan.image_shape import SIDES
 from wgan.training.config import TrainConfig
 from wgan.training.networks import DCGANCritic, DCGANGenerator, build, load_architecture
+from wgan.training.networks.maps import last_map_size, map_sizes
 
 
 @pytest.mark.parametrize("size", [32, 64, 128])
@@ -20,6 +22,40 @@ def test_the_networks_have_the_documented_shapes(arch: str, size: int, channels:
     assert images.shape == (3, channels, size, size)
     assert float(images.detach().abs().max()) <= 1
     assert critic(images).shape == (3,)
+
+
+@pytest.mark.parametrize("size", [16, 20, 28, 36, 44, 96, "48x80", "64x16", "100x36"])
+@pytest.mark.parametrize("arch", ["resize-conv", "dcgan", "resnet"])
+@pytest.mark.parametrize("channels", [2, 5])
+def test_the_networks_have_any_size_and_channels(arch: str, size: int | str, channels: int) -> None:
+    config = TrainConfig(arch=arch, size=size, channels=channels, width=2, latent_dim=5)
+    generator, critic = build(config)
+    images = generator(torch.randn(3, 5))
+    assert images.shape == (3, channels, config.height, config.image_width)
+    assert critic(images).shape == (3,)
+
+
+@pytest.mark.parametrize(
+    ("size", "sizes"),
+    [
+        (28, [(7, 7), (14, 14), (28, 28)]),
+        (32, [(4, 4), (8, 8), (16, 16), (32, 32)]),
+        (36, [(5, 5), (9, 9), (18, 18), (36, 36)]),
+        ("48x80", [(6, 10), (12, 20), (24, 40), (48, 80)]),
+    ],
+)
+def test_maps_are_doubled_and_cropped_to_the_images_size(
+    size: int | str, sizes: list[tuple[int, int]]
+) -> None:
+    assert map_sizes(size) == sizes
+
+
+def test_every_allowed_side_begins_with_a_small_map() -> None:
+    for side in SIDES:
+        first, *_, last = map_sizes(side)
+        assert 4 <= first[0] <= 7
+        assert last == (side, side)
+        assert min(last_map_size(side)) >= 3
 
 
 def test_the_networks_at_64_pixels_are_those_of_the_article() -> None:

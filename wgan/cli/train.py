@@ -20,6 +20,7 @@ from wgan.cli.click_options import ConfigCommand, Given, config_options
 from wgan.cli.skipped import report_skipped
 from wgan.errors import UsageError, needs_extra
 from wgan.host import MIB
+from wgan.image_shape import PIXEL_CHANNELS, channels_text
 from wgan.options import flag, to_toml
 from wgan.progress import Progress, clock_time
 from wgan.stop import StopFlag, install_stop_handler, stop_at_once
@@ -151,10 +152,13 @@ def _open_evaluator(
 def _description(trainer: "Trainer") -> dict[str, str]:
     config, state, count = trainer.config, trainer.state, trainer.data.count
     images = "streamed images" if count is None else plural(count, "image")
-    colours = "grey" if config.channels == 1 else "colour"
+    colours = channels_text(config.channels)
+    if config.channels not in PIXEL_CHANNELS:
+        shown = "first one" if config.channels == 2 else "first three"
+        colours += f", of which previews show the {shown}"
     rows = {
         "run": f"{trainer.run.path}" + ("  (resumed)" if trainer.run.config.exists() else ""),
-        "data": f"{config.data}: {images}, {config.size}x{config.size}, {colours}",
+        "data": f"{config.data}: {images}, {config.image_width}x{config.height}, {colours}",
     }
     for name, network in (("generator", state.generator), ("critic", state.critic)):
         rows[name] = f"{_parameters(network):,} parameters"

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from wgan.errors import ModelFileError, UsageError, WganError
 from wgan.evaluation.features import Features
 from wgan.files import archive_errors, is_file, is_folder
+from wgan.image_shape import FITS, to_size
 from wgan.model_file import FORMATS
 from wgan.model_file.archive import is_program
 from wgan.model_file.manifest import Manifest
@@ -36,6 +37,7 @@ from wgan.training.monitoring.previews import GenerateFn, generate_fn
 from wgan.training.networks import Architecture
 
 DEFAULT_CROP, DEFAULT_BACKGROUND = TrainConfig.crop, TrainConfig.background
+DEFAULT_FIT = TrainConfig.fit
 """How real images are prepared if a generator's settings do not say."""
 
 
@@ -130,7 +132,7 @@ def _from_checkpoint(
     generator = checkpoint.ema_generator(architecture).to(device)
     return EvaluatedGenerator(
         name,
-        (config.size, config.size, config.channels),
+        config.image_shape,
         checkpoint.step,
         dataclasses.asdict(config),
         config.data,
@@ -155,6 +157,11 @@ def _check_preparation(path: Path, settings: Mapping[str, Any]) -> None:
         raise ModelFileError(
             f"{path} cannot be evaluated: its manifest's crop is {str(crop)[:40]!r}, not a number"
             " of pixels"
+        )
+    if settings.get("fit", DEFAULT_FIT) not in FITS:
+        raise ModelFileError(
+            f"{path} cannot be evaluated: its manifest's fit is {str(settings['fit'])[:40]!r}, not"
+            f" one of {', '.join(FITS)}"
         )
     try:
         if not isinstance(background, str):
@@ -198,7 +205,7 @@ def choose_transform(generators: Sequence[EvaluatedGenerator], features: Feature
     `features` are checked to accept such images.
 
     Raises:
-        UsageError: the generators' images differ in size or preparation, or are not square.
+        UsageError: the generators' images differ in size or preparation.
         ModelFileError: the features do not accept them.
     """
     first = generators[0]
@@ -209,17 +216,13 @@ def choose_transform(generators: Sequence[EvaluatedGenerator], features: Feature
                 f" {_size(other.shape)}: evaluate them one by one"
             )
     height, width, channels = first.shape
-    if height != width:
-        raise UsageError(
-            f"{first.name} generates images of {_size(first.shape)}: only square images can be"
-            " evaluated"
-        )
     settings = _common_settings(generators)
     transform = Transform(
-        size=height,
+        size=to_size(height, width),
         channels=channels,
         crop=settings.get("crop", DEFAULT_CROP),
         background=parse_colour(settings.get("background", DEFAULT_BACKGROUND)),
+        fit=settings.get("fit", DEFAULT_FIT),
     )
     features(np.zeros((1, *transform.shape), np.uint8))
     return transform
@@ -232,6 +235,7 @@ def _common_settings(generators: Sequence[EvaluatedGenerator]) -> Mapping[str, A
         for name, default, parse in (
             ("crop", DEFAULT_CROP, int),
             ("background", DEFAULT_BACKGROUND, parse_colour),
+            ("fit", DEFAULT_FIT, str),
         ):
             one, two = (each.settings.get(name, default) for each in (known[0], other))
             if parse(one) != parse(two):

@@ -12,10 +12,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from wgan.errors import DataError, needs_extra
+from wgan.errors import DataError, UsageError, needs_extra
 from wgan.evaluation.features import FeatureBatch
 from wgan.files import make_folder, open_regular
-from wgan.images import Pixels
+from wgan.image_shape import PIXEL_CHANNELS
+from wgan.images import Pixels, to_colour
 
 WEIGHTS_NAME = "weights-inception-2015-12-05-6726825d.pth"
 """TensorFlow's Inception of 2015-12-05, the one of published FIDs; 91 MB."""
@@ -62,9 +63,19 @@ class InceptionFeatures:
 
     @torch.inference_mode()
     def __call__(self, pixels: Pixels) -> FeatureBatch:
-        """Compute the features of `[n, height, width, channels]`; grey is repeated to RGB."""
-        if pixels.shape[3] == 1:
-            pixels = np.repeat(pixels, 3, axis=3)
+        """Compute the features of `[n, height, width, channels]`; grey is repeated to RGB.
+
+        Alpha is composited over white.
+
+        Raises:
+            UsageError: the images have other bands.
+        """
+        if pixels.shape[3] not in PIXEL_CHANNELS:
+            raise UsageError(
+                f"the images have {pixels.shape[3]} channels: Inception measures grey and colour;"
+                " give --features with an ONNX network of your own"
+            )
+        pixels = to_colour(pixels)
         # (n, h, w, c) -> (n, c, h, w), uint8
         batch = torch.from_numpy(np.ascontiguousarray(pixels.transpose(0, 3, 1, 2)))
         vectors, logits = self._network(batch.to(self._device))

@@ -7,7 +7,8 @@ The network has one input, whose type says which values it takes:
 
 as `[n, height, width, channels]` or `[n, channels, height, width]`, with 1 or 3 channels. Height
 and width may be free; if they are fixed, images are resized to them (Pillow's bicubic,
-antialiased). Grey images are repeated for a network of 3 channels.
+antialiased). For a network of 3 channels, grey images are repeated and alpha is composited over
+white.
 
 The feature vectors are the output called `features`, or else the first one that is not called
 `logits`: `[n, ...]`, flattened. An output called `logits`, `[n, classes]`, gives the Inception
@@ -25,7 +26,7 @@ from PIL import Image
 
 from wgan.errors import ModelFileError
 from wgan.evaluation.features import FeatureBatch
-from wgan.images import Pixels, to_pil
+from wgan.images import Pixels, to_colour, to_pil
 from wgan.model_file.onnx_scan import ValueInfo
 from wgan.runtime.engine import open_session, run_session
 from wgan.runtime.model_source import scan_source
@@ -86,8 +87,8 @@ class OnnxFeatures:
         """Convert pixels to the network's size, type, range and layout."""
         axes = self._input.shape[1:]
         height, width, channels = axes if self._layout == "nhwc" else (*axes[1:], axes[0])
-        if pixels.shape[3] == 1 and channels == 3:
-            pixels = np.repeat(pixels, 3, axis=3)
+        if pixels.shape[3] in (1, 4) and channels == 3:
+            pixels = to_colour(pixels)
         if pixels.shape[3] != channels:
             raise self._error(
                 f"it takes images of {channels} channels, these have {pixels.shape[3]}"

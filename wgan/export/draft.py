@@ -181,8 +181,8 @@ def _describe(checkpoint: Checkpoint, config: ExportConfig, draft: ExportDraft) 
     trained = checkpoint.config
     return Manifest(
         latent_dim=trained.latent_dim,
-        height=trained.size,
-        width=trained.size,
+        height=trained.height,
+        width=trained.image_width,
         channels=trained.channels,
         precision=config.precision,
         target=config.target_of(draft.file_format),

@@ -30,7 +30,7 @@ class CheckpointGenerator:
         self.network = network.to(device)
         self.device = device
         self.latent_dim = config.latent_dim
-        self.image_shape = config.size, config.size, config.channels
+        self.image_shape = config.image_shape
         self.settings = dataclasses.asdict(config)
 
     @torch.no_grad()

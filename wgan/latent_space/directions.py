@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from wgan.errors import UsageError
 from wgan.files import check_output, whole_file, write_whole
-from wgan.images import encode, grid, to_pixels
+from wgan.images import encode, grid, to_pixels, viewable
 from wgan.latent_space.config import DirectionsConfig
 from wgan.latent_space.first_layer import Matrix, first_layer
 from wgan.latent_space.models import open_model
@@ -137,4 +137,4 @@ def _sheet(
     ]
     latents = np.concatenate([source.latents(range(SHOWN_STRENGTHS)) for source in sources])
     pixels = to_pixels(generate(model, latents, config.batch_size))
-    return enlarge(grid(pixels, (len(sources), SHOWN_STRENGTHS)), model.image_shape)
+    return enlarge(grid(viewable(pixels), (len(sources), SHOWN_STRENGTHS)), model.image_shape)

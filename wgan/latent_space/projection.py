@@ -10,6 +10,7 @@ import numpy as np
 
 from wgan.errors import DataError, ImageError, ModelFileError, UsageError
 from wgan.files import check_output, is_file, open_regular, whole_file, write_whole
+from wgan.image_shape import FITS, to_size
 from wgan.images import Pixels, encode, grid, to_images, to_pixels
 from wgan.latent_space.config import ProjectConfig
 from wgan.latent_space.distance import to_levels
@@ -149,24 +150,25 @@ def make_transform(model: "LatentModel") -> Transform:
     """Return how images are prepared for a model: as those of its training were.
 
     Raises:
-        UsageError: its images are not square.
         ModelFileError: its manifest says something else than how images are prepared.
     """
     height, width, channels = model.image_shape
-    if height != width:
-        raise UsageError(
-            f"the model's images are {width} wide and {height} high: only square ones can be"
-            " projected"
-        )
     settings = training_settings(model)
     crop = settings.get("crop", TrainConfig.crop)
     background = settings.get("background", TrainConfig.background)
-    if not isinstance(crop, int) or crop < 0 or not isinstance(background, str):
+    fit = settings.get("fit", TrainConfig.fit)
+    if not isinstance(crop, int) or crop < 0 or not isinstance(background, str) or fit not in FITS:
         raise ModelFileError(
-            f"the model cannot be used: its manifest's crop is {shorten(crop)} and its background"
-            f" {shorten(background)}"
+            f"the model cannot be used: its manifest's crop is {shorten(crop)}, its background"
+            f" {shorten(background)} and its fit {shorten(fit)}"
         )
-    return Transform(size=height, channels=channels, crop=crop, background=parse_colour(background))
+    return Transform(
+        size=to_size(height, width),
+        channels=channels,
+        crop=crop,
+        background=parse_colour(background),
+        fit=fit,
+    )
 
 
 def read_targets(paths: Sequence[Path], transform: Transform) -> list[Target]:

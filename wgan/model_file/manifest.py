@@ -12,6 +12,7 @@ from typing import Any, Self, TypeVar, get_args, get_origin
 
 from wgan import __version__
 from wgan.errors import ModelFileError
+from wgan.image_shape import MAX_CHANNELS
 from wgan.text import shorten
 
 METADATA_KEY = "wgan.manifest"
@@ -103,7 +104,7 @@ class Manifest:
     latent_dim: int = _bounded(1, 2**20)
     height: int = _bounded(1, 2**14)
     width: int = _bounded(1, 2**14)
-    channels: int = _bounded(1, 4)
+    channels: int = _bounded(1, MAX_CHANNELS)
     precision: str  # "fp32"
     target: str  # what the graph is optimised for: "portable"
     opset: int | None = _bounded(1)  # None unless the format is ONNX

@@ -14,7 +14,8 @@ import numpy.typing as npt
 
 from wgan.errors import DeviceError, ModelFileError, UsageError
 from wgan.host import usable_cores
-from wgan.images import Images, Pixels, collect, encode, grid, to_pixels
+from wgan.image_shape import PIXEL_CHANNELS, channels_text
+from wgan.images import Images, Pixels, collect, encode, grid, to_pixels, viewable
 from wgan.latents import Latents, check_seed
 from wgan.model_file.onnx_scan import ValueInfo, extra_output
 from wgan.model_file.reading import read_bytes, read_manifest
@@ -365,10 +366,12 @@ class Generator:
 
     def __repr__(self) -> str:
         height, width, channels = self.image_shape
+        kind = channels_text(channels)
+        kind = f"{kind} images" if channels in PIXEL_CHANNELS else f"images of {kind}"
         step = "" if self.manifest is None else f", step {self.manifest.step:,}"
         state = "closed" if self._session is None else self.provider
         return (
-            f"<Generator of {width}x{height} {'grey' if channels == 1 else 'colour'} images:"
+            f"<Generator of {width}x{height} {kind}:"
             f" {self._name}, latent_dim {self.latent_dim}{step}, {state}>"
         )
 
@@ -377,7 +380,7 @@ class Generator:
         if self._session is None:
             return None
         scale = max(1, PREVIEW_SIDE // max(self.image_shape[:2]))
-        pixels = self.sample(PREVIEW_IMAGES).repeat(scale, axis=1).repeat(scale, axis=2)
+        pixels = viewable(self.sample(PREVIEW_IMAGES)).repeat(scale, axis=1).repeat(scale, axis=2)
         return encode(grid(pixels, (2, PREVIEW_IMAGES // 2)))
 
     def __enter__(self) -> Self:

@@ -30,7 +30,7 @@ from wgan.runtime.generator import Generator
 from wgan.runtime.job import Job
 from wgan.runtime.latent_sources import SeedLatents
 from wgan.runtime.signature import ValueRange
-from wgan.runtime.writers import check_names
+from wgan.runtime.writers import check_channels, check_names
 from wgan.runtime.writers.archives import write_whole_tar
 from wgan.runtime.writers.folders import RECORD, can_resume, make_output_folder
 from wgan.stop import Stopped, check_stop
@@ -163,6 +163,7 @@ def _check(out: str, job: Job) -> SeedLatents:
         raise UsageError("--ray takes seeds: leave out --latents, --interpolate and --direction")
     if job.config.images or job.config.grid is not None:
         raise UsageError("--ray writes PNGs into tar shards: leave out --images and --grid")
+    check_channels(out, job.channels)
     check_names(out, job.source)
     return job.source
 

@@ -13,16 +13,20 @@ import numpy as np
 import numpy.typing as npt
 
 from wgan.errors import ModelFileError, UsageError
+from wgan.image_shape import PIXEL_CHANNELS
 from wgan.images import Images, Pixels, to_images, to_pixels
 from wgan.model_file import IMAGES, LATENTS, PIXELS
 from wgan.model_file.manifest import Manifest
-from wgan.model_file.onnx_scan import Axis, Producer, ValueInfo, inferred_range
+from wgan.model_file.onnx_scan import Producer, ValueInfo, inferred_range
 
 Layout = Literal["nchw", "nhwc"]
 """Axes of the images: `[n, channels, height, width]` or `[n, height, width, channels]`."""
 
 ValueRange = tuple[float, float]
 """The values that are black and white."""
+
+OWN_LAYOUTS: Mapping[str, Layout] = {IMAGES: "nchw", PIXELS: "nhwc"}
+"""Layouts of the outputs of wgan's exports."""
 
 FLOATS = {"tensor(float)": "float32", "tensor(float16)": "float16", "tensor(double)": "float64"}
 """ONNX Runtime's names of the float types, and numpy's."""
@@ -119,8 +123,8 @@ def read_signature(
         UsageError: the range of the images is unknown, or `value_range` contradicts it.
     """
     latents = _find_latents(inputs, outputs)
-    floats = _find_images(inputs, outputs, tuple(FLOATS))
-    whole = _find_images(inputs, outputs, (UINT8,))
+    floats = _find_images(inputs, outputs, tuple(FLOATS), manifest)
+    whole = _find_images(inputs, outputs, (UINT8,), manifest)
     found = floats or whole
     if found is None:
         raise ModelFileError(_not_a_generator(inputs, outputs))
@@ -167,22 +171,32 @@ def _find_latents(inputs: Sequence[ValueInfo], outputs: Sequence[ValueInfo]) -> 
 
 
 def _find_images(
-    inputs: Sequence[ValueInfo], outputs: Sequence[ValueInfo], types: tuple[str, ...]
+    inputs: Sequence[ValueInfo],
+    outputs: Sequence[ValueInfo],
+    types: tuple[str, ...],
+    manifest: Manifest | None,
 ) -> tuple[ValueInfo, Layout] | None:
     """Return the only output of these types that can be images."""
     found = [
         (value, layout)
         for value in outputs
-        if value.type in types and (layout := _layout(value.shape)) is not None
+        if value.type in types and (layout := _layout(value, manifest)) is not None
     ]
     if len(found) > 1:
         raise ModelFileError(_not_a_generator(inputs, outputs))
     return found[0] if found else None
 
 
-def _layout(shape: Sequence[Axis]) -> Layout | None:
+def _layout(value: ValueInfo, manifest: Manifest | None) -> Layout | None:
+    shape = value.shape
     if len(shape) != 4:
         return None
+    # wgan's own outputs may have any number of channels.
+    own = None if manifest is None else OWN_LAYOUTS.get(value.name)
+    if own is not None and manifest is not None:
+        channels = shape[1] if own == "nchw" else shape[3]
+        if channels == manifest.channels:
+            return own
     first, last = shape[1] in (1, 3), shape[3] in (1, 3)
     if first == last:  # neither, or ambiguous for a tiny image
         return None
@@ -210,15 +224,6 @@ def _range(
 
 
 def _compare(signature: Signature, manifest: Manifest) -> None:
-    names = (
-        signature.latents.name,
-        *(output and output.name for output in (signature.images, signature.pixels)),
-    )
-    if names != (LATENTS, IMAGES, PIXELS):
-        raise ModelFileError(
-            f"it has a manifest, but not the input {LATENTS} and the outputs {IMAGES} and {PIXELS}"
-            " of wgan's exports"
-        )
     declared = {
         "latent_dim": (manifest.latent_dim, signature.latents.latent_dim),
         "channels": (manifest.channels, signature.channels),
@@ -228,6 +233,17 @@ def _compare(signature: Signature, manifest: Manifest) -> None:
     for name, (said, found) in declared.items():
         if found is not None and said != found:
             raise ModelFileError(f"its manifest says {name} {said}, its graph {found}")
+    names = (
+        signature.latents.name,
+        *(output and output.name for output in (signature.images, signature.pixels)),
+    )
+    has_pixels = manifest.channels in PIXEL_CHANNELS
+    known = {(LATENTS, IMAGES, PIXELS)} | (set() if has_pixels else {(LATENTS, IMAGES, None)})
+    if names not in known:
+        outputs = f"outputs {IMAGES} and {PIXELS}" if has_pixels else f"output {IMAGES}"
+        raise ModelFileError(
+            f"it has a manifest, but not the input {LATENTS} and the {outputs} of wgan's exports"
+        )
 
 
 def _not_a_generator(inputs: Sequence[ValueInfo], outputs: Sequence[ValueInfo]) -> str:

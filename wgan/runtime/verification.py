@@ -5,7 +5,6 @@ images), generate the same image in any batch (batch invariance) and in any run 
 every engine configuration that works here.
 """
 
-import io
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,7 +14,7 @@ from PIL import Image
 
 from wgan.errors import DeviceError, ModelFileError
 from wgan.files import archive_errors
-from wgan.images import Pixels
+from wgan.images import Pixels, decode_bands
 from wgan.latents import latents_from_seeds
 from wgan.model_file.manifest import PSNR_LIMIT, Golden, Manifest
 from wgan.model_file.reading import content_sha256, describe, read_bytes
@@ -133,7 +132,7 @@ def _check_goldens(engine: EngineConfig, generator: Generator, manifest: Manifes
     worst = 0
     generated = generator.sample([golden.seed for golden in goldens])
     for golden, pixels in zip(goldens, generated, strict=True):
-        expected = decode(golden)
+        expected = decode(golden, manifest.channels)
         if expected.shape != pixels.shape:
             shapes = f"{list(expected.shape)}, generated {list(pixels.shape)}"
             return Check("golden images", False, f"seed {golden.seed} is {shapes}", str(engine))
@@ -152,14 +151,12 @@ def _check_goldens(engine: EngineConfig, generator: Generator, manifest: Manifes
     return Check("golden images", True, detail, str(engine))
 
 
-def decode(golden: Golden) -> Pixels:
+def decode(golden: Golden, channels: int) -> Pixels:
     """Decode a golden image, `[height, width, channels]`. Raises ModelFileError."""
     try:
-        with Image.open(io.BytesIO(golden.png), formats=["PNG"]) as image:
-            pixels = np.asarray(image)
+        return decode_bands(golden.png, channels)
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as exc:
         raise ModelFileError(f"the golden image of seed {golden.seed} is damaged: {exc}") from exc
-    return pixels.reshape(*pixels.shape[:2], -1)
 
 
 def _check_batches(engine: EngineConfig, generator: Generator, manifest: Manifest) -> Check:

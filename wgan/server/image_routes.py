@@ -13,12 +13,14 @@ from starlette.responses import Response
 
 from wgan import __version__
 from wgan.errors import UsageError
+from wgan.image_shape import PIXEL_CHANNELS
 from wgan.latents import format_seeds, latents_from_seeds, parse_seeds
 from wgan.model_file import PIXELS
 from wgan.runtime.latent_sources import LatentSource, MovedLatents, SeedLatents, slerp
 from wgan.server.batcher import LatentRows, Scheduler, check_count
 from wgan.server.bodies import (
     MEDIA_TYPES,
+    NPY,
     PNG,
     ChunkedResponse,
     encode_images,
@@ -150,6 +152,12 @@ class ImageRoutes:
     async def _generate(
         self, request: Request, model: Model, images: ImageRequest, media_type: str
     ) -> bytes:
+        channels = model.generator.image_shape[2]
+        if media_type != NPY and channels not in PIXEL_CHANNELS:
+            raise bad_request(
+                f"the images of {model.info.name} have {channels} channels, and a PNG cannot hold"
+                f" them: POST to /v1/models/{model.info.name}/sample with Accept: {NPY}"
+            )
         outputs = await self.scheduler.generate(
             request, model.batcher, images.latents, [PIXELS], overload_status=429
         )

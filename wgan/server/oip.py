@@ -20,6 +20,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from wgan import __version__
+from wgan.image_shape import PIXEL_CHANNELS
 from wgan.latents import SEED_LIMIT
 from wgan.model_file import IMAGES, LATENTS, PIXELS
 from wgan.runtime.latent_sources import SeedLatents
@@ -120,6 +121,10 @@ class OipRoutes:
         model = self._find(request)
         dim = model.generator.latent_dim
         height, width, channels = model.generator.image_shape
+        outputs = [
+            TensorMetadata(IMAGES, "FP32", [-1, channels, height, width]),
+            TensorMetadata(PIXELS, "UINT8", [-1, height, width, channels]),
+        ]
         return json_response(
             ModelMetadata(
                 name=model.info.name,
@@ -129,10 +134,7 @@ class OipRoutes:
                     TensorMetadata(LATENTS, "FP32", [-1, dim]),
                     TensorMetadata(SEEDS, "INT64", [-1]),
                 ],
-                outputs=[
-                    TensorMetadata(IMAGES, "FP32", [-1, channels, height, width]),
-                    TensorMetadata(PIXELS, "UINT8", [-1, height, width, channels]),
-                ],
+                outputs=[each for each in outputs if each.name in _outputs(model)],
             )
         )
 
@@ -207,7 +209,11 @@ def parse_infer(
     given = _checked_parameters(request.parameters, "the request")
     parameters = parse_values(given, InferParameters, "parameters")
     latents = _latents(tensor, values, model, parameters.truncation)
-    return request, latents, _output_choices(request.outputs, parameters.binary_data_output)
+    return (
+        request,
+        latents,
+        _output_choices(request.outputs, parameters.binary_data_output, _outputs(model)),
+    )
 
 
 def _latents(tensor: InferInput, values: Array, model: Model, truncation: float) -> LatentRows:
@@ -232,15 +238,21 @@ def _latents(tensor: InferInput, values: Array, model: Model, truncation: float)
     )
 
 
-def _output_choices(requested: list[RequestedOutput] | None, binary: bool) -> dict[str, bool]:
+def _outputs(model: Model) -> tuple[str, ...]:
+    """The outputs of a model: pixels only of channels that an image file holds."""
+    return (IMAGES, PIXELS) if model.generator.image_shape[2] in PIXEL_CHANNELS else (IMAGES,)
+
+
+def _output_choices(
+    requested: list[RequestedOutput] | None, binary: bool, outputs: tuple[str, ...]
+) -> dict[str, bool]:
     if not requested:  # the protocol's default: all outputs
-        return {IMAGES: binary, PIXELS: binary}
+        return dict.fromkeys(outputs, binary)
     choices: dict[str, bool] = {}
     for output in requested:
-        if output.name not in (IMAGES, PIXELS):
-            raise bad_request(
-                f"there is no output {shorten(output.name)}: there are {IMAGES} and {PIXELS}"
-            )
+        if output.name not in outputs:
+            listed = f"there are {IMAGES} and {PIXELS}" if len(outputs) > 1 else f"only {IMAGES}"
+            raise bad_request(f"there is no output {shorten(output.name)}: {listed}")
         if output.name in choices:
             raise bad_request("an output is requested twice")
         parameters = _checked_parameters(output.parameters, f"output {output.name}")

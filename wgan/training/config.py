@@ -10,11 +10,20 @@ from types import MappingProxyType
 from typing import Any, Self
 
 from wgan.errors import RunError, SettingChanged, UsageError
+from wgan.image_shape import (
+    FITS,
+    MAX_CHANNELS,
+    PATTERN,
+    SIDE_LIMIT,
+    SIDES_TEXT,
+    Size,
+    check_size,
+    height_and_width,
+    parse_size,
+)
 from wgan.options import advanced, check, flag, option
 
 logger = logging.getLogger(__name__)
-
-SIZES = (32, 64, 128)
 
 ARCHITECTURES = ("resize-conv", "dcgan", "resnet")
 """The built-in architectures."""
@@ -122,6 +131,14 @@ RECIPES: Mapping[str, Mapping[str, Any]] = MappingProxyType(
 _POSITIVE = {"low": 1, "high": 2**31}
 _COUNT = {"low": 0, "high": 2**32 - 1}
 _WEIGHT = {"low": 0, "high": 1e6}
+_SIZE: Mapping[str, Any] = {
+    "low": 1,
+    "high": SIDE_LIMIT,
+    "pattern": PATTERN,
+    "parse": parse_size,
+    "unit": "pixels",
+    "metavar": "N|HxW",
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -134,9 +151,23 @@ class TrainConfig:
         argument=True,
         group="Data",
     )
-    size: int = option(32, "Height and width of the images.", choices=SIZES, unit="pixels")
+    size: Size = option(
+        32,
+        f"Height and width of the images: {SIDES_TEXT}, or HEIGHTxWIDTH.",
+        **_SIZE,
+    )
+    fit: str = option(
+        "crop",
+        "Images of another shape are cropped, padded with the background, or stretched.",
+        choices=FITS,
+    )
     channels: int = option(
-        3, "1 for grey, 3 for colour.", choices=(1, 3), shown_default="as the data"
+        3,
+        "1 for grey, 3 for colour, 4 for colour and alpha, or the bands of the data, up to 16.",
+        low=1,
+        high=MAX_CHANNELS,
+        metavar="N",
+        shown_default="as the data",
     )
     crop: int = advanced(
         0,
@@ -145,7 +176,9 @@ class TrainConfig:
         **_COUNT,
     )
     background: str = advanced(
-        "white", "Colour behind transparent pixels, a CSS name or #rrggbb.", metavar="COLOUR"
+        "white",
+        "Colour behind transparent pixels and of --fit pad, a CSS name or #rrggbb.",
+        metavar="COLOUR",
     )
     data_range: str = option(
         "",
@@ -320,6 +353,9 @@ class TrainConfig:
                 " your own as package.module:function"
             )
         _check_data_range(self.data_range)
+        if isinstance(self.size, str):
+            object.__setattr__(self, "size", parse_size(self.size))  # 48x48 is 48
+        check_size(self.size, built_in=self.arch in ARCHITECTURES)
         if self.gp_every > self.n_critic:
             raise UsageError(
                 f"--gp-every {self.gp_every} is not allowed: it must be at most --n-critic"
@@ -329,6 +365,21 @@ class TrainConfig:
             raise UsageError(
                 f"--accumulate {self.accumulate} does not divide --batch-size {self.batch_size}"
             )
+
+    @property
+    def height(self) -> int:
+        """Height of the images, in pixels."""
+        return height_and_width(self.size)[0]
+
+    @property
+    def image_width(self) -> int:
+        """Width of the images, in pixels; `width` is that of the networks."""
+        return height_and_width(self.size)[1]
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """Height, width and channels of the images."""
+        return self.height, self.image_width, self.channels
 
     @property
     def has_penalty(self) -> bool:
@@ -509,14 +560,20 @@ class PrepareConfig:
     data: str = option(MISSING, "What wgan train takes, except shards.", argument=True)
     shards: Path = option(MISSING, "Folder of the shards, new or empty.", argument=True)
     shard_size: int = option(10_000, "Images per shard.", unit="images", **_POSITIVE)
-    size: int | None = option(
+    size: Size | None = option(
         None,
-        "Resize to SIZE x SIZE pixels, stored as PNG.",
-        low=1,
-        high=8192,
-        unit="pixels",
-        metavar="SIZE",
+        "Resize to this size, N x N or HEIGHT x WIDTH pixels, stored as PNG.",
         shown_default="each file as it is",
+        **_SIZE,
+    )
+    fit: str = option(
+        "crop", "With --size: crop, pad or stretch images of another shape.", choices=FITS
+    )
+    channels: int | None = option(
+        None,
+        "With --size: 1 for grey, 3 for colour, 4 for colour and alpha.",
+        choices=(1, 3, 4),
+        shown_default="as the data",
     )
     crop: int = option(
         0,
@@ -525,7 +582,7 @@ class PrepareConfig:
         **_COUNT,
     )
     background: str = option(
-        "white", "With --size: colour under transparent pixels.", metavar="COLOUR"
+        "white", "With --size: colour of transparency and padding.", metavar="COLOUR"
     )
     data_range: str = option(
         "",

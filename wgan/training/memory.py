@@ -63,7 +63,7 @@ def check_networks_fit(config: TrainConfig, device: torch.device) -> None:
     """
     free = free_memory(device)
     # Smaller ones fit anywhere, and PyTorch takes two seconds for its first tensor without memory.
-    is_large = config.width * config.size >= 8192
+    is_large = config.width * max(config.image_shape[:2]) >= 8192
     if free is None or config.arch not in BUILT_IN or not is_large:
         return
     with torch.device("meta"):  # shapes without memory
@@ -159,7 +159,7 @@ def _run_steps(state: TrainState, config: TrainConfig) -> None:
     """Do all that takes memory: two steps, because the first allocates Adam's state; a preview."""
 
     def images(count: int) -> Tensor:
-        shape = (count, config.channels, config.size, config.size)
+        shape = (count, config.channels, config.height, config.image_width)
         return torch.empty(shape, device=state.device)
 
     steps = train_steps(state, lambda: images(config.batch_size), config)

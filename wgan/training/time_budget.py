@@ -90,7 +90,7 @@ def _with_steps(config: TrainConfig, device: torch.device) -> TrainConfig:
 def measure_step(config: TrainConfig, device: torch.device) -> float:
     """Return the seconds of a training step on random images, the shorter of two."""
     state = TrainState(*build(config, load_architecture(config.arch)), config, device)
-    shape = (config.batch_size, config.channels, config.size, config.size)
+    shape = (config.batch_size, config.channels, config.height, config.image_width)
     images = torch.rand(shape, device=device).to(memory_format=torch.channels_last) * 2 - 1
     times = []
     for step in train_steps(state, lambda: images, config):

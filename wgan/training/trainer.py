@@ -21,7 +21,7 @@ from wgan.training.checkpoint import Checkpoint, newest_good_checkpoint, prune
 from wgan.training.config import TrainConfig
 from wgan.training.cuda_graph import WARM_UP_STEPS, CapturedStep, CUDARecorder
 from wgan.training.data import Dataset
-from wgan.training.data.load import check_size
+from wgan.training.data.load import check_image_shape
 from wgan.training.device import (
     check_precision,
     limit_threads,
@@ -109,7 +109,7 @@ class Trainer:
         self.device, self.group = device, group
         self.step = 0
         check_precision(config.precision, device)
-        check_size(data, config.size, config.channels)
+        check_image_shape(data, config.image_shape)
         check_networks_fit(config, device)
         try:
             self.state = TrainState(*build(config, architecture), config, device, group)

@@ -153,7 +153,7 @@ def test_data_on_device_is_automatic_for_gpus_only() -> None:
         (np.zeros((8, 4, 4, 1), np.uint16), "uint16, but must be uint8.*from_array"),
         (np.zeros((8, 4, 4), np.uint8), r"shape \[8, 4, 4\].*array\[\.\.\., None\]"),
         (np.zeros((8, 3, 4, 4), np.uint8), r"shape \[8, 3, 4, 4\].*transpose\(0, 2, 3, 1\)"),
-        (np.zeros((8, 4, 4, 2), np.uint8), "1 or 3 channels"),
+        (np.zeros((8, 4, 4, 17), np.uint8), "1 to 16 channels"),
     ],
 )
 def test_an_array_of_another_type_or_shape_is_an_error(array: Pixels, reason: str) -> None:

@@ -1,12 +1,13 @@
 import numpy as np
 import numpy.typing as npt
 import pytest
+import torch
 
 from tests.test_docs import code_blocks
 from wgan.errors import DataError
 from wgan.training.data import InMemoryDataset
 from wgan.training.data.dataset import split
-from wgan.training.data.load import check_size
+from wgan.training.data.load import check_image_shape
 
 PIXELS = np.random.RandomState(0).randint(0, 256, (6, 8, 8, 3)).astype(np.uint8)
 
@@ -56,9 +57,8 @@ def test_a_value_range_makes_any_numbers_pixels(
         (PIXELS > 3, "bool"),
         (PIXELS[:0], "at least one"),
         (PIXELS.transpose(0, 3, 1, 2), r"\[6, 3, 8, 8\].*transpose"),
-        (PIXELS[:, :, :6], "6x8 pixels, but must be square"),
         (PIXELS[0, 0], r"shape \[8, 3\]"),
-        (np.zeros((2, 8, 8, 4), np.uint8), "1 or 3 channels"),
+        (np.zeros((2, 8, 8, 17), np.uint8), "1 to 16 channels"),
     ],
 )
 def test_other_arrays_are_errors_that_say_what_is_allowed(
@@ -76,10 +76,19 @@ def test_values_outside_the_value_range_are_an_error(value_range: tuple[float, f
 
 def test_images_of_another_size_than_the_run_are_an_error() -> None:
     data = InMemoryDataset.from_array(PIXELS)
-    check_size(data, 8, 3)
-    for size, channels in ((32, 3), (8, 1)):
+    check_image_shape(data, (8, 8, 3))
+    for shape in ((32, 32, 3), (8, 16, 3), (8, 8, 1)):
         with pytest.raises(DataError, match="8x8 with 3 channels, but the run is set to"):
-            check_size(data, size, channels)
+            check_image_shape(data, shape)
+
+
+@pytest.mark.parametrize("shape", [(4, 6, 10, 3), (4, 6, 10, 5), (4, 12, 8, 16), (4, 8, 9)])
+def test_arrays_may_be_rectangles_of_up_to_16_bands(shape: tuple[int, ...]) -> None:
+    array = np.random.RandomState(0).randint(0, 256, shape).astype(np.uint8)
+    data = InMemoryDataset.from_array(array)
+    assert data.shape == (*shape[1:3], shape[3] if len(shape) == 4 else 1)
+    batch = data.batches(4, seed=0, device=torch.device("cpu"), flip=True).next()
+    assert batch.shape == (4, data.shape[2], *shape[1:3])
 
 
 def test_images_for_evaluation_are_evenly_spaced_and_in_batches() -> None:

@@ -6,6 +6,7 @@ from torchvision.transforms import v2
 
 from tests.training.data.conftest import RealData
 from wgan.errors import ImageError, UsageError
+from wgan.image_shape import FITS
 from wgan.training.data.data_range import data_range_text, parse_data_range
 from wgan.training.data.decoding import decode
 from wgan.training.data.transform import Transform, parse_colour
@@ -140,6 +141,105 @@ def test_alpha_is_composited_over_the_given_background(
 ) -> None:
     transform = Transform(size=32, channels=3, background=parse_colour(text))
     assert transform(Image.new("RGBA", (8, 8), (9, 9, 9, 0)))[0, 0].tolist() == list(colour)
+
+
+def gradient(height: int, width: int) -> Image.Image:
+    """Columns from black to white in red, rows in green."""
+    pixels = np.zeros((height, width, 3), np.uint8)
+    pixels[:, :, 0] = np.linspace(0, 255, width).round()
+    pixels[:, :, 1] = np.linspace(0, 255, height).round()[:, None]
+    return Image.fromarray(pixels)
+
+
+@pytest.mark.parametrize("source", [(40, 100), (100, 40), (48, 80), (10, 11), (500, 100)])
+@pytest.mark.parametrize("fit", FITS)
+def test_images_become_rectangles_and_it_is_known_what_is_removed(
+    source: tuple[int, int], fit: str
+) -> None:
+    height, width = source
+    transform = Transform(size="24x40", channels=3, fit=fit)
+    pixels = transform(gradient(height, width))
+    assert pixels.shape == (24, 40, 3)
+    removed = transform.removed(width, height)
+    if fit != "crop":
+        assert removed == 0
+        return
+    # What is left of the gradients says how much was removed, to a pixel or so of the result.
+    left = [np.ptp(pixels[:, :, axis].astype(float)) / 255 for axis in (0, 1)]
+    assert left[0] * left[1] == pytest.approx(1 - removed, abs=0.12)
+
+
+def test_the_share_removed_of_a_wide_image_is_that_of_its_sides() -> None:
+    assert Transform(size=32, channels=3).removed(160, 90) == pytest.approx(1 - 90 / 160, abs=0.02)
+    assert Transform(size=32, channels=3, crop=50).removed(100, 100) == 0.75
+    assert Transform(size="36x64", channels=3).removed(160, 90) == 0
+
+
+def test_padding_has_the_background_and_the_whole_image() -> None:
+    transform = Transform(size=32, channels=3, fit="pad", background=(9, 8, 7))
+    pixels = transform(Image.new("RGB", (64, 32), "red"))
+    assert (pixels[:8] == (9, 8, 7)).all()
+    assert (pixels[24:] == (9, 8, 7)).all()
+    assert (pixels[8:24] == (255, 0, 0)).all()
+
+
+def test_stretching_equals_a_plain_resize() -> None:
+    image = Image.fromarray(noise(50, 90, 3))
+    expected = np.asarray(image.resize((32, 32), Image.Resampling.BICUBIC))
+    assert np.array_equal(Transform(size=32, channels=3, fit="stretch")(image), expected)
+
+
+def test_kept_alpha_is_resized_with_premultiplied_colours() -> None:
+    image = Image.new("RGBA", (64, 64), (0, 255, 0, 0))  # invisible green
+    image.paste((255, 0, 0, 255), (0, 0, 33, 64))
+    pixels = Transform(size=32, channels=4)(image)
+    visible = pixels[:, :, 3] > 0
+    assert (pixels[visible][:, :2] == (255, 0)).all()
+    assert 0 < pixels[0, 16, 3] < 255  # the column that both halves share
+    assert (pixels[~visible] == 0).all()
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "HSV", "I;16"])
+@pytest.mark.parametrize("channels", [2, 4])
+def test_every_mode_has_a_form_with_alpha(mode: str, channels: int) -> None:
+    pixels = Transform(size=32, channels=channels)(Image.new(mode, (40, 50)))
+    assert pixels.shape == (32, 32, channels)
+
+
+def test_padding_of_images_with_alpha_is_transparent() -> None:
+    pixels = Transform(size=32, channels=4, fit="pad")(Image.new("RGB", (64, 32), "red"))
+    assert (pixels[:8] == 0).all()
+    assert (pixels[8:24] == (255, 0, 0, 255)).all()
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("fit", FITS)
+def test_an_array_becomes_what_its_image_becomes(channels: int, fit: str) -> None:
+    values = noise(40, 61, channels)
+    transform = Transform(size=32, channels=channels, fit=fit, background=(10, 90, 200))
+    image = Image.fromarray(values[:, :, 0] if channels == 1 else values)
+    assert np.array_equal(transform(values), transform(image))
+
+
+@pytest.mark.parametrize("bands", [2, 4, 5, 16])
+def test_each_band_of_an_array_is_resized_alone(bands: int) -> None:
+    values = noise(40, 61, bands)
+    pixels = Transform(size="24x32", channels=bands)(values)
+    one = Transform(size="24x32", channels=1)
+    for band in range(bands):
+        assert np.array_equal(pixels[:, :, band], one(values[:, :, [band]])[:, :, 0])
+
+
+def test_an_image_without_so_many_bands_is_named() -> None:
+    with pytest.raises(ImageError, match="mode RGB, and --channels 6 needs as many bands"):
+        Transform(size=16, channels=6)(Image.new("RGB", (8, 8)))
+
+
+def test_the_identity_of_a_square_crop_is_that_of_earlier_versions() -> None:
+    fields = {"size": 32, "channels": 3, "crop": 0, "background": (255, 255, 255)}
+    assert COLOUR.identity() == fields
+    padded = Transform(size="48x80", channels=3, fit="pad")
+    assert padded.identity() == fields | {"size": "48x80", "fit": "pad"}
 
 
 def test_an_unknown_background_colour_is_an_error() -> None:

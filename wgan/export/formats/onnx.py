@@ -19,6 +19,7 @@ from wgan.export.lowering.float16 import to_fp16
 from wgan.export.lowering.sensitivity import quantize
 from wgan.export.lowering.upsampling import fold_upsampling
 from wgan.export.parity.engines import onnx_engines
+from wgan.image_shape import PIXEL_CHANNELS
 from wgan.model_file import IMAGES, LATENTS, PIXELS
 from wgan.model_file.manifest import METADATA_KEY
 
@@ -85,7 +86,8 @@ def onnx_draft(model: ModelProto, float_layers: tuple[str, ...] = ()) -> ExportD
 def to_onnx(generator: nn.Module, latent_dim: int) -> ModelProto:
     """Trace `generator`, in eval mode and on the CPU, into a clean model without a manifest.
 
-    Batch norm is folded into the convolutions. The same generator gives the same bytes.
+    Its outputs are the images and, of the channels that an image file holds, their pixels. Batch
+    norm is folded into the convolutions. The same generator gives the same bytes.
 
     Raises:
         ExportError: the generator cannot be traced, or the model is not valid ONNX.
@@ -98,14 +100,16 @@ def to_onnx(generator: nn.Module, latent_dim: int) -> ModelProto:
         contextlib.redirect_stdout(io.StringIO()),
     ):
         warnings.simplefilter("ignore")  # the exporter itself calls deprecated functions
+        with torch.no_grad():
+            has_pixels = generator(example).shape[1] in PIXEL_CHANNELS
         program = torch.onnx.export(
-            WithPixels(generator).eval(),
+            (WithPixels(generator) if has_pixels else generator).eval(),
             (example,),
             dynamo=True,
             external_data=False,  # the default writes the weights to a second file
             opset_version=OPSET,
             input_names=[LATENTS],
-            output_names=[IMAGES, PIXELS],
+            output_names=[IMAGES, PIXELS] if has_pixels else [IMAGES],
             dynamic_shapes=({0: torch.export.Dim("batch")},),
             verbose=False,
         )

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from wgan.files import make_folder, write_whole
+from wgan.image_shape import PIXEL_CHANNELS
 from wgan.model_file.manifest import Manifest
 
 MODEL = "generator"
@@ -59,7 +60,11 @@ def config(manifest: Manifest) -> str:
     Shapes are those of one image: Triton adds the batch axis.
     """
     images = [manifest.channels, manifest.height, manifest.width]
-    pixels = [manifest.height, manifest.width, manifest.channels]
+    outputs = [f'{{ name: "images" data_type: TYPE_FP32 dims: {images} }}']
+    if manifest.channels in PIXEL_CHANNELS:
+        pixels = [manifest.height, manifest.width, manifest.channels]
+        outputs.append(f'{{ name: "pixels" data_type: TYPE_UINT8 dims: {pixels} }}')
+    listed = ",\n  ".join(outputs)
     return f"""\
 name: "{MODEL}"
 backend: "onnxruntime"
@@ -68,8 +73,7 @@ input [
   {{ name: "latents" data_type: TYPE_FP32 dims: {[manifest.latent_dim]} }}
 ]
 output [
-  {{ name: "images" data_type: TYPE_FP32 dims: {images} }},
-  {{ name: "pixels" data_type: TYPE_UINT8 dims: {pixels} }}
+  {listed}
 ]
 dynamic_batching {{ max_queue_delay_microseconds: {MAX_DELAY_MICROSECONDS} }}
 """

@@ -21,7 +21,7 @@ from torch import nn
 from wgan.errors import ExportError, ParityError, WganError
 from wgan.export.formats import export_errors
 from wgan.export.parity.engines import PYTORCH, Engine
-from wgan.images import Images, Pixels, encode, to_pixels
+from wgan.images import Images, Pixels, encode_bands, to_pixels
 from wgan.latents import Latents, format_seeds, latents_from_seeds
 from wgan.model_file.manifest import Distance, Golden, Receipt
 from wgan.runtime.verification import PixelDifference
@@ -247,7 +247,7 @@ class EngineComparison:
 
 def _golden(seed: int, reference: Reference, comparisons: list[EngineComparison]) -> Golden:
     psnr = min(comparison.goldens[seed].psnr for comparison in comparisons)
-    return Golden(seed=seed, png=encode(reference.pixels[seed]), psnr=psnr)
+    return Golden(seed=seed, png=encode_bands(reference.pixels[seed]), psnr=psnr)
 
 
 def _largest(distances: list[Distance]) -> Distance:

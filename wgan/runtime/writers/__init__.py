@@ -7,6 +7,7 @@ from typing import Literal
 
 from wgan.errors import UsageError
 from wgan.files import check_output, check_parent_folder
+from wgan.image_shape import PIXEL_CHANNELS
 from wgan.runtime.job import Job
 from wgan.runtime.latent_sources import (
     InterpolatedLatents,
@@ -35,6 +36,10 @@ _KINDS: dict[str, Kind] = {
 }
 
 
+OPAQUE = (".jpg", ".jpeg", ".mp4")
+"""Endings of files without alpha."""
+
+
 def write(out: str, job: Job) -> None:
     """Generate the images of `job` and write them to `out`.
 
@@ -51,6 +56,8 @@ def write(out: str, job: Job) -> None:
     """
     kind = kind_of(out, job)
     _check_options(out, kind, job)
+    if kind != "array":
+        check_channels(out, job.channels)
     if kind in ("folder", "tar", "zip"):
         check_names(out, job.source)
     path = Path(out)
@@ -101,6 +108,16 @@ def _check_options(out: str, kind: Kind, job: Job) -> None:
     )
     if config.metadata and not is_png:
         raise UsageError(f"metadata goes into PNG files, not into {out}")
+
+
+def check_channels(out: str, channels: int) -> None:
+    """Raise UsageError if an image file such as `out` cannot hold images of these channels."""
+    if channels not in PIXEL_CHANNELS:
+        raise UsageError(
+            f"the images have {channels} channels, which {out} cannot hold: write a .npy or .npz"
+        )
+    if channels == 4 and Path(out).suffix.lower() in OPAQUE:
+        raise UsageError(f"the images have alpha, which {out} cannot hold: write a .png or .webp")
 
 
 def check_names(out: str, source: LatentSource) -> None:

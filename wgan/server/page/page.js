@@ -89,12 +89,15 @@ function model() {
 }
 
 function showModel() {
-  const { name, provider, version, manifest, height, width, latent_dim } = model();
+  const { name, provider, version, manifest, height, width, channels, latent_dim } = model();
+  document.documentElement.style.setProperty("--shape", `${width} / ${height}`);
+  document.documentElement.classList.toggle("alpha", channels === 4);
   document.title = `${name} · wgan`;
   find("provider").textContent = `Runs on ${provider}`;
   const facts = {
     version,
     images: `${width} × ${height}`,
+    channels,
     "latent dim": latent_dim,
     ...flat(manifest ?? {}),
     "file sha256": model().sha256,

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from wgan.errors import DataError
+from wgan.image_shape import MAX_CHANNELS
 from wgan.images import Pixels
 
 UPLOAD_BYTES = 2**26
@@ -132,17 +133,18 @@ class DevicePixels:
 
 
 def check_shape(array: npt.NDArray[np.generic]) -> None:
-    """Raise DataError unless the shape is `[n, height, width, 1 or 3]`."""
-    if array.ndim == 4 and array.shape[3] in (1, 3):
+    """Raise DataError unless the shape is `[n, height, width, channels]`, channels 1 to 16."""
+    is_first = array.ndim == 4 and array.shape[1] in (1, 3) and array.shape[3] not in (1, 3)
+    if array.ndim == 4 and 1 <= array.shape[3] <= MAX_CHANNELS and not is_first:
         return
     advice = ""
     if array.ndim == 3:
         advice = ": for grey images use array[..., None]"
-    elif array.ndim == 4 and array.shape[1] in (1, 3):
+    elif is_first:
         advice = ": put channels last with array.transpose(0, 2, 3, 1)"
     raise DataError(
         f"the images have the shape {list(array.shape)}, but it must be"
-        f" [n, height, width, channels] with 1 or 3 channels{advice}"
+        f" [n, height, width, channels] with 1 to {MAX_CHANNELS} channels{advice}"
     )
 
 

@@ -89,11 +89,11 @@ class InMemoryDataset:
         array: npt.ArrayLike,
         value_range: tuple[float, float] | None = None,
     ) -> Self:
-        """Use an array of square images, for example from a NumPy file.
+        """Use an array of images, for example from a NumPy file.
 
         Args:
-            array: `[n, size, size]` for grey, or `[n, size, size, channels]` with 1 or 3 channels.
-                uint8 is used as it is, without a copy.
+            array: `[n, height, width]` for grey, or `[n, height, width, channels]` with 1 to 16
+                channels. uint8 is used as it is, without a copy.
             value_range: the values of black and white for any other type, as in `(0, 1)` or
                 `(0, 65535)`. Only floats between -1 and 1, some of them negative, need none.
 
@@ -104,11 +104,6 @@ class InMemoryDataset:
         if values.ndim == 3:
             values = values[..., None]
         check_shape(values)
-        _, height, width, _ = values.shape
-        if height != width:
-            raise DataError(
-                f"the images are {width}x{height} pixels, but must be square: crop or pad them"
-            )
         pixels = _to_pixels(values, value_range)
         return cls(pixels, [], pixels_sha256(pixels))
 

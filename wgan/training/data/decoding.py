@@ -204,7 +204,7 @@ def decode_all(
         pixels, damaged = [], []
         for index in chunk:
             try:
-                pixels.append(transform(source.image(index, transform.size)))
+                pixels.append(transform(source.image(index, transform.drawn_size)))
             except ImageError as exc:
                 damaged.append(Skipped(source.image_name(index), str(exc)))
         return np.array(pixels, np.uint8).reshape(-1, *transform.shape), damaged

@@ -268,7 +268,7 @@ def load_images(
 def _warn_of_small_images(source: ImageSource, transform: Transform) -> None:
     """Warn if the first image is smaller than the crop."""
     try:
-        width, height = image_size(source.image(0, transform.size))
+        width, height = image_size(source.image(0, transform.drawn_size))
     except ImageError:  # reported with the other damaged images
         return
     if min(width, height) < transform.crop:
@@ -278,11 +278,11 @@ def _warn_of_small_images(source: ImageSource, transform: Transform) -> None:
         )
 
 
-def check_size(data: Dataset, size: int, channels: int) -> None:
-    """Raise DataError unless the images have `size` x `size` pixels and `channels` channels."""
-    height, width, found = data.shape
-    if (height, width, found) != (size, size, channels):
+def check_image_shape(data: Dataset, shape: tuple[int, int, int]) -> None:
+    """Raise DataError unless the images have this height, width and number of channels."""
+    if data.shape != shape:
+        (height, width, found), (rows, columns, channels) = data.shape, shape
         raise DataError(
             f"the images are {width}x{height} with {found} channels, but the run is set to"
-            f" {size}x{size} with {channels}: set its size and channels, or convert the images"
+            f" {columns}x{rows} with {channels}: set its size and channels, or convert the images"
         )

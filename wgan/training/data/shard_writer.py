@@ -68,10 +68,12 @@ def prepare(config: PrepareConfig, progress: ProgressFn | None = None) -> Writte
     if config.size is not None:
         transform = Transform(
             size=config.size,
-            channels=source.channels,
+            channels=config.channels or source.channels,
             crop=config.crop,
             background=parse_colour(config.background),
+            fit=config.fit,
         )
+        _check_png_holds(source, transform)
     return write_shards(
         source,
         config.shards,
@@ -147,6 +149,19 @@ def write_shards(
     return WrittenShards(folder, shards, count, skipped)
 
 
+def _check_png_holds(source: ImageSource, transform: Transform) -> None:
+    """Raise UsageError for bands that a PNG would not hold, or whose last would become alpha."""
+    try:
+        is_array = isinstance(source.image(0, transform.drawn_size), np.ndarray)
+    except ImageError:  # reported with the other damaged images
+        return
+    if (is_array and transform.channels not in (1, 3)) or transform.channels > 4:
+        raise UsageError(
+            f"shards of a --size hold PNG files, which cannot keep {transform.channels} bands:"
+            " leave out --size, or train on the data itself"
+        )
+
+
 def _good_files(
     source: ImageSource,
     transform: Transform | None,
@@ -158,7 +173,7 @@ def _good_files(
     def read(index: int) -> _File | ImageError:
         try:
             if transform is not None:
-                return encode(transform(source.image(index, transform.size))), "png"
+                return encode(transform(source.image(index, transform.drawn_size))), "png"
             data, ending = source.encoded(index)
             decode(io.BytesIO(data))  # finds damaged files; the file itself is stored
         except ImageError as exc:

@@ -1,6 +1,7 @@
-"""Transform: an image of any mode and shape to square uint8 pixels."""
+"""Transform: an image of any mode, bands and shape to uint8 pixels of one shape."""
 
-from dataclasses import asdict, dataclass
+import dataclasses
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
@@ -8,6 +9,8 @@ import numpy.typing as npt
 from PIL import Image
 
 from wgan.errors import ImageError, UsageError
+from wgan.image_shape import Size, height_and_width
+from wgan.images import Pixels
 from wgan.training.data.data_range import DataRange, parse_data_range, to_bytes
 from wgan.training.data.sources import GREY_MODES, SIXTEEN_BITS, RawImage, image_size
 
@@ -17,17 +20,29 @@ if TYPE_CHECKING:
 Colour = tuple[int, int, int]
 """Red, green and blue, each 0 to 255."""
 
+Box = tuple[float, float, float, float]
+"""Left, top, right and bottom of a part of an image, in its pixels."""
+
 WHITE: Colour = (255, 255, 255)
+
+MODES = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}
+"""Pillow's modes by the number of channels; with 2 and 4, the last one is alpha."""
+
+BICUBIC = Image.Resampling.BICUBIC
+
+FIRST_FIELDS = frozenset({"size", "channels", "crop", "background"})
+"""Fields that are part of every identity, as in wgan 0.1.0."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Transform:
     """How an image becomes training pixels."""
 
-    size: int  # height and width of the result, in pixels
-    channels: int  # 1 for grey, 3 for colour
+    size: Size  # height and width of the result, in pixels: N, or "HEIGHTxWIDTH"
+    channels: int  # 1 for grey, 2 for grey and alpha, 3 for colour, 4 for colour and alpha
     crop: int = 0  # side in pixels of a centre crop before resizing; 0: no crop
-    background: Colour = WHITE  # under transparent pixels
+    background: Colour = WHITE  # under transparent pixels, and around padded images
+    fit: str = "crop"  # one of FITS, for images of another shape
     data_range: DataRange | None = None  # values of black and white; None: those of the type
 
     @classmethod
@@ -38,46 +53,125 @@ class Transform:
             channels=config.channels,
             crop=config.crop,
             background=parse_colour(config.background),
+            fit=config.fit,
             data_range=parse_data_range(config.data_range),
         )
 
     @property
     def shape(self) -> tuple[int, int, int]:
         """Height, width and channels of the result."""
-        return self.size, self.size, self.channels
+        return *height_and_width(self.size), self.channels
+
+    @property
+    def drawn_size(self) -> int:
+        """Side at which a source draws its images, if it draws them: the longer one."""
+        return max(self.shape[:2])
 
     def identity(self) -> dict[str, Any]:
-        """Return the fields for keys of caches and streams, as JSON.
+        """Return the fields that decide the pixels; a newer field only where it is no default.
 
-        Fields that 0.1.0 did not have are left out at their default, so that its runs resume.
+        So the caches and the streamed runs of earlier versions stay valid.
         """
-        fields = asdict(self)
-        if self.data_range is None:
-            del fields["data_range"]
-        return fields
+        return {
+            field.name: getattr(self, field.name)
+            for field in dataclasses.fields(self)
+            if field.name in FIRST_FIELDS or getattr(self, field.name) != field.default
+        }
 
-    def __call__(self, image: RawImage) -> npt.NDArray[np.uint8]:
-        """Convert `image` to uint8 `[size, size, channels]`.
+    def __call__(self, image: RawImage) -> Pixels:
+        """Convert an image to uint8 `[height, width, channels]` (bicubic, antialiased).
 
-        Transparency is composited over the background before resizing; otherwise the invisible
-        colours of transparent pixels would bleed into their neighbours. Then the shorter side is
-        resized to `size` (bicubic, antialiased), and the centre is cropped. An image smaller than
-        `crop` is not padded.
+        With 1 or 3 channels, transparency is composited over the background before resizing.
+        With 2 or 4 it is kept, and colours are weighted by it while they are resized. Otherwise
+        the invisible colours of transparent pixels would bleed into their neighbours. Bands of an
+        array are resized one by one. An image smaller than `crop` is not padded.
 
         Raises:
-            ImageError: the values have no standard range, as with floating point, or the bands of
-                an array do not suit the channels.
+            ImageError: the values have no standard range, as with floating point, or the bands
+                do not suit the channels.
         """
-        bytes_ = _eight_bits(_crop(image, self.crop), self.data_range)
-        if isinstance(bytes_, np.ndarray):
-            bands = np.moveaxis(
-                _select_bands(bytes_, self.channels), 2, 0
-            )  # (h, w, c) -> (c, h, w)
-            resized = (np.asarray(_resize(Image.fromarray(band), self.size)) for band in bands)
-            return np.stack(list(resized), axis=2)
-        flat = _flatten(bytes_, self.background)
-        square = _resize(_convert(flat, "L" if self.channels == 1 else "RGB"), self.size)
-        return np.asarray(square).reshape(self.shape)
+        whole = _eight_bits(_crop(image, self.crop), self.data_range)
+        if isinstance(whole, np.ndarray):
+            bands = np.moveaxis(_select_bands(whole, self.channels), 2, 0)  # (c, h, w)
+            fitted = [
+                np.asarray(self._fit(Image.fromarray(band), padding))
+                for band, padding in zip(bands, self._padding, strict=True)
+            ]
+            return np.stack(fitted, axis=2)
+        converted = self._convert(whole)
+        padding = self._padding if len(self._padding) > 1 else self._padding[0]
+        pixels = np.array(self._fit(converted, padding)).reshape(self.shape)
+        if self.channels in (2, 4):
+            pixels[pixels[:, :, -1] == 0] = 0  # the colour of what is invisible
+        return pixels
+
+    def removed(self, width: int, height: int) -> float:
+        """Return the share of an image of this size that cropping removes, 0 to 1."""
+        inner_width, inner_height = width, height
+        if self.crop:
+            inner_width, inner_height = min(width, self.crop), min(height, self.crop)
+        (left, top, right, bottom), _ = self._placement(inner_width, inner_height)
+        return 1 - (right - left) * (bottom - top) / (width * height)
+
+    def _fit(self, image: Image.Image, padding: Any) -> Image.Image:
+        """Bring an image of any size to that of the result; bars have the colour `padding`."""
+        box, (left, top, width, height) = self._placement(*image.size)
+        resized = image.resize((width, height), BICUBIC, box)
+        if resized.size == self.shape[1::-1]:
+            return resized
+        around = Image.new(image.mode, self.shape[1::-1], padding)
+        around.paste(resized, (left, top))
+        return around
+
+    def _placement(self, width: int, height: int) -> tuple[Box, tuple[int, int, int, int]]:
+        """Return which part of an image is used, and where it lies in the result.
+
+        That is left, top, width and height, the whole result unless the image is padded. One
+        resize of a part equals a resize and a crop, but an image of 1x60000 pixels takes no memory
+        in between.
+        """
+        target_height, target_width, _ = self.shape
+        whole = (0.0, 0.0, float(width), float(height))
+        is_wider = width * target_height > height * target_width  # than the result
+        if self.fit == "stretch" or width * target_height == height * target_width:
+            return whole, (0, 0, target_width, target_height)
+        if self.fit == "pad":
+            if is_wider:
+                used = max(1, round(target_width * height / width))
+                return whole, (0, (target_height - used) // 2, target_width, used)
+            used = max(1, round(target_height * width / height))
+            return whole, ((target_width - used) // 2, 0, used, target_height)
+        # Size of the whole image after resizing, then the crop in it, mapped back to the image.
+        if is_wider:
+            scaled = target_height * width // height
+            left, across = round((scaled - target_width) / 2), width / scaled
+            box = (left * across, 0.0, (left + target_width) * across, float(height))
+        else:
+            scaled = target_width * height // width
+            top, down = round((scaled - target_height) / 2), height / scaled
+            box = (0.0, top * down, float(width), (top + target_height) * down)
+        return box, (0, 0, target_width, target_height)
+
+    def _convert(self, image: Image.Image) -> Image.Image:
+        """Convert to the mode of the result."""
+        if self.channels in (1, 3):
+            return _convert(_flatten(image, self.background), MODES[self.channels])
+        if self.channels not in MODES:
+            raise ImageError(
+                f"it has the mode {image.mode}, and --channels {self.channels} needs as many bands,"
+                " as arrays and TIFF can have"
+            )
+        # Some modes convert to LA by way of RGBA only.
+        return _convert(_convert(image, "RGBA"), MODES[self.channels])
+
+    @property
+    def _padding(self) -> tuple[int, ...]:
+        """The value of each channel around a padded image: the background, else 0 (transparent)."""
+        if self.channels == 3:
+            return self.background
+        if self.channels == 1:
+            return (_grey(self.background),)
+        return (0,) * self.channels
 
 
 def parse_colour(text: str) -> Colour:
@@ -92,6 +186,11 @@ def parse_colour(text: str) -> Colour:
         raise UsageError(
             f"--background {text!r} is not a colour: use a CSS name such as white, or #rrggbb"
         ) from exc
+
+
+def _grey(colour: Colour) -> int:
+    """The brightness of a colour, as Pillow converts it."""
+    return int(np.asarray(Image.new("RGB", (1, 1), colour).convert("L"))[0, 0])
 
 
 def _crop(image: RawImage, size: int) -> RawImage:
@@ -179,17 +278,3 @@ def _convert(image: Image.Image, mode: str) -> Image.Image:
         return image.convert(mode)
     except (ValueError, OSError) as exc:
         raise ImageError(f"its mode {image.mode} cannot be converted: {exc}") from exc
-
-
-def _resize(image: Image.Image, size: int) -> Image.Image:
-    """Resize the shorter side to `size` and crop the centre, in one pass.
-
-    The result equals two passes, but an image of 1x60000 pixels takes no memory in between.
-    """
-    shorter = min(image.size)
-    # Size of the whole image after resizing, then the crop in it, mapped back to `image`.
-    width, height = (size * side // shorter for side in image.size)
-    left, top = round((width - size) / 2), round((height - size) / 2)
-    across, down = image.width / width, image.height / height
-    box = (left * across, top * down, (left + size) * across, (top + size) * down)
-    return image.resize((size, size), Image.Resampling.BICUBIC, box)

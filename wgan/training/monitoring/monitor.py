@@ -2,6 +2,7 @@
 
 import dataclasses
 import logging
+import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -9,7 +10,7 @@ from contextlib import contextmanager
 from wgan.errors import TrainingDiverged
 from wgan.files import write_whole
 from wgan.host import MIB, peak_memory
-from wgan.images import Pixels, encode, evenly_spaced, grid
+from wgan.images import Pixels, encode, evenly_spaced, grid, viewable
 from wgan.latents import PREVIEW_SEEDS
 from wgan.runs import Run
 from wgan.text import first_line
@@ -83,7 +84,7 @@ class Monitor:
         self._history = History(rewind_metrics(self._run.metrics, step))
         if len(self._reals):
             with _only_a_warning(self._run.reals.name):
-                write_whole(self._run.reals, encode(grid(self._reals)))
+                write_whole(self._run.reals, encode(grid(viewable(self._reals))))
         for tracker in self._trackers:
             tracker.start(step, self._state.generator, self._state.critic)
         self._last_log = step, time.perf_counter()
@@ -237,7 +238,7 @@ class Monitor:
             )
             if self._sample_spread > 0:
                 diversity = spread(pixels) / self._sample_spread
-            sheet = grid(pixels)
+            sheet = grid(viewable(pixels))
             for tracker in self._trackers:
                 tracker.show(step, sheet)
             write_whole(path, encode(sheet))
@@ -250,7 +251,7 @@ class Monitor:
             self._history,
             self._state.critic,
             penalty=config.has_unit_slope,
-            values=config.channels * config.size**2,
+            values=math.prod(config.image_shape),
         )
         new = {name: findings[name] for name in findings if name not in self._history.diagnosed}
         for name, message in new.items():

@@ -1,7 +1,7 @@
 """Generators and critics, and the registry that builds them from a run's settings.
 
 The loop trains any pair of modules: a generator maps latents `[n, latent_dim]` to images
-`[n, channels, size, size]` in [-1, 1], a critic maps images to scores `[n]`.
+`[n, channels, height, width]` in [-1, 1], a critic maps images to scores `[n]`.
 """
 
 import importlib

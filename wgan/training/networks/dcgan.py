@@ -1,4 +1,4 @@
-"""DCGAN networks, for images of 32, 64 or 128 pixels.
+"""DCGAN networks.
 
 Radford et al. 2015, "Unsupervised Representation Learning with Deep Convolutional Generative
 Adversarial Networks" (arXiv:1511.06434).
@@ -6,6 +6,8 @@ Adversarial Networks" (arXiv:1511.06434).
 
 from torch import Tensor, nn
 
+from wgan.image_shape import Size
+from wgan.training.networks.maps import crops, last_map_size, map_sizes
 from wgan.training.networks.norms import LEAK, initialise_dcgan, initialise_he, norm_layers
 
 
@@ -13,14 +15,18 @@ class DCGANGenerator(nn.Module):
     """Transposed convolutions from a latent to an image: 1 -> 4 -> 8 -> ... -> size.
 
     At 64 pixels the feature maps are 16w, 8w, 4w, 2w, channels; each halving of the size removes
-    the first layer. Batch norm and ReLU follow each layer but the last, which has Tanh.
+    the first layer. Batch norm and ReLU follow each layer but the last, which has Tanh. Other sizes
+    have the maps of `map_sizes`.
     """
 
-    def __init__(self, size: int, channels: int, latent_dim: int, width: int) -> None:
+    def __init__(self, size: Size, channels: int, latent_dim: int, width: int) -> None:
         super().__init__()
-        depth = _doublings(size)
+        sizes = map_sizes(size)
+        depth, cropped = len(sizes) - 1, crops(sizes)
         layers: list[nn.Module] = [
-            nn.ConvTranspose2d(latent_dim, width << depth, 4, stride=1, padding=0, bias=False),
+            nn.ConvTranspose2d(
+                latent_dim, width << depth, sizes[0], stride=1, padding=0, bias=False
+            ),
             nn.BatchNorm2d(width << depth),
             nn.ReLU(inplace=True),
         ]
@@ -30,16 +36,18 @@ class DCGANGenerator(nn.Module):
                 nn.ConvTranspose2d(2 * features, features, 4, stride=2, padding=1, bias=False),
                 nn.BatchNorm2d(features),
                 nn.ReLU(inplace=True),
+                *cropped[depth - level],
             ]
         layers += [
             nn.ConvTranspose2d(2 * width, channels, 4, stride=2, padding=1),
+            *cropped[-1],
             nn.Tanh(),
         ]
         self.layers = nn.Sequential(*layers)
         initialise_dcgan(self)
 
     def forward(self, latents: Tensor) -> Tensor:
-        """Generate images: `[n, latent_dim]` -> `[n, channels, size, size]` in [-1, 1]."""
+        """Generate images: `[n, latent_dim]` -> `[n, channels, h, w]` in [-1, 1]."""
         images: Tensor = self.layers(latents[:, :, None, None])
         return images
 
@@ -51,18 +59,19 @@ class DCGANCritic(nn.Module):
     last but one layer. `norm` (see `norms.py`) follows each convolution but the last.
     """
 
-    def __init__(self, size: int, channels: int, width: int, norm: str) -> None:
+    def __init__(self, size: Size, channels: int, width: int, norm: str) -> None:
         super().__init__()
+        last = last_map_size(size)
         layers: list[nn.Module] = []
         inputs, features = channels, width
-        for _ in range(_doublings(size)):
+        for _ in map_sizes(size)[1:]:
             layers += [
                 nn.Conv2d(inputs, features, 4, stride=2, padding=1, bias=norm == "none"),
                 *norm_layers(norm, features),
                 nn.LeakyReLU(LEAK, inplace=True),
             ]
             inputs, features = features, 2 * features
-        layers.append(nn.Conv2d(inputs, 1, 4, stride=1, padding=0))
+        layers.append(nn.Conv2d(inputs, 1, last, stride=1, padding=0))
         self.layers = nn.Sequential(*layers)
         if norm == "none":
             initialise_he(self, LEAK)
@@ -70,11 +79,6 @@ class DCGANCritic(nn.Module):
             initialise_dcgan(self)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Score images: `[n, channels, size, size]` -> `[n]`, higher is more real."""
+        """Score images: `[n, channels, h, w]` -> `[n]`, higher is more real."""
         scores: Tensor = self.layers(images)
         return scores.flatten()  # (n, 1, 1, 1) -> (n,)
-
-
-def _doublings(size: int) -> int:
-    """Number of doublings from 4 pixels to `size`."""
-    return size.bit_length() - 3

@@ -17,6 +17,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from wgan.image_shape import Size
+from wgan.training.networks.maps import crops, map_sizes
 from wgan.training.networks.norms import initialise_dcgan
 
 __all__ = [
@@ -24,9 +26,6 @@ __all__ = [
     "UpsampleConv2d",
     "folded",
 ]
-
-FIRST_SIZE = 4
-"""Pixels of the first feature map."""
 
 
 def spread(kernel: Tensor) -> Tensor:
@@ -83,33 +82,32 @@ class ResizeConvGenerator(nn.Module):
     """From a latent to an image: 1 -> 4 -> 8 -> ... -> size.
 
     At 64 pixels the feature maps are 16w, 8w, 4w, 2w, channels; each halving of the size removes
-    the first. Batch norm and ReLU follow each layer but the last, which has Tanh.
+    the first. Batch norm and ReLU follow each layer but the last, which has Tanh. Other sizes have
+    the maps of `map_sizes`.
     """
 
-    def __init__(self, size: int, channels: int, latent_dim: int, width: int) -> None:
+    def __init__(self, size: Size, channels: int, latent_dim: int, width: int) -> None:
         super().__init__()
-        features = [width << level for level in range(_doublings(size), 0, -1)]
+        sizes = map_sizes(size)
+        features = [width << level for level in range(len(sizes) - 1, 0, -1)]
+        *cropped, last = crops(sizes)
         layers: list[nn.Module] = [
-            nn.ConvTranspose2d(latent_dim, features[0], FIRST_SIZE, bias=False),
+            nn.ConvTranspose2d(latent_dim, features[0], sizes[0], bias=False),
             nn.BatchNorm2d(features[0]),
             nn.ReLU(inplace=True),
         ]
-        for before, after in pairwise(features):
+        for (before, after), crop in zip(pairwise(features), cropped, strict=True):
             layers += [
                 UpsampleConv2d(before, after, bias=False),
                 nn.BatchNorm2d(after),
                 nn.ReLU(inplace=True),
+                *crop,
             ]
-        layers += [UpsampleConv2d(features[-1], channels), nn.Tanh()]
+        layers += [UpsampleConv2d(features[-1], channels), *last, nn.Tanh()]
         self.layers = nn.Sequential(*layers)
         initialise_dcgan(self)
 
     def forward(self, latents: Tensor) -> Tensor:
-        """Generate images: `[n, latent_dim]` -> `[n, channels, size, size]` in [-1, 1]."""
+        """Generate images: `[n, latent_dim]` -> `[n, channels, h, w]` in [-1, 1]."""
         images: Tensor = self.layers(latents[:, :, None, None])
         return images
-
-
-def _doublings(size: int) -> int:
-    """Number of doublings from the first feature map to `size`."""
-    return (size // FIRST_SIZE).bit_length() - 1

@@ -1,4 +1,4 @@
-"""ResNets of the WGAN-GP paper (Gulrajani et al. 2017, appendix F), for 32, 64 or 128 pixels.
+"""ResNets of the WGAN-GP paper (Gulrajani et al. 2017, appendix F).
 
 The paper's network for 32 pixels has 128 feature maps (`width`) in every layer; each doubling of
 the size adds a block.
@@ -7,10 +7,9 @@ the size adds a block.
 from torch import Tensor, nn
 from torch.nn import functional
 
+from wgan.image_shape import Size
+from wgan.training.networks.maps import crops, map_sizes
 from wgan.training.networks.norms import initialise_he, norm_layers
-
-SMALLEST = 4
-"""Height and width of the generator's first maps."""
 
 
 class ResidualBlock(nn.Module):
@@ -65,14 +64,21 @@ class FirstBlock(nn.Module):
 
 
 class ResNetGenerator(nn.Module):
-    """A linear layer to 4x4, a block per doubling, a convolution to the channels, Tanh."""
+    """A linear layer to 4x4, a block per doubling, a convolution to the channels, Tanh.
 
-    def __init__(self, size: int, channels: int, latent_dim: int, width: int) -> None:
+    Other sizes have the maps of `map_sizes`.
+    """
+
+    def __init__(self, size: Size, channels: int, latent_dim: int, width: int) -> None:
         super().__init__()
-        self.first = nn.Linear(latent_dim, width * SMALLEST**2)
-        doublings = (size // SMALLEST).bit_length() - 1
+        sizes = map_sizes(size)
+        self.first_size = height, across = sizes[0]
+        self.first = nn.Linear(latent_dim, width * height * across)
+        blocks: list[nn.Module] = []
+        for crop in crops(sizes):
+            blocks += [ResidualBlock(width, width, 2, norm="batch"), *crop]
         self.layers = nn.Sequential(
-            *[ResidualBlock(width, width, 2, norm="batch") for _ in range(doublings)],
+            *blocks,
             nn.BatchNorm2d(width),
             nn.ReLU(),
             nn.Conv2d(width, channels, 3, padding=1),
@@ -81,18 +87,21 @@ class ResNetGenerator(nn.Module):
         initialise_he(self)
 
     def forward(self, latents: Tensor) -> Tensor:
-        """Generate images: `[n, latent_dim]` -> `[n, channels, size, size]` in [-1, 1]."""
-        maps = self.first(latents).unflatten(1, (-1, SMALLEST, SMALLEST))
+        """Generate images: `[n, latent_dim]` -> `[n, channels, h, w]` in [-1, 1]."""
+        maps = self.first(latents).unflatten(1, (-1, *self.first_size))
         images: Tensor = self.layers(maps)
         return images
 
 
 class ResNetCritic(nn.Module):
-    """Blocks that halve the size down to 8x8, two that keep it, a mean over pixels, a score."""
+    """Blocks that halve the size down to 8x8, two that keep it, a mean over pixels, a score.
 
-    def __init__(self, size: int, channels: int, width: int, norm: str) -> None:
+    Other sizes end at a shorter side of 8 to 15.
+    """
+
+    def __init__(self, size: Size, channels: int, width: int, norm: str) -> None:
         super().__init__()
-        halvings = (size // (2 * SMALLEST)).bit_length() - 1
+        halvings = len(map_sizes(size)) - 2
         self.blocks = nn.Sequential(
             FirstBlock(channels, width),
             *[ResidualBlock(width, width, 0.5, norm) for _ in range(halvings - 1)],
@@ -103,7 +112,7 @@ class ResNetCritic(nn.Module):
         initialise_he(self)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Score images: `[n, channels, size, size]` -> `[n]`, higher is more real."""
+        """Score images: `[n, channels, h, w]` -> `[n]`, higher is more real."""
         maps = functional.relu(self.blocks(images))
         scores: Tensor = self.last(maps.mean(dim=(2, 3)))
         return scores.flatten()  # (n, 1) -> (n,)

@@ -79,7 +79,7 @@ class ImageSource(abc.ABC):
 
         Args:
             index: from 0 to `len(self) - 1`.
-            size: height and width of the training pixels; drawn images are drawn at this size.
+            size: longer side of the training pixels; drawn images are squares of this side.
 
         Raises:
             ImageError: it is damaged or cannot be used.
