@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wgan.errors import UsageError
-from wgan.latents import format_seeds, latents_from_seeds, parse_seeds
+from wgan.latents import format_seeds, labels_from_seeds, latents_from_seeds, parse_seeds
 
 
 def test_a_seeds_latent_is_that_of_randomstate() -> None:
@@ -48,3 +48,9 @@ def test_other_texts_are_refused_in_a_sentence(text: str) -> None:
 @given(st.lists(st.integers(0, 2**32 - 1), min_size=1, max_size=30))
 def test_formatted_seeds_parse_back(seeds: list[int]) -> None:
     assert list(parse_seeds(format_seeds(seeds))) == seeds
+
+
+def test_a_seed_without_a_label_has_its_remainder_by_the_classes() -> None:
+    labels = labels_from_seeds([0, 9, 10, 2**32 - 1], 10)
+    assert labels.dtype == np.int64
+    assert labels.tolist() == [0, 9, 0, 5]

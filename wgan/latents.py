@@ -1,4 +1,4 @@
-"""Seeds to latents: the one definition that training, export, sampling and serving share."""
+"""Seeds to latents and labels: what training, export, sampling and serving share."""
 
 from collections.abc import Iterable, Sequence
 
@@ -10,6 +10,9 @@ from wgan.text import shorten
 
 Latents = npt.NDArray[np.float32]
 """`[n, latent_dim]`, standard normal."""
+
+Labels = npt.NDArray[np.int64]
+"""Class indices, `[n]`."""
 
 SEED_LIMIT = 2**32
 """Seeds are 0 to 2**32 - 1."""
@@ -34,6 +37,11 @@ def latents_from_seeds(seeds: Sequence[int], latent_dim: int) -> Latents:
         random.seed(seed)
         latents[row] = random.standard_normal(latent_dim)
     return latents
+
+
+def labels_from_seeds(seeds: Sequence[int], classes: int) -> Labels:
+    """Return the labels that seeds have where none are given, `seed % classes`: int64 `[n]`."""
+    return np.asarray(seeds, np.int64) % classes
 
 
 def check_seed(seed: int) -> None:

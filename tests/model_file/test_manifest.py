@@ -47,6 +47,14 @@ def test_equal_manifests_give_equal_text() -> None:
     assert shuffled.to_json() == MANIFEST.to_json()
 
 
+def test_class_names_are_written_only_if_there_are_classes() -> None:
+    assert "classes" not in json.loads(MANIFEST.to_json())
+    named = dataclasses.replace(MANIFEST, classes=("cat", "dög", "3"))
+    assert json.loads(named.to_json())["classes"] == ["cat", "dög", "3"]
+    assert Manifest.from_json(named.to_json()) == named
+    assert Manifest.from_json(MANIFEST.to_json()).classes == ()
+
+
 def change(**fields: Any) -> str:
     return json.dumps({**json.loads(MANIFEST.to_json()), **fields})
 
@@ -71,6 +79,8 @@ def change_receipt(**fields: Any) -> str:
         (change_receipt(float64_images=float("inf")), "not JSON"),
         (change_receipt(float64_images=-1), "is -1, not a number"),
         (change_receipt(providers=[1]), "providers is 1, not text"),
+        (change(classes="cat"), "classes is 'cat', not a list"),
+        (change(classes=["cat", 3]), "class name is 3, not text"),
         (change_receipt(threads=[0]), "number of threads is 0"),
         (change(step=101), "does not match its manifest_sha256"),
         (change(extra=1), "does not match its manifest_sha256"),

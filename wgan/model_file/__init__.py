@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
-LATENTS, IMAGES, PIXELS = "latents", "images", "pixels"
-"""Names of the input and of the outputs of an exported graph."""
+LATENTS, LABELS, IMAGES, PIXELS = "latents", "labels", "images", "pixels"
+"""Names of the inputs and of the outputs of an exported graph; labels are an input with classes."""
 
 
 @dataclass(frozen=True)

@@ -118,6 +118,9 @@ class Manifest:
     source: str = _text_or("")
     # Of an 8-bit file: the layers that lose too much in 8 bits, by the names of their weights.
     float_layers: tuple[str, ...] = _tuple_of("layer", may_lack=True)
+    # Name of each label's class. Files without classes lack the field, as those of wgan 0.1.0 do. A
+    # reader that does not know it draws nothing wrong: it refuses a graph with a second input.
+    classes: tuple[str, ...] = _tuple_of("class name", may_lack=True)
     format_version: int = _bounded(1, default=FORMAT_VERSION)
 
     @classmethod

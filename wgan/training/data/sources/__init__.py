@@ -14,6 +14,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from wgan.errors import ImageError
+from wgan.latents import Labels
 
 PROBED_IMAGES = 16
 """Images examined to distinguish grey from colour data."""
@@ -27,10 +28,6 @@ GREY_MODES = frozenset({"1", "L", "LA", "I", "I;16", "I;16B", "I;16L", "I;16N", 
 
 SIXTEEN_BITS = "wgan.sixteen_bits"
 """Key in `info` of a Pillow image that holds the upper 8 of 16 bits for each colour."""
-
-
-Labels = npt.NDArray[np.int64]
-"""Class indices of images, `[n]`."""
 
 
 RawImage = Image.Image | npt.NDArray[np.generic]
