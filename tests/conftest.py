@@ -72,3 +72,18 @@ def model_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def generator(model_file: Path) -> Generator:
     return Generator(model_file)
+
+
+@pytest.fixture(scope="session")
+def conditional_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The generator with classes of tests/runtime/models.py as a file: 8x8, colour."""
+    from tests.runtime import models  # imports onnx, which few tests need
+
+    path = tmp_path_factory.mktemp("model") / "conditional.onnx"
+    path.write_bytes(models.conditional().SerializeToString())
+    return path
+
+
+@pytest.fixture(scope="session")
+def conditional(conditional_file: Path) -> Generator:
+    return Generator(conditional_file)

@@ -84,6 +84,33 @@ def generator(
     return model
 
 
+CLASSES = ("cat", "dog", "Große Eule", "dog/2", "7")
+"""Classes of `conditional`: among them names that files cannot have, and one of digits."""
+
+
+def conditional(classes: tuple[str, ...] = CLASSES, *, seed: int = 3) -> onnx.ModelProto:
+    """A generator with classes: an embedding of `labels` is added to the first layer's output."""
+    model = _graph(3)
+    table = np.random.RandomState(seed).standard_normal((len(classes), 6 * 4 * 4))
+    model.graph.initializer.append(numpy_helper.from_array(table.astype(np.float32), "table"))
+    value = helper.make_tensor_value_info("labels", TensorProto.INT64, ["batch"])
+    model.graph.input.append(value)
+    gemm, *others = list(model.graph.node)
+    gemm.output[0] = "plain"
+    nodes = [
+        gemm,
+        helper.make_node("Gather", ["table", "labels"], ["embedded"]),
+        helper.make_node("Add", ["plain", "embedded"], ["flat"]),
+        *others,
+    ]
+    del model.graph.node[:]
+    model.graph.node.extend(nodes)
+    content = content_sha256(model.SerializeToString())
+    told = manifest(classes=classes, content_sha256=content)
+    model.metadata_props.add(key=METADATA_KEY, value=told.to_json())
+    return model
+
+
 def sealed(model: onnx.ModelProto) -> bytes:
     """The bytes of a changed model, with the checksum in its manifest corrected."""
     (entry,) = (entry for entry in model.metadata_props if entry.key == METADATA_KEY)

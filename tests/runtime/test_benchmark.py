@@ -77,7 +77,7 @@ def make():
     held = np.ones(50 * 2**20, np.uint8)
     return lambda drawn: held
 
-print(memory_grown(make, latents_from_seeds([0], 3))[1])
+print(memory_grown(make, (latents_from_seeds([0], 3),))[1])
 """
 
 

@@ -16,6 +16,7 @@ from tests.runtime.writers.test_writers import make_job
 from wgan.errors import OutputError, UsageError
 from wgan.files import lock_file
 from wgan.runtime import Generator, SampleConfig
+from wgan.runtime.latent_sources import SeedLatents
 from wgan.runtime.ray import LOCK, ShardJob, write_shard
 from wgan.runtime.writers import write
 from wgan.runtime.writers.folders import can_resume
@@ -118,7 +119,7 @@ def test_a_shard_is_the_tar_of_its_seeds(
     model_file: Path, generator: Generator, tmp_path: Path
 ) -> None:
     can_resume(tmp_path, {}, overwrite=False)
-    write_shard(shared(model_file, tmp_path), "shard-00001.tar", range(5, 12))
+    write_shard(shared(model_file, tmp_path), "shard-00001.tar", SeedLatents(1.0, range(5, 12), 4))
     write(str(tmp_path / "plain.tar"), make_job(generator, range(5, 12), batch_size=None))
     plain = (tmp_path / "plain.tar").read_bytes()
     assert (tmp_path / "shard-00001.tar").read_bytes() == plain
@@ -128,7 +129,11 @@ def test_a_machine_that_does_not_see_the_folder_reports_it(
     model_file: Path, tmp_path: Path
 ) -> None:
     with pytest.raises(OutputError, match="a folder that all machines of the Ray cluster share"):
-        write_shard(shared(model_file, tmp_path / "elsewhere"), "shard-00000.tar", range(3))
+        write_shard(
+            shared(model_file, tmp_path / "elsewhere"),
+            "shard-00000.tar",
+            SeedLatents(1.0, range(3), 4),
+        )
 
 
 @pytest.mark.parametrize(

@@ -47,7 +47,9 @@ def generate(
     for start in range(0, len(latents), batch_size):
         check_stop()
         part = latents[start : start + batch_size]
-        padded = model.pad(part, batch_size) if isinstance(model, Generator) else part
+        padded, _ = (
+            model.pad(part, None, batch_size) if isinstance(model, Generator) else (part, None)
+        )
         parts.append(model.images(padded)[: len(part)])
         if progress is not None:
             progress.advance(len(part))

@@ -65,7 +65,7 @@ def sample(config: SampleConfig) -> Sampled:
     path = find_model(config.model)
     device = "cpu" if config.ray else config.device  # with Ray the device is the workers'
     with Generator(path, device, config.threads, value_range=config.value_range) as generator:
-        source = config.source(generator.latent_dim)
+        source = config.source(generator.latent_dim, generator.classes)
         job = Job(generator, source, config.positions(len(source)), config)
         try:
             if config.ray:

@@ -7,15 +7,19 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from wgan.host import resident_memory, usable_cores
-from wgan.latents import Latents, latents_from_seeds
+from wgan.latents import Labels, Latents, labels_from_seeds, latents_from_seeds
 from wgan.model_file.manifest import Manifest
 from wgan.runtime.config import BenchConfig
 from wgan.runtime.generator import Generator
 from wgan.runtime.model_source import find_model
 from wgan.stop import check_stop
 
-EngineFn = Callable[[Latents], object]
-"""Runs a batch of latents `[n, latent_dim]`; its result is ignored."""
+EngineFn = Callable[..., object]
+"""Runs a batch of latents `[n, latent_dim]`, and of labels `[n]` for a generator with classes; its
+result is ignored."""
+
+Inputs = tuple[Latents] | tuple[Latents, Labels]
+"""What an engine runs on."""
 
 OtherEngines = Callable[[Manifest | None, int], Mapping[str, EngineFn]]
 """Opens further engines, by name, for a file with this manifest and a number of threads."""
@@ -78,13 +82,16 @@ def bench(config: BenchConfig, others: OtherEngines | None = None) -> BenchResul
     path = find_model(config.file)
     threads = config.threads or usable_cores()
     generator = Generator(path, config.device, threads)
-    largest = latents_from_seeds(range(max(config.batch_sizes)), generator.latent_dim)
+    classes = len(generator.classes)
+    largest = _inputs(max(config.batch_sizes), generator.latent_dim, classes)
     # Opened a second time, when ONNX Runtime's own memory is already allocated.
     run, memory = memory_grown(lambda: Generator(path, config.device, threads).run, largest)
     engines = {generator.provider: run}
     if others is not None:
         engines.update(others(generator.manifest, threads))
-    timings = measure(engines, generator.latent_dim, config.batch_sizes, config.seconds)
+    timings = measure(
+        engines, generator.latent_dim, config.batch_sizes, config.seconds, classes=classes
+    )
     return BenchResult(generator.provider, threads, memory, list(timings))
 
 
@@ -93,6 +100,8 @@ def measure(
     latent_dim: int,
     batch_sizes: Sequence[int],
     seconds: float = 2.0,
+    *,
+    classes: int = 0,
 ) -> Iterator[Timing]:
     """Time each engine at each batch size, for about `seconds` per engine and batch size.
 
@@ -101,9 +110,9 @@ def measure(
     each turn, when threads are asleep and the cache holds another engine's weights.
     """
     for batch_size in batch_sizes:
-        latents = latents_from_seeds(range(batch_size), latent_dim)
+        inputs = _inputs(batch_size, latent_dim, classes)
         for run in engines.values():
-            run(latents)
+            run(*inputs)
         times: dict[str, list[float]] = {name: [] for name in engines}
         until = time.perf_counter() + seconds * len(engines)
         rounds = 0
@@ -112,24 +121,29 @@ def measure(
             check_stop()
             for name, run in engines.items():
                 time.sleep(PAUSE_S)
-                times[name].extend(_take_turn(run, latents))
+                times[name].extend(_take_turn(run, inputs))
         for name, taken in times.items():
             yield Timing(name, batch_size, tuple(taken))
 
 
-def _take_turn(run: EngineFn, latents: Latents) -> list[float]:
+def _inputs(n: int, latent_dim: int, classes: int) -> Inputs:
+    latents = latents_from_seeds(range(n), latent_dim)
+    return (latents, labels_from_seeds(range(n), classes)) if classes else (latents,)
+
+
+def _take_turn(run: EngineFn, inputs: Inputs) -> list[float]:
     """Seconds of each run in about `TURN_S`, of one run at least."""
-    run(latents)
+    run(*inputs)
     taken: list[float] = []
     until = time.perf_counter() + TURN_S
     while not taken or time.perf_counter() < until:
         start = time.perf_counter()
-        run(latents)
+        run(*inputs)
         taken.append(time.perf_counter() - start)
     return taken
 
 
-def memory_grown(make: Callable[[], EngineFn], latents: Latents) -> tuple[EngineFn, int | None]:
+def memory_grown(make: Callable[[], EngineFn], inputs: Inputs) -> tuple[EngineFn, int | None]:
     """Open an engine and run it once; return it and the bytes that this process grew by.
 
     None if the system does not report the memory of a process.
@@ -137,6 +151,6 @@ def memory_grown(make: Callable[[], EngineFn], latents: Latents) -> tuple[Engine
     gc.collect()
     before = resident_memory()
     run = make()
-    run(latents)
+    run(*inputs)
     after = resident_memory()
     return run, None if before is None or after is None else max(0, after - before)

@@ -3,7 +3,7 @@
 import logging
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -87,6 +87,12 @@ def _parse_strength(text: str) -> tuple[float, float]:
         ) from exc
 
 
+def _parse_labels(text: str) -> tuple[str, ...]:
+    from wgan.runtime.labels import parse_labels  # imports numpy
+
+    return parse_labels(text)
+
+
 def _parse_shard(text: str) -> tuple[int, int]:
     index, _, count = text.partition("/")
     if not (index.isdecimal() and count.isdecimal()):
@@ -100,7 +106,8 @@ class SampleConfig:
 
     The images are one of: `count` seeds from `seed` on, listed `seeds`, a file of `latents`, or a
     path that interpolates between seeds. With `direction` each of them, but for a path's, becomes
-    a row of images along that direction.
+    a row of images along that direction. A model with classes takes labels; without any, seed k has
+    the label k % classes.
 
     Raises:
         UsageError: a value is not allowed, or two options exclude each other.
@@ -114,7 +121,8 @@ class SampleConfig:
         low=1,
         flags=("-n",),
         metavar="IMAGES",
-        shown_default=f"the cells of --grid, or {DEFAULT_COUNT}; {DEFAULT_STRIPS} with --direction",
+        shown_default=f"the cells of --grid, or {DEFAULT_COUNT}; {DEFAULT_STRIPS} with --direction"
+        " or --by-class",
         group="Images",
     )
     seed: int | None = option(None, "The first of the -n seeds.", metavar="SEED", shown_default="0")
@@ -123,6 +131,22 @@ class SampleConfig:
         None,
         "A .npy file of latents, float [n, latent_dim], in place of seeds.",
         metavar="FILE",
+    )
+    label: str | None = option(
+        None,
+        "Class of all images, by name or index, for a model with classes.",
+        metavar="CLASS",
+        shown_default="seed modulo classes",
+    )
+    labels: tuple[str, ...] | None = option(
+        None,
+        "Class of each image, or of each seed of a path, as in cat,0,3.",
+        separator=",",
+        parse=_parse_labels,
+        metavar="CLASS,...",
+    )
+    by_class: bool = option(
+        False, "Every seed in each class, or in those of --labels: a grid has a row for each."
     )
     truncation: float = option(
         1.0,
@@ -243,6 +267,13 @@ class SampleConfig:
             raise UsageError(f"{given[0]} and {given[1]} exclude each other")
         if self.direction is not None and self.interpolate is not None:
             raise UsageError("--direction and --interpolate exclude each other")
+        if self.label is not None and self.labels is not None:
+            raise UsageError("--label and --labels exclude each other")
+        if self.by_class:
+            ways |= {"--label": self.label, "--direction": self.direction}
+            for way in ("--latents", "--interpolate", "--label", "--direction"):
+                if ways[way] is not None:
+                    raise UsageError(f"--by-class and {way} exclude each other")
         if self.strength is not None and self.direction is None:
             raise UsageError("--strength requires --direction")
         if self.frames is not None and self.interpolate is None and self.direction is None:
@@ -259,6 +290,8 @@ class SampleConfig:
         """Number of images where the user gives none: the cells of the grid, if there is one."""
         if self.direction is not None:
             return self.grid[0] if self.grid else DEFAULT_STRIPS
+        if self.by_class:
+            return self.grid[1] if self.grid else DEFAULT_STRIPS
         return self.grid and self.grid[0] * self.grid[1]
 
     @property
@@ -266,34 +299,47 @@ class SampleConfig:
         """Number of images along a direction."""
         return self.frames or (self.grid[1] if self.grid else DEFAULT_STRENGTHS)
 
-    def source(self, latent_dim: int) -> "LatentSource":
-        """Return the latents of all images, for a generator of `latent_dim`.
+    def source(self, latent_dim: int, classes: tuple[str, ...] = ()) -> "LatentSource":
+        """Return the latents and labels of all images, for a generator of `latent_dim`.
 
         Raises:
-            UsageError: seeds cannot be parsed or are out of range, or the file of latents or of
-                directions does not fit.
+            UsageError: seeds cannot be parsed or are out of range, the file of latents or of
+                directions does not fit, or there is no such class.
         """
         from wgan.runtime.latent_sources import MovedLatents, load_direction
 
-        source = self._undirected(latent_dim)
+        source = self._undirected(latent_dim, classes)
         if self.direction is None:
             return source
         direction = load_direction(self.direction, latent_dim)
         low, high = self.strength or DEFAULT_STRENGTH
         return MovedLatents.along(source, direction, low, high, self._strengths)
 
-    def _undirected(self, latent_dim: int) -> "LatentSource":
+    def _undirected(self, latent_dim: int, classes: tuple[str, ...]) -> "LatentSource":
         """The latents before a direction moves them."""
         from wgan.latents import parse_seeds
+        from wgan.runtime.labels import make_labelling
         from wgan.runtime.latent_sources import InterpolatedLatents, SeedLatents, load_latents
 
-        if self.latents is not None:
-            return load_latents(self.latents, latent_dim, self.truncation)
+        labels = self.label if self.labels is None else self.labels
         if self.interpolate is not None:
             anchors = parse_seeds(self.interpolate)
             frames = self.frames or self.default_count or DEFAULT_FRAMES
-            return InterpolatedLatents(self.truncation, anchors, latent_dim, frames)
-        return SeedLatents(self.truncation, self._seeds(), latent_dim)
+            labelling = make_labelling(classes, labels, len(anchors), "seeds")
+            return InterpolatedLatents(
+                self.truncation, anchors, latent_dim, frames, labelling=labelling
+            )
+        if self.by_class:
+            labelling = make_labelling(classes, labels, len(labels or ()))
+            if labelling is None:
+                raise UsageError("this model has no classes: leave out --by-class")
+            return SeedLatents.by_class(self.truncation, self._seeds(), latent_dim, labelling)
+        source = (
+            SeedLatents(self.truncation, self._seeds(), latent_dim)
+            if self.latents is None
+            else load_latents(self.latents, latent_dim, self.truncation)
+        )
+        return replace(source, labelling=make_labelling(classes, labels, len(source)))
 
     def _seeds(self) -> Sequence[int]:
         from wgan.latents import check_seed, parse_seeds
@@ -301,7 +347,9 @@ class SampleConfig:
         if self.seeds is not None:
             return parse_seeds(self.seeds)
         first = self.seed or 0
-        count = self.count or self.default_count or DEFAULT_COUNT
+        several = len(self.labels or ()) > 1 and not self.by_class
+        labelled = len(self.labels or ()) if several else None
+        count = self.count or labelled or self.default_count or DEFAULT_COUNT
         check_seed(first)
         check_seed(first + count - 1)
         return range(first, first + count)

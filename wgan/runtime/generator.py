@@ -7,7 +7,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -16,7 +16,8 @@ from wgan.errors import DeviceError, ModelFileError, UsageError
 from wgan.host import usable_cores
 from wgan.image_shape import PIXEL_CHANNELS, channels_text
 from wgan.images import Images, Pixels, collect, encode, grid, to_pixels, viewable
-from wgan.latents import Latents, check_seed
+from wgan.latents import Labels, Latents, check_seed, labels_from_seeds
+from wgan.model_file import LABELS
 from wgan.model_file.onnx_scan import ValueInfo, extra_output
 from wgan.model_file.reading import read_bytes, read_manifest
 from wgan.options import check_value
@@ -31,6 +32,7 @@ from wgan.runtime.engine import (
     open_session,
     run_session,
 )
+from wgan.runtime.labels import GivenLabels, check_labels, make_labelling
 from wgan.runtime.latent_sources import InterpolatedLatents, LatentSource, SeedLatents
 from wgan.runtime.model_source import find_model, scan_source, verify_checksum
 from wgan.runtime.signature import ImageOutput, ValueRange, check_sides, read_signature
@@ -42,11 +44,15 @@ PREVIEW_SIDE = 64
 """Pixels to which smaller ones of them are enlarged."""
 
 
+Scalar = TypeVar("Scalar", bound=np.generic)
+
+
 class Generator:
     """An exported generator, opened in ONNX Runtime.
 
         with Generator("generator.onnx") as generator:
             pixels = generator.sample(64)    # of seeds 0 to 63: (64, h, w, c) uint8
+        cats = generator.sample(64, labels="cat")    # of a generator with classes
 
     Threads may share one: it does not change after construction, ONNX Runtime's `run` is
     thread-safe, and each `stream` has its own position. It can be pickled, by its path or its
@@ -122,6 +128,11 @@ class Generator:
         return self._signature.latents.latent_dim
 
     @property
+    def classes(self) -> tuple[str, ...]:
+        """Names of the classes, by label; () for a generator without classes."""
+        return self.manifest.classes if self.manifest is not None else ()
+
+    @property
     def fixed_batch(self) -> int | None:
         """The batch size that an exporter has frozen in the graph; None if it is free."""
         return self._signature.latents.batch
@@ -141,32 +152,33 @@ class Generator:
         """SHA-256 of the model's bytes, in hexadecimal."""
         return self._source.sha256()
 
-    def images(self, latents: Latents) -> Images:
+    def images(self, latents: Latents, labels: Labels | None = None) -> Images:
         """Generate float images in one run: `[n, latent_dim]` -> `[n, c, h, w]` in [-1, 1].
 
-        Images of a model that outputs only pixels have 256 levels.
+        A generator with classes needs `labels`, int64 `[n]`. Images of a model that outputs only
+        pixels have 256 levels.
 
         Raises:
-            UsageError: the latents have another shape.
+            UsageError: the latents or labels have another shape, or there is no such class.
             ModelFileError: ONNX Runtime failed, or the output differs from its declaration.
         """
         output = self._signature.images or self._signature.pixels
         assert output is not None  # a signature has one of them
-        return output.images(self._run([output], latents)[0])
+        return output.images(self._run([output], latents, labels)[0])
 
-    def pixels(self, latents: Latents) -> Pixels:
+    def pixels(self, latents: Latents, labels: Labels | None = None) -> Pixels:
         """Generate pixels in one run: `[n, latent_dim]` -> `[n, h, w, c]` uint8; see `images`."""
         output = self._signature.pixels or self._signature.images
         assert output is not None
-        return output.pixels(self._run([output], latents)[0])
+        return output.pixels(self._run([output], latents, labels)[0])
 
-    def run(self, latents: Latents) -> tuple[Images, Pixels]:
+    def run(self, latents: Latents, labels: Labels | None = None) -> tuple[Images, Pixels]:
         """Generate images and their pixels in one run; shapes and errors as in `images`."""
         images, pixels = self._signature.images, self._signature.pixels
         if images is None or pixels is None:
-            generated = self.images(latents)
+            generated = self.images(latents, labels)
             return generated, to_pixels(generated)
-        raw = self._run([images, pixels], latents)
+        raw = self._run([images, pixels], latents, labels)
         return images.images(raw[0]), pixels.pixels(raw[1])
 
     def content(self) -> bytes:
@@ -175,7 +187,7 @@ class Generator:
         content = self._source.content
         return content if isinstance(content, bytes) else read_bytes(content)
 
-    def values(self, name: str, latents: Latents) -> npt.NDArray[Any]:
+    def values(self, name: str, latents: Latents, labels: Labels | None = None) -> npt.NDArray[Any]:
         """Compute any value of the graph, such as a layer's output; this opens the model again.
 
         Raises:
@@ -184,13 +196,14 @@ class Generator:
         _, threads, _ = self._engine
         extended = self.content() + extra_output(name)
         session = open_session(extended, "cpu", threads, "none")  # "all" may fuse the value away
-        return self._run_session([name], latents, session)[0]
+        return self._run_session([name], latents, labels, session)[0]
 
     def sample(
         self,
         seeds: int | Sequence[int],
         batch_size: int | None = None,
         *,
+        labels: GivenLabels | None = None,
         truncation: float = 1.0,
     ) -> Pixels:
         """Generate the images of `seeds`: `[n, h, w, c]` uint8, in the order of the seeds.
@@ -201,15 +214,18 @@ class Generator:
         Args:
             seeds: the seeds; a number n means seeds 0 to n - 1.
             batch_size: images in a run, by default a number that suits the provider.
+            labels: the class of all images, by name or index, or a list with one for each image;
+                without it the image of seed k has the label k % classes.
             truncation: scales the latents: below 1 closer to the mean image, above 1 further from
                 it, 1 is off.
 
         Raises:
-            UsageError: no seeds, a seed outside 0 to 2**32 - 1, or another value not allowed.
+            UsageError: no seeds, a seed outside 0 to 2**32 - 1, no such class, or another value
+                not allowed.
             ModelFileError: as `images`.
         """
         seeds = _seeds(seeds)
-        batches = self.stream(seeds, batch_size, truncation=truncation)
+        batches = self.stream(seeds, batch_size, labels=labels, truncation=truncation)
         return collect(batches, len(seeds), self.image_shape)
 
     def stream(
@@ -217,6 +233,7 @@ class Generator:
         seeds: int | Sequence[int],
         batch_size: int | None = None,
         *,
+        labels: GivenLabels | None = None,
         truncation: float = 1.0,
     ) -> Iterator[Pixels]:
         """Yield the images of `seeds` batch by batch, the last one smaller; see `sample`.
@@ -224,7 +241,10 @@ class Generator:
         A `range` of seeds takes no memory, however long.
         """
         check_value(SampleConfig, "truncation", truncation)
-        return self._stream(SeedLatents(truncation, _seeds(seeds), self.latent_dim), batch_size)
+        seeds = _seeds(seeds)
+        labelling = make_labelling(self.classes, labels, len(seeds))
+        source = SeedLatents(truncation, seeds, self.latent_dim, labelling=labelling)
+        return self._stream(source, batch_size)
 
     def interpolate(
         self,
@@ -232,16 +252,22 @@ class Generator:
         frames: int = DEFAULT_FRAMES,
         batch_size: int | None = None,
         *,
+        labels: GivenLabels | None = None,
         truncation: float = 1.0,
     ) -> Pixels:
         """Generate a closed path through the images of `seeds`: `[frames, h, w, c]` uint8.
 
-        Frame 0 is the first seed's image; from the last frame the path returns to it. Arguments
-        and errors as in `sample`.
+        Frame 0 is the first seed's image; from the last frame the path returns to it. Labels are
+        one for the whole path, by default that of the first seed, or a list with one for each seed:
+        then the class changes at the seeds' own images. Other arguments and errors as in `sample`.
         """
         check_value(SampleConfig, "frames", frames)
         check_value(SampleConfig, "truncation", truncation)
-        source = InterpolatedLatents(truncation, _seeds(seeds), self.latent_dim, frames)
+        seeds = _seeds(seeds)
+        labelling = make_labelling(self.classes, labels, len(seeds), "seeds")
+        source = InterpolatedLatents(
+            truncation, seeds, self.latent_dim, frames, labelling=labelling
+        )
         return collect(self._stream(source, batch_size), frames, self.image_shape)
 
     def _stream(self, source: LatentSource, batch_size: int | None) -> Iterator[Pixels]:
@@ -250,12 +276,15 @@ class Generator:
 
         def batches() -> Iterator[Pixels]:  # so that the arguments are checked before the first one
             for start in range(0, len(source), size):
-                latents = source.latents(range(start, min(start + size, len(source))))
-                yield self.pixels(self.pad(latents, size))[: len(latents)]
+                part = range(start, min(start + size, len(source)))
+                padded = self.pad(source.latents(part), source.labels(part), size)
+                yield self.pixels(*padded)[: len(part)]
 
         return batches()
 
-    def pad(self, latents: Latents, batch_size: int) -> Latents:
+    def pad(
+        self, latents: Latents, labels: Labels | None, batch_size: int
+    ) -> tuple[Latents, Labels | None]:
         """Pad a short batch with zeros where the provider works better with a single size.
 
         A GPU's libraries plan a convolution for each new batch size, and may choose another
@@ -263,10 +292,12 @@ class Generator:
         does not grow with new sizes, so padding would only cost time.
         """
         if len(latents) >= batch_size or self.provider == DEVICES["cpu"].provider:
-            return latents
-        return _pad(latents, batch_size)
+            return latents, labels
+        return _pad(latents, batch_size), None if labels is None else _pad(labels, batch_size)
 
-    def _run(self, outputs: list[ImageOutput], latents: Latents) -> list[Any]:
+    def _run(
+        self, outputs: list[ImageOutput], latents: Latents, labels: Labels | None
+    ) -> list[Any]:
         """Run the graph and check the shapes and values of its outputs."""
         latents = np.ascontiguousarray(latents, dtype=np.float32)
         if latents.ndim != 2 or latents.shape[1] != self.latent_dim or not len(latents):
@@ -276,7 +307,8 @@ class Generator:
             )
         if not np.isfinite(latents).all():
             raise UsageError("the latents hold a value that is not finite")
-        results = self._run_session([output.name for output in outputs], latents)
+        labels = check_labels(labels, len(latents), len(self.classes))
+        results = self._run_session([output.name for output in outputs], latents, labels)
         for output, result in zip(outputs, results, strict=True):
             expected, fault = output.shape(len(latents), *self.image_shape), None
             if result.shape != expected:
@@ -290,27 +322,35 @@ class Generator:
         return results
 
     def _run_session(
-        self, names: list[str], latents: Latents, session: Any = None
+        self, names: list[str], latents: Latents, labels: Labels | None, session: Any = None
     ) -> list[npt.NDArray[Any]]:
         session = session or self._open_session()
         fixed = self._signature.latents.batch
         if fixed is None or fixed == len(latents):
-            return self._run_batch(session, names, latents)
+            return self._run_batch(session, names, latents, labels)
         # The exporter has frozen the batch size: several runs, the last one padded.
         parts = [
-            self._run_batch(session, names, _pad(latents[start : start + fixed], fixed))
+            self._run_batch(
+                session,
+                names,
+                _pad(latents[start : start + fixed], fixed),
+                None if labels is None else _pad(labels[start : start + fixed], fixed),
+            )
             for start in range(0, len(latents), fixed)
         ]
         return [np.concatenate(arrays)[: len(latents)] for arrays in zip(*parts, strict=True)]
 
     def _run_batch(
-        self, session: Any, names: list[str], latents: Latents
+        self, session: Any, names: list[str], latents: Latents, labels: Labels | None
     ) -> list[npt.NDArray[Any]]:
-        feed: npt.NDArray[Any] = latents.astype(self._signature.latents.type, copy=False)
+        rows: npt.NDArray[Any] = latents.astype(self._signature.latents.type, copy=False)
         if self._signature.latents.spatial:
-            feed = feed[:, :, None, None]
+            rows = rows[:, :, None, None]
+        feed = {self._signature.latents.name: rows}
+        if labels is not None:
+            feed[LABELS] = labels
         try:
-            return run_session(session, names, {self._signature.latents.name: feed})
+            return run_session(session, names, feed)
         except ModelFileError as exc:
             raise ModelFileError(f"{self._name} cannot be used: {exc}") from exc
 
@@ -321,7 +361,9 @@ class Generator:
         if height is None or width is None:
             output = signature.pixels or signature.images
             assert output is not None
-            raw = self._run_session([output.name], np.zeros((1, self.latent_dim), np.float32))[0]
+            latents = np.zeros((1, self.latent_dim), np.float32)
+            labels = labels_from_seeds([0], len(self.classes)) if self.classes else None
+            raw = self._run_session([output.name], latents, labels)[0]
             if raw.ndim != 4:
                 raise ModelFileError(
                     f"{self._name} cannot be used: its output {output.name} has the shape"
@@ -455,5 +497,5 @@ def _interface(session: Any) -> tuple[list[ValueInfo], list[ValueInfo]]:
         raise ModelFileError("the names in its graph are not text") from exc
 
 
-def _pad(latents: Latents, size: int) -> Latents:
-    return np.pad(latents, ((0, size - len(latents)), (0, 0)))
+def _pad(rows: npt.NDArray[Scalar], size: int) -> npt.NDArray[Scalar]:
+    return np.pad(rows, [(0, size - len(rows)), *[(0, 0)] * (rows.ndim - 1)])

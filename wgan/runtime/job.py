@@ -5,18 +5,18 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import numpy.typing as npt
 
 from wgan import __version__
 from wgan.host import usable_cores
 from wgan.images import Encoding, Pixels, encode
-from wgan.latents import format_seeds
+from wgan.latents import Labels, Latents, format_seeds
 from wgan.progress import Progress
 from wgan.runtime.config import SampleConfig
 from wgan.runtime.generator import Generator
 from wgan.runtime.latent_sources import LatentSource
 from wgan.stop import check_stop
+from wgan.text import printable
 
 SHORT_JOB = 256
 """Images in a job that starts no second thread, whose start would take longer than it saves."""
@@ -24,8 +24,8 @@ SHORT_JOB = 256
 IMAGES_AHEAD = 64
 """Images that are being encoded, or wait for it, while others are generated."""
 
-Exists = Callable[[int], bool]
-"""Whether the image of a key was written by an earlier command."""
+Exists = Callable[[str], bool]
+"""Whether the image of a name was written by an earlier command."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class Job:
     def batches(self, start: int = 0, exists: Exists | None = None) -> Iterator[Batch]:
         """Yield the images batch by batch, one run ahead of the caller, and show the progress.
 
-        The first `start` images are skipped, and those whose key `exists`.
+        The first `start` images are skipped, and those whose name `exists`.
         """
         with Progress(len(self.positions), "sampling", "images", done=start) as progress:
             missing = self._missing(start, exists, progress)
@@ -59,64 +59,72 @@ class Job:
 
     def _missing(self, start: int, exists: Exists | None, progress: Progress) -> Iterator[int]:
         for position in self.positions[start:]:
-            if exists is not None and exists(self.source.key(position)):
+            if exists is not None and exists(self.source.name(position)):
                 progress.skip()
             else:
                 yield position
 
     def _run_ahead(self, parts: Iterator[list[int]]) -> Iterator[Batch]:
-        with_latents = ((part, self.source.latents(part)) for part in parts)
+        inputs = ((part, self.source.latents(part), self.source.labels(part)) for part in parts)
         if len(self.positions) <= SHORT_JOB:
-            yield from map(self._generate, with_latents)
+            yield from itertools.starmap(self._generate, inputs)
             return
         from wgan.parallel import ordered_map  # short jobs start without it
 
-        yield from ordered_map(with_latents, self._generate, workers=1, ahead=1)
+        yield from ordered_map(inputs, lambda part: self._generate(*part), workers=1, ahead=1)
 
-    def _generate(self, part: tuple[list[int], npt.NDArray[np.float32]]) -> Batch:
-        positions, latents = part
-        latents = self.generator.pad(latents, self.batch_size)
+    def _generate(self, positions: list[int], latents: Latents, labels: Labels | None) -> Batch:
+        padded = self.generator.pad(latents, labels, self.batch_size)
         n, scale = len(positions), self.config.scale
         if self.config.images:
-            return Batch(positions, self.generator.images(latents)[:n])
-        pixels = self.generator.pixels(latents)[:n]
+            return Batch(positions, self.generator.images(*padded)[:n])
+        pixels = self.generator.pixels(*padded)[:n]
         if scale != 1:
             pixels = pixels.repeat(scale, axis=1).repeat(scale, axis=2)
         return Batch(positions, pixels)
 
-    def keyed_images(
+    def numbered_images(
         self, start: int = 0, exists: Exists | None = None
     ) -> Iterator[tuple[int, Pixels]]:
-        """Each image with its key, `[height, width, channels]`; arguments as in `batches`."""
+        """Each image with its position, `[height, width, channels]`; arguments as in `batches`."""
         for batch in self.batches(start, exists):
-            yield from zip(map(self.source.key, batch.positions), batch.images, strict=True)
+            yield from zip(batch.positions, batch.images, strict=True)
 
     def encoded(self, start: int = 0) -> Iterator[tuple[int, bytes]]:
-        """Each image from `start` on with its key, as PNG, encoded while others are generated."""
+        """Each image from `start` on, as PNG, with its position; encoded while others are made."""
         from wgan.parallel import ordered_map
 
         return ordered_map(
-            self.keyed_images(start),
+            self.numbered_images(start),
             lambda image: (image[0], self.encode(image[1], [image[0]])),
             workers=usable_cores(),
             ahead=IMAGES_AHEAD,
         )
 
-    def encode(self, pixels: Pixels, keys: Sequence[int], kind: Encoding = "PNG") -> bytes:
-        """Encode an image that shows `keys`, with metadata if `SampleConfig.metadata`."""
-        texts = self.texts(keys) if self.config.metadata and kind == "PNG" else None
+    def encode(self, pixels: Pixels, positions: Sequence[int], kind: Encoding = "PNG") -> bytes:
+        """Encode an image that shows `positions`, with metadata if `SampleConfig.metadata`."""
+        texts = self.texts(positions) if self.config.metadata and kind == "PNG" else None
         return encode(pixels, kind, texts)
 
-    def texts(self, keys: Sequence[int]) -> dict[str, str]:
-        """Metadata of a PNG that shows `keys`: keywords and texts."""
+    def texts(self, positions: Sequence[int]) -> dict[str, str]:
+        """Metadata of a PNG that shows `positions`: keywords and texts."""
         settings = {
             **self.settings(),
-            self.source.key_name: format_seeds(keys),
+            self.source.key_name: format_seeds(map(self.source.key, positions)),
+            **self._label_texts(positions),
             "version": __version__,
             "provider": self.generator.provider,
         }
         del settings["metadata"]
         return {f"wgan.{name}": str(value) for name, value in settings.items()}
+
+    def _label_texts(self, positions: Sequence[int]) -> dict[str, str]:
+        """The labels of `positions`, and the names of their classes, each once."""
+        labels = self.source.labels(positions)
+        if labels is None:
+            return {}
+        names = (printable(self.generator.classes[label]) for label in dict.fromkeys(labels))
+        return {"labels": ",".join(map(str, labels)), "classes": ",".join(names)}
 
     def settings(self) -> dict[str, Any]:
         """Settings that decide the bytes of a key's file: a resumed job must not change them."""

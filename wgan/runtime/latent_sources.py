@@ -1,12 +1,13 @@
 """Where latents come from: seeds, a file, a closed path between seeds, steps along a direction.
 
-A source has `len(source)` images; each has a key, the number that names it in files.
+A source has `len(source)` images; each has a key, the number that names it in files, and a label if
+the generator has classes.
 """
 
 import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -15,7 +16,8 @@ import numpy.typing as npt
 
 from wgan.errors import UsageError
 from wgan.files import open_regular
-from wgan.latents import Latents, format_seeds, latents_from_seeds
+from wgan.latents import Labels, Latents, format_seeds, latents_from_seeds
+from wgan.runtime.labels import Labelling
 from wgan.text import shorten
 
 
@@ -28,6 +30,7 @@ class LatentSource(ABC):
     """
 
     truncation: float
+    labelling: Labelling | None = field(default=None, kw_only=True)  # None without classes
 
     key_name: ClassVar[str]  # what the keys are, in metadata
 
@@ -42,6 +45,22 @@ class LatentSource(ABC):
     def key(self, position: int) -> int:
         """The number that names the image at `position`; by default the position."""
         return position
+
+    def name(self, position: int) -> str:
+        """Name of a file of the image at `position`, without its ending.
+
+        Eight digits, so that alphabetical order is that of the keys, and then the class.
+        """
+        key, labels = f"{self.key(position):08d}", self.labels([position])
+        if labels is None or self.labelling is None:
+            return key
+        return f"{key}-{self.labelling.file_name(labels[0])}"
+
+    def labels(self, positions: Sequence[int]) -> Labels | None:
+        """Labels at `positions`: int64 `[len(positions)]`; None without classes."""
+        if self.labelling is None:
+            return None
+        return self.labelling.labels(positions, [self.key(position) for position in positions])
 
     @abstractmethod
     def unscaled(self, positions: Sequence[int]) -> Latents:
@@ -65,9 +84,34 @@ class SeedLatents(LatentSource):
 
     seeds: Sequence[int]
     latent_dim: int
+    rows: int | None = None  # of a grid of all images; None for the squarest
+
+    @classmethod
+    def by_class(
+        cls,
+        truncation: float,
+        seeds: Sequence[int],
+        latent_dim: int,
+        labelling: Labelling,
+    ) -> Self:
+        """All `seeds` in each of the given classes, or in every class: a row for each."""
+        labels = labelling.given or range(len(labelling.classes))
+        given = tuple(label for label in labels for _ in seeds)
+        several = Labelling(labelling.classes, given)
+        return cls(truncation, [*seeds] * len(labels), latent_dim, len(labels), labelling=several)
 
     def __len__(self) -> int:
         return len(self.seeds)
+
+    @property
+    def grid_shape(self) -> tuple[int, int] | None:
+        """A row for each class, if there are such rows."""
+        return None if self.rows is None else (self.rows, len(self) // self.rows)
+
+    def part(self, start: int, stop: int) -> Self:
+        """Return the seeds from position `start` to `stop` alone."""
+        labelling = self.labelling and self.labelling.part(start, stop)
+        return replace(self, seeds=self.seeds[start:stop], rows=None, labelling=labelling)
 
     def key(self, position: int) -> int:
         """The seed."""
@@ -79,13 +123,12 @@ class SeedLatents(LatentSource):
 
 
 @dataclass(frozen=True)
-class FileLatents(LatentSource):
-    """The rows of a file of latents; the key is the row's number."""
+class RowLatents(LatentSource):
+    """The rows of an array of latents; the key is the row's number."""
 
     key_name = "rows"
 
-    rows: npt.NDArray[np.floating[Any]]
-    sha256: str  # of the file
+    rows: npt.NDArray[np.floating[Any]]  # [n, latent_dim]
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -99,6 +142,13 @@ class FileLatents(LatentSource):
             raise UsageError(f"row {row} of the latents has a value that is not finite")
         return latents
 
+
+@dataclass(frozen=True)
+class FileLatents(RowLatents):
+    """The rows of a file of latents."""
+
+    sha256: str  # of the file
+
     def settings(self) -> dict[str, Any]:
         """The file's hash and the truncation."""
         return {**super().settings(), "latents_sha256": self.sha256}
@@ -110,6 +160,9 @@ class InterpolatedLatents(LatentSource):
 
     Between two seeds the path is a great circle: a straight line would leave the shell on which
     standard normal latents lie (Shoemake 1985; White 2016, "Sampling Generative Networks").
+
+    Labels are one for the whole path, by default that of the first seed, or one for each seed: then
+    the label changes at the seeds' own images.
     """
 
     key_name = "frames"
@@ -120,6 +173,13 @@ class InterpolatedLatents(LatentSource):
 
     def __len__(self) -> int:
         return self.frames
+
+    def labels(self, positions: Sequence[int]) -> Labels | None:
+        """Labels of the frames; those of a leg are of the seed where it begins."""
+        if self.labelling is None:
+            return None
+        legs = [position * len(self.seeds) // self.frames for position in positions]
+        return self.labelling.labels(legs, [self.seeds[0]] * len(legs))
 
     def unscaled(self, positions: Sequence[int]) -> Latents:
         """Latents of the frames; frame 0 is the first seed's."""
@@ -168,6 +228,9 @@ class MovedLatents(LatentSource):
         strengths = [(low * (last - step) + high * step) / last for step in range(columns)]
         return cls(1.0, base, np.array(strengths, np.float32)[:, None] * direction)
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "labelling", self.base.labelling)  # it is frozen
+
     def __len__(self) -> int:
         return len(self.base) * len(self.shifts)
 
@@ -175,6 +238,10 @@ class MovedLatents(LatentSource):
     def grid_shape(self) -> tuple[int, int]:
         """A row for each latent of `base`, a column for each shift."""
         return len(self.base), len(self.shifts)
+
+    def labels(self, positions: Sequence[int]) -> Labels | None:
+        """Those of `base`."""
+        return self.base.labels([position // len(self.shifts) for position in positions])
 
     def unscaled(self, positions: Sequence[int]) -> Latents:
         """The moved latents; their truncation is that of `base`."""

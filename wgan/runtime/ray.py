@@ -104,6 +104,8 @@ def write_shards(out: str, job: Job, model: Path) -> None:
     size = job.config.shard_size or DEFAULT_SHARD_SIZE
     # The seeds and the size decide which shard a seed is in.
     division = {"seeds": format_seeds(source.seeds), "shard_size": size}
+    if source.labelling is not None:
+        division["labels"] = ",".join(map(str, source.labelling.given)) or "of the seeds"
     lock = open_lock(folder / LOCK)
     if lock is None:
         raise OutputError(
@@ -132,11 +134,11 @@ def _start(folder: Path, settings: Mapping[str, Any], overwrite: bool) -> None:
 
 def _write_missing(shard_job: ShardJob, source: SeedLatents, size: int) -> None:
     missing = [
-        (path, source.seeds[start : start + size])
+        (path, source.part(start, start + size))
         for number, start in enumerate(range(0, len(source), size))
         if not (path := shard_job.folder / f"shard-{number:05d}.tar").exists()
     ]
-    done = len(source) - sum(len(seeds) for _, seeds in missing)
+    done = len(source) - sum(len(part) for _, part in missing)
     with Progress(len(source), "sampling", "images", done=done) as progress:
         if missing:
             with _cluster() as ray:
@@ -169,7 +171,7 @@ def _check(out: str, job: Job) -> SeedLatents:
 
 
 def _run_tasks(
-    ray: Any, shard_job: ShardJob, shards: Sequence[tuple[Path, Sequence[int]]]
+    ray: Any, shard_job: ShardJob, shards: Sequence[tuple[Path, SeedLatents]]
 ) -> Iterator[int]:
     """Run a task for each shard; yield the numbers of images of finished shards."""
     task = ray.remote(write_shard).options(
@@ -177,19 +179,19 @@ def _run_tasks(
     )
     shared = ray.put(shard_job)  # sent to each machine once
     left = iter(shards)
-    running: dict[Any, tuple[Path, Sequence[int]]] = {}
+    running: dict[Any, tuple[Path, SeedLatents]] = {}
     while True:
         cores = max(1, int(ray.cluster_resources().get("CPU", 1)))
         room = max(0, TASKS_PER_CORE * cores - len(running))
-        for path, seeds in itertools.islice(left, room):
-            running[task.remote(shared, path.name, seeds)] = (path, seeds)
+        for path, part in itertools.islice(left, room):
+            running[task.remote(shared, path.name, part)] = (path, part)
         if not running:
             return
         # A signal could not interrupt a wait without a timeout.
         while not (finished := ray.wait(list(running), num_returns=1, timeout=WAIT_S)[0]):
             check_stop()
         for reference in finished:
-            path, seeds = running.pop(reference)
+            path, part = running.pop(reference)
             try:
                 ray.get(reference)
             except ray.exceptions.RayTaskError as exc:  # first: it is a RayError too
@@ -202,10 +204,10 @@ def _run_tasks(
                     f" ({str(exc).partition('.')[0]}). The same command generates the missing"
                     " shards"
                 ) from exc
-            yield len(seeds)
+            yield len(part)
 
 
-def write_shard(shard_job: ShardJob, name: str, seeds: Sequence[int]) -> None:
+def write_shard(shard_job: ShardJob, name: str, source: SeedLatents) -> None:
     """Write one shard, in a worker. Raises OutputError, ModelFileError and DeviceError."""
     folder, config = shard_job.folder, shard_job.config
     if not (folder / RECORD).is_file():
@@ -214,8 +216,7 @@ def write_shard(shard_job: ShardJob, name: str, seeds: Sequence[int]) -> None:
             " machines of the Ray cluster share"
         )
     generator = _open(shard_job.model, config.device, shard_job.threads, config.value_range)
-    source = SeedLatents(config.truncation, seeds, generator.latent_dim)
-    write_whole_tar(folder / name, Job(generator, source, range(len(seeds)), config))
+    write_whole_tar(folder / name, Job(generator, source, range(len(source)), config))
 
 
 @functools.lru_cache(maxsize=1)

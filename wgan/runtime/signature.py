@@ -1,6 +1,7 @@
 """Inputs and outputs of a generator's graph, found in the graph itself.
 
-wgan's own exports have the input `latents` `[n, latent_dim]` and the outputs `images` and `pixels`.
+wgan's own exports have the input `latents` `[n, latent_dim]`, for a generator with classes `labels`
+`[n]` as well, and the outputs `images` and `pixels`.
 A generator from another project works as well if its graph is clear: one input that can only be
 latents, and one output that can only be images.
 """
@@ -15,7 +16,7 @@ import numpy.typing as npt
 from wgan.errors import ModelFileError, UsageError
 from wgan.image_shape import PIXEL_CHANNELS
 from wgan.images import Images, Pixels, to_images, to_pixels
-from wgan.model_file import IMAGES, LATENTS, PIXELS
+from wgan.model_file import IMAGES, LABELS, LATENTS, PIXELS
 from wgan.model_file.manifest import Manifest
 from wgan.model_file.onnx_scan import Producer, ValueInfo, inferred_range
 
@@ -31,7 +32,7 @@ OWN_LAYOUTS: Mapping[str, Layout] = {IMAGES: "nchw", PIXELS: "nhwc"}
 FLOATS = {"tensor(float)": "float32", "tensor(float16)": "float16", "tensor(double)": "float64"}
 """ONNX Runtime's names of the float types, and numpy's."""
 
-UINT8 = "tensor(uint8)"
+UINT8, INT64 = "tensor(uint8)", "tensor(int64)"
 
 BATCH_LIMIT = 4096
 """Largest batch size that a graph may be frozen to; each run is padded to it."""
@@ -99,6 +100,7 @@ class Signature:
     """Inputs and outputs of a generator; at least one of `images` and `pixels` is not None."""
 
     latents: LatentInput
+    labels: bool  # whether there is the input `labels`, int64 [n]
     images: ImageOutput | None
     pixels: ImageOutput | None
     height: int | None  # None if the graph does not declare it
@@ -122,6 +124,9 @@ def read_signature(
         ModelFileError: the graph is not a generator, or does not match the manifest.
         UsageError: the range of the images is unknown, or `value_range` contradicts it.
     """
+    classes = manifest.classes if manifest is not None else ()
+    if classes:
+        inputs = _without_labels(inputs, len(classes))
     latents = _find_latents(inputs, outputs)
     floats = _find_images(inputs, outputs, tuple(FLOATS), manifest)
     whole = _find_images(inputs, outputs, (UINT8,), manifest)
@@ -134,7 +139,7 @@ def read_signature(
         images = ImageOutput(floats[0].name, floats[1], value_range)
     if whole is not None:
         pixels = ImageOutput(whole[0].name, whole[1], None)
-    signature = Signature(latents, images, pixels, *_image_axes(*found))
+    signature = Signature(latents, bool(classes), images, pixels, *_image_axes(*found))
     if manifest is not None:
         _compare(signature, manifest)
     return signature
@@ -168,6 +173,21 @@ def _find_latents(inputs: Sequence[ValueInfo], outputs: Sequence[ValueInfo]) -> 
             if 1 <= shape[1] <= LATENT_DIM_LIMIT and (batch is None or 1 <= batch <= BATCH_LIMIT):
                 return LatentInput(name, FLOATS[inputs[0].type], shape[1], spatial, batch)
     raise ModelFileError(_not_a_generator(inputs, outputs))
+
+
+def _without_labels(inputs: Sequence[ValueInfo], classes: int) -> list[ValueInfo]:
+    """Return the inputs other than `labels`. Raises ModelFileError if there is no such input."""
+    others = [value for value in inputs if value.name != LABELS]
+    found = [value for value in inputs if value.name == LABELS]
+    fits = len(found) == 1 and found[0].type == INT64 and len(found[0].shape) == 1
+    batches = {value.shape[0] for value in inputs if value.shape}
+    is_mixed = len(batches) > 1 and any(isinstance(batch, int) for batch in batches)
+    if not fits or is_mixed:
+        raise ModelFileError(
+            f"its manifest names {classes} classes, and the graph has no input {LABELS}"
+            f" {INT64} [n] beside {LATENTS}: found inputs {_list(inputs)}"
+        )
+    return others
 
 
 def _find_images(

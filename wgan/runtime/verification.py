@@ -15,7 +15,7 @@ from PIL import Image
 from wgan.errors import DeviceError, ModelFileError
 from wgan.files import archive_errors
 from wgan.images import Pixels, decode_bands
-from wgan.latents import latents_from_seeds
+from wgan.latents import labels_from_seeds, latents_from_seeds
 from wgan.model_file.manifest import PSNR_LIMIT, Golden, Manifest
 from wgan.model_file.reading import content_sha256, describe, read_bytes
 from wgan.runtime.config import VerifyConfig
@@ -172,7 +172,9 @@ def _check_batches(engine: EngineConfig, generator: Generator, manifest: Manifes
 
 def _check_determinism(engine: EngineConfig, generator: Generator) -> Check:
     latents = latents_from_seeds(range(SEEDS), generator.latent_dim)
-    first, second = generator.images(latents), generator.images(latents)
+    classes = len(generator.classes)
+    labels = labels_from_seeds(range(SEEDS), classes) if classes else None
+    first, second = generator.images(latents, labels), generator.images(latents, labels)
     differing = int((first != second).sum())
     detail = f"{differing} of {first.size} values differ from run to run"
     return Check("determinism", differing == 0, detail, str(engine))

@@ -21,7 +21,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.types import Scope
 
 from wgan.errors import ModelFileError, UsageError
-from wgan.latents import Latents
+from wgan.latents import Labels, Latents
 from wgan.runtime.latent_sources import LatentSource
 from wgan.server.config import ServeConfig
 from wgan.server.connection import DISCONNECT
@@ -39,10 +39,6 @@ class QueueFull(Exception):
         self.retry_after = retry_after
 
 
-LatentRows = Latents | LatentSource
-"""A request's latents, one row per image; those of a source are computed when their batch runs."""
-
-
 Outputs = dict[str, npt.NDArray[Any]]
 """The requested outputs by name: `images` or `pixels`, or both."""
 
@@ -51,7 +47,7 @@ Outputs = dict[str, npt.NDArray[Any]]
 class QueuedRequest:
     """One request's images; `done` resolves to its `Outputs`."""
 
-    latents: LatentRows
+    source: LatentSource  # latents and labels, which are computed when their batch runs
     done: asyncio.Future[Outputs]
     outputs: Collection[str]
     admitted: float = field(default_factory=time.monotonic)
@@ -61,20 +57,14 @@ class QueuedRequest:
     @property
     def left(self) -> int:
         """Images that are still queued."""
-        return len(self.latents) - self.taken
-
-    def rows(self, start: int, stop: int) -> Latents:
-        """The latents of some images: `[stop - start, latent_dim]`."""
-        if isinstance(self.latents, LatentSource):
-            return self.latents.latents(range(start, stop))
-        return self.latents[start:stop]
+        return len(self.source) - self.taken
 
 
 Slice = tuple[QueuedRequest, int, int]
 """A request, and the first and the last + 1 of its images in a run."""
 
-RunFn = Callable[[Latents, Collection[str]], Outputs]
-"""Runs the model on latents; the names are those of the outputs to return."""
+RunFn = Callable[[Latents, Labels | None, Collection[str]], Outputs]
+"""Runs the model on latents and labels; the names are those of the outputs to return."""
 
 
 class Batcher:
@@ -113,7 +103,7 @@ class Batcher:
         self._thread = threading.Thread(target=self._work, name="wgan-batcher", daemon=True)
         self._thread.start()
 
-    def submit(self, latents: LatentRows, outputs: Collection[str]) -> QueuedRequest:
+    def submit(self, source: LatentSource, outputs: Collection[str]) -> QueuedRequest:
         """Queue a request.
 
         Raises:
@@ -122,12 +112,12 @@ class Batcher:
         with self._condition:
             if self._closed:
                 raise QueueFull(1)
-            if self.waiting + len(latents) > self._max_queue:
+            if self.waiting + len(source) > self._max_queue:
                 seconds = math.ceil(self.waiting / self._rate) if self._rate else 1
                 raise QueueFull(max(1, seconds))
-            request = QueuedRequest(latents, self._loop.create_future(), outputs)
+            request = QueuedRequest(source, self._loop.create_future(), outputs)
             self._queue.append(request)
-            self.waiting += len(latents)
+            self.waiting += len(source)
             self._condition.notify()
         return request
 
@@ -210,8 +200,12 @@ class Batcher:
 
     def _run_slices(self, batch: list[Slice]) -> list[Outputs]:
         names = {name for request, _, _ in batch for name in request.outputs}
-        latents = [request.rows(start, stop) for request, start, stop in batch]
-        outputs = self._run(np.concatenate(latents), names)
+        latents = [request.source.latents(range(start, stop)) for request, start, stop in batch]
+        labels = [request.source.labels(range(start, stop)) for request, start, stop in batch]
+        # All requests have labels, or none: it depends on the model.
+        given = [each for each in labels if each is not None]
+        joined = np.concatenate(given) if given else None
+        outputs = self._run(np.concatenate(latents), joined, names)
         results = []
         end = 0
         for request, start, stop in batch:
@@ -231,7 +225,7 @@ class Batcher:
                 self.drop(request)  # the rest of a large request would run for nothing
                 continue
             request.parts.append(result)
-            if stop == len(request.latents):
+            if stop == len(request.source):
                 request.done.set_result(_join(request))
 
 
@@ -255,26 +249,26 @@ class Scheduler:
         self,
         request: Request,
         batcher: Batcher,
-        latents: LatentRows,
+        source: LatentSource,
         names: Collection[str],
         *,
         overload_status: int = 503,
     ) -> Outputs:
-        """Generate the outputs `names`, of `images` and `pixels`, from the latents of a request.
+        """Generate the outputs `names`, of `images` and `pixels`, for a request.
 
         Raises:
             RequestError: 400 for too many images, `overload_status` if too many are queued.
             ClientDisconnect: the client disconnected; its request leaves the queue.
         """
-        check_count(len(latents), self._config.max_images)
-        if self._held + len(latents) > self._config.max_held:
+        check_count(len(source), self._config.max_images)
+        if self._held + len(source) > self._config.max_held:
             raise _overload(overload_status, "being generated and sent", self._held, 1)
         try:
-            queued = batcher.submit(latents, names)
+            queued = batcher.submit(source, names)
         except QueueFull as exc:
             raise _overload(overload_status, "queued", batcher.waiting, exc.retry_after) from exc
-        self._held += len(latents)
-        request.scope[HELD] = request.scope.get(HELD, 0) + len(latents)
+        self._held += len(source)
+        request.scope[HELD] = request.scope.get(HELD, 0) + len(source)
         disconnect: asyncio.Future[None] = request.scope[DISCONNECT]
 
         def cancel(_: object) -> None:

@@ -16,8 +16,15 @@ from wgan.errors import UsageError
 from wgan.image_shape import PIXEL_CHANNELS
 from wgan.latents import format_seeds, latents_from_seeds, parse_seeds
 from wgan.model_file import PIXELS
-from wgan.runtime.latent_sources import LatentSource, MovedLatents, SeedLatents, slerp
-from wgan.server.batcher import LatentRows, Scheduler, check_count
+from wgan.runtime.labels import GivenLabels, Labelling, make_labelling, parse_labels
+from wgan.runtime.latent_sources import (
+    LatentSource,
+    MovedLatents,
+    RowLatents,
+    SeedLatents,
+    slerp,
+)
+from wgan.server.batcher import Scheduler, check_count
 from wgan.server.bodies import (
     MEDIA_TYPES,
     NPY,
@@ -54,7 +61,7 @@ Q = TypeVar("Q", bound=Query)
 class ImageRequest:
     """Requested images."""
 
-    latents: LatentRows
+    source: LatentSource
     names: tuple[str, ...]  # of the images' files in an archive, without .png
     cache_key: str  # with the model, determines the images
 
@@ -104,21 +111,22 @@ class ImageRoutes:
         # Leading zeros are allowed: names of files in an archive have them.
         path = {"seed": request.path_params["seed"].lstrip("0") or "0"}
         seed = parse_values(path, SeedPath, "the address", strict=False).seed
-        images = from_seeds([seed], model.generator.latent_dim, query.truncation)
+        images = from_seeds([seed], model, query.truncation, query.label or None)
         return await self._png(request, model, moved(images, query.strengths, model))
 
     async def grid(self, request: Request) -> Response:
         """The images of several seeds, as a grid in one PNG."""
         model, query = self._find(request, GridQuery)
         seeds = parse_ranges(query.seeds, self.config.max_images)
-        images = from_seeds(seeds, model.generator.latent_dim, query.truncation)
+        labels = grid_labels(query)
+        images = from_seeds(seeds, model, query.truncation, labels)
         return await self._png(request, model, moved(images, query.strengths, model))
 
     async def between(self, request: Request) -> Response:
         """An image between those of two seeds, as a PNG."""
         model, query = self._find(request, InterpolationQuery)
         images = interpolation(
-            query.first, query.second, [query.at], model.generator.latent_dim, query.truncation
+            query.first, query.second, [query.at], model, query.truncation, query.label or None
         )
         return await self._png(request, model, moved(images, query.strengths, model))
 
@@ -129,14 +137,14 @@ class ImageRoutes:
         body = await read_body(request, self.config.max_body)
         model, _ = self._find(request, Query)  # again: it may have been replaced meanwhile
         wanted = parse_json(body, SampleRequest)
-        images = parse_image_request(wanted, model.generator.latent_dim, self.config.max_images)
+        images = parse_image_request(wanted, model, self.config.max_images)
         images = moved(images, wanted.strengths, model)
         content = await self._generate(request, model, images, media_type)
         return ChunkedResponse([content], {"content-type": media_type, "vary": "accept"})
 
     async def _png(self, request: Request, model: Model, images: ImageRequest) -> Response:
         """Respond with a PNG, or with 304 if the client has it."""
-        check_count(len(images.latents), self.config.max_images)
+        check_count(len(images.source), self.config.max_images)
         # A strong tag: equal while model, provider, request and PNG encoder are the same.
         key = f"{model.info.sha256} {model.info.provider} {__version__} {images.cache_key}"
         etag = f'"{hashlib.sha256(key.encode()).hexdigest()[:32]}"'
@@ -159,7 +167,7 @@ class ImageRoutes:
                 f" them: POST to /v1/models/{model.info.name}/sample with Accept: {NPY}"
             )
         outputs = await self.scheduler.generate(
-            request, model.batcher, images.latents, [PIXELS], overload_status=429
+            request, model.batcher, images.source, [PIXELS], overload_status=429
         )
         return await asyncio.to_thread(encode_images, outputs[PIXELS], media_type, images.names)
 
@@ -169,26 +177,67 @@ class ImageRoutes:
         return model, parse_query(request, query)
 
 
-def from_seeds(seeds: Sequence[int], latent_dim: int, truncation: float) -> ImageRequest:
-    """Request the images of seeds."""
+def from_seeds(
+    seeds: Sequence[int], model: Model, truncation: float, labels: GivenLabels | None = None
+) -> ImageRequest:
+    """Request the images of seeds. Raises RequestError for labels that the model does not have."""
+    labelling = labelling_of(model, labels, len(seeds))
+    source = SeedLatents(truncation, seeds, model.generator.latent_dim, labelling=labelling)
+    key = f"seeds {format_seeds(seeds)} truncation {truncation!r}"
     return ImageRequest(
-        SeedLatents(truncation, seeds, latent_dim),
-        tuple(f"{seed:08d}" for seed in seeds),
-        f"seeds {format_seeds(seeds)} truncation {truncation!r}",
+        source, tuple(map(source.name, range(len(seeds)))), key + _labels_key(labelling)
     )
 
 
 def interpolation(
-    first: int, second: int, positions: Sequence[float], latent_dim: int, truncation: float
+    first: int,
+    second: int,
+    positions: Sequence[float],
+    model: Model,
+    truncation: float,
+    labels: GivenLabels | None = None,
 ) -> ImageRequest:
-    """Request images on the great circle from one seed's latent (position 0) to another's (1)."""
-    start, end = latents_from_seeds([first, second], latent_dim)
+    """Request images on the great circle from one seed's latent (position 0) to another's (1).
+
+    Without labels all have the label of the first seed. Raises RequestError as `from_seeds`.
+    """
+    classes = len(model.generator.classes)
+    if labels is None and classes:
+        labels = first % classes
+    labelling = labelling_of(model, labels, len(positions))
+    start, end = latents_from_seeds([first, second], model.generator.latent_dim)
     rows = np.stack([slerp(start, end, position) for position in positions])
-    return ImageRequest(
-        rows * np.float32(truncation),
-        tuple(f"{first}-{second}-{number:03d}" for number in range(len(positions))),
-        f"between {first} {second} at {positions!r} truncation {truncation!r}",
-    )
+    source = RowLatents(truncation, rows, labelling=labelling)
+    names = [f"{first}-{second}-{number:03d}" for number in range(len(positions))]
+    if labelling is not None and (given := source.labels(range(len(names)))) is not None:
+        names = [f"{name}-{labelling.file_name(x)}" for name, x in zip(names, given, strict=True)]
+    key = f"between {first} {second} at {positions!r} truncation {truncation!r}"
+    return ImageRequest(source, tuple(names), key + _labels_key(labelling))
+
+
+def labelling_of(model: Model, labels: GivenLabels | None, count: int) -> Labelling | None:
+    """Return the labels of `count` images. Raises RequestError if the model does not have them."""
+    try:
+        return make_labelling(model.generator.classes, labels, count)
+    except UsageError as exc:
+        raise bad_request(str(exc)) from exc
+
+
+def grid_labels(query: GridQuery) -> GivenLabels | None:
+    """Return the label or labels of a URL. Raises RequestError if it has both."""
+    if query.label and query.labels:
+        raise bad_request("label and labels exclude each other: give one of them")
+    try:
+        return parse_labels(query.labels) if query.labels else query.label or None
+    except UsageError as exc:
+        raise bad_request(str(exc)) from exc
+
+
+def _labels_key(labelling: Labelling | None) -> str:
+    """Part of a cache key; labels that the seeds have follow from the seeds."""
+    if labelling is None or not labelling.given:
+        return ""
+    return f" labels {','.join(map(str, labelling.given))}"
 
 
 def moved(images: ImageRequest, strengths: str | Sequence[float], model: Model) -> ImageRequest:
@@ -204,13 +253,8 @@ def moved(images: ImageRequest, strengths: str | Sequence[float], model: Model) 
     if not any(strengths):
         return images
     shift = np.array([strengths], np.float32) @ model.directions[: len(strengths)]
-    source = images.latents
-    if isinstance(source, LatentSource):
-        source = MovedLatents(1.0, source, shift)
-    else:
-        source = source + shift
     key = f"{images.cache_key} moved {hashlib.sha256(shift.tobytes()).hexdigest()}"
-    return ImageRequest(source, images.names, key)
+    return ImageRequest(MovedLatents(1.0, images.source, shift), images.names, key)
 
 
 def parse_ranges(text: str, limit: int) -> Sequence[int]:
@@ -221,11 +265,19 @@ def parse_ranges(text: str, limit: int) -> Sequence[int]:
         raise bad_request(str(exc)) from exc
 
 
-def parse_image_request(request: SampleRequest, latent_dim: int, limit: int) -> ImageRequest:
+def parse_image_request(request: SampleRequest, model: Model, limit: int) -> ImageRequest:
     """Return the images of a `sample` request, at most `limit`. Raises RequestError."""
     given = [name for name in ("seeds", "latents", "first") if getattr(request, name) is not UNSET]
     if len(given) != 1 or (request.first is UNSET) != (request.second is UNSET):
         raise bad_request("give one of: seeds; latents; first and second, with steps")
+    if request.label is not UNSET and request.labels is not UNSET:
+        raise bad_request("label and labels exclude each other: give one of them")
+    latent_dim = model.generator.latent_dim
+    labels: GivenLabels | None = None
+    if request.label is not UNSET:
+        labels = request.label
+    if request.labels is not UNSET:
+        labels = request.labels
     if request.latents is not UNSET:
         check_count(len(request.latents), limit)
         for row, numbers in enumerate(request.latents):
@@ -236,15 +288,19 @@ def parse_image_request(request: SampleRequest, latent_dim: int, limit: int) -> 
             # Before the conversion: NumPy would make an infinity of a larger number.
             if max(map(abs, numbers)) > np.finfo(np.float32).max:
                 raise bad_request(f"latents[{row}] holds a number beyond the range of float32")
-        rows = np.array(request.latents, np.float32) * np.float32(request.truncation)
-        return ImageRequest(rows, tuple(f"{number:08d}" for number in range(len(rows))), "latents")
+        rows = np.array(request.latents, np.float32)
+        labelling = labelling_of(model, labels, len(rows))
+        source = RowLatents(request.truncation, rows, labelling=labelling)
+        return ImageRequest(source, tuple(map(source.name, range(len(rows)))), "latents")
     if request.seeds is not UNSET:
         text = request.seeds
         seeds = parse_ranges(text, limit) if isinstance(text, str) else text
         check_count(len(seeds), limit)
-        return from_seeds(seeds, latent_dim, request.truncation)
+        return from_seeds(seeds, model, request.truncation, labels)
     assert request.first is not UNSET
     assert request.second is not UNSET
     check_count(request.steps, limit)
     positions = [step / (request.steps - 1) for step in range(request.steps)]
-    return interpolation(request.first, request.second, positions, latent_dim, request.truncation)
+    return interpolation(
+        request.first, request.second, positions, model, request.truncation, labels
+    )

@@ -11,14 +11,14 @@ import numpy as np
 from msgspec import UNSET, Meta, Raw, Struct, UnsetType
 
 from wgan.latents import SEED_LIMIT
-from wgan.model_file import IMAGES, LATENTS, PIXELS
+from wgan.model_file import IMAGES, LABELS, LATENTS, PIXELS
 from wgan.runtime.config import STRENGTH_LIMIT, TRUNCATION_HELP, TRUNCATION_LIMIT
 
 DATATYPES = {"FP32": "<f4", "INT64": "<i8", "UINT32": "<u4", "UINT8": "|u1"}
 """The protocol's datatypes that are supported, and NumPy's names of them."""
 
 SEEDS = "seeds"
-"""The input that replaces the graph's latents in a request."""
+"""The input that replaces the graph's latents in a request; its labels are optional."""
 
 MAX_AXES = 8
 
@@ -35,6 +35,21 @@ StrengthList = Annotated[
         description="How far to move along each of the model's directions, such as 2,0,-1.5.",
     ),
 ]
+LabelText = Annotated[
+    str,
+    Meta(
+        max_length=1024,
+        description="A class of the model, by name or index; without it that of the seed.",
+    ),
+]
+LabelList = Annotated[
+    str,
+    Meta(
+        max_length=65536,
+        description="Classes by name or index, one for each image, such as cat,0,3.",
+    ),
+]
+Label = Annotated[int, Meta(ge=0)] | Annotated[str, Meta(max_length=1024)]
 
 
 class Error(Struct, forbid_unknown_fields=True):
@@ -92,6 +107,7 @@ class ModelInfo(Struct):
     width: int
     channels: int
     directions: int  # number of directions that `strengths` moves images along
+    classes: list[str]  # names of the classes, by label; [] for a model without classes
     manifest: dict[str, Any] | None
 
 
@@ -124,12 +140,14 @@ class ImageQuery(Query, kw_only=True):
 
     truncation: Truncation = 1.0
     strengths: StrengthList = ""
+    label: LabelText = ""
 
 
 class GridQuery(ImageQuery, kw_only=True):
     """URL parameters of a grid."""
 
     seeds: SeedRanges = "0-63"
+    labels: LabelList = ""
 
 
 class InterpolationQuery(ImageQuery, kw_only=True):
@@ -141,7 +159,7 @@ class InterpolationQuery(ImageQuery, kw_only=True):
 
 
 class SampleRequest(Struct, kw_only=True, forbid_unknown_fields=True):
-    """One of: seeds; latents; first and second, with steps."""
+    """One of: seeds; latents; first and second, with steps. With classes, a label or labels too."""
 
     seeds: SeedRanges | Annotated[list[Seed], Meta(min_length=1)] | UnsetType = UNSET
     latents: Annotated[list[list[float]], Meta(min_length=1)] | UnsetType = UNSET
@@ -150,12 +168,14 @@ class SampleRequest(Struct, kw_only=True, forbid_unknown_fields=True):
     steps: Annotated[int, Meta(ge=2)] = 16
     truncation: Truncation = 1.0
     strengths: list[Strength] = []
+    label: Label | UnsetType = UNSET
+    labels: Annotated[list[Label], Meta(min_length=1)] | UnsetType = UNSET
 
 
 # The Open Inference Protocol, under /v2. It names its fields.
 
 Parameters = dict[str, str | int | float | bool]
-_Name = Annotated[str, Meta(extra_json_schema={"enum": [LATENTS, SEEDS]})]
+_Name = Annotated[str, Meta(extra_json_schema={"enum": [LATENTS, SEEDS, LABELS]})]
 _OutputName = Annotated[str, Meta(extra_json_schema={"enum": [IMAGES, PIXELS]})]
 _Datatype = Annotated[str, Meta(extra_json_schema={"enum": list(DATATYPES)})]
 _Axis = Annotated[int, Meta(ge=0, le=np.iinfo(np.int64).max)]
@@ -192,7 +212,7 @@ class TensorMetadata(Struct):
 
 
 class ModelMetadata(Struct):
-    """Inputs and outputs of a model; a request has one of the two inputs."""
+    """Inputs and outputs of a model; a request has latents or seeds, and may have labels."""
 
     name: str
     versions: list[str]

@@ -18,7 +18,7 @@ import numpy as np
 
 from wgan.errors import ModelFileError, UsageError, WganError
 from wgan.files import is_file
-from wgan.latents import Latents
+from wgan.latents import Labels, Latents
 from wgan.model_file import IMAGES, PIXELS
 from wgan.model_file.reading import read_bytes
 from wgan.runtime.config import VerifyConfig
@@ -32,7 +32,7 @@ from wgan.server.config import ServeConfig
 from wgan.server.messages import ModelInfo, RequestError, not_found
 from wgan.server.telemetry import Metrics
 from wgan.stop import Stopped
-from wgan.text import shorten
+from wgan.text import printable, shorten
 
 logger = logging.getLogger("wgan.server")
 
@@ -271,11 +271,11 @@ def _describe(name: str, sha256: str, generator: Generator, directions: int) -> 
             version = str(manifest.step)
             receipt = dataclasses.replace(manifest.receipt, goldens=())
             fields = dataclasses.asdict(dataclasses.replace(manifest, receipt=receipt))
-            del fields["receipt"]["goldens"]
+            del fields["receipt"]["goldens"], fields["classes"]  # which the model itself names
         shape = generator.image_shape  # height, width, channels
         info = ModelInfo(
             name, version, sha256, generator.provider, generator.latent_dim, *shape, directions,
-            fields,
+            [printable(each) for each in generator.classes], fields,
         )  # fmt: skip
         msgspec.json.encode(info)
     except RecursionError:
@@ -292,13 +292,15 @@ def _verify(path: Path, data: bytes) -> None:
         raise ModelFileError("the file changed while it was verified: send SIGHUP again")
 
 
-def _run(generator: Generator, latents: Latents, names: Collection[str]) -> Outputs:
+def _run(
+    generator: Generator, latents: Latents, labels: Labels | None, names: Collection[str]
+) -> Outputs:
     """Run one batch, padded to a power of two where the provider needs few batch sizes."""
     n = len(latents)
-    latents = generator.pad(latents, 1 << (n - 1).bit_length())
+    padded = generator.pad(latents, labels, 1 << (n - 1).bit_length())
     if len(names) == 2:
-        images, pixels = generator.run(latents)
+        images, pixels = generator.run(*padded)
         return {IMAGES: images[:n], PIXELS: pixels[:n]}
     if IMAGES in names:
-        return {IMAGES: generator.images(latents)[:n]}
-    return {PIXELS: generator.pixels(latents)[:n]}
+        return {IMAGES: generator.images(*padded)[:n]}
+    return {PIXELS: generator.pixels(*padded)[:n]}

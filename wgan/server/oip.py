@@ -22,9 +22,10 @@ from starlette.responses import Response
 from wgan import __version__
 from wgan.image_shape import PIXEL_CHANNELS
 from wgan.latents import SEED_LIMIT
-from wgan.model_file import IMAGES, LATENTS, PIXELS
-from wgan.runtime.latent_sources import SeedLatents
-from wgan.server.batcher import LatentRows, Scheduler
+from wgan.model_file import IMAGES, LABELS, LATENTS, PIXELS
+from wgan.runtime.labels import Labelling
+from wgan.runtime.latent_sources import LatentSource, RowLatents, SeedLatents
+from wgan.server.batcher import Scheduler
 from wgan.server.bodies import (
     Chunk,
     compressed,
@@ -69,6 +70,17 @@ _EXAMPLE = {
     "inputs": [{"name": SEEDS, "datatype": "INT64", "shape": [2], "data": [1, 2]}],
     "outputs": [{"name": PIXELS}],
 }
+
+
+@dataclass(frozen=True)
+class Tensor:
+    """The values of an input."""
+
+    datatype: str
+    values: Array
+
+    def __str__(self) -> str:
+        return f"{self.datatype} {list(self.values.shape)}"
 
 
 @dataclass(frozen=True)
@@ -125,6 +137,7 @@ class OipRoutes:
             TensorMetadata(IMAGES, "FP32", [-1, channels, height, width]),
             TensorMetadata(PIXELS, "UINT8", [-1, height, width, channels]),
         ]
+        labels = [TensorMetadata(LABELS, "INT64", [-1])] if model.generator.classes else []
         return json_response(
             ModelMetadata(
                 name=model.info.name,
@@ -133,6 +146,7 @@ class OipRoutes:
                 inputs=[
                     TensorMetadata(LATENTS, "FP32", [-1, dim]),
                     TensorMetadata(SEEDS, "INT64", [-1]),
+                    *labels,
                 ],
                 outputs=[each for each in outputs if each.name in _outputs(model)],
             )
@@ -149,13 +163,13 @@ class OipRoutes:
         return json_response(ModelReady(request.path_params["model"], ready), 200 if ready else 503)
 
     async def infer(self, request: Request) -> Response:
-        """Generate images from seeds or from latents."""
+        """Generate images from seeds or from latents, and from labels for a model with classes."""
         self._find(request)  # refuses an unknown model before the body is read
         body = await read_body(request, self.config.max_body)
         model = self._find(request)  # again: it may have been replaced meanwhile
         header_length = request.headers.get(HEADER_LENGTH)
-        infer, latents, binary = parse_infer(body, header_length, model)
-        outputs = await self.scheduler.generate(request, model.batcher, latents, binary)
+        infer, source, binary = parse_infer(body, header_length, model)
+        outputs = await self.scheduler.generate(request, model.batcher, source, binary)
         tensors = []
         tail: list[Chunk] = []
         for name, is_binary in binary.items():
@@ -182,11 +196,12 @@ class OipRoutes:
 
 def parse_infer(
     body: bytes, header_length: str | None, model: Model
-) -> tuple[InferRequest, LatentRows, dict[str, bool]]:
+) -> tuple[InferRequest, LatentSource, dict[str, bool]]:
     """Parse the body of an infer request.
 
-    Returns the request, its latents, and the names of the requested outputs with whether each is
-    sent as binary. `header_length` is the value of the header that splits JSON and binary tensors.
+    Returns the request, its latents and labels, and the names of the requested outputs with whether
+    each is sent as binary. `header_length` is the value of the header that splits JSON and binary
+    tensors.
 
     Raises:
         RequestError: the request is not valid, or does not fit the model.
@@ -200,42 +215,64 @@ def parse_infer(
             )
         size = int(header_length)
     request = parse_json(memoryview(body)[:size], InferRequest)
-    if len(request.inputs) > 1:
-        raise bad_request(
-            f"{len(request.inputs)} inputs are given: give either {LATENTS} or {SEEDS}"
-        )
-    tensor = request.inputs[0]
-    values = _read_tensor(tensor, memoryview(body)[size:])
+    tensors = _read_tensors(request.inputs, memoryview(body)[size:])
     given = _checked_parameters(request.parameters, "the request")
     parameters = parse_values(given, InferParameters, "parameters")
-    latents = _latents(tensor, values, model, parameters.truncation)
-    return (
-        request,
-        latents,
-        _output_choices(request.outputs, parameters.binary_data_output, _outputs(model)),
-    )
+    source = _source(tensors, model, parameters.truncation)
+    choices = _output_choices(request.outputs, parameters.binary_data_output, _outputs(model))
+    return request, source, choices
 
 
-def _latents(tensor: InferInput, values: Array, model: Model, truncation: float) -> LatentRows:
-    latent_dim = model.generator.latent_dim
-    given = f"{tensor.datatype} {list(values.shape)}"
-    if tensor.name == LATENTS:
-        if tensor.datatype != "FP32" or values.ndim != 2 or values.shape[1] != latent_dim:
-            raise bad_request(f"input {LATENTS} is {given}; FP32 [n, {latent_dim}] is needed")
-        if not np.isfinite(values).all():
-            raise bad_request(f"input {LATENTS} holds a value that is not finite")
-        with np.errstate(over="ignore"):  # infinity is refused where the model runs
-            return values * np.float32(truncation)
-    if tensor.name == SEEDS:
-        if tensor.datatype not in ("INT64", "UINT32") or values.ndim != 1:
-            raise bad_request(f"input {SEEDS} is {given}; INT64 or UINT32 [n] is needed")
-        if len(values) and not 0 <= values.min() <= values.max() < SEED_LIMIT:
-            raise bad_request(f"input {SEEDS} holds a number outside 0 to {SEED_LIMIT - 1}")
-        return SeedLatents(truncation, values.tolist(), latent_dim)
-    raise bad_request(
-        f"there is no input {shorten(tensor.name)}: model {model.info.name} has {LATENTS} and"
-        f" {SEEDS}"
-    )
+def _source(tensors: dict[str, Tensor], model: Model, truncation: float) -> LatentSource:
+    """Return what the inputs ask for. Raises RequestError."""
+    latent_dim, classes = model.generator.latent_dim, model.generator.classes
+    known = [LATENTS, SEEDS, *([LABELS] if classes else [])]
+    for name in tensors:
+        if name not in known:
+            raise bad_request(
+                f"there is no input {shorten(name)}: model {model.info.name} has"
+                f" {', '.join(known[:-1])} and {known[-1]}"
+            )
+    if (LATENTS in tensors) == (SEEDS in tensors):
+        raise bad_request(f"the inputs are {', '.join(tensors)}: give either {LATENTS} or {SEEDS}")
+    if LATENTS in tensors:
+        rows = _latents(tensors[LATENTS], latent_dim, truncation)
+        labelling = _labelling(tensors.get(LABELS), classes, len(rows))
+        return RowLatents(1.0, rows, labelling=labelling)
+    seeds = _seeds(tensors[SEEDS])
+    labelling = _labelling(tensors.get(LABELS), classes, len(seeds))
+    return SeedLatents(truncation, seeds, latent_dim, labelling=labelling)
+
+
+def _latents(tensor: Tensor, latent_dim: int, truncation: float) -> Array:
+    values = tensor.values
+    if tensor.datatype != "FP32" or values.ndim != 2 or values.shape[1] != latent_dim:
+        raise bad_request(f"input {LATENTS} is {tensor}; FP32 [n, {latent_dim}] is needed")
+    if not np.isfinite(values).all():
+        raise bad_request(f"input {LATENTS} holds a value that is not finite")
+    with np.errstate(over="ignore"):  # infinity is refused where the model runs
+        return values * np.float32(truncation)
+
+
+def _seeds(tensor: Tensor) -> list[int]:
+    values = tensor.values
+    if tensor.datatype not in ("INT64", "UINT32") or values.ndim != 1:
+        raise bad_request(f"input {SEEDS} is {tensor}; INT64 or UINT32 [n] is needed")
+    if len(values) and not 0 <= values.min() <= values.max() < SEED_LIMIT:
+        raise bad_request(f"input {SEEDS} holds a number outside 0 to {SEED_LIMIT - 1}")
+    seeds: list[int] = values.tolist()
+    return seeds
+
+
+def _labelling(tensor: Tensor | None, classes: tuple[str, ...], count: int) -> Labelling | None:
+    """The labels of `count` images; without the input, those of the seeds or of the rows."""
+    if tensor is None:
+        return Labelling(classes) if classes else None
+    if tensor.datatype not in ("INT64", "UINT32") or tensor.values.shape != (count,):
+        raise bad_request(f"input {LABELS} is {tensor}; INT64 or UINT32 [{count}] is needed")
+    if count and not 0 <= tensor.values.min() <= tensor.values.max() < len(classes):
+        raise bad_request(f"input {LABELS} holds a number outside 0 to {len(classes) - 1}")
+    return Labelling(classes, tuple(tensor.values.tolist()))
 
 
 def _outputs(model: Model) -> tuple[str, ...]:
@@ -263,8 +300,22 @@ def _output_choices(
     return choices
 
 
-def _read_tensor(tensor: InferInput, tail: memoryview) -> Array:
-    """Return the values of the only input; `tail` holds the bytes that follow the JSON."""
+def _read_tensors(inputs: list[InferInput], tail: memoryview) -> dict[str, Tensor]:
+    """Return the inputs by name; `tail` holds the bytes that follow the JSON."""
+    tensors: dict[str, Tensor] = {}
+    for entry in inputs:
+        if entry.name in tensors:
+            raise bad_request(f"input {shorten(entry.name)} is given twice")
+        values, size = _read_tensor(entry, tail)
+        tensors[entry.name] = Tensor(entry.datatype, values)
+        tail = tail[size:]
+    if len(tail):
+        raise bad_request(f"the body has {len(tail)} bytes after its last tensor")
+    return tensors
+
+
+def _read_tensor(tensor: InferInput, tail: memoryview) -> tuple[Array, int]:
+    """Return the values of an input, and how many bytes of `tail` they take."""
     name, shape, datatype = shorten(tensor.name), tuple(tensor.shape), tensor.datatype
     if datatype not in DATATYPES:
         raise bad_request(
@@ -273,27 +324,22 @@ def _read_tensor(tensor: InferInput, tail: memoryview) -> Array:
         )
     parameters = _checked_parameters(tensor.parameters, f"input {name}")
     if "binary_data_size" not in parameters:
-        values = _read_json(tensor.data, shape, datatype, name)
-        size = 0
-    else:
-        if tensor.data is not None:
-            raise bad_request(f"input {name} has both data and binary_data_size")
-        given = parameters["binary_data_size"]
-        dtype = np.dtype(DATATYPES[datatype])
-        size = math.prod(shape) * dtype.itemsize  # Python integers do not overflow
-        if type(given) is not int or given != size:  # type: not bool, nor 16.0
-            raise bad_request(
-                f"input {name} has a binary_data_size of {shorten(given)}; {datatype} of shape"
-                f" {shorten(list(shape))} needs {shorten(size)}"
-            )
-        if size > len(tail):
-            raise bad_request(
-                f"input {name} has a binary_data_size of {size}, and {len(tail)} bytes are left"
-            )
-        values = np.frombuffer(tail[:size], dtype).reshape(shape)
-    if len(tail) > size:
-        raise bad_request(f"the body has {len(tail) - size} bytes after its last tensor")
-    return values
+        return _read_json(tensor.data, shape, datatype, name), 0
+    if tensor.data is not None:
+        raise bad_request(f"input {name} has both data and binary_data_size")
+    given = parameters["binary_data_size"]
+    dtype = np.dtype(DATATYPES[datatype])
+    size = math.prod(shape) * dtype.itemsize  # Python integers do not overflow
+    if type(given) is not int or given != size:  # type: not bool, nor 16.0
+        raise bad_request(
+            f"input {name} has a binary_data_size of {shorten(given)}; {datatype} of shape"
+            f" {shorten(list(shape))} needs {shorten(size)}"
+        )
+    if size > len(tail):
+        raise bad_request(
+            f"input {name} has a binary_data_size of {size}, and {len(tail)} bytes are left"
+        )
+    return np.frombuffer(tail[:size], dtype).reshape(shape), size
 
 
 def _checked_parameters(parameters: Parameters | None, owner: str) -> Parameters:

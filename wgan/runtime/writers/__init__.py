@@ -124,13 +124,16 @@ def check_names(out: str, source: LatentSource) -> None:
     """Raise UsageError if two images would have the same name; grids and arrays may repeat."""
     if not isinstance(source, SeedLatents) or isinstance(source.seeds, range):
         return
-    seen: set[int] = set()
-    for seed in source.seeds:
-        if seed in seen:
+    seen: set[str] = set()
+    for position, seed in enumerate(source.seeds):
+        name = source.name(position)
+        if name in seen:
+            label = "" if source.labelling is None else " and its class"
             raise UsageError(
-                f"seed {seed} is given twice, and {out} names each image by its seed: give it once"
+                f"seed {seed} is given twice, and {out} names each image by its seed{label}: give"
+                " it once"
             )
-        seen.add(seed)
+        seen.add(name)
 
 
 def _writer(kind: Kind) -> Write:

@@ -59,7 +59,7 @@ def _check_size(job: Job, kind: str) -> None:
 
 
 def _write_looping(file: BinaryIO, job: Job, kind: str) -> None:
-    frames = [to_pil(pixels) for _, pixels in job.keyed_images()]
+    frames = [to_pil(pixels) for _, pixels in job.numbered_images()]
     frames[0].save(
         file,
         format=kind,
@@ -82,7 +82,7 @@ def _write_video(file: BinaryIO, job: Job) -> None:
         stream.width, stream.height = job.width + job.width % 2, job.height + job.height % 2
         stream.pix_fmt = "yuv420p"
         stream.options = {"crf": "18"}  # visually lossless
-        for _, pixels in job.keyed_images():
+        for _, pixels in job.numbered_images():
             frame = av.VideoFrame.from_ndarray(_rgb_of_even_sides(pixels), format="rgb24")
             container.mux(stream.encode(frame))
         container.mux(stream.encode())  # flush the encoder

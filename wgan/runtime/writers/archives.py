@@ -1,4 +1,4 @@
-"""Tar and zip archives of PNGs, each member named by its key, in the order generated.
+"""Tar and zip archives of PNGs, each member named as in a folder, in the order generated.
 
 A tar is read by WebDataset, takes constant memory for millions of images, and can be resumed: it
 grows under the name `.out.tar.partial`, and the same command continues after the last complete
@@ -14,7 +14,7 @@ from typing import BinaryIO
 from wgan.errors import OutputError
 from wgan.files import TEMPORARY_SUFFIX, open_locked, undated_member, whole_file
 from wgan.runtime.job import Job
-from wgan.runtime.writers.folders import check_same, image_name, to_text
+from wgan.runtime.writers.folders import check_same, to_text
 
 BLOCK = tarfile.BLOCKSIZE
 
@@ -28,8 +28,8 @@ def write_zip(path: Path, job: Job) -> None:
         OutputError: the archive cannot be written.
     """
     with whole_file(path) as file, zipfile.ZipFile(file, "w") as archive:
-        for key, data in job.encoded():
-            archive.writestr(undated_member(image_name(key)), data)
+        for position, data in job.encoded():
+            archive.writestr(undated_member(f"{job.source.name(position)}.png"), data)
 
 
 def write_tar(path: Path, job: Job) -> None:
@@ -78,8 +78,8 @@ def write_whole_tar(path: Path, job: Job) -> None:
 
 
 def _write_members(file: BinaryIO, job: Job, done: int) -> None:
-    for key, data in job.encoded(start=done):
-        file.write(_header(key, len(data)))
+    for position, data in job.encoded(start=done):
+        file.write(_header(f"{job.source.name(position)}.png", len(data)))
         file.write(data)
         file.write(bytes(-len(data) % BLOCK))
     file.write(bytes(2 * BLOCK))  # the end of an archive
@@ -101,7 +101,7 @@ def _resume(file: BinaryIO, job: Job, path: Path) -> int:
     done = 0
     for position in job.positions:
         start = file.tell()
-        if not _skip_member(file, image_name(job.source.key(position)), path):
+        if not _skip_member(file, f"{job.source.name(position)}.png", path):
             file.seek(start)
             break
         done += 1
@@ -133,7 +133,7 @@ def _comment(job: Job) -> bytes:
     return tarfile.TarInfo.create_pax_global_header({"comment": to_text(job.settings())})
 
 
-def _header(key: int, size: int) -> bytes:
-    member = tarfile.TarInfo(image_name(key))
+def _header(name: str, size: int) -> bytes:
+    member = tarfile.TarInfo(name)
     member.size = size
     return member.tobuf(tarfile.USTAR_FORMAT, "ascii", "strict")

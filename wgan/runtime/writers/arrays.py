@@ -15,8 +15,8 @@ from wgan.runtime.job import Job
 def write_array(path: Path, job: Job) -> None:
     """Write pixels `[n, h, w, c]`, or float32 images `[n, c, h, w]` if the job is for these.
 
-    A `.npz` holds them as `pixels` or `images`, and the keys as `seeds`, uncompressed. The array
-    is written batch by batch and never in memory as a whole.
+    A `.npz` holds them as `pixels` or `images`, the keys as `seeds`, and the labels if there are
+    classes, uncompressed. The array is written batch by batch and never in memory as a whole.
 
     Raises:
         OutputError: the file cannot be written.
@@ -29,6 +29,10 @@ def write_array(path: Path, job: Job) -> None:
                 with _member(archive, "seeds") as member:
                     keys = np.fromiter(map(job.source.key, job.positions), np.int64)
                     np.save(member, keys)
+                labels = job.source.labels(job.positions)
+                if labels is not None:
+                    with _member(archive, "labels") as member:
+                        np.save(member, labels)
         else:
             _write_batches(file, job)
 

@@ -1,4 +1,4 @@
-"""A folder with a PNG for each image, named by its key, and the settings that resume it."""
+"""A folder with a PNG for each image, named by key and class, and the settings that resume it."""
 
 import contextlib
 import json
@@ -32,12 +32,15 @@ def write_folder(path: Path, job: Job) -> None:
     resumes = can_resume(path, job.settings(), overwrite=job.config.overwrite)
 
     def save(image: tuple[int, Pixels]) -> None:
-        key, pixels = image
+        position, pixels = image
+        data = job.encode(pixels, [position])
         # Flushing each file to the disk would take longer than generating its image.
-        write_whole(path / image_name(key), job.encode(pixels, [key]), flush=False)
+        write_whole(path / f"{job.source.name(position)}.png", data, flush=False)
 
     saved = ordered_map(
-        job.keyed_images(exists=(lambda key: _exists(path / image_name(key))) if resumes else None),
+        job.numbered_images(
+            exists=(lambda name: _exists(path / f"{name}.png")) if resumes else None
+        ),
         save,
         workers=usable_cores(),
         ahead=IMAGES_AHEAD,
@@ -45,11 +48,6 @@ def write_folder(path: Path, job: Job) -> None:
     with contextlib.closing(saved):  # after a stop too, the files in work are finished
         for _ in saved:
             pass
-
-
-def image_name(key: int) -> str:
-    """Name of an image's file: eight digits, so that alphabetical order is that of the keys."""
-    return f"{key:08d}.png"
 
 
 def _exists(path: Path) -> bool:

@@ -39,7 +39,7 @@ def write_grid(path: Path, job: Job) -> None:
         raise UsageError("standard output is a terminal: send the PNG to a file or a program")
     batches = (batch.images for batch in job.batches())
     pixels = collect(batches, len(job.positions), (job.height, job.width, job.channels))
-    data = job.encode(grid(pixels, shape), list(map(job.source.key, job.positions)), kind)
+    data = job.encode(grid(pixels, shape), job.positions, kind)
     if path.name != "-":
         write_whole(path, data)
         return
