@@ -128,7 +128,11 @@ def test_an_unavailable_media_type_is_406(server: Server) -> None:
             "images/1.png?truncation=1&truncation=0.5",
             "parameter 'truncation' is given more than once",
         ),
-        ("grid.png?seed=1", "unknown field `seed`; known are truncation, strengths, seeds"),
+        ("images/1.png?label=0", "this model has no classes: leave out the label"),
+        (
+            "grid.png?seed=1",
+            "unknown field `seed`; known are truncation, strengths, label, seeds, labels",
+        ),
         ("between.png?first=1&second=2&to=1", "unknown field `to`"),
         ("images/1.png?truncation=", "truncation is '': expected `float`"),
         ("grid.png?seeds=", "are not allowed"),

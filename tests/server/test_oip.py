@@ -230,9 +230,9 @@ LATENT_ROW = entry(name="latents", datatype="FP32", shape=[1, 4], data=[1.0, 2.0
         ({"inputs": [7]}, "inputs[0] is 7: expected `object`"),
         ({"inputs": [entry(name=None)]}, "missing required field `name`"),
         ({"inputs": [entry(name="noise")]}, "there is no input 'noise'"),
-        ({"inputs": [entry(), entry()]}, "give either latents or seeds"),
+        ({"inputs": [entry(), entry()]}, "input 'seeds' is given twice"),
         ({"inputs": [entry(), LATENT_ROW]}, "give either latents or seeds"),
-        ({"inputs": [entry()] * 3}, "3 inputs are given"),
+        ({"inputs": [entry(), entry(name="labels")]}, "there is no input 'labels'"),
         ({"inputs": [entry(datatype="BYTES")]}, "datatype 'BYTES'"),
         (
             {"inputs": [entry(datatype=["INT64"])]},

@@ -45,7 +45,7 @@ LabelText = Annotated[
 LabelList = Annotated[
     str,
     Meta(
-        max_length=65536,
+        max_length=4096,
         description="Classes by name or index, one for each image, such as cat,0,3.",
     ),
 ]
