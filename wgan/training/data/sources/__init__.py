@@ -14,7 +14,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from wgan.errors import ImageError
-from wgan.latents import Labels
+from wgan.latents import Labels as Labels
 
 PROBED_IMAGES = 16
 """Images examined to distinguish grey from colour data."""
