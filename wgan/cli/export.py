@@ -21,6 +21,7 @@ from wgan.text import printable
 def export(given: Given) -> None:
     """Export a generator as one file that is proved to match PyTorch.
 
+    With --module it is a generator of another project (docs/bring-your-own.md).
     The source is a run's folder or a checkpoint, by default the latest run. Of a run, the newest
     checkpoint is exported unless --checkpoint names another. The weights are the moving average
     (EMA). An export whose images differ from PyTorch's by more than the tolerance is refused and
@@ -32,9 +33,10 @@ def export(given: Given) -> None:
         written.append(file)
         manifest, seen = file.manifest, file.manifest.receipt.seen
         stages.clear()
+        step = "" if manifest.step is None else f"step {manifest.step}, "
         kept = ", ".join(manifest.float_layers)
         click.echo(
-            f"{printable(file.path)}: step {manifest.step}, {manifest.precision} for"
+            f"{printable(file.path)}: {step}{manifest.precision} for"
             f" {manifest.target}; within {seen.images:.1e} of PyTorch in float, {seen.pixels} of"
             f" 255 in pixels, PSNR {seen.psnr:.0f} dB"
             + (f"; in float: {printable(kept)}" if kept else "")

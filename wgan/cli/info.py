@@ -17,7 +17,7 @@ from wgan.text import printable
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from wgan.model_file.manifest import Distance, Manifest
+    from wgan.model_file.manifest import Distance, Manifest, Receipt
 
 MAX_VALUES = 20
 """Inputs and outputs that are listed; the others are counted."""
@@ -68,14 +68,22 @@ def _manifest_rows(manifest: "Manifest") -> dict[str, Any]:
         "precision": manifest.precision,
         "target": manifest.target,
         **({} if manifest.opset is None else {"opset": manifest.opset}),
-        "training step": manifest.step,
+        **({"source": manifest.source} if manifest.source else {}),
+        **({} if manifest.step is None else {"training step": manifest.step}),
+        **({"in float": ", ".join(manifest.float_layers)} if manifest.float_layers else {}),
         "weights": f"sha256 {manifest.weights_sha256}",
         "wgan": manifest.wgan_version,
+        **({} if receipt.reference == "PyTorch" else {"reference": _reference(receipt)}),
         "proved on": f"{', '.join(receipt.providers)}; seeds {receipt.seeds}; batches"
         f" {', '.join(map(str, receipt.batch_sizes))}",
         "differs by": f"{_distance(receipt.seen)} (allowed: {_distance(receipt.allowed)}"
         f"{', loosened by the user' if receipt.loosened else ''})",
     }
+
+
+def _reference(receipt: "Receipt") -> str:
+    checksum = receipt.reference_sha256
+    return receipt.reference + (f", sha256 {checksum}" if checksum else "")
 
 
 def _graph(path: "Path", description: Description) -> dict[str, Any]:

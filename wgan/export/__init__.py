@@ -14,6 +14,7 @@ from pathlib import Path
 
 from wgan.errors import CheckpointError, OutputError, UsageError, needs_extra
 from wgan.export.config import ExportConfig, OptimizeConfig
+from wgan.export.modules import export_module, export_named_module
 from wgan.export.optimizing import optimize
 from wgan.files import check_output, is_file, is_folder, make_folder
 from wgan.host import need_no_temporary_folder
@@ -22,7 +23,7 @@ from wgan.model_file.manifest import Manifest
 from wgan.runs import Run, find_run, latest_run, remember_export, which_checkpoint
 from wgan.stop import check_stop
 
-__all__ = ["ExportConfig", "ExportedFile", "OptimizeConfig", "export", "optimize"]
+__all__ = ["ExportConfig", "ExportedFile", "OptimizeConfig", "export", "export_module", "optimize"]
 
 logger = logging.getLogger(__name__)
 
@@ -58,6 +59,8 @@ def export(
         ParityError: an export does not match PyTorch; the files before it are complete.
         OutputError: a file cannot be written.
     """
+    if config.module is not None:
+        return _export_module(config, on_file)
     which = which_checkpoint(config.checkpoint, [config.source] if config.source else [])
     # Paths first: a wrong one is reported at once, not after PyTorch has been imported.
     checkpoint_path = choose_checkpoint(config.source, which)
@@ -87,6 +90,21 @@ def export(
             file = ExportedFile(*module.write_folder(path, checkpoint.step, write))
         if file_format == "onnx":
             remember_export(path)
+        exported.append(file)
+        if on_file is not None:
+            on_file(file)
+    return exported
+
+
+def _export_module(
+    config: ExportConfig, on_file: Callable[[ExportedFile], None] | None
+) -> list[ExportedFile]:
+    """Export another project's generator, into the current folder unless it says otherwise."""
+    exported = []
+    for file_format, path in output_paths(config, Path("generator")).items():
+        if not FORMATS[file_format].extension:
+            raise UsageError(f"--module has no --format {file_format}: export to onnx first")
+        file = ExportedFile(path, export_named_module(config, path, file_format))
         exported.append(file)
         if on_file is not None:
             on_file(file)

@@ -12,7 +12,7 @@ from typing import Any
 from wgan.errors import UsageError
 from wgan.model_file import FORMATS
 from wgan.model_file.manifest import Distance
-from wgan.options import advanced, check, option
+from wgan.options import advanced, check, flag, option
 from wgan.text import shorten
 from wgan.training.config import CheckpointConfig
 
@@ -130,51 +130,6 @@ class PrecisionConfig:
         return DEFAULT_TARGETS[self.precision] if FORMATS[file_format].is_onnx else "portable"
 
 
-@dataclass(frozen=True, kw_only=True)
-class ExportConfig(PrecisionConfig, CheckpointConfig):
-    """The options of `wgan export`. Raises UsageError for a value that is not allowed."""
-
-    source: Path | None = option(
-        None,
-        "A run's folder or a checkpoint.",
-        argument=True,
-        metavar="[RUN|CHECKPOINT]",
-        shown_default="the latest run",
-    )
-    formats: tuple[str, ...] = option(
-        ("onnx",),
-        "Format; can be repeated. triton is a model repository for NVIDIA Triton, a folder.",
-        flags=("--format",),
-        choices=tuple(FORMATS),
-    )
-    output: str | None = option(
-        None,
-        "File to write, or a folder for it, ending in /.",
-        flags=("-o", "--output"),
-        metavar="PATH",
-        shown_default="generator.onnx, .ts or .pt2 in the run's folder",
-    )
-
-    def __post_init__(self) -> None:
-        """Check each option and each combination. Raises UsageError."""
-        super().__post_init__()
-        if not self.formats:
-            raise UsageError(f"--format is missing: name one or more of {', '.join(FORMATS)}")
-        if self.output == "":
-            raise UsageError("--output is empty: name a file, or a folder ending in /")
-        for file_format in self.formats:
-            self.check_format(file_format)
-
-    def filename(self, file_format: str) -> str:
-        """The name of a file in a run's folder; it names only what differs from the defaults."""
-        parts = ["generator"]
-        if self.target_of(file_format) != self._default_target(file_format):
-            parts.append(self.target_of(file_format))
-        if self.precision != "fp32":
-            parts.append(self.precision)
-        return "-".join(parts) + FORMATS[file_format].extension
-
-
 def _parse_axes(text: str) -> tuple[int, ...]:
     """Parse `"100x1x1"`. Raises UsageError."""
     parts = text.lower().split("x")
@@ -226,6 +181,15 @@ class ForeignConfig(PrecisionConfig):
     label: int | None = option(
         None, "Class of all images, for a generator with classes.", flags=("--class",), low=0
     )
+    image_shape: tuple[int, ...] | None = option(
+        None,
+        "Height, width and channels of flat images.",
+        parse=_parse_axes,
+        low=1,
+        high=2**14,
+        metavar="HxWxC",
+        shown_default="as the file says",
+    )
     image_output: str | None = option(
         None,
         "The output that holds the images, by name or number.",
@@ -233,6 +197,15 @@ class ForeignConfig(PrecisionConfig):
         metavar="NAME",
         shown_default="found",
     )
+
+    def __post_init__(self) -> None:
+        """Check each option. Raises UsageError."""
+        super().__post_init__()
+        if self.image_shape is not None and len(self.image_shape) != 3:
+            raise UsageError(
+                "--image-shape is height, width and channels, as in 28x28x1: it has"
+                f" {len(self.image_shape)} sizes"
+            )
 
     @property
     def given_inputs(self) -> dict[str, str]:
@@ -250,19 +223,80 @@ class ForeignConfig(PrecisionConfig):
 
 
 @dataclass(frozen=True, kw_only=True)
+class ExportConfig(ForeignConfig, CheckpointConfig):
+    """The options of `wgan export`. Raises UsageError for a value that is not allowed."""
+
+    source: Path | None = option(
+        None,
+        "A run's folder or a checkpoint.",
+        argument=True,
+        metavar="[RUN|CHECKPOINT]",
+        shown_default="the latest run",
+    )
+    formats: tuple[str, ...] = option(
+        ("onnx",),
+        "Format; can be repeated. triton is a model repository for NVIDIA Triton, a folder.",
+        flags=("--format",),
+        choices=tuple(FORMATS),
+    )
+    output: str | None = option(
+        None,
+        "File to write, or a folder for it, ending in /.",
+        flags=("-o", "--output"),
+        metavar="PATH",
+        shown_default="generator.onnx, .ts or .pt2 in the run's folder",
+    )
+    module: str | None = option(
+        None,
+        "A generator of another project: a function that makes it, or its class.",
+        metavar="PACKAGE.MODULE:FUNCTION",
+        group="Generator",
+    )
+    weights: str | None = option(
+        None,
+        "Its weights: .pth, .pt or .safetensors, and the key inside if there are several.",
+        metavar="FILE[:KEY]",
+    )
+
+    def __post_init__(self) -> None:
+        """Check each option and each combination. Raises UsageError."""
+        super().__post_init__()
+        if not self.formats:
+            raise UsageError(f"--format is missing: name one or more of {', '.join(FORMATS)}")
+        self._check_module()
+        if self.output == "":
+            raise UsageError("--output is empty: name a file, or a folder ending in /")
+        for file_format in self.formats:
+            self.check_format(file_format)
+
+    def _check_module(self) -> None:
+        """Check that options of other projects' generators come with one. Raises UsageError."""
+        if self.module is not None:
+            if self.source is not None:
+                raise UsageError(f"--module and {self.source} are two generators: name one of them")
+            return
+        named = ("weights", *(name for name in ForeignConfig.__annotations__))
+        for name in named:
+            if getattr(self, name) not in (None, ()):
+                raise UsageError(
+                    f"{flag(name, self)} is for generators of other projects: give --module too"
+                )
+
+    def filename(self, file_format: str) -> str:
+        """The name of a file in a run's folder; it names only what differs from the defaults."""
+        parts = ["generator"]
+        if self.target_of(file_format) != self._default_target(file_format):
+            parts.append(self.target_of(file_format))
+        if self.precision != "fp32":
+            parts.append(self.precision)
+        return "-".join(parts) + FORMATS[file_format].extension
+
+
+@dataclass(frozen=True, kw_only=True)
 class OptimizeConfig(ForeignConfig):
     """The options of `wgan optimize`. Raises UsageError for a value that is not allowed."""
 
     file: Path = option(MISSING, "An ONNX file of any project.", argument=True, metavar="FILE")
-    image_shape: tuple[int, ...] | None = option(
-        None,
-        "Height, width and channels of flat images.",
-        parse=_parse_axes,
-        low=1,
-        high=2**14,
-        metavar="HxWxC",
-        shown_default="as the file says",
-    )
     output: Path | None = option(
         None,
         "File to write.",
@@ -275,11 +309,6 @@ class OptimizeConfig(ForeignConfig):
         """Check each option and each combination. Raises UsageError."""
         super().__post_init__()
         self.check_format("onnx")
-        if self.image_shape is not None and len(self.image_shape) != 3:
-            raise UsageError(
-                "--image-shape is height, width and channels, as in 28x28x1: it has"
-                f" {len(self.image_shape)} sizes"
-            )
 
     @property
     def path(self) -> Path:

@@ -86,7 +86,10 @@ def publish(
     check_stop()
     logger.info("%s: generating reference images with PyTorch", path)
     # A generator of its own: tracing may have changed the one that the draft was made from.
-    reference = Reference.draw(checkpoint.ema_generator(architecture), latent_dim, config.seeds)
+    generator = checkpoint.ema_generator(architecture)
+    reference = Reference.draw(
+        generator, latent_dim, config.seeds, float64_optional=architecture is not None
+    )
     unproved = _describe(checkpoint, config, draft)
     return prove_and_write(
         draft, reference, unproved, path, config.allowed, loosened=config.loosened

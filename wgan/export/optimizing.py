@@ -4,10 +4,10 @@ import hashlib
 import logging
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from wgan.errors import ExportError, UsageError, needs_extra
-from wgan.export.config import TOLERANCES, OptimizeConfig, PrecisionConfig
+from wgan.export.config import TOLERANCES, ForeignConfig, OptimizeConfig, PrecisionConfig
 from wgan.files import check_output
 from wgan.model_file.manifest import Distance, Manifest
 from wgan.model_file.reading import read_bytes, scan_model
@@ -94,7 +94,7 @@ def allowed_distance(config: PrecisionConfig, interface: "Interface") -> Distanc
     return allowed
 
 
-def request_of(config: Any) -> "Request":
+def request_of(config: ForeignConfig) -> "Request":
     """What the options say of the file."""
     from wgan.export.foreign.interface import Request
 
@@ -104,7 +104,7 @@ def request_of(config: Any) -> "Request":
         label=config.label,
         output=config.image_output,
         value_range=config.value_range,
-        flat=getattr(config, "image_shape", None) is not None,
+        flat=config.image_shape is not None,
     )
 
 

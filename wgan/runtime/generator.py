@@ -410,7 +410,8 @@ class Generator:
         height, width, channels = self.image_shape
         kind = channels_text(channels)
         kind = f"{kind} images" if channels in PIXEL_CHANNELS else f"images of {kind}"
-        step = "" if self.manifest is None else f", step {self.manifest.step:,}"
+        trained = None if self.manifest is None else self.manifest.step
+        step = "" if trained is None else f", step {trained:,}"
         state = "closed" if self._session is None else self.provider
         return (
             f"<Generator of {width}x{height} {kind}:"

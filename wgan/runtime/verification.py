@@ -147,7 +147,7 @@ def _check_goldens(engine: EngineConfig, generator: Generator, manifest: Manifes
             )
             return Check("golden images", False, detail, str(engine))
         worst = max(worst, difference.largest)
-    detail = f"{len(goldens)} images of PyTorch's, at most {worst} of 255 away"
+    detail = f"{len(goldens)} images of {manifest.receipt.reference}'s, at most {worst} of 255 away"
     return Check("golden images", True, detail, str(engine))
 
 

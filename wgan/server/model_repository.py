@@ -268,7 +268,7 @@ def _describe(name: str, sha256: str, generator: Generator, directions: int) -> 
     version, fields = "1", None
     try:
         if (manifest := generator.manifest) is not None:
-            version = str(manifest.step)
+            version = str(manifest.step) if manifest.step is not None else "1"
             receipt = dataclasses.replace(manifest.receipt, goldens=())
             fields = dataclasses.asdict(dataclasses.replace(manifest, receipt=receipt))
             del fields["receipt"]["goldens"], fields["classes"]  # which the model itself names

@@ -1,5 +1,7 @@
-"""Generators from other projects in ONNX: what they take and give, and their normal form.
+"""Generators from other projects: what they take and give, and their normal form.
 
-`interface.py` finds latents and images among the inputs and outputs, `normal_form.py` rewrites the
-graph to what wgan's own exports are: `latents` in, `images` and `pixels` out.
+Of a PyTorch generator, `module.py` calls it as wgan calls its own and `weights.py` loads its
+weights. Of an ONNX file, `interface.py` finds latents and images among the inputs and outputs, and
+`normal_form.py` rewrites the graph to what wgan's own exports are: `latents` in, `images` and
+`pixels` out.
 """

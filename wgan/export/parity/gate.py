@@ -57,8 +57,18 @@ class Reference:
     name: str = PYTORCH  # what gave the images
 
     @classmethod
-    def draw(cls, generator: nn.Module, latent_dim: int, seeds: int = sum(BATCH_SIZES)) -> Self:
+    def draw(
+        cls,
+        generator: nn.Module,
+        latent_dim: int,
+        seeds: int = sum(BATCH_SIZES),
+        *,
+        float64_optional: bool = False,
+    ) -> Self:
         """Generate the images of `seeds` seeds, or of all that `batches` needs if that is more.
+
+        With `float64_optional` a generator that cannot run in float64, or casts to float32 inside,
+        has no referee; the receipt says so.
 
         Raises:
             ExportError: the generator fails, or an image is not finite.
@@ -71,12 +81,19 @@ class Reference:
                 "the generator's images are not finite, because the training diverged: export an"
                 " earlier checkpoint, with  --checkpoint STEP"
             )
-        with export_errors("run in float64"):
-            images64 = _generate(
-                # A copy: `double` converts a module in place.
-                copy.deepcopy(generator).double(),
-                latents[: sum(BATCH_SIZES)].astype(np.float64),
-            )
+        try:
+            with export_errors("run in float64"):
+                images64: npt.NDArray[Any] | None = _generate(
+                    # A copy: `double` converts a module in place.
+                    copy.deepcopy(generator).double(),
+                    latents[: sum(BATCH_SIZES)].astype(np.float64),
+                )
+        except ExportError:
+            if not float64_optional:
+                raise
+            images64 = None
+        if float64_optional and images64 is not None and images64.dtype != np.float64:
+            images64 = None
         return cls(latents, images, to_pixels(images), images64)
 
     @property

@@ -1,0 +1,288 @@
+"""`wgan export --module`: PyTorch generators of other projects."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from tests.processes import RunWgan
+from wgan.errors import ExportError, UsageError
+from wgan.export import ExportConfig, export_module
+from wgan.export.foreign.module import ForeignGenerator, draw, make_inputs, make_module
+from wgan.export.foreign.weights import load_weights, put_weights
+from wgan.latents import latents_from_seeds
+from wgan.runtime import Generator
+
+LATENT_DIM = 6
+
+
+class Small(nn.Module):
+    """Latents `[n, 6, 1, 1]` -> images `[n, 3, 8, 8]`, as pytorch/examples' DCGAN."""
+
+    def __init__(self, last: nn.Module | None = None) -> None:
+        super().__init__()
+        self.main = nn.Sequential(
+            nn.ConvTranspose2d(LATENT_DIM, 12, 4, 1, 0, bias=False), nn.BatchNorm2d(12), nn.ReLU(),
+            nn.ConvTranspose2d(12, 3, 4, 2, 1, bias=False), last or nn.Tanh(),
+        )  # fmt: skip
+
+    def forward(self, z: Tensor) -> Any:
+        """Draw images."""
+        return self.main(z)
+
+
+class Several(nn.Module):
+    """A class, a truncation and noise besides latents; a dict of images and features."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.main = Small().main
+        self.embedding = nn.Embedding(10, LATENT_DIM)
+
+    def forward(
+        self, z: Tensor, y: Tensor, truncation: float = 1.0, noise_mode: str = "random"
+    ) -> Any:
+        """Draw images and features."""
+        images = self.main((z * self.embedding(y) * truncation)[:, :, None, None])
+        if noise_mode == "random":
+            images = images + torch.randn_like(images)
+        return {"features": z, "images": images.clamp(-1, 1)}
+
+
+class Casting(Small):
+    """Turns what comes into float32, as NVIDIA's StyleGANs do."""
+
+    def forward(self, z: Tensor) -> Any:
+        """Draw images."""
+        return self.main.float()(z.float())
+
+
+@pytest.fixture
+def module() -> Small:
+    torch.manual_seed(0)
+    small = Small()
+    with torch.no_grad():
+        small(torch.randn(32, LATENT_DIM, 1, 1))
+    return small
+
+
+def images_of(path: Path, n: int = 5) -> Any:
+    with Generator(path) as generator:
+        return generator.images(latents_from_seeds(range(n), LATENT_DIM))
+
+
+def drawn(module: nn.Module, n: int = 5) -> Any:
+    latents = torch.from_numpy(latents_from_seeds(range(n), LATENT_DIM))
+    with torch.no_grad():
+        return module.eval()(latents[:, :, None, None]).numpy()
+
+
+def test_a_module_becomes_a_file_that_draws_what_it_draws(module: Small, tmp_path: Path) -> None:
+    manifest = export_module(module, (LATENT_DIM, 1, 1), tmp_path / "g.onnx")
+    assert (manifest.source, manifest.step, manifest.config) == ("module", None, {})
+    assert (manifest.height, manifest.width, manifest.channels) == (8, 8, 3)
+    assert manifest.receipt.reference == "PyTorch"
+    assert manifest.receipt.float64_images is not None
+    assert np.abs(images_of(tmp_path / "g.onnx") - drawn(module)).max() < 1e-5
+
+
+def test_a_range_is_told_by_the_module(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    module = Small(nn.Sigmoid())
+    export_module(module, (LATENT_DIM, 1, 1), tmp_path / "g.onnx")
+    assert np.abs(images_of(tmp_path / "g.onnx") - (drawn(module) * 2 - 1)).max() < 1e-5
+
+
+def test_a_range_that_cannot_be_told_must_be_given(tmp_path: Path) -> None:
+    module = Small(nn.Identity())
+    with pytest.raises(UsageError, match=r"range of the generator's images is unknown.*--range"):
+        export_module(module, (LATENT_DIM, 1, 1), tmp_path / "g.onnx")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_module_that_casts_to_float32_has_no_float64_referee(tmp_path: Path) -> None:
+    manifest = export_module(Casting(), (LATENT_DIM, 1, 1), tmp_path / "g.onnx")
+    assert manifest.receipt.float64_images is None
+    with Generator(tmp_path / "g.onnx") as generator:
+        assert generator.manifest == manifest
+
+
+def test_further_arguments_and_outputs_are_chosen(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    module = Several()
+    inputs = make_inputs(module, {"truncation": "0.7", "noise_mode": "const"}, 3)
+    path = tmp_path / "g.onnx"
+    export_module(module, (LATENT_DIM,), path, inputs=inputs, output="images")
+    latents = torch.from_numpy(latents_from_seeds(range(5), LATENT_DIM))
+    with torch.no_grad():
+        expected = module(latents, torch.full((5,), 3), 0.7, "const")["images"]
+    assert np.abs(images_of(path) - expected.numpy()).max() < 1e-5
+
+
+def test_noise_is_found_by_drawing_twice() -> None:
+    module = Several().eval()
+    inputs = make_inputs(module, {}, 3)
+    with pytest.raises(ExportError, match=r"draws random numbers itself.*--input noise_mode=const"):
+        draw(ForeignGenerator(module, (LATENT_DIM,), inputs, "images"))
+
+
+@pytest.mark.parametrize(
+    ("given", "label", "message"),
+    [
+        ({"sigma": "1"}, None, r"--input sigma: forward of the generator takes z, y, truncation"),
+        ({"y": "1"}, 2, r"--class 2: .* none of these is clearly a class"),
+    ],
+)
+def test_arguments_that_do_not_exist_are_named(
+    given: dict[str, str], label: int | None, message: str
+) -> None:
+    with pytest.raises(UsageError, match=message):
+        make_inputs(Several(), given, label)
+
+
+def test_an_output_that_does_not_exist_is_named() -> None:
+    module = Several().eval()
+    inputs = make_inputs(module, {"noise_mode": "const"}, 3)
+    with pytest.raises(UsageError, match="--output-name mask: the generator returns features, im"):
+        draw(ForeignGenerator(module, (LATENT_DIM,), inputs, "mask"))
+
+
+def test_latents_of_the_wrong_shape_are_explained() -> None:
+    with pytest.raises(ExportError, match="cannot be run on latents of this shape"):
+        draw(ForeignGenerator(Small().eval(), (LATENT_DIM,), {}))
+
+
+def test_a_batch_norm_that_keeps_no_statistics_is_found() -> None:
+    module = Small()
+    module.main[1] = nn.BatchNorm2d(12, track_running_stats=False)
+    with pytest.raises(ExportError, match="depends on the other images of its batch"):
+        draw(ForeignGenerator(module.eval(), (LATENT_DIM, 1, 1), {}))
+
+
+def saved(tmp_path: Path, name: str, content: Any) -> str:
+    torch.save(content, tmp_path / name)
+    return str(tmp_path / name)
+
+
+@pytest.mark.parametrize("prefix", ["", "module.", "generator.", "module.generator."])
+def test_prefixes_of_wrappers_are_left_out(tmp_path: Path, module: Small, prefix: str) -> None:
+    state = {prefix + name: value for name, value in module.state_dict().items()}
+    if prefix.endswith("generator."):
+        state["critic.weight"] = torch.zeros(3)
+    other = Small()
+    put_weights(other, load_weights(saved(tmp_path, "w.pth", state)))
+    np.testing.assert_array_equal(drawn(other), drawn(module))
+
+
+def test_weights_are_found_under_a_key(tmp_path: Path, module: Small) -> None:
+    content = {"g": Small().state_dict(), "g_ema": module.state_dict(), "step": 3}
+    path = saved(tmp_path, "all.pt", content)
+    other = Small()
+    put_weights(other, load_weights(f"{path}:g_ema"))
+    np.testing.assert_array_equal(drawn(other), drawn(module))
+    with pytest.raises(UsageError, match=r"several weights: g, g_ema; .*all.pt:g_ema"):
+        load_weights(path)
+    with pytest.raises(UsageError, match=r"has no 'ema', only g, g_ema, step"):
+        load_weights(f"{path}:ema")
+
+
+def test_the_only_weights_need_no_key(tmp_path: Path, module: Small) -> None:
+    path = saved(tmp_path, "one.pt", {"epoch": 3, "netG": module.state_dict()})
+    assert set(load_weights(path)) == set(module.state_dict())
+
+
+def test_safetensors_are_read(tmp_path: Path, module: Small) -> None:
+    save_file(module.state_dict(), tmp_path / "w.safetensors")
+    other = Small()
+    put_weights(other, load_weights(str(tmp_path / "w.safetensors")))
+    np.testing.assert_array_equal(drawn(other), drawn(module))
+
+
+class Unsafe:
+    def __reduce__(self) -> Any:
+        return print, ("code ran",)
+
+
+def test_files_that_could_run_code_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="holds more than tensors"):
+        load_weights(saved(tmp_path, "w.pth", {"a": Unsafe()}))
+
+
+def test_missing_and_unknown_weights_are_named(module: Small) -> None:
+    state = module.state_dict()
+    state["main.9.weight"] = state.pop("main.0.weight")
+    with pytest.raises(UsageError, match=r"lacks 1 of the .*: main.0.weight, .*: main.9.weight"):
+        put_weights(Small(), dict(state))
+
+
+def test_weights_of_another_shape_are_named(module: Small) -> None:
+    state = dict(module.state_dict())
+    state["main.0.weight"] = torch.zeros(2, 2)
+    with pytest.raises(UsageError, match=r"does not fit the network: .*main.0.weight"):
+        put_weights(Small(), state)
+
+
+def test_unknown_weights_alone_are_a_warning(
+    module: Small, caplog: pytest.LogCaptureFixture
+) -> None:
+    put_weights(Small(), dict(module.state_dict()) | {"noise": torch.zeros(3)})
+    assert "does not use these weights: noise" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("no_such_module_here:f", "there is no module no_such_module_here"),
+        ("torch.nn:Nothing", "torch.nn has no 'Nothing'"),
+        ("torch.nn:Linear", "cannot be called without arguments"),
+        ("builtins:dict", "returned 'dict'"),
+        (":f", "write package.module:function"),
+    ],
+)
+def test_functions_that_make_no_module_are_named(name: str, message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        make_module(name)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"weights": "w.pth"}, "--weights is for generators of other projects"),
+        ({"latents": (3,)}, "--latents is for generators of other projects"),
+        ({"module": "a:b", "source": Path("runs/x")}, "two generators"),
+        ({"module": "a:b", "image_shape": (3, 3)}, "height, width and channels"),
+    ],
+)
+def test_options_that_exclude_each_other_are_refused(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        ExportConfig(**options)
+
+
+MODULE = """
+from torch import nn
+
+def make():
+    return nn.Sequential(
+        nn.ConvTranspose2d(6, 12, 4, 1, 0, bias=False), nn.BatchNorm2d(12), nn.ReLU(),
+        nn.ConvTranspose2d(12, 3, 4, 2, 1, bias=False), nn.Tanh(),
+    )
+"""
+
+
+def test_the_command_takes_a_public_dcgan_and_its_weights(
+    run_wgan: RunWgan, tmp_path: Path, module: Small
+) -> None:
+    (tmp_path / "mygan.py").write_text(MODULE)
+    saved(tmp_path, "netG.pth", module.main.state_dict())
+    done = run_wgan(
+        "export", "--module", "mygan:make", "--weights", "netG.pth", "--latents", "6x1x1",
+        "-o", "mine.onnx",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "mine.onnx: fp32 for cpu; within" in done.stdout
+    assert np.abs(images_of(tmp_path / "mine.onnx") - drawn(module)).max() < 1e-5
+    assert "source        module" in run_wgan("info", "mine.onnx").stdout

@@ -1,0 +1,207 @@
+"""A generator that is a PyTorch module of another project, called as wgan calls its own."""
+
+import importlib
+import inspect
+import math
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from wgan.errors import ExportError, UsageError
+from wgan.export.foreign.interface import CHANNELS, LABEL_NAME
+from wgan.export.formats import export_errors
+from wgan.text import first_line, shorten
+
+
+class ForeignGenerator(nn.Module):
+    """Maps latents `[n, latent_dim]` to images `[n, c, h, w]` in [-1, 1] by another module.
+
+    Args:
+        module: the generator; its images have values in `value_range`.
+        latent_shape: axes of one image's latents as the module takes them.
+        inputs: its further arguments, by name: numbers, texts, tensors of one image.
+        output: index or name of the images in a tuple or a dict; None takes the first tensor.
+        image_shape: height, width and channels of flat images.
+    """
+
+    def __init__(
+        self,
+        module: nn.Module,
+        latent_shape: Sequence[int],
+        inputs: Mapping[str, Any],
+        output: str | None = None,
+        image_shape: Sequence[int] | None = None,
+    ) -> None:
+        super().__init__()
+        self.module = module
+        self.latent_shape = tuple(latent_shape)
+        self.inputs, self.output = dict(inputs), output
+        self.image_shape = image_shape
+        self.value_range = (-1.0, 1.0)
+
+    @property
+    def latent_dim(self) -> int:
+        """Numbers in one image's latents."""
+        return math.prod(self.latent_shape)
+
+    def forward(self, latents: Tensor) -> Tensor:
+        """`[n, latent_dim]` -> `[n, c, h, w]`."""
+        n = latents.shape[0]
+        given = {
+            name: value.to(latents.dtype if value.is_floating_point() else value.dtype).expand(
+                n, *value.shape[1:]
+            )
+            if isinstance(value, Tensor)
+            else value
+            for name, value in self.inputs.items()
+        }
+        result = self.module(latents.reshape(n, *self.latent_shape), **given)
+        images = self._channels_first(self._select(result))
+        low, high = self.value_range
+        return images if (low, high) == (-1, 1) else (images - low) * (2 / (high - low)) - 1
+
+    def _select(self, result: Any) -> Tensor:
+        if isinstance(result, Tensor):
+            return result
+        items = result if isinstance(result, Mapping) else dict(enumerate(result))
+        tensors = {str(key): value for key, value in items.items() if isinstance(value, Tensor)}
+        if self.output is None:
+            images = [value for value in tensors.values() if value.ndim == 4]
+            if len(images) != 1:
+                raise UsageError(
+                    f"the generator returns {len(tensors)} tensors ({', '.join(tensors)}): choose"
+                    " its images with  --output-name"
+                )
+            return images[0]
+        if self.output not in tensors:
+            raise UsageError(
+                f"--output-name {self.output}: the generator returns {', '.join(tensors)}"
+            )
+        return tensors[self.output]
+
+    def _channels_first(self, images: Tensor) -> Tensor:
+        if self.image_shape is not None:
+            height, width, channels = self.image_shape
+            return images.reshape(-1, channels, height, width)
+        if images.ndim == 3:
+            return images.unsqueeze(1)
+        if images.ndim == 4 and images.shape[1] not in CHANNELS and images.shape[3] in CHANNELS:
+            return images.permute(0, 3, 1, 2)
+        if images.ndim != 4 or images.shape[1] not in CHANNELS:
+            raise UsageError(
+                f"the generator returns {list(images.shape[1:])} for each image: images are"
+                " [n, c, h, w], [n, h, w, c] or [n, h, w]; say what flat ones are with"
+                "  --image-shape HEIGHTxWIDTHxCHANNELS, as in 28x28x1"
+            )
+        return images
+
+
+def make_inputs(module: nn.Module, given: Mapping[str, str], label: int | None) -> dict[str, Any]:
+    """The further arguments of a module from what the user wrote.
+
+    Raises:
+        UsageError: the module has no such argument, or none that is clearly a class.
+    """
+    names = list(inspect.signature(module.forward).parameters)
+    takes_any = any(
+        parameter.kind is inspect.Parameter.VAR_KEYWORD
+        for parameter in inspect.signature(module.forward).parameters.values()
+    )
+    for name in given:
+        if name not in names and not takes_any:
+            raise UsageError(f"--input {name}: forward of the generator takes {', '.join(names)}")
+    inputs = {name: _parse(text) for name, text in given.items()}
+    if label is not None:
+        found = [name for name in names[1:] if LABEL_NAME.match(name) and name not in inputs]
+        if not found:
+            raise UsageError(
+                f"--class {label}: forward of the generator takes {', '.join(names)}, and none of"
+                " these is clearly a class; give  --input NAME=VALUE"
+            )
+        inputs[found[0]] = torch.tensor([label])
+    return inputs
+
+
+def _parse(text: str) -> Any:
+    """A number, a flag, None, a text, or numbers, which become one row of a tensor."""
+    words = {"none": None, "true": True, "false": False}
+    if text.lower() in words:
+        return words[text.lower()]
+    try:
+        numbers = [float(part) for part in text.split(",")]
+    except ValueError:
+        return text
+    return numbers[0] if len(numbers) == 1 else torch.tensor([numbers])
+
+
+def make_module(name: str) -> nn.Module:
+    """Import `"package.module:function"`, here or installed, and call it: this runs its code.
+
+    The function may be a class of modules, or a module itself.
+
+    Raises:
+        UsageError: there is no such function, or it does not return a module.
+    """
+    module_name, _, attribute = name.partition(":")
+    here = str(Path.cwd())
+    if here not in sys.path:
+        sys.path.append(here)
+    try:
+        found = importlib.import_module(module_name)
+        for part in attribute.split("."):
+            found = getattr(found, part)
+    except (ValueError, TypeError) as exc:
+        raise UsageError(f"--module {name}: write package.module:function") from exc
+    except ModuleNotFoundError as exc:
+        raise UsageError(
+            f"--module {name}: there is no module {exc.name}, here or installed"
+        ) from exc
+    except AttributeError as exc:
+        raise UsageError(f"--module {name}: {module_name} has no {attribute!r}") from exc
+    target: Any = found
+    if isinstance(target, nn.Module):
+        return target
+    try:
+        made = target()
+    except TypeError as exc:
+        if exc.__traceback__ is not None and exc.__traceback__.tb_next is not None:
+            raise
+        raise UsageError(
+            f"--module {name} cannot be called without arguments ({first_line(exc)}): write a"
+            " function that makes the generator, and name that"
+        ) from exc
+    if not isinstance(made, nn.Module):
+        raise UsageError(
+            f"--module {name} returned {shorten(type(made).__name__)}: it must return the"
+            " generator, a torch.nn.Module"
+        )
+    return made
+
+
+def draw(generator: ForeignGenerator, n: int = 8) -> Tensor:
+    """Images of a few latents, drawn twice to see whether they are the same.
+
+    Raises:
+        ExportError: the generator fails, or is not deterministic.
+        UsageError: what it returns is not clearly images.
+    """
+    latents = torch.randn(n, generator.latent_dim, generator=torch.Generator().manual_seed(0))
+    with export_errors("run on latents of this shape"), torch.no_grad():
+        first, second = generator(latents), generator(latents)
+        alone = generator(latents[:2])
+    images: Tensor = first
+    if not torch.equal(first, second):
+        raise ExportError(
+            "the generator draws random numbers itself: two runs on the same latents differ, so"
+            " that an image would not depend on its seed alone. Fix the noise by an argument of"
+            " forward, as in  --input noise_mode=const"
+        )
+    if not torch.allclose(first[:2], alone, atol=1e-3):
+        raise ExportError(
+            "an image of the generator depends on the other images of its batch, also in eval mode"
+        )
+    return images

@@ -1,0 +1,155 @@
+"""Weights of another project: a file, a key inside it, and the names that the network knows."""
+
+import logging
+import pickle
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from wgan.errors import UsageError, needs_extra
+from wgan.files import is_file
+from wgan.text import first_line, shorten
+
+Weights = dict[str, Tensor]
+"""A state_dict: name -> tensor."""
+
+PREFIXES = ("module.", "_orig_mod.", "generator.", "netG.", "G.", "gen.", "model.", "state_dict.")
+"""What wrappers and trainers put before the names of a generator's weights."""
+
+MAX_NAMES = 4
+"""Names that a message lists."""
+
+logger = logging.getLogger("wgan")
+
+
+def load_weights(text: str) -> Weights:
+    """Load `FILE` or `FILE:KEY`: .safetensors, or what `torch.save` writes. No code runs.
+
+    Raises:
+        UsageError: there is no such file or key, or it holds no weights.
+        MissingExtra: safetensors is not installed.
+    """
+    path, key = _split(text)
+    if not is_file(path):
+        raise UsageError(f"--weights {text}: there is no file {path}")
+    if path.suffix == ".safetensors":
+        content: Any = _load_safetensors(path)
+    else:
+        content = _load_checkpoint(path)
+    return _state_of(content, key, path)
+
+
+def _split(text: str) -> tuple[Path, str]:
+    if is_file(Path(text)):
+        return Path(text), ""
+    path, colon, key = text.rpartition(":")
+    return (Path(path), key) if colon and path else (Path(text), "")
+
+
+def _load_safetensors(path: Path) -> Any:
+    with needs_extra("export", purpose="reading .safetensors"):
+        import safetensors
+        from safetensors.torch import load_file
+    try:
+        return load_file(path)
+    except (safetensors.SafetensorError, OSError) as exc:
+        raise UsageError(f"--weights {path} cannot be read: {first_line(exc)}") from exc
+
+
+def _load_checkpoint(path: Path) -> Any:
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as exc:
+        raise UsageError(
+            f"--weights {path} holds more than tensors, and loading that could run code. Save the"
+            " weights only:  torch.save(generator.state_dict(), 'weights.pth')"
+        ) from exc
+    except Exception as exc:  # torch.load raises errors of many kinds for a damaged file
+        raise UsageError(f"--weights {path} cannot be read: {first_line(exc)}") from exc
+
+
+def _state_of(content: Any, key: str, path: Path) -> Weights:
+    """The weights in a loaded file, at `key` or the only ones there are."""
+    for part in key.split(".") if key else []:
+        if not isinstance(content, Mapping) or part not in content:
+            raise UsageError(f"--weights {path} has no {key!r}, only {_names(content)}")
+        content = content[part]
+    while not _is_state(content):
+        found = [name for name, value in _items(content) if _is_state(value)]
+        if len(found) != 1:
+            holds = f"several weights: {', '.join(found)}" if found else _names(content)
+            likely = next((name for name in found if "ema" in name), (found or ["g_ema"])[0])
+            raise UsageError(
+                f"--weights {path} holds {holds}; name the generator's, as in"
+                f"  --weights {path.name}:{likely}"
+            )
+        content = content[found[0]]
+    return {name: value for name, value in content.items() if isinstance(value, Tensor)}
+
+
+def _is_state(content: Any) -> bool:
+    tensors = [isinstance(value, Tensor) for _, value in _items(content)]
+    return bool(tensors) and all(tensors)
+
+
+def _items(content: Any) -> list[tuple[str, Any]]:
+    return list(content.items()) if isinstance(content, Mapping) else []
+
+
+def _names(content: Any) -> str:
+    names = [str(name) for name, _ in _items(content)]
+    return _list(names) if names else f"a {type(content).__name__}"
+
+
+def _list(names: list[str]) -> str:
+    more = f" and {len(names) - MAX_NAMES} more" if len(names) > MAX_NAMES else ""
+    return ", ".join(shorten(name, 60).strip("'") for name in names[:MAX_NAMES]) + more
+
+
+def put_weights(module: nn.Module, weights: Weights) -> None:
+    """Load `weights` into `module`, with prefixes of wrappers left out.
+
+    Weights that the network does not know are a warning.
+
+    Raises:
+        UsageError: the network has weights that the file lacks, or of another shape.
+    """
+    expected = set(module.state_dict())
+    chosen = max(_candidates(weights), key=lambda state: len(expected & set(state)))
+    missing = sorted(name for name in expected - set(chosen) if "num_batches_tracked" not in name)
+    unknown = sorted(set(chosen) - expected)
+    if missing:
+        also = f", and holds others that it does not know: {_list(unknown)}" if unknown else ""
+        raise UsageError(
+            f"--weights lacks {len(missing)} of the {len(expected)} weights of the network:"
+            f" {_list(missing)}{also}. Is it the same network, and the right key of the file?"
+        )
+    if unknown:
+        logger.warning("the network does not use these weights: %s", _list(unknown))
+    try:
+        module.load_state_dict(
+            {name: value for name, value in chosen.items() if name in expected}, strict=False
+        )
+    except RuntimeError as exc:
+        reasons = [line.strip() for line in str(exc).splitlines()[1:]] or [str(exc)]
+        raise UsageError(f"--weights does not fit the network: {shorten(reasons[0], 200)}") from exc
+
+
+def _candidates(weights: Weights) -> list[Weights]:
+    """The weights by their own names, and by those without each prefix that some have."""
+    found, waiting = [], [weights]
+    while waiting:
+        state = waiting.pop()
+        found.append(state)
+        for prefix in PREFIXES:
+            inner = {
+                name.removeprefix(prefix): value
+                for name, value in state.items()
+                if name.startswith(prefix)
+            }
+            if inner:
+                waiting.append(inner)
+    return found

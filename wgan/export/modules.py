@@ -1,0 +1,151 @@
+"""A PyTorch generator of another project, exported and proved without a run or a training."""
+
+import logging
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from wgan.errors import UsageError, needs_extra
+from wgan.export.config import ExportConfig
+from wgan.files import check_output
+from wgan.model_file.manifest import Manifest
+from wgan.stop import check_stop
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from wgan.export.foreign.module import ForeignGenerator
+
+logger = logging.getLogger("wgan.export")
+
+
+def export_module(
+    module: "nn.Module",
+    latent_shape: Sequence[int],
+    path: Path | str,
+    value_range: tuple[float, float] | None = None,
+    *,
+    inputs: Mapping[str, Any] | None = None,
+    output: str | None = None,
+    image_shape: tuple[int, int, int] | None = None,
+    config: ExportConfig | None = None,
+    file_format: str = "onnx",
+) -> Manifest:
+    """Export a generator that is any PyTorch module, if the file draws what it draws.
+
+    Shape, channels and, where its last operators tell it, the range of its images are found by
+    running it. It is run in eval mode, on the CPU, and changes to that.
+
+    Args:
+        module: the generator; its first argument is latents `[n, *latent_shape]`.
+        latent_shape: `(100,)`, `(100, 1, 1)`, ...
+        path: the file to write.
+        value_range: the values of black and white; None where tanh, sigmoid, ... tell it.
+        inputs: its further arguments by name: tensors have a first axis of size 1 for the batch.
+        output: index or name of the images, for a module that returns a tuple or a dict.
+        image_shape: height, width and channels of flat images.
+        config: precision, target and tolerances.
+        file_format: one of `wgan.model_file.FORMATS` that is a file.
+
+    Raises:
+        UsageError: an argument is needed or does not fit.
+        ExportError: the module cannot be run or exported, or draws random numbers.
+        ParityError: the export does not match the module.
+        OutputError: the file cannot be written.
+    """
+    config = config or ExportConfig()
+    path = Path(path)
+    check_output(path)
+    with needs_extra("export", purpose="exporting"):
+        from wgan.export.draft import prove_and_write, weights_sha256
+        from wgan.export.foreign.module import ForeignGenerator, draw
+        from wgan.export.parity.gate import Reference
+    module.eval().requires_grad_(False).cpu().float()
+    generator = ForeignGenerator(module, latent_shape, inputs or {}, output, image_shape)
+    check_stop()
+    logger.info("%s: tracing the generator", path)
+    channels, height, width = draw(generator).shape[1:]
+    draft = _make_draft(generator, value_range, config, file_format)
+    logger.info("%s: generating reference images with PyTorch", path)
+    reference = Reference.draw(generator, generator.latent_dim, config.seeds, float64_optional=True)
+    unproved = Manifest.foreign(
+        source="module",
+        latent_dim=generator.latent_dim,
+        image_shape=(height, width, channels),
+        precision=config.precision,
+        target=config.target_of(file_format),
+        opset=draft.opset,
+        float_layers=draft.float_layers,
+        weights_sha256=weights_sha256(module.state_dict()),
+        config={},
+    )
+    return prove_and_write(
+        draft, reference, unproved, path, config.allowed, loosened=config.loosened
+    )
+
+
+def _make_draft(
+    generator: "ForeignGenerator",
+    value_range: tuple[float, float] | None,
+    config: ExportConfig,
+    file_format: str,
+) -> Any:
+    """Trace the generator, once its range is known, which its own graph may tell."""
+    from wgan.export.draft import make_draft
+    from wgan.export.foreign.normal_form import fold
+    from wgan.export.foreign.ranges import find_range
+    from wgan.export.formats.onnx import clean, rewrite, to_onnx
+    from wgan.model_file import IMAGES
+
+    model = to_onnx(generator, generator.latent_dim)
+    known = find_range(model, IMAGES)
+    if known is not None and value_range is not None and known != value_range:
+        raise UsageError(
+            f"--range {value_range[0]:g},{value_range[1]:g} is not allowed: the generator's images"
+            f" have the range {known[0]:g},{known[1]:g}"
+        )
+    if known is None and value_range is None:
+        raise UsageError(
+            "the range of the generator's images is unknown, because they do not end in tanh,"
+            " sigmoid or a clip: give the values of black and white, as in  --range=-1,1"
+        )
+    generator.value_range = known or value_range or (-1.0, 1.0)
+    if file_format != "onnx":
+        return make_draft(generator, generator.latent_dim, config, file_format)
+    if generator.value_range != (-1.0, 1.0):
+        model = to_onnx(generator, generator.latent_dim)
+    return rewrite(clean(fold(model)), config)
+
+
+def export_named_module(config: ExportConfig, path: Path, file_format: str = "onnx") -> Manifest:
+    """Do the work of `wgan export --module`: import the module, load its weights, export it.
+
+    Raises:
+        UsageError: an option is missing or does not fit.
+        ExportError, ParityError, OutputError: as for `export_module`.
+    """
+    from wgan.export.foreign.module import make_inputs, make_module
+    from wgan.export.foreign.weights import load_weights, put_weights
+
+    assert config.module is not None
+    if config.latents is None:
+        raise UsageError("--module needs the latents of one image: give  --latents 100x1x1")
+    module = make_module(config.module)
+    if config.weights is not None:
+        put_weights(module, load_weights(config.weights))
+    else:
+        logging.getLogger("wgan").warning(
+            "without --weights the generator has the weights that %s gives it", config.module
+        )
+    shape = config.image_shape
+    return export_module(
+        module,
+        config.latents,
+        path,
+        config.value_range,
+        inputs=make_inputs(module, config.given_inputs, config.label),
+        output=config.image_output,
+        image_shape=None if shape is None else (shape[0], shape[1], shape[2]),
+        config=config,
+        file_format=file_format,
+    )
