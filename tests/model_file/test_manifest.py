@@ -85,7 +85,7 @@ def change_receipt(**fields: Any) -> str:
         (change(step=101), "does not match its manifest_sha256"),
         (change(extra=1), "does not match its manifest_sha256"),
         (change(receipt=[]), "receipt is not a JSON object"),
-        (" " * 5_000_000, "at most"),
+        (" " * 9_000_000, "at most"),
     ],
 )
 def test_an_invalid_manifest_is_refused_with_the_reason(text: str, message: str) -> None:

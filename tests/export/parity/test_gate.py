@@ -1,5 +1,6 @@
 """The parity gate with engines whose faults are known."""
 
+import math
 from pathlib import Path
 
 import numpy as np
@@ -7,13 +8,20 @@ import pytest
 import torch
 
 from tests.checkpoints import trained_checkpoint
-from wgan.errors import ParityError
+from wgan.errors import ExportError, ParityError
 from wgan.export.config import TOLERANCES, ExportConfig
 from wgan.export.draft import publish
 from wgan.export.formats.onnx import WithPixels, clean, onnx_draft
 from wgan.export.parity.engines import Engine
-from wgan.export.parity.gate import BATCH_SIZES, Reference, prove
-from wgan.images import Images, Pixels, to_pixels
+from wgan.export.parity.gate import (
+    BATCH_SIZES,
+    REFERENCE_BYTES,
+    Reference,
+    batch_sizes,
+    prove,
+    seed_count,
+)
+from wgan.images import Images, Pixels, to_images, to_pixels
 from wgan.latents import Latents
 from wgan.training.checkpoint import Checkpoint
 
@@ -95,3 +103,47 @@ def test_a_frozen_batch_axis_is_refused(checkpoint: Checkpoint, tmp_path: Path) 
     draft = onnx_draft(clean(program.model_proto))
     with pytest.raises(ParityError, match="takes only batches of 1;"):
         publish(draft, checkpoint, PORTABLE, tmp_path / "x.onnx")
+
+
+@pytest.mark.parametrize(
+    ("shape", "largest"),
+    [((128, 128, 3), 257), ((256, 256, 3), 257), ((512, 512, 3), 64), ((512, 512, 16), 7)],
+)
+def test_large_images_are_proved_on_as_many_as_fit(
+    shape: tuple[int, int, int], largest: int
+) -> None:
+    values = math.prod(shape)
+    assert batch_sizes(values)[-1] == largest
+    assert sum(batch_sizes(values)) <= seed_count(values, 1024) <= 1024
+    assert seed_count(values, 1024) * values * 5 <= REFERENCE_BYTES
+    assert seed_count(values, 0) == sum(batch_sizes(values))
+
+
+def test_golden_images_that_do_not_fit_are_left_out() -> None:
+    reference = noise_reference(1024)
+    receipt = prove([engine_of(reference)], reference, TOLERANCES["fp32"], loosened=False)
+    assert [golden.seed for golden in receipt.goldens] == [0]
+    assert receipt.batch_sizes == (1, 2, 3, 7)
+    large = noise_reference(2400, channels=1)
+    with pytest.raises(ExportError, match="images of 2400x2400 pixels and 1 channels are too"):
+        prove([engine_of(large)], large, TOLERANCES["fp32"], loosened=False)
+
+
+def noise_reference(side: int, channels: int = 3) -> Reference:
+    """Images of noise, which no PNG shrinks."""
+    seeds = seed_count(side * side * channels, 0)
+    shape = (seeds, side, side, channels)
+    pixels = np.random.RandomState(0).randint(0, 256, shape).astype(np.uint8)
+    latents = np.zeros((seeds, 1), np.float32)
+    latents[:, 0] = np.arange(seeds)
+    return Reference(latents, to_images(pixels), pixels, None)
+
+
+def engine_of(reference: Reference) -> Engine:
+    """An engine that gives the images of the reference."""
+
+    def run(latents: Latents) -> tuple[Images, Pixels]:
+        chosen = latents[:, 0].astype(int)
+        return reference.images[chosen], reference.pixels[chosen]
+
+    return Engine("CPUExecutionProvider", run)

@@ -10,7 +10,7 @@ from onnx import ModelProto
 from wgan.errors import ExportError, ModelFileError, UsageError
 from wgan.export.foreign.interface import CHANNELS, Interface
 from wgan.export.lowering.graph import AnyArray
-from wgan.export.parity.gate import BATCH_SIZES, CHUNK, Reference
+from wgan.export.parity.gate import CHUNK, Reference, seed_count
 from wgan.images import Images, to_pixels
 from wgan.latents import Latents, latents_from_seeds
 from wgan.runtime.engine import open_session, run_session
@@ -100,7 +100,7 @@ class ForeignFile:
 
     def reference(self, shape: tuple[int, int, int], seeds: int) -> Reference:
         """Draw the images that an optimised file must give. Raises ExportError."""
-        count = max(seeds, sum(BATCH_SIZES))
+        count = seed_count(math.prod(shape), seeds)
         latents = latents_from_seeds(range(count), self.interface.latent_dim)
         parts = []
         for start in range(0, count, CHUNK):

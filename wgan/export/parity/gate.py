@@ -41,6 +41,29 @@ sizes that are not powers of two, whose remainders vectorised and unrolled loops
 CHUNK = 64
 """Images that PyTorch generates at a time."""
 
+REFERENCE_BYTES = 2**30
+"""Most memory of the reference images: larger images are proved on fewer of them."""
+
+GOLDEN_BYTES = 5 * 2**20
+"""Most bytes of the golden images, which a manifest has room for."""
+
+
+def batch_sizes(values: int) -> tuple[int, ...]:
+    """Return the batch sizes of the proof of images of so many values each, at least the first."""
+    each = values * (4 + 8 + 1)  # float32, float64 and pixels
+    ends = itertools.accumulate(BATCH_SIZES)
+    count = sum(end * each <= REFERENCE_BYTES for end in ends)
+    return BATCH_SIZES[: max(1, count)]
+
+
+def seed_count(values: int, seeds: int) -> int:
+    """Return on how many seeds images of so many values are proved.
+
+    That is `seeds` as far as their images fit, or what the batches need if that is more.
+    """
+    fits = REFERENCE_BYTES // (values * (4 + 1))  # float32 and pixels
+    return max(sum(batch_sizes(values)), min(seeds, fits))
+
 
 @dataclass(frozen=True)
 class Reference:
@@ -73,8 +96,9 @@ class Reference:
         Raises:
             ExportError: the generator fails, or an image is not finite.
         """
-        latents = latents_from_seeds(range(max(seeds, sum(BATCH_SIZES))), latent_dim)
         with export_errors("run on batches of latents"):
+            values = _generate(generator, latents_from_seeds(range(2), latent_dim)).size // 2
+            latents = latents_from_seeds(range(seed_count(values, seeds)), latent_dim)
             images = _generate(generator, latents)
         if not np.isfinite(images).all():
             raise ExportError(
@@ -86,7 +110,7 @@ class Reference:
                 images64: npt.NDArray[Any] | None = _generate(
                     # A copy: `double` converts a module in place.
                     copy.deepcopy(generator).double(),
-                    latents[: sum(BATCH_SIZES)].astype(np.float64),
+                    latents[: sum(batch_sizes(values))].astype(np.float64),
                 )
         except ExportError:
             if not float64_optional:
@@ -101,14 +125,19 @@ class Reference:
         """The largest value of the images, at least 1: those of most generators end in a tanh."""
         return max(1.0, float(np.abs(self.images).max()))
 
+    @property
+    def batch_sizes(self) -> tuple[int, ...]:
+        """Batch sizes of the proof."""
+        return batch_sizes(math.prod(self.images.shape[1:]))
+
     def batches(self) -> Iterator[slice]:
         """One batch of each size, no seed twice: seed 0, seeds 1 and 2, seeds 3 to 5, ..."""
-        ends = [0, *itertools.accumulate(BATCH_SIZES)]
+        ends = [0, *itertools.accumulate(self.batch_sizes)]
         return itertools.starmap(slice, itertools.pairwise(ends))
 
     def remaining(self) -> Iterator[slice]:
         """The seeds that are not in `batches`, 64 at a time."""
-        starts = range(sum(BATCH_SIZES), len(self.latents), CHUNK)
+        starts = range(sum(self.batch_sizes), len(self.latents), CHUNK)
         return (slice(start, min(start + CHUNK, len(self.latents))) for start in starts)
 
 
@@ -149,7 +178,7 @@ def prove(
     tried = [comparison.engine for comparison in comparisons]
     return Receipt(
         seeds=format_seeds(range(len(reference.latents))),
-        batch_sizes=BATCH_SIZES,
+        batch_sizes=reference.batch_sizes,
         providers=_unique(engine.provider for engine in tried),
         optimizations=_unique(engine.optimization for engine in tried),
         threads=_unique(engine.threads for engine in tried),
@@ -160,7 +189,7 @@ def prove(
         if reference.images64 is None
         else round_up(max(comparison.float64_images for comparison in comparisons)),
         reference=reference.name,
-        goldens=tuple(_golden(seed, reference, comparisons) for seed in GOLDEN_SEEDS),
+        goldens=tuple(_goldens(reference, comparisons)),
     )
 
 
@@ -260,6 +289,28 @@ class EngineComparison:
     def _batch(self, rows: slice) -> str:
         size = rows.stop - rows.start
         return f"a batch of {size} (seeds {rows.start}-{rows.stop - 1}), {self.engine}"
+
+
+def _goldens(reference: Reference, comparisons: list["EngineComparison"]) -> Iterator[Golden]:
+    """Yield the golden images that fit into GOLDEN_BYTES.
+
+    Raises:
+        ExportError: not even the first one fits.
+    """
+    room = GOLDEN_BYTES
+    for seed in GOLDEN_SEEDS[: len(reference.latents)]:
+        golden = _golden(seed, reference, comparisons)
+        room -= len(golden.png)
+        if room < 0 and seed == GOLDEN_SEEDS[0]:
+            height, width, channels = reference.pixels.shape[1:]
+            raise ExportError(
+                f"images of {width}x{height} pixels and {channels} channels are too large to"
+                f" export: one takes {len(golden.png)} bytes as a PNG, at most {GOLDEN_BYTES} are"
+                " possible"
+            )
+        if room < 0:
+            return
+        yield golden
 
 
 def _golden(seed: int, reference: Reference, comparisons: list[EngineComparison]) -> Golden:
