@@ -253,3 +253,18 @@ def test_a_stop_before_anything_is_found_writes_nothing(model_file: Path, own_im
         with pytest.raises(Stopped, match="nothing was written"):
             projected(model_file, own_image)
     assert not own_image.with_name("found.npy").exists()
+
+
+@pytest.mark.parametrize("fit", ["crop", "pad"])
+def test_images_are_projected_as_rectangles_with_alpha(tmp_path: Path, fit: str) -> None:
+    model = tmp_path / "sprites.pt"
+    trained_checkpoint(size="16x24", channels=4, fit=fit).save(model)
+    image = Image.new("RGBA", (48, 16), (200, 30, 30, 255))
+    image.save(tmp_path / "sprite.png")
+    found = projected(model, tmp_path / "sprite.png", steps=3, evaluations=64)
+    (target,) = found.targets
+    assert target.pixels.shape == found.pixels.shape[1:] == (16, 24, 4)
+    assert (target.pixels[0] == 0).all() == (fit == "pad")
+    assert target.pixels[8, 12].tolist() == [200, 30, 30, 255]
+    with Image.open(found.preview) as sheet:
+        assert sheet.mode == "RGBA"

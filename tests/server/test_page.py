@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tests.runtime import models
 from tests.server.servers import Server, serving
 from wgan.images import grid
 from wgan.runtime import Generator
@@ -299,3 +300,17 @@ def test_the_policy_allows_no_other_servers(server: Server, path: str) -> None:
     assert "default-src 'none'" in policy
     assert "unsafe" not in policy
     assert "http" not in policy
+
+
+def test_images_have_their_own_shape_and_lie_on_a_checker(browser: Any, tmp_path: Path) -> None:
+    path = tmp_path / "generator.onnx"
+    path.write_bytes(models.generator(4).SerializeToString())
+    with serving(path) as server:
+        opened = browser.new_page()
+        opened.goto(server.url)
+        await_images(opened, 4)
+        shape = "getComputedStyle(document.documentElement).getPropertyValue('--shape')"
+        assert opened.evaluate(shape) == "8 / 8"
+        background = "tile => getComputedStyle(tile).backgroundImage"
+        assert "conic-gradient" in opened.eval_on_selector(".tile.loaded", background)
+        opened.close()
