@@ -82,7 +82,7 @@ def test_a_dry_run_says_what_would_be_done_and_does_nothing(
         (("few", "--run", "few/0.png"), 1, "few/0.png is not a folder: --run names"),
         (("few", "--lr", "-1"), 2, "--learning-rate -1 is not allowed: it must be a finite"),
         (("few", "--arch", "os:getcwd"), 2, "--arch os:getcwd cannot be called"),
-        (("few", "--size", 48), 2, "'48' is not one of 32, 64, 128"),
+        (("few", "--size", 30), 2, "--size 30 is not allowed: it must be a multiple of 4"),
         (("few", "--recipe", "magic"), 2, "'magic' is not one of tuned, wgan-gp"),
         (("few", "--device", "cuda:99"), 1, "--device cuda:99"),
         (("few", "--device", "tpu"), 2, "--device tpu is not one of"),
