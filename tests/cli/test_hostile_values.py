@@ -38,6 +38,7 @@ EXAMPLES = int(os.environ.get("WGAN_HOSTILE_EXAMPLES", "150"))
 MISSING = {
     "train": ["gone/"],
     "export": ["gone.pt"],
+    "optimize": ["gone.onnx"],
     "eval": ["gone.onnx"],
     "serve": ["gone.onnx"],
     "info": ["good.onnx"],
