@@ -11,7 +11,8 @@ from onnx import TensorProto, helper, numpy_helper
 
 from tests.runtime import models
 from wgan.errors import ModelFileError
-from wgan.model_file.onnx_scan import Producer, scan
+from wgan.model_file.onnx_scan import scan
+from wgan.model_file.value_range import Producer
 
 
 def external_tensor() -> onnx.TensorProto:

@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 
 from wgan.errors import ModelFileError, UsageError
-from wgan.model_file.onnx_scan import Producer, ValueInfo
+from wgan.model_file.onnx_scan import ValueInfo
+from wgan.model_file.value_range import Producer
 from wgan.runtime.config import parse_value_range
 from wgan.runtime.signature import ImageOutput, read_signature
 

@@ -8,8 +8,9 @@ import click
 
 from wgan.cli.click_options import ConfigCommand, Given, config_options
 from wgan.cli.process import protect_process
-from wgan.model_file.onnx_scan import ValueInfo, inferred_range
+from wgan.model_file.onnx_scan import ValueInfo
 from wgan.model_file.reading import Description, describe
+from wgan.model_file.value_range import inferred_range
 from wgan.runtime.config import InfoConfig
 from wgan.runtime.model_source import find_model
 from wgan.text import printable

@@ -92,8 +92,8 @@ def _make_draft(
 ) -> Any:
     """Trace the generator, once its range is known, which its own graph may tell."""
     from wgan.export.draft import make_draft
+    from wgan.export.foreign.interface import find_range
     from wgan.export.foreign.normal_form import fold
-    from wgan.export.foreign.ranges import find_range
     from wgan.export.formats.onnx import clean, rewrite, to_onnx
     from wgan.model_file import IMAGES
 

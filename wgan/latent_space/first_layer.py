@@ -11,8 +11,9 @@ import numpy.typing as npt
 
 from wgan.errors import UsageError
 from wgan.latents import Latents
-from wgan.model_file.onnx_scan import VALUE_PRESERVING, OnnxFile
+from wgan.model_file.onnx_scan import OnnxFile
 from wgan.model_file.reading import scan_model
+from wgan.model_file.value_range import VALUE_PRESERVING
 from wgan.runtime import Generator
 
 if TYPE_CHECKING:

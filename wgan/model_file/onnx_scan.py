@@ -5,9 +5,7 @@ among the initializers, in a node's attributes, in the subgraphs of an `If`, in 
 visits every place that can hold a tensor and refuses external data, with the standard library only.
 The field numbers are those of `onnx.proto` (ONNX 1.23, IR version 13).
 
-The bytes are in Protocol Buffers' wire format ("Encoding" in its documentation). Encodings that two
-readers could understand differently (groups, overlong tags, field 0) are refused, so that ONNX
-Runtime cannot see a field that `read_fields` has missed.
+The weights of a foreign file may be in another file in its own folder, if the caller allows that.
 """
 
 import mmap
@@ -16,6 +14,22 @@ from dataclasses import dataclass, field
 from typing import Any, Self
 
 from wgan.errors import ModelFileError
+from wgan.model_file.value_range import (
+    RANDOM,
+    WITH_ATTRIBUTES,
+    Producer,
+    number_of,
+    read_attributes,
+    resolve,
+)
+from wgan.model_file.wire import (
+    BYTES,
+    FieldValue,
+    WireError,
+    encode_varint,
+    read_fields,
+    text_of,
+)
 from wgan.text import printable
 
 FIELD_LIMIT = 1_000_000
@@ -47,7 +61,7 @@ _CHILDREN: Mapping[str, Mapping[int, str]] = {
 
 # Field numbers of a Tensor and of a Node.
 _TENSOR_NAME, _TENSOR_EXTERNAL_DATA, _TENSOR_DATA_LOCATION = 8, 13, 14
-_INPUT, _OUTPUT, _OPERATOR = 1, 2, 4
+_INPUT, _OUTPUT, _OPERATOR, _ATTRIBUTE = 1, 2, 4, 5
 
 _ELEMENT_TYPES = (
     *("?", "float", "uint8", "int8", "uint16", "int16", "int32", "int64", "string", "bool"),
@@ -55,23 +69,8 @@ _ELEMENT_TYPES = (
 )
 """ONNX Runtime's names of `TensorProto.DataType`."""
 
-RANGES: Mapping[str, tuple[float, float]] = {"Tanh": (-1.0, 1.0), "Sigmoid": (0.0, 1.0)}
-"""Operators whose output has a known range."""
-
-VALUE_PRESERVING = ("Identity", "Transpose", "Reshape", "Squeeze", "Unsqueeze")
-"""Operators that only rearrange the values of their first input."""
-
-VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5
-
-FieldValue = int | memoryview
-"""A number, or the bytes of a string or message."""
-
 Axis = int | str | None
 """A size; a name or None if the axis is free."""
-
-
-class WireError(ValueError):
-    """Bytes that are not in Protocol Buffers' wire format."""
 
 
 @dataclass(frozen=True)
@@ -93,14 +92,6 @@ class ValueInfo:
         return printable(f"{self.name[:60]} {self.type} [{', '.join([*axes, *more])}]")
 
 
-@dataclass(frozen=True)
-class Producer:
-    """The node that computes a value."""
-
-    operator: str
-    source: str | None  # its first input
-
-
 @dataclass
 class OnnxFile:
     """The parts of a scanned file that wgan uses."""
@@ -112,13 +103,29 @@ class OnnxFile:
     outputs: list[ValueInfo] = field(default_factory=list)
     opset: int | None = None  # version of ONNX's own operators
     exporter: str = ""  # the program that wrote it
+    # Files that hold weights of the main graph, as the file names them.
+    external: set[str] = field(default_factory=set)
+    draws: set[str] = field(default_factory=set)  # operators that draw random numbers
+    trains: bool = False  # whether a batch norm is in training mode
     unsafe: str = ""  # why ONNX Runtime must not open it; empty if it may
 
 
-def scan(data: bytes | mmap.mmap, *, allow_unsafe: bool = False) -> OnnxFile:
+EXTERNAL = (
+    "its weights are in another file (external data), which is read only for models without a"
+    " manifest, in their own folder, opened by their path: save it as one file, with"
+    "  onnx.save(onnx.load('f.onnx'), 'one.onnx')"
+)
+"""Error message for a file that is not complete."""
+
+
+def scan(
+    data: bytes | mmap.mmap, *, allow_unsafe: bool = False, allow_external: bool = False
+) -> OnnxFile:
     """Scan an ONNX file's bytes.
 
-    With `allow_unsafe` the file may refer to others: it will only be described.
+    With `allow_unsafe` the file may refer to others: it will only be described. With
+    `allow_external` weights of its main graph may be in the files `external`, which the caller
+    checks.
 
     Raises:
         ModelFileError: the bytes are damaged, not ONNX, or refer to another file.
@@ -131,22 +138,13 @@ def scan(data: bytes | mmap.mmap, *, allow_unsafe: bool = False) -> OnnxFile:
     if not scanner.has_graph:
         raise ModelFileError("it is not an ONNX file: it holds no graph")
     found = scanner.found
+    if found.external and not allow_external:
+        found.unsafe = EXTERNAL
     if found.unsafe and not allow_unsafe:
         raise ModelFileError(found.unsafe)
+    found.producers = resolve(found.producers, scanner.numbers)
     found.inputs = [value for value in found.inputs if value.name not in scanner.initializers]
     return found
-
-
-def inferred_range(name: str, producers: Mapping[str, Producer]) -> tuple[float, float] | None:
-    """Range of the value `name`: of the last operator before those that only rearrange values."""
-    for _ in range(len(producers)):  # a damaged graph can have a cycle
-        producer = producers.get(name)
-        if producer is None:
-            return None
-        if producer.operator not in VALUE_PRESERVING:
-            return RANGES.get(producer.operator)
-        name = producer.source or ""
-    return None
 
 
 def extra_output(name: str) -> bytes:
@@ -157,23 +155,15 @@ def extra_output(name: str) -> bytes:
     """
     content = name.encode()
     for number in (1, 12, 7):
-        content = _encode_varint(number << 3 | BYTES) + _encode_varint(len(content)) + content
+        content = encode_varint(number << 3 | BYTES) + encode_varint(len(content)) + content
     return content
-
-
-def _encode_varint(number: int) -> bytes:
-    """Encode a number: 7 bits per byte, lowest first."""
-    encoded = b""
-    while number > 0x7F:
-        encoded += bytes([number & 0x7F | 0x80])
-        number >>= 7
-    return encoded + bytes([number])
 
 
 @dataclass
 class _Scanner:
     found: OnnxFile = field(default_factory=OnnxFile)
     initializers: set[str] = field(default_factory=set)  # of the main graph
+    numbers: dict[str, float] = field(default_factory=dict)  # constants that are one number
     has_graph: bool = False
     fields: int = 0
 
@@ -184,6 +174,7 @@ class _Scanner:
         children = _CHILDREN[message]
         is_main_graph = (*path, message) == ("Model", "Graph")
         node: dict[int, list[str]] = {_INPUT: [], _OUTPUT: [], _OPERATOR: [""]}
+        parts: list[tuple[int, FieldValue]] = []  # of a tensor, or the attributes of a node
         for number, value in self._fields(data):
             if message == "Model":
                 self._read_header(number, value)
@@ -191,12 +182,16 @@ class _Scanner:
                 values = self.found.inputs if number == 11 else self.found.outputs
                 values.append(self._read_value(value))
             elif message == "Tensor":
-                self._read_tensor(number, value, path)
+                parts.append((number, value))
             elif message == "Node" and number in node and isinstance(value, memoryview):
-                node[number].append(_text(value))
+                node[number].append(text_of(value))
+            elif message == "Node" and number == _ATTRIBUTE:
+                parts.append((number, value))
             child = children.get(number)
             if child is not None and isinstance(value, memoryview):
                 self._enter(value, child, (*path, message))
+        if message == "Tensor":
+            self._read_tensor(parts, path)
         if message == "Node":
             # An attribute of EPContext names a compiled engine: a file that some providers open.
             operator = node[_OPERATOR][-1]
@@ -205,30 +200,52 @@ class _Scanner:
                     "it holds an EPContext node, which loads a compiled engine: export it without"
                     " one"
                 )
+            attributes = read_attributes(parts) if operator in WITH_ATTRIBUTES else {}
+            if operator in RANDOM:
+                self.found.draws.add(operator)
+            elif operator == "BatchNormalization":
+                self.found.trains |= bool(attributes.get("training_mode"))
+                self.found.trains |= len(node[_OUTPUT]) > 1
             if path == ("Model", "Graph"):  # not a subgraph or a function
-                producer = Producer(operator, next(iter(node[_INPUT]), None))
+                producer = Producer(
+                    operator, next(iter(node[_INPUT]), None), tuple(node[_INPUT]), attributes
+                )
                 self.found.producers.update(dict.fromkeys(node[_OUTPUT], producer))
 
     def _read_header(self, number: int, value: FieldValue) -> None:
         if not isinstance(value, memoryview):
             return
         if number == 2:
-            self.found.exporter = _text(value)
+            self.found.exporter = text_of(value)
         elif number == 8:
             fields = dict(self._fields(value))
             version = fields.get(2, 0)
             # Both names are the domain of ONNX itself.
-            if _text(fields.get(1, b"")) in ("", "ai.onnx") and isinstance(version, int):
+            if text_of(fields.get(1, b"")) in ("", "ai.onnx") and isinstance(version, int):
                 self.found.opset = version
 
-    def _read_tensor(self, number: int, value: FieldValue, path: tuple[str, ...]) -> None:
-        if number == _TENSOR_EXTERNAL_DATA or (number == _TENSOR_DATA_LOCATION and value != 0):
-            self.found.unsafe = (
-                "its weights are in another file (external data), which wgan never reads: save the"
-                " model as one file"
-            )
-        elif number == _TENSOR_NAME and path == ("Model", "Graph") and not isinstance(value, int):
-            self.initializers.add(_text(value))
+    def _read_tensor(self, parts: list[tuple[int, FieldValue]], path: tuple[str, ...]) -> None:
+        is_weight = path == ("Model", "Graph")
+        name, locations, is_external = "", set(), False
+        for number, value in parts:
+            if number == _TENSOR_NAME and isinstance(value, memoryview):
+                name = text_of(value)
+            elif number == _TENSOR_EXTERNAL_DATA and isinstance(value, memoryview):
+                is_external = True
+                entry = dict(self._fields(value))
+                if text_of(entry.get(1, b"")) == "location":
+                    locations.add(text_of(entry.get(2, b"")))
+            elif number == _TENSOR_EXTERNAL_DATA or (number == _TENSOR_DATA_LOCATION and value):
+                is_external = True
+        if is_external and is_weight and locations:
+            self.found.external |= locations
+        elif is_external:
+            self.found.unsafe = EXTERNAL
+        if is_weight:
+            self.initializers.add(name)
+            value_of = number_of(parts)
+            if value_of is not None:
+                self.numbers[name] = value_of
 
     def _read_value(self, data: memoryview) -> ValueInfo:
         """Read a ValueInfoProto: name, element type and shape."""
@@ -236,7 +253,7 @@ class _Scanner:
         name, kind = fields.get(1, b""), dict(self._messages(fields.get(2)))
         tensor = kind.get(1)
         if tensor is None:
-            return ValueInfo(_text(name), "sequence, map or optional", ())
+            return ValueInfo(text_of(name), "sequence, map or optional", ())
         element, shape = "?", tuple[Axis, ...]()
         for number, value in self._fields(tensor):
             if number == 1 and isinstance(value, int):
@@ -244,14 +261,14 @@ class _Scanner:
                 element = _ELEMENT_TYPES[value] if known else f"type {value}"
             elif number == 2 and isinstance(value, memoryview):
                 shape = tuple(self._read_axis(axis) for n, axis in self._messages(value) if n == 1)
-        return ValueInfo(_text(name), f"tensor({element})", shape)
+        return ValueInfo(text_of(name), f"tensor({element})", shape)
 
     def _read_axis(self, data: memoryview) -> Axis:
         fields = dict(self._fields(data))
         size, name = fields.get(1), fields.get(2, b"")
         if isinstance(size, int):
             return size if size < 2**63 else size - 2**64
-        return _text(name) or None
+        return text_of(name) or None
 
     def _messages(self, data: FieldValue | None) -> Iterator[tuple[int, memoryview]]:
         if isinstance(data, memoryview):
@@ -284,51 +301,3 @@ class _Scanner:
         if key in self.found.metadata:
             raise ModelFileError(f"it holds the metadata key {key[:40]!r} more than once")
         self.found.metadata[key] = texts.get(2, b"")
-
-
-def _text(value: FieldValue | bytes) -> str:
-    return "" if isinstance(value, int) else bytes(value[:1000]).decode("utf-8", "replace")
-
-
-def read_fields(data: memoryview) -> Iterator[tuple[int, FieldValue]]:
-    """Yield the number and value of each field, in the order of the bytes.
-
-    Raises:
-        WireError: the bytes are truncated or damaged.
-    """
-    position = 0
-    while position < len(data):
-        tag, position = _read_varint(data, position, longest=5)
-        number, kind = tag >> 3, tag & 7
-        if not 0 < number < 2**29:
-            raise WireError(f"field number {number} at byte {position}")
-        if kind == VARINT:
-            value, position = _read_varint(data, position, longest=10)
-            yield number, value
-            continue
-        if kind == BYTES:
-            size, position = _read_varint(data, position, longest=5)
-        elif kind == FIXED64:
-            size = 8
-        elif kind == FIXED32:
-            size = 4
-        else:
-            raise WireError(f"wire type {kind} at byte {position}")
-        if size > len(data) - position:
-            raise WireError(f"a field of {size} bytes, but {len(data) - position} are left")
-        yield number, data[position : position + size]
-        position += size
-
-
-def _read_varint(data: memoryview, position: int, longest: int) -> tuple[int, int]:
-    """Read 7 bits per byte, lowest first; return the number and the position after it."""
-    number = 0
-    for index in range(longest):
-        if position >= len(data):
-            raise WireError("truncated in the middle of a number")
-        byte = data[position]
-        position += 1
-        number |= (byte & 0x7F) << (7 * index)
-        if byte < 0x80:
-            return number, position
-    raise WireError(f"a number of more than {longest} bytes at byte {position}")

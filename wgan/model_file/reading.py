@@ -12,8 +12,10 @@ from pathlib import Path
 from typing import BinaryIO
 
 from wgan.errors import ModelFileError
+from wgan.model_file.external_data import external_file
 from wgan.model_file.manifest import METADATA_KEY, Manifest
-from wgan.model_file.onnx_scan import FieldValue, OnnxFile, read_fields, scan
+from wgan.model_file.onnx_scan import EXTERNAL, OnnxFile, scan
+from wgan.model_file.wire import FieldValue, read_fields
 
 MODEL_SIZE_LIMIT = 2**31 - 1
 """Largest size of an ONNX file in bytes: the limit of Protocol Buffers."""
@@ -71,13 +73,22 @@ def read_model(path: Path) -> OnnxFile:
     """
     data = map_bytes(path)
     try:
-        return scan_model(data)
+        found = scan_model(data, allow_external=True)
+        if found.external and METADATA_KEY in found.metadata:  # its checksum would not cover them
+            raise ModelFileError(EXTERNAL)
+        for location in found.external:
+            external_file(path, location)
+        return found
     except ModelFileError as exc:
+        if str(path) in str(exc):
+            raise
         raise ModelFileError(f"{path} cannot be used: {exc}") from exc
 
 
-def scan_model(data: bytes | mmap.mmap, *, allow_unsafe: bool = False) -> OnnxFile:
-    """Scan the bytes of a model before ONNX Runtime opens them; `allow_unsafe` as for `scan`.
+def scan_model(
+    data: bytes | mmap.mmap, *, allow_unsafe: bool = False, allow_external: bool = False
+) -> OnnxFile:
+    """Scan the bytes of a model before ONNX Runtime opens them; arguments as for `scan`.
 
     Raises:
         ModelFileError: the bytes are damaged, unsafe, or not ONNX.
@@ -92,7 +103,7 @@ def scan_model(data: bytes | mmap.mmap, *, allow_unsafe: bool = False) -> OnnxFi
         )
     if start.startswith(b"version https://git-lfs"):
         raise ModelFileError("it is a git-lfs pointer, not the file itself: run  git lfs pull")
-    return scan(data, allow_unsafe=allow_unsafe)
+    return scan(data, allow_unsafe=allow_unsafe, allow_external=allow_external)
 
 
 def read_manifest(file: OnnxFile) -> Manifest | None:

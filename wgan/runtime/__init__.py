@@ -64,7 +64,13 @@ def sample(config: SampleConfig) -> Sampled:
     threading.Thread(target=_import_encoder).start()
     path = find_model(config.model)
     device = "cpu" if config.ray else config.device  # with Ray the device is the workers'
-    with Generator(path, device, config.threads, value_range=config.value_range) as generator:
+    with Generator(
+        path,
+        device,
+        config.threads,
+        value_range=config.value_range,
+        allow_random=config.allow_random,
+    ) as generator:
         source = config.source(generator.latent_dim, generator.classes)
         job = Job(generator, source, config.positions(len(source)), config)
         try:

@@ -81,11 +81,15 @@ def bench(config: BenchConfig, others: OtherEngines | None = None) -> BenchResul
     """
     path = find_model(config.file)
     threads = config.threads or usable_cores()
-    generator = Generator(path, config.device, threads)
+
+    def opened() -> Generator:
+        return Generator(path, config.device, threads, value_range=config.value_range)
+
+    generator = opened()
     classes = len(generator.classes)
     largest = _inputs(max(config.batch_sizes), generator.latent_dim, classes)
     # Opened a second time, when ONNX Runtime's own memory is already allocated.
-    run, memory = memory_grown(lambda: Generator(path, config.device, threads).run, largest)
+    run, memory = memory_grown(lambda: opened().run, largest)
     engines = {generator.provider: run}
     if others is not None:
         engines.update(others(generator.manifest, threads))

@@ -223,6 +223,9 @@ class SampleConfig:
         parse=parse_value_range,
         metavar="LOW,HIGH",
     )
+    allow_random: bool = advanced(
+        False, "Take a foreign model that draws random numbers itself, with a warning."
+    )
     batch_size: int | None = advanced(
         None,
         "Images in a run.",
@@ -414,6 +417,12 @@ class BenchConfig(FileConfig):
     )
     device: str = option("auto", "What runs the model.", choices=DEVICE_NAMES)
     threads: int | None = option(None, "CPU threads.", **THREADS)
+    value_range: tuple[float, float] | None = advanced(
+        None,
+        "Black and white, for a foreign model.",
+        parse=parse_value_range,
+        metavar="LOW,HIGH",
+    )
     seconds: float = option(2.0, "Time for each engine and batch size.", above=0, metavar="SECONDS")
 
     def __post_init__(self) -> None:

@@ -34,7 +34,12 @@ from wgan.runtime.engine import (
 )
 from wgan.runtime.labels import GivenLabels, check_labels, make_labelling
 from wgan.runtime.latent_sources import InterpolatedLatents, LatentSource, SeedLatents
-from wgan.runtime.model_source import find_model, scan_source, verify_checksum
+from wgan.runtime.model_source import (
+    check_seeds_count,
+    find_model,
+    scan_source,
+    verify_checksum,
+)
 from wgan.runtime.signature import ImageOutput, ValueRange, check_sides, read_signature
 
 PREVIEW_IMAGES = 16
@@ -68,6 +73,8 @@ class Generator:
         value_range: the values of black and white, for another project's float images if the
             graph does not say.
         optimization: how far ONNX Runtime may rewrite the graph.
+        allow_random: open another project's file that draws random numbers itself, or has batch
+            norm in training mode, with a warning: its images do not depend on their seed alone.
         checked: refuse a file whose content does not match its manifest's checksum.
 
     Attributes:
@@ -92,6 +99,7 @@ class Generator:
         value_range: ValueRange | None = None,
         optimization: Optimization = "all",
         checked: bool = True,
+        allow_random: bool = False,
     ) -> None:
         check_value(SampleConfig, "threads", threads)
         self._name = "the model"
@@ -101,11 +109,17 @@ class Generator:
             model = path
         self._source, file = scan_source(model)
         self._engine = (device, threads, optimization)
-        self._arguments: dict[str, Any] = {"value_range": value_range, "checked": checked}
+        self._arguments: dict[str, Any] = {
+            "value_range": value_range,
+            "checked": checked,
+            "allow_random": allow_random,
+        }
         self._lock = threading.Lock()
         self._process = os.getpid()
         try:
             self.manifest = read_manifest(file)
+            if self.manifest is None:
+                check_seeds_count(file, allow_random=allow_random)
             with verify_checksum(self._source, self.manifest if checked else None):
                 self._session = open_session(self._source.content, device, threads, optimization)
                 self._source.check_unchanged()

@@ -12,8 +12,9 @@ from wgan.errors import ModelFileError
 from wgan.files import is_file, is_folder
 from wgan.model_file import FORMATS
 from wgan.model_file.manifest import Manifest
-from wgan.model_file.onnx_scan import OnnxFile, WireError
+from wgan.model_file.onnx_scan import OnnxFile
 from wgan.model_file.reading import CHANGED, content_sha256, map_bytes, read_model, scan_model
+from wgan.model_file.wire import WireError
 from wgan.runs import find_run, has_runs, latest_export
 from wgan.runtime import builtin
 
@@ -100,6 +101,26 @@ class ModelSource:
         self.check_unchanged()
         with self.content.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def check_seeds_count(file: OnnxFile, *, allow_random: bool) -> None:
+    """Check that a foreign graph's image k depends on seed k and nothing else.
+
+    With `allow_random` a graph that breaks this is a warning of the logger `wgan`.
+
+    Raises:
+        ModelFileError: the graph draws random numbers, or has batch norm in training mode.
+    """
+    if file.draws:
+        cause = f"it draws random numbers itself ({', '.join(sorted(file.draws))})"
+    elif file.trains:
+        cause = "it has batch norm in training mode (export it after  model.eval())"
+    else:
+        return
+    said = f"{cause}, so that an image does not depend on its seed alone"
+    if not allow_random:
+        raise ModelFileError(f"{said}; wgan sample --allow-random draws such images all the same")
+    logging.getLogger("wgan").warning("the model is used although %s", said)
 
 
 @contextmanager

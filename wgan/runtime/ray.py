@@ -215,14 +215,22 @@ def write_shard(shard_job: ShardJob, name: str, source: SeedLatents) -> None:
             f"the machine {socket.gethostname()} does not see {folder}: give a folder that all"
             " machines of the Ray cluster share"
         )
-    generator = _open(shard_job.model, config.device, shard_job.threads, config.value_range)
+    generator = _open(
+        shard_job.model, config.device, shard_job.threads, config.value_range, config.allow_random
+    )
     write_whole_tar(folder / name, Job(generator, source, range(len(source)), config))
 
 
 @functools.lru_cache(maxsize=1)
-def _open(model: bytes, device: str, threads: int, value_range: ValueRange | None) -> Generator:
+def _open(
+    model: bytes,
+    device: str,
+    threads: int,
+    value_range: ValueRange | None,
+    allow_random: bool,
+) -> Generator:
     """Open the model once per worker, for all its shards."""
-    return Generator(model, device, threads, value_range=value_range)
+    return Generator(model, device, threads, value_range=value_range, allow_random=allow_random)
 
 
 @contextmanager

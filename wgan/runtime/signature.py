@@ -18,7 +18,8 @@ from wgan.image_shape import PIXEL_CHANNELS
 from wgan.images import Images, Pixels, to_images, to_pixels
 from wgan.model_file import IMAGES, LABELS, LATENTS, PIXELS
 from wgan.model_file.manifest import Manifest
-from wgan.model_file.onnx_scan import Producer, ValueInfo, inferred_range
+from wgan.model_file.onnx_scan import ValueInfo
+from wgan.model_file.value_range import Producer, inferred_range
 
 Layout = Literal["nchw", "nhwc"]
 """Axes of the images: `[n, channels, height, width]` or `[n, height, width, channels]`."""

@@ -339,8 +339,6 @@ def test_generators_of_other_exporters_are_optimised_or_refused_by_a_sentence(
         pytest.skip("the generators of other exporters are not beside this checkout")
     for path in sorted(CASES.glob("*.onnx")):
         number = path.name[:2]
-        if number in ("22", "23"):  # four and two channels
-            continue
         said = ""
         try:
             optimize(OptimizeConfig(file=path, output=tmp_path / "mine.onnx"))

@@ -11,8 +11,9 @@ import numpy as np
 from onnx import ModelProto, TensorProto, ValueInfoProto, helper
 
 from wgan.errors import ExportError, UsageError
-from wgan.export.foreign.ranges import ValueRange, find_range
 from wgan.export.lowering.graph import AnyArray
+from wgan.model_file.onnx_scan import scan
+from wgan.model_file.value_range import RANDOM, ValueRange, inferred_range
 from wgan.text import shorten
 
 FLOATS = (TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.DOUBLE, TensorProto.BFLOAT16)
@@ -22,14 +23,11 @@ INTEGERS = (TensorProto.INT64, TensorProto.INT32)
 CHANNELS = (1, 2, 3, 4)
 """Channels that an axis of images may have."""
 
+SCALAR_BYTES = 8
+"""Bytes of a constant that may be one number."""
+
 LABEL_NAME = re.compile(r"^(c|y|cls|.*(label|class|one_?hot|cond).*)$", re.IGNORECASE)
 """Names of inputs that hold a class, in public code."""
-
-RANDOM = frozenset({
-    "Bernoulli", "Multinomial", "RandomNormal", "RandomNormalLike", "RandomUniform",
-    "RandomUniformLike",
-})  # fmt: skip
-"""Operators that draw numbers."""
 
 
 @dataclass(frozen=True)
@@ -296,6 +294,17 @@ def _may_be_images(value: Value, flat: bool) -> bool:
         return value.shape[1] not in CHANNELS
     is_map = len(value.shape) == 4
     return is_map and (value.shape[1] in CHANNELS or value.shape[3] in CHANNELS)
+
+
+def find_range(model: ModelProto, name: str) -> ValueRange | None:
+    """The range of the value `name`, or None if the graph does not tell it."""
+    small = ModelProto()  # large constants are weights, and tell nothing
+    small.CopyFrom(model)
+    for tensor in small.graph.initializer:
+        if len(tensor.raw_data) > SCALAR_BYTES:
+            tensor.ClearField("raw_data")
+    found = scan(small.SerializeToString(), allow_unsafe=True)
+    return inferred_range(name, found.producers)
 
 
 def _range(model: ModelProto, output: Value, request: Request) -> ValueRange:

@@ -22,6 +22,7 @@ from wgan.export.foreign.interface import CHANNELS, FLOATS, Interface
 from wgan.export.formats.onnx import IR_VERSION, OPSET, check, clean
 from wgan.export.lowering.calibration import open_session
 from wgan.export.lowering.graph import AnyArray, Graph
+from wgan.image_shape import PIXEL_CHANNELS
 from wgan.model_file import IMAGES, LATENTS, PIXELS
 from wgan.text import first_line
 
@@ -156,7 +157,8 @@ def _with_names(model: ModelProto, interface: Interface, shape: ImageShape) -> M
     images: list[int | str | None] = ["batch", channels, height, width]
     pixels: list[int | str | None] = ["batch", height, width, channels]
     graph.output.append(helper.make_tensor_value_info(IMAGES, TensorProto.FLOAT, images))
-    graph.output.append(helper.make_tensor_value_info(PIXELS, TensorProto.UINT8, pixels))
+    if channels in PIXEL_CHANNELS:
+        graph.output.append(helper.make_tensor_value_info(PIXELS, TensorProto.UINT8, pixels))
     return made
 
 
@@ -255,6 +257,8 @@ def _output_nodes(
         yield helper.make_node("Add", ["wgan_scaled", "wgan_shift"], [IMAGES])
     else:
         yield helper.make_node("Identity", [name], [IMAGES])
+    if channels not in PIXEL_CHANNELS:
+        return
     # The formula of `wgan.images`.
     yield helper.make_node("Add", [IMAGES, "wgan_one"], ["wgan_above"])
     yield helper.make_node("Mul", ["wgan_above", "wgan_half"], ["wgan_levels"])
