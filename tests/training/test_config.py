@@ -144,6 +144,24 @@ def test_settings_read_back_what_was_written() -> None:
     assert TrainConfig.from_json(config.to_json(), "config.json") == config
 
 
+def test_the_class_names_of_a_run_are_read_back() -> None:
+    config = TrainConfig(conditional=True, classes=("cat", "dog"))
+    assert TrainConfig.from_json(config.to_json(), "config.json") == config
+
+
+def test_a_run_from_before_there_were_classes_is_unconditional() -> None:
+    old = json.loads(TrainConfig().to_json())
+    del old["conditional"], old["classes"]
+    assert TrainConfig.from_dict(old, "config.json") == TrainConfig()
+
+
+@pytest.mark.parametrize("classes", [None, "cat", [1, 2], 3])
+def test_classes_that_are_no_names_are_refused(classes: object) -> None:
+    fields = {**dataclasses.asdict(TrainConfig()), "classes": classes}
+    with pytest.raises(RunError, match="here cannot be used: its classes"):
+        TrainConfig.from_dict(fields, "here")
+
+
 @pytest.mark.parametrize(
     "text",
     ["", "[]", "{}", json.dumps({**dataclasses.asdict(TrainConfig()), "width": "16"})],

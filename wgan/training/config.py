@@ -191,6 +191,11 @@ class TrainConfig:
         "first", "Which frames of animations and pages of TIFFs are images.", choices=FRAMES
     )
     flip: bool = option(False, "Mirror half of the images at random.", negatable=True)
+    conditional: bool = option(
+        False,
+        "Learn to draw images of a given class: the data must have classes, such as subfolders.",
+    )
+    classes: tuple[str, ...] = ()  # no option: the data's class names, in a conditional run
     shuffle_buffer: int = advanced(
         5000,
         "Streamed images from which the next one is drawn at random.",
@@ -449,8 +454,11 @@ class TrainConfig:
         known = {field.name for field in dataclasses.fields(cls)}
         if not isinstance(fields, dict) or not {"data", "size"} <= fields.keys() <= known:
             raise RunError(f"{source} does not hold the options of a run of this wgan version")
+        classes = fields.get("classes", ())
+        if not isinstance(classes, list | tuple) or not all(isinstance(n, str) for n in classes):
+            raise RunError(f"{source} cannot be used: its classes are not a list of names")
         try:
-            return cls(**fields)
+            return cls(**{**fields, "classes": tuple(classes)})
         except UsageError as exc:
             raise RunError(f"{source} cannot be used: {exc}") from exc
 

@@ -1,7 +1,8 @@
 """Generators and critics, and the registry that builds them from a run's settings.
 
 The loop trains any pair of modules: a generator maps latents `[n, latent_dim]` to images
-`[n, channels, height, width]` in [-1, 1], a critic maps images to scores `[n]`.
+`[n, channels, height, width]` in [-1, 1], a critic maps images to scores `[n]`. In a conditional run
+both take labels, int64 `[n]`, as their second argument (`conditioning.py`).
 """
 
 import importlib
@@ -43,8 +44,10 @@ def _architecture(
     generator: Callable[..., nn.Module], critic: Callable[..., nn.Module]
 ) -> Architecture:
     return lambda config: (
-        generator(config.size, config.channels, config.latent_dim, config.width),
-        critic(config.size, config.channels, config.width, config.critic_norm),
+        generator(
+            config.size, config.channels, config.latent_dim, config.width, len(config.classes)
+        ),
+        critic(config.size, config.channels, config.width, config.critic_norm, len(config.classes)),
     )
 
 
@@ -66,9 +69,11 @@ def build(config: TrainConfig, architecture: Architecture | None = None) -> Netw
             argument because a run folder from elsewhere must not choose the code that runs.
 
     Raises:
-        UsageError: `config.arch` is not built in and `architecture` is missing, or it does not
-            return networks.
+        UsageError: `config.arch` is not built in and `architecture` is missing, it does not return
+            networks, or `config` is conditional and names no classes.
     """
+    if config.conditional and not config.classes:
+        raise UsageError("a conditional run needs the names of its classes: TrainConfig(classes=)")
     chosen = architecture or BUILT_IN.get(config.arch)
     if chosen is None:
         raise UsageError(

@@ -7,6 +7,12 @@ Adversarial Networks" (arXiv:1511.06434).
 from torch import Tensor, nn
 
 from wgan.image_shape import Size
+from wgan.training.networks.conditioning import (
+    class_embedding,
+    input_dim,
+    join_classes,
+    projection,
+)
 from wgan.training.networks.maps import crops, last_map_size, map_sizes
 from wgan.training.networks.norms import LEAK, initialise_dcgan, initialise_he, norm_layers
 
@@ -19,14 +25,15 @@ class DCGANGenerator(nn.Module):
     have the maps of `map_sizes`.
     """
 
-    def __init__(self, size: Size, channels: int, latent_dim: int, width: int) -> None:
+    def __init__(
+        self, size: Size, channels: int, latent_dim: int, width: int, classes: int = 0
+    ) -> None:
         super().__init__()
+        inputs = input_dim(latent_dim, classes)
         sizes = map_sizes(size)
         depth, cropped = len(sizes) - 1, crops(sizes)
         layers: list[nn.Module] = [
-            nn.ConvTranspose2d(
-                latent_dim, width << depth, sizes[0], stride=1, padding=0, bias=False
-            ),
+            nn.ConvTranspose2d(inputs, width << depth, sizes[0], stride=1, padding=0, bias=False),
             nn.BatchNorm2d(width << depth),
             nn.ReLU(inplace=True),
         ]
@@ -45,10 +52,12 @@ class DCGANGenerator(nn.Module):
         ]
         self.layers = nn.Sequential(*layers)
         initialise_dcgan(self)
+        self.embedding = class_embedding(classes)
 
-    def forward(self, latents: Tensor) -> Tensor:
+    def forward(self, latents: Tensor, labels: Tensor | None = None) -> Tensor:
         """Generate images: `[n, latent_dim]` -> `[n, channels, h, w]` in [-1, 1]."""
-        images: Tensor = self.layers(latents[:, :, None, None])
+        inputs = join_classes(latents, labels, self.embedding)
+        images: Tensor = self.layers(inputs[:, :, None, None])
         return images
 
 
@@ -59,7 +68,7 @@ class DCGANCritic(nn.Module):
     last but one layer. `norm` (see `norms.py`) follows each convolution but the last.
     """
 
-    def __init__(self, size: Size, channels: int, width: int, norm: str) -> None:
+    def __init__(self, size: Size, channels: int, width: int, norm: str, classes: int = 0) -> None:
         super().__init__()
         last = last_map_size(size)
         layers: list[nn.Module] = []
@@ -77,8 +86,10 @@ class DCGANCritic(nn.Module):
             initialise_he(self, LEAK)
         else:
             initialise_dcgan(self)
+        self.projection = projection(classes, inputs * last[0] * last[1])
 
-    def forward(self, images: Tensor) -> Tensor:
+    def forward(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
         """Score images: `[n, channels, h, w]` -> `[n]`, higher is more real."""
-        scores: Tensor = self.layers(images)
-        return scores.flatten()  # (n, 1, 1, 1) -> (n,)
+        maps = self.layers[:-1](images)
+        scores: Tensor = self.layers[-1](maps).flatten()  # (n, 1, 1, 1) -> (n,)
+        return scores if self.projection is None else scores + self.projection(maps, labels)

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from wgan.image_shape import Size
+from wgan.training.networks.conditioning import class_embedding, input_dim, join_classes
 from wgan.training.networks.maps import crops, map_sizes
 from wgan.training.networks.norms import initialise_dcgan
 
@@ -86,13 +87,15 @@ class ResizeConvGenerator(nn.Module):
     the maps of `map_sizes`.
     """
 
-    def __init__(self, size: Size, channels: int, latent_dim: int, width: int) -> None:
+    def __init__(
+        self, size: Size, channels: int, latent_dim: int, width: int, classes: int = 0
+    ) -> None:
         super().__init__()
         sizes = map_sizes(size)
         features = [width << level for level in range(len(sizes) - 1, 0, -1)]
         *cropped, last = crops(sizes)
         layers: list[nn.Module] = [
-            nn.ConvTranspose2d(latent_dim, features[0], sizes[0], bias=False),
+            nn.ConvTranspose2d(input_dim(latent_dim, classes), features[0], sizes[0], bias=False),
             nn.BatchNorm2d(features[0]),
             nn.ReLU(inplace=True),
         ]
@@ -106,8 +109,10 @@ class ResizeConvGenerator(nn.Module):
         layers += [UpsampleConv2d(features[-1], channels), *last, nn.Tanh()]
         self.layers = nn.Sequential(*layers)
         initialise_dcgan(self)
+        self.embedding = class_embedding(classes)
 
-    def forward(self, latents: Tensor) -> Tensor:
+    def forward(self, latents: Tensor, labels: Tensor | None = None) -> Tensor:
         """Generate images: `[n, latent_dim]` -> `[n, channels, h, w]` in [-1, 1]."""
-        images: Tensor = self.layers(latents[:, :, None, None])
+        inputs = join_classes(latents, labels, self.embedding)
+        images: Tensor = self.layers(inputs[:, :, None, None])
         return images

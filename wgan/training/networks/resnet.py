@@ -8,6 +8,12 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from wgan.image_shape import Size
+from wgan.training.networks.conditioning import (
+    class_embedding,
+    input_dim,
+    join_classes,
+    projection,
+)
 from wgan.training.networks.maps import crops, map_sizes
 from wgan.training.networks.norms import initialise_he, norm_layers
 
@@ -69,11 +75,13 @@ class ResNetGenerator(nn.Module):
     Other sizes have the maps of `map_sizes`.
     """
 
-    def __init__(self, size: Size, channels: int, latent_dim: int, width: int) -> None:
+    def __init__(
+        self, size: Size, channels: int, latent_dim: int, width: int, classes: int = 0
+    ) -> None:
         super().__init__()
         sizes = map_sizes(size)
         self.first_size = height, across = sizes[0]
-        self.first = nn.Linear(latent_dim, width * height * across)
+        self.first = nn.Linear(input_dim(latent_dim, classes), width * height * across)
         blocks: list[nn.Module] = []
         for crop in crops(sizes):
             blocks += [ResidualBlock(width, width, 2, norm="batch"), *crop]
@@ -85,10 +93,12 @@ class ResNetGenerator(nn.Module):
             nn.Tanh(),
         )
         initialise_he(self)
+        self.embedding = class_embedding(classes)
 
-    def forward(self, latents: Tensor) -> Tensor:
+    def forward(self, latents: Tensor, labels: Tensor | None = None) -> Tensor:
         """Generate images: `[n, latent_dim]` -> `[n, channels, h, w]` in [-1, 1]."""
-        maps = self.first(latents).unflatten(1, (-1, *self.first_size))
+        inputs = join_classes(latents, labels, self.embedding)
+        maps = self.first(inputs).unflatten(1, (-1, *self.first_size))
         images: Tensor = self.layers(maps)
         return images
 
@@ -99,7 +109,7 @@ class ResNetCritic(nn.Module):
     Other sizes end at a shorter side of 8 to 15.
     """
 
-    def __init__(self, size: Size, channels: int, width: int, norm: str) -> None:
+    def __init__(self, size: Size, channels: int, width: int, norm: str, classes: int = 0) -> None:
         super().__init__()
         halvings = len(map_sizes(size)) - 2
         self.blocks = nn.Sequential(
@@ -110,9 +120,10 @@ class ResNetCritic(nn.Module):
         )
         self.last = nn.Linear(width, 1)
         initialise_he(self)
+        self.projection = projection(classes, width)
 
-    def forward(self, images: Tensor) -> Tensor:
+    def forward(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
         """Score images: `[n, channels, h, w]` -> `[n]`, higher is more real."""
-        maps = functional.relu(self.blocks(images))
-        scores: Tensor = self.last(maps.mean(dim=(2, 3)))
-        return scores.flatten()  # (n, 1) -> (n,)
+        features = functional.relu(self.blocks(images)).mean(dim=(2, 3))
+        scores: Tensor = self.last(features).flatten()  # (n, 1) -> (n,)
+        return scores if self.projection is None else scores + self.projection(features, labels)
