@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from wgan.training.config import TrainConfig
+from wgan.training.data import Batch
 from wgan.training.loop import NextBatch
 
 
@@ -27,24 +28,24 @@ class PlainLoop:
     def step(self, number: int, next_batch: NextBatch) -> list[float]:
         """Take a step; returns the last critic update's losses and the generator's loss."""
         config = self.config
-        x = next_batch()
+        x, *y = Batch.of(next_batch()).inputs
         for t in range(config.n_critic):
             if t > 0 and config.fresh_batches:
-                x = next_batch()
-            terms = self._critic_update(x)
+                x, *y = Batch.of(next_batch()).inputs
+            terms = self._critic_update(x, *y)
         self.adam_g.zero_grad()
-        loss = -self.critic(self.generator(self._latents())).mean()
+        loss = -self.critic(self.generator(self._latents(), *y), *y).mean()
         loss.backward()
         self.adam_g.step()
         self._average(number)
         return [*terms, float(loss.detach())]
 
-    def _critic_update(self, x: Tensor) -> list[float]:
-        x_tilde = self.generator(self._latents()).detach()
+    def _critic_update(self, x: Tensor, *y: Tensor) -> list[float]:
+        x_tilde = self.generator(self._latents(), *y).detach()
         epsilon = torch.rand(len(x), 1, 1, 1, generator=self.noise)
-        estimate = self.critic(x).mean() - self.critic(x_tilde).mean()
+        estimate = self.critic(x, *y).mean() - self.critic(x_tilde, *y).mean()
         x_hat = (epsilon * x + (1 - epsilon) * x_tilde).requires_grad_()
-        (slope,) = torch.autograd.grad(self.critic(x_hat).sum(), x_hat, create_graph=True)
+        (slope,) = torch.autograd.grad(self.critic(x_hat, *y).sum(), x_hat, create_graph=True)
         norm = slope.square().sum(dim=(1, 2, 3)).sqrt()
         penalty = (norm - 1).square().mean()
         loss = -estimate + self.config.gp_weight * penalty

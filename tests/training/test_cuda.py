@@ -8,13 +8,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from tests.training.test_fast_path import batches, configuration
+from tests.training.test_fast_path import CONDITIONAL, batches, configuration
 from tests.training.test_trainer import equal, images, state
 from wgan.errors import OutOfMemory
 from wgan.runs import Run
 from wgan.training.config import TrainConfig
 from wgan.training.cuda_graph import CapturedStep, CUDARecorder
-from wgan.training.data import InMemoryDataset
+from wgan.training.data import Batch, InMemoryDataset
 from wgan.training.device import tf32_mode
 from wgan.training.loop import train_steps
 from wgan.training.networks import build
@@ -44,7 +44,7 @@ def train(
     draw = batches(config)
     losses = []
     with tf32_mode(config.precision):
-        for step in train_steps(state, lambda: draw().to(device), config, step_fn=captured):
+        for step in train_steps(state, lambda: moved(draw(), device), config, step_fn=captured):
             terms = step.critic
             values = (terms.wasserstein, terms.gradient_penalty, step.generator_loss)
             losses.append([float(value.detach()) for value in values])
@@ -53,11 +53,16 @@ def train(
     return losses, {name: value.cpu() for name, value in state.generator_ema.state_dict().items()}
 
 
+def moved(batch: Batch, device: torch.device) -> Batch:
+    return Batch(*(values.to(device) for values in batch.inputs))
+
+
 @pytest.mark.parametrize("precision", ["fp32", "tf32", "bf16"])
 @pytest.mark.parametrize(
     "settings",
     [{}, {"recipe": "article"}, {"recipe": "wgan-clip"}, {"constraint": "spectral"},
-     {"accumulate": 2, "gp_every": 2, "decay_steps": 20}, {"arch": "resnet", "width": 8}],
+     {"accumulate": 2, "gp_every": 2, "decay_steps": 20}, {"arch": "resnet", "width": 8},
+     CONDITIONAL],
     ids=str,
 )  # fmt: skip
 def test_a_captured_step_is_the_same_bit_for_bit(settings: dict[str, Any], precision: str) -> None:
@@ -73,8 +78,8 @@ def test_in_fp32_a_gpu_gives_the_cpus_gradients() -> None:
     for device in (torch.device("cpu"), CUDA):
         state = TrainState(*build(config), config, device)
         with tf32_mode("fp32"):
-            batch = batches(config)().to(device)
-            scores = state.critic(batch)
+            images = batches(config)().images.to(device)
+            scores = state.critic(images)
             scores.square().mean().backward()
         gradients = [parameter.grad for parameter in state.critic.parameters()]
         found.append(torch.cat([g.cpu().flatten() for g in gradients if g is not None]))

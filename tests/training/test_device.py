@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from wgan.training.config import TrainConfig
+from wgan.training.data import Batch
 from wgan.training.device import autocast_fn, resolve_precision, tf32_mode
 from wgan.training.loop import train_steps, update_critic
 from wgan.training.losses import gradient_norms
@@ -50,7 +51,7 @@ def test_a_bf16_update_is_close_to_that_of_float32(norm: str) -> None:
     for precision in ("tf32", "bf16"):
         config = TrainConfig(width=4, batch_size=8, precision=precision, critic_norm=norm)
         state = TrainState(*build(config), config, CPU)
-        update_critic(state, real_images(), config)
+        update_critic(state, Batch(real_images()), config)
         found = [parameter.grad for parameter in state.critic.parameters()]
         gradients.append(torch.cat([g.flatten() for g in found if g is not None]))
     exact, rounded = gradients

@@ -10,12 +10,14 @@ from torch import Tensor
 from tests.training.plain_loop import PlainLoop
 from wgan.training.config import TrainConfig
 from wgan.training.cuda_graph import CapturedStep, Work
+from wgan.training.data import Batch
 from wgan.training.loop import StepResult, train_steps
 from wgan.training.networks import build
 from wgan.training.state import TrainState
 
 CPU = torch.device("cpu")
 STEPS = 5
+CONDITIONAL = {"conditional": True, "classes": ("cat", "dog", "bird")}
 
 
 class EagerRecorder:
@@ -43,10 +45,17 @@ def configuration(**settings: Any) -> TrainConfig:
     return TrainConfig.resolve({**small, **settings})
 
 
-def batches(config: TrainConfig) -> Callable[[], Tensor]:
+def batches(config: TrainConfig) -> Callable[[], Batch]:
     noise = torch.Generator().manual_seed(1)
     shape = (config.batch_size, 3, config.height, config.image_width)
-    return lambda: torch.rand(shape, generator=noise) * 2 - 1
+
+    def next_batch() -> Batch:
+        images = torch.rand(shape, generator=noise) * 2 - 1
+        if not config.conditional:
+            return Batch(images)
+        return Batch(images, torch.randint(len(config.classes), shape[:1], generator=noise))
+
+    return next_batch
 
 
 def fast(
@@ -90,7 +99,7 @@ def largest_difference(one: dict[str, Tensor], two: dict[str, Tensor]) -> float:
 @pytest.mark.parametrize(
     "settings",
     [{}, {"critic_norm": "layer"}, {"recipe": "wgan-gp"}, {"recipe": "article"},
-     {"arch": "resnet"}],
+     {"arch": "resnet"}, CONDITIONAL, {"arch": "resnet", **CONDITIONAL}],
     ids=str,
 )  # fmt: skip
 def test_the_optimised_loop_equals_the_plain_one(
@@ -110,9 +119,11 @@ def test_in_float32_both_loops_agree_up_to_rounding() -> None:
         assert mine == pytest.approx(expected, rel=1e-3, abs=1e-4)
 
 
-@pytest.mark.parametrize("recipe", ["wgan-gp", "article"])
-def test_captured_steps_give_the_same_weights_bit_for_bit(recipe: str) -> None:
-    config = configuration(recipe=recipe, decay_steps=10)
+@pytest.mark.parametrize(
+    "settings", [{"recipe": "wgan-gp"}, {"recipe": "article"}, CONDITIONAL], ids=str
+)
+def test_captured_steps_give_the_same_weights_bit_for_bit(settings: dict[str, Any]) -> None:
+    config = configuration(**settings, decay_steps=10)
     recorder = EagerRecorder()
     recorded = fast(config, CapturedStep(recorder))
     taken = fast(config)

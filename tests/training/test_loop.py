@@ -13,6 +13,7 @@ from torch.nn.functional import softplus
 
 from wgan.errors import UsageError
 from wgan.training.config import TrainConfig
+from wgan.training.data import Batch
 from wgan.training.loop import (
     penalty_weight,
     sample_epsilon,
@@ -50,7 +51,7 @@ def unchanged(network: nn.Module, before: list[Tensor]) -> bool:
 def test_a_critic_update_does_not_change_the_generator_or_its_gradients() -> None:
     state = make_state()
     before, critic_before = copies(state.generator), copies(state.critic)
-    update_critic(state, real_images(), TINY)
+    update_critic(state, Batch(real_images()), TINY)
     assert unchanged(state.generator, before)
     assert not unchanged(state.critic, critic_before)
     assert all(parameter.grad is None for parameter in state.generator.parameters())
@@ -59,7 +60,7 @@ def test_a_critic_update_does_not_change_the_generator_or_its_gradients() -> Non
 def test_a_generator_update_does_not_change_the_critic_or_its_gradients() -> None:
     state = make_state()
     before, critic_before = copies(state.generator), copies(state.critic)
-    update_generator(state, real_images(), TINY)
+    update_generator(state, Batch(real_images()), TINY)
     assert not unchanged(state.generator, before)
     assert unchanged(state.critic, critic_before)
     assert all(parameter.grad is None for parameter in state.critic.parameters())
@@ -93,7 +94,7 @@ def test_the_data_can_be_points_instead_of_images() -> None:
     linear = nn.Linear(2, 1)
     state = TrainState(nn.Linear(4, 2), nn.Sequential(linear, nn.Flatten(0)), TINY, CPU)
     slope = linear.weight.detach().norm()  # a linear critic's gradient, wherever it is taken
-    terms = update_critic(state, torch.randn(4, 2), TINY)
+    terms = update_critic(state, Batch(torch.randn(4, 2)), TINY)
     assert torch.allclose(terms.gradient_norm, slope)
     assert next(train_steps(state, lambda: torch.randn(4, 2), TINY)).number == 1
 
@@ -176,8 +177,8 @@ def test_an_update_keeps_no_graph() -> None:
     state = make_state()
     with torch.autograd.graph.saved_tensors_hooks(Saved, lambda saved: saved.tensor):
         losses = (
-            update_critic(state, real_images(), TINY),
-            update_generator(state, real_images(), TINY),
+            update_critic(state, Batch(real_images()), TINY),
+            update_generator(state, Batch(real_images()), TINY),
         )
     assert not alive
     assert losses
@@ -208,7 +209,7 @@ def test_gradient_accumulation_gives_the_update_of_the_whole_batch() -> None:
         # Clipping that clips nothing: the penalty would draw its own random numbers in each part.
         config = dataclasses.replace(TINY, accumulate=parts, constraint="clip", clip_limit=1e6)
         state = TrainState(GreyGenerator(), build(config)[1], config, CPU)
-        terms = update_critic(state, real_images(), config)
+        terms = update_critic(state, Batch(real_images()), config)
         after.append((copies(state.critic), float(terms.wasserstein)))
     (whole, estimate), (in_parts, estimate_in_parts) = after
     assert estimate == pytest.approx(estimate_in_parts, abs=1e-5)
@@ -219,7 +220,7 @@ def test_gradient_accumulation_gives_the_update_of_the_whole_batch() -> None:
 def test_clipping_limits_every_weight_and_has_no_penalty() -> None:
     config = dataclasses.replace(TINY, constraint="clip", clip_limit=0.02)
     state = make_state(config)
-    terms = update_critic(state, real_images(), config)
+    terms = update_critic(state, Batch(real_images()), config)
     assert max(float(weights.abs().max()) for weights in copies(state.critic)) == pytest.approx(
         0.02
     )
@@ -230,7 +231,7 @@ def test_clipping_limits_every_weight_and_has_no_penalty() -> None:
 def test_the_drift_penalty_is_added_with_its_weight() -> None:
     real = real_images()
     plain, drifting = (
-        update_critic(make_state(config), real, config)
+        update_critic(make_state(config), Batch(real), config)
         for config in (TINY, dataclasses.replace(TINY, drift=0.5))
     )
     score = make_state().critic(real).detach().square().mean()
@@ -243,7 +244,7 @@ def test_the_one_sided_constraint_uses_the_one_sided_penalty() -> None:
     with torch.no_grad():
         for parameter in state.critic.parameters():
             parameter.mul_(0.1)  # tiny gradients: the two-sided penalty would be nearly 1
-    terms = update_critic(state, real_images(), config)
+    terms = update_critic(state, Batch(real_images()), config)
     assert float(terms.gradient_norm) < 0.1
     assert float(terms.gradient_penalty) == 0
 
@@ -261,7 +262,7 @@ def test_a_critic_learns_to_separate_real_and_generated_images() -> None:
     config = TrainConfig(width=4, latent_dim=4, batch_size=4, learning_rate=1e-3)
     state = make_state(config)
     real = torch.ones(4, 3, 32, 32)
-    estimates = [float(update_critic(state, real, config).wasserstein) for _ in range(40)]
+    estimates = [float(update_critic(state, Batch(real), config).wasserstein) for _ in range(40)]
     assert estimates[-1] > 10 * abs(estimates[0])
 
 
@@ -282,7 +283,7 @@ def test_a_lazy_penalty_has_the_same_total_weight_in_a_step(
 def test_without_a_penalty_the_critic_loss_is_the_negative_estimate() -> None:
     config = dataclasses.replace(TINY, n_critic=2, gp_every=2)
     without, with_ = (
-        update_critic(make_state(config), real_images(), config, update) for update in (0, 1)
+        update_critic(make_state(config), Batch(real_images()), config, update) for update in (0, 1)
     )
     assert float(without.loss) == pytest.approx(-float(without.wasserstein))
     assert float(without.gradient_penalty) == 0

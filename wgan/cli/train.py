@@ -169,8 +169,17 @@ def _description(trainer: "Trainer") -> dict[str, str]:
             f"{config.minutes:g} minutes: width {config.width}, batches of {config.batch_size},"
             f" about {config.steps:,} steps"
         )
+    notes = []
     if count is not None and count < FEW_IMAGES:
-        rows["note"] = FEW_IMAGES_NOTE.format(plural(count, "image"))
+        notes.append(FEW_IMAGES_NOTE.format(plural(count, "image")))
+    if config.conditional:
+        from wgan.training.data.classes import describe_classes, imbalance
+
+        counts = trainer.data.class_counts
+        rows["classes"] = describe_classes(config.classes, counts)
+        notes += [sentence] if (sentence := imbalance(config.classes, counts)) else []
+    if notes:
+        rows["note"] = ". ".join(notes)
     return {name: printable(text) for name, text in rows.items()}
 
 

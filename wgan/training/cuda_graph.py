@@ -15,10 +15,10 @@ from collections.abc import Callable
 from typing import Protocol
 
 import torch
-from torch import Tensor
 
 from wgan.errors import DeviceError
 from wgan.training.config import TrainConfig
+from wgan.training.data.batches import Batch
 from wgan.training.loop import NextBatch, StepResult, training_step
 from wgan.training.state import TrainState
 
@@ -48,7 +48,7 @@ class CapturedStep:
     def __init__(self, recorder: Recorder) -> None:
         self._recorder = recorder
         self._warmed_up = 0
-        self._batches: list[Tensor] = []
+        self._batches: list[Batch] = []
         self._replay: Work | None = None
 
     def __call__(self, state: TrainState, next_batch: NextBatch, config: TrainConfig) -> StepResult:
@@ -68,11 +68,18 @@ class CapturedStep:
 
     def _load_batches(self, next_batch: NextBatch, count: int) -> None:
         """Copy a step's batches to the memory that the graph reads."""
-        batches = [next_batch() for _ in range(count)]
+        batches = [Batch.of(next_batch()) for _ in range(count)]
         if not self._batches:
-            self._batches = [torch.empty_like(batch) for batch in batches]
+            self._batches = [_like(batch) for batch in batches]
         for static, batch in zip(self._batches, batches, strict=True):
-            static.copy_(batch)
+            static.images.copy_(batch.images)
+            if static.labels is not None and batch.labels is not None:
+                static.labels.copy_(batch.labels)
+
+
+def _like(batch: Batch) -> Batch:
+    labels = None if batch.labels is None else torch.empty_like(batch.labels)
+    return Batch(torch.empty_like(batch.images), labels)
 
 
 class CUDARecorder:

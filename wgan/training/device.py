@@ -111,16 +111,14 @@ def resolve_cuda_graph(
     return True
 
 
-def autocast_fn(
-    precision: str, network: nn.Module, device: torch.device
-) -> Callable[[Tensor], Tensor]:
+def autocast_fn(precision: str, network: nn.Module, device: torch.device) -> Callable[..., Tensor]:
     """Return a network as a function that computes in `precision` and returns float32."""
     if precision != "bf16":
         return network
 
-    def forward(batch: Tensor) -> Tensor:
+    def forward(*inputs: Tensor) -> Tensor:
         with torch.autocast(device.type, torch.bfloat16):
-            result: Tensor = network(batch)
+            result: Tensor = network(*inputs)
         return result.float()  # losses and gradient norms are float32 in every precision
 
     return forward

@@ -27,6 +27,7 @@ from torch import Tensor, nn
 
 from wgan.errors import UsageError
 from wgan.training.config import TrainConfig
+from wgan.training.data.batches import Batch
 from wgan.training.device import autocast_fn
 from wgan.training.distributed.process_group import gradients
 from wgan.training.losses import (
@@ -65,8 +66,14 @@ class Step:
     generator_loss: Tensor
 
 
-NextBatch = Callable[[], Tensor]
-"""Returns a new batch of real images `[batch_size, c, h, w]` in [-1, 1] on the device."""
+NextBatch = Callable[[], Tensor | Batch]
+"""Returns a new batch of real images `[batch_size, c, h, w]` in [-1, 1] on the device.
+
+In a conditional run a `Batch`: the images and their labels.
+"""
+
+Network = Callable[[Tensor], Tensor]
+"""A network as a function of latents or images only; the labels of a conditional one are fixed."""
 
 StepResult = tuple[CriticLosses, Tensor]
 """Losses of a step: those of its last critic update, and the generator's."""
@@ -108,38 +115,38 @@ def train_steps(
 
 def training_step(state: TrainState, next_batch: NextBatch, config: TrainConfig) -> StepResult:
     """Update the critic `n_critic` times, then the generator once: the body of the outer loop."""
-    real = next_batch()
+    real = Batch.of(next_batch())
     for update in range(config.n_critic):
         if update > 0 and config.fresh_batches:
-            real = next_batch()
+            real = Batch.of(next_batch())
         losses = update_critic(state, real, config, update)
     if config.loss == "relativistic" and config.fresh_batches:
-        real = next_batch()  # the Wasserstein loss of the generator has no real images
+        real = Batch.of(next_batch())  # the Wasserstein loss of the generator has no real images
     return losses, update_generator(state, real, config)
 
 
 def update_critic(
-    state: TrainState, real: Tensor, config: TrainConfig, update: int = 0
+    state: TrainState, real: Batch, config: TrainConfig, update: int = 0
 ) -> CriticLosses:
     """Take one optimiser step of the critic: the body of the inner loop.
 
     Args:
         state: its critic is updated.
-        real: images `[n, c, h, w]`.
+        real: images `[n, c, h, w]`, with labels `[n]` in a conditional run.
         config: the hyperparameters.
         update: index of this critic update in its step, from 0.
 
     Raises:
         UsageError: `real` is not this rank's share of `config.batch_size` images.
     """
-    share = config.batch_size // state.group.size
-    if len(real) != share:
-        raise UsageError(f"a batch has {len(real)} images, but batch_size asks for {share}")
+    share, count = config.batch_size // state.group.size, len(real.images)
+    if count != share:
+        raise UsageError(f"a batch has {count} images, but batch_size asks for {share}")
     weight = penalty_weight(config, update)
     state.critic_optimizer.zero_grad()
     parts = []
     # Gradient accumulation: each backward() adds its share to the gradients, then one step.
-    for part in real.chunk(config.accumulate):
+    for part in real.parts(config.accumulate):
         losses = critic_losses(state, part, config, weight)
         (losses.loss / config.accumulate).backward()
         parts.append([value.detach() for value in losses])
@@ -152,17 +159,20 @@ def update_critic(
 
 
 def critic_losses(
-    state: TrainState, real: Tensor, config: TrainConfig, weight: float | None
+    state: TrainState, batch: Batch, config: TrainConfig, weight: float | None
 ) -> CriticLosses:
     """Critic loss on real images `[n, c, h, w]` and as many generated ones (equation 3).
+
+    In a conditional run image i is generated for the label of real image i, so that the images
+    between the two have that label as well.
 
     `weight` is that of the gradient penalty; None leaves the penalty out.
 
     Raises:
-        UsageError: `real` has another shape than the generated images.
+        UsageError: the real images have another shape than the generated ones.
     """
-    critic = autocast_fn(config.precision, state.critic, state.device)
-    generator = autocast_fn(config.precision, state.generator, state.device)
+    generator, critic = networks(state, config, batch.labels)
+    real = batch.images
     with torch.no_grad():  # the generator gets no gradients from a critic update
         generated = generator(sample_latents(state, config))
     if real.shape != generated.shape:
@@ -197,20 +207,21 @@ def critic_losses(
     return CriticLosses(wasserstein, penalty, mean_norm, loss)
 
 
-def update_generator(state: TrainState, real: Tensor, config: TrainConfig) -> Tensor:
+def update_generator(state: TrainState, real: Batch, config: TrainConfig) -> Tensor:
     """Take one optimiser step of the generator; returns its loss before the step.
 
-    Only the relativistic loss looks at `real`, images `[n, c, h, w]`.
+    The images are generated for the labels of `real`, which have the data's class frequencies: the
+    critic compares how images look, not how often their class occurs. Only the relativistic loss
+    looks at the images of `real`, `[n, c, h, w]`.
     """
-    critic = autocast_fn(config.precision, state.critic, state.device)
-    generator = autocast_fn(config.precision, state.generator, state.device)
     state.generator_optimizer.zero_grad()
     parts = []
     with frozen(state.critic):  # saves computing gradients that no optimiser step uses
-        for part in real.chunk(config.accumulate):
+        for part in real.parts(config.accumulate):
+            generator, critic = networks(state, config, part.labels)
             generated_scores = critic(generator(sample_latents(state, config)))
             if config.loss == "relativistic":
-                loss = relativistic_generator_loss(critic(part), generated_scores)
+                loss = relativistic_generator_loss(critic(part.images), generated_scores)
             else:
                 loss = generator_loss(generated_scores)
             (loss / config.accumulate).backward()
@@ -219,6 +230,24 @@ def update_generator(state: TrainState, real: Tensor, config: TrainConfig) -> Te
     state.group.average([*gradients(state.generator), mean])
     state.generator_optimizer.step()
     return mean
+
+
+def networks(
+    state: TrainState, config: TrainConfig, labels: Tensor | None
+) -> tuple[Network, Network]:
+    """Return the generator and the critic as functions of one argument.
+
+    They compute in the run's precision, for the classes `labels`, `[n]`, of a conditional run. An
+    input of 2 n images, real and then generated ones, has these labels twice.
+    """
+
+    def with_labels(network: nn.Module) -> Network:
+        run = autocast_fn(config.precision, network, state.device)
+        if labels is None:
+            return run
+        return lambda inputs: run(inputs, labels.repeat(len(inputs) // len(labels)))
+
+    return with_labels(state.generator), with_labels(state.critic)
 
 
 def penalty_weight(config: TrainConfig, update: int) -> float | None:

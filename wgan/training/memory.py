@@ -18,6 +18,7 @@ from wgan.errors import OutOfMemory
 from wgan.host import resident_memory
 from wgan.latents import PREVIEW_SEEDS
 from wgan.training.config import TrainConfig
+from wgan.training.data import Batch
 from wgan.training.loop import train_steps
 from wgan.training.monitoring.step_stats import MAX_SCORED
 from wgan.training.networks import BUILT_IN, build, load_architecture
@@ -158,18 +159,24 @@ def step_memory(state: TrainState, config: TrainConfig) -> int | None:
 def _run_steps(state: TrainState, config: TrainConfig) -> None:
     """Do all that takes memory: two steps, because the first allocates Adam's state; a preview."""
 
-    def images(count: int) -> Tensor:
+    def batch(count: int) -> Batch:
         shape = (count, config.channels, config.height, config.image_width)
-        return torch.empty(shape, device=state.device)
+        images = torch.empty(shape, device=state.device)
+        return Batch(images, labels(count))
 
-    steps = train_steps(state, lambda: images(config.batch_size), config)
+    def labels(count: int) -> Tensor | None:
+        if not config.conditional:
+            return None
+        return torch.zeros(count, dtype=torch.int64, device=state.device)
+
+    steps = train_steps(state, lambda: batch(config.batch_size), config)
     next(steps)
     next(steps)
     with torch.no_grad():
         latents = torch.empty(len(PREVIEW_SEEDS), config.latent_dim, device=state.device)
-        state.generator_ema(latents)
+        state.generator_ema(*Batch(latents, labels(len(PREVIEW_SEEDS))).inputs)
         if config.holdout > 0:
-            state.critic(images(MAX_SCORED))
+            state.critic(*batch(MAX_SCORED).inputs)
 
 
 class _StorageTally(TorchDispatchMode):

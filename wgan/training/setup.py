@@ -13,6 +13,7 @@ from wgan.runs import RUNS, Run
 from wgan.text import shell_quote
 from wgan.training.config import ExecutionConfig, TrainConfig
 from wgan.training.data import Cache, Dataset, ImageSource, Shards, Transform, load_data, open_data
+from wgan.training.data.classes import class_names
 from wgan.training.data.load import absolute_path
 from wgan.training.device import check_precision, resolve_cuda_graph, resolve_precision
 from wgan.training.distributed.process_group import SINGLE_PROCESS, ProcessGroup, check_divides
@@ -155,7 +156,10 @@ def _resolve(
         given = {**given, "start_from": str(Path(given["start_from"]).absolute())}
         if stored is None:
             given = {**network_settings(load_start(Path(given["start_from"]))), **given}
+    given = {name: value for name, value in given.items() if name != "classes"}
     new = TrainConfig.resolve({"channels": source.channels, **given})
+    if new.conditional:  # the names are the data's
+        new = dataclasses.replace(new, classes=class_names(source))
     if run is None:
         # A folder's name can be as long as the file system allows, and then nothing fits behind it.
         run = RUNS / f"{source.name[:MAX_NAME]}-{new.size}-{new.recipe}"

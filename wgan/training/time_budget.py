@@ -9,6 +9,7 @@ import torch
 
 from wgan.errors import OutOfMemory, UsageError
 from wgan.training.config import TrainConfig
+from wgan.training.data import Batch
 from wgan.training.loop import train_steps
 from wgan.training.memory import explain_oom
 from wgan.training.networks import build, load_architecture
@@ -92,8 +93,12 @@ def measure_step(config: TrainConfig, device: torch.device) -> float:
     state = TrainState(*build(config, load_architecture(config.arch)), config, device)
     shape = (config.batch_size, config.channels, config.height, config.image_width)
     images = torch.rand(shape, device=device).to(memory_format=torch.channels_last) * 2 - 1
+    batch = Batch.of(images)
+    if config.conditional:
+        labels = torch.randint(len(config.classes), (config.batch_size,), device=device)
+        batch = Batch(images, labels)
     times = []
-    for step in train_steps(state, lambda: images, config):
+    for step in train_steps(state, lambda: batch, config):
         float(step.generator_loss)  # waits for the device
         times.append(time.perf_counter())
         if len(times) == 4:

@@ -21,6 +21,7 @@ from wgan.training.checkpoint import Checkpoint, newest_good_checkpoint, prune
 from wgan.training.config import TrainConfig
 from wgan.training.cuda_graph import WARM_UP_STEPS, CapturedStep, CUDARecorder
 from wgan.training.data import Dataset
+from wgan.training.data.classes import check_classes
 from wgan.training.data.load import check_image_shape
 from wgan.training.device import (
     check_precision,
@@ -110,6 +111,7 @@ class Trainer:
         self.step = 0
         check_precision(config.precision, device)
         check_image_shape(data, config.image_shape)
+        check_classes(data, config)
         check_networks_fit(config, device)
         try:
             self.state = TrainState(*build(config, architecture), config, device, group)
@@ -129,6 +131,8 @@ class Trainer:
             on_device=self._data_on_device,
             group=group,
         )
+        # Labels count in a conditional run only.
+        self._data_sha256 = data.labelled_sha256 if config.conditional else data.sha256
         watched = any(tracker.watches_gradients for tracker in trackers)
         use_graph = resolve_cuda_graph(cuda_graph, device, config, watched, group.size)
         self._step_fn = CapturedStep(CUDARecorder(self.state)) if use_graph else None
@@ -136,22 +140,25 @@ class Trainer:
         self._best_tracker: BestTracker | None = None
         if evaluator is not None and config.eval_every and group.is_main:
             ema = self.state.generator_ema
-            generate = generate_fn(ema, config.latent_dim, device, EVALUATION_BATCH)
+            classes = len(config.classes)
+            generate = generate_fn(ema, config.latent_dim, device, EVALUATION_BATCH, classes)
             self._best_tracker = BestTracker(self.run, evaluator, generate)
         self._is_open = False
         self._unsaved = False  # the state is that after a whole step, and no checkpoint has it
         self._resources = ExitStack()
 
     def _make_monitor(self, trackers: Sequence[Tracker]) -> Monitor:
-        train, holdout = self.data.train_and_holdout_samples(
-            self.config.holdout, self.config.seed, MAX_SCORED
-        )
+        which = self.config.holdout, self.config.seed, MAX_SCORED
+        train, holdout = self.data.train_and_holdout_samples(*which)
+        labels = None
+        if self.config.conditional and len(holdout) > 0:
+            labels = self.data.train_and_holdout_labels(*which)
         return Monitor(
             self.run,
             self.config,
             self.state,
             sample=train,
-            holdout=HoldoutImages.of(train, holdout, self.device),
+            holdout=HoldoutImages.of(train, holdout, self.device, labels),
             trackers=trackers,
             deferred=self.device.type == "cuda",
         )
@@ -193,9 +200,10 @@ class Trainer:
             discard_leftovers(path.parent, path.name)
         checkpoint = newest_good_checkpoint(self.run)
         if checkpoint is not None:
-            if checkpoint.data_sha256 != self.data.sha256:
+            if checkpoint.data_sha256 != self._data_sha256:
+                images = "images or classes" if self.config.conditional else "images"
                 raise SettingChanged(
-                    f"data: the images of {self.config.data} are not those that {self.run.path}"
+                    f"data: the {images} of {self.config.data} are not those that {self.run.path}"
                     " was started with; restore them, or name another folder with --run"
                 )
             self._restore(checkpoint)
@@ -215,7 +223,7 @@ class Trainer:
         if self.group.is_main:
             return
         checkpoint = Checkpoint.from_bytes(content, "the checkpoint from rank 0")
-        if checkpoint.data_sha256 != self.data.sha256:
+        if checkpoint.data_sha256 != self._data_sha256:
             raise DataError(
                 f"the images of {self.config.data} on this machine differ from those of rank 0:"
                 " copy them from there"
@@ -224,7 +232,7 @@ class Trainer:
 
     def _checkpoint(self) -> Checkpoint:
         return Checkpoint.of(
-            self.state, self.config, self.step, self._batches.drawn, self.data.sha256
+            self.state, self.config, self.step, self._batches.drawn, self._data_sha256
         )
 
     def _restore(self, checkpoint: Checkpoint) -> None:
@@ -272,7 +280,7 @@ class Trainer:
             return
         if self.device.type == "cpu":
             keep_freed_memory()
-        steps = self._steps()
+        steps = self._steps(self.step)
         while self.step < self.config.steps and not self.group.any(should_stop()):
             with _interrupt_after():
                 self._unsaved = False  # half a step must not be saved
@@ -281,13 +289,15 @@ class Trainer:
                     self.step = step.number
                     metrics = self._log_and_save(step, self._monitor) if self._monitor else None
                 if metrics is not None and self._keep_to_time():
-                    steps = self._steps()
+                    steps = self._steps(self.step)
             yield metrics
         if self._unsaved:
             self.save()
 
-    def _steps(self) -> Iterator[Step]:
-        return train_steps(self.state, self._batches.next, self.config, self.step, self._step_fn)
+    def _steps(self, start: int) -> Iterator[Step]:
+        batches = self._batches
+        next_batch = batches.next_labelled if self.config.conditional else batches.next
+        return train_steps(self.state, next_batch, self.config, start, self._step_fn)
 
     def _keep_to_time(self) -> bool:
         """With `minutes`, set the number of steps to what fits; return whether it changed."""
@@ -309,7 +319,7 @@ class Trainer:
         Raises:
             OutOfMemory: a step does not fit into memory; the message says what to change.
         """
-        steps = train_steps(self.state, self._batches.next, self.config, 0, self._step_fn)
+        steps = self._steps(0)
 
         def take(count: int) -> float:
             begin = time.perf_counter()

@@ -38,6 +38,12 @@ CASES: dict[str, dict[str, Any]] = {
     "clipped": {"recipe": "wgan-clip"},
     "spectral": {"recipe": "wgan-gp", "constraint": "spectral"},
     "resize-conv": {"arch": "resize-conv", "recipe": "wgan-gp"},
+    "conditional": {
+        "recipe": "wgan-gp",
+        "accumulate": 2,
+        "conditional": True,
+        "classes": ("cat", "dog", "bird"),
+    },
 }
 
 
@@ -47,9 +53,18 @@ def trained(case: str, group: ProcessGroup = SINGLE_PROCESS) -> dict[str, Any]:
                 "n_critic": 2, **CASES[case]}  # fmt: skip
     config = TrainConfig.resolve(settings)
     pixels = np.random.RandomState(0).randint(0, 256, (50, 32, 32, 1)).astype(np.uint8)
-    batches = Batches(pixels, config.batch_size, 0, CPU, flip=config.flip, shard=group.shard)
+    batches = Batches(
+        pixels,
+        config.batch_size,
+        seed=0,
+        device=CPU,
+        flip=config.flip,
+        shard=group.shard,
+        labels=np.arange(len(pixels)) % 3,
+    )
+    next_batch = batches.next_labelled if config.classes else batches.next
     state = TrainState(*build(config), config, CPU, group)
-    for step in train_steps(state, batches.next, config):
+    for step in train_steps(state, next_batch, config):
         if step.number == STEPS:
             break
     return {

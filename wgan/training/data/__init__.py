@@ -20,7 +20,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from wgan.training.data.batches import Batches
+    from wgan.training.data.batches import Batch, Batches
     from wgan.training.data.dataset import Dataset, InMemoryDataset
     from wgan.training.data.decoding import Skipped
     from wgan.training.data.load import load_data, load_images, open_data, open_source
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ArraySource",
+    "Batch",
     "Batches",
     "Cache",
     "Dataset",
@@ -50,6 +51,7 @@ __all__ = [
 
 _MODULES = {
     "ArraySource": "sources",
+    "Batch": "batches",
     "Batches": "batches",
     "Cache": "pixel_cache",
     "Dataset": "dataset",

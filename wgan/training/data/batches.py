@@ -1,6 +1,6 @@
 """Shuffled batches whose order depends on the seed only, so that a run resumes exactly."""
 
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -10,9 +10,32 @@ from torch import Tensor
 from wgan.errors import DataError
 from wgan.image_shape import MAX_CHANNELS
 from wgan.images import Pixels
+from wgan.training.data.sources import Labels
 
 UPLOAD_BYTES = 2**26
 """Bytes per copy to the device: 64 MiB."""
+
+
+class Batch(NamedTuple):
+    """A batch of real images with their labels."""
+
+    images: Tensor  # float32 [n, c, h, w] in [-1, 1]
+    labels: Tensor | None = None  # int64 [n]; None in an unconditional run
+
+    @classmethod
+    def of(cls, real: "Tensor | Batch") -> "Batch":
+        """Return images without labels as a batch, and a batch as it is."""
+        return real if isinstance(real, Batch) else cls(real)
+
+    def parts(self, count: int) -> list["Batch"]:
+        """Split the batch into `count` equal parts."""
+        parts = zip(*(values.chunk(count) for values in self.inputs), strict=True)
+        return [Batch(*part) for part in parts]
+
+    @property
+    def inputs(self) -> tuple[Tensor, ...]:
+        """What a critic is called with: the images, and the labels if there are some."""
+        return (self.images,) if self.labels is None else (self.images, self.labels)
 
 
 class BatchSequence(Protocol):
@@ -23,6 +46,9 @@ class BatchSequence(Protocol):
 
     def next(self) -> Tensor:
         """Return a batch: float32 `[batch, c, h, w]` in [-1, 1], channels last, on the device."""
+
+    def next_labelled(self) -> Batch:
+        """Return the batch that `next` would return, with its labels, on the device."""
 
 
 class Batches:
@@ -44,6 +70,7 @@ class Batches:
         flip: bool = False,
         on_device: bool = False,
         shard: slice = slice(None),
+        labels: Labels | None = None,
     ) -> None:
         """Start after `drawn` batches.
 
@@ -52,6 +79,7 @@ class Batches:
             drawn: the number of batches already drawn.
             chosen: indices of the images to use; None for all.
             shard: this rank's images of each batch.
+            labels: of all images, `[n]`, for `next_labelled`.
 
         Raises:
             DataError: `pixels` has another type or shape, or fewer images than a batch.
@@ -78,17 +106,30 @@ class Batches:
         self._flip = flip
         self._on_device = DevicePixels(pixels, device) if on_device else None
         self._shard = shard
+        self._labels = labels
         self._order: npt.NDArray[np.int64] = np.empty(0, np.int64)
         self._mirrored: npt.NDArray[np.bool_] = np.empty(0, np.bool_)
 
     def next(self) -> Tensor:
         """Return the next batch: float32 `[batch, c, h, w]` in [-1, 1], channels last in memory."""
+        return self._images(self._draw())
+
+    def next_labelled(self) -> Batch:
+        """Return the next batch with its labels."""
+        assert self._labels is not None, "these images have no labels"
+        chosen = self._draw()
+        return Batch(self._images(chosen), send(self._labels[chosen], self._device))
+
+    def _draw(self) -> npt.NDArray[np.int64]:
+        """Draw the indices of this rank's images of the next batch."""
         epoch, index = divmod(self.drawn, len(self._chosen) // self._batch_size)
         if epoch != self._epoch:
             self._shuffle(epoch)
         first = index * self._batch_size
-        chosen = self._order[first : first + self._batch_size][self._shard]
         self.drawn += 1
+        return self._order[first : first + self._batch_size][self._shard]
+
+    def _images(self, chosen: npt.NDArray[np.int64]) -> Tensor:
         mirrored = self._mirrored[chosen] if self._flip else None
         if self._on_device is not None:
             return scale(self._on_device.take(chosen, mirrored))
@@ -119,17 +160,19 @@ class DevicePixels:
 
     def take(self, chosen: npt.NDArray[np.int64], mirrored: npt.NDArray[np.bool_] | None) -> Tensor:
         """Select images, uint8 `[n, height, width, channels]`, and mirror those in `mirrored`."""
-        batch = self._pixels.index_select(0, self._send(chosen))
+        batch = self._pixels.index_select(0, send(chosen, self._pixels.device))
         if mirrored is None:
             return batch
-        return torch.where(self._send(mirrored)[:, None, None, None], batch.flip(2), batch)
+        flags = send(mirrored, self._pixels.device)[:, None, None, None]
+        return torch.where(flags, batch.flip(2), batch)
 
-    def _send(self, values: npt.NDArray[np.generic]) -> Tensor:
-        """Copy a small array to the device without a CPU-GPU synchronisation."""
-        sent = torch.from_numpy(np.ascontiguousarray(values))
-        if self._pixels.device.type == "cuda":
-            sent = sent.pin_memory()  # only a copy from pinned memory is asynchronous
-        return sent.to(self._pixels.device, non_blocking=True)
+
+def send(values: npt.NDArray[np.generic], device: torch.device) -> Tensor:
+    """Copy a small array to the device without a CPU-GPU synchronisation."""
+    sent = torch.from_numpy(np.ascontiguousarray(values))
+    if device.type == "cuda":
+        sent = sent.pin_memory()  # only a copy from pinned memory is asynchronous
+    return sent.to(device, non_blocking=True)
 
 
 def check_shape(array: npt.NDArray[np.generic]) -> None:

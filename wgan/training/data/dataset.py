@@ -1,7 +1,8 @@
 """A data set: the decoded images that a run trains on, in memory or streamed."""
 
+import dataclasses
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol, Self
 
@@ -13,6 +14,7 @@ from wgan.errors import DataError
 from wgan.images import Pixels, evenly_spaced
 from wgan.training.data.batches import Batches, BatchSequence, check_shape
 from wgan.training.data.decoding import Part, Skipped
+from wgan.training.data.sources import Labels, count_classes
 from wgan.training.distributed.process_group import SINGLE_PROCESS, ProcessGroup
 
 Indices = npt.NDArray[np.int64]
@@ -38,8 +40,20 @@ class Dataset(Protocol):
         """Identity of the data: a run resumes only on data with the same hash."""
 
     @property
+    def labelled_sha256(self) -> str:
+        """Identity of the images with their classes, for a conditional run."""
+
+    @property
     def skipped(self) -> list[Skipped]:
         """Damaged images found so far."""
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """Name of each class; empty if the data has no classes."""
+
+    @property
+    def class_counts(self) -> tuple[int, ...]:
+        """Number of images of each class; empty if unknown."""
 
     def batches(
         self,
@@ -71,6 +85,9 @@ class Dataset(Protocol):
     def train_and_holdout_samples(self, holdout: float, seed: int, n: int) -> tuple[Pixels, Pixels]:
         """At most `n` training images and at most `n` held-out images."""
 
+    def train_and_holdout_labels(self, holdout: float, seed: int, n: int) -> tuple[Labels, Labels]:
+        """Labels of the images of `train_and_holdout_samples`."""
+
     def images(self, count: int, batch_size: int) -> Iterator[Pixels]:
         """Yield `count` images in batches: evenly spaced, or random ones of a stream."""
 
@@ -82,12 +99,16 @@ class InMemoryDataset:
     pixels: Pixels  # [n, height, width, channels]
     skipped: list[Skipped]  # in the order of the source
     sha256: str  # of the shape and the pixels
+    labels: Labels | None = None  # [n]; None for data without classes
+    class_names: tuple[str, ...] = ()
 
     @classmethod
     def from_array(
         cls,
         array: npt.ArrayLike,
         value_range: tuple[float, float] | None = None,
+        labels: npt.ArrayLike | None = None,
+        class_names: Sequence[str] | None = None,
     ) -> Self:
         """Use an array of images, for example from a NumPy file.
 
@@ -96,6 +117,8 @@ class InMemoryDataset:
                 channels. uint8 is used as it is, without a copy.
             value_range: the values of black and white for any other type, as in `(0, 1)` or
                 `(0, 65535)`. Only floats between -1 and 1, some of them negative, need none.
+            labels: class of each image, integers `[n]` from 0, for a conditional run.
+            class_names: name of each class; the default is their numbers.
 
         Raises:
             DataError: the shape, type or values are not allowed.
@@ -105,7 +128,27 @@ class InMemoryDataset:
             values = values[..., None]
         check_shape(values)
         pixels = _to_pixels(values, value_range)
-        return cls(pixels, [], pixels_sha256(pixels))
+        data = cls(pixels, [], pixels_sha256(pixels))
+        if labels is None:
+            return data
+        checked = check_labels(labels, len(pixels))
+        if class_names is None:
+            class_names = [str(label) for label in range(int(checked.max()) + 1)]
+        return data.with_labels(checked, class_names)
+
+    def with_labels(self, labels: Labels, class_names: Sequence[str]) -> Self:
+        """Return the same images with classes.
+
+        Raises:
+            DataError: a label has no name, or a name is used twice.
+        """
+        names = tuple(class_names)
+        if len(set(names)) < len(names) or labels.max(initial=-1) >= len(names):
+            raise DataError(
+                f"there are {len(set(names))} class names for labels up to {labels.max()}: each"
+                " class needs a name of its own"
+            )
+        return dataclasses.replace(self, labels=labels, class_names=names)
 
     @classmethod
     def from_parts(cls, parts: Iterable[Part], shape: tuple[int, int, int, int]) -> Self:
@@ -136,6 +179,19 @@ class InMemoryDataset:
         """Bytes of all pixels."""
         return self.pixels.nbytes
 
+    @property
+    def labelled_sha256(self) -> str:
+        """SHA-256 of the images' hash, the names of the classes and the labels."""
+        assert self.labels is not None, "these images have no labels"
+        digest = hashlib.sha256(repr((self.sha256, self.class_names)).encode())
+        digest.update(self.labels.astype("<i8").tobytes())
+        return digest.hexdigest()
+
+    @property
+    def class_counts(self) -> tuple[int, ...]:
+        """Number of images of each class; empty without classes."""
+        return count_classes(self.labels, self.class_names)
+
     def batches(
         self,
         batch_size: int,
@@ -158,12 +214,23 @@ class InMemoryDataset:
             flip=flip,
             on_device=on_device,
             shard=group.shard,
+            labels=self.labels,
         )
 
     def train_and_holdout_samples(self, holdout: float, seed: int, n: int) -> tuple[Pixels, Pixels]:
         """At most `n` images of each part, evenly spaced: data is often sorted by class."""
+        train, held_out = self._samples(holdout, seed, n)
+        return self.pixels[train], self.pixels[held_out]
+
+    def train_and_holdout_labels(self, holdout: float, seed: int, n: int) -> tuple[Labels, Labels]:
+        """Labels of the images of `train_and_holdout_samples`."""
+        assert self.labels is not None, "these images have no labels"
+        train, held_out = self._samples(holdout, seed, n)
+        return self.labels[train], self.labels[held_out]
+
+    def _samples(self, holdout: float, seed: int, n: int) -> tuple[Indices, Indices]:
         train, held_out = (
-            self.pixels[part[evenly_spaced(len(part), min(n, len(part)))]]
+            part[evenly_spaced(len(part), min(n, len(part)))]
             for part in split(self.count, holdout, seed)
         )
         return train, held_out
@@ -183,6 +250,18 @@ def split(count: int, share: float, seed: int) -> tuple[Indices, Indices]:
     order = np.random.RandomState(seed).permutation(count)
     held_out = int(np.ceil(count * share))
     return np.sort(order[held_out:]), np.sort(order[:held_out])
+
+
+def check_labels(labels: npt.ArrayLike, count: int) -> Labels:
+    """Return labels as int64 `[count]`. Raises DataError unless they are integers from 0."""
+    found = np.asarray(labels)
+    is_right = found.shape == (count,) and found.dtype.kind in "ui" and found.min(initial=0) >= 0
+    if not is_right:
+        raise DataError(
+            f"the labels are {found.dtype} of the shape {list(found.shape)}, but must be {count}"
+            " integers from 0, one for each image"
+        )
+    return found.astype(np.int64)
 
 
 def pixels_sha256(pixels: Pixels) -> str:

@@ -19,7 +19,7 @@ from wgan.images import Pixels
 from wgan.parallel import Item, Result, ordered_map
 from wgan.progress import ProgressFn
 from wgan.training.data.image_formats import readers
-from wgan.training.data.sources import SIXTEEN_BITS, ImageSource, RawImage, wrap_array
+from wgan.training.data.sources import SIXTEEN_BITS, ImageSource, Labels, RawImage, wrap_array
 from wgan.training.data.sources.arrays.layout import as_image
 from wgan.training.data.tiff import STARTS, is_alpha, needs_tifffile, read_bands, read_pages
 from wgan.training.data.transform import Transform
@@ -218,6 +218,16 @@ def decode_all(
         if progress:
             progress(chunk.stop, count)
     check_skipped(skipped, count, allow_damaged)
+
+
+def good_labels(source: ImageSource, skipped: Iterable[Skipped]) -> Labels | None:
+    """Labels of the images of `source` that are not in `skipped`, `[n]`; None without classes."""
+    names = {item.name for item in skipped}
+    if source.labels is None or not names:
+        return source.labels
+    good = [k for k in range(len(source)) if source.image_name(k) not in names]
+    labels: Labels = source.labels[good]
+    return labels
 
 
 def check_skipped(skipped: list[Skipped], count: int, allow_damaged: bool) -> None:

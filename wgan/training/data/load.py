@@ -9,7 +9,13 @@ from wgan.errors import DataError, ImageError, OutputError
 from wgan.progress import ProgressFn
 from wgan.text import shorten
 from wgan.training.data.dataset import Dataset, InMemoryDataset
-from wgan.training.data.decoding import check_skipped, count_frames, decode_all, quiet_pillow
+from wgan.training.data.decoding import (
+    check_skipped,
+    count_frames,
+    decode_all,
+    good_labels,
+    quiet_pillow,
+)
 from wgan.training.data.image_formats import is_hidden, is_image_name
 from wgan.training.data.pixel_cache import Cache
 from wgan.training.data.shards import INDEX, Shards, find_shards, is_pattern
@@ -231,12 +237,25 @@ def load_images(
 ) -> InMemoryDataset:
     """Decode all images of `source`, or read them from the cache.
 
-    A cache that cannot be written is reported in a warning, and the images stay in memory.
+    A cache that cannot be written is reported in a warning, and the images stay in memory. Labels
+    are not cached: they come from the source.
 
     Raises:
         DataError: no image is good, more than 1 % are damaged and `allow_damaged` is False, or
             the cache would be too large.
     """
+    data = _load_pixels(source, transform, allow_damaged, progress, cache)
+    labels = good_labels(source, data.skipped)
+    return data if labels is None else data.with_labels(labels, source.class_names)
+
+
+def _load_pixels(
+    source: ImageSource,
+    transform: Transform,
+    allow_damaged: bool,
+    progress: ProgressFn | None,
+    cache: Cache | None,
+) -> InMemoryDataset:
     if transform.crop:
         _warn_of_small_images(source, transform)
     shape = (len(source), *transform.shape)

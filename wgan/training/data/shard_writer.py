@@ -1,6 +1,7 @@
 """Write a data set as shards that `webdataset` reads, with an index (see `shards.py`).
 
-A shard contains one file per image, named by its number and extension.
+A shard contains one file per image, named by its number and extension, and one with its label if
+the images have classes.
 """
 
 import io
@@ -20,10 +21,17 @@ from wgan.progress import ProgressFn
 from wgan.stop import check_stop
 from wgan.text import shell_quote
 from wgan.training.config import PrepareConfig
-from wgan.training.data.decoding import Skipped, check_skipped, decode, in_threads, quiet_pillow
+from wgan.training.data.decoding import (
+    Skipped,
+    check_skipped,
+    decode,
+    good_labels,
+    in_threads,
+    quiet_pillow,
+)
 from wgan.training.data.load import open_source
-from wgan.training.data.shards import is_pattern, write_index
-from wgan.training.data.sources import ImageSource
+from wgan.training.data.shards import LABEL, is_pattern, write_index
+from wgan.training.data.sources import ImageSource, count_classes
 from wgan.training.data.transform import Transform, parse_colour
 
 ORDER_SEED = 0
@@ -31,6 +39,9 @@ ORDER_SEED = 0
 
 _File = tuple[bytes, str]
 """Bytes of an image file, and its extension, as in `"png"`."""
+
+_Sample = dict[str, bytes]
+"""Files of a sample by their extension: the image, and its label."""
 
 
 @dataclass(frozen=True)
@@ -125,7 +136,7 @@ def write_shards(
     digits = max(3, len(str((len(source) - 1) // shard_size)))
     try:
         with quiet_pillow():
-            numbered = enumerate(_good_files(source, transform, skipped, progress))
+            numbered = enumerate(_good_samples(source, transform, skipped, progress))
             for first in numbered:
                 shards.append(f"{len(shards):0{digits}}.tar")
                 rest = itertools.islice(numbered, shard_size - 1)
@@ -134,11 +145,13 @@ def write_shards(
                     whole_file(partial / shards[-1]) as file,
                     TarWriter(file, encoder=False, mtime=0) as shard,
                 ):
-                    for number, (data, ending) in itertools.chain([first], rest):
-                        shard.write({"__key__": f"{number:010}", ending: data})
+                    for number, sample in itertools.chain([first], rest):
+                        shard.write({"__key__": f"{number:010}", **sample})
         check_skipped(skipped, len(source), allow_damaged)
         count = len(source) - len(skipped)
-        write_index([partial / name for name in shards], count)
+        counts = count_classes(good_labels(source, skipped), source.class_names)
+        classes = dict(zip(source.class_names, counts, strict=True)) if counts else None
+        write_index([partial / name for name in shards], count, classes)
         try:
             partial.replace(folder)
         except OSError as exc:
@@ -162,13 +175,13 @@ def _check_png_holds(source: ImageSource, transform: Transform) -> None:
         )
 
 
-def _good_files(
+def _good_samples(
     source: ImageSource,
     transform: Transform | None,
     skipped: list[Skipped],
     progress: ProgressFn | None,
-) -> Iterator[_File]:
-    """Yield the files for the shards; damaged images are appended to `skipped`."""
+) -> Iterator[_Sample]:
+    """Yield the samples for the shards; damaged images are appended to `skipped`."""
 
     def read(index: int) -> _File | ImageError:
         try:
@@ -188,6 +201,13 @@ def _good_files(
         if isinstance(file, ImageError):
             skipped.append(Skipped(source.image_name(index), str(file)))
         else:
-            yield file
+            data, ending = file
+            yield {ending: data, **_label_file(source, index)}
         if progress:
             progress(done, len(order))
+
+
+def _label_file(source: ImageSource, index: int) -> _Sample:
+    if source.labels is None or source.labels[index] < 0:
+        return {}
+    return {LABEL: b"%d" % source.labels[index]}

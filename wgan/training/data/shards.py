@@ -1,7 +1,8 @@
 """Shards: the .tar files that a pattern matches, their index, and their samples.
 
-The index, `shards.json`, has the number of images and the size of each shard. Shards from other
-programs have none.
+The index, `shards.json`, has the number of images, the names of the classes and the size of each
+shard. Shards from other programs have none. A sample is an image file and, for images with classes,
+a .cls file with the label as decimal digits, webdataset's convention.
 """
 
 import functools
@@ -10,7 +11,7 @@ import itertools
 import json
 import re
 import tarfile
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,9 @@ from wgan.training.data.image_formats import is_image_name
 from wgan.training.data.sources import PROBED_IMAGES, suitable_channels
 
 INDEX = "shards.json"
+
+LABEL = "cls"
+"""Extension of a sample's label, as in webdataset."""
 
 MAX_SHARDS = 1_000_000
 """Most names that a pattern may expand to."""
@@ -42,6 +46,8 @@ class Shards:
     name: str  # short name for run folders: that of the shards' folder
     paths: list[Path]
     count: int | None  # images in all shards; None without an index
+    class_names: tuple[str, ...] = ()  # as in the index; empty without classes
+    class_counts: tuple[int, ...] = ()  # images of each class; empty if unknown
 
     def __str__(self) -> str:
         return f"{self.paths[0]} to {self.paths[-1]}"
@@ -87,14 +93,23 @@ def find_shards(pattern: str) -> Shards:
     if not paths:
         raise DataError(f"no file matches {pattern!r}")
     paths = sorted(set(paths))
-    return Shards(paths[0].resolve().parent.name or "shards", paths, _check_index(paths))
+    name = paths[0].resolve().parent.name or "shards"
+    count, classes = _check_index(paths)
+    counts = () if count is None else tuple(classes.values())
+    return Shards(name, paths, count, tuple(classes), counts)
 
 
-def write_index(paths: list[Path], count: int) -> None:
-    """Write the index of shards with `count` images. Raises OutputError."""
+def write_index(paths: list[Path], count: int, classes: Mapping[str, int] | None = None) -> None:
+    """Write the index of shards with `count` images. Raises OutputError.
+
+    `classes` has the number of images of each class, in the order of the labels.
+    """
     sizes = {path.name: path.stat().st_size for path in paths}
     # "pictures" is the key of wgan 0.1.0
-    text = json.dumps({"pictures": count, "bytes": sizes}, indent=2) + "\n"
+    index: dict[str, Any] = {"pictures": count, "bytes": sizes}
+    if classes:
+        index["classes"] = dict(classes)
+    text = json.dumps(index, indent=2) + "\n"
     write_whole(paths[0].parent / INDEX, text.encode())
 
 
@@ -119,14 +134,18 @@ def _match(path: Path) -> list[Path]:
     return list(path.parent.glob(path.name))
 
 
-def _check_index(paths: list[Path]) -> int | None:
-    """Check the sizes in the index; return its count if it covers exactly these shards."""
+def _check_index(paths: list[Path]) -> tuple[int | None, dict[str, int]]:
+    """Check the sizes in the index; return its count, and the images of each class.
+
+    The count is None unless the index covers exactly these shards.
+    """
     folder = paths[0].parent
     try:
         index = json.loads((folder / INDEX).read_text(encoding="utf-8"))
         count, sizes = int(index["pictures"]), dict(index["bytes"])
+        classes = {str(name): int(n) for name, n in dict(index.get("classes", {})).items()}
     except FileNotFoundError:
-        return None
+        return None, {}
     except (OSError, ValueError, TypeError, KeyError, OverflowError, RecursionError) as exc:
         if is_refused(exc):
             raise DataError(f"the index {folder / INDEX} {why_unreadable(exc)}") from exc
@@ -140,7 +159,8 @@ def _check_index(paths: list[Path]) -> int | None:
                 f"the shard {path} has {size} bytes instead of {expected}, as in {INDEX}:"
                 " copy it again"
             )
-    return count if [folder / name for name in sorted(sizes)] == paths else None
+    is_whole = [folder / name for name in sorted(sizes)] == paths
+    return (count if is_whole else None), classes
 
 
 def read_samples(
@@ -161,8 +181,8 @@ def read_samples(
         from webdataset.tariterators import group_by_keys, tar_file_expander
 
     opened = _open(paths)
-    files = tar_file_expander(opened, select_files=is_image_name)
-    samples = filter(accept, group_by_keys(files))
+    files = tar_file_expander(opened, select_files=_is_used)
+    samples = filter(accept, filter(_has_image, group_by_keys(files)))
     if random is not None:
         samples = shuffle(buffer, initial=buffer, rng=_RandomAdapter(random))(samples)
     try:
@@ -191,10 +211,38 @@ def _open(paths: list[Path]) -> Generator[dict[str, Any], None, None]:
             yield {"url": str(path), "stream": stream}
 
 
+def _is_used(name: str) -> bool:
+    """Whether a file of a shard is an image or a label, and not hidden."""
+    stem, dot, ending = name.rpartition(".")
+    return is_image_name(f"{stem}.png" if dot and ending == LABEL else name)
+
+
 def image_file(sample: Sample) -> bytes:
     """Bytes of the first image of a sample."""
-    data: bytes = next(value for key, value in sample.items() if not key.startswith("__"))
-    return data
+    return next(_images(sample))
+
+
+def _has_image(sample: Sample) -> bool:
+    return any(True for _ in _images(sample))
+
+
+def _images(sample: Sample) -> Iterator[bytes]:
+    return (data for key, data in sample.items() if not key.startswith("__") and key != LABEL)
+
+
+def label(sample: Sample, classes: int) -> int:
+    """Label of a sample, from 0 to `classes` - 1.
+
+    Raises:
+        DataError: it has none.
+    """
+    text = sample.get(LABEL, b"")
+    if text.isdigit() and int(text[:20]) < classes:
+        return int(text)
+    raise DataError(
+        f"{sample['__key__']} in {sample['__url__']} has no label from 0 to {classes - 1} in its"
+        f" .{LABEL} file: write the shards again with wgan prepare"
+    )
 
 
 class _RandomAdapter:

@@ -21,9 +21,10 @@ from torch import Tensor
 
 from wgan.errors import DataError, ImageError, UsageError
 from wgan.images import Pixels
-from wgan.training.data.batches import to_batch
+from wgan.training.data.batches import Batch, send, to_batch
 from wgan.training.data.decoding import DAMAGED_LIMIT, Skipped, decode, in_threads, quiet_pillow
-from wgan.training.data.shards import Sample, Shards, image_file, read_samples
+from wgan.training.data.shards import Sample, Shards, image_file, label, read_samples
+from wgan.training.data.sources import Labels
 from wgan.training.data.transform import Transform
 from wgan.training.distributed.process_group import SINGLE_PROCESS, ProcessGroup
 
@@ -37,6 +38,10 @@ EPOCH = 2**40
 
 MIN_SAMPLES = 1_000
 """The share of damaged images is computed of at least this many samples."""
+
+
+_Decoded = tuple[Pixels, Sample]
+"""Pixels `[height, width, channels]`, and the sample that they are from."""
 
 
 @dataclass(frozen=True)
@@ -64,6 +69,21 @@ class StreamingDataset:
         """Hash of the transform and the names and sizes of the shards, not of their contents."""
         sizes = [(path.name, path.stat().st_size) for path in self.shards.paths]
         return hashlib.sha256(repr((sizes, self.transform.identity())).encode()).hexdigest()
+
+    @property
+    def labelled_sha256(self) -> str:
+        """Hash of `sha256` and the names of the classes; labels are in the shards."""
+        return hashlib.sha256(repr((self.sha256, self.class_names)).encode()).hexdigest()
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """Name of each class; empty without classes."""
+        return self.shards.class_names
+
+    @property
+    def class_counts(self) -> tuple[int, ...]:
+        """Number of images of each class; empty if unknown."""
+        return self.shards.class_counts
 
     @property
     def nbytes(self) -> None:
@@ -95,18 +115,33 @@ class StreamingDataset:
 
     def train_and_holdout_samples(self, holdout: float, seed: int, n: int) -> tuple[Pixels, Pixels]:
         """The first `n` training images and the first `n` held-out images."""
-        train: list[Pixels] = []
-        held_out: list[Pixels] = []
+        train, held_out = (
+            np.array([pixels for pixels, _ in part], np.uint8).reshape(-1, *self.shape)
+            for part in self._first(holdout, seed, n)
+        )
+        return train, held_out
+
+    def train_and_holdout_labels(self, holdout: float, seed: int, n: int) -> tuple[Labels, Labels]:
+        """Labels of the images of `train_and_holdout_samples`. Raises DataError."""
+        train, held_out = (
+            np.array([label(sample, len(self.class_names)) for _, sample in part], np.int64)
+            for part in self._first(holdout, seed, n)
+        )
+        return train, held_out
+
+    def _first(self, holdout: float, seed: int, n: int) -> tuple[list[_Decoded], list[_Decoded]]:
+        """The first `n` good samples to train on, and the first `n` held-out ones."""
+        train: list[_Decoded] = []
+        held_out: list[_Decoded] = []
         with quiet_pillow():
             for sample in read_samples(self.shards.paths):
                 found = held_out if is_held_out(sample, holdout, seed) else train
                 if len(found) < n:
                     pixels = self.decode(sample)
-                    found += [] if isinstance(pixels, Skipped) else [pixels]
+                    found += [] if isinstance(pixels, Skipped) else [(pixels, sample)]
                 if len(train) == n and len(held_out) == (n if holdout else 0):
                     break
-        samples = (np.array(part, np.uint8).reshape(-1, *self.shape) for part in (train, held_out))
-        return next(samples), next(samples)
+        return train, held_out
 
     def images(self, count: int, batch_size: int) -> Iterator[Pixels]:
         """Yield `count` images in batches, in the random order of seed 0."""
@@ -179,8 +214,18 @@ class StreamedBatches:
         """
         return to_batch(self.pixels(self._batch_size), self._device)
 
+    def next_labelled(self) -> Batch:
+        """Return the next batch with its labels. Raises DataError, also for a missing label."""
+        pixels, samples = self._draw(self._batch_size)
+        classes = len(self._dataset.class_names)
+        labels = np.array([label(sample, classes) for sample in samples], np.int64)
+        return Batch(to_batch(pixels, self._device), send(labels, self._device))
+
     def pixels(self, count: int) -> Pixels:
         """Draw `count` images, and return this rank's shard of them, uint8 `[n, h, w, c]`."""
+        return self._draw(count)[0]
+
+    def _draw(self, count: int) -> tuple[Pixels, list[Sample]]:
         good: list[StreamItem] = []
         with quiet_pillow():
             while len(good) < count:
@@ -193,7 +238,7 @@ class StreamedBatches:
                 raise DataError(f"only another rank can read {': '.join(item.image)}")
             assert item.image is not None
             pixels.append(item.image)
-        return np.stack(pixels)
+        return np.stack(pixels), [item.sample for item in mine]
 
     def _next_good(self, count: int) -> list[StreamItem]:
         """The good ones of the next `count` samples; the same on every rank."""

@@ -231,10 +231,14 @@ class Monitor:
     def _draw_preview(self, step: int) -> float | None:
         """Write the images of seeds 0 to 63; return their diversity, None if that is unknown."""
         diversity = None
-        path, state = self._run.preview(step), self._state
+        path, state, config = self._run.preview(step), self._state, self._config
         with _only_a_warning(path.name):
             pixels = generate_pixels(
-                state.generator_ema, self._config.latent_dim, state.device, PREVIEW_SEEDS
+                state.generator_ema,
+                config.latent_dim,
+                state.device,
+                PREVIEW_SEEDS,
+                len(config.classes),
             )
             if self._sample_spread > 0:
                 diversity = spread(pixels) / self._sample_spread

@@ -13,7 +13,8 @@ from torch import Tensor, nn
 
 from wgan.errors import TrainingDiverged
 from wgan.images import Pixels
-from wgan.training.data.batches import to_batch
+from wgan.training.data.batches import Batch, send, to_batch
+from wgan.training.data.sources import Labels
 from wgan.training.loop import Step
 from wgan.training.state import TrainState
 
@@ -172,13 +173,22 @@ class HoldoutImages:
 
     train: Tensor  # [m, c, h, w] in [-1, 1]
     holdout: Tensor  # [n, c, h, w]
+    train_labels: Tensor | None = None  # [m], in a conditional run
+    holdout_labels: Tensor | None = None  # [n]
 
     @classmethod
-    def of(cls, train: Pixels, holdout: Pixels, device: torch.device) -> Self | None:
-        """Put both samples on the device; None if no image is held out."""
+    def of(
+        cls,
+        train: Pixels,
+        holdout: Pixels,
+        device: torch.device,
+        labels: tuple[Labels, Labels] | None = None,
+    ) -> Self | None:
+        """Put both samples, and their labels, on the device; None if no image is held out."""
         if len(holdout) == 0:
             return None
-        return cls(to_batch(train, device), to_batch(holdout, device))
+        images = to_batch(train, device), to_batch(holdout, device)
+        return cls(*images, *(send(some, device) for some in labels or ()))
 
     @torch.no_grad()
     def holdout_scores(self, critic: nn.Module) -> Tensor:
@@ -189,7 +199,8 @@ class HoldoutImages:
         """
         was_training = critic.training  # eval mode keeps a batch norm's statistics
         critic.eval()
-        means = torch.stack([critic(self.train).mean(), critic(self.holdout).mean()])
+        batches = Batch(self.train, self.train_labels), Batch(self.holdout, self.holdout_labels)
+        means = torch.stack([critic(*batch.inputs).mean() for batch in batches])
         critic.train(was_training)
         return means
 

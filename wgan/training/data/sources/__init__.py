@@ -35,6 +35,13 @@ RawImage = Image.Image | npt.NDArray[np.generic]
 have no meaning of their own: none of them is alpha."""
 
 
+def count_classes(labels: Labels | None, class_names: tuple[str, ...]) -> tuple[int, ...]:
+    """Return the number of images of each class; empty without classes. Label -1 is none."""
+    if labels is None:
+        return ()
+    return tuple(np.bincount(labels[labels >= 0], minlength=len(class_names)).tolist())
+
+
 class ImageSource(abc.ABC):
     """Images by index, and their classes if the data has some. All methods are thread-safe."""
 
