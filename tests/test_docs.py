@@ -41,7 +41,7 @@ def test_the_page_of_the_recipes_shows_their_values(recipe: str) -> None:
 
 @pytest.fixture
 def own_networks(tmp_path: Path) -> Path:
-    networks, training = code_blocks("docs/own-networks.md", "python")
+    networks, _, training = code_blocks("docs/own-networks.md", "python")
     (tmp_path / "my_networks.py").write_text(networks)
     (tmp_path / "training.py").write_text(training)
     return tmp_path

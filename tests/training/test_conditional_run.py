@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from tests.processes import RunWgan
+from tests.test_docs import code_blocks
 from tests.training.test_trainer import state
 from tests.training.tiny_run import tiny_config
 from wgan.errors import DataError, SettingChanged
@@ -21,6 +23,7 @@ from wgan.training.data.shard_writer import write_shards
 from wgan.training.loop import train_steps, training_step
 from wgan.training.memory import step_memory
 from wgan.training.monitoring.previews import generate_fn, generate_pixels
+from wgan.training.networks import load_architecture
 from wgan.training.state import TrainState
 from wgan.training.time_budget import plan
 from wgan.training.trainer import Trainer
@@ -179,6 +182,21 @@ def test_own_networks_without_labels_still_train_unconditionally() -> None:
     state = TrainState(generator, critic, config, CPU)
     step = next(train_steps(state, lambda: torch.zeros(8, 1, 4, 4), config))
     assert torch.isfinite(step.generator_loss)
+
+
+def test_the_conditional_networks_of_the_page_train(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, conditional, _ = code_blocks("docs/own-networks.md", "python")
+    (tmp_path / "my_conditional_networks.py").write_text(conditional)
+    monkeypatch.syspath_prepend(tmp_path)
+    name = "my_conditional_networks:build"
+    config = tiny_config(arch=name, steps=2, conditional=True, classes=CLASSES)
+    architecture = load_architecture(name)
+    with Trainer(Run(Path("run")), config, images(), CPU, architecture) as trainer:
+        list(trainer.train())
+    assert Run(Path("run")).preview(2).is_file()
+    sys.modules.pop("my_conditional_networks")
 
 
 def test_the_command_names_the_classes_of_shards_and_resumes(
