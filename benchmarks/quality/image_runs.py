@@ -18,7 +18,8 @@ from wgan.latents import latents_from_seeds
 from wgan.runs import Run
 from wgan.training.checkpoint import Checkpoint
 from wgan.training.config import TrainConfig
-from wgan.training.data.dataset import InMemoryDataset
+from wgan.training.data import Batch, InMemoryDataset
+from wgan.training.data.sources import Labels
 from wgan.training.loop import train_steps
 from wgan.training.networks import build
 from wgan.training.state import TrainState
@@ -71,15 +72,23 @@ class CpuTimer:
 
 
 def train_for(
-    pixels: Pixels, config: TrainConfig, folder: Path, *, steps: int, cpu_seconds: float
+    pixels: Pixels,
+    config: TrainConfig,
+    folder: Path,
+    *,
+    steps: int,
+    cpu_seconds: float,
+    labels: Labels | None = None,
 ) -> tuple[Milestone, Milestone]:
     """Train, or resume, until both limits are reached, with a checkpoint at each.
+
+    A conditional run has `labels`, of the classes of `config`.
 
     Returns:
         The milestones of `steps` and of `cpu_seconds`.
     """
     config = dataclasses.replace(config, steps=ENDLESS)
-    data = InMemoryDataset.from_array(pixels)
+    data = InMemoryDataset.from_array(pixels, labels=labels, class_names=config.classes)
     folder = folder.resolve()
     make_folder(folder.parent)
     # A trainer writes runs/latest in the current folder, which must not be the user's.
@@ -116,7 +125,9 @@ def planned_steps(folder: Path, config: TrainConfig, cpu_seconds: float) -> int:
         state = TrainState(*build(config), config, CPU)
         shape = (config.batch_size, config.channels, config.height, config.image_width)
         images = torch.zeros(shape).to(memory_format=torch.channels_last)
-        steps, warm_up, measured = train_steps(state, lambda: images, config), 3, 10
+        labels = torch.zeros(config.batch_size, dtype=torch.int64) if config.conditional else None
+        batch = Batch(images, labels)
+        steps, warm_up, measured = train_steps(state, lambda: batch, config), 3, 10
         for _ in range(warm_up):
             next(steps)
         start = time.process_time()

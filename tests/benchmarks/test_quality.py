@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks.quality import photographs
+from benchmarks.quality import conditional, photographs
 from benchmarks.quality.first_minutes import checkerboard
 from benchmarks.quality.gaussians import COMMON, GaussianRun
 from benchmarks.quality.large import LargeRun, report, run_plan, step_flops
@@ -114,7 +114,7 @@ def script(name: str, *arguments: object) -> str:
 @pytest.fixture
 def page(tmp_path: Path) -> Path:
     path = tmp_path / "page.md"
-    names = ("gaussians", "stacked_mnist", "fashion_mnist", "first_minutes")
+    names = ("gaussians", "stacked_mnist", "fashion_mnist", "first_minutes", "conditional")
     marks = (f"<!-- benchmarks/quality/{name}.py -->\n<!-- end -->\n" for name in names)
     path.write_text("".join(marks))
     return path
@@ -164,6 +164,32 @@ def test_the_first_minutes_have_a_row_for_each_recipe_and_a_sheet_for_each_run(
     assert "seed 0: Milestone" not in script("first_minutes", *few), (
         "existing runs are not repeated"
     )
+
+
+@pytest.mark.slow
+def test_a_conditional_run_and_an_unconditional_one_have_a_row_each(
+    tmp_path: Path, page: Path, real_data: Callable[[str], Path]
+) -> None:
+    short = ("--cpu-seconds", 0.1, "--count", 500, "--scored", 100, "--seeds", 1)
+    data = real_data("fashion-mnist").parent
+    few = (tmp_path, "--data", data, "--set", "fashion-mnist", *short, "--write", page)
+    printed = script("conditional", *few)
+    assert "conditional, seed 0: Milestone" in printed
+    assert "\nunconditional, seed 0: Milestone" in printed
+    assert "| conditional | 1 |" in page.read_text()
+    assert "| unconditional | 1 |" in page.read_text()
+    sheet = tmp_path / "conditional" / "fashion-mnist" / "conditional-0.png"
+    assert sheet.read_bytes().startswith(b"\x89PNG")
+    assert "seed 0: Milestone" not in script("conditional", *few)
+
+
+def test_a_sheet_of_classes_has_a_class_in_each_row() -> None:
+    labels = np.arange(40) % 4
+    images = np.full((40, 1, 32, 32), -1, np.float32) + labels[:, None, None, None] * 0.5
+    rows = conditional.sheet(images.astype(np.float32), classes=4)
+    assert rows.shape == (4 * 32, 8 * 32, 1)
+    assert [int(rows[32 * k : 32 * (k + 1)].max()) for k in range(4)] == [0, 64, 128, 191]
+    assert [int(rows[32 * k : 32 * (k + 1)].min()) for k in range(4)] == [0, 64, 128, 191]
 
 
 def test_a_checkerboard_is_measured_and_flat_images_have_none() -> None:
