@@ -12,6 +12,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from wgan.training.config import AUGMENTATIONS, AUGMENTED_BELOW
+
 SHIFT = 1 / 8
 """Largest translation either way, as a share of the height and width."""
 
@@ -20,6 +22,14 @@ CUTOUT = 1 / 2
 
 Uniform = Callable[[], Tensor]
 """Returns numbers uniform on [0, 1], one for each image: `[n, 1, 1, 1]`."""
+
+
+def resolve_augment(policy: str, count: int | None) -> str:
+    """Return what "auto" means for a set of `count` images, None if unknown; others as they are."""
+    if policy != "auto":
+        return policy
+    is_small = count is not None and count < AUGMENTED_BELOW
+    return ",".join(AUGMENTATIONS) if is_small else "none"
 
 
 def augment(images: Tensor, policy: str, uniform: Uniform) -> Tensor:

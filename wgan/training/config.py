@@ -22,6 +22,7 @@ from wgan.image_shape import (
     parse_size,
 )
 from wgan.options import advanced, check, flag, option
+from wgan.text import shorten
 
 logger = logging.getLogger(__name__)
 
@@ -60,6 +61,12 @@ EVAL_METRICS = ("fid", "kid")
 PRECISIONS = ("auto", "fp32", "tf32", "bf16")
 """Arithmetic of the networks; `device.py` says what each does."""
 
+AUGMENTATIONS = ("color", "translation", "cutout")
+"""Differentiable augmentations; `augmentation.py` says what each does."""
+
+AUGMENTED_BELOW = 5000
+"""Sets of fewer images are augmented with `--augment auto`; a rule of thumb."""
+
 AUTO = ("auto", "yes", "no")
 
 RESUMABLE_FIELDS = frozenset(
@@ -90,7 +97,7 @@ RECIPES: Mapping[str, Mapping[str, Any]] = MappingProxyType(
     {
         # wgan's own: the defaults. WGAN-GP on networks without a checkerboard, with fewer critic
         # updates at a higher rate that falls to 0. What else was tried: docs/quality.md.
-        "tuned": {},
+        "tuned": {"augment": "auto"},
         # Gulrajani et al. 2017, "Improved Training of Wasserstein GANs", Algorithm 1, except the
         # learning rate. Twice the paper's rate was better throughout: docs/quality.md.
         "wgan-gp": _PAPER,
@@ -201,6 +208,13 @@ class TrainConfig:
         "Streamed images from which the next one is drawn at random.",
         unit="images",
         **_POSITIVE,
+    )
+    augment: str = option(
+        "none",
+        "Augment what the critic sees, real and generated: color,translation,cutout, some of them,"
+        f" none, or auto: all three for sets of under {AUGMENTED_BELOW:,} images.",
+        metavar="NAME,...",
+        shown_default="auto with --recipe tuned, else none",
     )
     holdout: float = option(
         0.0,
@@ -361,6 +375,7 @@ class TrainConfig:
         if isinstance(self.size, str):
             object.__setattr__(self, "size", parse_size(self.size))  # 48x48 is 48
         check_size(self.size, built_in=self.arch in ARCHITECTURES)
+        _check_augment(self.augment)
         if self.gp_every > self.n_critic:
             raise UsageError(
                 f"--gp-every {self.gp_every} is not allowed: it must be at most --n-critic"
@@ -425,7 +440,7 @@ class TrainConfig:
         """
         for name, value in given.items():
             old = getattr(self, name)
-            if name == "precision" and value == "auto":  # as it was resolved when the run began
+            if name in ("precision", "augment") and value == "auto":  # as when the run began
                 continue
             if value != old and name not in RESUMABLE_FIELDS:
                 raise SettingChanged(
@@ -472,6 +487,15 @@ class TrainConfig:
         if isinstance(fields, dict) and fields.get("compile"):
             logger.warning("%s has compile = true, which wgan no longer supports: ignored", source)
         return cls.from_dict(fields, source)
+
+
+def _check_augment(augment: str) -> None:
+    unknown = set(augment.split(",")) - {*AUGMENTATIONS}
+    if unknown and augment not in ("auto", "none"):
+        raise UsageError(
+            f"--augment {shorten(augment)} is not allowed: auto, none, or some of"
+            f" {','.join(AUGMENTATIONS)} with commas between them"
+        )
 
 
 def _check_data_range(text: str) -> None:

@@ -26,6 +26,7 @@ import torch
 from torch import Tensor, nn
 
 from wgan.errors import UsageError
+from wgan.training.augmentation import augment
 from wgan.training.config import TrainConfig
 from wgan.training.data.batches import Batch
 from wgan.training.device import autocast_fn
@@ -180,6 +181,8 @@ def critic_losses(
             f"the real images have the shape {list(real.shape)} and the generated ones"
             f" {list(generated.shape)}: give images of the generator's size and channels"
         )
+    # Not in the paper: the critic sees augmented images only. So are those between them.
+    real, generated = augmented(state, real, config), augmented(state, generated, config)
 
     if config.critic_norm == "batch":  # keep the batch statistics of both kinds separate
         real_scores, generated_scores = critic(real), critic(generated)
@@ -219,9 +222,11 @@ def update_generator(state: TrainState, real: Batch, config: TrainConfig) -> Ten
     with frozen(state.critic):  # saves computing gradients that no optimiser step uses
         for part in real.parts(config.accumulate):
             generator, critic = networks(state, config, part.labels)
-            generated_scores = critic(generator(sample_latents(state, config)))
+            generated = generator(sample_latents(state, config))
+            generated_scores = critic(augmented(state, generated, config))
             if config.loss == "relativistic":
-                loss = relativistic_generator_loss(critic(part.images), generated_scores)
+                real_scores = critic(augmented(state, part.images, config))
+                loss = relativistic_generator_loss(real_scores, generated_scores)
             else:
                 loss = generator_loss(generated_scores)
             (loss / config.accumulate).backward()
@@ -262,6 +267,11 @@ def penalty_weight(config: TrainConfig, update: int) -> float | None:
         return None
     penalties = math.ceil(config.n_critic / config.gp_every)  # in a step
     return config.gp_weight * config.n_critic / penalties
+
+
+def augmented(state: TrainState, images: Tensor, config: TrainConfig) -> Tensor:
+    """Augment images `[n, c, h, w]`, each in its own way; with `augment` "none", return them."""
+    return augment(images, config.augment, lambda: sample_epsilon(state, config))
 
 
 def sample_latents(state: TrainState, config: TrainConfig) -> Tensor:

@@ -11,6 +11,7 @@ from wgan.errors import DataError, RunError, UsageError
 from wgan.progress import Progress
 from wgan.runs import RUNS, Run
 from wgan.text import shell_quote
+from wgan.training.augmentation import resolve_augment
 from wgan.training.config import ExecutionConfig, TrainConfig
 from wgan.training.data import Cache, Dataset, ImageSource, Shards, Transform, load_data, open_data
 from wgan.training.data.classes import class_names
@@ -166,7 +167,11 @@ def _resolve(
         stored = _stored_config(Run(run))
     if stored is not None:
         return Run(run), stored.resume(given), source
-    new = dataclasses.replace(new, precision=resolve_precision(new.precision, device))
+    new = dataclasses.replace(
+        new,
+        precision=resolve_precision(new.precision, device),
+        augment=resolve_augment(new.augment, source.count),
+    )
     return Run(run), plan(new, device, given) if new.minutes else new, source
 
 

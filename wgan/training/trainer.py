@@ -16,7 +16,9 @@ import torch
 from wgan.errors import DataError, OutOfMemory, RunError, SettingChanged
 from wgan.files import discard_leftovers, open_lock, write_whole
 from wgan.host import keep_freed_memory
+from wgan.images import Pixels
 from wgan.runs import Run, remember_run
+from wgan.training.augmentation import resolve_augment
 from wgan.training.checkpoint import Checkpoint, newest_good_checkpoint, prune
 from wgan.training.config import TrainConfig
 from wgan.training.cuda_graph import WARM_UP_STEPS, CapturedStep, CUDARecorder
@@ -36,6 +38,7 @@ from wgan.training.fine_tuning import initialise, load_start
 from wgan.training.loop import Step, train_steps
 from wgan.training.memory import check_networks_fit, explain_oom, is_oom
 from wgan.training.monitoring.best import Best, BestTracker, Evaluator
+from wgan.training.monitoring.diagnosis import MAX_COMPARED
 from wgan.training.monitoring.history import StepMetrics
 from wgan.training.monitoring.monitor import Monitor
 from wgan.training.monitoring.previews import generate_fn
@@ -104,8 +107,11 @@ class Trainer:
             OutOfMemory: the networks do not fit.
         """
         limit_threads()
-        precision = resolve_precision(config.precision, device)
-        config = dataclasses.replace(config, precision=precision)  # the run keeps what it is
+        config = dataclasses.replace(  # the run keeps what "auto" was
+            config,
+            precision=resolve_precision(config.precision, device),
+            augment=resolve_augment(config.augment, data.count),
+        )
         self.run, self.config, self.data = run, config, data
         self.device, self.group = device, group
         self.step = 0
@@ -158,10 +164,20 @@ class Trainer:
             self.config,
             self.state,
             sample=train,
+            all_images=self._few_images(),
             holdout=HoldoutImages.of(train, holdout, self.device, labels),
             trackers=trackers,
             deferred=self.device.type == "cuda",
         )
+
+    def _few_images(self) -> Pixels | None:
+        """All training images if they are so few that the generator may memorise them."""
+        if self.data.count is None or not 1 < self.data.count <= MAX_COMPARED:
+            return None
+        train, _ = self.data.train_and_holdout_samples(
+            self.config.holdout, self.config.seed, MAX_COMPARED
+        )
+        return train if len(train) > 1 else None
 
     def __enter__(self) -> Self:
         """Lock the run folder and load the newest checkpoint, if there is one.

@@ -3,6 +3,7 @@
 import itertools
 import json
 import logging
+import math
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,10 @@ from wgan.training.monitoring.diagnosis import (
     diagnose,
     find_batch_norm,
     find_collapse,
+    find_memorising,
     find_overfitting,
     find_weak_critic,
+    novelty,
     spread,
 )
 from wgan.training.monitoring.history import History
@@ -52,11 +55,12 @@ def train(
     steps: int = 110,
     generator: nn.Module | None = None,
     holdout: HoldoutImages | None = None,
+    all_images: Any = None,
 ) -> dict[str, str]:
     """Train on bright images under a monitor; return its findings."""
     made, critic = build(config)
     state = TrainState(generator or made, critic, config, CPU)
-    monitor = Monitor(run, config, state, images(), holdout)
+    monitor = Monitor(run, config, state, images(), all_images, holdout)
     monitor.open(0)
     noise = torch.Generator().manual_seed(1)
 
@@ -135,6 +139,40 @@ def test_a_generator_that_makes_one_image_has_collapsed(run: Run) -> None:
     said = train(run, SMALL, steps=155, generator=OneImage())
     assert said.keys() == {"generator-collapsed"}
     assert "0.0%" in said["generator-collapsed"]
+
+
+class Copies(nn.Module):
+    """A generator that draws one of a few images for any latent, nearly."""
+
+    def __init__(self, images: Tensor, blur: float) -> None:
+        super().__init__()
+        self.images = nn.Parameter(images)
+        self.blur = blur
+
+    def forward(self, latents: Tensor) -> Tensor:
+        which = (latents[:, 0].abs() * 100).long() % len(self.images)
+        return self.images[which] * (1 - self.blur) + self.blur * self.images.mean(dim=0)
+
+
+@pytest.mark.parametrize(("blur", "is_found"), [(0.1, True), (0.9, False)])
+def test_a_generator_that_copies_its_few_images_is_reported(
+    run: Run, blur: float, is_found: bool
+) -> None:
+    few = images(8)
+    batch = torch.from_numpy(few).permute(0, 3, 1, 2) / 127.5 - 1
+    said = train(run, SMALL, steps=155, generator=Copies(batch, blur), all_images=few)
+    assert ("generator-memorised" in said) == is_found
+    if is_found:
+        assert "--augment color,translation,cutout" in said["generator-memorised"]
+
+
+def test_novelty_is_0_for_copies_and_1_for_other_images_of_the_same_kind() -> None:
+    some = np.random.RandomState(0).randint(0, 256, (40, 8, 8, 3), dtype=np.uint8)
+    assert novelty(some[:5], some[:20]) < 0.01
+    assert novelty(some[20:], some[:20]) == pytest.approx(1, abs=0.05)
+    assert math.isnan(novelty(some, some[:1].repeat(4, axis=0))), "the images are all equal"
+    assert not find_memorising(np.array([0.1, np.nan, 0.1]))
+    assert find_memorising(np.array([0.9, 0.1, np.nan, 0.1, 0.1]))
 
 
 @pytest.mark.slow

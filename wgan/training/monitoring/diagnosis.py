@@ -6,10 +6,13 @@ NaN and Inf stop a run: see `step_stats.py`. Any other finding is logged once an
 import math
 
 import numpy as np
+import numpy.typing as npt
 from torch import nn
 
 from wgan.images import Pixels
 from wgan.training.monitoring.history import Column, History
+
+Matrix = npt.NDArray[np.float32]
 
 MIN_STEPS = 100
 """Steps before the first diagnosis."""
@@ -37,7 +40,13 @@ COLLAPSED = 0.03
 """Diversity of a preview below which its images are all alike."""
 
 PREVIEWS = 3
-"""Previews in a row that have to be alike."""
+"""Previews in a row that have to be alike, or memorised."""
+
+MAX_COMPARED = 1000
+"""Largest set whose images are all compared with each preview."""
+
+MEMORISED = 0.5
+"""Novelty of a preview below which its images are copies of the data."""
 
 
 def diagnose(history: History, critic: nn.Module, *, penalty: bool, values: int) -> dict[str, str]:
@@ -52,6 +61,7 @@ def diagnose(history: History, critic: nn.Module, *, penalty: bool, values: int)
     found |= find_weak_critic(estimates, norms[-WINDOW:], NEAR_ZERO * math.sqrt(values))
     held_out = history.column("held_out_wasserstein", WINDOW)
     found |= find_overfitting(estimates[-WINDOW:], held_out)
+    found |= find_memorising(history.column("novelty"))
     return found | find_collapse(history.column("diversity"))
 
 
@@ -129,6 +139,44 @@ def find_collapse(diversity: Column) -> dict[str, str]:
         " --learning-rate or a higher --n-critic"
     )
     return {"generator-collapsed": message}
+
+
+def find_memorising(novelty: Column) -> dict[str, str]:
+    """A generator that has memorised its few training images.
+
+    `novelty` is that of every preview so far, NaN at steps without one.
+    """
+    last = novelty[~np.isnan(novelty)][-PREVIEWS:]
+    if len(last) < PREVIEWS or not np.all(last < MEMORISED):
+        return {}
+    message = (
+        f"the generator copies: in the last {PREVIEWS} previews its images are {last[-1]:.2g} times"
+        " as far from the nearest training image as those are from each other. Train on more"
+        " images, with --augment color,translation,cutout or --flip in a new run, or keep an"
+        " earlier checkpoint; wgan eval --neighbours shows the copies"
+    )
+    return {"generator-memorised": message}
+
+
+def novelty(generated: Pixels, real: Pixels) -> float:
+    """Distance of generated images to the nearest real one, as a multiple of that between reals.
+
+    About 1 for new images of the same kind, 0 for copies. Both are medians of Euclidean distances
+    of pixels; `real` are all training images, `[n, height, width, channels]`, 2 at least.
+    """
+    among = _squared_distances(real, real)
+    np.fill_diagonal(among, np.inf)
+    usual = np.median(np.sqrt(among.min(axis=1)))
+    found = np.median(np.sqrt(_squared_distances(generated, real).min(axis=1)))
+    return float(found / usual) if usual > 0 else math.nan
+
+
+def _squared_distances(a: Pixels, b: Pixels) -> Matrix:
+    """Squared Euclidean distances, `[len(a), len(b)]`."""
+    x, y = (pixels.reshape(len(pixels), -1).astype(np.float32) for pixels in (a, b))
+    squares = np.square(x).sum(axis=1)[:, None] + np.square(y).sum(axis=1)
+    distances: Matrix = np.maximum(squares - 2 * x @ y.T, 0)
+    return distances
 
 
 def spread(pixels: Pixels) -> float:

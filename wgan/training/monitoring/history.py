@@ -43,6 +43,7 @@ class StepMetrics:
     memory_mib: float | None = None  # peak memory of the process
     device_memory_mib: float | None = None  # peak memory of tensors on the GPU
     diversity: float | None = None  # spread of a preview's images as a share of the data's
+    novelty: float | None = None  # a preview's distance to the nearest real images: see diagnosis
     fid: float | None = None  # Fréchet distance to the data in feature space; lower is better
     kid: float | None = None  # kernel distance, times 1000; fid or kid, as --eval-metric says
     diagnosis: Mapping[str, str] = field(default_factory=dict)  # new findings, name -> message

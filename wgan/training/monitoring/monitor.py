@@ -18,7 +18,7 @@ from wgan.training.config import TrainConfig
 from wgan.training.device import peak_device_memory
 from wgan.training.loop import Step
 from wgan.training.monitoring.curves import draw_curves
-from wgan.training.monitoring.diagnosis import diagnose, spread
+from wgan.training.monitoring.diagnosis import diagnose, novelty, spread
 from wgan.training.monitoring.history import (
     History,
     StepMetrics,
@@ -52,6 +52,7 @@ class Monitor:
         config: TrainConfig,
         state: TrainState,
         sample: Pixels,
+        all_images: Pixels | None = None,
         holdout: HoldoutImages | None = None,
         trackers: Sequence[Tracker] = (),
         deferred: bool = False,
@@ -64,6 +65,7 @@ class Monitor:
             state: what is trained.
             sample: some images of the data, `[n, height, width, channels]`: the yardstick for
                 the diversity of previews.
+            all_images: all training images, if they are few: previews may be copies of them.
             holdout: scored at each logged step.
             trackers: receive everything that is logged.
             deferred: write a step's metrics at the next `log_step`, so that the host does not
@@ -71,7 +73,7 @@ class Monitor:
         """
         self._run, self._config, self._state = run, config, state
         self._holdout, self._trackers, self._deferred = holdout, trackers, deferred
-        self._sample_spread = spread(sample)
+        self._sample_spread, self._all_images = spread(sample), all_images
         count = min(len(sample), len(PREVIEW_SEEDS))
         self._reals = sample[evenly_spaced(len(sample), count)] if count else sample
         self._stats = StepStats(state)
@@ -183,9 +185,11 @@ class Monitor:
             # The steps that follow do not take the evaluation's time.
             last, then = self._last_log
             self._last_log = last, then + time.perf_counter() - started
+        preview = self._draw_preview(pending.step) if pending.preview else {}
         metrics = dataclasses.replace(
             metrics,
-            diversity=self._draw_preview(pending.step) if pending.preview else None,
+            diversity=preview.get("diversity"),
+            novelty=preview.get("novelty"),
             fid=evaluated.get("fid"),
             kid=evaluated.get("kid"),
         )
@@ -228,9 +232,9 @@ class Monitor:
             device_memory_mib=device_memory / MIB if device_memory else None,
         )
 
-    def _draw_preview(self, step: int) -> float | None:
-        """Write the images of seeds 0 to 63; return their diversity, None if that is unknown."""
-        diversity = None
+    def _draw_preview(self, step: int) -> dict[str, float]:
+        """Write the images of seeds 0 to 63; return their diversity and novelty, if known."""
+        found: dict[str, float] = {}
         path, state, config = self._run.preview(step), self._state, self._config
         with _only_a_warning(path.name):
             pixels = generate_pixels(
@@ -241,12 +245,14 @@ class Monitor:
                 len(config.classes),
             )
             if self._sample_spread > 0:
-                diversity = spread(pixels) / self._sample_spread
+                found["diversity"] = spread(pixels) / self._sample_spread
+            if self._all_images is not None:
+                found["novelty"] = novelty(pixels, self._all_images)
             sheet = grid(viewable(pixels))
             for tracker in self._trackers:
                 tracker.show(step, sheet)
             write_whole(path, encode(sheet))
-        return diversity
+        return found
 
     def _diagnose(self, step: int) -> dict[str, str]:
         """Return and log the findings that are new, name -> message."""

@@ -1,8 +1,8 @@
 """Generators and critics, and the registry that builds them from a run's settings.
 
 The loop trains any pair of modules: a generator maps latents `[n, latent_dim]` to images
-`[n, channels, height, width]` in [-1, 1], a critic maps images to scores `[n]`. In a conditional run
-both take labels, int64 `[n]`, as their second argument (`conditioning.py`).
+`[n, channels, height, width]` in [-1, 1], a critic maps images to scores `[n]`. In a conditional
+run both take labels, int64 `[n]`, as their second argument (`conditioning.py`).
 """
 
 import importlib
