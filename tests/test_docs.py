@@ -12,7 +12,8 @@ from tests.processes import ROOT, run, run_wgan_command
 from tests.runtime import models
 from wgan.evaluation.onnx_features import OnnxFeatures
 from wgan.runtime import Generator
-from wgan.training.config import RECIPES, TrainConfig
+from wgan.training.config import TrainConfig
+from wgan.training.recipes import RECIPES
 
 
 def code_blocks(page: str, language: str) -> list[str]:

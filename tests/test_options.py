@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from wgan.errors import UsageError
 from wgan.options import check, json_schema, option, read_toml, to_toml
-from wgan.training.config import CacheConfig, ExecutionConfig, TrainConfig
+from wgan.training.config import TrainConfig
+from wgan.training.execution import CacheConfig, ExecutionConfig
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,8 +6,8 @@ import pytest
 from wgan.cli.eval import eval as evaluate
 from wgan.cli.train import train
 from wgan.errors import UsageError
-from wgan.training.config import CacheConfig
 from wgan.training.data import Cache
+from wgan.training.execution import CacheConfig
 
 
 @pytest.mark.parametrize("command", [evaluate, train])

@@ -7,9 +7,10 @@ import torch
 from torch import Tensor, nn
 
 from wgan.errors import UsageError
-from wgan.training.config import ARCHITECTURES, TrainConfig
+from wgan.training.config import TrainConfig
 from wgan.training.networks import build, folded
 from wgan.training.networks.conditioning import CLASS_DIM
+from wgan.training.recipes import ARCHITECTURES
 
 CLASSES = ("cat", "dog", "bird")
 

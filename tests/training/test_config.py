@@ -10,8 +10,9 @@ import pytest
 from wgan.errors import RunError, SettingChanged, UsageError
 from wgan.image_shape import parse_size
 from wgan.options import json_schema, options, read_toml, to_toml, value_type
-from wgan.training.config import CacheConfig, ExecutionConfig, PrepareConfig, TrainConfig
+from wgan.training.config import TrainConfig
 from wgan.training.data import Cache
+from wgan.training.execution import CacheConfig, ExecutionConfig, PrepareConfig
 
 
 def test_the_default_has_few_critic_updates_and_a_falling_rate() -> None:

@@ -13,8 +13,8 @@ from wgan.errors import CheckpointError, SettingChanged, UsageError
 from wgan.images import encode
 from wgan.runs import Run
 from wgan.training.checkpoint import Checkpoint
-from wgan.training.config import ExecutionConfig
 from wgan.training.distributed.process_group import SINGLE_PROCESS
+from wgan.training.execution import ExecutionConfig
 from wgan.training.setup import make_trainer
 
 FEW = {"batch_size": 4, "steps": 1, "checkpoint_every": 1, "learning_rate": 0.0}

@@ -8,7 +8,7 @@ from wgan.errors import needs_extra
 from wgan.progress import Progress
 from wgan.stop import install_stop_handler
 from wgan.text import plural, shell_quote
-from wgan.training.config import PrepareConfig
+from wgan.training.execution import PrepareConfig
 
 
 @click.command(cls=ConfigCommand)

@@ -25,7 +25,9 @@ from wgan.options import flag, to_toml
 from wgan.progress import Progress, clock_time
 from wgan.stop import StopFlag, install_stop_handler, stop_at_once
 from wgan.text import plural, printable, shell_quote
-from wgan.training.config import ARCHITECTURES, RECIPES, ExecutionConfig, TrainConfig
+from wgan.training.config import TrainConfig
+from wgan.training.execution import ExecutionConfig
+from wgan.training.recipes import ARCHITECTURES, RECIPES
 
 if TYPE_CHECKING:
     import torch

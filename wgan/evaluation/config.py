@@ -7,7 +7,7 @@ from typing import Literal
 from wgan.errors import UsageError
 from wgan.files import check_output
 from wgan.options import advanced, option
-from wgan.training.config import CacheConfig, CheckpointConfig
+from wgan.training.execution import CacheConfig, CheckpointConfig
 
 MIN_IMAGES = 10
 """The Inception Score needs an image in each of 10 parts, density and coverage 5 neighbours."""

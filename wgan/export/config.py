@@ -14,7 +14,7 @@ from wgan.model_file import FORMATS
 from wgan.model_file.manifest import Distance
 from wgan.options import advanced, check, flag, option
 from wgan.text import shorten
-from wgan.training.config import CheckpointConfig
+from wgan.training.execution import CheckpointConfig
 
 logger = logging.getLogger("wgan")
 

@@ -8,7 +8,7 @@ from wgan.host import MAX_THREADS
 from wgan.options import advanced, check, option
 from wgan.runtime.config import STRENGTH_LIMIT
 from wgan.runtime.engine import DEVICE_NAMES
-from wgan.training.config import CheckpointConfig
+from wgan.training.execution import CheckpointConfig
 
 IMAGE_LIMIT = 64
 """Most images of one projection: each has its own search."""

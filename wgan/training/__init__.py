@@ -12,7 +12,8 @@ import dataclasses
 
 from wgan.errors import UsageError, needs_extra
 from wgan.runs import Run
-from wgan.training.config import ExecutionConfig, TrainConfig
+from wgan.training.config import TrainConfig
+from wgan.training.execution import ExecutionConfig
 
 __all__ = ["ExecutionConfig", "TrainConfig", "train"]
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from wgan.training.config import AUGMENTATIONS, AUGMENTED_BELOW
+from wgan.training.recipes import AUGMENTATIONS, AUGMENTED_BELOW
 
 SHIFT = 1 / 8
 """Largest translation either way, as a share of the height and width."""

@@ -4,17 +4,13 @@ import dataclasses
 import json
 import logging
 from collections.abc import Mapping
-from dataclasses import MISSING, dataclass
-from pathlib import Path
-from types import MappingProxyType
+from dataclasses import dataclass
 from typing import Any, Self
 
 from wgan.errors import RunError, SettingChanged, UsageError
 from wgan.image_shape import (
     FITS,
     MAX_CHANNELS,
-    PATTERN,
-    SIDE_LIMIT,
     SIDES_TEXT,
     Size,
     check_size,
@@ -23,51 +19,27 @@ from wgan.image_shape import (
 )
 from wgan.options import advanced, check, flag, option
 from wgan.text import shorten
+from wgan.training.execution import check_data_range
+from wgan.training.recipes import (
+    ARCHITECTURES,
+    AUGMENTATIONS,
+    AUGMENTED_BELOW,
+    CONSTRAINTS,
+    COUNT,
+    CRITIC_NORMS,
+    EVAL_METRICS,
+    FRAMES,
+    LOSSES,
+    OPTIMIZERS,
+    POSITIVE,
+    PRECISIONS,
+    RECIPES,
+    SCHEDULES,
+    SIZE,
+    WEIGHT,
+)
 
 logger = logging.getLogger(__name__)
-
-ARCHITECTURES = ("resize-conv", "dcgan", "resnet")
-"""The built-in architectures."""
-
-CRITIC_NORMS = ("none", "layer", "instance", "batch")
-
-LOSSES = ("wasserstein", "relativistic")
-"""What both networks minimise.
-
-wasserstein: Gulrajani et al. 2017, equation 3. relativistic: a real image compared with a generated
-one (Huang et al. 2024, "The GAN is dead; long live the GAN!", arXiv:2501.05441, equation 2).
-"""
-
-CONSTRAINTS = ("penalty", "one-sided", "zero-centred", "clip", "spectral")
-"""How the critic's slope is kept small.
-
-penalty: two-sided gradient penalty (Gulrajani et al. 2017). one-sided: only norms above 1 are
-penalised (Petzka et al. 2018). zero-centred: R1 and R2, the squared norms at real and at generated
-images (Mescheder et al. 2018, arXiv:1801.04406). clip: each weight is clipped to +-clip_limit
-(Arjovsky et al. 2017, arXiv:1701.07875). spectral: each layer's largest singular value is 1
-(Miyato et al. 2018).
-"""
-
-FRAMES = ("first", "all")
-
-SCHEDULES = ("linear", "r3gan")
-"""What changes over `decay_steps`; see `state.at_step`."""
-
-OPTIMIZERS = ("adam", "rmsprop")
-
-EVAL_METRICS = ("fid", "kid")
-"""Metrics that can choose the best checkpoint: see docs/evaluating.md."""
-
-PRECISIONS = ("auto", "fp32", "tf32", "bf16")
-"""Arithmetic of the networks; `device.py` says what each does."""
-
-AUGMENTATIONS = ("color", "translation", "cutout")
-"""Differentiable augmentations; `augmentation.py` says what each does."""
-
-AUGMENTED_BELOW = 5000
-"""Sets of fewer images are augmented with `--augment auto`; a rule of thumb."""
-
-AUTO = ("auto", "yes", "no")
 
 RESUMABLE_FIELDS = frozenset(
     {
@@ -86,67 +58,6 @@ RESUMABLE_FIELDS = frozenset(
 )
 """Options that may change when a run is resumed, since they do not change the mathematics."""
 
-_PAPER: Mapping[str, Any] = {
-    "arch": "dcgan",
-    "n_critic": 5,
-    "learning_rate": 2e-4,
-    "decay_steps": 0,
-}
-
-RECIPES: Mapping[str, Mapping[str, Any]] = MappingProxyType(
-    {
-        # wgan's own: the defaults. WGAN-GP on networks without a checkerboard, with fewer critic
-        # updates at a higher rate that falls to 0. What else was tried: docs/quality.md.
-        "tuned": {"augment": "auto"},
-        # Gulrajani et al. 2017, "Improved Training of Wasserstein GANs", Algorithm 1, except the
-        # learning rate. Twice the paper's rate was better throughout: docs/quality.md.
-        "wgan-gp": _PAPER,
-        # Huang et al. 2024, "The GAN is dead; long live the GAN!" and its code's settings for
-        # CIFAR-10, with the networks of the other recipes.
-        "r3gan": {
-            "loss": "relativistic",
-            "constraint": "zero-centred",
-            "gp_weight": 0.05,
-            "n_critic": 1,
-            "learning_rate": 2e-4,
-            "schedule": "r3gan",
-            "ema_half_life": 500_000,
-        },
-        # A tutorial's WGAN-GP: batch norm in the critic, one batch for the 3 updates of a step.
-        "article": {
-            **_PAPER,
-            "n_critic": 3,
-            "fresh_batches": False,
-            "critic_norm": "batch",
-            "learning_rate": 1e-4,
-            "beta1": 0.5,
-            "beta2": 0.999,
-        },
-        # Arjovsky et al. 2017, "Wasserstein GAN", Algorithm 1 and section 4.
-        "wgan-clip": {
-            **_PAPER,
-            "constraint": "clip",
-            "optimizer": "rmsprop",
-            "learning_rate": 5e-5,
-            "critic_norm": "batch",
-        },
-        # Gulrajani et al. 2017, appendix F: the CIFAR-10 ResNet.
-        "resnet": {**_PAPER, "arch": "resnet", "width": 128, "decay_steps": 100_000},
-    }
-)
-
-_POSITIVE = {"low": 1, "high": 2**31}
-_COUNT = {"low": 0, "high": 2**32 - 1}
-_WEIGHT = {"low": 0, "high": 1e6}
-_SIZE: Mapping[str, Any] = {
-    "low": 1,
-    "high": SIDE_LIMIT,
-    "pattern": PATTERN,
-    "parse": parse_size,
-    "unit": "pixels",
-    "metavar": "N|HxW",
-}
-
 
 @dataclass(frozen=True, kw_only=True)
 class TrainConfig:
@@ -161,7 +72,7 @@ class TrainConfig:
     size: Size = option(
         32,
         f"Height and width of the images: {SIDES_TEXT}, or HEIGHTxWIDTH.",
-        **_SIZE,
+        **SIZE,
     )
     fit: str = option(
         "crop",
@@ -180,7 +91,7 @@ class TrainConfig:
         0,
         "Side of the square cut from the centre before resizing; 0 for the whole image.",
         unit="pixels",
-        **_COUNT,
+        **COUNT,
     )
     background: str = advanced(
         "white",
@@ -207,7 +118,7 @@ class TrainConfig:
         5000,
         "Streamed images from which the next one is drawn at random.",
         unit="images",
-        **_POSITIVE,
+        **POSITIVE,
     )
     augment: str = option(
         "none",
@@ -257,15 +168,15 @@ class TrainConfig:
         group="Algorithm",
     )
     batch_size: int = option(
-        64, "Images per critic update, over all processes.", unit="images", **_POSITIVE
+        64, "Images per critic update, over all processes.", unit="images", **POSITIVE
     )
     accumulate: int = advanced(
         1,
         "Compute each batch in N parts to save memory; N divides --batch-size.",
         metavar="N",
-        **_POSITIVE,
+        **POSITIVE,
     )
-    n_critic: int = advanced(1, "Critic updates per generator update.", metavar="N", **_POSITIVE)
+    n_critic: int = advanced(1, "Critic updates per generator update.", metavar="N", **POSITIVE)
     fresh_batches: bool = advanced(
         True, "Use a new batch for each critic update, not one for all of a step.", negatable=True
     )
@@ -280,24 +191,24 @@ class TrainConfig:
         " penalty (R1 and R2), weight clipping or spectral norm.",
         choices=CONSTRAINTS,
     )
-    gp_weight: float = advanced(10.0, "Weight of the gradient penalty.", **_WEIGHT)
+    gp_weight: float = advanced(10.0, "Weight of the gradient penalty.", **WEIGHT)
     gp_every: int = advanced(
         1, "Apply the penalty every N critic updates, scaled up to compensate.", metavar="N", low=1
     )
     clip_limit: float = advanced(
-        0.01, "Largest absolute weight of the critic with --constraint clip.", **_WEIGHT
+        0.01, "Largest absolute weight of the critic with --constraint clip.", **WEIGHT
     )
-    drift: float = advanced(0.0, "Weight of the mean squared score of real images.", **_WEIGHT)
+    drift: float = advanced(0.0, "Weight of the mean squared score of real images.", **WEIGHT)
     optimizer: str = advanced("adam", "Optimiser of both networks.", choices=OPTIMIZERS)
     learning_rate: float = option(
-        4e-3, "Learning rate of both networks.", flags=("--learning-rate", "--lr"), **_WEIGHT
+        4e-3, "Learning rate of both networks.", flags=("--learning-rate", "--lr"), **WEIGHT
     )
     decay_steps: int | None = advanced(
         None,
         "Steps over which the learning rate falls; 0 keeps it constant.",
         unit="steps",
         shown_default="as --steps",
-        **_COUNT,
+        **COUNT,
     )
     schedule: str = advanced(
         "linear",
@@ -311,7 +222,7 @@ class TrainConfig:
         10_000,
         "Half-life of the weights' moving average (EMA); 0 turns it off.",
         unit="images",
-        **_COUNT,
+        **COUNT,
     )
     precision: str = option(
         "tf32",
@@ -319,13 +230,13 @@ class TrainConfig:
         " a GPU's fast float32.",
         choices=PRECISIONS,
     )
-    seed: int = option(0, "Seed of the weights, the noise and the data's order.", **_COUNT)
+    seed: int = option(0, "Seed of the weights, the noise and the data's order.", **COUNT)
 
     steps: int = option(
         2000,
         "Generator updates in all, with those already done.",
         unit="steps",
-        **_POSITIVE,
+        **POSITIVE,
         group="Run",
     )
     minutes: float = option(
@@ -336,20 +247,18 @@ class TrainConfig:
         high=1e6,
         unit="minutes",
     )
-    checkpoint_every: int = option(
-        250, "Save a checkpoint every N steps.", metavar="N", **_POSITIVE
-    )
-    preview_every: int = option(100, "Draw a preview every N steps.", metavar="N", **_POSITIVE)
-    log_every: int = advanced(10, "Log metrics every N steps.", metavar="N", **_POSITIVE)
-    keep: int = option(0, "Keep the newest N checkpoints; 0 keeps all.", metavar="N", **_COUNT)
+    checkpoint_every: int = option(250, "Save a checkpoint every N steps.", metavar="N", **POSITIVE)
+    preview_every: int = option(100, "Draw a preview every N steps.", metavar="N", **POSITIVE)
+    log_every: int = advanced(10, "Log metrics every N steps.", metavar="N", **POSITIVE)
+    keep: int = option(0, "Keep the newest N checkpoints; 0 keeps all.", metavar="N", **COUNT)
     keep_every: int = advanced(
-        0, "With --keep, also keep every N-th checkpoint; 0 keeps none.", metavar="N", **_COUNT
+        0, "With --keep, also keep every N-th checkpoint; 0 keeps none.", metavar="N", **COUNT
     )
     eval_every: int = option(
         0,
         "Measure --eval-metric every N steps and keep the best checkpoint; 0 never does.",
         metavar="N",
-        **_COUNT,
+        **COUNT,
     )
     eval_metric: str = advanced(
         "fid", "Metric of the best checkpoint; lower is better.", choices=EVAL_METRICS
@@ -371,7 +280,7 @@ class TrainConfig:
                 f"--arch {self.arch} is not one of {', '.join(ARCHITECTURES)}, nor a function of"
                 " your own as package.module:function"
             )
-        _check_data_range(self.data_range)
+        check_data_range(self.data_range)
         if isinstance(self.size, str):
             object.__setattr__(self, "size", parse_size(self.size))  # 48x48 is 48
         check_size(self.size, built_in=self.arch in ARCHITECTURES)
@@ -496,140 +405,3 @@ def _check_augment(augment: str) -> None:
             f"--augment {shorten(augment)} is not allowed: auto, none, or some of"
             f" {','.join(AUGMENTATIONS)} with commas between them"
         )
-
-
-def _check_data_range(text: str) -> None:
-    """Raise UsageError unless `text` is a range, empty or auto."""
-    if text not in ("", "auto"):
-        from wgan.training.data.data_range import parse_data_range  # wgan --help needs no numpy
-
-        parse_data_range(text)
-
-
-@dataclass(frozen=True, kw_only=True)
-class CheckpointConfig:
-    """Which checkpoint of a run, and of which networks: what export and evaluation share."""
-
-    checkpoint: str | None = option(
-        None,
-        "Checkpoint of a run: latest, best (see wgan train --eval-every), or a step.",
-        metavar="NAME|STEP",
-        shown_default="latest",
-        group="Options",
-    )
-    arch: str | None = advanced(
-        None,
-        "Function that built the run's networks, if they are your own.",
-        metavar="PACKAGE.MODULE:FUNCTION",
-    )
-
-
-@dataclass(frozen=True, kw_only=True)
-class CacheConfig:
-    """The cache of decoded images, which training and evaluation share."""
-
-    cache: Path | None = advanced(
-        None,
-        "Folder of decoded images and statistics.",
-        metavar="FOLDER",
-        shown_default="~/.cache/wgan/images",
-        group="Cache",
-    )
-    cache_size: float = advanced(50.0, "Largest size of the cache.", above=0, high=1e9, unit="GB")
-    cache_limit: float = advanced(
-        20.0, "Largest size of one decoded data set.", above=0, high=1e9, unit="GB"
-    )
-    no_cache: bool = advanced(False, "Do not use the cache.")
-
-    def __post_init__(self) -> None:
-        """Check each field. Raises UsageError."""
-        check(self)
-
-
-@dataclass(frozen=True, kw_only=True)
-class ExecutionConfig(CacheConfig):
-    """How and where a run is computed; not saved, and without effect on its mathematics."""
-
-    run: Path | None = option(
-        None,
-        "Folder of the run.",
-        metavar="FOLDER",
-        shown_default="runs/DATA-SIZE-RECIPE",
-        group="Run",
-    )
-    tracker: tuple[str, ...] = option(
-        (), "Also log to tensorboard or wandb; can be repeated.", metavar="NAME"
-    )
-    download: bool = option(
-        False, "Download a named data set, or Inception's weights, if missing.", group="Data"
-    )
-    allow_damaged: bool = advanced(False, "Train even if over 1 % of the images are damaged.")
-    weights: Path | None = advanced(
-        None, "Inception's weights for --eval-every.", metavar="FILE", group="Run"
-    )
-    device: str = option(
-        "auto", "auto, cpu, cuda, cuda:N or mps.", metavar="DEVICE", group="Device"
-    )
-    data_on_device: str = advanced(
-        "auto", "Keep all images in the GPU's memory; auto does if they fit.", choices=AUTO
-    )
-    cuda_graph: str = advanced(
-        "auto", "Run each step as a CUDA graph.", choices=AUTO, old_flags=("--capture",)
-    )
-    dist_timeout: float = advanced(
-        600.0,
-        "Under torchrun, give up a process that does not answer for this long.",
-        unit="seconds",
-        above=0,
-        high=1e6,
-    )
-
-
-@dataclass(frozen=True, kw_only=True)
-class PrepareConfig:
-    """Options of `prepare`. Raises UsageError."""
-
-    data: str = option(MISSING, "What wgan train takes, except shards.", argument=True)
-    shards: Path = option(MISSING, "Folder of the shards, new or empty.", argument=True)
-    shard_size: int = option(10_000, "Images per shard.", unit="images", **_POSITIVE)
-    size: Size | None = option(
-        None,
-        "Resize to this size, N x N or HEIGHT x WIDTH pixels, stored as PNG.",
-        shown_default="each file as it is",
-        **_SIZE,
-    )
-    fit: str = option(
-        "crop", "With --size: crop, pad or stretch images of another shape.", choices=FITS
-    )
-    channels: int | None = option(
-        None,
-        "With --size: 1 for grey, 3 for colour, 4 for colour and alpha.",
-        choices=(1, 3, 4),
-        shown_default="as the data",
-    )
-    crop: int = option(
-        0,
-        "With --size: side of a centre crop before resizing; 0 is none.",
-        unit="pixels",
-        **_COUNT,
-    )
-    background: str = option(
-        "white", "With --size: colour of transparency and padding.", metavar="COLOUR"
-    )
-    data_range: str = option(
-        "",
-        "With --size: values of black and white in 16-bit, signed or float data, or auto.",
-        flags=("--range",),
-        metavar="LOW,HIGH|auto",
-        shown_default="the whole range of 8 or 16 bits",
-    )
-    frames: str = option(
-        "first", "Which frames of animations and pages of TIFFs are images.", choices=FRAMES
-    )
-    download: bool = option(False, "Download a data set by name if it is missing.")
-    allow_damaged: bool = option(False, "Continue if over 1 % of the data is damaged.")
-
-    def __post_init__(self) -> None:
-        """Check each field. Raises UsageError."""
-        check(self)
-        _check_data_range(self.data_range)

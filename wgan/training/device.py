@@ -15,7 +15,8 @@ from torch import Tensor, nn
 
 from wgan.errors import DeviceError, UsageError
 from wgan.parallel import startable_threads
-from wgan.training.config import ARCHITECTURES, TrainConfig
+from wgan.training.config import TrainConfig
+from wgan.training.recipes import ARCHITECTURES
 
 DATA_SHARE = 0.5
 """Largest share of a GPU's free memory that the images take with `auto`."""

@@ -12,12 +12,13 @@ from wgan.progress import Progress
 from wgan.runs import RUNS, Run
 from wgan.text import shell_quote
 from wgan.training.augmentation import resolve_augment
-from wgan.training.config import ExecutionConfig, TrainConfig
+from wgan.training.config import TrainConfig
 from wgan.training.data import Cache, Dataset, ImageSource, Shards, Transform, load_data, open_data
 from wgan.training.data.classes import class_names
 from wgan.training.data.load import absolute_path
 from wgan.training.device import check_precision, resolve_cuda_graph, resolve_precision
 from wgan.training.distributed.process_group import SINGLE_PROCESS, ProcessGroup, check_divides
+from wgan.training.execution import ExecutionConfig
 from wgan.training.fine_tuning import load_start, network_settings
 from wgan.training.monitoring.best import Evaluator
 from wgan.training.monitoring.trackers import make_trackers

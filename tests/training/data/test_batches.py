@@ -6,10 +6,10 @@ from hypothesis import strategies as st
 
 from wgan.errors import DataError, UsageError
 from wgan.images import Pixels, to_images
-from wgan.training.config import ExecutionConfig
 from wgan.training.data import Batches, InMemoryDataset
 from wgan.training.data.batches import UPLOAD_BYTES, DevicePixels, scale, to_batch
 from wgan.training.device import resolve_data_on_device
+from wgan.training.execution import ExecutionConfig
 
 CPU = torch.device("cpu")
 

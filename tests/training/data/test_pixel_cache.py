@@ -14,7 +14,6 @@ from tests.processes import environment
 from tests.training.data.conftest import RealData, save_image
 from wgan.errors import DataError, OutputError
 from wgan.progress import ProgressFn
-from wgan.training.config import CacheConfig
 from wgan.training.data import (
     Cache,
     ImageSource,
@@ -25,6 +24,7 @@ from wgan.training.data import (
 )
 from wgan.training.data.pixel_cache import cache_folder
 from wgan.training.data.sources.glyphs import GlyphSource
+from wgan.training.execution import CacheConfig
 
 PROGRAM = """
 import os, sys

@@ -21,8 +21,9 @@ from wgan.export.formats import export_errors
 from wgan.export.parity.engines import run_module
 from wgan.latents import Latents
 from wgan.model_file.archive import read_records, write_records
-from wgan.training.config import ARCHITECTURES, TrainConfig
+from wgan.training.config import TrainConfig
 from wgan.training.networks import build
+from wgan.training.recipes import ARCHITECTURES
 
 _MANGLED = re.compile(rb"___torch_mangle_\d+")
 

@@ -35,11 +35,11 @@ from wgan.files import (
 )
 from wgan.host import usable_cores
 from wgan.images import Pixels
-from wgan.training.config import CacheConfig
 from wgan.training.data.dataset import InMemoryDataset, pixels_sha256
 from wgan.training.data.decoding import Part, Skipped
 from wgan.training.data.sources import ImageSource
 from wgan.training.data.transform import Transform
+from wgan.training.execution import CacheConfig
 
 logger = logging.getLogger(__name__)
 

@@ -20,7 +20,6 @@ from wgan.images import encode
 from wgan.progress import ProgressFn
 from wgan.stop import check_stop
 from wgan.text import shell_quote
-from wgan.training.config import PrepareConfig
 from wgan.training.data.decoding import (
     Skipped,
     check_skipped,
@@ -33,6 +32,7 @@ from wgan.training.data.load import open_source
 from wgan.training.data.shards import LABEL, is_pattern, write_index
 from wgan.training.data.sources import ImageSource, count_classes
 from wgan.training.data.transform import Transform, parse_colour
+from wgan.training.execution import PrepareConfig
 
 ORDER_SEED = 0
 """Seed of the order of images in the shards; a run shuffles them again."""
