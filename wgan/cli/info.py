@@ -66,6 +66,7 @@ def _manifest_rows(manifest: "Manifest") -> dict[str, Any]:
     return {
         "images": f"{manifest.width}x{manifest.height}, {manifest.channels} channels",
         "latent_dim": manifest.latent_dim,
+        **_classes(manifest),
         "precision": manifest.precision,
         "target": manifest.target,
         **({} if manifest.opset is None else {"opset": manifest.opset}),
@@ -85,6 +86,12 @@ def _manifest_rows(manifest: "Manifest") -> dict[str, Any]:
 def _reference(receipt: "Receipt") -> str:
     checksum = receipt.reference_sha256
     return receipt.reference + (f", sha256 {checksum}" if checksum else "")
+
+
+def _classes(manifest: "Manifest") -> dict[str, Any]:
+    """The classes by label, if there are some, a line each."""
+    names = [f"{label} {name}" for label, name in enumerate(manifest.classes)]
+    return {"classes": names} if names else {}
 
 
 def _graph(path: "Path", description: Description) -> dict[str, Any]:

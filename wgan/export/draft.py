@@ -23,6 +23,7 @@ from wgan.model_file.archive import add_manifest
 from wgan.model_file.manifest import Distance, Manifest, Receipt
 from wgan.model_file.reading import content_sha256
 from wgan.stop import check_stop
+from wgan.text import printable
 from wgan.training.checkpoint import Checkpoint
 from wgan.training.networks import Architecture, folded
 
@@ -65,7 +66,8 @@ def export_checkpoint(
     """
     logger.info("%s: tracing the generator", path)
     generator = checkpoint.ema_generator(architecture)
-    draft = make_draft(generator, checkpoint.config.latent_dim, config, file_format)
+    trained = checkpoint.config
+    draft = make_draft(generator, trained.latent_dim, config, file_format, len(trained.classes))
     return publish(draft, checkpoint, config, path, architecture)
 
 
@@ -82,13 +84,13 @@ def publish(
         ParityError: the draft does not match; nothing is written.
         OutputError: the file cannot be written.
     """
-    latent_dim = checkpoint.config.latent_dim
+    latent_dim, classes = checkpoint.config.latent_dim, len(checkpoint.config.classes)
     check_stop()
     logger.info("%s: generating reference images with PyTorch", path)
     # A generator of its own: tracing may have changed the one that the draft was made from.
     generator = checkpoint.ema_generator(architecture)
     reference = Reference.draw(
-        generator, latent_dim, config.seeds, float64_optional=architecture is not None
+        generator, latent_dim, config.seeds, classes, float64_optional=architecture is not None
     )
     unproved = _describe(checkpoint, config, draft)
     return prove_and_write(
@@ -133,21 +135,31 @@ def prove_and_write(
 
 
 def make_draft(
-    generator: nn.Module, latent_dim: int, config: ExportConfig, file_format: str = "onnx"
+    generator: nn.Module,
+    latent_dim: int,
+    config: ExportConfig,
+    file_format: str = "onnx",
+    classes: int = 0,
 ) -> ExportDraft:
-    """Trace `generator` into a draft. Raises UsageError, ExportError, MissingExtra."""
+    """Trace `generator`, which takes labels if it has classes, into a draft.
+
+    Raises:
+        UsageError: the format does not have this precision or target.
+        ExportError: the generator cannot be exported.
+        MissingExtra: a package is not installed.
+    """
     config.check_format(file_format)
     check_stop()
     generator = folded(generator)
     form = FORMATS[file_format]
     with needs_extra(form.extra, purpose=f"exporting to {form.label}"):
         module = import_module(f"wgan.export.formats.{file_format}")
-    draft: ExportDraft = module.make_draft(generator, latent_dim, config)
+    draft: ExportDraft = module.make_draft(generator, latent_dim, config, classes)
     return draft
 
 
 def archive_draft(
-    file_format: str, archive: bytes, load: Callable[[bytes], Callable[[Tensor], Tensor]]
+    file_format: str, archive: bytes, load: Callable[[bytes], Callable[..., Tensor]]
 ) -> ExportDraft:
     """Make a draft of an archive of PyTorch, which `load` opens."""
     return ExportDraft(
@@ -197,4 +209,6 @@ def _describe(checkpoint: Checkpoint, config: ExportConfig, draft: ExportDraft) 
         content_sha256="",
         wgan_version=__version__,
         receipt=Receipt(),
+        # Names come from files: escaped here, they are the same in every message and answer.
+        classes=tuple(map(printable, trained.classes)),
     )

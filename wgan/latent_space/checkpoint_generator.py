@@ -12,6 +12,7 @@ from wgan.errors import ModelFileError
 from wgan.files import is_folder
 from wgan.images import Images
 from wgan.latent_space.config import LatentSpaceConfig
+from wgan.latent_space.labels import chosen_label
 from wgan.latents import Latents
 from wgan.runs import find_run, which_checkpoint
 from wgan.training.checkpoint import Checkpoint, load_checkpoint
@@ -25,18 +26,33 @@ NORMS = nn.modules.batchnorm._BatchNorm
 class CheckpointGenerator:
     """A generator with gradients; `images` is as that of `wgan.runtime.Generator`."""
 
-    def __init__(self, checkpoint: Checkpoint, network: nn.Module, device: torch.device) -> None:
+    def __init__(
+        self,
+        checkpoint: Checkpoint,
+        network: nn.Module,
+        device: torch.device,
+        label: int | None = None,
+    ) -> None:
+        """Make a generator of the images of one class, `label`, if the network has classes."""
         config = checkpoint.config
-        self.network = network.to(device)
+        self.network, self.label = network.to(device), label
         self.device = device
         self.latent_dim = config.latent_dim
         self.image_shape = config.image_shape
         self.settings = dataclasses.asdict(config)
 
+    def draw(self, latents: Tensor) -> Tensor:
+        """Generate images with gradients: `[n, latent_dim]` -> `[n, c, h, w]`."""
+        inputs = [latents]
+        if self.label is not None:
+            inputs.append(torch.full((len(latents),), self.label, device=self.device))
+        images: Tensor = self.network(*inputs)
+        return images
+
     @torch.no_grad()
     def images(self, latents: Latents) -> Images:
         """Generate float images in one run: `[n, latent_dim]` -> `[n, c, h, w]` in [-1, 1]."""
-        drawn: Tensor = self.network(torch.from_numpy(latents).to(self.device))
+        drawn = self.draw(torch.from_numpy(latents).to(self.device))
         images = np.ascontiguousarray(drawn.float().cpu().numpy())
         if not np.isfinite(images).all():
             raise ModelFileError("the checkpoint cannot be used: its images are not finite numbers")
@@ -57,7 +73,7 @@ class CheckpointGenerator:
         leaves = [each for each in self.network.modules() if not list(each.children())]
         hooks = [leaf.register_forward_hook(keep) for leaf in leaves]
         try:
-            self.network(torch.from_numpy(latents).to(self.device))
+            self.draw(torch.from_numpy(latents).to(self.device))
         finally:
             for hook in hooks:
                 hook.remove()
@@ -78,4 +94,5 @@ def open_checkpoint(path: Path, config: LatentSpaceConfig) -> CheckpointGenerato
     if config.threads is not None:
         torch.set_num_threads(config.threads)
     found = load_checkpoint(find_run(path), which) if is_folder(path) else Checkpoint.load(path)
-    return CheckpointGenerator(found, found.ema_generator(architecture), device)
+    label = chosen_label(config.label, found.config.classes)
+    return CheckpointGenerator(found, found.ema_generator(architecture), device, label)

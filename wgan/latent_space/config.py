@@ -25,6 +25,9 @@ class LatentSpaceConfig(CheckpointConfig):
         shown_default="the latest export",
         group="Model",
     )
+    label: str | None = option(
+        None, "Class of the images, by name or index, if the model has classes.", metavar="CLASS"
+    )
     batch_size: int = advanced(
         64, "Images in a run of the model.", low=1, high=2**16, unit="images"
     )

@@ -34,7 +34,7 @@ def descend(search: Search) -> Iterator[int]:
         # Rows do not depend on each other: the gradient of the sum is that of each row.
         for rows in torch.arange(len(latents)).split(config.batch_size):
             check_stop()
-            images = model.network(latents[rows]).float()
+            images = model.draw(latents[rows]).float()
             apart = distance(images, targets[owners[rows]])
             (apart + config.prior * penalty(latents[rows])).sum().backward()
             parts.append(images.detach().cpu().numpy())

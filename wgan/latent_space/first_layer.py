@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from wgan.errors import UsageError
 from wgan.latents import Latents
+from wgan.model_file import LABELS
 from wgan.model_file.onnx_scan import OnnxFile
 from wgan.model_file.reading import scan_model
 from wgan.model_file.value_range import VALUE_PRESERVING
@@ -22,8 +23,9 @@ if TYPE_CHECKING:
 AFFINE = ("Gemm", "MatMul", "Conv", "ConvTranspose")
 """Operators whose output is affine in their first input."""
 
-BEFORE = (*VALUE_PRESERVING, "Flatten", "Cast", "Mul", "Div")
-"""Operators that may stand before it: they rearrange or scale the latents."""
+BEFORE = (*VALUE_PRESERVING, "Flatten", "Cast", "Mul", "Div", "Concat")
+"""Operators that may stand before it: they rearrange or scale the latents, or join a class to
+them."""
 
 LATENT_DIM_LIMIT = 4096
 """Most numbers of a latent: each costs a run of the layer."""
@@ -68,7 +70,7 @@ def _of_file(model: Generator, latents: Latents) -> npt.NDArray[np.generic] | No
 
 def first_affine_value(file: OnnxFile) -> str | None:
     """Return the output of the first affine operator that is computed from the latents."""
-    reached = {value.name for value in file.inputs}
+    reached = {value.name for value in file.inputs if value.name != LABELS}
     for name, producer in file.producers.items():  # in the graph's order, inputs first
         if producer.source in reached:
             if producer.operator in AFFINE:

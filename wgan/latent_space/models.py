@@ -1,13 +1,22 @@
-"""The generator that is looked into: an ONNX file, or a run's or file's checkpoint in PyTorch."""
+"""The generator that is looked into: an ONNX file, or a run's or file's checkpoint in PyTorch.
+
+One class of a generator with classes is looked into.
+"""
 
 from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+import numpy.typing as npt
+
 from wgan.errors import UsageError, needs_extra
 from wgan.files import is_folder, open_regular
+from wgan.images import Images
 from wgan.latent_space.config import LatentSpaceConfig
+from wgan.latent_space.labels import chosen_label
+from wgan.latents import Labels, Latents
 from wgan.model_file.reading import ZIP_MAGIC
 from wgan.runtime import Generator, builtin
 from wgan.runtime.model_source import find_model
@@ -16,6 +25,25 @@ if TYPE_CHECKING:
     from wgan.latent_space.checkpoint_generator import CheckpointGenerator
 
     LatentModel = Generator | CheckpointGenerator
+
+
+class OneClassGenerator(Generator):
+    """An exported generator whose images are all of one class, if it has classes."""
+
+    label: int | None = None
+
+    def images(self, latents: Latents, labels: Labels | None = None) -> Images:
+        """As `Generator.images`, without labels of the one class."""
+        return super().images(latents, self._labels(latents, labels))
+
+    def values(self, name: str, latents: Latents, labels: Labels | None = None) -> npt.NDArray[Any]:
+        """As `Generator.values`, without labels of the one class."""
+        return super().values(name, latents, self._labels(latents, labels))
+
+    def _labels(self, latents: Latents, labels: Labels | None) -> Labels | None:
+        if labels is not None or self.label is None:
+            return labels
+        return np.full(len(latents), self.label, np.int64)
 
 
 def open_model(config: LatentSpaceConfig, method: str = "auto") -> "LatentModel":
@@ -46,7 +74,9 @@ def open_model(config: LatentSpaceConfig, method: str = "auto") -> "LatentModel"
     if config.checkpoint is not None or config.arch is not None:
         option = "--checkpoint" if config.checkpoint is not None else "--arch"
         raise UsageError(f"{option} is for a run, and the model is an exported file: leave it out")
-    return Generator(find_model(config.model), config.device, config.threads)
+    generator = OneClassGenerator(find_model(config.model), config.device, config.threads)
+    generator.label = chosen_label(config.label, generator.classes)
+    return generator
 
 
 def _prefers_run(method: str, has_torch: bool) -> bool:

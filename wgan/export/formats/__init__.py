@@ -1,7 +1,10 @@
-"""The file formats of an export, and what is wrong with a generator that cannot be traced."""
+"""The file formats of an export: what a generator is traced with, and why it cannot be traced."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+
+import torch
+from torch import Tensor
 
 from wgan.errors import ExportError, WganError
 from wgan.text import first_line
@@ -30,5 +33,21 @@ def export_errors(action: str) -> Iterator[None]:
             cause = cause.__cause__
         raise ExportError(
             f"the generator cannot be {action}: {first_line(cause, 200)}. It must take any batch of"
-            " float32 latents, with no Python `if` on a tensor's values (docs/own-networks.md)"
+            " float32 latents, and of int64 labels with classes, with no Python `if` on a tensor's"
+            " values (docs/own-networks.md)"
         ) from exc
+
+
+def example_inputs(latent_dim: int, classes: int) -> tuple[Tensor, ...]:
+    """What a generator is traced with: latents, and labels if it has classes.
+
+    Two rows: a batch of one would be frozen as a constant (pytorch issue 148886).
+    """
+    latents = torch.zeros(2, latent_dim)
+    return (latents, torch.zeros(2, dtype=torch.int64)) if classes else (latents,)
+
+
+def free_batches(inputs: tuple[Tensor, ...]) -> tuple[dict[int, torch.export.Dim], ...]:
+    """The `dynamic_shapes` with which PyTorch keeps the batch axis of all inputs free."""
+    batch = torch.export.Dim("batch")
+    return tuple({0: batch} for _ in inputs)

@@ -13,14 +13,14 @@ from torch import Tensor, nn
 from wgan.errors import ExportError
 from wgan.export.config import ExportConfig, PrecisionConfig
 from wgan.export.draft import ExportDraft
-from wgan.export.formats import export_errors
+from wgan.export.formats import example_inputs, export_errors, free_batches
 from wgan.export.lowering.conv_transpose import lower
 from wgan.export.lowering.float16 import to_fp16
 from wgan.export.lowering.sensitivity import quantize
 from wgan.export.lowering.upsampling import fold_upsampling
 from wgan.export.parity.engines import onnx_engines
 from wgan.image_shape import PIXEL_CHANNELS
-from wgan.model_file import IMAGES, LATENTS, PIXELS
+from wgan.model_file import IMAGES, LABELS, LATENTS, PIXELS
 from wgan.model_file.manifest import METADATA_KEY
 
 OPSET = 18
@@ -37,26 +37,33 @@ class WithPixels(nn.Module):
         super().__init__()
         self.generator = generator
 
-    def forward(self, latents: Tensor) -> tuple[Tensor, Tensor]:
-        """Map latents `[n, latent_dim]` to images `[n, c, h, w]` and pixels `[n, h, w, c]`."""
-        images = self.generator(latents)
+    def forward(self, latents: Tensor, labels: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Map latents `[n, latent_dim]` to images `[n, c, h, w]` and pixels `[n, h, w, c]`.
+
+        A generator with classes takes labels `[n]` too.
+        """
+        images = self.generator(latents) if labels is None else self.generator(latents, labels)
         # torch.round rounds halves to even, as numpy.rint and ONNX's Round do.
         scaled = torch.round((images + 1) * 127.5).clamp(0, 255)
         return images, scaled.to(torch.uint8).permute(0, 2, 3, 1)
 
 
-def make_draft(generator: nn.Module, latent_dim: int, config: ExportConfig) -> ExportDraft:
+def make_draft(
+    generator: nn.Module, latent_dim: int, config: ExportConfig, classes: int = 0
+) -> ExportDraft:
     """Trace a generator, then rewrite the graph for its target and precision.
+
+    With `classes` it takes labels.
 
     Raises:
         ExportError: the generator cannot be traced, or has nothing that int8 could quantise.
         MissingExtra: int8 needs onnxruntime for its calibration.
     """
-    return rewrite(to_onnx(generator, latent_dim), config)
+    return rewrite(to_onnx(generator, latent_dim, classes), config, classes)
 
 
-def rewrite(model: ModelProto, config: PrecisionConfig) -> ExportDraft:
-    """Rewrite a clean model for its target and precision.
+def rewrite(model: ModelProto, config: PrecisionConfig, classes: int = 0) -> ExportDraft:
+    """Rewrite a clean model, which takes labels if it has classes, for its target and precision.
 
     Raises:
         ExportError: it has nothing that int8 could quantise.
@@ -69,7 +76,7 @@ def rewrite(model: ModelProto, config: PrecisionConfig) -> ExportDraft:
     if config.precision == "fp16":
         model = to_fp16(model)
     elif config.precision == "int8":
-        quantized = quantize(model, config.allowed.psnr)
+        quantized = quantize(model, config.allowed.psnr, classes)
         model, float_layers = quantized.model, quantized.float_layers
     check(model)
     return onnx_draft(model, float_layers)
@@ -83,7 +90,7 @@ def onnx_draft(model: ModelProto, float_layers: tuple[str, ...] = ()) -> ExportD
     )
 
 
-def to_onnx(generator: nn.Module, latent_dim: int) -> ModelProto:
+def to_onnx(generator: nn.Module, latent_dim: int, classes: int = 0) -> ModelProto:
     """Trace `generator`, in eval mode and on the CPU, into a clean model without a manifest.
 
     Its outputs are the images and, of the channels that an image file holds, their pixels. Batch
@@ -92,8 +99,7 @@ def to_onnx(generator: nn.Module, latent_dim: int) -> ModelProto:
     Raises:
         ExportError: the generator cannot be traced, or the model is not valid ONNX.
     """
-    # Two rows: a batch of one would be frozen as a constant (pytorch issue 148886).
-    example = torch.zeros(2, latent_dim)
+    example = example_inputs(latent_dim, classes)
     with (
         export_errors("exported to ONNX"),
         warnings.catch_warnings(),
@@ -101,16 +107,16 @@ def to_onnx(generator: nn.Module, latent_dim: int) -> ModelProto:
     ):
         warnings.simplefilter("ignore")  # the exporter itself calls deprecated functions
         with torch.no_grad():
-            has_pixels = generator(example).shape[1] in PIXEL_CHANNELS
+            has_pixels = generator(*example).shape[1] in PIXEL_CHANNELS
         program = torch.onnx.export(
             (WithPixels(generator) if has_pixels else generator).eval(),
-            (example,),
+            example,
             dynamo=True,
             external_data=False,  # the default writes the weights to a second file
             opset_version=OPSET,
-            input_names=[LATENTS],
+            input_names=[LATENTS, LABELS][: len(example)],
             output_names=[IMAGES, PIXELS] if has_pixels else [IMAGES],
-            dynamic_shapes=({0: torch.export.Dim("batch")},),
+            dynamic_shapes=free_batches(example),
             verbose=False,
         )
     assert program is not None

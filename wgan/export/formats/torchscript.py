@@ -17,9 +17,8 @@ from torch import nn
 from wgan.errors import ExportError, UsageError
 from wgan.export.config import ExportConfig
 from wgan.export.draft import ExportDraft, archive_draft
-from wgan.export.formats import export_errors
+from wgan.export.formats import example_inputs, export_errors
 from wgan.export.parity.engines import run_module
-from wgan.latents import Latents
 from wgan.model_file.archive import read_records, write_records
 from wgan.training.config import TrainConfig
 from wgan.training.networks import build
@@ -28,13 +27,18 @@ from wgan.training.recipes import ARCHITECTURES
 _MANGLED = re.compile(rb"___torch_mangle_\d+")
 
 
-def make_draft(generator: nn.Module, latent_dim: int, config: ExportConfig) -> ExportDraft:
+def make_draft(
+    generator: nn.Module, latent_dim: int, config: ExportConfig, classes: int = 0
+) -> ExportDraft:
     """Trace a generator; `config` has no option for this format. Raises ExportError."""
-    return archive_draft("torchscript", to_torchscript(generator, latent_dim), load_torchscript)
+    archive = to_torchscript(generator, latent_dim, classes)
+    return archive_draft("torchscript", archive, load_torchscript)
 
 
-def to_torchscript(generator: nn.Module, latent_dim: int) -> bytes:
+def to_torchscript(generator: nn.Module, latent_dim: int, classes: int = 0) -> bytes:
     """Trace `generator`, in eval mode and on the CPU: `forward(latents) -> images`.
+
+    With `classes`: `forward(latents, labels) -> images`.
 
     Raises:
         ExportError: the generator cannot be traced, or this Python is too new for TorchScript.
@@ -44,14 +48,14 @@ def to_torchscript(generator: nn.Module, latent_dim: int) -> bytes:
             "TorchScript does not work on Python 3.14 and later: use  --format pt2  or an older"
             " Python"
         )
-    buffer = io.BytesIO()
+    example, buffer = example_inputs(latent_dim, classes), io.BytesIO()
     # check_trace would run the network again, which the parity gate does more thoroughly.
     with export_errors("exported to TorchScript"), warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)  # TorchScript is deprecated
         # The first trace of a process gives classes plain names, later ones numbered names: only
         # the second and later traces are alike.
         for _ in range(2):
-            traced = torch.jit.trace(generator, torch.zeros(2, latent_dim), check_trace=False)
+            traced = torch.jit.trace(generator, example, check_trace=False)
         torch.jit.save(traced, buffer)
     return _clean_torchscript(buffer.getvalue())
 
@@ -69,7 +73,7 @@ def load_torchscript(data: bytes, *, frozen: bool = False) -> nn.Module:
 
 def torch_engines(
     config: Mapping[str, Any], latent_dim: int, threads: int
-) -> dict[str, Callable[[Latents], object]]:
+) -> dict[str, Callable[..., object]]:
     """The network of a manifest's `config` in PyTorch and in TorchScript, to compare speed with.
 
     The weights are new: they do not change how long a run takes.
@@ -85,7 +89,8 @@ def torch_engines(
     generator = build(settings)[0]
     generator.eval().requires_grad_(False)
     torch.set_num_threads(threads)
-    scripted = load_torchscript(to_torchscript(generator, latent_dim), frozen=True)
+    classes = len(settings.classes)
+    scripted = load_torchscript(to_torchscript(generator, latent_dim, classes), frozen=True)
     return {"PyTorch": run_module(generator), "TorchScript, frozen": run_module(scripted)}
 
 

@@ -57,8 +57,12 @@ def write_folder(
 def config(manifest: Manifest) -> str:
     """Return the model's configuration in Protocol Buffers' text format, with dynamic batching.
 
-    Shapes are those of one image: Triton adds the batch axis.
+    Shapes are those of one image: Triton adds the batch axis. It allows no input without an axis of
+    its own, so that a client sends labels `[n, 1]`, which Triton reshapes to the graph's `[n]`.
     """
+    labels = ""
+    if manifest.classes:
+        labels = ',\n  { name: "labels" data_type: TYPE_INT64 dims: [1] reshape: { shape: [] } }'
     images = [manifest.channels, manifest.height, manifest.width]
     outputs = [f'{{ name: "images" data_type: TYPE_FP32 dims: {images} }}']
     if manifest.channels in PIXEL_CHANNELS:
@@ -70,7 +74,7 @@ name: "{MODEL}"
 backend: "onnxruntime"
 max_batch_size: {MAX_BATCH}
 input [
-  {{ name: "latents" data_type: TYPE_FP32 dims: {[manifest.latent_dim]} }}
+  {{ name: "latents" data_type: TYPE_FP32 dims: {[manifest.latent_dim]} }}{labels}
 ]
 output [
   {listed}

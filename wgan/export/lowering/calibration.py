@@ -4,6 +4,7 @@ Calibration needs no data set: a generator's input is random latents.
 """
 
 import itertools
+import math
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -16,7 +17,8 @@ from onnx import ModelProto, TensorProto
 
 from wgan.errors import needs_extra
 from wgan.export.lowering.graph import AnyArray
-from wgan.latents import latents_from_seeds
+from wgan.latents import labels_from_seeds, latents_from_seeds
+from wgan.model_file import LABELS
 
 CALIBRATION_SEEDS = range(2**32 - 256, 2**32)
 """The last 256 seeds: none that the parity gate uses, so a scale cannot be fitted to the proof."""
@@ -29,6 +31,8 @@ VALUES_LIMIT = 2**27
 
 CHUNK_VALUES = 2**25
 """Activations that are in memory at a time."""
+
+GOLDEN_RATIO = (math.sqrt(5) - 1) / 2
 
 BINS = 2048
 """Bins of the histogram from which a scale is chosen."""
@@ -77,15 +81,22 @@ def open_session(model: ModelProto) -> Any:
     )
 
 
-def feed(model: ModelProto, seeds: Sequence[int]) -> dict[str, AnyArray]:
-    """The inputs of `model` for the images of `seeds`."""
+def feed(model: ModelProto, seeds: Sequence[int], classes: int = 0) -> dict[str, AnyArray]:
+    """The inputs of `model` for the images of `seeds`, whose labels cover all classes evenly."""
     latents = model.graph.input[0]
     latent_dim = latents.type.tensor_type.shape.dim[1].dim_value
-    return {latents.name: latents_from_seeds(seeds, latent_dim)}
+    inputs: dict[str, AnyArray] = {latents.name: latents_from_seeds(seeds, latent_dim)}
+    if classes:
+        inputs[LABELS] = labels_from_seeds(seeds, classes)
+        if classes > MIN_SEEDS:
+            # Any number of seeds in a row has labels that are spread (Weyl 1916, golden ratio).
+            numbers = np.asarray(seeds, np.float64) - CALIBRATION_SEEDS[0]
+            inputs[LABELS] = (numbers * GOLDEN_RATIO % 1 * classes).astype(np.int64)
+    return inputs
 
 
-def calibrate(model: ModelProto, names: Iterable[str]) -> dict[str, Quantization]:
-    """Return the 8-bit form of each named value of `model`."""
+def calibrate(model: ModelProto, names: Iterable[str], classes: int = 0) -> dict[str, Quantization]:
+    """Return the 8-bit form of each named value of `model`, over all of its classes."""
     wanted = sorted(names)
     probe = ModelProto()
     probe.CopyFrom(model)
@@ -96,7 +107,7 @@ def calibrate(model: ModelProto, names: Iterable[str]) -> dict[str, Quantization
     session = open_session(probe)
 
     def run(seeds: Sequence[int]) -> list[AnyArray]:
-        values: list[AnyArray] = session.run(wanted, feed(model, seeds))
+        values: list[AnyArray] = session.run(wanted, feed(model, seeds, classes))
         return values
 
     size = sum(value.size for value in run(CALIBRATION_SEEDS[:1]))

@@ -10,7 +10,7 @@ SIZES = ("Resize", "Upsample")
 
 
 def to_fp16(model: ModelProto) -> ModelProto:
-    """Convert weights and arithmetic to float16; the input and the outputs keep their types.
+    """Convert weights and arithmetic to float16; the inputs and the outputs keep their types.
 
     The last activation and the pixels are computed in float32: they cost little, and their
     rounding would be visible.
@@ -32,7 +32,7 @@ def to_fp16(model: ModelProto) -> ModelProto:
 
 
 def _copy_in_fp16(graph: Graph, node: NodeProto, halves: dict[str, str]) -> None:
-    """Add `node` with its float32 inputs in float16; integers (shapes, axes) stay as they are."""
+    """Add `node` with its float32 inputs in float16; integers (shapes, labels) stay as they are."""
     copied = NodeProto()
     copied.CopyFrom(node)
     for index, name in enumerate(node.input[:1] if node.op_type in SIZES else node.input):

@@ -40,15 +40,17 @@ class QuantizedModel:
     float_layers: tuple[str, ...]  # of them, those that stay in float: names of their weights
 
 
-def quantize(model: ModelProto, psnr: float = DEFAULT_PSNR) -> QuantizedModel:
+def quantize(model: ModelProto, psnr: float = DEFAULT_PSNR, classes: int = 0) -> QuantizedModel:
     """Quantise the layers of `model`, all or as many as keep its pixels within `psnr` decibels.
+
+    With `classes` it takes labels, and images of all classes decide.
 
     Raises:
         ExportError: no layer has an 8-bit form, or each of them by itself loses too much.
     """
     layers = find_layers(model)
     names = list(dict.fromkeys(layer.name for layer in layers))
-    choice = _Choice(model, layers)
+    choice = _Choice(model, layers, classes)
     needed = psnr + MARGIN_DB
     best = choice.write(names)
     if choice.error(best) <= _squared_error(needed):
@@ -75,12 +77,12 @@ def quantize(model: ModelProto, psnr: float = DEFAULT_PSNR) -> QuantizedModel:
 class _Choice:
     """Writes a graph with some of its layers in 8 bits and measures the error of its pixels."""
 
-    def __init__(self, model: ModelProto, layers: Collection[Layer]) -> None:
-        self._model, self._layers = model, layers
+    def __init__(self, model: ModelProto, layers: Collection[Layer], classes: int) -> None:
+        self._model, self._layers, self._classes = model, layers, classes
         self._groups = value_groups(list(model.graph.node))
         groups = {self._groups[layer.node.input[0]] for layer in layers}
         groups |= {self._groups[layer.output] for layer in layers}
-        self._scales = calibrate(model, groups)
+        self._scales = calibrate(model, groups, classes)
         self._expected = self._pixels(model)
 
     def write(self, names: Collection[str]) -> ModelProto:
@@ -104,8 +106,9 @@ class _Choice:
         size = max(1, math.prod(max(1, axis.dim_value) for axis in shape[1:]))
         chunk = max(1, min(SEEDS, CHUNK_VALUES // size))
         parts = [
-            session.run(["images"], feed(model, CALIBRATION_SEEDS[start : start + chunk]))[0]
+            session.run(["images"], feed(model, seeds, self._classes))[0]
             for start in range(0, SEEDS, chunk)
+            for seeds in [CALIBRATION_SEEDS[start : start + chunk]]
         ]
         return to_pixels(np.concatenate(parts)).astype(np.float64)
 

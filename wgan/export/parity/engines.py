@@ -9,7 +9,7 @@ from torch import Tensor
 
 from wgan.errors import DeviceError, ModelFileError, ParityError, needs_extra
 from wgan.images import Images, Pixels, to_pixels
-from wgan.latents import Latents
+from wgan.latents import Labels, Latents
 
 logger = logging.getLogger("wgan")
 
@@ -17,12 +17,16 @@ PYTORCH = "PyTorch"
 """Recorded in place of a provider where PyTorch runs its own format."""
 
 
+Input = Latents | Labels
+"""Of a generator: latents, and labels if it has classes."""
+
+
 @dataclass(frozen=True)
 class Engine:
     """One way to run an exported file."""
 
     provider: str  # an execution provider of ONNX Runtime, or PYTORCH
-    run: Callable[[Latents], tuple[Images, Pixels]]
+    run: Callable[..., tuple[Images, Pixels]]  # on latents, and on labels if there are classes
     optimization: str | None = None  # ONNX Runtime's graph optimisations: "all" or "none"
     threads: int | None = None
 
@@ -60,21 +64,21 @@ def onnx_engines(data: bytes) -> Iterator[Engine]:
         raise ParityError(f"ONNX Runtime cannot open the export: {exc}") from exc
 
 
-def pytorch_engines(module: Callable[[Tensor], Tensor]) -> Iterator[Engine]:
+def pytorch_engines(module: Callable[..., Tensor]) -> Iterator[Engine]:
     """Run an archive that PyTorch has opened; its images become pixels as they do for users."""
 
-    def run_with_pixels(latents: Latents) -> tuple[Images, Pixels]:
-        images = run_module(module)(latents).numpy()
+    def run_with_pixels(*inputs: Input) -> tuple[Images, Pixels]:
+        images = run_module(module)(*inputs).numpy()
         return images, to_pixels(images)
 
     yield Engine(PYTORCH, run_with_pixels)
 
 
-def run_module(module: Callable[[Tensor], Tensor]) -> Callable[[Latents], Tensor]:
-    """Return a module as a function of latents, without gradients."""
+def run_module(module: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    """Return a module as a function of latents, and labels if it has classes, without gradients."""
 
-    def run(latents: Latents) -> Tensor:
+    def run(*inputs: Input) -> Tensor:
         with torch.inference_mode():
-            return module(torch.from_numpy(latents))
+            return module(*map(torch.from_numpy, inputs))
 
     return run

@@ -20,9 +20,9 @@ from torch import nn
 
 from wgan.errors import ExportError, ParityError, WganError
 from wgan.export.formats import export_errors
-from wgan.export.parity.engines import PYTORCH, Engine
-from wgan.images import Images, Pixels, encode_bands, to_pixels
-from wgan.latents import Latents, format_seeds, latents_from_seeds
+from wgan.export.parity.engines import PYTORCH, Engine, Input
+from wgan.images import Images, Pixels, encode_bands, evenly_spaced, to_pixels
+from wgan.latents import Labels, Latents, format_seeds, labels_from_seeds, latents_from_seeds
 from wgan.model_file.manifest import Distance, Golden, Receipt
 from wgan.runtime.verification import PixelDifference
 from wgan.stop import check_stop
@@ -78,6 +78,7 @@ class Reference:
     pixels: Pixels
     images64: npt.NDArray[np.float64] | None  # of the seeds in `batches` only; None: there are none
     name: str = PYTORCH  # what gave the images
+    labels: Labels | None = None  # None without classes
 
     @classmethod
     def draw(
@@ -85,21 +86,26 @@ class Reference:
         generator: nn.Module,
         latent_dim: int,
         seeds: int = sum(BATCH_SIZES),
+        classes: int = 0,
         *,
         float64_optional: bool = False,
     ) -> Self:
         """Generate the images of `seeds` seeds, or of all that `batches` needs if that is more.
 
-        With `float64_optional` a generator that cannot run in float64, or casts to float32 inside,
-        has no referee; the receipt says so.
+        With `classes`, the generator takes labels: those of `proof_labels`. With `float64_optional`
+        a generator that cannot run in float64, or casts to float32 inside, has no referee; the
+        receipt says so.
 
         Raises:
             ExportError: the generator fails, or an image is not finite.
         """
+        probe = proof_labels(range(2), classes) if classes else None
         with export_errors("run on batches of latents"):
-            values = _generate(generator, latents_from_seeds(range(2), latent_dim)).size // 2
-            latents = latents_from_seeds(range(seed_count(values, seeds)), latent_dim)
-            images = _generate(generator, latents)
+            values = _generate(generator, latents_from_seeds(range(2), latent_dim), probe).size // 2
+            drawn, batches = range(seed_count(values, seeds)), sum(batch_sizes(values))
+            latents = latents_from_seeds(drawn, latent_dim)
+            labels = proof_labels(drawn, classes, batches) if classes else None
+            images = _generate(generator, latents, labels)
         if not np.isfinite(images).all():
             raise ExportError(
                 "the generator's images are not finite, because the training diverged: export an"
@@ -110,7 +116,8 @@ class Reference:
                 images64: npt.NDArray[Any] | None = _generate(
                     # A copy: `double` converts a module in place.
                     copy.deepcopy(generator).double(),
-                    latents[: sum(batch_sizes(values))].astype(np.float64),
+                    latents[:batches].astype(np.float64),
+                    None if labels is None else labels[:batches],
                 )
         except ExportError:
             if not float64_optional:
@@ -118,7 +125,12 @@ class Reference:
             images64 = None
         if float64_optional and images64 is not None and images64.dtype != np.float64:
             images64 = None
-        return cls(latents, images, to_pixels(images), images64)
+        return cls(latents, images, to_pixels(images), images64, labels=labels)
+
+    def inputs(self, rows: slice) -> tuple[Input, ...]:
+        """What an engine runs on for the seeds of `rows`."""
+        latents = self.latents[rows]
+        return (latents,) if self.labels is None else (latents, self.labels[rows])
 
     @property
     def largest(self) -> float:
@@ -141,13 +153,32 @@ class Reference:
         return (slice(start, min(start + CHUNK, len(self.latents))) for start in starts)
 
 
-def _generate(generator: nn.Module, latents: npt.NDArray[Any]) -> npt.NDArray[Any]:
+def proof_labels(seeds: range, classes: int, room: int = sum(BATCH_SIZES)) -> Labels:
+    """Labels of the seeds of a proof, from 0 on, whose batches have `room` for as many classes.
+
+    Up to that many classes, each image has the label that its seed has for users, and every class
+    is drawn. Of more classes the golden images have the label of their seed; the others are spread
+    over all.
+    """
+    if classes <= room:
+        return labels_from_seeds(seeds, classes)
+    labels: Labels = evenly_spaced(classes, room)[np.asarray(seeds) % room]
+    golden = GOLDEN_SEEDS[: len(labels)]
+    labels[: len(golden)] = labels_from_seeds(golden, classes)
+    return labels
+
+
+def _generate(
+    generator: nn.Module, latents: npt.NDArray[Any], labels: Labels | None
+) -> npt.NDArray[Any]:
     """Generate images in the precision that the generator and the latents have."""
     with torch.inference_mode():
         parts = []
-        for part in torch.from_numpy(latents).split(CHUNK):
+        for start in range(0, len(latents), CHUNK):
             check_stop()
-            parts.append(generator(part).numpy())
+            rows = slice(start, start + CHUNK)
+            inputs = (latents[rows],) if labels is None else (latents[rows], labels[rows])
+            parts.append(generator(*map(torch.from_numpy, inputs)).numpy())
     return np.concatenate(parts)
 
 
@@ -214,7 +245,7 @@ class EngineComparison:
         # Without a last tanh values can be large, and rounding grows with them.
         allowed_images = allowed.images * reference.largest
         try:
-            images, pixels = self.engine.run(reference.latents[rows])
+            images, pixels = self.engine.run(*reference.inputs(rows))
         except WganError as exc:
             raise ParityError(f"the export fails on {self._batch(rows)}: {exc}") from exc
         largest = self._compare("images", images, reference.images, allowed_images, rows)
@@ -268,10 +299,10 @@ class EngineComparison:
             position = ", ".join(map(str, index[1:]))
             float64 = " in float64" if expected.dtype == np.float64 else ""
             raise ParityError(
-                f"the export does not match {self.reference.name}{float64}: {name} of seed"
-                f" {rows.start + int(index[0])} at [{position}] are {actual[index]:g}, not"
-                f" {expected[index]:g}, on {self._batch(rows)}; they differ by {largest:.3g}, and"
-                f" at most {allowed:g} is allowed (--tolerance-{name})"
+                f"the export does not match {self.reference.name}{float64}: {name} of"
+                f" {self._image(rows.start + int(index[0]))} at [{position}] are"
+                f" {actual[index]:g}, not {expected[index]:g}, on {self._batch(rows)}; they differ"
+                f" by {largest:.3g}, and at most {allowed:g} is allowed (--tolerance-{name})"
             )
         return largest
 
@@ -285,6 +316,10 @@ class EngineComparison:
                 f" {actual.dtype}{list(actual.shape)}, not {dtype}{list(shape)}, on"
                 f" {self._batch(rows)}"
             )
+
+    def _image(self, seed: int) -> str:
+        labels = self.reference.labels
+        return f"seed {seed}" if labels is None else f"seed {seed}, label {labels[seed]},"
 
     def _batch(self, rows: slice) -> str:
         size = rows.stop - rows.start

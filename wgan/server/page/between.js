@@ -18,16 +18,16 @@ export class Between {
     find("save").addEventListener("click", () => save(this.middle.src, this.fileName()));
   }
 
-  // Interpolate from seed `a` to seed `b`, all images moved by `strengths`. `prefetch` loads every
-  // position before the slider gets there.
-  set(model, truncation, a, b, strengths, prefetch = true) {
+  // Interpolate from seed `a` to seed `b`, all images moved by `strengths`; `settings` are further
+  // URL parameters. `prefetch` loads every position before the slider gets there.
+  set(model, settings, a, b, strengths, prefetch = true) {
     this.stop.abort();
     this.stop = new AbortController();
     for (const frame of this.frames.values()) {
       frame.then(URL.revokeObjectURL, () => {});
     }
     this.frames.clear();
-    Object.assign(this, { model, truncation, a, b, strengths });
+    Object.assign(this, { model, settings, a, b, strengths });
     this.names.a.textContent = a;
     this.names.b.textContent = b;
     this.show();
@@ -49,7 +49,7 @@ export class Between {
   frame(position) {
     if (!this.frames.has(position)) {
       const at = (position / this.lastPosition).toFixed(6);
-      const query = `first=${this.a}&second=${this.b}&at=${at}&truncation=${this.truncation}`;
+      const query = `first=${this.a}&second=${this.b}&at=${at}&${this.settings}`;
       const path = `/v1/models/${this.model}/between.png?${query}${this.moved("&strengths=")}`;
       this.frames.set(position, fetchImage(path, this.stop.signal));
     }

@@ -20,8 +20,8 @@ export class Gallery {
     });
   }
 
-  // Clear the gallery and show the images from seed `first` on.
-  show(model, truncation, first) {
+  // Clear the gallery and show the images from seed `first` on; `settings` are URL parameters.
+  show(model, settings, first) {
     this.stop.abort();
     this.stop = new AbortController();
     for (const image of this.root.querySelectorAll("img")) {
@@ -29,7 +29,7 @@ export class Gallery {
     }
     this.root.replaceChildren();
     this.end.textContent = "";
-    Object.assign(this, { model, truncation, first, next: first });
+    Object.assign(this, { model, settings, first, next: first });
     this.bottom.disconnect();
     this.bottom.observe(this.end);
   }
@@ -66,7 +66,7 @@ export class Gallery {
 
   async load(tile, image, seed, signal) {
     try {
-      const path = `/v1/models/${this.model}/images/${seed}.png?truncation=${this.truncation}`;
+      const path = `/v1/models/${this.model}/images/${seed}.png?${this.settings}`;
       const url = await fetchImage(path, signal);
       if (signal.aborted) {
         URL.revokeObjectURL(url);

@@ -28,8 +28,10 @@ async function start() {
   find("model").append(...models.map((model) => new Option(model.name)));
   find("model").addEventListener("change", () => {
     strengths = [];
+    showClasses("");
     showModel();
   });
+  find("label").addEventListener("change", showImages);
   find("reset").addEventListener("click", () => {
     strengths = [];
     showSliders();
@@ -46,12 +48,13 @@ async function start() {
   showModel();
 }
 
-// The model, the first seed, the truncation, the pair, the slider and the strengths of the directions
-// are in the address, so that it can be shared. A value that is not allowed is ignored.
+// The model, the class, the first seed, the truncation, the pair, the slider and the strengths of the
+// directions are in the address, so that it can be shared. A value that is not allowed is ignored.
 function readAddress() {
   const given = new URLSearchParams(location.search);
   const index = models.findIndex(({ name }) => name === given.get("model"));
   find("model").selectedIndex = Math.max(index, 0);
+  showClasses(given.get("label"));
   for (const [name, control] of Object.entries({ seed: "first", truncation: "truncation", at: "at" })) {
     const before = find(control).value;
     const number = Number(given.get(name) || NaN);
@@ -72,7 +75,14 @@ function writeAddress() {
   const [a, b] = pair;
   const shown = { seed: find("first").value, truncation: find("truncation").value, a, b };
   const moved = strengths.some(Boolean) && { strengths: strengths.join(",") };
-  const query = new URLSearchParams({ model: model().name, ...shown, at: find("at").value, ...moved });
+  const label = find("label").value && { label: find("label").value };
+  const query = new URLSearchParams({
+    model: model().name,
+    ...label,
+    ...shown,
+    at: find("at").value,
+    ...moved,
+  });
   history.replaceState(null, "", `?${query}`);
 }
 
@@ -86,6 +96,23 @@ function pairFrom(seed) {
 
 function model() {
   return models[find("model").selectedIndex];
+}
+
+// A menu of the model's classes, if it has some, with `chosen` selected.
+function showClasses(chosen) {
+  const { classes } = model();
+  find("classes").hidden = classes.length === 0;
+  find("label").replaceChildren(
+    new Option("by seed", ""),
+    ...classes.map((name) => new Option(name, name)),
+  );
+  find("label").value = classes.includes(chosen) ? chosen : "";
+}
+
+// The parameters of all images' addresses: how the latents are scaled, and the class.
+function settings() {
+  const label = find("label").value && { label: find("label").value };
+  return String(new URLSearchParams({ truncation: find("truncation").value, ...label }));
 }
 
 function showModel() {
@@ -134,7 +161,7 @@ function slider(index) {
     strengths = Array.from({ length: Math.max(strengths.length, index + 1) }, (_, at) =>
       at === index ? Number(control.value) : strengths[at] || 0,
     );
-    between.set(model().name, find("truncation").value, ...pair, strengths, false);
+    between.set(model().name, settings(), ...pair, strengths, false);
   });
   control.addEventListener("change", showPair);
   label.append(control, value);
@@ -159,12 +186,12 @@ function showTruncation() {
 }
 
 function showImages() {
-  gallery.show(model().name, find("truncation").value, Number(find("first").value));
+  gallery.show(model().name, settings(), Number(find("first").value));
   showPair();
 }
 
 function showPair() {
-  between.set(model().name, find("truncation").value, ...pair, strengths);
+  between.set(model().name, settings(), ...pair, strengths);
   gallery.mark(...pair);
   writeAddress();
 }
@@ -194,6 +221,6 @@ async function saveGrid() {
   const first = Number(find("first").value);
   const seeds = `${first}-${Math.min(first + GRID_IMAGES - 1, SEEDS - 1)}`;
   const { name } = model();
-  const query = `seeds=${seeds}&truncation=${find("truncation").value}`;
+  const query = `seeds=${seeds}&${settings()}`;
   save(await fetchImage(`/v1/models/${name}/grid.png?${query}`), `${name}-${seeds}.png`);
 }
