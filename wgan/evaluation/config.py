@@ -107,6 +107,10 @@ class EvalConfig(CheckpointConfig, CacheConfig):
     repeats: int = option(
         1, "Repeats with new seeds; 2 or more give confidence intervals.", low=1, metavar="N"
     )
+    per_class: bool = option(
+        False,
+        "Measure each class too, of its share of the first repeat; the real images need classes.",
+    )
     # Repeat r generates the seeds from `seed + r * n` on.
     seed: int = advanced(0, "First seed.", low=0, metavar="SEED")
     batch_size: int = advanced(64, "Images generated at a time.", low=1, unit="images")

@@ -10,6 +10,12 @@ from contextlib import AbstractContextManager, nullcontext
 import numpy as np
 
 from wgan.errors import DataError, UsageError
+from wgan.evaluation.by_class import (
+    ClassStatistics,
+    check_classes,
+    class_seeds,
+    class_statistics,
+)
 from wgan.evaluation.config import METRICS, MIN_IMAGES, EvalConfig
 from wgan.evaluation.feature_metrics import density_coverage, fid, kid, precision_recall
 from wgan.evaluation.features import Features, open_features, provider_for
@@ -80,6 +86,8 @@ def run_evaluation(config: EvalConfig, progress: bool = False) -> Evaluation:
             progress=bar.update if bar else None,
             cache=cache,
         )
+    if config.per_class:
+        check_classes(generators, data)
     reference = load_reference(data, features, config.data_n, statistics_folder(cache), progress)
     length = len(reference.moments.mean)
     if config.metrics and "fid" in config.metrics and config.n <= length:
@@ -95,6 +103,9 @@ def run_evaluation(config: EvalConfig, progress: bool = False) -> Evaluation:
             evaluate_generator(generator, reference, features, config, bar)
             for generator in generators
         ]
+    if config.per_class:
+        real = class_statistics(data, features, config.data_n)
+        results = [_with_classes(result, real, features, config) for result in results]
     neighbours = None
     if config.neighbours is not None:
         with _progress(progress, reference.count, "searching") as bar:
@@ -152,6 +163,19 @@ def evaluate_generator(
         for name, value in measure(names, reference, generated).items():
             values[name].append(value)
     return EvalResult(generator, values)
+
+
+def _with_classes(
+    result: EvalResult, real: ClassStatistics, features: Features, config: EvalConfig
+) -> EvalResult:
+    """Measure each class of a generator that has enough real images."""
+    generator, values = result.generator, {}
+    for label, name in enumerate(generator.classes):
+        if name in real:
+            seeds = class_seeds(generator, config, label)
+            generated = feature_statistics(generator.generate(seeds), len(seeds), features)
+            values[name] = measure(tuple(result.values), real[name], generated)
+    return dataclasses.replace(result, classes=values)
 
 
 def measure(

@@ -29,7 +29,7 @@ from wgan.model_file.reading import CHANGED, ZIP_MAGIC, content_sha256, describe
 from wgan.runs import find_run, latest_run
 from wgan.runtime import Generator
 from wgan.runtime.model_source import find_model
-from wgan.text import first_line
+from wgan.text import first_line, printable
 from wgan.training.checkpoint import Checkpoint, load_checkpoint
 from wgan.training.config import TrainConfig
 from wgan.training.data import Transform, parse_colour
@@ -55,6 +55,7 @@ class EvaluatedGenerator:
     settings: Mapping[str, Any]  # of the training, as far as they are known
     data: str | None  # path or name of the training images; None if unknown
     generate: GenerateFn
+    classes: tuple[str, ...] = ()  # seed k has the label k % len(classes)
 
 
 def open_generator(
@@ -107,7 +108,8 @@ def open_generator(
         program = ProgramGenerator(path, device)
         manifest = program.manifest
         shape = manifest.height, manifest.width, manifest.channels
-        generate = generate_fn(program, manifest.latent_dim, device, batch_size)
+        classes = len(manifest.classes)
+        generate = generate_fn(program, manifest.latent_dim, device, batch_size, classes)
         return _from_export(path, shape, manifest, generate)
     checkpoint = Checkpoint.load(path)
     return _from_checkpoint(str(path), checkpoint, device, batch_size, architecture)
@@ -136,7 +138,8 @@ def _from_checkpoint(
         checkpoint.step,
         dataclasses.asdict(config),
         config.data,
-        generate_fn(generator, config.latent_dim, device, batch_size),
+        generate_fn(generator, config.latent_dim, device, batch_size, len(config.classes)),
+        tuple(map(printable, config.classes)),
     )
 
 
@@ -146,7 +149,8 @@ def _from_export(
     step, settings = (manifest.step, manifest.config) if manifest else (None, {})
     _check_preparation(path, settings)
     # No data: a manifest keeps only the last part of its path.
-    return EvaluatedGenerator(str(path), shape, step, settings, None, generate)
+    classes = manifest.classes if manifest is not None else ()
+    return EvaluatedGenerator(str(path), shape, step, settings, None, generate, classes)
 
 
 def _check_preparation(path: Path, settings: Mapping[str, Any]) -> None:
@@ -254,6 +258,8 @@ def _size(shape: tuple[int, int, int]) -> str:
 class ProgramGenerator(nn.Module):
     """A TorchScript or pt2 export: latents `[n, latent_dim]` -> images `[n, c, h, w]`.
 
+    With classes it takes labels `[n]` too.
+
     Opening one runs code in it, so the caller has to trust the file.
 
     Raises:
@@ -280,12 +286,15 @@ class ProgramGenerator(nn.Module):
             self._forward = _load(description.format, content, device)
         self.eval()
         # A file may open and still not run: a batch of two shows that now.
-        self(torch.zeros(2, self.manifest.latent_dim, device=device))
+        inputs = [torch.zeros(2, self.manifest.latent_dim, device=device)]
+        if self.manifest.classes:
+            inputs.append(torch.zeros(2, dtype=torch.int64, device=device))
+        self(*inputs)
 
-    def forward(self, latents: Tensor) -> Tensor:
+    def forward(self, latents: Tensor, *labels: Tensor) -> Tensor:
         """Generate images. Raises ModelFileError if they are not as the manifest says."""
         with self._errors("run"), torch.inference_mode():
-            images = self._forward(latents)
+            images = self._forward(latents, *labels)
         manifest = self.manifest
         shape = (len(latents), manifest.channels, manifest.height, manifest.width)
         if not isinstance(images, Tensor) or images.shape != shape:
@@ -308,7 +317,7 @@ class ProgramGenerator(nn.Module):
         return ModelFileError(f"{self._path} cannot be used: {reason}")
 
 
-def _load(kind: str, content: bytes, device: torch.device) -> Callable[[Tensor], Tensor]:
+def _load(kind: str, content: bytes, device: torch.device) -> Callable[..., Tensor]:
     if kind == "pt2":
         program = torch.export.load(io.BytesIO(content))
         if device.type != "cpu":
@@ -320,5 +329,5 @@ def _load(kind: str, content: bytes, device: torch.device) -> Callable[[Tensor],
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", FutureWarning)  # TorchScript is deprecated
             module = torch.jit.load(io.BytesIO(content), map_location=device)
-    forward: Callable[[Tensor], Tensor] = module.forward
+    forward: Callable[..., Tensor] = module.forward
     return forward

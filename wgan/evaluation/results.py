@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -60,6 +60,7 @@ class EvalResult:
 
     generator: EvaluatedGenerator
     values: dict[str, list[float]]  # metric -> a value for each repeat
+    classes: dict[str, dict[str, float]] = field(default_factory=dict)  # class -> metric -> value
 
     def interval(self, metric: str) -> Interval:
         """The mean of a metric."""
@@ -121,7 +122,21 @@ class Evaluation:
             step = result.generator.step
             suffix = "" if step is None else f", step {step:,}"
             titles.append(f"({number}) {result.generator.name}{suffix}")
-        return [*titles, "", *(_line(row, widths) for row in rows)]
+        return [*titles, "", *(_line(row, widths) for row in rows), *self._class_table()]
+
+    def _class_table(self) -> list[str]:
+        """Return lines with a row for each class and generator, a column for each metric."""
+        rows = [("class", "", *(METRICS[name].label for name in self.metrics))]
+        for name in dict.fromkeys(name for result in self.results for name in result.classes):
+            for number, result in enumerate(self.results, 1):
+                if name in result.classes:
+                    found = result.classes[name]
+                    shown = (_number(found[each], METRICS[each].digits) for each in self.metrics)
+                    rows.append((name, f"({number})", *shown))
+        if len(rows) == 1:
+            return []
+        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+        return ["", *(_line(row, widths) for row in rows)]
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything that was measured, as JSON takes it; `kid` is times 1000."""
@@ -146,6 +161,7 @@ class Evaluation:
                         }
                         for name, values in result.values.items()
                     },
+                    **({"classes": result.classes} if result.classes else {}),
                 }
                 for result in self.results
             ],
