@@ -88,8 +88,8 @@ def test_nodes_of_the_labels_pass_the_lowering_untouched() -> None:
 def table(model: ModelProto) -> onnx.TensorProto:
     """The embedding of the classes."""
     (gather,) = (node for node in model.graph.node if "labels" in node.input)
-    (found,) = (each for each in model.graph.initializer if each.name == gather.input[0])
-    return found
+    found: list[onnx.TensorProto] = list(model.graph.initializer)
+    return next(each for each in found if each.name == gather.input[0])
 
 
 def swap(model: ModelProto, first: int, second: int) -> None:
