@@ -15,7 +15,7 @@ from wgan.images import grid
 from wgan.runtime import Generator
 
 CLASSES = ("blue", "green", "red")
-TINY = ("--width", 2, "--latent-dim", 4, "--batch-size", 6, "--device", "cpu", "--size", 32)
+TINY = ("--width", 4, "--latent-dim", 4, "--batch-size", 6, "--device", "cpu", "--size", 32)
 RUN = Path("runs") / "data-32-tuned"
 
 
@@ -69,7 +69,8 @@ def test_int8_is_exported_and_verified(folder: Path) -> None:
 
 def test_a_grid_of_all_classes_is_drawn(folder: Path) -> None:
     run(folder, "sample", "--model", RUN / "generator.onnx", "--by-class", "-n", 4, "out.png")
-    assert Image.open(folder / "out.png").size == (4 * 32, 3 * 32)
+    with Image.open(folder / "out.png") as drawn:
+        assert drawn.size == (4 * 32, 3 * 32)
 
 
 def test_each_class_is_evaluated(folder: Path) -> None:

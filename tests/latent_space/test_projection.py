@@ -227,11 +227,11 @@ def test_a_stop_keeps_the_nearest_latents_so_far(
 ) -> None:
     real, runs = Generator.images, []
 
-    def interrupted(self: Generator, latents: Any) -> Any:
+    def interrupted(self: Generator, latents: Any, labels: Any = None) -> Any:
         runs.append(len(latents))
         if len(runs) == 100:
             signal.raise_signal(signal.SIGINT)
-        return real(self, latents)
+        return real(self, latents, labels)
 
     monkeypatch.setattr(Generator, "images", interrupted)
     with (
