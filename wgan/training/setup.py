@@ -18,6 +18,7 @@ from wgan.training.data.classes import class_names
 from wgan.training.data.load import absolute_path
 from wgan.training.device import check_precision, resolve_cuda_graph, resolve_precision
 from wgan.training.distributed.process_group import SINGLE_PROCESS, ProcessGroup, check_divides
+from wgan.training.dry_pass import check_networks
 from wgan.training.execution import ExecutionConfig
 from wgan.training.fine_tuning import load_start, network_settings
 from wgan.training.monitoring.best import Evaluator
@@ -83,6 +84,9 @@ def make_trainer(
 
     data = group.local_main_first("decode", decode)
     evaluator = make_evaluator(data) if make_evaluator else None
+    if architecture is not None and group.is_main:
+        height, width, channels = data.shape
+        check_networks(config, architecture, (channels, height, width))
     group.connect(device)  # last: collectives time out while another rank decodes
     return Trainer(
         run,

@@ -1,0 +1,102 @@
+"""Mistakes in a user's own networks are one sentence each, before step 1."""
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from wgan.errors import UsageError
+from wgan.training.config import TrainConfig
+from wgan.training.dry_pass import check_networks
+
+CONFIG = TrainConfig(arch="mine:build", size=32, latent_dim=6, channels=1)
+SHAPE = (1, 32, 32)
+
+
+class Call(nn.Module):
+    """A network with one weight and any function."""
+
+    def __init__(self, function: Callable[[Tensor, Tensor], Any]) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(1))
+        self.function = function
+
+    def forward(self, x: Tensor) -> Any:
+        """Call the function with the input and the weight."""
+        return self.function(x, self.weight)
+
+
+def draws(z: Tensor, weight: Tensor) -> Tensor:
+    return (z.repeat(1, 171)[:, :1024].reshape(-1, 1, 32, 32) * weight).tanh()
+
+
+def scores(x: Tensor, weight: Tensor) -> Tensor:
+    return (x * weight).mean((1, 2, 3))
+
+
+def check(generator: Callable[..., Any] = draws, critic: Callable[..., Any] = scores) -> None:
+    check_networks(CONFIG, lambda _: (Call(generator), Call(critic)), SHAPE)
+
+
+@pytest.mark.parametrize("critic", [scores, lambda x, w: scores(x, w)[:, None]])
+def test_scores_may_be_a_row_or_a_column(
+    critic: Callable[..., Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    check(critic=critic)
+    assert not caplog.records
+
+
+@pytest.mark.parametrize(
+    ("generator", "message"),
+    [
+        (lambda z, w: (draws(z, w), z), "the generator returns a tuple: .* only the images"),
+        (
+            lambda z, w: draws(z, w)[:, :, ::2],
+            r"returns \[8, 1, 16, 32\] .* images \[8, 1, 32, 32\]",
+        ),
+        (lambda z, w: z @ torch.ones(3, 3), r"cannot be run on latents \[8, 6\]: .*z.view"),
+    ],
+)
+def test_mistakes_of_a_generator(generator: Callable[..., Any], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        check(generator)
+
+
+@pytest.mark.parametrize(
+    ("critic", "message"),
+    [
+        (lambda x, w: (scores(x, w), x), "the critic returns a tuple: .* only the scores"),
+        (lambda x, w: x * w, r"returns \[8, 1, 32, 32\] for 8 images: .*one score"),
+        (lambda x, w: x @ torch.ones(3, 3), r"the critic cannot be run on images \[8, 1, 32, 32\]"),
+    ],
+)
+def test_mistakes_of_a_critic(critic: Callable[..., Any], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        check(critic=critic)
+
+
+def test_a_parameter_of_five_axes_is_named() -> None:
+    class Five(Call):
+        def __init__(self) -> None:
+            super().__init__(scores)
+            self.more = nn.Parameter(torch.ones(1, 2, 3, 3, 3))
+
+    with pytest.raises(UsageError, match="channels last in memory"):
+        check_networks(CONFIG, lambda _: (Call(draws), Five()), SHAPE)
+
+
+@pytest.mark.parametrize(
+    ("generator", "message"),
+    [
+        (lambda z, w: draws(z, w) * 3, "draws values from -[23]"),
+        (lambda z, w: draws(z, w).sigmoid(), "no value below 0, as after a sigmoid"),
+    ],
+)
+def test_a_wrong_range_is_a_warning(
+    generator: Callable[..., Any], message: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    check(generator)
+    assert any(re.search(message, record.getMessage()) for record in caplog.records)
