@@ -270,7 +270,7 @@ def _compare(signature: Signature, manifest: Manifest) -> None:
 def _not_a_generator(inputs: Sequence[ValueInfo], outputs: Sequence[ValueInfo]) -> str:
     return (
         f"it is not a generator: expected {EXPECTED}; found inputs {_list(inputs)} and outputs"
-        f" {_list(outputs)}.  wgan optimize FILE  takes more forms, and says which options they need"
+        f" {_list(outputs)}.  wgan optimize FILE  takes more forms, and says what they need"
     )
 
 
