@@ -7,8 +7,12 @@ critic with images and labels; without classes both take one argument.
 import torch
 from torch import Tensor, nn
 
-CLASS_DIM = 64
-"""Numbers in a class's embedding, which is joined to the latent."""
+CLASS_DIM = 8
+"""Numbers in a class's embedding, which is joined to the latent.
+
+Few, beside the 128 of a latent: with 64 the class outweighs the latent in the first layer, and the
+images of a class become alike.
+"""
 
 
 def class_embedding(classes: int) -> nn.Embedding | None:
