@@ -175,20 +175,24 @@ def report(records: Sequence[Record]) -> str:
     if not records:
         return "Nothing has been measured yet."
     rows = []
+    marks = [mark for mark in MARKS if any(_at(record, mark) for record in records)]
     for record in records:
-        cells = [_at(record, mark) for mark in MARKS]
+        cells = [_at(record, mark) for mark in marks]
         last = record["measured"][-1]
         rows.append(
-            (_name(record), f"{record['steps']:,}", *cells,
-             f"{last['precision']:.2f}", f"{last['recall']:.2f}")
+            (_name(record), *cells, f"{last['fid']:.1f}", f"{last['cpu_minutes']:.1f}",
+             f"{record['steps']:,}", f"{last['precision']:.2f}", f"{last['recall']:.2f}")
         )  # fmt: skip
-    heads = ("", "steps", *(f"{mark} CPU min" for mark in MARKS), "precision", "recall")
+    heads = (
+        "", *(f"after {mark} CPU min" for mark in marks),
+        "at the end", "CPU minutes", "steps", "precision", "recall",
+    )  # fmt: skip
     about = f"    {records[-1]['machine']}; {records[-1]['scored']:,} images"
     return f"{about}\n\n{table(heads, rows)}"
 
 
 def _name(record: Record) -> str:
-    return "{data}: {recipe}, width {width}, run of {cpu_minutes:g} min".format_map(record)
+    return "{data}: {recipe}, width {width}".format_map(record)
 
 
 def _at(record: Record, mark: float) -> str:
