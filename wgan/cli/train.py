@@ -47,6 +47,7 @@ FEW_IMAGES_NOTE = (
     "{} are few: the generator will repeat them, and get worse again after a while. --flip doubles"
     " them, --holdout 0.1 shows when the critic overfits"
 )
+AUGMENT_NOTE = ", --augment color,translation,cutout makes more of them"
 
 END_AFTER_S = 5.0
 """The estimated end is said with the first metrics, or after this time."""
@@ -162,6 +163,10 @@ def _description(trainer: "Trainer") -> dict[str, str]:
         "run": f"{trainer.run.path}" + ("  (resumed)" if trainer.run.config.exists() else ""),
         "data": f"{config.data}: {images}, {config.image_width}x{config.height}, {colours}",
     }
+    if config.augment != "none":
+        rows["augment"] = config.augment.replace(",", ", ")
+    if config.start_from is not None:
+        rows["from"] = config.start_from
     for name, network in (("generator", state.generator), ("critic", state.critic)):
         rows[name] = f"{_parameters(network):,} parameters"
     shared = f", {trainer.group.size} processes" if trainer.group.size > 1 else ""
@@ -173,7 +178,8 @@ def _description(trainer: "Trainer") -> dict[str, str]:
         )
     notes = []
     if count is not None and count < FEW_IMAGES:
-        notes.append(FEW_IMAGES_NOTE.format(plural(count, "image")))
+        advice = AUGMENT_NOTE if config.augment == "none" else ""
+        notes.append(FEW_IMAGES_NOTE.format(plural(count, "image")) + advice)
     if config.conditional:
         from wgan.training.data.classes import describe_classes, imbalance
 
