@@ -42,6 +42,19 @@ def test_a_manifest_reads_back_what_was_written() -> None:
     assert Manifest.from_json(MANIFEST.to_json()) == MANIFEST
 
 
+@pytest.mark.parametrize("data_range", [(50.0, 208.0), (-1.5, 1e12)])
+def test_the_range_of_the_data_is_kept(data_range: tuple[float, float]) -> None:
+    manifest = dataclasses.replace(MANIFEST, data_range=data_range)
+    assert Manifest.from_json(manifest.to_json()) == manifest
+    assert "data_range" not in json.loads(MANIFEST.to_json())  # as files of 0.1.0
+
+
+@pytest.mark.parametrize("value", [[1], [2, 1], [1, 2, 3], ["a", "b"], "0,1", [10**400, 10**401]])
+def test_what_is_no_range_of_data_is_refused(value: Any) -> None:
+    with pytest.raises(ModelFileError, match=r"data_range|value"):
+        Manifest.from_json(change(data_range=value))
+
+
 def test_equal_manifests_give_equal_text() -> None:
     shuffled = dataclasses.replace(MANIFEST, config={"learning_rate": 1e-4, "size": 32})
     assert shuffled.to_json() == MANIFEST.to_json()

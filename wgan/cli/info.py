@@ -65,6 +65,7 @@ def _manifest_rows(manifest: "Manifest") -> dict[str, Any]:
     receipt = manifest.receipt
     return {
         "images": f"{manifest.width}x{manifest.height}, {manifest.channels} channels",
+        **_data_range_row(manifest),
         "latent_dim": manifest.latent_dim,
         **_classes(manifest),
         "precision": manifest.precision,
@@ -92,6 +93,13 @@ def _classes(manifest: "Manifest") -> dict[str, Any]:
     """The classes by label, if there are some, a line each."""
     names = [f"{label} {name}" for label, name in enumerate(manifest.classes)]
     return {"classes": names} if names else {}
+
+
+def _data_range_row(manifest: "Manifest") -> dict[str, str]:
+    if not manifest.data_range:
+        return {}
+    low, high = manifest.data_range
+    return {"data range": f"{low:g} is black, {high:g} white in the training data"}
 
 
 def _graph(path: "Path", description: Description) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 import click
 
 from wgan.cli.click_options import ConfigCommand, Given, config_options
-from wgan.cli.skipped import report_skipped
+from wgan.cli.skipped import print_survey, report_skipped
 from wgan.errors import needs_extra
 from wgan.progress import Progress
 from wgan.stop import install_stop_handler
@@ -23,7 +23,7 @@ def prepare(given: Given) -> None:
     with install_stop_handler(), Progress(0, "preparing", "images") as progress:
         with needs_extra("train", purpose="preparing data"):
             from wgan.training.data.shard_writer import prepare as write_shards
-        written = write_shards(config, progress.update)
+        written = write_shards(config, progress.update, print_survey)
     report_skipped(written.skipped)
     shards = plural(len(written.shards), "shard")
     click.echo(f"{plural(written.count, 'image')} in {shards}")

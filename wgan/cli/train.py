@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import click
 
 from wgan.cli.click_options import ConfigCommand, Given, config_options
-from wgan.cli.skipped import report_skipped
+from wgan.cli.skipped import print_survey, report_skipped
 from wgan.errors import UsageError, needs_extra
 from wgan.host import MIB
 from wgan.image_shape import PIXEL_CHANNELS, channels_text
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
     from wgan.evaluation.evaluator import FixedSeedEvaluator
     from wgan.training.data import Dataset
+    from wgan.training.data.survey import Survey
     from wgan.training.distributed.process_group import ProcessGroup
     from wgan.training.setup import EvaluatorFn
     from wgan.training.trainer import Trainer
@@ -93,10 +94,12 @@ def train(given: Given, compile: bool | None, dry_run: bool, as_json: bool) -> N
         stack.enter_context(_only_main_speaks(group))
         with stop_at_once():
             open_evaluator = None if dry_run else _open_evaluator
-            trainer = make_trainer(given.of(TrainConfig), execution, group, open_evaluator)
+            surveys: list[Survey] = []
+            report = surveys.append if dry_run else print_survey
+            trainer = make_trainer(given.of(TrainConfig), execution, group, open_evaluator, report)
             report_skipped(trainer.data.skipped)
             if dry_run:
-                _print_dry_run(trainer, given, as_json)
+                _print_dry_run(trainer, given, surveys, as_json)
                 return
         for name, text in _description(trainer).items():
             click.echo(f"{name:10}{text}")
@@ -195,12 +198,16 @@ def _parameters(network: "nn.Module") -> int:
     return sum(parameter.numel() for parameter in network.parameters())
 
 
-def _print_dry_run(trainer: "Trainer", given: Given, as_json: bool) -> None:
+def _print_dry_run(
+    trainer: "Trainer", given: Given, surveys: "list[Survey]", as_json: bool
+) -> None:
     from wgan.training.memory import estimate_memory, free_memory
 
     # As it was typed: the printed file is for this working folder.
     config = dataclasses.replace(trainer.config, data=given.get("data", trainer.config.data))
     rows = _description(trainer)
+    for found in surveys:
+        rows |= {name: printable(text) for name, text in found.rows().items()}
     needed, free = estimate_memory(trainer.state, config), free_memory(trainer.device)
     is_too_large = needed is not None and free is not None and needed > free
     # Ranks measure together or not at all.
@@ -217,6 +224,7 @@ def _print_dry_run(trainer: "Trainer", given: Given, as_json: bool) -> None:
             "resumed": trainer.run.config.exists(),
             "images": trainer.data.count,  # null: streamed, and not counted
             "skipped": len(trainer.data.skipped),
+            "data": surveys[0].to_dict() if surveys else None,
             **network_sizes,
             "device": str(trainer.device),
             "processes": trainer.group.size,

@@ -22,6 +22,7 @@ from wgan.evaluation.features import Features, open_features, provider_for
 from wgan.evaluation.generators import (
     EvaluatedGenerator,
     choose_data,
+    choose_frames,
     choose_transform,
     open_generator,
 )
@@ -80,7 +81,7 @@ def run_evaluation(config: EvalConfig, progress: bool = False) -> Evaluation:
     cache = Cache.of(config)
     with _progress(progress, 0, "decoding") as bar:
         data = load_data(
-            open_data(data_name, download=config.download),
+            open_data(data_name, config.download, choose_frames(generators)),
             transform,
             allow_damaged=True,  # the training checked this; `Evaluation.skipped` names them
             progress=bar.update if bar else None,

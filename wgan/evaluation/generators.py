@@ -26,6 +26,7 @@ from wgan.model_file import FORMATS
 from wgan.model_file.archive import is_program
 from wgan.model_file.manifest import Manifest
 from wgan.model_file.reading import CHANGED, ZIP_MAGIC, content_sha256, describe, read_bytes
+from wgan.options import flag
 from wgan.runs import find_run, latest_run
 from wgan.runtime import Generator
 from wgan.runtime.model_source import find_model
@@ -33,11 +34,15 @@ from wgan.text import first_line, printable
 from wgan.training.checkpoint import Checkpoint, load_checkpoint
 from wgan.training.config import TrainConfig
 from wgan.training.data import Transform, parse_colour
+from wgan.training.data.data_range import parse_data_range
 from wgan.training.monitoring.previews import GenerateFn, generate_fn
 from wgan.training.networks import Architecture
+from wgan.training.recipes import FRAMES
 
 DEFAULT_CROP, DEFAULT_BACKGROUND = TrainConfig.crop, TrainConfig.background
 DEFAULT_FIT = TrainConfig.fit
+DEFAULT_RANGE = TrainConfig.data_range
+DEFAULT_FRAMES = TrainConfig.frames
 """How real images are prepared if a generator's settings do not say."""
 
 
@@ -167,6 +172,19 @@ def _check_preparation(path: Path, settings: Mapping[str, Any]) -> None:
             f"{path} cannot be evaluated: its manifest's fit is {str(settings['fit'])[:40]!r}, not"
             f" one of {', '.join(FITS)}"
         )
+    data_range, frames = (
+        settings.get(name, default)
+        for name, default in (("data_range", DEFAULT_RANGE), ("frames", DEFAULT_FRAMES))
+    )
+    try:
+        if not isinstance(data_range, str) or frames not in FRAMES:
+            raise UsageError("they are not texts that --range and --frames take")
+        parse_data_range(data_range)
+    except UsageError as exc:
+        raise ModelFileError(
+            f"{path} cannot be evaluated: its manifest's data_range and frames are"
+            f" {str(data_range)[:40]!r} and {str(frames)[:40]!r}: {exc}"
+        ) from exc
     try:
         if not isinstance(background, str):
             raise UsageError("it is not text")
@@ -227,9 +245,15 @@ def choose_transform(generators: Sequence[EvaluatedGenerator], features: Feature
         crop=settings.get("crop", DEFAULT_CROP),
         background=parse_colour(settings.get("background", DEFAULT_BACKGROUND)),
         fit=settings.get("fit", DEFAULT_FIT),
+        data_range=parse_data_range(settings.get("data_range", DEFAULT_RANGE)),
     )
     features(np.zeros((1, *transform.shape), np.uint8))
     return transform
+
+
+def choose_frames(generators: Sequence[EvaluatedGenerator]) -> str:
+    """Return which frames of image files the generators were trained on: `"first"` or `"all"`."""
+    return str(_common_settings(generators).get("frames", DEFAULT_FRAMES))
 
 
 def _common_settings(generators: Sequence[EvaluatedGenerator]) -> Mapping[str, Any]:
@@ -240,12 +264,15 @@ def _common_settings(generators: Sequence[EvaluatedGenerator]) -> Mapping[str, A
             ("crop", DEFAULT_CROP, int),
             ("background", DEFAULT_BACKGROUND, parse_colour),
             ("fit", DEFAULT_FIT, str),
+            ("data_range", DEFAULT_RANGE, parse_data_range),
+            ("frames", DEFAULT_FRAMES, str),
         ):
             one, two = (each.settings.get(name, default) for each in (known[0], other))
             if parse(one) != parse(two):
+                option = flag(name, TrainConfig)
                 raise UsageError(
-                    f"{known[0].name} was trained with --{name} {one}, {other.name} with"
-                    f" --{name} {two}, so no real images suit both: evaluate them one by one"
+                    f"{known[0].name} was trained with {option} {one}, {other.name} with"
+                    f" {option} {two}, so no real images suit both: evaluate them one by one"
                 )
     return known[0].settings if known else {}
 

@@ -25,6 +25,7 @@ from wgan.model_file.reading import content_sha256
 from wgan.stop import check_stop
 from wgan.text import printable
 from wgan.training.checkpoint import Checkpoint
+from wgan.training.data.data_range import parse_data_range
 from wgan.training.networks import Architecture, folded
 
 logger = logging.getLogger(__name__)
@@ -206,6 +207,7 @@ def _describe(checkpoint: Checkpoint, config: ExportConfig, draft: ExportDraft) 
         step=checkpoint.step,
         config=public_config(checkpoint),
         weights_sha256=weights_sha256(checkpoint.average),
+        data_range=parse_data_range(trained.data_range) or (),
         content_sha256="",
         wgan_version=__version__,
         receipt=Receipt(),

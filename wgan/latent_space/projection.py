@@ -22,6 +22,7 @@ from wgan.runtime import Generator
 from wgan.stop import Stopped
 from wgan.text import shorten
 from wgan.training.config import TrainConfig
+from wgan.training.data.data_range import parse_data_range
 from wgan.training.data.decoding import decode, quiet_pillow
 from wgan.training.data.sources import image_size
 from wgan.training.data.transform import Transform, parse_colour
@@ -157,7 +158,9 @@ def make_transform(model: "LatentModel") -> Transform:
     crop = settings.get("crop", TrainConfig.crop)
     background = settings.get("background", TrainConfig.background)
     fit = settings.get("fit", TrainConfig.fit)
-    if not isinstance(crop, int) or crop < 0 or not isinstance(background, str) or fit not in FITS:
+    data_range = settings.get("data_range", TrainConfig.data_range)
+    texts = isinstance(background, str) and isinstance(data_range, str)
+    if not isinstance(crop, int) or crop < 0 or not texts or fit not in FITS:
         raise ModelFileError(
             f"the model cannot be used: its manifest's crop is {shorten(crop)}, its background"
             f" {shorten(background)} and its fit {shorten(fit)}"
@@ -168,6 +171,7 @@ def make_transform(model: "LatentModel") -> Transform:
         crop=crop,
         background=parse_colour(background),
         fit=fit,
+        data_range=parse_data_range(data_range),
     )
 
 

@@ -51,6 +51,12 @@ def _tuple_of(item: str, low: int = 0, *, may_lack: bool = False) -> Any:
     return dataclasses.field(default=(), metadata=limits)
 
 
+def _range_or_none() -> Any:
+    """Make a field of the values of black and white, or none, which files then lack."""
+    limits = {"item": "value", "range": (-1e300, 1e300), "may_lack": True}
+    return dataclasses.field(default=(), metadata=limits)
+
+
 def _text_or(default: str) -> Any:
     """Make a field of text that files lack where it has its default."""
     return dataclasses.field(default=default, metadata={"may_lack": True})
@@ -121,6 +127,9 @@ class Manifest:
     # Name of each label's class. Files without classes lack the field, as those of wgan 0.1.0 do. A
     # reader that does not know it draws nothing wrong: it refuses a graph with a second input.
     classes: tuple[str, ...] = _tuple_of("class name", may_lack=True)
+    # Values that black and white had in the training data, if wgan train was given a --range:
+    # value = low + (image + 1) / 2 * (high - low).
+    data_range: tuple[float, ...] = _range_or_none()
     format_version: int = _bounded(1, default=FORMAT_VERSION)
 
     @classmethod
@@ -174,6 +183,13 @@ class Manifest:
                 f" {FORMAT_VERSION}: install a newer wgan"
             )
         manifest = _read(cls, fields, "manifest")
+        if manifest.data_range and not (
+            len(manifest.data_range) == 2 and manifest.data_range[0] < manifest.data_range[1]
+        ):
+            raise ModelFileError(
+                f"the manifest's data_range is {shorten(manifest.data_range)}, not two values, the"
+                " lower first"
+            )
         if fields.get("config_sha256") != config_sha256(manifest.config):
             raise ModelFileError("the manifest's config does not match its config_sha256")
         unsigned = {name: value for name, value in fields.items() if name != _CHECKSUM}
@@ -248,8 +264,9 @@ def _read_value(kind: Any, value: Any, name: str, metadata: Mapping[str, Any]) -
     elif kind is bool:
         fits, expected = isinstance(value, bool), "true or false"
     elif kind in (float, float | None):
-        fits = type(value) in (int, float) and 0 <= value < 1e9
-        expected = "a number from 0 to 1e9"
+        low, high = metadata.get("range", (0, 1e9))
+        fits = type(value) in (int, float) and low <= value < high
+        expected = f"a number from {low:g} to {high:g}"
     elif kind in (int, int | None):
         low, high = metadata["range"]
         fits = type(value) is int and low <= value <= high

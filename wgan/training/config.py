@@ -349,8 +349,8 @@ class TrainConfig:
         """
         for name, value in given.items():
             old = getattr(self, name)
-            if name in ("precision", "augment") and value == "auto":  # as when the run began
-                continue
+            if name in ("precision", "augment", "data_range") and value == "auto":
+                continue  # as it was resolved when the run began
             if value != old and name not in RESUMABLE_FIELDS:
                 raise SettingChanged(
                     f"{flag(name, self)} was {old} when this run began and is now {value}: "

@@ -16,6 +16,7 @@ from wgan.training.config import TrainConfig
 from wgan.training.data import Cache, Dataset, ImageSource, Shards, Transform, load_data, open_data
 from wgan.training.data.classes import class_names
 from wgan.training.data.load import absolute_path
+from wgan.training.data.survey import Survey, resolve_data_range, survey
 from wgan.training.device import check_precision, resolve_cuda_graph, resolve_precision
 from wgan.training.distributed.process_group import SINGLE_PROCESS, ProcessGroup, check_divides
 from wgan.training.dry_pass import check_networks
@@ -47,10 +48,12 @@ def make_trainer(
     execution: ExecutionConfig,
     group: ProcessGroup,
     open_evaluator: OpenEvaluator | None = None,
+    report: Callable[[Survey], None] | None = None,
 ) -> Trainer:
     """Resolve a run, check its options, decode its data and build its networks.
 
     `settings` are as for `resolve_run`; without `open_evaluator` nothing is ever evaluated.
+    `report` gets what the data holds before it is decoded, unless wgan draws or streams it.
 
     Raises:
         UsageError: an option is not allowed.
@@ -70,6 +73,10 @@ def make_trainer(
         resolve_cuda_graph(execution.cuda_graph, device, config, watched, group.size)
         if open_evaluator is not None and config.eval_every:
             make_evaluator = open_evaluator(config, execution, device)
+        if report is not None and isinstance(source, ImageSource) and source.can_be_surveyed:
+            found = survey(source, Transform.from_config(config))
+            report(found)
+            found.check_frames(config.batch_size)
 
     def decode() -> Dataset:
         with Progress(source.count or 0, "decoding", "images") as progress:
@@ -176,6 +183,7 @@ def _resolve(
         new,
         precision=resolve_precision(new.precision, device),
         augment=resolve_augment(new.augment, source.count),
+        data_range=resolve_data_range(new.data_range, source),
     )
     return Run(run), plan(new, device, given) if new.minutes else new, source
 

@@ -8,7 +8,7 @@ import io
 import itertools
 import os
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +20,7 @@ from wgan.images import encode
 from wgan.progress import ProgressFn
 from wgan.stop import check_stop
 from wgan.text import shell_quote
+from wgan.training.data.data_range import parse_data_range
 from wgan.training.data.decoding import (
     Skipped,
     check_skipped,
@@ -31,6 +32,7 @@ from wgan.training.data.decoding import (
 from wgan.training.data.load import open_source
 from wgan.training.data.shards import LABEL, is_pattern, write_index
 from wgan.training.data.sources import ImageSource, count_classes
+from wgan.training.data.survey import Survey, resolve_data_range, survey
 from wgan.training.data.transform import Transform, parse_colour
 from wgan.training.execution import PrepareConfig
 
@@ -60,8 +62,14 @@ class WrittenShards:
         return str(self.folder / (f"{{{first}..{last}}}.tar" if first != last else f"{first}.tar"))
 
 
-def prepare(config: PrepareConfig, progress: ProgressFn | None = None) -> WrittenShards:
+def prepare(
+    config: PrepareConfig,
+    progress: ProgressFn | None = None,
+    report: Callable[[Survey], None] | None = None,
+) -> WrittenShards:
     """Do the work of `wgan prepare`: open a data set and write it with `write_shards`.
+
+    `report` gets what the data holds before it is written.
 
     Raises:
         UsageError: the data are shards already, or the background is no colour.
@@ -83,8 +91,11 @@ def prepare(config: PrepareConfig, progress: ProgressFn | None = None) -> Writte
             crop=config.crop,
             background=parse_colour(config.background),
             fit=config.fit,
+            data_range=parse_data_range(resolve_data_range(config.data_range, source)),
         )
         _check_png_holds(source, transform)
+    if report is not None and source.can_be_surveyed:
+        report(survey(source, transform))
     return write_shards(
         source,
         config.shards,

@@ -6,7 +6,7 @@ import functools
 import hashlib
 import io
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -57,6 +57,9 @@ class ImageSource(abc.ABC):
     unused: tuple[str, ...] = ()
     """What else the data holds and why it is not used, as phrases for the user."""
 
+    can_be_surveyed: bool = True
+    """Whether a summary of the data tells the user something: not of images that wgan draws."""
+
     reads_forward: bool = False
     """Whether reading is fast only in order."""
 
@@ -102,6 +105,15 @@ class ImageSource(abc.ABC):
             return buffer.getvalue(), "npy"
         image.save(buffer, "PNG")
         return buffer.getvalue(), "png"
+
+    @property
+    def formats(self) -> Mapping[str, int]:
+        """Number of image files by their extension; empty for data of another kind."""
+        return {}
+
+    def frame_counts(self, limit: int) -> list[int]:
+        """Frames or pages in some of the files, at most `limit`, of which the first is used."""
+        return []
 
     @abc.abstractmethod
     def fingerprint(self) -> str:

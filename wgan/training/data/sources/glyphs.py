@@ -48,6 +48,8 @@ MARGIN = 1.5
 class GlyphSource(ImageSource):
     """Letters and digits in Pillow's default font; image k depends on k and the size only."""
 
+    can_be_surveyed = False
+
     def __init__(self, count: int = COUNT, name: str = "glyphs") -> None:
         super().__init__(name)
         self._count, self._style = count, STYLES[name]

@@ -9,6 +9,7 @@ import os
 import tarfile
 import threading
 import zipfile
+from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import BinaryIO
@@ -18,6 +19,7 @@ from PIL import Image
 
 from wgan.errors import DataError, ImageError
 from wgan.files import archive_errors, lacks_open_files, why_unreadable
+from wgan.images import evenly_spaced
 from wgan.training.data.decoding import count_frames, decode, in_threads, quiet_pillow
 from wgan.training.data.image_formats import ENDINGS, FRAMED_ENDINGS, ending_of, is_image_name
 from wgan.training.data.sources import PROBED_IMAGES, ImageSource, RawImage
@@ -104,9 +106,18 @@ class _FileSource(ImageSource):
         return len(self._frames)
 
     @property
-    def file_names(self) -> Sequence[str]:
-        """Names of the image files, in their order."""
-        return self._names
+    def formats(self) -> Mapping[str, int]:
+        """Number of image files by their extension."""
+        return Counter(map(ending_of, self._names))
+
+    def frame_counts(self, limit: int) -> list[int]:
+        """Frames or pages in some of the files, at most `limit`, if only the first is used."""
+        names = [name for name in self._names if ending_of(name) in FRAMED_ENDINGS]
+        if self._all_frames or self.reads_forward:
+            return []
+        chosen = [names[k] for k in evenly_spaced(len(names), min(limit, len(names)))]
+        with quiet_pillow():
+            return list(in_threads(self._count_frames, chosen))
 
     def encoded(self, index: int) -> tuple[bytes, str]:
         """Read the file; one of several frames becomes a file of its own. Raises ImageError."""
@@ -120,10 +131,6 @@ class _FileSource(ImageSource):
         name, frame = self._frames[index]
         alpha = self._tiff_alpha if ending_of(name) in _TIFF else None
         return decode(self._file(name), frame, alpha)
-
-    def count_frames(self, name: str) -> int:
-        """Number of frames or pages of a file; 1 if it is damaged or of a format without."""
-        return self._count_frames(name)
 
     def _count_frames(self, name: str) -> int:
         if ending_of(name) not in FRAMED_ENDINGS:
