@@ -16,6 +16,7 @@ from wgan.files import make_folder, write_whole
 from wgan.images import Images, Pixels
 from wgan.latents import latents_from_seeds
 from wgan.runs import Run
+from wgan.training.augmentation import resolve_augment
 from wgan.training.checkpoint import Checkpoint
 from wgan.training.config import TrainConfig
 from wgan.training.data import Batch, InMemoryDataset
@@ -122,6 +123,8 @@ def planned_steps(folder: Path, config: TrainConfig, cpu_seconds: float) -> int:
     """Return how many steps fit into a time; a few are measured once and the number is saved."""
     path = folder.parent / f"{folder.name}.steps"
     if not path.exists():
+        # There are no images here whose number would say what "auto" is.
+        config = dataclasses.replace(config, augment=resolve_augment(config.augment, None))
         state = TrainState(*build(config), config, CPU)
         shape = (config.batch_size, config.channels, config.height, config.image_width)
         images = torch.zeros(shape).to(memory_format=torch.channels_last)

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from tests.processes import RunWgan
 from tests.test_docs import code_blocks
+from tests.training.data.conftest import save_image
 from tests.training.test_trainer import state
 from tests.training.tiny_run import tiny_config
 from wgan.errors import DataError, SettingChanged
@@ -167,7 +168,7 @@ def test_the_memory_of_a_conditional_step_is_estimated() -> None:
 
 
 def test_a_conditional_run_can_be_planned_by_time() -> None:
-    config = tiny_config(conditional=True, classes=CLASSES, minutes=0.05)
+    config = tiny_config(conditional=True, classes=CLASSES, minutes=30, augment="none")
     assert plan(config, CPU, ["width", "batch_size"]).steps > 0
 
 
@@ -216,7 +217,8 @@ def test_the_command_names_the_classes_of_shards_and_resumes(
     assert changed.returncode == 2
 
 
-def test_data_without_classes_is_refused_with_what_to_do(run_wgan: RunWgan) -> None:
-    refused = run_wgan("train", "letters", "--conditional", "--steps", 1)
+def test_data_without_classes_is_refused_with_what_to_do(tmp_path: Path, run_wgan: RunWgan) -> None:
+    save_image(tmp_path / "flat" / "0.png")
+    refused = run_wgan("train", "flat", "--conditional", "--steps", 1)
     assert refused.returncode == 1
-    assert "--conditional: letters has no classes. Put the images of each class" in refused.stderr
+    assert "--conditional: flat has no classes. Put the images of each class" in refused.stderr
