@@ -37,10 +37,11 @@ def augment(images: Tensor, policy: str, uniform: Uniform) -> Tensor:
 
     Args:
         images: each is augmented in its own way.
-        policy: names from `POLICIES` with commas between them, or "none".
+        policy: names from `POLICIES` with commas between them, or "none". "auto" is none too: a
+            run replaces it (`resolve_augment`), a loop without a data set has nothing to go by.
         uniform: the source of random numbers; not called with "none".
     """
-    if policy == "none":
+    if policy in ("none", "auto"):
         return images
     for name in policy.split(","):
         images = POLICIES[name](images, uniform)
