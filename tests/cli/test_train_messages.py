@@ -131,4 +131,4 @@ def test_small_data_is_told_what_to_expect(here: Path, count: int, noted: bool) 
     make_images(here / "faces", count)
     text = train("faces", *TINY, "--dry-run")
     assert (f"# note      {count} images are few: the generator will repeat" in text) == noted
-    assert "augment" not in text
+    assert "# augment   color, translation, cutout" in text
