@@ -15,9 +15,10 @@ from wgan.text import printable
 def optimize(given: Given) -> None:
     """Make another project's ONNX generator fast, with proof.
 
-    FILE is any generator in ONNX, whose images must stay the same. The reference is the file itself
-    in ONNX Runtime with optimisations off. The new file has the input latents and the outputs images
-    and pixels, as those of wgan export have, and sample, serve, bench, eval, info and verify take it.
+    FILE is any generator in ONNX, whose images must stay the same. The reference is the file
+    itself in ONNX Runtime with optimisations off. The new file has the input latents and the
+    outputs images and pixels, as those of wgan export have, and sample, serve, bench, eval, info
+    and verify take it.
     """
     from wgan.export.optimizing import optimize as run
 
