@@ -17,7 +17,7 @@ MAX_CHANNELS = 16
 PIXEL_CHANNELS = (1, 3, 4)
 """Channels of images that image files hold: grey, colour, and colour with alpha.
 
-Only these have pixels in an exported graph; others have float images alone.
+Only these have pixels in an exported graph; others have only float images.
 """
 
 SIDE_LIMIT = 8192

@@ -1,7 +1,7 @@
 """Metrics of each class by itself: its generated images against its real ones.
 
 A seed's label is its remainder by the number of classes, so that the images of a class are those of
-every N-th seed: no generator has to be told a label.
+every N-th seed: no generator needs a label as an argument.
 """
 
 import logging

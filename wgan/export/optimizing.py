@@ -117,7 +117,7 @@ def load_foreign(path: Path) -> tuple["ModelProto", str]:
     """
     import onnx
 
-    from wgan.export.foreign.external_data import inline_external_data
+    from wgan.export.foreign.inlining import inline_external_data
 
     data = read_bytes(path)
     scan_model(data, allow_unsafe=True)

@@ -12,7 +12,7 @@ from wgan.errors import ModelFileError
 from wgan.files import is_folder
 from wgan.images import Images
 from wgan.latent_space.config import LatentSpaceConfig
-from wgan.latent_space.labels import chosen_label
+from wgan.latent_space.fixed_label import chosen_label
 from wgan.latents import Latents
 from wgan.runs import find_run, which_checkpoint
 from wgan.training.checkpoint import Checkpoint, load_checkpoint

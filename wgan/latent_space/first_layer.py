@@ -24,7 +24,7 @@ AFFINE = ("Gemm", "MatMul", "Conv", "ConvTranspose")
 """Operators whose output is affine in their first input."""
 
 BEFORE = (*VALUE_PRESERVING, "Flatten", "Cast", "Mul", "Div", "Concat")
-"""Operators that may stand before it: they rearrange or scale the latents, or join a class to
+"""Operators that may come before it: they rearrange or scale the latents, or join a class to
 them."""
 
 LATENT_DIM_LIMIT = 4096

@@ -15,7 +15,7 @@ from wgan.errors import UsageError, needs_extra
 from wgan.files import is_folder, open_regular
 from wgan.images import Images
 from wgan.latent_space.config import LatentSpaceConfig
-from wgan.latent_space.labels import chosen_label
+from wgan.latent_space.fixed_label import chosen_label
 from wgan.latents import Labels, Latents
 from wgan.model_file.reading import ZIP_MAGIC
 from wgan.runtime import Generator, builtin

@@ -61,13 +61,13 @@ class Projection:
 
     def sheet(self) -> Pixels:
         """Return the targets, and below each its projection: `[h, w, c]`."""
-        wanted = np.stack([target.pixels for target in self.targets])
-        columns = min(SHEET_COLUMNS, len(wanted))
+        targets = np.stack([target.pixels for target in self.targets])
+        columns = min(SHEET_COLUMNS, len(targets))
         rows = []
-        for start in range(0, len(wanted), columns):
-            for images in (wanted, self.pixels):
+        for start in range(0, len(targets), columns):
+            for images in (targets, self.pixels):
                 rows.append(grid(images[start : start + columns], (1, columns)))
-        return enlarge(np.concatenate(rows), wanted.shape[1:])
+        return enlarge(np.concatenate(rows), targets.shape[1:])
 
     def to_dict(self) -> dict[str, Any]:
         """Return the distances for JSON."""

@@ -1,4 +1,4 @@
-"""The operators that compute a graph's values, and what they tell of the values' range."""
+"""The operators that compute a graph's values, and what they say about the values' range."""
 
 import operator
 import struct

@@ -20,6 +20,7 @@ from wgan.latents import Labels, Latents, check_seed, labels_from_seeds
 from wgan.model_file import LABELS
 from wgan.model_file.onnx_scan import ValueInfo, extra_output
 from wgan.model_file.reading import read_bytes, read_manifest
+from wgan.model_file.value_range import ValueRange
 from wgan.options import check_value
 from wgan.runtime import builtin
 from wgan.runtime.config import DEFAULT_FRAMES, SampleConfig
@@ -40,7 +41,7 @@ from wgan.runtime.model_source import (
     scan_source,
     verify_checksum,
 )
-from wgan.runtime.signature import ImageOutput, ValueRange, check_sides, read_signature
+from wgan.runtime.signature import ImageOutput, check_sides, read_signature
 
 PREVIEW_IMAGES = 16
 """Images that a notebook shows for a generator."""
@@ -74,7 +75,7 @@ class Generator:
             graph does not say.
         optimization: how far ONNX Runtime may rewrite the graph.
         allow_random: open another project's file that draws random numbers itself, or has batch
-            norm in training mode, with a warning: its images do not depend on their seed alone.
+            norm in training mode, with a warning: its images depend on more than their seed.
         checked: refuse a file whose content does not match its manifest's checksum.
 
     Attributes:

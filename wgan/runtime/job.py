@@ -29,7 +29,7 @@ Exists = Callable[[str], bool]
 
 
 @dataclass(frozen=True)
-class Batch:
+class GeneratedBatch:
     """One batch."""
 
     positions: Sequence[int]
@@ -45,7 +45,7 @@ class Job:
     positions: Sequence[int]  # a range, so that a million take no memory
     config: SampleConfig
 
-    def batches(self, start: int = 0, exists: Exists | None = None) -> Iterator[Batch]:
+    def batches(self, start: int = 0, exists: Exists | None = None) -> Iterator[GeneratedBatch]:
         """Yield the images batch by batch, one run ahead of the caller, and show the progress.
 
         The first `start` images are skipped, and those whose name `exists`.
@@ -64,7 +64,7 @@ class Job:
             else:
                 yield position
 
-    def _run_ahead(self, parts: Iterator[list[int]]) -> Iterator[Batch]:
+    def _run_ahead(self, parts: Iterator[list[int]]) -> Iterator[GeneratedBatch]:
         inputs = ((part, self.source.latents(part), self.source.labels(part)) for part in parts)
         if len(self.positions) <= SHORT_JOB:
             yield from itertools.starmap(self._generate, inputs)
@@ -73,15 +73,17 @@ class Job:
 
         yield from ordered_map(inputs, lambda part: self._generate(*part), workers=1, ahead=1)
 
-    def _generate(self, positions: list[int], latents: Latents, labels: Labels | None) -> Batch:
+    def _generate(
+        self, positions: list[int], latents: Latents, labels: Labels | None
+    ) -> GeneratedBatch:
         padded = self.generator.pad(latents, labels, self.batch_size)
         n, scale = len(positions), self.config.scale
         if self.config.images:
-            return Batch(positions, self.generator.images(*padded)[:n])
+            return GeneratedBatch(positions, self.generator.images(*padded)[:n])
         pixels = self.generator.pixels(*padded)[:n]
         if scale != 1:
             pixels = pixels.repeat(scale, axis=1).repeat(scale, axis=2)
-        return Batch(positions, pixels)
+        return GeneratedBatch(positions, pixels)
 
     def numbered_images(
         self, start: int = 0, exists: Exists | None = None

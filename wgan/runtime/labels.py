@@ -39,7 +39,7 @@ class Labelling:
         return np.asarray(self.given, np.int64)[np.asarray(places, np.int64)]
 
     def part(self, start: int, stop: int) -> "Labelling":
-        """Return the labelling of the images from `start` to `stop` alone."""
+        """Return the labelling of the images from `start` to `stop`."""
         if len(self.given) < 2:
             return self
         return Labelling(self.classes, self.given[start:stop])

@@ -109,7 +109,7 @@ class SeedLatents(LatentSource):
         return None if self.rows is None else (self.rows, len(self) // self.rows)
 
     def part(self, start: int, stop: int) -> Self:
-        """Return the seeds from position `start` to `stop` alone."""
+        """Return the seeds from position `start` to `stop`."""
         labelling = self.labelling and self.labelling.part(start, stop)
         return replace(self, seeds=self.seeds[start:stop], rows=None, labelling=labelling)
 
@@ -313,7 +313,7 @@ def load_directions(path: Path, latent_dim: int) -> npt.NDArray[np.float32]:
 
 
 def load_direction(name: str, latent_dim: int) -> npt.NDArray[np.float32]:
-    """Read the direction `FILE:INDEX`, float32 `[latent_dim]`; FILE alone means the first.
+    """Read the direction `FILE:INDEX`, float32 `[latent_dim]`; FILE means its first.
 
     Raises:
         UsageError: as `load_directions`, or the file has no direction of that index.

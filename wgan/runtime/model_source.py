@@ -117,7 +117,7 @@ def check_seeds_count(file: OnnxFile, *, allow_random: bool) -> None:
         cause = "it has batch norm in training mode (export it after  model.eval())"
     else:
         return
-    said = f"{cause}, so that an image does not depend on its seed alone"
+    said = f"{cause}, so that an image depends on more than its seed"
     if not allow_random:
         raise ModelFileError(f"{said}; wgan sample --allow-random draws such images all the same")
     logging.getLogger("wgan").warning("the model is used although %s", said)

@@ -24,12 +24,12 @@ from wgan.errors import DeviceError, ModelFileError, OutputError, UsageError, Wg
 from wgan.files import discard_leftovers, open_lock
 from wgan.host import usable_cores
 from wgan.latents import format_seeds
+from wgan.model_file.value_range import ValueRange
 from wgan.progress import Progress
 from wgan.runtime.config import DEFAULT_SHARD_SIZE, SampleConfig
 from wgan.runtime.generator import Generator
 from wgan.runtime.job import Job
 from wgan.runtime.latent_sources import SeedLatents
-from wgan.runtime.signature import ValueRange
 from wgan.runtime.writers import check_channels, check_names
 from wgan.runtime.writers.archives import write_whole_tar
 from wgan.runtime.writers.folders import RECORD, can_resume, make_output_folder

@@ -19,13 +19,10 @@ from wgan.images import Images, Pixels, to_images, to_pixels
 from wgan.model_file import IMAGES, LABELS, LATENTS, PIXELS
 from wgan.model_file.manifest import Manifest
 from wgan.model_file.onnx_scan import ValueInfo
-from wgan.model_file.value_range import Producer, inferred_range
+from wgan.model_file.value_range import Producer, ValueRange, inferred_range
 
 Layout = Literal["nchw", "nhwc"]
 """Axes of the images: `[n, channels, height, width]` or `[n, height, width, channels]`."""
-
-ValueRange = tuple[float, float]
-"""The values that are black and white."""
 
 OWN_LAYOUTS: Mapping[str, Layout] = {IMAGES: "nchw", PIXELS: "nhwc"}
 """Layouts of the outputs of wgan's exports."""

@@ -136,9 +136,9 @@ class ImageRoutes:
         media_type = negotiate(request.headers.get("accept", "*/*"))
         body = await read_body(request, self.config.max_body)
         model, _ = self._find(request, Query)  # again: it may have been replaced meanwhile
-        wanted = parse_json(body, SampleRequest)
-        images = parse_image_request(wanted, model, self.config.max_images)
-        images = moved(images, wanted.strengths, model)
+        request_body = parse_json(body, SampleRequest)
+        images = parse_image_request(request_body, model, self.config.max_images)
+        images = moved(images, request_body.strengths, model)
         content = await self._generate(request, model, images, media_type)
         return ChunkedResponse([content], {"content-type": media_type, "vary": "accept"})
 

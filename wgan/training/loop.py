@@ -73,7 +73,7 @@ NextBatch = Callable[[], Tensor | Batch]
 In a conditional run a `Batch`: the images and their labels.
 """
 
-Network = Callable[[Tensor], Tensor]
+NetworkFn = Callable[[Tensor], Tensor]
 """A network as a function of latents or images only; the labels of a conditional one are fixed."""
 
 StepResult = tuple[CriticLosses, Tensor]
@@ -239,14 +239,14 @@ def update_generator(state: TrainState, real: Batch, config: TrainConfig) -> Ten
 
 def networks(
     state: TrainState, config: TrainConfig, labels: Tensor | None
-) -> tuple[Network, Network]:
+) -> tuple[NetworkFn, NetworkFn]:
     """Return the generator and the critic as functions of one argument.
 
     They compute in the run's precision, for the classes `labels`, `[n]`, of a conditional run. An
     input of 2 n images, real and then generated ones, has these labels twice.
     """
 
-    def with_labels(network: nn.Module) -> Network:
+    def with_labels(network: nn.Module) -> NetworkFn:
         run = autocast_fn(config.precision, network, state.device)
         if labels is None:
             return run

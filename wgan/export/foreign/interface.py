@@ -146,9 +146,9 @@ def check_operators(model: ModelProto) -> None:
             )
         if node.op_type in RANDOM:
             raise ExportError(
-                f"the file draws random numbers itself ({node.op_type}), so that an image would not"
-                " depend on its seed alone: export it with this noise fixed, or as an input that"
-                "  --input NAME=0  can set"
+                f"the file draws random numbers itself ({node.op_type}), so that an image would"
+                " depend on more than its seed: export it with this noise fixed, or as an input"
+                " that  --input NAME=0  can set"
             )
 
 

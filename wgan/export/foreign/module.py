@@ -192,15 +192,15 @@ def draw(generator: ForeignGenerator, n: int = 8) -> Tensor:
     latents = torch.randn(n, generator.latent_dim, generator=torch.Generator().manual_seed(0))
     with export_errors("run on latents of this shape"), torch.no_grad():
         first, second = generator(latents), generator(latents)
-        alone = generator(latents[:2])
+        first_two = generator(latents[:2])
     images: Tensor = first
     if not torch.equal(first, second):
         raise ExportError(
             "the generator draws random numbers itself: two runs on the same latents differ, so"
-            " that an image would not depend on its seed alone. Fix the noise by an argument of"
+            " that an image would depend on more than its seed. Fix the noise by an argument of"
             " forward, as in  --input noise_mode=const"
         )
-    if not torch.allclose(first[:2], alone, atol=1e-3):
+    if not torch.allclose(first[:2], first_two, atol=1e-3):
         raise ExportError(
             "an image of the generator depends on the other images of its batch, also in eval mode"
         )

@@ -97,17 +97,17 @@ def feed(model: ModelProto, seeds: Sequence[int], classes: int = 0) -> dict[str,
 
 def calibrate(model: ModelProto, names: Iterable[str], classes: int = 0) -> dict[str, Quantization]:
     """Return the 8-bit form of each named value of `model`, over all of its classes."""
-    wanted = sorted(names)
+    outputs = sorted(names)
     probe = ModelProto()
     probe.CopyFrom(model)
     del probe.graph.output[:]  # ONNX Runtime skips what no output needs
     probe.graph.output.extend(
-        onnx.helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in wanted
+        onnx.helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in outputs
     )
     session = open_session(probe)
 
     def run(seeds: Sequence[int]) -> list[AnyArray]:
-        values: list[AnyArray] = session.run(wanted, feed(model, seeds, classes))
+        values: list[AnyArray] = session.run(outputs, feed(model, seeds, classes))
         return values
 
     size = sum(value.size for value in run(CALIBRATION_SEEDS[:1]))
@@ -117,7 +117,7 @@ def calibrate(model: ModelProto, names: Iterable[str], classes: int = 0) -> dict
         found = [Histogram.of([value]) for value in run(chunks[0])]
     else:  # a histogram needs the extent first: everything is computed twice, not kept
         found = _histograms(chunks, run)
-    return {name: quantization(histogram) for name, histogram in zip(wanted, found, strict=True)}
+    return {name: quantization(histogram) for name, histogram in zip(outputs, found, strict=True)}
 
 
 def _histograms(chunks: Sequence[Sequence[int]], run: Any) -> list[Histogram]:

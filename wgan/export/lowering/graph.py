@@ -108,10 +108,10 @@ def _needed(nodes: Sequence[NodeProto], outputs: Sequence[str]) -> list[NodeProt
     """The nodes that the outputs depend on, in order. Subgraphs may read any value."""
     if any(entry.HasField("g") or entry.graphs for node in nodes for entry in node.attribute):
         return list(nodes)
-    needed, wanted = [], set(outputs)
+    needed, used = [], set(outputs)
     for node in reversed(nodes):
-        if wanted.intersection(node.output):
-            wanted.update(node.input)
+        if used.intersection(node.output):
+            used.update(node.input)
             needed.append(node)
     return needed[::-1]
 

@@ -155,13 +155,15 @@ class Int8Writer:
 
     def _find_wanted(self) -> set[str]:
         """The values that only layers in 8 bits read, directly or moved."""
-        wanted: set[str] = {name for node in self._nodes for name in node.output}
-        wanted -= {value.name for value in self._graph.outputs}
+        candidates: set[str] = {name for node in self._nodes for name in node.output}
+        candidates -= {value.name for value in self._graph.outputs}
         for node in reversed(self._nodes):
-            moved = set(_moved(node)) if _is_layout(node) and node.output[0] in wanted else set()
+            moved = (
+                set(_moved(node)) if _is_layout(node) and node.output[0] in candidates else set()
+            )
             read = {node.input[0]} if node.output[0] in self._layers else moved
-            wanted -= set(node.input) - read
-        return wanted
+            candidates -= set(node.input) - read
+        return candidates
 
     def _moves_bytes(self, node: NodeProto) -> bool:
         moved = _moved(node)

@@ -101,7 +101,7 @@ class ForeignFile:
             parts.append(self.images(latents[start : start + CHUNK], shape))
         images = np.concatenate(parts)
         if not np.isfinite(images).all():
-            raise ExportError("the file's images are not finite, as it stands")
+            raise ExportError("the file's images are not finite as it is")
         if not np.allclose(images[:1], self.images(latents[:1], shape), atol=1e-3):
             raise ExportError(
                 "the file's image of seed 0 depends on the other images of its batch, or differs"

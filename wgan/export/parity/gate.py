@@ -49,7 +49,7 @@ GOLDEN_BYTES = 5 * 2**20
 
 
 def batch_sizes(values: int) -> tuple[int, ...]:
-    """Return the batch sizes of the proof of images of so many values each, at least the first."""
+    """Return the batch sizes of the proof of images of `values` values, at least the first."""
     each = values * (4 + 8 + 1)  # float32, float64 and pixels
     ends = itertools.accumulate(BATCH_SIZES)
     count = sum(end * each <= REFERENCE_BYTES for end in ends)
@@ -57,7 +57,7 @@ def batch_sizes(values: int) -> tuple[int, ...]:
 
 
 def seed_count(values: int, seeds: int) -> int:
-    """Return on how many seeds images of so many values are proved.
+    """Return on how many seeds images of that many values are proved.
 
     That is `seeds` as far as their images fit, or what the batches need if that is more.
     """

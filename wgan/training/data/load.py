@@ -179,7 +179,7 @@ def _open_only(folder: Path, files: list[str]) -> ImageSource:
 
 
 def _open_image(path: Path, frames: str) -> ImageSource:
-    """Open an image file of many frames. Raises DataError unless all are wanted."""
+    """Open an image file of many frames. Raises DataError unless all of them are to be read."""
     with quiet_pillow():
         count = count_frames(path)
     if count > 1 and frames == "all":

@@ -12,7 +12,7 @@ from torch import nn
 from wgan.images import Pixels
 from wgan.training.monitoring.history import Column, History
 
-Matrix = npt.NDArray[np.float32]
+Distances = npt.NDArray[np.float32]
 
 MIN_STEPS = 100
 """Steps before the first diagnosis."""
@@ -171,11 +171,11 @@ def novelty(generated: Pixels, real: Pixels) -> float:
     return float(found / usual) if usual > 0 else math.nan
 
 
-def _squared_distances(a: Pixels, b: Pixels) -> Matrix:
+def _squared_distances(a: Pixels, b: Pixels) -> Distances:
     """Squared Euclidean distances, `[len(a), len(b)]`."""
     x, y = (pixels.reshape(len(pixels), -1).astype(np.float32) for pixels in (a, b))
     squares = np.square(x).sum(axis=1)[:, None] + np.square(y).sum(axis=1)
-    distances: Matrix = np.maximum(squares - 2 * x @ y.T, 0)
+    distances: Distances = np.maximum(squares - 2 * x @ y.T, 0)
     return distances
 
 

@@ -41,7 +41,7 @@ def join_classes(latents: Tensor, labels: Tensor | None, embedding: nn.Embedding
     return torch.cat([latents, embedding(labels)], dim=1)
 
 
-class Projection(nn.Module):
+class ClassProjection(nn.Module):
     """The part of a critic's score that depends on the class: `<embedding of the class, features>`.
 
     Miyato & Koyama 2018, "cGANs with Projection Discriminator" (arXiv:1802.05637), section 3;
@@ -59,6 +59,6 @@ class Projection(nn.Module):
         return (embedded * features.flatten(1)).sum(dim=1)
 
 
-def projection(classes: int, features: int) -> Projection | None:
+def projection(classes: int, features: int) -> ClassProjection | None:
     """Return the projection of a critic's classes; None for a critic without classes."""
-    return Projection(classes, features) if classes else None
+    return ClassProjection(classes, features) if classes else None

@@ -17,7 +17,7 @@ import numpy as np
 from wgan.errors import DataError
 from wgan.files import is_refused, why_unreadable
 from wgan.training.data.sources import ArraySource
-from wgan.training.data.sources.classes import NO_CLASSES, Classes, classes_of_column
+from wgan.training.data.sources.labelling import NO_CLASSES, Classes, classes_of_column
 
 IMAGES = bytes([0, 0, 8, 3])
 """The magic number of images: unsigned bytes, 3 dimensions."""

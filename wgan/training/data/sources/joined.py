@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from wgan.training.data.sources import ImageSource, RawImage
-from wgan.training.data.sources.classes import Classes
+from wgan.training.data.sources.labelling import Classes
 
 
 def join_sources(folder: Path, sources: Mapping[str, ImageSource]) -> ImageSource:

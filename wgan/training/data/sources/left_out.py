@@ -12,7 +12,7 @@ ARCHIVE_ENDINGS = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
 OTHER_ARCHIVES = (".7z", ".rar", ".zst", ".gz", ".bz2", ".xz")
 
 TABLES = (".npy", ".npz", ".h5", ".hdf5", ".parquet", ".arrow", ".mdb", ".lmdb")
-"""Extensions of files of many images, which are read alone."""
+"""Extensions of files of many images, each of which is a data set of its own."""
 
 KNOWN_IMAGES = frozenset({
     ".arw", ".cr2", ".cr3", ".dng", ".eps", ".exr", ".hdr", ".ico", ".jxl", ".nef", ".orf", ".psd",

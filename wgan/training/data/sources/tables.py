@@ -15,8 +15,8 @@ from wgan.errors import DataError, ImageError, needs_extra
 from wgan.files import is_refused, why_unreadable
 from wgan.training.data.sources import RawImage, fingerprint_files, wrap_array
 from wgan.training.data.sources.arrays.layout import as_image
-from wgan.training.data.sources.classes import NO_CLASSES, Classes, classes_of_column
 from wgan.training.data.sources.encoded import EncodedSource
+from wgan.training.data.sources.labelling import NO_CLASSES, Classes, classes_of_column
 from wgan.training.data.sources.table_columns import image_column, label_column
 
 if TYPE_CHECKING:

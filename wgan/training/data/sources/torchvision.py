@@ -10,8 +10,8 @@ from wgan.errors import DataError, needs_extra
 from wgan.stop import stop_at_once
 from wgan.training.data.pixel_cache import CACHE_VARIABLE, cache_folder
 from wgan.training.data.sources import ArraySource, ImageSource
-from wgan.training.data.sources.classes import classes_of_column
 from wgan.training.data.sources.image_files import FolderSource
+from wgan.training.data.sources.labelling import classes_of_column
 
 NAMES = ("mnist", "fashion-mnist", "cifar10", "celeba", "stl10", "svhn")
 

@@ -6,7 +6,7 @@ import pytest
 
 from wgan.errors import DataError
 from wgan.training.data import Transform, load_images, open_source
-from wgan.training.data.sources.arrays.layout import Layout, find_layout
+from wgan.training.data.sources.arrays.layout import ArrayLayout, find_layout
 
 RANDOM = np.random.RandomState(0)
 
@@ -34,7 +34,7 @@ def smooth(n: int = 5, side: int = 32) -> npt.NDArray[np.uint8]:
         ((3072,), (32, 32, 3)),
     ],
 )
-def test_the_axes_of_an_image_are_told_apart(
+def test_the_axes_of_an_image_are_resolve_layout(
     shape: tuple[int, ...], expected: tuple[int, int, int]
 ) -> None:
     layout = find_layout(shape)
@@ -75,7 +75,7 @@ def test_flat_images_of_quick_draw_are_squares(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("by_band", [True, False])
-def test_flat_colours_are_told_apart_by_their_smoothness(tmp_path: Path, by_band: bool) -> None:
+def test_flat_colours_are_resolve_layout_by_their_smoothness(tmp_path: Path, by_band: bool) -> None:
     images = smooth()
     flat = images.transpose(0, 3, 1, 2) if by_band else images
     np.save(tmp_path / "flat.npy", flat.reshape(5, -1))
@@ -210,4 +210,4 @@ def test_values_without_a_range_are_asked_for(tmp_path: Path) -> None:
 
 
 def test_the_layout_is_compared_by_the_smoothness_only_where_it_is_unclear() -> None:
-    assert Layout(28, 28) == find_layout((784,))
+    assert ArrayLayout(28, 28) == find_layout((784,))

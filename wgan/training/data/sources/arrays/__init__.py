@@ -8,8 +8,8 @@ import numpy.typing as npt
 
 from wgan.errors import ImageError
 from wgan.training.data.sources import ImageSource, RawImage, fingerprint_files, wrap_array
-from wgan.training.data.sources.arrays.layout import Layout, told_apart
-from wgan.training.data.sources.classes import NO_CLASSES, Classes
+from wgan.training.data.sources.arrays.layout import ArrayLayout, resolve_layout
+from wgan.training.data.sources.labelling import NO_CLASSES, Classes
 
 TOLD_APART = 64
 """Flat images that are examined to tell the order of their colours."""
@@ -33,13 +33,13 @@ class StackSource(ImageSource):
         self,
         path: Path,
         array: ArrayLike,
-        layout: Layout,
+        layout: ArrayLayout,
         classes: Classes = NO_CLASSES,
         unused: tuple[str, ...] = (),
     ) -> None:
         super().__init__(path.name.partition(".")[0] or "images")
         if len(array.shape) == 2:
-            layout = told_apart(np.asarray(array[:TOLD_APART]), layout)
+            layout = resolve_layout(np.asarray(array[:TOLD_APART]), layout)
         self._path, self._array, self._layout = path, array, layout
         self.labels, self.class_names = classes
         self.unused = unused

@@ -10,7 +10,7 @@ from wgan.files import is_refused, why_unreadable
 from wgan.training.data.sources import ImageSource
 from wgan.training.data.sources.arrays import StackSource
 from wgan.training.data.sources.arrays.layout import choose_arrays, layout_of
-from wgan.training.data.sources.classes import NO_CLASSES, classes_of_column
+from wgan.training.data.sources.labelling import NO_CLASSES, classes_of_column
 
 
 def open_hdf5(path: Path, key: str = "") -> ImageSource:

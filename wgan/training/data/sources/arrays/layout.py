@@ -32,7 +32,7 @@ ArrayType = tuple[tuple[int, ...], np.dtype[Any]]
 """Shape and type of an array."""
 
 
-class Layout(NamedTuple):
+class ArrayLayout(NamedTuple):
     """How one image lies in an array."""
 
     height: int
@@ -47,7 +47,7 @@ class Layout(NamedTuple):
         return values.reshape(self.height, self.width, self.bands)
 
 
-def find_layout(shape: Sequence[int]) -> Layout | None:
+def find_layout(shape: Sequence[int]) -> ArrayLayout | None:
     """Return the layout of one image of this shape; None if it is unclear or no image.
 
     Two axes are a grey image. Of three the shorter outer one, up to MAX_BANDS, has the bands. One
@@ -58,23 +58,23 @@ def find_layout(shape: Sequence[int]) -> Layout | None:
         for bands in (1, 3):
             side = math.isqrt(shape[0] // bands)
             if bands * side * side == shape[0]:
-                layout = Layout(side, side, bands, bands_first=bands > 1)
+                layout = ArrayLayout(side, side, bands, bands_first=bands > 1)
     elif len(shape) == 2:
-        layout = Layout(shape[0], shape[1])
+        layout = ArrayLayout(shape[0], shape[1])
     elif len(shape) == 3 and min(shape[0], shape[2]) <= MAX_BANDS and shape[0] != shape[2]:
         is_first = shape[0] < shape[2]
         height, width, bands = (*shape[1:], shape[0]) if is_first else shape
-        layout = Layout(height, width, bands, is_first)
+        layout = ArrayLayout(height, width, bands, is_first)
     if layout is None or min(layout.height, layout.width) < MIN_SIDE or not layout.bands:
         return None
     return layout
 
 
-def layout_of(shape: Sequence[int], dtype: np.dtype[Any], name: str) -> Layout:
+def layout_of(shape: Sequence[int], dtype: np.dtype[Any], name: str) -> ArrayLayout:
     """Return the layout of images in the array `name`, `[n, ...]`.
 
     Raises:
-        DataError: it is no array of images, or its axes can be told apart only by the user.
+        DataError: it is no array of images, or only the user can tell which axis is which.
     """
     layout = find_layout(shape[1:])
     if dtype.kind in "uifb" and layout is not None and shape[0]:
@@ -90,7 +90,7 @@ def layout_of(shape: Sequence[int], dtype: np.dtype[Any], name: str) -> Layout:
     )
 
 
-def told_apart(rows: npt.NDArray[np.generic], layout: Layout) -> Layout:
+def resolve_layout(rows: npt.NDArray[np.generic], layout: ArrayLayout) -> ArrayLayout:
     """Tell colours band by band from colours pixel by pixel in flat images, `[n, values]`.
 
     The right one has the smaller differences of neighbouring values.
@@ -101,7 +101,7 @@ def told_apart(rows: npt.NDArray[np.generic], layout: Layout) -> Layout:
     return min(others, key=lambda other: _variation(rows, other))
 
 
-def _variation(rows: npt.NDArray[np.generic], layout: Layout) -> float:
+def _variation(rows: npt.NDArray[np.generic], layout: ArrayLayout) -> float:
     images = np.stack([layout.arrange(row) for row in rows]).astype(np.float64)
     return sum(float(np.abs(np.diff(images, axis=axis)).mean()) for axis in (1, 2))
 

@@ -21,12 +21,12 @@ from wgan.training.data.sources.arrays.layout import (
     find_layout,
     layout_of,
 )
-from wgan.training.data.sources.classes import NO_CLASSES, classes_of_column
 from wgan.training.data.sources.image_files import FolderSource
 from wgan.training.data.sources.joined import join_sources
+from wgan.training.data.sources.labelling import NO_CLASSES, classes_of_column
 
 QUICK_DRAW = 784
-"""Values of an image of Quick, Draw!, 28x28: an array of two axes with so many holds many."""
+"""Values of an image of Quick, Draw!, 28x28: `[n, 784]` holds n images."""
 
 
 def open_npy(path: Path) -> ImageSource:

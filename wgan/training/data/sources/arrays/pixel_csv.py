@@ -17,7 +17,7 @@ from wgan.files import is_refused, why_unreadable
 from wgan.training.data.sources import ImageSource
 from wgan.training.data.sources.arrays import StackSource
 from wgan.training.data.sources.arrays.layout import LABEL_KEYS, find_layout
-from wgan.training.data.sources.classes import classes_of_column
+from wgan.training.data.sources.labelling import classes_of_column
 
 FIELD_LIMIT = 2**24
 """Characters of a field; FER2013 has all pixels of an image in one."""

@@ -7,13 +7,13 @@ import pytest
 
 from tests.training.data.conftest import save_image
 from wgan.training.data import open_source
-from wgan.training.data.sources.classes import (
+from wgan.training.data.sources.glyphs import CHARACTERS, GlyphSource
+from wgan.training.data.sources.image_files import FolderSource
+from wgan.training.data.sources.labelling import (
     classes_of_column,
     classes_of_folders,
     classes_of_json,
 )
-from wgan.training.data.sources.glyphs import CHARACTERS, GlyphSource
-from wgan.training.data.sources.image_files import FolderSource
 
 
 @pytest.mark.parametrize(
