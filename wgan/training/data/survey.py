@@ -186,12 +186,12 @@ def survey(source: ImageSource, transform: Transform | None) -> Survey:
     return Survey(
         count=len(source),
         examined=len(found),
-        formats=source.formats,
+        formats=dict(source.formats),
         left_out=source.unused,
         sizes=(sizes[0], sizes[-1]) if sizes else None,
         enlarged=sum(size[0] < width or size[1] < height for size in sizes),
         removed=_mean(transform.removed(*size) for size in sizes) if transform else 0.0,
-        colours=Counter(each.colours for each in found),
+        colours=dict(Counter(each.colours for each in found)),  # asdict breaks a Counter
         transparent=sum(each.is_transparent for each in found),
         unused_frames=sum(frames) - len(frames),
         frames=sum(frames),
