@@ -9,6 +9,7 @@ once.
 import dataclasses
 import functools
 import json
+import math
 import operator
 import re
 import sys
@@ -20,6 +21,7 @@ from typing import Any, get_args, get_origin
 
 from wgan.errors import UsageError
 from wgan.files import open_regular
+from wgan.text import shorten
 
 _KEY = "wgan.option"
 
@@ -211,6 +213,23 @@ def _shown(value: object) -> str:
     if isinstance(value, float):
         return f"{value:.12g}"
     return str(value) if isinstance(value, int | Path) else repr(value)
+
+
+def parse_value_range(
+    text: str, name: str = "the range", example: str = "-1,1 or 0,1"
+) -> tuple[float, float]:
+    """Parse `"0,1"` or `"50,208"`: the values of black and white.
+
+    Raises:
+        UsageError: the text has another form; the message has `name` and `example`.
+    """
+    try:
+        low, high = (float(part) for part in text.split(","))
+    except ValueError:
+        low = high = 0.0
+    if not (low < high and math.isfinite(high - low)):
+        raise UsageError(f"{name} {shorten(text)} is not allowed: write LOW,HIGH, as in {example}")
+    return low, high
 
 
 def did_you_mean(name: str, names: Iterable[str]) -> str:

@@ -7,7 +7,7 @@ import pytest
 from wgan.errors import ModelFileError, UsageError
 from wgan.model_file.onnx_scan import ValueInfo
 from wgan.model_file.value_range import Producer
-from wgan.runtime.config import parse_value_range
+from wgan.options import parse_value_range
 from wgan.runtime.signature import ImageOutput, read_signature
 
 

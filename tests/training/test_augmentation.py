@@ -6,7 +6,17 @@ import pytest
 import torch
 from torch import Tensor
 
-from wgan.training.augmentation import POLICIES, augment, change_colour, cut_out, translate
+from wgan.errors import UsageError
+from wgan.training.augmentation import (
+    POLICIES,
+    augment,
+    change_colour,
+    cut_out,
+    resolve_augment,
+    translate,
+)
+from wgan.training.config import TrainConfig
+from wgan.training.recipes import AUGMENTATIONS, AUGMENTED_BELOW
 
 N = 64
 
@@ -120,3 +130,28 @@ def test_gradients_pass_to_the_images(name: str) -> None:
         ahead, behind = apply(x + step * direction), apply(x - step * direction)
         slope = (ahead.sin().sum() - behind.sin().sum()) / (2 * step)
     torch.testing.assert_close((gradient * direction).sum(), slope, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("policy", "count", "resolved"),
+    [
+        ("auto", AUGMENTED_BELOW - 1, ",".join(AUGMENTATIONS)),
+        ("auto", AUGMENTED_BELOW, "none"),
+        ("auto", None, "none"),
+        ("none", 10, "none"),
+        ("cutout", 10**6, "cutout"),
+    ],
+)
+def test_auto_augments_small_sets_only(policy: str, count: int | None, resolved: str) -> None:
+    assert resolve_augment(policy, count) == resolved
+
+
+def test_the_names_of_the_option_are_those_of_the_policies() -> None:
+    assert set(AUGMENTATIONS) == POLICIES.keys()
+    assert TrainConfig.resolve({}).augment == "auto"
+    assert TrainConfig.resolve({"recipe": "wgan-gp"}).augment == "none"
+    for wrong in ("colour", "cutout,", "auto,cutout", ""):
+        with pytest.raises(
+            UsageError, match=r"--augment .* is not allowed: auto, none, or some of"
+        ):
+            TrainConfig(augment=wrong)

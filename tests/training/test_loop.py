@@ -289,3 +289,57 @@ def test_without_a_penalty_the_critic_loss_is_the_negative_estimate() -> None:
     assert float(without.gradient_penalty) == 0
     expected = 20 * float(with_.gradient_penalty) - float(with_.wasserstein)
     assert float(with_.loss) == pytest.approx(expected, rel=1e-5)
+
+
+class SeenByCritic(nn.Module):
+    """A critic that keeps what it is given."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(()))
+        self.inputs: list[Tensor] = []
+
+    def forward(self, images: Tensor) -> Tensor:
+        self.inputs.append(images.detach().clone())
+        return self.weight * images.flatten(1).sum(dim=1)
+
+
+class White(nn.Module):
+    """A generator of images whose values are all 1 at first."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.value = nn.Parameter(torch.ones(3, 32, 32))
+
+    def forward(self, latents: Tensor) -> Tensor:
+        return self.value.expand(len(latents), -1, -1, -1)
+
+
+@pytest.mark.parametrize("loss", ["wasserstein", "relativistic"])
+def test_the_critic_sees_augmented_images_only_in_both_updates(loss: str) -> None:
+    config = dataclasses.replace(TINY, augment="cutout", loss=loss)
+    critic, white = SeenByCritic(), torch.ones(4, 3, 32, 32)
+    state = TrainState(White(), critic, config, CPU)
+    update_critic(state, Batch(white), config)
+    of_critic = len(critic.inputs)
+    assert of_critic == 2, "real with generated images, and those between them"
+    update_generator(state, Batch(white), config)
+    assert len(critic.inputs) > of_critic
+    for images in critic.inputs:
+        # An image between two with different cuts is darker in either of them.
+        assert bool((images < 1).flatten(1).any(dim=1).all())
+        assert bool((images > 0).flatten(1).any(dim=1).all())
+    gradient = state.generator.value.grad  # type: ignore[union-attr]
+    assert gradient is not None
+    assert bool((gradient != 0).any()), "gradients pass through the augmentation"
+
+
+def test_without_augmentation_no_random_numbers_are_drawn_for_it() -> None:
+    plain, auto = (make_state() for _ in range(2))
+    update_critic(plain, Batch(real_images()), TINY)
+    update_critic(auto, Batch(real_images()), dataclasses.replace(TINY, augment="auto"))
+    assert torch.equal(plain.rng.get_state(), auto.rng.get_state())
+    assert all(
+        torch.equal(a, b)
+        for a, b in zip(plain.critic.parameters(), auto.critic.parameters(), strict=True)
+    )

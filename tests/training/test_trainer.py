@@ -355,6 +355,14 @@ def test_a_preview_is_logged_with_its_diversity() -> None:
     lines = logged("run")
     assert [line["step"] for line in lines] == [4, 5, 8]
     assert ["diversity" in line for line in lines] == [True, False, True]
+    # Of few images it is known how near a preview comes to each of them.
+    assert ["novelty" in line for line in lines] == [True, False, True]
+
+
+def test_a_run_keeps_how_its_images_are_augmented() -> None:
+    with make_trainer(recipe="tuned") as trainer:
+        assert trainer.config.augment == "color,translation,cutout"
+    assert json.loads(Run(Path("run")).config.read_text())["augment"] == trainer.config.augment
 
 
 def test_held_out_images_are_scored_at_each_logged_step() -> None:

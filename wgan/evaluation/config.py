@@ -6,7 +6,7 @@ from typing import Literal
 
 from wgan.errors import UsageError
 from wgan.files import check_output
-from wgan.options import advanced, option
+from wgan.options import advanced, option, parse_value_range
 from wgan.training.execution import CacheConfig, CheckpointConfig
 
 MIN_IMAGES = 10
@@ -40,12 +40,6 @@ def parse_metrics(text: str) -> tuple[str, ...]:
     for name in sorted(names - METRICS.keys()):
         raise UsageError(f"--metrics {name or repr(text)} is not one of {', '.join(METRICS)}")
     return tuple(name for name in METRICS if name in names)
-
-
-def _parse_range(text: str) -> tuple[float, float]:
-    from wgan.runtime.config import parse_value_range  # the metrics load no runtime
-
-    return parse_value_range(text)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,7 +88,7 @@ class EvalConfig(CheckpointConfig, CacheConfig):
         (-1.0, 1.0),
         "Black and white for an ONNX file with float input.",
         separator=",",
-        parse=_parse_range,
+        parse=parse_value_range,
         metavar="LOW,HIGH",
     )
     weights: Path | None = advanced(

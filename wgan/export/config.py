@@ -2,7 +2,6 @@
 
 import dataclasses
 import logging
-import math
 from collections.abc import Mapping
 from dataclasses import MISSING, dataclass
 from pathlib import Path
@@ -12,7 +11,7 @@ from typing import Any
 from wgan.errors import UsageError
 from wgan.model_file import FORMATS
 from wgan.model_file.manifest import Distance
-from wgan.options import advanced, check, flag, option
+from wgan.options import advanced, check, flag, option, parse_value_range
 from wgan.text import shorten
 from wgan.training.execution import CheckpointConfig
 
@@ -138,19 +137,6 @@ def _parse_axes(text: str) -> tuple[int, ...]:
     return tuple(int(part) for part in parts)
 
 
-def _parse_range(text: str) -> tuple[float, float]:
-    """Parse `"0,1"`: the values of black and white. Raises UsageError."""
-    try:
-        low, high = (float(part) for part in text.split(","))
-    except ValueError:
-        low = high = 0.0
-    if not (low < high and math.isfinite(low) and math.isfinite(high)):
-        raise UsageError(
-            f"the range {shorten(text)} is not allowed: write LOW,HIGH, as in -1,1 or 0,1"
-        )
-    return low, high
-
-
 @dataclass(frozen=True, kw_only=True)
 class ForeignConfig(PrecisionConfig):
     """What a user says of a generator from another project. Raises UsageError."""
@@ -169,7 +155,7 @@ class ForeignConfig(PrecisionConfig):
         None,
         "The values of black and white, if the generator does not tell them.",
         flags=("--value-range", "--range"),
-        parse=_parse_range,
+        parse=parse_value_range,
         metavar="LOW,HIGH",
     )
     inputs: tuple[str, ...] = option(

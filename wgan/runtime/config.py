@@ -1,7 +1,6 @@
 """Options of `wgan sample` and `wgan bench`, checked before any work."""
 
 import logging
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -9,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from wgan.errors import UsageError
 from wgan.host import MAX_THREADS
-from wgan.options import advanced, check, option
+from wgan.options import advanced, check, option, parse_value_range
 from wgan.runtime.engine import DEVICE_NAMES
 from wgan.text import shorten
 
@@ -58,23 +57,6 @@ def parse_grid(text: str) -> tuple[int, int]:
     if not (rows.isdecimal() and columns.isdecimal() and int(rows) and int(columns)):
         raise UsageError(f"grid {text!r} is not allowed: write ROWSxCOLUMNS, as in 8x8")
     return int(rows), int(columns)
-
-
-def parse_value_range(text: str) -> tuple[float, float]:
-    """Parse `"0,1"` or `"-1,1"` or `"0,255"`: the values of black and white.
-
-    Raises:
-        UsageError: the text has another form.
-    """
-    try:
-        low, high = (float(part) for part in text.split(","))
-    except ValueError:
-        low = high = 0.0
-    if not (low < high and math.isfinite(low) and math.isfinite(high)):
-        raise UsageError(
-            f"the range {shorten(text)} is not allowed: write LOW,HIGH, as in -1,1 or 0,1"
-        )
-    return low, high
 
 
 def _parse_strength(text: str) -> tuple[float, float]:

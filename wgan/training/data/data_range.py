@@ -1,12 +1,10 @@
 """Data range: which values of 16-bit, signed or floating-point data are black and white."""
 
-import math
-
 import numpy as np
 import numpy.typing as npt
 
-from wgan.errors import ImageError, UsageError
-from wgan.text import shorten
+from wgan.errors import ImageError
+from wgan.options import parse_value_range
 
 DataRange = tuple[float, float]
 """The values of black and white, in units of the data."""
@@ -21,17 +19,7 @@ def parse_data_range(text: str) -> DataRange | None:
     Raises:
         UsageError: the text has another form.
     """
-    if not text:
-        return None
-    try:
-        low, high = (float(part) for part in text.split(","))
-    except ValueError:
-        low = high = 0.0
-    if not (low < high and math.isfinite(high - low)):
-        raise UsageError(
-            f"--range {shorten(text)} is not allowed: write LOW,HIGH, as in 50,208, or {AUTO}"
-        )
-    return low, high
+    return parse_value_range(text, "--range", f"50,208, or {AUTO}") if text else None
 
 
 def data_range_text(data_range: DataRange) -> str:
