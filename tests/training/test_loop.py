@@ -318,8 +318,9 @@ class White(nn.Module):
 @pytest.mark.parametrize("loss", ["wasserstein", "relativistic"])
 def test_the_critic_sees_augmented_images_only_in_both_updates(loss: str) -> None:
     config = dataclasses.replace(TINY, augment="cutout", loss=loss)
-    critic, white = SeenByCritic(), torch.ones(4, 3, 32, 32)
-    state = TrainState(White(), critic, config, CPU)
+    generator, critic = White(), SeenByCritic()
+    white = torch.ones(4, 3, 32, 32)
+    state = TrainState(generator, critic, config, CPU)
     update_critic(state, Batch(white), config)
     of_critic = len(critic.inputs)
     assert of_critic == 2, "real with generated images, and those between them"
@@ -329,7 +330,7 @@ def test_the_critic_sees_augmented_images_only_in_both_updates(loss: str) -> Non
         # An image between two with different cuts is darker in either of them.
         assert bool((images < 1).flatten(1).any(dim=1).all())
         assert bool((images > 0).flatten(1).any(dim=1).all())
-    gradient = state.generator.value.grad  # type: ignore[union-attr]
+    gradient = generator.value.grad
     assert gradient is not None
     assert bool((gradient != 0).any()), "gradients pass through the augmentation"
 

@@ -71,7 +71,7 @@ _PAPER: Mapping[str, Any] = {
 RECIPES: Mapping[str, Mapping[str, Any]] = MappingProxyType(
     {
         # wgan's own: the defaults. WGAN-GP on networks without a checkerboard, with fewer critic
-        # updates at a higher rate that falls to 0. What else was tried: docs/quality.md.
+        # updates at a higher rate that falls to 0. Measured in docs/quality.md.
         "tuned": {"augment": "auto"},
         # Gulrajani et al. 2017, "Improved Training of Wasserstein GANs", Algorithm 1, except the
         # learning rate. Twice the paper's rate was better throughout: docs/quality.md.

@@ -9,9 +9,6 @@ from wgan.options import parse_value_range
 DataRange = tuple[float, float]
 """The values of black and white, in units of the data."""
 
-AUTO = "auto"
-"""The option's value for the lowest and the highest value of the data."""
-
 
 def parse_data_range(text: str) -> DataRange | None:
     """Parse `"50,208"`; None for an empty text, which leaves the range to the type of the data.
@@ -19,7 +16,7 @@ def parse_data_range(text: str) -> DataRange | None:
     Raises:
         UsageError: the text has another form.
     """
-    return parse_value_range(text, "--range", f"50,208, or {AUTO}") if text else None
+    return parse_value_range(text, "--range", "50,208, or auto") if text else None
 
 
 def data_range_text(data_range: DataRange) -> str:
@@ -57,5 +54,5 @@ def _by_type(values: npt.NDArray[np.generic]) -> npt.NDArray[np.uint8]:
     kind = "floating-point" if values.dtype.kind == "f" else str(values.dtype)
     raise ImageError(
         f"it has {kind} values, which have no standard range: give --range LOW,HIGH, the values of"
-        f" black and white, or --range {AUTO}"
+        f" black and white, or --range auto"
     )

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from wgan.errors import DataError, ImageError, UsageError
 from wgan.images import evenly_spaced
 from wgan.text import plural
-from wgan.training.data.data_range import AUTO, DataRange, data_range_text
+from wgan.training.data.data_range import DataRange, data_range_text
 from wgan.training.data.decoding import in_threads, quiet_pillow
 from wgan.training.data.sources import (
     DEFAULT_DRAWN_SIZE,
@@ -164,7 +164,7 @@ class Survey:
             if share >= NARROW[kind] or low == high:
                 return ""
             found = f"{found}, which use {share:.1%} of {kind.partition('-')[0]} bits"
-        return f"{found}: give --range {data_range_text((low, high))}, or --range {AUTO}"
+        return f"{found}: give --range {data_range_text((low, high))}, or --range auto"
 
 
 def survey(source: ImageSource, transform: Transform | None) -> Survey:
@@ -219,10 +219,10 @@ def find_data_range(source: ImageSource) -> DataRange:
     with quiet_pillow():
         ranges = [found for found in in_threads(scan, _indices(source, SCANNED)) if found]
     if not ranges:
-        raise DataError(f"--range {AUTO}: none of the first images of {source.name} can be read")
+        raise DataError(f"--range auto: none of the first images of {source.name} can be read")
     low, high = min(each[0] for each in ranges), max(each[1] for each in ranges)
     if low == high:
-        raise DataError(f"--range {AUTO}: all values of {source.name} are {low:g}")
+        raise DataError(f"--range auto: all values of {source.name} are {low:g}")
     return low, high
 
 
@@ -233,11 +233,11 @@ def resolve_data_range(text: str, source: "ImageSource | Shards") -> str:
         UsageError: the data is streamed.
         DataError: no image can be read, or all their values are equal.
     """
-    if text != AUTO:
+    if text != "auto":
         return text
     if not isinstance(source, ImageSource):
         raise UsageError(
-            f"--range {AUTO} is not possible with shards, which are streamed: give --range LOW,HIGH"
+            "--range auto is not possible with shards, which are streamed: give --range LOW,HIGH"
         )
     return data_range_text(find_data_range(source))
 
