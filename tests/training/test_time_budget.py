@@ -1,7 +1,9 @@
 """Training for a given time: what is chosen, and how it keeps to the time."""
 
+import itertools
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,6 +15,7 @@ from wgan.runs import Run
 from wgan.training import time_budget
 from wgan.training.config import TrainConfig
 from wgan.training.data import InMemoryDataset
+from wgan.training.monitoring import monitor
 from wgan.training.time_budget import ENOUGH_STEPS, SHARE, plan, replan
 from wgan.training.trainer import Trainer
 
@@ -76,6 +79,14 @@ def timed_run(folder: Path, minutes: float) -> Trainer:
     return Trainer(Run(folder), tiny_config(**settings), images, CPU)
 
 
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A clock of the training that advances by 0.1 s each time it is read."""
+    ticks = itertools.count()
+    monkeypatch.setattr(monitor, "time", SimpleNamespace(perf_counter=lambda: next(ticks) / 10))
+
+
+@pytest.mark.usefixtures("clock")
 def test_a_run_ends_after_its_minutes_and_keeps_its_number_of_steps(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -92,6 +103,7 @@ def test_a_run_ends_after_its_minutes_and_keeps_its_number_of_steps(
     assert sum(1 for _ in again.train()) <= 1, "its time is over, and it trained on"
 
 
+@pytest.mark.usefixtures("clock")
 def test_longer_minutes_continue_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     first = timed_run(tmp_path / "run", minutes=1 / 60)
