@@ -67,7 +67,7 @@ QUALITY ?= runs/quality
 
 quality: $(READY) ## the scorecard of docs/quality.md; takes hours, resumes when stopped
 	for script in gaussians stacked_mnist first_minutes conditional fashion_mnist photographs \
-	    large; do \
+	    few_images large; do \
 	    $(BIN)/python -m benchmarks.quality.$$script $(QUALITY) --write docs/quality.md || exit 1; \
 	done
 	$(BIN)/python -m benchmarks.quality.gaussians $(QUALITY) --image docs/images/gaussians.png

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks.quality import conditional, photographs
+from benchmarks.quality import conditional, few_images, photographs
 from benchmarks.quality.first_minutes import checkerboard
 from benchmarks.quality.gaussians import COMMON, GaussianRun
 from benchmarks.quality.large import LargeRun, report, run_plan, step_flops
@@ -210,6 +210,31 @@ def test_photographs_have_a_row_for_each_run_and_curves() -> None:
     assert row in photographs.report([record])
     assert photographs.draw_curves([record]).startswith(b"\x89PNG")
     assert photographs.report([]) == "Nothing has been measured yet."
+
+
+def test_runs_on_few_photographs_have_a_row_each() -> None:
+    record = {"name": "100-augmented", "images": 100, "fid": 70.25, "precision": 0.5, "recall": 0,
+              "novelty": 0.98, "step": 1200, "cpu_minutes": 10.01, "scored": 10,
+              "machine": "a machine"}  # fmt: skip
+    row = "| 100 | augmented | 70.2 | 0.50 | 0.00 | 0.98 | 1,200 | 10.0 |"
+    before = {**record, "name": few_images.BEFORE}
+    report = few_images.report([record, before])
+    assert row in report
+    assert "the run on CIFAR-10" not in report
+    assert few_images.report([]) == "Nothing has been measured yet."
+
+
+@pytest.mark.slow
+def test_a_run_on_few_photographs_is_trained_and_evaluated(
+    tmp_path: Path, real_data: Callable[[str], Path]
+) -> None:
+    data = real_data("flowers").parent
+    short = ("--cpu-minutes", 0.01, "--scored", 10, "--seeds", 1, "--only", "100-augmented")
+    script("few_images", tmp_path, "--data", data, *short)
+    (record,) = load_records(tmp_path / "few_images")
+    assert record["images"] == 100
+    assert record["fid"] > 0
+    assert record["novelty"] > 0
 
 
 def test_large_trains_and_evaluates_with_the_commands_of_wgan(tmp_path: Path) -> None:
