@@ -225,7 +225,7 @@ class TrainConfig:
         **COUNT,
     )
     precision: str = option(
-        "tf32",
+        "auto",
         "Arithmetic of the networks: auto is bf16 where the processor or GPU has it, else tf32,"
         " a GPU's fast float32.",
         choices=PRECISIONS,
