@@ -7,7 +7,7 @@ READY := $(VENV)/.installed
 BENCHMARKS := cold_start data_loading evaluating inference_cpu inference_profile kill_and_resume \
     lowering sampling scaling serving training
 
-.PHONY: help demo test fuzz docs lint format bench bench-gpu quality constraints clean
+.PHONY: help demo test fuzz docs protocol lint format bench bench-gpu quality constraints clean
 
 help: ## the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -40,6 +40,10 @@ fuzz: $(READY) ## ten minutes of damaged model files, hostile command lines and 
 
 docs: $(READY) ## docs/cli.md, from the commands' help texts
 	$(BIN)/python -m tests.cli.page
+
+protocol: $(READY) ## the descriptors of gRPC's messages, from their .proto files
+	cd wgan/server/grpc && $(abspath $(BIN))/python -m grpc_tools.protoc -I. \
+	    --descriptor_set_out=protocol.binpb inference.proto health.proto
 
 lint: $(READY) ## style and types
 	$(BIN)/ruff format --check .

@@ -18,6 +18,7 @@ from tempfile import TemporaryDirectory
 from tests.cli import fuzzing as commands
 from tests.runtime import fuzzing as files
 from tests.server import fuzzing as requests
+from tests.server import grpc_fuzzing as calls
 
 FILES_AT_A_TIME = 200
 
@@ -45,6 +46,7 @@ SERIES: dict[str, Series] = {
     "files": run_files,
     "commands": commands.run_cases,
     "requests": requests.run_cases,
+    "calls": calls.run_cases,
 }
 
 TURN_S = 60.0

@@ -8,9 +8,10 @@ import pytest
 from tests.cli import fuzzing as commands
 from tests.processes import ROOT, run
 from tests.server import fuzzing as requests
+from tests.server import grpc_fuzzing as calls
 
 
-@pytest.mark.parametrize("make", [commands.command_line, requests.request])
+@pytest.mark.parametrize("make", [commands.command_line, requests.request, calls.message])
 def test_a_case_is_a_function_of_its_number(make: object) -> None:
     assert callable(make)
     assert [make(number) for number in range(50)] == [make(number) for number in range(50)]

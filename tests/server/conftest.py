@@ -13,8 +13,8 @@ from tests.server.servers import Server, serving
 
 @pytest.fixture(scope="session")
 def server(model_file: Path) -> Iterator[Server]:
-    """A server of `model_file`."""
-    with serving(model_file) as running:
+    """A server of `model_file`, over HTTP and gRPC."""
+    with serving(model_file, "--grpc-port", 0) as running:
         yield running
 
 

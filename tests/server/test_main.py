@@ -229,6 +229,7 @@ FORKED = """
 import asyncio, os, signal, sys
 from pathlib import Path
 from wgan.server.app import ApiKeys, make_app
+from wgan.server.batcher import Scheduler
 from wgan.server.config import ServeConfig
 from wgan.server.model_repository import ModelRepository
 from wgan.server.telemetry import Metrics
@@ -236,7 +237,7 @@ from wgan.server.telemetry import Metrics
 async def load():
     config, metrics = ServeConfig(threads=4), Metrics()
     repository = ModelRepository({"g": Path(sys.argv[1])}, config, metrics)
-    make_app(config, repository, ApiKeys(()), metrics)
+    make_app(config, repository, Scheduler(config, metrics), ApiKeys(()), metrics)
     await repository.load()
     return repository
 

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from tests.processes import ROOT, run
+from tests.server.grpc_calls import ADDRESS
 from tests.server.servers import Server
 
 TEXT = (ROOT / "docs" / "serving.md").read_text()
@@ -23,6 +24,7 @@ def examples(language: str) -> list[str]:
 
 
 def to(server: Server, example: str) -> str:
+    example = example.replace("127.0.0.1:8001", server.await_log(ADDRESS)[1])
     return example.replace("127.0.0.1:8000", f"127.0.0.1:{server.port}")
 
 
@@ -46,9 +48,9 @@ def test_python(server: Server, tmp_path: Path, example: str) -> None:
     python = sys.executable
     if "tritonclient" in example:
         python = os.environ.get("WGAN_CLIENTS_PYTHON", python)
-        probe = [python, "-c", "import tritonclient.http"]
+        probe = [python, "-c", "import tritonclient.http, tritonclient.grpc"]
         if subprocess.run(probe, capture_output=True, check=False).returncode:
-            pytest.skip("tritonclient[http] is not here: set WGAN_CLIENTS_PYTHON")
+            pytest.skip("tritonclient[http,grpc] is not here: set WGAN_CLIENTS_PYTHON")
     done = run([python, "-c", to(server, example)], tmp_path)
     assert done.returncode == 0, done.stderr
     assert done.stdout == "(64, 8, 8, 3) uint8\n"

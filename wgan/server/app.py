@@ -28,7 +28,7 @@ from wgan.server.messages import RequestError
 from wgan.server.model_repository import ModelRepository
 from wgan.server.oip import HEADER_LENGTH, OipRoutes
 from wgan.server.openapi import Endpoint, document
-from wgan.server.telemetry import ACCESS, Metrics, request_id
+from wgan.server.telemetry import Metrics, log_request, request_id
 
 HEALTH_PATHS = frozenset({"/v2/health/live", "/v2/health/ready"})
 """Need no API key, so that probes need none."""
@@ -74,10 +74,13 @@ logger = logging.getLogger("wgan.server")
 
 
 def make_app(
-    config: ServeConfig, repository: ModelRepository, keys: "ApiKeys", metrics: Metrics
+    config: ServeConfig,
+    repository: ModelRepository,
+    scheduler: Scheduler,
+    keys: "ApiKeys",
+    metrics: Metrics,
 ) -> ASGIApp:
     """Build the application."""
-    scheduler = Scheduler(config, metrics)
 
     async def show_metrics(request: Request) -> Response:
         """Metrics in Prometheus' text format."""
@@ -183,16 +186,14 @@ class RequestMiddleware:
             route = scope.get("route")
             path = route.path if isinstance(route, Route) else "none"
             self._metrics.requests.labels(path, str(status)).inc()
-            if ACCESS.isEnabledFor(logging.INFO):
-                fields = {
-                    "request_id": id,
-                    "method": scope["method"],
-                    "path": scope["path"],
-                    "status": status,
-                    "seconds": round(time.monotonic() - started, 6),
-                    "client": scope["client"][0] if scope["client"] else None,
-                }
-                ACCESS.info("request", extra={"fields": fields})
+            log_request(
+                request_id=id,
+                method=scope["method"],
+                path=scope["path"],
+                status=status,
+                seconds=round(time.monotonic() - started, 6),
+                client=scope["client"][0] if scope["client"] else None,
+            )
 
 
 def _router_error(exc: HTTPException, scope: Scope) -> RequestError:
@@ -210,8 +211,8 @@ class ApiKeys:
     def __init__(self, keys: Iterable[str]) -> None:
         self._hashes = [_hash(key) for key in keys]
 
-    def check(self, headers: Headers) -> None:
-        """Raise RequestError (401) unless the headers hold a valid key."""
+    def check(self, headers: Mapping[str, str]) -> None:
+        """Raise RequestError (401) unless the headers, by lower-case name, hold a valid key."""
         if not self._hashes:
             return
         scheme, _, key = headers.get("authorization", "").partition(" ")

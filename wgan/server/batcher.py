@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import ClientDisconnect
 from starlette.types import Scope
 
 from wgan.errors import ModelFileError, UsageError
@@ -247,7 +247,7 @@ class Scheduler:
 
     async def generate(
         self,
-        request: Request,
+        scope: Scope,
         batcher: Batcher,
         source: LatentSource,
         names: Collection[str],
@@ -255,6 +255,8 @@ class Scheduler:
         overload_status: int = 503,
     ) -> Outputs:
         """Generate the outputs `names`, of `images` and `pixels`, for a request.
+
+        `scope` is the request's: its `DISCONNECT` is read, its `HELD` is written.
 
         Raises:
             RequestError: 400 for too many images, `overload_status` if too many are queued.
@@ -268,8 +270,8 @@ class Scheduler:
         except QueueFull as exc:
             raise _overload(overload_status, "queued", batcher.waiting, exc.retry_after) from exc
         self._held += len(source)
-        request.scope[HELD] = request.scope.get(HELD, 0) + len(source)
-        disconnect: asyncio.Future[None] = request.scope[DISCONNECT]
+        scope[HELD] = scope.get(HELD, 0) + len(source)
+        disconnect: asyncio.Future[None] = scope[DISCONNECT]
 
         def cancel(_: object) -> None:
             queued.done.cancel()

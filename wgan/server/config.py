@@ -31,6 +31,10 @@ class ServeConfig:
     )
     host: str = option("127.0.0.1", "Address to listen on.", metavar="ADDRESS")
     port: int = option(8000, "TCP port; 0 for any free port.", low=0, high=65535, metavar="PORT")
+    grpc_port: int | None = option(
+        None, "TCP port for gRPC; 0 for any free port, without it no gRPC.",
+        low=0, high=65535, metavar="PORT",
+    )  # fmt: skip
     device: str = option(
         "auto", "Device that runs the models, as in wgan sample.", metavar="DEVICE"
     )

@@ -167,7 +167,7 @@ class ImageRoutes:
                 f" them: POST to /v1/models/{model.info.name}/sample with Accept: {NPY}"
             )
         outputs = await self.scheduler.generate(
-            request, model.batcher, images.source, [PIXELS], overload_status=429
+            request.scope, model.batcher, images.source, [PIXELS], overload_status=429
         )
         return await asyncio.to_thread(encode_images, outputs[PIXELS], media_type, images.names)
 

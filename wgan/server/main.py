@@ -11,16 +11,21 @@ import socket
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import uvicorn
 
-from wgan.errors import UsageError, WganError
+from wgan.errors import UsageError, WganError, needs_extra
 from wgan.server.app import ApiKeys, make_app, read_keys
+from wgan.server.batcher import Scheduler
 from wgan.server.config import ServeConfig
 from wgan.server.connection import connection_type
 from wgan.server.model_repository import ModelRepository, model_files
 from wgan.server.telemetry import Metrics, configure_logs
 from wgan.stop import STOP_SIGNALS, Stopped, check_stop, install_stop_handler
+
+if TYPE_CHECKING:
+    from wgan.server.grpc.server import GrpcServer
 
 logger = logging.getLogger("wgan.server")
 
@@ -36,6 +41,9 @@ FD_RESERVE = 100
 
 FD_MINIMUM = 32
 """File descriptors without which no server starts: its event loop would end the process."""
+
+_POLL_SECONDS = 0.1
+"""How soon a second signal is noticed, as in uvicorn."""
 
 _LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
@@ -81,10 +89,11 @@ async def _serve(
 ) -> bool:
     metrics = Metrics()
     repository = ModelRepository(files, config, metrics)
+    scheduler = Scheduler(config, metrics)
     logging.getLogger("uvicorn").setLevel(logging.CRITICAL)  # this package logs what matters
     server = _Server(
         uvicorn.Config(
-            make_app(config, repository, keys, metrics),
+            make_app(config, repository, scheduler, keys, metrics),
             http=connection_type(config),
             ws="none",
             lifespan="off",
@@ -97,6 +106,12 @@ async def _serve(
             backlog=BACKLOG,
         )
     )
+    if config.grpc_port is not None:
+        with needs_extra("grpc", purpose="--grpc-port"):
+            from wgan.server.grpc.server import GrpcServer
+        server.grpc = GrpcServer(config, repository, scheduler, keys, metrics)
+        await server.grpc.start()
+        logger.info("gRPC at %s", server.grpc.address)
     metrics.connections.set_function(lambda: len(server.server_state.connections))
     with _signal_handlers(server, repository):
         loading = asyncio.create_task(_load(repository, server, listener))
@@ -132,10 +147,24 @@ class _Server(uvicorn.Server):
     """uvicorn's server without its signal handlers, which end the process by the signal."""
 
     stopped_by = 0  # the last signal
+    grpc: "GrpcServer | None" = None
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
         yield
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Drain HTTP and gRPC at the same time; a second signal ends both."""
+        if self.grpc is None:
+            await super().shutdown(sockets)
+            return
+        draining = asyncio.create_task(self.grpc.stop(self.config.timeout_graceful_shutdown))
+        await super().shutdown(sockets)
+        while not (draining.done() or self.force_exit):
+            await asyncio.wait([draining], timeout=_POLL_SECONDS)
+        if self.force_exit:
+            await self.grpc.stop(None)
+        await draining
 
 
 @contextlib.contextmanager

@@ -14,17 +14,13 @@ from typing import Any
 
 import msgspec
 import numpy as np
-import numpy.typing as npt
 import orjson
 from starlette.requests import Request
 from starlette.responses import Response
 
 from wgan import __version__
-from wgan.image_shape import PIXEL_CHANNELS
-from wgan.latents import SEED_LIMIT
-from wgan.model_file import IMAGES, LABELS, LATENTS, PIXELS
-from wgan.runtime.labels import Labelling
-from wgan.runtime.latent_sources import LatentSource, RowLatents, SeedLatents
+from wgan.model_file import PIXELS
+from wgan.runtime.latent_sources import LatentSource
 from wgan.server.batcher import Scheduler
 from wgan.server.bodies import (
     Chunk,
@@ -35,6 +31,17 @@ from wgan.server.bodies import (
     read_body,
 )
 from wgan.server.config import ServeConfig
+from wgan.server.inference import (
+    Array,
+    Tensor,
+    check_datatype,
+    checked_parameters,
+    datatype_of,
+    describe,
+    latent_source,
+    output_choices,
+    output_names,
+)
 from wgan.server.messages import (
     DATATYPES,
     SEEDS,
@@ -45,20 +52,14 @@ from wgan.server.messages import (
     InferResponse,
     ModelMetadata,
     ModelReady,
-    OutputParameters,
     OutputTensor,
-    Parameters,
-    RequestedOutput,
     RequestError,
     ServerMetadata,
-    TensorMetadata,
     bad_request,
 )
 from wgan.server.model_repository import Model, ModelRepository
 from wgan.server.openapi import Endpoint
 from wgan.text import shorten
-
-Array = npt.NDArray[Any]
 
 _CHUNK = 2**15
 """Values converted to JSON at once: about a millisecond."""
@@ -70,17 +71,6 @@ _EXAMPLE = {
     "inputs": [{"name": SEEDS, "datatype": "INT64", "shape": [2], "data": [1, 2]}],
     "outputs": [{"name": PIXELS}],
 }
-
-
-@dataclass(frozen=True)
-class Tensor:
-    """The values of an input."""
-
-    datatype: str
-    values: Array
-
-    def __str__(self) -> str:
-        return f"{self.datatype} {list(self.values.shape)}"
 
 
 @dataclass(frozen=True)
@@ -130,27 +120,7 @@ class OipRoutes:
 
     async def model(self, request: Request) -> Response:
         """Inputs and outputs of a model."""
-        model = self._find(request)
-        dim = model.generator.latent_dim
-        height, width, channels = model.generator.image_shape
-        outputs = [
-            TensorMetadata(IMAGES, "FP32", [-1, channels, height, width]),
-            TensorMetadata(PIXELS, "UINT8", [-1, height, width, channels]),
-        ]
-        labels = [TensorMetadata(LABELS, "INT64", [-1])] if model.generator.classes else []
-        return json_response(
-            ModelMetadata(
-                name=model.info.name,
-                versions=[model.info.version],
-                platform="onnx_onnxv1",
-                inputs=[
-                    TensorMetadata(LATENTS, "FP32", [-1, dim]),
-                    TensorMetadata(SEEDS, "INT64", [-1]),
-                    *labels,
-                ],
-                outputs=[each for each in outputs if each.name in _outputs(model)],
-            )
-        )
+        return json_response(describe(self._find(request)))
 
     async def model_ready(self, request: Request) -> Response:
         """Whether a model is ready."""
@@ -169,7 +139,7 @@ class OipRoutes:
         model = self._find(request)  # again: it may have been replaced meanwhile
         header_length = request.headers.get(HEADER_LENGTH)
         infer, source, binary = parse_infer(body, header_length, model)
-        outputs = await self.scheduler.generate(request, model.batcher, source, binary)
+        outputs = await self.scheduler.generate(request.scope, model.batcher, source, binary)
         tensors = []
         tail: list[Chunk] = []
         for name, is_binary in binary.items():
@@ -216,88 +186,11 @@ def parse_infer(
         size = int(header_length)
     request = parse_json(memoryview(body)[:size], InferRequest)
     tensors = _read_tensors(request.inputs, memoryview(body)[size:])
-    given = _checked_parameters(request.parameters, "the request")
+    given = checked_parameters(request.parameters, "the request")
     parameters = parse_values(given, InferParameters, "parameters")
-    source = _source(tensors, model, parameters.truncation)
-    choices = _output_choices(request.outputs, parameters.binary_data_output, _outputs(model))
+    source = latent_source(tensors, model, parameters.truncation)
+    choices = output_choices(request.outputs, parameters.binary_data_output, output_names(model))
     return request, source, choices
-
-
-def _source(tensors: dict[str, Tensor], model: Model, truncation: float) -> LatentSource:
-    """Return what the inputs ask for. Raises RequestError."""
-    latent_dim, classes = model.generator.latent_dim, model.generator.classes
-    known = [LATENTS, SEEDS, *([LABELS] if classes else [])]
-    for name in tensors:
-        if name not in known:
-            raise bad_request(
-                f"there is no input {shorten(name)}: model {model.info.name} has"
-                f" {', '.join(known[:-1])} and {known[-1]}"
-            )
-    if (LATENTS in tensors) == (SEEDS in tensors):
-        raise bad_request(f"the inputs are {', '.join(tensors)}: give either {LATENTS} or {SEEDS}")
-    if LATENTS in tensors:
-        rows = _latents(tensors[LATENTS], latent_dim, truncation)
-        labelling = _labelling(tensors.get(LABELS), classes, len(rows))
-        return RowLatents(1.0, rows, labelling=labelling)
-    seeds = _seeds(tensors[SEEDS])
-    labelling = _labelling(tensors.get(LABELS), classes, len(seeds))
-    return SeedLatents(truncation, seeds, latent_dim, labelling=labelling)
-
-
-def _latents(tensor: Tensor, latent_dim: int, truncation: float) -> Array:
-    values = tensor.values
-    if tensor.datatype != "FP32" or values.ndim != 2 or values.shape[1] != latent_dim:
-        raise bad_request(f"input {LATENTS} is {tensor}; FP32 [n, {latent_dim}] is needed")
-    if not np.isfinite(values).all():
-        raise bad_request(f"input {LATENTS} holds a value that is not finite")
-    with np.errstate(over="ignore"):  # infinity is refused where the model runs
-        return values * np.float32(truncation)
-
-
-def _seeds(tensor: Tensor) -> list[int]:
-    values = tensor.values
-    if tensor.datatype not in ("INT64", "UINT32") or values.ndim != 1:
-        raise bad_request(f"input {SEEDS} is {tensor}; INT64 or UINT32 [n] is needed")
-    if len(values) and not 0 <= values.min() <= values.max() < SEED_LIMIT:
-        raise bad_request(f"input {SEEDS} holds a number outside 0 to {SEED_LIMIT - 1}")
-    seeds: list[int] = values.tolist()
-    return seeds
-
-
-def _labelling(tensor: Tensor | None, classes: tuple[str, ...], count: int) -> Labelling | None:
-    """The labels of `count` images; without the input, those of the seeds or of the rows."""
-    if tensor is None:
-        return Labelling(classes) if classes else None
-    if tensor.datatype not in ("INT64", "UINT32") or tensor.values.shape != (count,):
-        raise bad_request(f"input {LABELS} is {tensor}; INT64 or UINT32 [{count}] is needed")
-    if count and not 0 <= tensor.values.min() <= tensor.values.max() < len(classes):
-        raise bad_request(f"input {LABELS} holds a number outside 0 to {len(classes) - 1}")
-    return Labelling(classes, tuple(tensor.values.tolist()))
-
-
-def _outputs(model: Model) -> tuple[str, ...]:
-    """The outputs of a model: pixels only of channels that an image file holds."""
-    return (IMAGES, PIXELS) if model.generator.image_shape[2] in PIXEL_CHANNELS else (IMAGES,)
-
-
-def _output_choices(
-    requested: list[RequestedOutput] | None, binary: bool, outputs: tuple[str, ...]
-) -> dict[str, bool]:
-    if not requested:  # the protocol's default: all outputs
-        return dict.fromkeys(outputs, binary)
-    choices: dict[str, bool] = {}
-    for output in requested:
-        if output.name not in outputs:
-            listed = f"there are {IMAGES} and {PIXELS}" if len(outputs) > 1 else f"only {IMAGES}"
-            raise bad_request(f"there is no output {shorten(output.name)}: {listed}")
-        if output.name in choices:
-            raise bad_request("an output is requested twice")
-        parameters = _checked_parameters(output.parameters, f"output {output.name}")
-        if "classification" in parameters:
-            raise bad_request(f"output {output.name} is an image and cannot be classified")
-        own = parse_values(parameters, OutputParameters, "parameters").binary_data
-        choices[output.name] = binary if own is None else own
-    return choices
 
 
 def _read_tensors(inputs: list[InferInput], tail: memoryview) -> dict[str, Tensor]:
@@ -317,12 +210,8 @@ def _read_tensors(inputs: list[InferInput], tail: memoryview) -> dict[str, Tenso
 def _read_tensor(tensor: InferInput, tail: memoryview) -> tuple[Array, int]:
     """Return the values of an input, and how many bytes of `tail` they take."""
     name, shape, datatype = shorten(tensor.name), tuple(tensor.shape), tensor.datatype
-    if datatype not in DATATYPES:
-        raise bad_request(
-            f"input {name} has the datatype {shorten(datatype)}; supported are"
-            f" {', '.join(DATATYPES)}"
-        )
-    parameters = _checked_parameters(tensor.parameters, f"input {name}")
+    check_datatype(datatype, name)
+    parameters = checked_parameters(tensor.parameters, f"input {name}")
     if "binary_data_size" not in parameters:
         return _read_json(tensor.data, shape, datatype, name), 0
     if tensor.data is not None:
@@ -340,17 +229,6 @@ def _read_tensor(tensor: InferInput, tail: memoryview) -> tuple[Array, int]:
             f"input {name} has a binary_data_size of {size}, and {len(tail)} bytes are left"
         )
     return np.frombuffer(tail[:size], dtype).reshape(shape), size
-
-
-def _checked_parameters(parameters: Parameters | None, owner: str) -> Parameters:
-    """Return an object's parameters. Raises RequestError if they ask for shared memory."""
-    for key in parameters or {}:
-        if key.startswith("shared_memory"):
-            raise bad_request(
-                f"parameter {shorten(key)} of {owner} is not allowed: shared memory is not"
-                " supported"
-            )
-    return parameters or {}
 
 
 def _read_json(data: list[Any] | None, shape: tuple[int, ...], datatype: str, name: str) -> Array:
@@ -406,5 +284,4 @@ async def _to_json(array: Array) -> msgspec.Raw:
 
 
 def _output_tensor(name: str, array: Array, **content: Any) -> OutputTensor:
-    datatype = "FP32" if array.dtype == np.float32 else "UINT8"
-    return OutputTensor(name, list(array.shape), datatype, **content)
+    return OutputTensor(name, list(array.shape), datatype_of(array), **content)

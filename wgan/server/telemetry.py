@@ -61,6 +61,12 @@ def configure_logs(as_json: bool) -> None:
     ACCESS.setLevel(logging.INFO if as_json else logging.WARNING)
 
 
+def log_request(**fields: object) -> None:
+    """Write the access log's line of one request."""
+    if ACCESS.isEnabledFor(logging.INFO):
+        ACCESS.info("request", extra={"fields": fields})
+
+
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 _BATCHES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 
