@@ -1,8 +1,10 @@
 """What tests of several rooms share."""
 
 import os
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,6 +15,12 @@ if "PYTEST_XDIST_WORKER" in os.environ:
     # One thread per worker, and per command that it starts: OpenMP's threads wait for each other
     # in busy loops, which is many times slower when there are more of them than cores.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
+FLAGS = [
+    *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"),
+    *("--disable-background-networking", "--disable-component-update"),
+]
 
 SHARED = ROOT.parent / "shared" / "data"
 
@@ -87,3 +95,21 @@ def conditional_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def conditional(conditional_file: Path) -> Generator:
     return Generator(conditional_file)
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    """Headless Chromium; required in CI.
+
+    Of a module, since Playwright's event loop runs in this thread while the fixture lives, and
+    asyncio.run() refuses to run beside it.
+    """
+    if CHROMIUM is None:
+        if os.environ.get("CI"):
+            pytest.fail("CI has no Chromium: .ci/run installs Debian's package chromium")
+        pytest.skip("no Chromium: on Debian, apt-get install chromium")
+    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    with playwright.sync_playwright() as started:
+        launched = started.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        yield launched
+        launched.close()

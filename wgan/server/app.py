@@ -2,7 +2,6 @@
 
 import hashlib
 import hmac
-import importlib.resources
 import json
 import logging
 import time
@@ -20,8 +19,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from wgan.errors import UsageError
 from wgan.files import read_text
+from wgan.page import SCRIPTS, page_file
 from wgan.server.batcher import Scheduler
-from wgan.server.bodies import error_response
+from wgan.server.bodies import error_response, has_tag
 from wgan.server.config import ServeConfig
 from wgan.server.image_routes import ImageRoutes
 from wgan.server.messages import RequestError
@@ -53,7 +53,7 @@ FILES = {
     "/page/style.css": ("style.css", "text/css; charset=utf-8"),
     **{
         f"/page/{name}": (name, "text/javascript; charset=utf-8")
-        for name in ("page.js", "api.js", "gallery.js", "between.js", "docs.js")
+        for name in (*SCRIPTS, "served.js", "http.js", "docs.js")
     },
     "/page/icon.svg": ("icon.svg", "image/svg+xml"),
 }
@@ -93,7 +93,7 @@ def make_app(
     ]
     routes = [
         *(Route(each.path, each.handler, methods=[each.method]) for each in endpoints),
-        *_page_routes(document(endpoints)),
+        *_page_routes(document(endpoints, config.root_path)),
     ]
     # A bare router: Starlette's application class would write its own error responses.
     router = Router(routes, redirect_slashes=False)
@@ -106,7 +106,7 @@ def make_app(
             allow_headers=["authorization", "x-api-key", "content-type", HEADER_LENGTH],
             expose_headers=[HEADER_LENGTH, "etag", "x-request-id", "retry-after"],
         )
-    return app
+    return WithoutPrefix(app, config.root_path) if config.root_path else app
 
 
 def _page_routes(document: Mapping[str, Any]) -> list[Route]:
@@ -121,8 +121,7 @@ def _page_routes(document: Mapping[str, Any]) -> list[Route]:
 
 
 def _file_route(path: str, name: str, media_type: str) -> Route:
-    folder = importlib.resources.files("wgan.server") / "page"
-    content = (folder / name).read_bytes()
+    content = page_file(name)
     etag = f'"{hashlib.sha256(content).hexdigest()[:32]}"'
     headers = {
         "content-security-policy": POLICY,
@@ -132,11 +131,33 @@ def _file_route(path: str, name: str, media_type: str) -> Route:
     }
 
     async def show(request: Request) -> Response:
-        if request.headers.get("if-none-match") == etag:
+        if has_tag(request, etag):
             return Response(status_code=304, headers=headers)
         return Response(content, headers={**headers, "content-type": media_type})
 
     return Route(path, show)
+
+
+class WithoutPrefix:
+    """Takes the prefix off addresses, for proxies that keep it; the others stay as they are.
+
+    So health probes and proxies that strip the prefix work too.
+    """
+
+    def __init__(self, app: ASGIApp, prefix: str) -> None:
+        self._app = app
+        self._prefix = prefix
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        path = scope["path"]
+        if path == self._prefix:  # relative addresses of the page need the last slash
+            response = Response(status_code=308, headers={"location": f"{self._prefix}/"})
+            await response(scope, receive, send)
+            return
+        if path.startswith(f"{self._prefix}/"):
+            scope = {**scope, "path": path.removeprefix(self._prefix)}
+        await self._app(scope, receive, send)
 
 
 class RequestMiddleware:

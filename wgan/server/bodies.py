@@ -225,6 +225,15 @@ def _compress(chunks: Sequence[Chunk], encoding: str) -> bytes:
     return b"".join([*(compressor.compress(chunk) for chunk in chunks), compressor.flush()])
 
 
+def has_tag(request: Request, etag: str) -> bool:
+    """Whether the client has what `etag` names.
+
+    Tags are compared weakly (RFC 9110, 13.1.2): a proxy that compresses makes them weak.
+    """
+    known = request.headers.get("if-none-match", "").split(",")
+    return bool({tag.strip().removeprefix("W/") for tag in known} & {etag, "*"})
+
+
 def negotiate(accept: str) -> str:
     """Return the media type of `MEDIA_TYPES` that an Accept header prefers.
 

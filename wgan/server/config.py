@@ -1,11 +1,15 @@
 """Configuration of a server; validation messages name a field as the command line does."""
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
 from wgan.errors import UsageError
 from wgan.options import advanced, check, option
 from wgan.runtime.config import THREADS
+from wgan.text import shorten
+
+_PREFIX = re.compile(r"/?|(/[A-Za-z0-9._~@-]+)+/?")
 
 _IMAGES = {"low": 1, "high": 2**20, "unit": "images"}
 _SECONDS = {"above": 0, "high": 1e6, "unit": "seconds"}
@@ -35,6 +39,11 @@ class ServeConfig:
         None, "TCP port for gRPC; 0 for any free port, without it no gRPC.",
         low=0, high=65535, metavar="PORT",
     )  # fmt: skip
+    root_path: str = advanced(
+        "",
+        "Prefix that a proxy keeps in front of all addresses, such as /wgan.",
+        metavar="PATH",
+    )
     device: str = option(
         "auto", "Device that runs the models, as in wgan sample.", metavar="DEVICE"
     )
@@ -95,6 +104,12 @@ class ServeConfig:
     def __post_init__(self) -> None:
         """Check each option. Raises UsageError."""
         check(self)
+        if not _PREFIX.fullmatch(self.root_path):
+            raise UsageError(
+                f"--root-path {shorten(self.root_path)} is not allowed: it must be a path, as in"
+                " /wgan or /proxy/8000"
+            )
+        object.__setattr__(self, "root_path", self.root_path.rstrip("/"))
         capacity = min(self.max_queue, self.max_held)
         if self.max_images > capacity:
             raise UsageError(

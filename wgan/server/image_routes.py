@@ -31,6 +31,7 @@ from wgan.server.bodies import (
     PNG,
     ChunkedResponse,
     encode_images,
+    has_tag,
     json_response,
     negotiate,
     parse_json,
@@ -150,9 +151,7 @@ class ImageRoutes:
         etag = f'"{hashlib.sha256(key.encode()).hexdigest()[:32]}"'
         # no-cache: the client keeps it but revalidates, since the model may be replaced.
         headers = {"etag": etag, "cache-control": "no-cache"}
-        known = request.headers.get("if-none-match", "").split(",")
-        tags = {tag.strip().removeprefix("W/") for tag in known}  # weakly: RFC 9110, 13.1.2
-        if tags & {etag, "*"}:
+        if has_tag(request, etag):
             return Response(status_code=304, headers=headers)
         content = await self._generate(request, model, images, PNG)
         return ChunkedResponse([content], {**headers, "content-type": PNG})

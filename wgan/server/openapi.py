@@ -73,8 +73,11 @@ class Endpoint:
         return "GET" if self.body is None else "POST"
 
 
-def document(endpoints: Sequence[Endpoint]) -> Json:
-    """Return the OpenAPI document."""
+def document(endpoints: Sequence[Endpoint], root_path: str = "") -> Json:
+    """Return the OpenAPI document.
+
+    Without `root_path`, the prefix of all addresses, they are relative to the document's own.
+    """
     types: dict[type[msgspec.Struct], None] = {Error: None}  # in order, each once
     for endpoint in endpoints:
         for message in (endpoint.body, *endpoint.responses.values()):
@@ -89,6 +92,7 @@ def document(endpoints: Sequence[Endpoint]) -> Json:
             "summary": "Images from an exported generator",
             "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
         },
+        "servers": [{"url": root_path or "."}],
         "tags": [{"name": name, "description": text} for name, text in _TAGS.items()],
         "security": [{}, {"bearer": []}, {"header": []}],
         "paths": {

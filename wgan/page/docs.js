@@ -1,26 +1,41 @@
 // The OpenAPI document as a page, with a form to try each request.
 
-import { element, save, send } from "./api.js";
+import { element, save } from "./dom.js";
+import { fetchJson, mediaType, send } from "./http.js";
 
 const MAX_SHOWN = 20_000; // characters of a response
 
-const api = await (await fetch("/openapi.json")).json();
-const model = await findModel();
-const examples = { model: model.name, version: model.version, seed: 42, first: 1, second: 2, at: 0.5 };
+let base, examples;
 
-for (const { name, description } of api.tags) {
-  const operations = Object.entries(api.paths).flatMap(([path, methods]) =>
+await showDocument();
+
+async function showDocument() {
+  const page = document.getElementById("docs");
+  try {
+    const api = await fetchJson("openapi.json");
+    base = new URL(api.servers[0].url, document.baseURI).pathname.replace(/\/$/, "");
+    const { name: model, version } = await findModel();
+    examples = { model, version, seed: 42, first: 1, second: 2, at: 0.5 };
+    for (const { name, description } of api.tags) {
+      page.append(element("h2", description), ...showOperations(api, name));
+    }
+  } catch (error) {
+    page.append(element("p", error.message, { role: "alert" }));
+  }
+}
+
+function showOperations(api, tag) {
+  return Object.entries(api.paths).flatMap(([path, methods]) =>
     Object.entries(methods)
-      .filter(([, operation]) => operation.tags.includes(name))
+      .filter(([, operation]) => operation.tags.includes(tag))
       .map(([method, operation]) => showOperation(method, path, operation)),
   );
-  document.getElementById("docs").append(element("h2", description), ...operations);
 }
 
 // The first model, or a placeholder where a key is needed: none is asked for before a request.
 async function findModel() {
-  const response = await fetch("/v1/models");
-  return response.ok ? (await response.json()).models[0] ?? {} : {};
+  const response = await fetch("v1/models");
+  return response.ok && mediaType(response) === "application/json" ? (await response.json()).models[0] ?? {} : {};
 }
 
 function showOperation(method, path, operation) {
@@ -68,7 +83,7 @@ function tryForm(method, path, operation) {
     const filled = parameters.filter(({ field }) => field.value !== "");
     const address = filled
       .filter(({ place }) => place === "path")
-      .reduce((left, { name, field }) => left.replace(`{${name}}`, encodeURIComponent(field.value)), path);
+      .reduce((left, { name, field }) => left.replace(`{${name}}`, encodeURIComponent(field.value)), base + path);
     const query = new URLSearchParams(
       filled.filter(({ place }) => place === "query").map(({ name, field }) => [name, field.value]),
     );
@@ -95,7 +110,7 @@ function tryForm(method, path, operation) {
 
 // The status, and the body as an image, as text, or as a file to save.
 async function showResponse(response, method, url) {
-  const type = (response.headers.get("Content-Type") ?? "").split(";")[0];
+  const type = mediaType(response);
   const line = [response.status, response.statusText, type].filter(Boolean).join(" ");
   const shown = [element("code", `${method} ${url}`), element("p", line)];
   const blob = await response.blob();

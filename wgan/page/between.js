@@ -1,11 +1,13 @@
 // Interpolation of two images: a slider with an image at each position.
 
-import { fetchImage, save } from "./api.js";
+import { save } from "./dom.js";
 
 const FRAME_MS = 80;
 
 export class Between {
-  constructor(find) {
+  // `images` draws; `find` gives the page's elements by id.
+  constructor(images, find) {
+    this.images = images;
     this.middle = find("middle");
     this.slider = find("at");
     this.ends = { a: find("end-a"), b: find("end-b") };
@@ -18,8 +20,8 @@ export class Between {
     find("save").addEventListener("click", () => save(this.middle.src, this.fileName()));
   }
 
-  // Interpolate from seed `a` to seed `b`, all images moved by `strengths`; `settings` are further
-  // URL parameters. `prefetch` loads every position before the slider gets there.
+  // Interpolate from seed `a` to seed `b`, all images moved by `strengths`; `settings` are the
+  // truncation and the label. `prefetch` loads every position before the slider gets there.
   set(model, settings, a, b, strengths, prefetch = true) {
     this.stop.abort();
     this.stop = new AbortController();
@@ -48,17 +50,17 @@ export class Between {
 
   frame(position) {
     if (!this.frames.has(position)) {
-      const at = (position / this.lastPosition).toFixed(6);
-      const query = `first=${this.a}&second=${this.b}&at=${at}&${this.settings}`;
-      const path = `/v1/models/${this.model}/between.png?${query}${this.moved("&strengths=")}`;
-      this.frames.set(position, fetchImage(path, this.stop.signal));
+      const pair = { first: this.a, second: this.b, at: position / this.lastPosition };
+      const moved = this.moved && { strengths: this.moved };
+      const settings = { ...this.settings, ...moved };
+      this.frames.set(position, this.images.between(this.model, pair, settings, this.stop.signal));
     }
     return this.frames.get(position);
   }
 
-  // `text` and the strengths, if any is not 0.
-  moved(text) {
-    return this.strengths.some(Boolean) ? text + this.strengths.join(",") : "";
+  // The strengths as text, or nothing if all are 0.
+  get moved() {
+    return this.strengths.some(Boolean) ? this.strengths.join(",") : "";
   }
 
   async fill(image, position) {
@@ -82,7 +84,7 @@ export class Between {
       if (!signal.aborted && position === this.position) {
         this.middle.src = url;
         const place = `${position} of ${this.lastPosition} from seed ${this.a} to seed ${this.b}`;
-        this.middle.alt = place + this.moved(", moved by ");
+        this.middle.alt = this.moved ? `${place}, moved by ${this.moved}` : place;
       }
     } catch {
       // Aborted: another pair was chosen.
@@ -107,11 +109,11 @@ export class Between {
 
   fileName() {
     if (this.position === 0) {
-      return `${this.model}-${this.a}.png`;
+      return `${this.model.name}-${this.a}.png`;
     }
     if (this.position === this.lastPosition) {
-      return `${this.model}-${this.b}.png`;
+      return `${this.model.name}-${this.b}.png`;
     }
-    return `${this.model}-${this.a}-${this.b}-${this.position}of${this.lastPosition}.png`;
+    return `${this.model.name}-${this.a}-${this.b}-${this.position}of${this.lastPosition}.png`;
   }
 }

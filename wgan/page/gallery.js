@@ -1,13 +1,12 @@
 // Images by seed, loaded on scrolling.
 
-import { fetchImage } from "./api.js";
-
 const PAGE_SIZE = 48;
 const SEEDS = 2 ** 32;
 
 export class Gallery {
-  // Calls `pick` with the seed of a chosen image.
-  constructor(root, end, pick) {
+  // `images` draws; calls `pick` with the seed of a chosen image.
+  constructor(images, root, end, pick) {
+    this.images = images;
     this.root = root;
     this.end = end;
     this.pick = pick;
@@ -20,7 +19,7 @@ export class Gallery {
     });
   }
 
-  // Clear the gallery and show the images from seed `first` on; `settings` are URL parameters.
+  // Clear the gallery and show the images from seed `first` on; `settings` are the truncation and the label.
   show(model, settings, first) {
     this.stop.abort();
     this.stop = new AbortController();
@@ -66,8 +65,7 @@ export class Gallery {
 
   async load(tile, image, seed, signal) {
     try {
-      const path = `/v1/models/${this.model}/images/${seed}.png?${this.settings}`;
-      const url = await fetchImage(path, signal);
+      const url = await this.images.image(this.model, seed, this.settings, signal);
       if (signal.aborted) {
         URL.revokeObjectURL(url);
         return;

@@ -1,7 +1,9 @@
 // The page: its controls, the gallery and the interpolation.
+//
+// What draws the images, http.js or onnx.js, is a module with `models`, `image`, `between`, `grid`.
 
-import { element, fetchImage, fetchJson, save } from "./api.js";
 import { Between } from "./between.js";
+import { element, save } from "./dom.js";
 import { Gallery } from "./gallery.js";
 
 const GRID_IMAGES = 64;
@@ -10,17 +12,18 @@ const SLIDERS = 5;
 const LARGEST_STRENGTH = 5;
 
 const find = (id) => document.getElementById(id);
-const gallery = new Gallery(find("gallery"), find("end"), pick);
-const between = new Between(find);
+let images, gallery, between;
 let models = [];
 let pair = [0, 1];
 let strengths = []; // along the model's directions, the first one first
 
-start();
-
-async function start() {
+// Show the images that the module `drawing` draws.
+export async function start(drawing) {
+  images = drawing;
+  gallery = new Gallery(images, find("gallery"), find("end"), pick);
+  between = new Between(images, find);
   try {
-    ({ models } = await fetchJson("/v1/models"));
+    models = await images.models();
   } catch (error) {
     find("end").textContent = error.message;
     return;
@@ -109,10 +112,10 @@ function showClasses(chosen) {
   find("label").value = classes.includes(chosen) ? chosen : "";
 }
 
-// The parameters of all images' addresses: how the latents are scaled, and the class.
+// What all images have in common: how the latents are scaled, and the class.
 function settings() {
   const label = find("label").value && { label: find("label").value };
-  return String(new URLSearchParams({ truncation: find("truncation").value, ...label }));
+  return { truncation: find("truncation").value, ...label };
 }
 
 function showModel() {
@@ -161,7 +164,7 @@ function slider(index) {
     strengths = Array.from({ length: Math.max(strengths.length, index + 1) }, (_, at) =>
       at === index ? Number(control.value) : strengths[at] || 0,
     );
-    between.set(model().name, settings(), ...pair, strengths, false);
+    between.set(model(), settings(), ...pair, strengths, false);
   });
   control.addEventListener("change", showPair);
   label.append(control, value);
@@ -186,12 +189,12 @@ function showTruncation() {
 }
 
 function showImages() {
-  gallery.show(model().name, settings(), Number(find("first").value));
+  gallery.show(model(), settings(), Number(find("first").value));
   showPair();
 }
 
 function showPair() {
-  between.set(model().name, settings(), ...pair, strengths);
+  between.set(model(), settings(), ...pair, strengths);
   gallery.mark(...pair);
   writeAddress();
 }
@@ -219,8 +222,7 @@ function random(event) {
 
 async function saveGrid() {
   const first = Number(find("first").value);
-  const seeds = `${first}-${Math.min(first + GRID_IMAGES - 1, SEEDS - 1)}`;
-  const { name } = model();
-  const query = `seeds=${seeds}&${settings()}`;
-  save(await fetchImage(`/v1/models/${name}/grid.png?${query}`), `${name}-${seeds}.png`);
+  const last = Math.min(first + GRID_IMAGES - 1, SEEDS - 1);
+  const url = await images.grid(model(), first, last, settings());
+  save(url, `${model().name}-${first}-${last}.png`);
 }
