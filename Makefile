@@ -59,13 +59,18 @@ bench: $(READY) ## every benchmark that needs no GPU
 
 GPU := .venv-gpu
 
-bench-gpu: ## tests and benchmarks that need a GPU
+# Minutes of the benchmarks in all; the installation before them and the tests take as long as they do.
+MINUTES ?= 7
+share = $(shell awk 'BEGIN { print $(MINUTES) * $(1) }')
+
+bench-gpu: ## tests and benchmarks that need a GPU; MINUTES=7 bounds the benchmarks
+	@echo "The benchmarks take about $(MINUTES) minutes, after the installation and the tests."
 	$(MAKE) --no-print-directory VENV=$(GPU) $(GPU)/.installed
 	$(GPU)/bin/python -m pip uninstall --quiet --yes onnxruntime onnxruntime-gpu  # one import package
 	$(GPU)/bin/python -m pip install --quiet --disable-pip-version-check 'onnxruntime-gpu[cuda,cudnn]'
 	$(GPU)/bin/python -m pytest -rs tests/training/test_cuda.py
-	$(GPU)/bin/python -m benchmarks.training --device cuda --write docs/performance.md
-	$(GPU)/bin/python -m benchmarks.inference_cuda --write docs/performance.md
+	$(GPU)/bin/python -m benchmarks.training --device cuda --minutes $(call share,0.6) --write docs/performance.md
+	$(GPU)/bin/python -m benchmarks.inference_cuda --minutes $(call share,0.3) --write docs/performance.md
 
 QUALITY ?= runs/quality
 

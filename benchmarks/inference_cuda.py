@@ -37,6 +37,10 @@ from wgan.runtime import Generator
 from wgan.runtime.benchmark import EngineFn, measure
 
 BATCH_SIZES = (1, 8, 64, 256)
+
+ENGINES = 8
+"""Number of engines that are compared."""
+
 MARK = "<!-- benchmarks/inference_cuda.py -->"
 
 
@@ -47,10 +51,16 @@ def main() -> None:
         "--device", choices=("cuda", "cpu"), default="cuda", help="cpu: a rehearsal"
     )
     parser.add_argument("--seconds", type=float, default=2.0, help="an engine and batch size")
+    parser.add_argument(
+        "--minutes", type=float, help="in all, besides compiling, instead of --seconds"
+    )
     parser.add_argument("--write", type=Path, help="the page whose tables are replaced")
     options = parser.parse_args()
+    turns = len(SHAPES) * ENGINES * len(BATCH_SIZES)
+    seconds = 60 * options.minutes / turns if options.minutes else options.seconds
+    print(f"{turns * seconds / 60:.1f} minutes, besides compiling", file=sys.stderr)
     try:
-        lines = list(printed(report(options.device, options.seconds)))
+        lines = list(printed(report(options.device, seconds)))
     except WganError as exc:
         sys.exit(f"Error: {exc}")
     if options.write is not None:

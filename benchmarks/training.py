@@ -1,6 +1,6 @@
 """Training speed: a tutorial's loop (the article), a usual WGAN-GP loop, and wgan's.
 
-    python -m benchmarks.training [--device cpu|cuda] [--threads 2] [--rounds 7]
+    python -m benchmarks.training [--device cpu|cuda] [--threads 2] [--rounds 7] [--minutes 4]
         [--write docs/performance.md]
 
 All train the same networks on the same images, each in its own process. They take turns: in each
@@ -8,10 +8,12 @@ round, every process trains for a few seconds while the others wait. Images per 
 images seen by the critic. Operations are those of a step's convolutions and matrix products, as
 counted by `torch.utils.flop_counter`; the ceiling is the fastest rate of a large matrix product in
 the same rounds. Memory is the peak of the process, on a GPU that of PyTorch's allocator. The other
-loops get ready-made batches; wgan makes its own from the images.
+loops get ready-made batches; wgan makes its own from the images. With `--minutes` there are as many
+rounds as fit, three at least.
 """
 
 import argparse
+import itertools
 import json
 import statistics
 import subprocess
@@ -46,6 +48,8 @@ from wgan.training.state import TrainState
 IMAGES = 1024
 LOOK_EVERY = 10
 """Interval at which wgan fetches its metrics, the default of `--log-every`."""
+
+LEAST_ROUNDS = 3
 
 ARTICLE = "the article's loop"
 
@@ -103,6 +107,32 @@ class Found:
     peak: int | None  # bytes
 
 
+@dataclass(frozen=True)
+class Rounds:
+    """How long to measure."""
+
+    most: int
+    seconds: float  # shortest turn
+    minutes: float  # in all; 0 for as many as `most` take
+
+    def forecast(self, device: torch.device) -> str:
+        """Return a sentence on the time that this takes."""
+        loops, many = len(contenders(device)), len(workloads(device))
+        turns = many * loops * self.most * self.seconds / 60
+        limit = f", and ends after about {self.minutes:g}" if self.minutes else ""
+        return (
+            f"{loops} loops on {many} workloads: {turns:.1f} minutes of turns, and the start of"
+            f" {loops * many} processes{limit}"
+        )
+
+    def is_enough(self, done: int, started: float, limit: float) -> bool:
+        """Whether to stop after `done` rounds since `started`: another would end past `limit`."""
+        if done >= self.most or not limit:
+            return done >= self.most
+        taken = time.perf_counter() - started
+        return done >= LEAST_ROUNDS and taken * (done + 1) / done > limit
+
+
 def main() -> None:
     """Measure, print, and write the page."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
@@ -110,6 +140,9 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2, help="of the CPU")
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--seconds", type=float, default=2.0, help="shortest turn")
+    parser.add_argument(
+        "--minutes", type=float, default=0.0, help="make fewer rounds if it is over"
+    )
     parser.add_argument("--write", type=Path, help="page whose tables to replace")
     parser.add_argument("--contender", nargs=2, help=argparse.SUPPRESS)  # one of the processes
     options = parser.parse_args()
@@ -120,21 +153,25 @@ def main() -> None:
         name, batch_size = options.contender
         take_turns(options.device, name, batch_size, options.seconds)
         return
-    lines = list(printed(report(options.device, options.threads, options.rounds, options.seconds)))
+    plan = Rounds(options.rounds, options.seconds, options.minutes)
+    print(plan.forecast(torch.device(options.device)), file=sys.stderr)
+    lines = list(printed(report(options.device, options.threads, plan)))
     if options.write is not None:
         write_between(options.write, f"<!-- benchmarks/training.py, {options.device} -->", lines)
 
 
-def report(device: str, threads: int, rounds: int, seconds: float) -> Iterator[str]:
+def report(device: str, threads: int, plan: Rounds) -> Iterator[str]:
     """Yield the lines of the page."""
     on = f"{torch.cuda.get_device_name()}; " if device == "cuda" else ""
     yield f"    {on}{describe_machine('torch')}, {threads} threads"
-    for workload in workloads(torch.device(device)):
-        found = race(workload, rounds, seconds, threads)
+    todo = workloads(torch.device(device))
+    for workload in todo:
+        found = race(workload, plan, 60 * plan.minutes / len(todo), threads)
         yield ""
         yield (
             f"{workload.size}x{workload.size}, width {workload.width}, batch"
-            f" {workload.batch_size}, {workload.n_critic} critic updates, {rounds} rounds:"
+            f" {workload.batch_size}, {workload.n_critic} critic updates,"
+            f" {len(found[0].seconds)} rounds:"
         )
         yield ""
         yield from table(found, workload)
@@ -253,16 +290,20 @@ def pixels(workload: Workload) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]
     return np.random.RandomState(0).randint(0, 256, shape).astype(np.uint8)
 
 
-def race(workload: Workload, rounds: int, seconds: float, threads: int) -> list[Found]:
-    """Let the contenders train in turns."""
+def race(workload: Workload, plan: Rounds, limit: float, threads: int) -> list[Found]:
+    """Let the contenders train in turns, for about `limit` seconds unless that is 0."""
+    started = time.perf_counter()
     taking_part = contenders(workload.device)
     rates: dict[str, list[float]] = {contender.ceiling: [] for contender in taking_part}
     times: dict[str, list[float]] = {contender.name: [] for contender in taking_part}
     with ExitStack() as stack:
         processes = {
-            name: stack.enter_context(Process(name, workload, seconds, threads)) for name in times
+            name: stack.enter_context(Process(name, workload, plan.seconds, threads))
+            for name in times
         }
-        for number in range(rounds):
+        for number in itertools.count():
+            if plan.is_enough(number, started, limit):
+                break
             for precision, found in rates.items():
                 found.append(matrix_rate(precision, workload.device))
             for name in list(processes)[:: -1 if number % 2 else 1]:

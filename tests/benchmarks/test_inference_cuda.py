@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-from benchmarks.inference_cuda import make_engines
+from benchmarks.inference_cuda import ENGINES, make_engines
 from tests.checkpoints import SMALL, trained_checkpoint
 from wgan.latents import latents_from_seeds
 from wgan.training.networks import build
@@ -14,6 +14,7 @@ def test_all_engines_give_the_same_images() -> None:
     generator.load_state_dict(trained_checkpoint().average)
     engines = make_engines(generator.eval().requires_grad_(False), "cpu", SMALL.latent_dim)
     drawn = latents_from_seeds(range(3), SMALL.latent_dim)
+    assert len(engines) == ENGINES
     del engines["PyTorch, torch.compile"]  # compiling takes long
     images = {name: np.asarray(draw(drawn)) for name, draw in engines.items()}
     expected = images.pop("PyTorch, eager")
