@@ -65,6 +65,13 @@ def advanced(default: Any, help: str, **details: Any) -> Any:  # noqa: A002 - as
     return option(default, help, advanced=True, **details)
 
 
+def like(config: type, name: str, **changes: Any) -> Any:
+    """Make a field as another config has it, with changes of its `Option`."""
+    field, described = options(config)[name]
+    changed = dataclasses.replace(described, **changes)
+    return dataclasses.field(default=field.default, metadata={_KEY: changed})
+
+
 def options(config: Any) -> dict[str, tuple["dataclasses.Field[Any]", Option]]:
     """Return the fields of a config or its class that are options, by name; inherited ones last."""
     return _options(config if isinstance(config, type) else type(config))

@@ -25,8 +25,9 @@ import signal, sys
 signal.signal(signal.SIGINT, signal.SIG_DFL)  # Python's handler would wait for native code
 from wgan.sandbox import die_with_parent
 die_with_parent()
-from wgan.runtime import Generator
-Generator(sys.stdin.buffer.read(), "cpu").sample(range(1))
+from wgan.runtime import ForeignOptions, Generator
+foreign = ForeignOptions.from_json(sys.argv[1])
+Generator(sys.stdin.buffer.read(), "cpu", foreign=foreign).sample(range(1))
 """
 
 
@@ -89,8 +90,10 @@ def _wait_for(child: int, engine: str) -> NoReturn:
     os._exit(1)
 
 
-async def probe(model: bytes) -> None:
+async def probe(model: bytes, options: str = "{}") -> None:
     """Open a model and draw one image in a new process, on the CPU.
+
+    `options` are those of a file of another project, as `ForeignOptions.to_json` writes them.
 
     Python errors in that process are ignored: opening the model afterwards raises them again.
     Cancelling this kills the process: a model can run without end.
@@ -107,7 +110,7 @@ async def probe(model: bytes) -> None:
     path = os.pathsep.join(map(os.path.abspath, sys.path))
     try:
         process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-P", "-c", _PROBE),
+            *(sys.executable, "-P", "-c", _PROBE, options),
             env={**os.environ, "PYTHONPATH": path},
             stdin=PIPE,
             stdout=DEVNULL,

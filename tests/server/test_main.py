@@ -187,7 +187,7 @@ def test_sighup_reloads_a_changed_file(tmp_path: Path) -> None:
     [
         (b"", "it is empty"),
         (model_bytes()[:-500], "damaged"),
-        (b"PK\x03\x04", "damaged archive"),
+        (b"PK\x03\x04", "an archive for PyTorch"),
         (false_bytes(), "fails wgan verify: checksums"),
         (deep_bytes(), "the manifest is nested more than 32 levels deep"),
         (None, "there is no model file"),

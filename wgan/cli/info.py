@@ -8,7 +8,11 @@ import click
 
 from wgan.cli.click_options import ConfigCommand, Given, config_options
 from wgan.cli.process import protect_process
-from wgan.model_file.onnx_scan import ValueInfo
+from wgan.errors import WganError
+from wgan.image_shape import channels_text
+from wgan.model_file.foreign import ForeignOptions
+from wgan.model_file.interface import find_images, find_inputs, find_range
+from wgan.model_file.onnx_scan import OnnxFile, ValueInfo
 from wgan.model_file.reading import Description, describe
 from wgan.model_file.value_range import inferred_range
 from wgan.runtime.config import InfoConfig
@@ -31,7 +35,8 @@ MAX_VALUES = 20
 def info(is_cli: bool | None, given: Given, as_json: bool) -> None:
     """Describe an exported file: ONNX, TorchScript or pt2. By default the latest export.
 
-    Of an ONNX file from another project: its inputs, outputs, opset and the range of its images.
+    Of an ONNX file from another project: its inputs, outputs, opset and the range of its images,
+    and which options it needs.
     """
     config = given.make(InfoConfig)
     if config.device is not None:  # else nothing but our own Python looks at the file
@@ -39,16 +44,18 @@ def info(is_cli: bool | None, given: Given, as_json: bool) -> None:
     path = find_model(config.file, only_onnx=False)
     description = describe(path)
     manifest = description.manifest
+    if manifest is not None:
+        config.check_own()
     if as_json and manifest is not None:
         click.echo(manifest.to_json())
         return
-    content = {} if manifest is not None else _graph(path, description)
+    content = {} if manifest is not None else _graph(path, description, config.foreign)
     rows: dict[str, Any] = {"file": f"{path} ({description.format})"}
     rows |= _manifest_rows(manifest) if manifest is not None else _graph_rows(content)
     if config.device is not None:
         from wgan.runtime import Generator
 
-        with Generator(path, config.device) as generator:
+        with Generator(path, config.device, foreign=config.foreign) as generator:
             content["provider"] = rows["runs on"] = generator.provider
     if as_json:
         click.echo(json.dumps(content))
@@ -102,7 +109,7 @@ def _data_range_row(manifest: "Manifest") -> dict[str, str]:
     return {"data range": f"{low:g} is black, {high:g} white in the training data"}
 
 
-def _graph(path: "Path", description: Description) -> dict[str, Any]:
+def _graph(path: "Path", description: Description, options: ForeignOptions) -> dict[str, Any]:
     """What a file without a manifest says about itself, for --json."""
     content = {"file": str(path), "format": description.format, "bytes": path.stat().st_size}
     file = description.onnx
@@ -115,9 +122,38 @@ def _graph(path: "Path", description: Description) -> dict[str, Any]:
                 {**dataclasses.asdict(value), "range": inferred_range(value.name, file.producers)}
                 for value in file.outputs
             ],
+            "weights_in": sorted(file.external),
+            "random": sorted(file.draws),
             "unsafe": file.unsafe,
+            **_as_generator(file, options),
         }
     return content
+
+
+def _as_generator(file: OnnxFile, options: ForeignOptions) -> dict[str, Any]:
+    """What the file is as a generator, or the option that it needs; nothing is run."""
+    try:
+        inputs = find_inputs(file.inputs, options, file.embeddings)
+        floats, pixels = find_images(file.outputs, options)
+        images = floats or pixels
+        assert images is not None
+        value_range = None
+        if floats is not None:
+            value_range = find_range(floats.value.name, file.producers, options.value_range)
+    except WganError as exc:
+        return {"generator": None, "needs": str(exc)}
+    return {
+        "generator": {
+            "latents": inputs.latents.name,
+            "latent_shape": inputs.axes,
+            "batch": inputs.batch,
+            "classes": inputs.labels.classes if inputs.labels is not None else 0,
+            "images": images.value.name,
+            "height_width": images.sides,
+            "channels": images.channels,
+            "value_range": value_range,
+        }
+    }
 
 
 def _graph_rows(content: dict[str, Any]) -> dict[str, Any]:
@@ -133,7 +169,24 @@ def _graph_rows(content: dict[str, Any]) -> dict[str, Any]:
         "inputs": [_value(entry) for entry in content["inputs"]] or "none",
         "outputs": [_value(entry) for entry in content["outputs"]] or "none",
     }
+    if content["weights_in"]:
+        rows["weights in"] = content["weights_in"]
+    if content["random"]:
+        rows["draws"] = f"random numbers itself: {', '.join(content['random'])}"
+    found = content["generator"]
+    rows["generator"] = content["needs"] if found is None else _generator_row(found)
     return rows | ({"unsafe": content["unsafe"]} if content["unsafe"] else {})
+
+
+def _generator_row(found: dict[str, Any]) -> str:
+    height, width = found["height_width"] or ("?", "?")
+    low, high = found["value_range"] or (0, 255)
+    classes = f" and {found['classes']} classes" if found["classes"] else ""
+    return (
+        f"{found['latents']} {'x'.join(map(str, found['latent_shape']))}{classes} ->"
+        f" {found['images']} {width}x{height}, {channels_text(found['channels'])}, {low:g} is"
+        f" black, {high:g} white"
+    )
 
 
 def _value(entry: dict[str, Any]) -> str:

@@ -6,6 +6,7 @@ from typing import Literal
 
 from wgan.errors import UsageError
 from wgan.files import check_output
+from wgan.model_file.foreign import ForeignOptions
 from wgan.options import advanced, option, parse_value_range
 from wgan.training.execution import CacheConfig, CheckpointConfig
 
@@ -43,7 +44,7 @@ def parse_metrics(text: str) -> tuple[str, ...]:
 
 
 @dataclass(frozen=True, kw_only=True)
-class EvalConfig(CheckpointConfig, CacheConfig):
+class EvalConfig(CheckpointConfig, CacheConfig, ForeignOptions):
     """Options of `evaluate`.
 
     Raises:

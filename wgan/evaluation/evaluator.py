@@ -73,9 +73,12 @@ def run_evaluation(config: EvalConfig, progress: bool = False) -> Evaluation:
             provider=provider,
             architecture=architecture,
             trust=config.trust,
+            foreign=config.foreign,
         )
         for path in config.generators or (None,)
     ]
+    if not any(generator.is_foreign for generator in generators):
+        config.foreign.check_own()
     transform = choose_transform(generators, features)
     data_name = choose_data(generators, config.data)
     cache = Cache.of(config)

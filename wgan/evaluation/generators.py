@@ -24,8 +24,16 @@ from wgan.files import archive_errors, is_file, is_folder
 from wgan.image_shape import FITS, to_size
 from wgan.model_file import FORMATS
 from wgan.model_file.archive import is_program
-from wgan.model_file.manifest import Manifest
-from wgan.model_file.reading import CHANGED, ZIP_MAGIC, content_sha256, describe, read_bytes
+from wgan.model_file.foreign import ForeignOptions
+from wgan.model_file.manifest import METADATA_KEY, Manifest
+from wgan.model_file.reading import (
+    CHANGED,
+    ZIP_MAGIC,
+    content_sha256,
+    describe,
+    read_bytes,
+    read_model,
+)
 from wgan.options import flag
 from wgan.runs import find_run, latest_run
 from wgan.runtime import Generator
@@ -61,6 +69,7 @@ class EvaluatedGenerator:
     data: str | None  # path or name of the training images; None if unknown
     generate: GenerateFn
     classes: tuple[str, ...] = ()  # seed k has the label k % len(classes)
+    is_foreign: bool = False  # whether another project's file
 
 
 def open_generator(
@@ -72,6 +81,7 @@ def open_generator(
     provider: str = "auto",
     architecture: Architecture | None = None,
     trust: bool = False,
+    foreign: ForeignOptions | None = None,
 ) -> EvaluatedGenerator:
     """Open a run, a checkpoint or an exported file.
 
@@ -84,6 +94,7 @@ def open_generator(
         provider: where ONNX files run, as for `wgan.runtime.Generator`.
         architecture: as for `wgan.training.networks.build`, for checkpoints.
         trust: whether TorchScript and pt2 files may be opened, which runs code in them.
+        foreign: options for an ONNX file of another project; other files ignore them.
 
     Raises:
         RunError: the run does not exist.
@@ -100,9 +111,13 @@ def open_generator(
     if not is_file(path):
         raise ModelFileError(f"there is no run, checkpoint or exported file {path}")
     if not _is_archive(path):
-        exported = Generator(path, provider)
+        is_own = METADATA_KEY in read_model(path).metadata
+        exported = Generator(path, provider, foreign=None if is_own else foreign)
         stream = functools.partial(exported.stream, batch_size=batch_size)
-        return _from_export(path, exported.image_shape, exported.manifest, stream)
+        found = _from_export(
+            path, exported.image_shape, exported.manifest, stream, exported.classes
+        )
+        return dataclasses.replace(found, is_foreign=not is_own)
     is_truncated = not zipfile.is_zipfile(path) and path.suffix in PROGRAM_SUFFIXES
     if is_program(path) or is_truncated:
         if not trust:
@@ -115,7 +130,7 @@ def open_generator(
         shape = manifest.height, manifest.width, manifest.channels
         classes = len(manifest.classes)
         generate = generate_fn(program, manifest.latent_dim, device, batch_size, classes)
-        return _from_export(path, shape, manifest, generate)
+        return _from_export(path, shape, manifest, generate, manifest.classes)
     checkpoint = Checkpoint.load(path)
     return _from_checkpoint(str(path), checkpoint, device, batch_size, architecture)
 
@@ -149,12 +164,15 @@ def _from_checkpoint(
 
 
 def _from_export(
-    path: Path, shape: tuple[int, int, int], manifest: Manifest | None, generate: GenerateFn
+    path: Path,
+    shape: tuple[int, int, int],
+    manifest: Manifest | None,
+    generate: GenerateFn,
+    classes: tuple[str, ...],
 ) -> EvaluatedGenerator:
     step, settings = (manifest.step, manifest.config) if manifest else (None, {})
     _check_preparation(path, settings)
     # No data: a manifest keeps only the last part of its path.
-    classes = manifest.classes if manifest is not None else ()
     return EvaluatedGenerator(str(path), shape, step, settings, None, generate, classes)
 
 

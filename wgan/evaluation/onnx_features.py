@@ -27,11 +27,11 @@ from PIL import Image
 from wgan.errors import ModelFileError
 from wgan.evaluation.features import FeatureBatch
 from wgan.images import Pixels, to_colour, to_pil
+from wgan.model_file.interface import FLOATS, UINT8, Layout
 from wgan.model_file.onnx_scan import ValueInfo
 from wgan.model_file.value_range import ValueRange
 from wgan.runtime.engine import open_session, run_session
 from wgan.runtime.model_source import scan_source
-from wgan.runtime.signature import FLOATS, UINT8, Layout
 
 VECTORS, LOGITS = "features", "logits"
 """Names of outputs."""

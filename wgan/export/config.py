@@ -10,9 +10,9 @@ from typing import Any
 
 from wgan.errors import UsageError
 from wgan.model_file import FORMATS
+from wgan.model_file.foreign import ForeignOptions
 from wgan.model_file.manifest import Distance
-from wgan.options import advanced, check, flag, option, parse_value_range
-from wgan.text import shorten
+from wgan.options import advanced, check, flag, like, option
 from wgan.training.execution import CheckpointConfig
 
 logger = logging.getLogger("wgan")
@@ -129,83 +129,26 @@ class PrecisionConfig:
         return DEFAULT_TARGETS[self.precision] if FORMATS[file_format].is_onnx else "portable"
 
 
-def _parse_axes(text: str) -> tuple[int, ...]:
-    """Parse `"100x1x1"`. Raises UsageError."""
-    parts = text.lower().split("x")
-    if not all(part.isdecimal() and int(part) for part in parts):
-        raise UsageError(f"{shorten(text)} is not allowed: write sizes, as in 100 or 100x1x1")
-    return tuple(int(part) for part in parts)
+def _main(name: str, **changes: Any) -> Any:
+    """An option of `ForeignOptions` that --help shows."""
+    return like(ForeignOptions, name, advanced=False, group="Generator", **changes)
 
 
 @dataclass(frozen=True, kw_only=True)
-class ForeignConfig(PrecisionConfig):
+class ForeignConfig(PrecisionConfig, ForeignOptions):
     """What a user says of a generator from another project. Raises UsageError."""
 
-    latents: tuple[int, ...] | None = option(
-        None,
-        "Latents of one image, without the batch.",
-        parse=_parse_axes,
-        low=1,
-        high=2**20,
-        metavar="SIZE[xSIZE...]",
-        shown_default="as the file says",
-        group="Generator",
+    latent_shape: tuple[int, ...] | None = _main(
+        "latent_shape", flags=("--latents", "--latent-shape")
     )
-    value_range: tuple[float, float] | None = option(
-        None,
-        "The values of black and white, if the generator does not tell them.",
-        flags=("--value-range", "--range"),
-        parse=parse_value_range,
-        metavar="LOW,HIGH",
+    value_range: tuple[float, float] | None = _main(
+        "value_range", flags=("--value-range", "--range")
     )
-    inputs: tuple[str, ...] = option(
-        (),
-        "A further input's value: a number, numbers as in 0,1,0, or a .npy file; repeatable.",
-        flags=("--input",),
-        metavar="NAME=VALUE",
-    )
-    label: int | None = option(
-        None, "Class of all images, for a generator with classes.", flags=("--class",), low=0
-    )
-    image_shape: tuple[int, ...] | None = option(
-        None,
-        "Height, width and channels of flat images.",
-        parse=_parse_axes,
-        low=1,
-        high=2**14,
-        metavar="HxWxC",
-        shown_default="as the file says",
-    )
-    image_output: str | None = option(
-        None,
-        "The output that holds the images, by name or number.",
-        flags=("--output-name",),
-        metavar="NAME",
-        shown_default="found",
-    )
-
-    def __post_init__(self) -> None:
-        """Check each option. Raises UsageError."""
-        super().__post_init__()
-        if self.image_shape is not None and len(self.image_shape) != 3:
-            raise UsageError(
-                "--image-shape is height, width and channels, as in 28x28x1: it has"
-                f" {len(self.image_shape)} sizes"
-            )
-
-    @property
-    def given_inputs(self) -> dict[str, str]:
-        """Name -> value, as text, of the inputs that the user fixes. Raises UsageError."""
-        found = {}
-        for text in self.inputs:
-            name, equals, value = text.partition("=")
-            if not (name and equals and value):
-                raise UsageError(
-                    f"--input {shorten(text)} is not allowed: write NAME=VALUE, as in"
-                    " truncation=0.7"
-                )
-            found[name] = value
-        return found
+    inputs: tuple[str, ...] = _main("inputs")
+    fixed_class: int | None = _main("fixed_class")
+    label_input: str | None = _main("label_input", flags=("--labels", "--label-input"))
+    image_shape: tuple[int, int, int] | None = _main("image_shape")
+    image_output: str | None = _main("image_output")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -28,6 +28,7 @@ def export_module(
     inputs: Mapping[str, Any] | None = None,
     output: str | None = None,
     image_shape: tuple[int, int, int] | None = None,
+    label_input: str | None = None,
     config: ExportConfig | None = None,
     file_format: str = "onnx",
 ) -> Manifest:
@@ -44,6 +45,8 @@ def export_module(
         inputs: its further arguments by name: tensors have a first axis of size 1 for the batch.
         output: index or name of the images, for a module that returns a tuple or a dict.
         image_shape: height, width and channels of flat images.
+        label_input: the argument that takes labels, int64 `[n]` or one-hot, as "y:10", which the
+            file then takes too.
         config: precision, target and tolerances.
         file_format: one of `wgan.model_file.FORMATS` that is a file.
 
@@ -58,20 +61,25 @@ def export_module(
     check_output(path)
     with needs_extra("export", purpose="exporting"):
         from wgan.export.draft import prove_and_write, weights_sha256
-        from wgan.export.foreign.module import ForeignGenerator, draw
+        from wgan.export.foreign.module import ForeignGenerator, draw, make_labels
         from wgan.export.parity.gate import Reference
     module.eval().requires_grad_(False).cpu().float()
-    generator = ForeignGenerator(module, latent_shape, inputs or {}, output, image_shape)
+    generator = ForeignGenerator(
+        module, latent_shape, inputs or {}, output, image_shape, make_labels(module, label_input)
+    )
     check_stop()
     logger.info("%s: tracing the generator", path)
     channels, height, width = draw(generator).shape[1:]
     draft = _make_draft(generator, value_range, config, file_format)
     logger.info("%s: generating reference images with PyTorch", path)
-    reference = Reference.draw(generator, generator.latent_dim, config.seeds, float64_optional=True)
+    reference = Reference.draw(
+        generator, generator.latent_dim, config.seeds, generator.classes, float64_optional=True
+    )
     unproved = Manifest.foreign(
         source="module",
         latent_dim=generator.latent_dim,
         image_shape=(height, width, channels),
+        classes=tuple(map(str, range(generator.classes))),
         precision=config.precision,
         target=config.target_of(file_format),
         opset=draft.opset,
@@ -97,7 +105,7 @@ def _make_draft(
     from wgan.export.formats.onnx import clean, rewrite, to_onnx
     from wgan.model_file import IMAGES
 
-    model = to_onnx(generator, generator.latent_dim)
+    model = to_onnx(generator, generator.latent_dim, generator.classes)
     known = find_range(model, IMAGES)
     if known is not None and value_range is not None and known != value_range:
         raise UsageError(
@@ -111,10 +119,10 @@ def _make_draft(
         )
     generator.value_range = known or value_range or (-1.0, 1.0)
     if file_format != "onnx":
-        return make_draft(generator, generator.latent_dim, config, file_format)
+        return make_draft(generator, generator.latent_dim, config, file_format, generator.classes)
     if generator.value_range != (-1.0, 1.0):
-        model = to_onnx(generator, generator.latent_dim)
-    return rewrite(clean(fold(model)), config)
+        model = to_onnx(generator, generator.latent_dim, generator.classes)
+    return rewrite(clean(fold(model)), config, generator.classes)
 
 
 def export_named_module(config: ExportConfig, path: Path, file_format: str = "onnx") -> Manifest:
@@ -128,7 +136,7 @@ def export_named_module(config: ExportConfig, path: Path, file_format: str = "on
     from wgan.export.foreign.weights import load_weights, put_weights
 
     assert config.module is not None
-    if config.latents is None:
+    if config.latent_shape is None:
         raise UsageError("--module needs the latents of one image: give  --latents 100x1x1")
     module = make_module(config.module)
     if config.weights is not None:
@@ -137,15 +145,15 @@ def export_named_module(config: ExportConfig, path: Path, file_format: str = "on
         logging.getLogger("wgan").warning(
             "without --weights the generator has the weights that %s gives it", config.module
         )
-    shape = config.image_shape
     return export_module(
         module,
-        config.latents,
+        config.latent_shape,
         path,
         config.value_range,
-        inputs=make_inputs(module, config.given_inputs, config.label),
+        inputs=make_inputs(module, config.given_inputs, config.fixed_class),
         output=config.image_output,
-        image_shape=None if shape is None else (shape[0], shape[1], shape[2]),
+        image_shape=config.image_shape,
+        label_input=config.label_input,
         config=config,
         file_format=file_format,
     )

@@ -6,18 +6,18 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from wgan.errors import ExportError, UsageError, needs_extra
-from wgan.export.config import TOLERANCES, ForeignConfig, OptimizeConfig, PrecisionConfig
+from wgan.errors import ExportError, ModelFileError, UsageError, needs_extra
+from wgan.export.config import TOLERANCES, OptimizeConfig, PrecisionConfig
 from wgan.files import check_output
 from wgan.model_file.manifest import Distance, Manifest
-from wgan.model_file.reading import read_bytes, scan_model
+from wgan.model_file.reading import read_bytes, read_complete
 from wgan.stop import check_stop
 from wgan.text import first_line
 
 if TYPE_CHECKING:
     from onnx import ModelProto
 
-    from wgan.export.foreign.interface import Interface, Request
+    from wgan.export.foreign.interface import Interface
 
 LEVEL = 0.0079
 """The step between two pixel values, in [-1, 1]."""
@@ -47,25 +47,25 @@ def optimize(config: OptimizeConfig) -> Manifest:
         raise UsageError(f"--output {config.path} is the file itself: name another one")
     with needs_extra("export", purpose="optimising an ONNX file"):
         from wgan.export.draft import prove_and_write
-        from wgan.export.foreign.interface import read_interface
+        from wgan.export.foreign.interface import check_operators, computes_in_16_bits
         from wgan.export.foreign.normal_form import normalize
         from wgan.export.formats.onnx import rewrite
         from wgan.export.parity.file_reference import ForeignFile
     logger.info("reading %s", config.file)
     model, sha256 = load_foreign(config.file)
-    interface = read_interface(model, request_of(config))
-    foreign = ForeignFile.open(model, interface)
-    given = config.image_shape
-    shape = foreign.image_shape(None if given is None else (given[0], given[1], given[2]))
+    check_operators(model)
+    foreign = ForeignFile.open(model, config.foreign)
+    interface = foreign.interface
     check_stop()
     logger.info("folding what does not depend on the latents")
-    draft = rewrite(normalize(model, interface, shape), config)
+    draft = rewrite(normalize(model, interface), config, interface.classes)
     logger.info("generating reference images with the file itself")
-    reference = foreign.reference(shape, config.seeds)
+    reference = foreign.reference(config.seeds)
     unproved = Manifest.foreign(
         source="onnx",
-        latent_dim=interface.latent_dim,
-        image_shape=shape,
+        latent_dim=interface.inputs.latent_dim,
+        image_shape=interface.shape,
+        classes=tuple(map(str, range(interface.classes))),
         precision=config.precision,
         target=config.target_of("onnx"),
         opset=draft.opset,
@@ -78,34 +78,22 @@ def optimize(config: OptimizeConfig) -> Manifest:
         reference,
         unproved,
         config.path,
-        allowed_distance(config, interface),
+        allowed_distance(config, interface, in_16_bits=computes_in_16_bits(model)),
         loosened=config.loosened,
         reference_sha256=sha256,
     )
 
 
-def allowed_distance(config: PrecisionConfig, interface: "Interface") -> Distance:
+def allowed_distance(
+    config: PrecisionConfig, interface: "Interface", *, in_16_bits: bool
+) -> Distance:
     """The largest distance that passes; the file's own arithmetic may be coarser than float32."""
     allowed = config.allowed
     if interface.value_range is None:  # images of 256 levels, of which rounding may tip one
         return replace(allowed, images=max(allowed.images, LEVEL))
-    if config.precision == "fp32" and interface.in_float16 and not config.loosened:
+    if config.precision == "fp32" and in_16_bits and not config.loosened:
         return TOLERANCES["fp16"]
     return allowed
-
-
-def request_of(config: ForeignConfig) -> "Request":
-    """What the options say of the file."""
-    from wgan.export.foreign.interface import Request
-
-    return Request(
-        latents=config.latents or (),
-        inputs=config.given_inputs,
-        label=config.label,
-        output=config.image_output,
-        value_range=config.value_range,
-        flat=config.image_shape is not None,
-    )
 
 
 def load_foreign(path: Path) -> tuple["ModelProto", str]:
@@ -117,13 +105,10 @@ def load_foreign(path: Path) -> tuple["ModelProto", str]:
     """
     import onnx
 
-    from wgan.export.foreign.inlining import inline_external_data
-
-    data = read_bytes(path)
-    scan_model(data, allow_unsafe=True)
     try:
-        model = onnx.load_model_from_string(data)
+        model = onnx.load_model_from_string(read_complete(path))
+    except ModelFileError:
+        raise
     except Exception as exc:  # protobuf's errors have no common class
         raise ExportError(f"{path} cannot be read as ONNX: {first_line(exc)}") from exc
-    inline_external_data(model, path)
-    return model, hashlib.sha256(data).hexdigest()
+    return model, hashlib.sha256(read_bytes(path)).hexdigest()

@@ -18,15 +18,15 @@ from wgan.model_file.value_range import (
     RANDOM,
     WITH_ATTRIBUTES,
     Producer,
+    find_embeddings,
     number_of,
     read_attributes,
     resolve,
 )
 from wgan.model_file.wire import (
-    BYTES,
     FieldValue,
     WireError,
-    encode_varint,
+    encode_field,
     read_fields,
     text_of,
 )
@@ -60,7 +60,7 @@ _CHILDREN: Mapping[str, Mapping[int, str]] = {
 }
 
 # Field numbers of a Tensor and of a Node.
-_TENSOR_NAME, _TENSOR_EXTERNAL_DATA, _TENSOR_DATA_LOCATION = 8, 13, 14
+_TENSOR_DIMS, _TENSOR_NAME, _TENSOR_EXTERNAL_DATA, _TENSOR_DATA_LOCATION = 1, 8, 13, 14
 _INPUT, _OUTPUT, _OPERATOR, _ATTRIBUTE = 1, 2, 4, 5
 
 _ELEMENT_TYPES = (
@@ -105,6 +105,8 @@ class OnnxFile:
     exporter: str = ""  # the program that wrote it
     # Files that hold weights of the main graph, as the file names them.
     external: set[str] = field(default_factory=set)
+    # Input -> the rows of the table that it chooses from: the classes of a label.
+    embeddings: dict[str, int] = field(default_factory=dict)
     draws: set[str] = field(default_factory=set)  # operators that draw random numbers
     trains: bool = False  # whether a batch norm is in training mode
     unsafe: str = ""  # why ONNX Runtime must not open it; empty if it may
@@ -143,6 +145,7 @@ def scan(
     if found.unsafe and not allow_unsafe:
         raise ModelFileError(found.unsafe)
     found.producers = resolve(found.producers, scanner.numbers)
+    found.embeddings = find_embeddings(found.producers, scanner.rows, scanner.choices)
     found.inputs = [value for value in found.inputs if value.name not in scanner.initializers]
     return found
 
@@ -155,7 +158,7 @@ def extra_output(name: str) -> bytes:
     """
     content = name.encode()
     for number in (1, 12, 7):
-        content = encode_varint(number << 3 | BYTES) + encode_varint(len(content)) + content
+        content = encode_field(number, content)
     return content
 
 
@@ -164,6 +167,8 @@ class _Scanner:
     found: OnnxFile = field(default_factory=OnnxFile)
     initializers: set[str] = field(default_factory=set)  # of the main graph
     numbers: dict[str, float] = field(default_factory=dict)  # constants that are one number
+    rows: dict[str, int] = field(default_factory=dict)  # first axes of initializers
+    choices: list[tuple[str, ...]] = field(default_factory=list)  # inputs of each Gather
     has_graph: bool = False
     fields: int = 0
 
@@ -211,6 +216,8 @@ class _Scanner:
                     operator, next(iter(node[_INPUT]), None), tuple(node[_INPUT]), attributes
                 )
                 self.found.producers.update(dict.fromkeys(node[_OUTPUT], producer))
+                if operator == "Gather":
+                    self.choices.append(tuple(node[_INPUT]))
 
     def _read_header(self, number: int, value: FieldValue) -> None:
         if not isinstance(value, memoryview):
@@ -227,6 +234,7 @@ class _Scanner:
     def _read_tensor(self, parts: list[tuple[int, FieldValue]], path: tuple[str, ...]) -> None:
         is_weight = path == ("Model", "Graph")
         name, locations, is_external = "", set(), False
+        rows = next((value for number, value in parts if number == _TENSOR_DIMS), None)
         for number, value in parts:
             if number == _TENSOR_NAME and isinstance(value, memoryview):
                 name = text_of(value)
@@ -243,6 +251,8 @@ class _Scanner:
             self.found.unsafe = EXTERNAL
         if is_weight:
             self.initializers.add(name)
+            if isinstance(rows, int):
+                self.rows[name] = rows
             value_of = number_of(parts)
             if value_of is not None:
                 self.numbers[name] = value_of

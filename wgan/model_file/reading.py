@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from wgan.errors import ModelFileError
-from wgan.model_file.external_data import external_file
+from wgan.model_file.external_data import external_file, with_weights
 from wgan.model_file.manifest import METADATA_KEY, Manifest
 from wgan.model_file.onnx_scan import EXTERNAL, OnnxFile, scan
 from wgan.model_file.wire import FieldValue, read_fields
@@ -59,7 +59,9 @@ def describe(path: Path) -> Description:
             from wgan.model_file.archive import read_archive  # imports zipfile
 
             return Description(*read_archive(path))
-        scanned = scan_model(data, allow_unsafe=True)
+        scanned = scan_model(data, allow_unsafe=True, allow_external=True)
+        if scanned.external and METADATA_KEY in scanned.metadata:
+            scanned.unsafe = EXTERNAL
         return Description("onnx", read_manifest(scanned), scanned)
     except ModelFileError as exc:
         raise ModelFileError(f"{path} cannot be used: {exc}") from exc
@@ -82,6 +84,25 @@ def read_model(path: Path) -> OnnxFile:
     except ModelFileError as exc:
         if str(path) in str(exc):
             raise
+        raise ModelFileError(f"{path} cannot be used: {exc}") from exc
+
+
+def read_complete(path: Path) -> bytes:
+    """Read an ONNX file and the weights that it has in files beside it, as one file's bytes.
+
+    Raises:
+        ModelFileError: as `read_model`, or the whole is larger than 2 GiB.
+    """
+    external = read_model(path).external
+    data = read_bytes(path)
+    if not external:
+        return data
+    files = {location: read_bytes(external_file(path, location)) for location in external}
+    if len(data) + sum(map(len, files.values())) > MODEL_SIZE_LIMIT:
+        raise _too_large(path)
+    try:
+        return with_weights(data, files.__getitem__)
+    except ModelFileError as exc:
         raise ModelFileError(f"{path} cannot be used: {exc}") from exc
 
 

@@ -79,6 +79,29 @@ def resolve(producers: Mapping[str, Producer], numbers: Mapping[str, float]) -> 
     }
 
 
+def find_embeddings(
+    producers: Mapping[str, Producer],
+    rows: Mapping[str, int],
+    choices: Iterable[tuple[str, ...]],
+) -> dict[str, int]:
+    """Value -> the rows of the smallest table that it chooses from, back to a graph's inputs.
+
+    `rows` are the tables, `choices` the inputs of each Gather: a table and the indices.
+    """
+    found: dict[str, int] = {}
+    for table, *indices in choices:
+        if table not in rows or len(indices) != 1:
+            continue
+        name = indices[0]
+        for _ in range(len(producers)):  # a damaged graph can have a cycle
+            producer = producers.get(name)
+            if producer is None or producer.operator not in (*VALUE_PRESERVING, "Cast"):
+                break
+            name = producer.source or ""
+        found[name] = min(rows[table], found.get(name, rows[table]))
+    return found
+
+
 def inferred_range(name: str, producers: Mapping[str, Producer]) -> ValueRange | None:
     """Range of the value `name`, as the last operators tell it; None if they do not."""
     changes: list[tuple[str, float]] = []  # factors and terms on the way, the last one first

@@ -30,6 +30,13 @@ def encode_varint(number: int) -> bytes:
     return encoded + bytes([number])
 
 
+def encode_field(number: int, value: FieldValue | bytes) -> bytes:
+    """Encode a field: a number, or the bytes of a string or message."""
+    if isinstance(value, int):
+        return encode_varint(number << 3 | VARINT) + encode_varint(value)
+    return encode_varint(number << 3 | BYTES) + encode_varint(len(value)) + bytes(value)
+
+
 def read_fields(data: memoryview) -> Iterator[tuple[int, FieldValue]]:
     """Yield the number and value of each field, in the order of the bytes.
 

@@ -13,13 +13,14 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from wgan.model_file.foreign import ForeignOptions
 from wgan.runtime.config import SampleConfig
 from wgan.stop import Stopped
 
 if TYPE_CHECKING:
     from wgan.runtime.generator import Generator
 
-__all__ = ["Generator", "SampleConfig", "sample"]
+__all__ = ["ForeignOptions", "Generator", "SampleConfig", "sample"]
 
 
 def __getattr__(name: str) -> Any:
@@ -68,7 +69,7 @@ def sample(config: SampleConfig) -> Sampled:
         path,
         device,
         config.threads,
-        value_range=config.value_range,
+        foreign=config.foreign,
         allow_random=config.allow_random,
     ) as generator:
         source = config.source(generator.latent_dim, generator.classes)

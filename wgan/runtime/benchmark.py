@@ -83,7 +83,7 @@ def bench(config: BenchConfig, others: OtherEngines | None = None) -> BenchResul
     threads = config.threads or usable_cores()
 
     def opened() -> Generator:
-        return Generator(path, config.device, threads, value_range=config.value_range)
+        return Generator(path, config.device, threads, foreign=config.foreign)
 
     generator = opened()
     classes = len(generator.classes)

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from wgan.errors import UsageError
 from wgan.host import MAX_THREADS
-from wgan.options import advanced, check, option, parse_value_range
+from wgan.model_file.foreign import ForeignOptions
+from wgan.options import advanced, check, option
 from wgan.runtime.engine import DEVICE_NAMES
 from wgan.text import shorten
 
@@ -83,7 +84,7 @@ def _parse_shard(text: str) -> tuple[int, int]:
 
 
 @dataclass(frozen=True, kw_only=True)
-class SampleConfig:
+class SampleConfig(ForeignOptions):
     """Which images of which model are generated, and how they are written.
 
     The images are one of: `count` seeds from `seed` on, listed `seeds`, a file of `latents`, or a
@@ -198,12 +199,6 @@ class SampleConfig:
         metavar="FILE",
         shown_default="the latest export",
         group="Model",
-    )
-    value_range: tuple[float, float] | None = advanced(
-        None,
-        "Black and white, for a foreign model.",
-        parse=parse_value_range,
-        metavar="LOW,HIGH",
     )
     allow_random: bool = advanced(
         False, "Take a foreign model that draws random numbers itself, with a warning."
@@ -370,12 +365,12 @@ class FileConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
-class VerifyConfig(FileConfig):
+class VerifyConfig(FileConfig, ForeignOptions):
     """What `wgan verify` checks."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class InfoConfig(FileConfig):
+class InfoConfig(FileConfig, ForeignOptions):
     """What `wgan info` describes."""
 
     device: str | None = option(
@@ -387,7 +382,7 @@ class InfoConfig(FileConfig):
 
 
 @dataclass(frozen=True, kw_only=True)
-class BenchConfig(FileConfig):
+class BenchConfig(FileConfig, ForeignOptions):
     """What `wgan bench` measures.
 
     Raises:
@@ -399,12 +394,6 @@ class BenchConfig(FileConfig):
     )
     device: str = option("auto", "What runs the model.", choices=DEVICE_NAMES)
     threads: int | None = option(None, "CPU threads.", **THREADS)
-    value_range: tuple[float, float] | None = advanced(
-        None,
-        "Black and white, for a foreign model.",
-        parse=parse_value_range,
-        metavar="LOW,HIGH",
-    )
     seconds: float = option(2.0, "Time for each engine and batch size.", above=0, metavar="SECONDS")
 
     def __post_init__(self) -> None:

@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 from wgan.errors import DeviceError, ModelFileError, UsageError, needs_extra
 from wgan.host import usable_cores
-from wgan.model_file.reading import read_bytes
+from wgan.model_file.reading import read_complete
 from wgan.stop import interrupting
 from wgan.text import first_line
 
@@ -247,7 +247,7 @@ def ort_errors() -> tuple[type[Exception], ...]:
 
 def _open(ort: ModuleType, model: bytes | Path, options: Any, device: str) -> Any:
     if isinstance(model, Path) and not is_utf8(model):  # ONNX Runtime takes no other path
-        model = read_bytes(model)
+        model = read_complete(model)
     try:
         return ort.InferenceSession(
             model if isinstance(model, bytes) else str(model),
@@ -257,6 +257,9 @@ def _open(ort: ModuleType, model: bytes | Path, options: Any, device: str) -> An
             read_config_from_model=0,  # a file must not set the session's options
         )
     except ort_errors() as exc:
+        # It reads weights from a second file, but no shapes.
+        if isinstance(model, Path) and "external" in str(exc):
+            return _open(ort, read_complete(model), options, device)
         raise ModelFileError(f"ONNX Runtime cannot open it: {first_line(exc)}") from exc
 
 

@@ -1,5 +1,6 @@
 """A generator in ONNX Runtime: latents or seeds in, images or pixels out."""
 
+import dataclasses
 import functools
 import itertools
 import os
@@ -16,10 +17,11 @@ from wgan.errors import DeviceError, ModelFileError, UsageError
 from wgan.host import usable_cores
 from wgan.image_shape import PIXEL_CHANNELS, channels_text
 from wgan.images import Images, Pixels, collect, encode, grid, to_pixels, viewable
-from wgan.latents import Labels, Latents, check_seed, labels_from_seeds
-from wgan.model_file import LABELS
-from wgan.model_file.onnx_scan import ValueInfo, extra_output
-from wgan.model_file.reading import read_bytes, read_manifest
+from wgan.latents import Labels, Latents, check_seed
+from wgan.model_file.foreign import ForeignOptions
+from wgan.model_file.interface import Inputs
+from wgan.model_file.onnx_scan import extra_output
+from wgan.model_file.reading import read_complete, read_manifest
 from wgan.model_file.value_range import ValueRange
 from wgan.options import check_value
 from wgan.runtime import builtin
@@ -33,6 +35,7 @@ from wgan.runtime.engine import (
     open_session,
     run_session,
 )
+from wgan.runtime.feed import Feed
 from wgan.runtime.labels import GivenLabels, check_labels, make_labelling
 from wgan.runtime.latent_sources import InterpolatedLatents, LatentSource, SeedLatents
 from wgan.runtime.model_source import (
@@ -41,7 +44,7 @@ from wgan.runtime.model_source import (
     scan_source,
     verify_checksum,
 )
-from wgan.runtime.signature import ImageOutput, check_sides, read_signature
+from wgan.runtime.signature import ImageOutput, read_signature, session_interface
 
 PREVIEW_IMAGES = 16
 """Images that a notebook shows for a generator."""
@@ -67,16 +70,18 @@ class Generator:
     Args:
         model: an ONNX file's path or its bytes; a run's folder, for its newest export; "builtin",
             for the generator that is installed with wgan; None for the latest export in this
-            folder, as `wgan sample` takes it. A generator from another project works if its graph
-            is clear (see `wgan.runtime.signature`).
+            folder, as `wgan sample` takes it. A generator from another project works too, with
+            `foreign` where its graph is not clear (see docs/bring-your-own.md).
         device: "auto" (the best that works), or one of `wgan.runtime.engine.DEVICES`.
         threads: CPU threads of a run; by default the number of usable cores.
         value_range: the values of black and white, for another project's float images if the
-            graph does not say.
+            graph does not say; short for `foreign=ForeignOptions(value_range=...)`.
+        foreign: what another project's file does not say: `wgan.runtime.ForeignOptions`.
         optimization: how far ONNX Runtime may rewrite the graph.
         allow_random: open another project's file that draws random numbers itself, or has batch
             norm in training mode, with a warning: its images depend on more than their seed.
-        checked: refuse a file whose content does not match its manifest's checksum.
+        checked: refuse a file whose content does not match its manifest's checksum, or whose
+            operators say that an image depends on more than its seed.
 
     Attributes:
         manifest: the file's manifest, None for a file from another project.
@@ -98,6 +103,7 @@ class Generator:
         threads: int | None = None,
         *,
         value_range: ValueRange | None = None,
+        foreign: ForeignOptions | None = None,
         optimization: Optimization = "all",
         checked: bool = True,
         allow_random: bool = False,
@@ -110,8 +116,11 @@ class Generator:
             model = path
         self._source, file = scan_source(model)
         self._engine = (device, threads, optimization)
+        foreign = foreign or ForeignOptions()
+        if value_range is not None:
+            foreign = dataclasses.replace(foreign, value_range=value_range)
         self._arguments: dict[str, Any] = {
-            "value_range": value_range,
+            "foreign": foreign,
             "checked": checked,
             "allow_random": allow_random,
         }
@@ -119,38 +128,45 @@ class Generator:
         self._process = os.getpid()
         try:
             self.manifest = read_manifest(file)
-            if self.manifest is None:
+            if self.manifest is None and checked:
                 check_seeds_count(file, allow_random=allow_random)
             with verify_checksum(self._source, self.manifest if checked else None):
                 self._session = open_session(self._source.content, device, threads, optimization)
                 self._source.check_unchanged()
                 self.provider = active_provider(self._session)
                 self._signature = read_signature(
-                    *_interface(self._session),
-                    file.producers,
-                    self.manifest,
-                    value_range,
+                    *session_interface(self._session), file, self.manifest, foreign, self._draw_one
                 )
+                self._feed = Feed.of(self._signature.inputs)
         except ModelFileError as exc:
             if f"{self._name} cannot be used" in str(exc):  # the message names the file already
                 raise
+            wide = {value.type for value in file.inputs} & {"tensor(double)", "tensor(bfloat16)"}
+            if wide or "bfloat16" in str(exc):  # for which ONNX Runtime lacks most operators
+                exc = ModelFileError(f"{exc}; export it in float32")
             raise ModelFileError(f"{self._name} cannot be used: {exc}") from exc
-        self.image_shape = self._find_image_shape()
+        self.image_shape = self._signature.main.shape
 
     @property
     def latent_dim(self) -> int:
         """Length of a latent."""
-        return self._signature.latents.latent_dim
+        return self._signature.inputs.latent_dim
 
-    @property
+    @functools.cached_property
     def classes(self) -> tuple[str, ...]:
-        """Names of the classes, by label; () for a generator without classes."""
-        return self.manifest.classes if self.manifest is not None else ()
+        """Names of the classes, by label; () for a generator without classes.
+
+        Another project's file has numbers as names.
+        """
+        if self.manifest is not None:
+            return self.manifest.classes
+        labels = self._signature.inputs.labels
+        return () if labels is None else tuple(map(str, range(labels.classes)))
 
     @property
     def fixed_batch(self) -> int | None:
         """The batch size that an exporter has frozen in the graph; None if it is free."""
-        return self._signature.latents.batch
+        return self._signature.inputs.batch
 
     @property
     def default_batch_size(self) -> int:
@@ -177,14 +193,12 @@ class Generator:
             UsageError: the latents or labels have another shape, or there is no such class.
             ModelFileError: ONNX Runtime failed, or the output differs from its declaration.
         """
-        output = self._signature.images or self._signature.pixels
-        assert output is not None  # a signature has one of them
+        output = self._signature.main
         return output.images(self._run([output], latents, labels)[0])
 
     def pixels(self, latents: Latents, labels: Labels | None = None) -> Pixels:
         """Generate pixels in one run: `[n, latent_dim]` -> `[n, h, w, c]` uint8; see `images`."""
-        output = self._signature.pixels or self._signature.images
-        assert output is not None
+        output = self._signature.pixels or self._signature.main
         return output.pixels(self._run([output], latents, labels)[0])
 
     def run(self, latents: Latents, labels: Labels | None = None) -> tuple[Images, Pixels]:
@@ -197,10 +211,14 @@ class Generator:
         return images.images(raw[0]), pixels.pixels(raw[1])
 
     def content(self) -> bytes:
-        """Return the model's bytes. Raises ModelFileError if its file was changed."""
+        """Return the model's bytes, with all its weights.
+
+        Raises:
+            ModelFileError: its file was changed.
+        """
         self._source.check_unchanged()
         content = self._source.content
-        return content if isinstance(content, bytes) else read_bytes(content)
+        return content if isinstance(content, bytes) else read_complete(content)
 
     def values(self, name: str, latents: Latents, labels: Labels | None = None) -> npt.NDArray[Any]:
         """Compute any value of the graph, such as a layer's output; this opens the model again.
@@ -325,9 +343,10 @@ class Generator:
         labels = check_labels(labels, len(latents), len(self.classes))
         results = self._run_session([output.name for output in outputs], latents, labels)
         for output, result in zip(outputs, results, strict=True):
-            expected, fault = output.shape(len(latents), *self.image_shape), None
-            if result.shape != expected:
-                fault = f"the shape {list(result.shape)}, not {list(expected)}"
+            fault = None
+            if not output.fits(result.shape, len(latents)):
+                expected = [len(latents), *(output.axes or self.image_shape)]
+                fault = f"the shape {list(result.shape)}, not {expected}"
             elif result.dtype != np.uint8 and not np.isfinite(result).all():
                 fault = "values that are not finite"
             if fault:
@@ -340,7 +359,7 @@ class Generator:
         self, names: list[str], latents: Latents, labels: Labels | None, session: Any = None
     ) -> list[npt.NDArray[Any]]:
         session = session or self._open_session()
-        fixed = self._signature.latents.batch
+        fixed = self._signature.inputs.batch
         if fixed is None or fixed == len(latents):
             return self._run_batch(session, names, latents, labels)
         # The exporter has frozen the batch size: several runs, the last one padded.
@@ -358,35 +377,17 @@ class Generator:
     def _run_batch(
         self, session: Any, names: list[str], latents: Latents, labels: Labels | None
     ) -> list[npt.NDArray[Any]]:
-        rows: npt.NDArray[Any] = latents.astype(self._signature.latents.type, copy=False)
-        if self._signature.latents.spatial:
-            rows = rows[:, :, None, None]
-        feed = {self._signature.latents.name: rows}
-        if labels is not None:
-            feed[LABELS] = labels
         try:
-            return run_session(session, names, feed)
+            return run_session(session, names, self._feed(latents, labels))
         except ModelFileError as exc:
             raise ModelFileError(f"{self._name} cannot be used: {exc}") from exc
 
-    def _find_image_shape(self) -> tuple[int, int, int]:
-        """Height, width and channels; if the graph does not declare them, of one image."""
-        signature = self._signature
-        height, width = signature.height, signature.width
-        if height is None or width is None:
-            output = signature.pixels or signature.images
-            assert output is not None
-            latents = np.zeros((1, self.latent_dim), np.float32)
-            labels = labels_from_seeds([0], len(self.classes)) if self.classes else None
-            raw = self._run_session([output.name], latents, labels)[0]
-            if raw.ndim != 4:
-                raise ModelFileError(
-                    f"{self._name} cannot be used: its output {output.name} has the shape"
-                    f" {list(raw.shape)}, not four axes"
-                )
-            height, width = raw.shape[2:] if output.layout == "nchw" else raw.shape[1:3]
-            check_sides(height, width)
-        return height, width, signature.channels
+    def _draw_one(self, inputs: Inputs, names: Sequence[str]) -> list[npt.NDArray[Any]]:
+        """Outputs of one image, whose shapes the graph does not declare."""
+        n = inputs.batch or 1
+        labels = None if inputs.labels is None else np.zeros(n, np.int64)
+        feed = Feed.of(inputs)(np.zeros((n, inputs.latent_dim), np.float32), labels)
+        return run_session(self._session, names, feed)
 
     def _open_session(self) -> Any:
         """Return the session; a forked process opens its own, because threads are not inherited.
@@ -465,14 +466,18 @@ class EngineConfig:
         return f"{self.provider}, optimisations {self.optimization}, threads {self.threads}"
 
 
-def open_all(model: bytes) -> Iterator[tuple[EngineConfig, Generator | DeviceError]]:
+def open_all(
+    model: bytes, foreign: ForeignOptions | None = None
+) -> Iterator[tuple[EngineConfig, Generator | DeviceError]]:
     """Open `model` in every way that a user gets without naming one, one after the other.
 
     These are the devices of "auto", with and without graph optimisation, with many threads and
     with one. A device that does not work, such as CUDA without a GPU, comes once, with its error.
+    `foreign` is for a file of another project.
 
     Raises:
         ModelFileError: ONNX Runtime cannot open the model.
+        UsageError: an option is needed, or contradicts the model.
         MissingExtra: onnxruntime is not installed.
     """
     available = import_onnxruntime().get_available_providers()
@@ -484,7 +489,12 @@ def open_all(model: bytes) -> Iterator[tuple[EngineConfig, Generator | DeviceErr
         for engine in itertools.starmap(EngineConfig, itertools.product([device], levels, threads)):
             try:
                 generator = Generator(
-                    model, device, engine.threads, optimization=engine.optimization, checked=False
+                    model,
+                    device,
+                    engine.threads,
+                    foreign=foreign,
+                    optimization=engine.optimization,
+                    checked=False,
                 )
             except DeviceError as exc:
                 yield engine, exc
@@ -501,16 +511,6 @@ def _seeds(seeds: int | Sequence[int]) -> Sequence[int]:
     if not len(seeds):
         raise UsageError("no seeds were given: at least one is needed")
     return seeds
-
-
-def _interface(session: Any) -> tuple[list[ValueInfo], list[ValueInfo]]:
-    try:
-        return (
-            [ValueInfo.of(argument) for argument in session.get_inputs()],
-            [ValueInfo.of(argument) for argument in session.get_outputs()],
-        )
-    except UnicodeDecodeError as exc:
-        raise ModelFileError("the names in its graph are not text") from exc
 
 
 def _pad(rows: npt.NDArray[Scalar], size: int) -> npt.NDArray[Scalar]:

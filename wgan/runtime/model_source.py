@@ -111,16 +111,27 @@ def check_seeds_count(file: OnnxFile, *, allow_random: bool) -> None:
     Raises:
         ModelFileError: the graph draws random numbers, or has batch norm in training mode.
     """
-    if file.draws:
-        cause = f"it draws random numbers itself ({', '.join(sorted(file.draws))})"
-    elif file.trains:
-        cause = "it has batch norm in training mode (export it after  model.eval())"
-    else:
+    cause = why_seeds_do_not_count(file)
+    if not cause:
         return
+    if not file.inputs:
+        raise ModelFileError(
+            f"{cause}, and it has no input of latents, so that no seed could choose its images:"
+            " export the generator with its latents as an input"
+        )
     said = f"{cause}, so that an image depends on more than its seed"
     if not allow_random:
         raise ModelFileError(f"{said}; wgan sample --allow-random draws such images all the same")
     logging.getLogger("wgan").warning("the model is used although %s", said)
+
+
+def why_seeds_do_not_count(file: OnnxFile) -> str:
+    """Why an image depends on more than its seed, as far as operators tell it; else empty."""
+    if file.draws:
+        return f"it draws random numbers itself ({', '.join(sorted(file.draws))})"
+    if file.trains:
+        return "it has batch norm in training mode (export it after  model.eval())"
+    return ""
 
 
 @contextmanager

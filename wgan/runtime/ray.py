@@ -20,11 +20,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from wgan.errors import DeviceError, ModelFileError, OutputError, UsageError, WganError, needs_extra
+from wgan.errors import DeviceError, OutputError, UsageError, WganError, needs_extra
 from wgan.files import discard_leftovers, open_lock
 from wgan.host import usable_cores
 from wgan.latents import format_seeds
-from wgan.model_file.value_range import ValueRange
+from wgan.model_file.foreign import ForeignOptions
+from wgan.model_file.reading import read_complete
 from wgan.progress import Progress
 from wgan.runtime.config import DEFAULT_SHARD_SIZE, SampleConfig
 from wgan.runtime.generator import Generator
@@ -94,10 +95,7 @@ def write_shards(out: str, job: Job, model: Path) -> None:
         MissingExtra: ray is not installed.
     """
     source = _check(out, job)
-    try:
-        content = model.read_bytes()
-    except OSError as exc:
-        raise ModelFileError(f"{model} cannot be read: {exc.strerror}") from exc
+    content = read_complete(model)
     folder = Path(out).absolute()
     make_output_folder(folder)
     shard_job = ShardJob(content, job.config, folder)
@@ -216,7 +214,7 @@ def write_shard(shard_job: ShardJob, name: str, source: SeedLatents) -> None:
             " machines of the Ray cluster share"
         )
     generator = _open(
-        shard_job.model, config.device, shard_job.threads, config.value_range, config.allow_random
+        shard_job.model, config.device, shard_job.threads, config.foreign, config.allow_random
     )
     write_whole_tar(folder / name, Job(generator, source, range(len(source)), config))
 
@@ -226,11 +224,11 @@ def _open(
     model: bytes,
     device: str,
     threads: int,
-    value_range: ValueRange | None,
+    foreign: ForeignOptions,
     allow_random: bool,
 ) -> Generator:
     """Open the model once per worker, for all its shards."""
-    return Generator(model, device, threads, value_range=value_range, allow_random=allow_random)
+    return Generator(model, device, threads, foreign=foreign, allow_random=allow_random)
 
 
 @contextmanager

@@ -1,14 +1,14 @@
 """Inputs and outputs of a generator's graph, found in the graph itself.
 
 wgan's own exports have the input `latents` `[n, latent_dim]`, for a generator with classes `labels`
-`[n]` as well, and the outputs `images` and `pixels`.
-A generator from another project works as well if its graph is clear: one input that can only be
-latents, and one output that can only be images.
+`[n]` as well, and the outputs `images` and `pixels`. What a generator from another project takes
+and gives is found by `wgan.model_file.interface`, with the options that the user gives.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Literal
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -17,61 +17,49 @@ from wgan.errors import ModelFileError, UsageError
 from wgan.image_shape import PIXEL_CHANNELS
 from wgan.images import Images, Pixels, to_images, to_pixels
 from wgan.model_file import IMAGES, LABELS, LATENTS, PIXELS
+from wgan.model_file.foreign import ForeignOptions
+from wgan.model_file.interface import (
+    FLOATS,
+    UINT8,
+    FoundImages,
+    Inputs,
+    LabelInput,
+    Layout,
+    find_images,
+    find_inputs,
+    find_range,
+    list_values,
+)
 from wgan.model_file.manifest import Manifest
-from wgan.model_file.onnx_scan import ValueInfo
-from wgan.model_file.value_range import Producer, ValueRange, inferred_range
+from wgan.model_file.onnx_scan import Axis, OnnxFile, ValueInfo
+from wgan.model_file.value_range import ValueRange
 
-Layout = Literal["nchw", "nhwc"]
-"""Axes of the images: `[n, channels, height, width]` or `[n, height, width, channels]`."""
+INT64 = "tensor(int64)"
 
-OWN_LAYOUTS: Mapping[str, Layout] = {IMAGES: "nchw", PIXELS: "nhwc"}
-"""Layouts of the outputs of wgan's exports."""
-
-FLOATS = {"tensor(float)": "float32", "tensor(float16)": "float16", "tensor(double)": "float64"}
-"""ONNX Runtime's names of the float types, and numpy's."""
-
-UINT8, INT64 = "tensor(uint8)", "tensor(int64)"
-
-BATCH_LIMIT = 4096
-"""Largest batch size that a graph may be frozen to; each run is padded to it."""
-
-LATENT_DIM_LIMIT = 2**20
-"""Largest length of a latent."""
+OWN_RANGE = (-1.0, 1.0)
+"""Black and white in the float images of wgan's exports."""
 
 SIDE_LIMIT = 2**14
 """Largest height and width of an image."""
 
-EXPECTED = (
-    "one float input of latents, [n, z] or [n, z, 1, 1], and one output of images, float or uint8,"
-    " [n, c, h, w] or [n, h, w, c] with 1 or 3 channels"
-)
-
-
-@dataclass(frozen=True)
-class LatentInput:
-    """The latents' input."""
-
-    name: str
-    type: str  # numpy's name
-    latent_dim: int
-    spatial: bool  # [n, z, 1, 1] rather than [n, z]
-    batch: int | None  # None if it is free
+Probe = Callable[[Inputs, Sequence[str]], list[npt.NDArray[np.generic]]]
+"""Draws one image: the values of outputs, by name."""
 
 
 @dataclass(frozen=True)
 class ImageOutput:
-    """An output that holds images."""
+    """An output that holds images of `height`, `width` and `channels`."""
 
     name: str
     layout: Layout
     value_range: ValueRange | None  # None for uint8
+    shape: tuple[int, int, int]  # height, width, channels
 
     def images(self, raw: npt.NDArray[np.generic]) -> Images:
         """Convert the graph's output to float images `[n, c, h, w]` in [-1, 1]."""
         if self.value_range is None:
             return to_images(self._channels_last(raw.astype(np.uint8, copy=False)))
-        values = raw.astype(np.float32, copy=False)
-        images = values if self.layout == "nchw" else values.transpose(0, 3, 1, 2)
+        images = self._channels_first(raw.astype(np.float32, copy=False))
         low, high = self.value_range
         if (low, high) == (-1, 1):  # unchanged to the bit
             return images
@@ -83,64 +71,115 @@ class ImageOutput:
             return self._channels_last(raw.astype(np.uint8, copy=False))
         return to_pixels(self.images(raw))
 
-    def shape(self, n: int, height: int, width: int, channels: int) -> tuple[int, int, int, int]:
-        """Shape of the output for `n` images of this size."""
-        if self.layout == "nchw":
-            return (n, channels, height, width)
-        return (n, height, width, channels)
+    def fits(self, raw: tuple[int, ...], n: int) -> bool:
+        """Whether the graph's output has this shape for `n` images."""
+        return raw == (n, *self.axes) if self.axes else raw[:1] == (n,) and (
+            math.prod(raw) == n * math.prod(self.shape)
+        )  # fmt: skip
+
+    @property
+    def axes(self) -> tuple[int, ...]:
+        """Axes of one image in the graph's output; () for flat images, which may have any."""
+        height, width, channels = self.shape
+        axes: Mapping[Layout, tuple[int, ...]] = {
+            "nchw": (channels, height, width), "nhwc": (height, width, channels),
+            "nhw": (height, width), "flat": (),
+        }  # fmt: skip
+        return axes[self.layout]
+
+    def _channels_first(self, raw: npt.NDArray[np.float32]) -> Images:
+        height, width, channels = self.shape
+        if self.layout == "nhwc":
+            return raw.transpose(0, 3, 1, 2)
+        return raw if self.layout == "nchw" else raw.reshape(-1, channels, height, width)
 
     def _channels_last(self, raw: npt.NDArray[np.uint8]) -> Pixels:
-        return raw if self.layout == "nhwc" else raw.transpose(0, 2, 3, 1)
+        height, width, channels = self.shape
+        if self.layout == "nhwc":
+            return raw
+        return raw.reshape(-1, channels, height, width).transpose(0, 2, 3, 1)
 
 
 @dataclass(frozen=True)
 class Signature:
     """Inputs and outputs of a generator; at least one of `images` and `pixels` is not None."""
 
-    latents: LatentInput
-    labels: bool  # whether there is the input `labels`, int64 [n]
+    inputs: Inputs
     images: ImageOutput | None
     pixels: ImageOutput | None
-    height: int | None  # None if the graph does not declare it
-    width: int | None
-    channels: int
+
+    @property
+    def main(self) -> ImageOutput:
+        """The float images, or else the pixels."""
+        found = self.images or self.pixels
+        assert found is not None
+        return found
 
 
 def read_signature(
     inputs: Sequence[ValueInfo],
     outputs: Sequence[ValueInfo],
-    producers: Mapping[str, Producer],
+    file: OnnxFile,
     manifest: Manifest | None,
-    value_range: ValueRange | None,
+    options: ForeignOptions,
+    probe: Probe,
 ) -> Signature:
     """Find the latents and the images among a graph's inputs and outputs.
 
-    `producers` are the operators that compute values, `value_range` is what the caller knows of
-    float images.
+    Sizes of images that the graph does not declare are those of an image that `probe` draws.
 
     Raises:
         ModelFileError: the graph is not a generator, or does not match the manifest.
-        UsageError: the range of the images is unknown, or `value_range` contradicts it.
+        UsageError: an option is needed, or contradicts the graph.
     """
-    classes = manifest.classes if manifest is not None else ()
-    if classes:
-        inputs = _without_labels(inputs, len(classes))
-    latents = _find_latents(inputs, outputs)
-    floats = _find_images(inputs, outputs, tuple(FLOATS), manifest)
-    whole = _find_images(inputs, outputs, (UINT8,), manifest)
-    found = floats or whole
-    if found is None:
-        raise ModelFileError(_not_a_generator(inputs, outputs))
+    if manifest is not None:
+        options.check_own()
+        return _own_signature(inputs, outputs, manifest, options, probe)
+    found = find_inputs(inputs, options, file.embeddings)
+    outputs = _complete(outputs, found, probe)
+    floats, whole = find_images(outputs, options)
     images, pixels = None, None
     if floats is not None:
-        value_range = _range(floats[0], producers, manifest, value_range)
-        images = ImageOutput(floats[0].name, floats[1], value_range)
-    if whole is not None:
-        pixels = ImageOutput(whole[0].name, whole[1], None)
-    signature = Signature(latents, bool(classes), images, pixels, *_image_axes(*found))
-    if manifest is not None:
-        _compare(signature, manifest)
-    return signature
+        value_range = find_range(floats.value.name, file.producers, options.value_range)
+        images = _output(floats, value_range)
+    if whole is not None and (images is None or images.shape == _output(whole, None).shape):
+        pixels = _output(whole, None)
+    return Signature(found, images, pixels)
+
+
+def session_interface(session: Any) -> tuple[list[ValueInfo], list[ValueInfo]]:
+    """The inputs and outputs of an onnxruntime.InferenceSession. Raises ModelFileError."""
+    try:
+        return (
+            [ValueInfo.of(argument) for argument in session.get_inputs()],
+            [ValueInfo.of(argument) for argument in session.get_outputs()],
+        )
+    except UnicodeDecodeError as exc:
+        raise ModelFileError("the names in its graph are not text") from exc
+
+
+def _complete(outputs: Sequence[ValueInfo], inputs: Inputs, probe: Probe) -> Sequence[ValueInfo]:
+    """The outputs with the axes that the graph leaves free, as they are for one image."""
+    free = [
+        value
+        for value in outputs
+        if value.type in (*FLOATS, UINT8)
+        and (not value.shape or not all(isinstance(axis, int) for axis in value.shape[1:]))
+    ]
+    if not free:
+        return outputs
+    names = [value.name for value in free]
+    shapes = {name: raw.shape for name, raw in zip(names, probe(inputs, names), strict=True)}
+    return [
+        replace(value, shape=(None, *shapes[value.name][1:])) if value.name in shapes else value
+        for value in outputs
+    ]
+
+
+def _output(found: FoundImages, value_range: ValueRange | None) -> ImageOutput:
+    assert found.sides is not None  # `_complete` has drawn what was not declared
+    check_sides(*found.sides)
+    return ImageOutput(found.value.name, found.layout, value_range, (*found.sides, found.channels))
 
 
 def check_sides(height: int, width: int) -> None:
@@ -151,31 +190,65 @@ def check_sides(height: int, width: int) -> None:
         )
 
 
-def _image_axes(value: ValueInfo, layout: Layout) -> tuple[int | None, int | None, int]:
-    """Height and width, None if they are free, and channels."""
-    axes = value.shape[1:] if layout == "nchw" else (value.shape[3], *value.shape[1:3])
-    channels, height, width = axes
-    assert isinstance(channels, int)  # as _layout has checked
-    if isinstance(height, int) and isinstance(width, int):
-        check_sides(height, width)
-        return height, width, channels
-    return None, None, channels
+def _own_signature(
+    inputs: Sequence[ValueInfo],
+    outputs: Sequence[ValueInfo],
+    manifest: Manifest,
+    options: ForeignOptions,
+    probe: Probe,
+) -> Signature:
+    """The signature of a file with a manifest, which it must match."""
+    classes, labels = len(manifest.classes), None
+    if classes:
+        labels = LabelInput(_own_labels(inputs, classes), classes, one_hot=False)
+        inputs = [value for value in inputs if value.name != LABELS]
+    if (
+        len(inputs) != 1
+        or inputs[0].type not in FLOATS
+        or not all(isinstance(axis, int) for axis in inputs[0].shape[1:])
+    ):
+        raise ModelFileError(_not_a_generator(inputs, outputs))
+    found = replace(find_inputs(inputs, ForeignOptions(), {}), labels=labels)
+    outputs = _complete(outputs, found, probe)
+    height, width, channels = manifest.height, manifest.width, manifest.channels
+    _compare("latent_dim", manifest.latent_dim, found.latent_dim)
+    by_name = {value.name: value for value in outputs}
+    floats, whole = by_name.get(IMAGES), by_name.get(PIXELS)
+    has_pixels = channels in PIXEL_CHANNELS
+    if found.latents.name != LATENTS or floats is None or (has_pixels and whole is None):
+        names = f"outputs {IMAGES} and {PIXELS}" if has_pixels else f"output {IMAGES}"
+        raise ModelFileError(
+            f"it has a manifest, but not the input {LATENTS} and the {names} of wgan's exports"
+        )
+    shape = (height, width, channels)
+    images = ImageOutput(IMAGES, "nchw", OWN_RANGE, shape)
+    pixels = ImageOutput(PIXELS, "nhwc", None, shape) if has_pixels else None
+    for value, output, types in ((floats, images, tuple(FLOATS)), (whole, pixels, (UINT8,))):
+        if value is None or output is None:
+            continue
+        if value.type not in types or len(value.shape) != 4:
+            raise ModelFileError(_not_a_generator(inputs, outputs))
+        order = (2, 3, 1) if output.layout == "nchw" else (1, 2, 3)
+        for name, said, axis in zip(
+            ("height", "width", "channels"), shape, (value.shape[i] for i in order), strict=True
+        ):
+            _compare(name, said, axis)
+    if options.value_range is not None and options.value_range != OWN_RANGE:
+        low, high = options.value_range
+        raise UsageError(
+            f"--value-range {low:g},{high:g} is not allowed: the model's images have the range -1,1"
+        )
+    check_sides(height, width)
+    return Signature(found, images, pixels)
 
 
-def _find_latents(inputs: Sequence[ValueInfo], outputs: Sequence[ValueInfo]) -> LatentInput:
-    if len(inputs) == 1 and inputs[0].type in FLOATS:
-        name, shape = inputs[0].name, inputs[0].shape
-        spatial = len(shape) == 4 and shape[2:] == (1, 1)
-        if (spatial or len(shape) == 2) and isinstance(shape[1], int):
-            batch = shape[0] if isinstance(shape[0], int) else None
-            if 1 <= shape[1] <= LATENT_DIM_LIMIT and (batch is None or 1 <= batch <= BATCH_LIMIT):
-                return LatentInput(name, FLOATS[inputs[0].type], shape[1], spatial, batch)
-    raise ModelFileError(_not_a_generator(inputs, outputs))
+def _compare(name: str, said: int, found: Axis) -> None:
+    if said != found:
+        raise ModelFileError(f"its manifest says {name} {said}, its graph {found}")
 
 
-def _without_labels(inputs: Sequence[ValueInfo], classes: int) -> list[ValueInfo]:
-    """Return the inputs other than `labels`. Raises ModelFileError if there is no such input."""
-    others = [value for value in inputs if value.name != LABELS]
+def _own_labels(inputs: Sequence[ValueInfo], classes: int) -> ValueInfo:
+    """Return the input `labels`. Raises ModelFileError if there is no such input."""
     found = [value for value in inputs if value.name == LABELS]
     fits = len(found) == 1 and found[0].type == INT64 and len(found[0].shape) == 1
     batches = {value.shape[0] for value in inputs if value.shape}
@@ -183,95 +256,13 @@ def _without_labels(inputs: Sequence[ValueInfo], classes: int) -> list[ValueInfo
     if not fits or is_mixed:
         raise ModelFileError(
             f"its manifest names {classes} classes, and the graph has no input {LABELS}"
-            f" {INT64} [n] beside {LATENTS}: found inputs {_list(inputs)}"
+            f" {INT64} [n] beside {LATENTS}: found inputs {list_values(inputs)}"
         )
-    return others
-
-
-def _find_images(
-    inputs: Sequence[ValueInfo],
-    outputs: Sequence[ValueInfo],
-    types: tuple[str, ...],
-    manifest: Manifest | None,
-) -> tuple[ValueInfo, Layout] | None:
-    """Return the only output of these types that can be images."""
-    found = [
-        (value, layout)
-        for value in outputs
-        if value.type in types and (layout := _layout(value, manifest)) is not None
-    ]
-    if len(found) > 1:
-        raise ModelFileError(_not_a_generator(inputs, outputs))
-    return found[0] if found else None
-
-
-def _layout(value: ValueInfo, manifest: Manifest | None) -> Layout | None:
-    shape = value.shape
-    if len(shape) != 4:
-        return None
-    # wgan's own outputs may have any number of channels.
-    own = None if manifest is None else OWN_LAYOUTS.get(value.name)
-    if own is not None and manifest is not None:
-        channels = shape[1] if own == "nchw" else shape[3]
-        if channels == manifest.channels:
-            return own
-    first, last = shape[1] in (1, 3), shape[3] in (1, 3)
-    if first == last:  # neither, or ambiguous for a tiny image
-        return None
-    return "nchw" if first else "nhwc"
-
-
-def _range(
-    value: ValueInfo,
-    producers: Mapping[str, Producer],
-    manifest: Manifest | None,
-    given: ValueRange | None,
-) -> ValueRange:
-    known = (-1.0, 1.0) if manifest is not None else inferred_range(value.name, producers)
-    if known is not None and given is not None and known != given:
-        raise UsageError(
-            f"--value-range {given[0]:g},{given[1]:g} is not allowed: the model's images have the"
-            f" range {known[0]:g},{known[1]:g}"
-        )
-    if known is None and given is None:
-        raise UsageError(
-            f"the range of the model's output {value.name[:60]} is unknown: give the values of"
-            " black and white, as in --value-range=-1,1"
-        )
-    return known or given or (-1.0, 1.0)
-
-
-def _compare(signature: Signature, manifest: Manifest) -> None:
-    declared = {
-        "latent_dim": (manifest.latent_dim, signature.latents.latent_dim),
-        "channels": (manifest.channels, signature.channels),
-        "height": (manifest.height, signature.height),
-        "width": (manifest.width, signature.width),
-    }
-    for name, (said, found) in declared.items():
-        if found is not None and said != found:
-            raise ModelFileError(f"its manifest says {name} {said}, its graph {found}")
-    names = (
-        signature.latents.name,
-        *(output and output.name for output in (signature.images, signature.pixels)),
-    )
-    has_pixels = manifest.channels in PIXEL_CHANNELS
-    known = {(LATENTS, IMAGES, PIXELS)} | (set() if has_pixels else {(LATENTS, IMAGES, None)})
-    if names not in known:
-        outputs = f"outputs {IMAGES} and {PIXELS}" if has_pixels else f"output {IMAGES}"
-        raise ModelFileError(
-            f"it has a manifest, but not the input {LATENTS} and the {outputs} of wgan's exports"
-        )
+    return found[0]
 
 
 def _not_a_generator(inputs: Sequence[ValueInfo], outputs: Sequence[ValueInfo]) -> str:
     return (
-        f"it is not a generator: expected {EXPECTED}; found inputs {_list(inputs)} and outputs"
-        f" {_list(outputs)}.  wgan optimize FILE  takes more forms, and says what they need"
+        f"it is not a generator of wgan, whatever its manifest says: found inputs"
+        f" {list_values(inputs)} and outputs {list_values(outputs)}"
     )
-
-
-def _list(values: Sequence[ValueInfo]) -> str:
-    shown = [str(value) for value in values[:4]]
-    more = [f"and {len(values) - 4} more"] if len(values) > 4 else []
-    return ", ".join([*shown, *more]) or "none"

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from wgan.errors import UsageError
+from wgan.model_file.foreign import ForeignOptions
 from wgan.options import advanced, check, option
 from wgan.runtime.config import THREADS
 from wgan.text import shorten
@@ -16,7 +17,7 @@ _SECONDS = {"above": 0, "high": 1e6, "unit": "seconds"}
 
 
 @dataclass(frozen=True, kw_only=True)
-class ServeConfig:
+class ServeConfig(ForeignOptions):
     """What `wgan serve` serves, to whom, and what a request may cost.
 
     A request over a limit is refused; other requests are not affected.

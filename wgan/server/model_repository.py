@@ -20,7 +20,9 @@ from wgan.errors import ModelFileError, UsageError, WganError
 from wgan.files import is_file
 from wgan.latents import Labels, Latents
 from wgan.model_file import IMAGES, PIXELS
-from wgan.model_file.reading import read_bytes
+from wgan.model_file.foreign import ForeignOptions
+from wgan.model_file.manifest import METADATA_KEY
+from wgan.model_file.reading import read_complete, scan_model
 from wgan.runtime.config import VerifyConfig
 from wgan.runtime.generator import Generator
 from wgan.runtime.latent_sources import load_directions
@@ -153,10 +155,15 @@ class ModelRepository:
         return model
 
     async def load(self) -> None:
-        """Load all models and generate an image with each. Raises WganError."""
+        """Load all models and generate an image with each. Raises WganError.
+
+        Options for files of other projects are for those among them.
+        """
         async with self._loading:
             for name, path in self._files.items():
                 await self._load_one(name, path)
+        if all(model.generator.manifest is not None for model in self.models):
+            self._config.check_own()
 
     async def reload(self) -> None:
         """Load the files that have changed; if one fails, its old model stays."""
@@ -168,7 +175,9 @@ class ModelRepository:
                     logger.error("model %s was not replaced: %s", name, exc)
 
     async def _load_one(self, name: str, path: Path) -> None:
-        data = await asyncio.to_thread(read_bytes, path)
+        data = await asyncio.to_thread(read_complete, path)
+        is_own = METADATA_KEY in scan_model(data).metadata
+        foreign = ForeignOptions() if is_own else self._config.foreign
         sha256 = hashlib.sha256(data).hexdigest()
         old = self._models.get(name)
         if old is not None and old.info.sha256 == sha256:
@@ -183,10 +192,10 @@ class ModelRepository:
         seconds = self._config.load_seconds
         try:
             async with asyncio.timeout(seconds):
-                await probe(data)
+                await probe(data, foreign.to_json())
                 if old is not None:  # never replace a model that works by one that is wrong
-                    await self._in_thread(_verify, path, data)
-                generator = await self._in_thread(self._open, data)
+                    await self._in_thread(_verify, path, data, foreign)
+                generator = await self._in_thread(self._open, data, foreign)
                 directions = await self._in_thread(self._read_directions, name, generator)
             info = _describe(name, sha256, generator, len(directions))
         except ModelFileError as exc:
@@ -213,8 +222,8 @@ class ModelRepository:
             old.batcher.close()  # its queue is still served
             self._metrics.models.remove(name, old.info.version, old.info.sha256, old.info.provider)
 
-    def _open(self, data: bytes) -> Generator:
-        generator = Generator(data, self._config.device, self._config.threads)
+    def _open(self, data: bytes, foreign: ForeignOptions) -> Generator:
+        generator = Generator(data, self._config.device, self._config.threads, foreign=foreign)
         # Warm-up: the first run sets up kernels and memory, and shows that the model works.
         for size in {1, self._config.max_batch}:
             generator.sample(range(size), size)
@@ -283,12 +292,12 @@ def _describe(name: str, sha256: str, generator: Generator, directions: int) -> 
     return info
 
 
-def _verify(path: Path, data: bytes) -> None:
+def _verify(path: Path, data: bytes, foreign: ForeignOptions) -> None:
     """Raise ModelFileError unless the file at `path` passes `wgan verify` and is still `data`."""
-    for check in verify(VerifyConfig(file=path)):
+    for check in verify(VerifyConfig(file=path, **vars(foreign))):
         if check.passed is False:
             raise ModelFileError(f"the file fails wgan verify: {check}")
-    if read_bytes(path) != data:
+    if read_complete(path) != data:
         raise ModelFileError("the file changed while it was verified: send SIGHUP again")
 
 

@@ -1,6 +1,5 @@
 """One pass through a user's own networks before step 1: each mistake becomes one sentence."""
 
-import copy
 import logging
 from collections.abc import Callable
 from typing import Any
@@ -11,6 +10,7 @@ from torch import Tensor, nn
 from wgan.errors import UsageError, WganError
 from wgan.text import first_line
 from wgan.training.config import TrainConfig
+from wgan.training.memory_layout import run_once, why_not_channels_last
 from wgan.training.networks import Architecture, build
 
 IMAGES = 8
@@ -60,7 +60,7 @@ def _check(
             f"the critic of --arch {config.arch} returns {list(scores.shape)} for {IMAGES} images:"
             f" it must return one score for each, [{IMAGES}] (a map of scores:  .mean((1, 2, 3)))"
         )
-    _check_layout(generator, critic, config)
+    _check_backward(generator, critic, config)
 
 
 def _labels(n: int, config: TrainConfig) -> tuple[Tensor, ...]:
@@ -86,8 +86,7 @@ def _explained(name: str, given: Tensor, run: Callable[[], Any]) -> Any:
     except Exception as exc:
         what = "latents" if name == "generator" else "images"
         hint = (
-            "; latents are [n, latent_dim], so begin with  z.view(z.size(0), -1, 1, 1)  if it"
-            " takes [n, z, 1, 1]"
+            "; latents are [n, latent_dim], or [n, latent_dim, 1, 1] if it takes these"
             if name == "generator"
             else ""
         )
@@ -112,20 +111,13 @@ def _check_range(images: Tensor, config: TrainConfig) -> None:
         )
 
 
-def _check_layout(generator: nn.Module, critic: nn.Module, config: TrainConfig) -> None:
-    """Check that the networks take the memory layout of the training, channels last."""
+def _check_backward(generator: nn.Module, critic: nn.Module, config: TrainConfig) -> None:
+    """Check that the networks can be trained in one of the two memory layouts."""
+    if why_not_channels_last(generator, critic, config):
+        return  # they can in the other one
     try:
-        pair = [
-            copy.deepcopy(network).to(memory_format=torch.channels_last)
-            for network in (generator, critic)
-        ]
-        latents = torch.randn(2, config.latent_dim)
-        labels = _labels(2, config)
-        images = pair[0](latents, *labels).contiguous(memory_format=torch.channels_last)
-        pair[1](images, *labels).mean().backward()
+        run_once(generator, critic, config, torch.channels_last)
     except Exception as exc:
         raise UsageError(
-            f"the networks of --arch {config.arch} cannot be trained with channels last in memory:"
-            f" {first_line(exc, 150)}. Use  reshape  or  flatten  instead of  view,  and parameters"
-            " of at most four axes"
+            f"the networks of --arch {config.arch} cannot be trained: {first_line(exc, 150)}"
         ) from exc

@@ -2,6 +2,7 @@
 
 import copy
 import dataclasses
+import logging
 import math
 from typing import TypeVar
 
@@ -12,9 +13,12 @@ from wgan.host import need_no_temporary_folder
 from wgan.training.config import TrainConfig
 from wgan.training.distributed.process_group import SINGLE_PROCESS, ProcessGroup
 from wgan.training.distributed.sync_batch_norm import convert_sync_batchnorm
+from wgan.training.memory_layout import make_contiguous, why_not_channels_last
 
 EMA_RAMP_UP = 0.05
 """Early in a run, the EMA's half-life is at most this fraction of the images seen so far."""
+
+logger = logging.getLogger("wgan")
 
 Network = TypeVar("Network", bound=nn.Module)
 
@@ -42,11 +46,17 @@ class TrainState:
         device: torch.device,
         group: ProcessGroup = SINGLE_PROCESS,
     ) -> None:
+        layout = torch.channels_last
+        reason = why_not_channels_last(generator, critic, config)
         generator = convert_sync_batchnorm(generator, group.size)
         critic = convert_sync_batchnorm(critic, group.size)
-        # Convolutions are fastest in channels-last layout, on CPUs and GPUs.
-        self.generator = generator.to(device).to(memory_format=torch.channels_last).train()
-        self.critic = critic.to(device).to(memory_format=torch.channels_last).train()
+        if reason:
+            layout = torch.contiguous_format
+            make_contiguous(critic)
+            if group.is_main:
+                logger.warning("channels are not last in memory, for the networks: %s", reason)
+        self.generator = generator.to(device).to(memory_format=layout).train()
+        self.critic = critic.to(device).to(memory_format=layout).train()
         self.generator_ema = make_ema(generator)
         self.generator_optimizer = make_optimizer(generator, config)
         self.critic_optimizer = make_optimizer(critic, config)

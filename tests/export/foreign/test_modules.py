@@ -12,7 +12,13 @@ from torch import Tensor, nn
 from tests.processes import RunWgan
 from wgan.errors import ExportError, UsageError
 from wgan.export import ExportConfig, export_module
-from wgan.export.foreign.module import ForeignGenerator, draw, make_inputs, make_module
+from wgan.export.foreign.module import (
+    ForeignGenerator,
+    draw,
+    make_inputs,
+    make_labels,
+    make_module,
+)
 from wgan.export.foreign.weights import load_weights, put_weights
 from wgan.latents import latents_from_seeds
 from wgan.runtime import Generator
@@ -121,6 +127,50 @@ def test_further_arguments_and_outputs_are_chosen(tmp_path: Path) -> None:
     with torch.no_grad():
         expected = module(latents, torch.full((5,), 3), 0.7, "const")["images"]
     assert np.abs(images_of(path) - expected.numpy()).max() < 1e-5
+
+
+class OneHot(nn.Module):
+    """Takes a class as one-hot."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.main, self.linear = Small().main, nn.Linear(4, LATENT_DIM)
+
+    def forward(self, z: Tensor, c: Tensor) -> Any:
+        """Draw images."""
+        return self.main((z + self.linear(c))[:, :, None, None])
+
+
+@pytest.mark.parametrize(
+    ("module", "text", "classes"),
+    [(Several(), "y", 10), (Several(), "y:3", 3), (OneHot(), "c:4", 4)],
+)
+def test_labels_stay_an_input(tmp_path: Path, module: nn.Module, text: str, classes: int) -> None:
+    inputs = {"noise_mode": "const"} if isinstance(module, Several) else {}
+    path = tmp_path / "g.onnx"
+    manifest = export_module(
+        module,
+        (LATENT_DIM,),
+        path,
+        inputs=inputs,
+        output="images" if inputs else None,
+        label_input=text,
+    )
+    assert manifest.classes == tuple(map(str, range(classes)))
+    latents, labels = latents_from_seeds(range(3), LATENT_DIM), np.array([2, 0, 1])
+    given = torch.from_numpy(labels) if inputs else torch.eye(4)[labels]
+    with torch.no_grad():
+        result = module(torch.from_numpy(latents), given, **inputs)
+    expected = (result["images"] if inputs else result).numpy()
+    with Generator(path) as generator:
+        assert np.abs(generator.images(latents, labels) - expected).max() < 1e-5
+
+
+def test_labels_of_an_unknown_number_of_classes_are_refused() -> None:
+    with pytest.raises(UsageError, match="--labels c: how many classes it has is unknown"):
+        make_labels(OneHot(), "c")
+    with pytest.raises(UsageError, match="forward of the generator takes no x, only c"):
+        make_labels(OneHot(), "x:3")
 
 
 def test_noise_is_found_by_drawing_twice() -> None:
@@ -252,9 +302,9 @@ def test_functions_that_make_no_module_are_named(name: str, message: str) -> Non
     ("options", "message"),
     [
         ({"weights": "w.pth"}, "--weights is for generators of other projects"),
-        ({"latents": (3,)}, "--latents is for generators of other projects"),
+        ({"latent_shape": (3,)}, "--latents is for generators of other projects"),
         ({"module": "a:b", "source": Path("runs/x")}, "two generators"),
-        ({"module": "a:b", "image_shape": (3, 3)}, "height, width and channels"),
+        ({"module": "a:b", "image_shape": (3, 3)}, "a sequence of 3"),
     ],
 )
 def test_options_that_exclude_each_other_are_refused(options: dict[str, Any], message: str) -> None:

@@ -5,6 +5,7 @@ import inspect
 import math
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,23 @@ import torch
 from torch import Tensor, nn
 
 from wgan.errors import ExportError, UsageError
-from wgan.export.foreign.interface import CHANNELS, LABEL_NAME
 from wgan.export.formats import export_errors
+from wgan.model_file.interface import LABEL_NAME, as_images, split_label_input
+from wgan.model_file.onnx_scan import ValueInfo
 from wgan.text import first_line, shorten
+
+
+@dataclass(frozen=True)
+class LabelArgument:
+    """An argument of a module that takes the label of each image."""
+
+    name: str
+    classes: int
+    one_hot: bool = False  # [n, classes] rather than indices [n]
+
+    def value(self, labels: Tensor, dtype: torch.dtype) -> Tensor:
+        """The argument for labels `[n]`."""
+        return torch.eye(self.classes, dtype=dtype)[labels] if self.one_hot else labels
 
 
 class ForeignGenerator(nn.Module):
@@ -26,6 +41,7 @@ class ForeignGenerator(nn.Module):
         inputs: its further arguments, by name: numbers, texts, tensors of one image.
         output: index or name of the images in a tuple or a dict; None takes the first tensor.
         image_shape: height, width and channels of flat images.
+        labels: the argument that takes the label of each image; None without classes.
     """
 
     def __init__(
@@ -34,13 +50,14 @@ class ForeignGenerator(nn.Module):
         latent_shape: Sequence[int],
         inputs: Mapping[str, Any],
         output: str | None = None,
-        image_shape: Sequence[int] | None = None,
+        image_shape: tuple[int, int, int] | None = None,
+        labels: LabelArgument | None = None,
     ) -> None:
         super().__init__()
         self.module = module
         self.latent_shape = tuple(latent_shape)
         self.inputs, self.output = dict(inputs), output
-        self.image_shape = image_shape
+        self.image_shape, self.labels = image_shape, labels
         self.value_range = (-1.0, 1.0)
 
     @property
@@ -48,8 +65,13 @@ class ForeignGenerator(nn.Module):
         """Numbers in one image's latents."""
         return math.prod(self.latent_shape)
 
-    def forward(self, latents: Tensor) -> Tensor:
-        """`[n, latent_dim]` -> `[n, c, h, w]`."""
+    @property
+    def classes(self) -> int:
+        """Number of classes; 0 without labels."""
+        return self.labels.classes if self.labels is not None else 0
+
+    def forward(self, latents: Tensor, labels: Tensor | None = None) -> Tensor:
+        """`[n, latent_dim]` and, with classes, labels `[n]` -> `[n, c, h, w]`."""
         n = latents.shape[0]
         given = {
             name: value.to(latents.dtype if value.is_floating_point() else value.dtype).expand(
@@ -59,6 +81,8 @@ class ForeignGenerator(nn.Module):
             else value
             for name, value in self.inputs.items()
         }
+        if self.labels is not None and labels is not None:
+            given[self.labels.name] = self.labels.value(labels, latents.dtype)
         result = self.module(latents.reshape(n, *self.latent_shape), **given)
         images = self._channels_first(self._select(result))
         low, high = self.value_range
@@ -84,20 +108,19 @@ class ForeignGenerator(nn.Module):
         return tensors[self.output]
 
     def _channels_first(self, images: Tensor) -> Tensor:
-        if self.image_shape is not None:
-            height, width, channels = self.image_shape
-            return images.reshape(-1, channels, height, width)
-        if images.ndim == 3:
-            return images.unsqueeze(1)
-        if images.ndim == 4 and images.shape[1] not in CHANNELS and images.shape[3] in CHANNELS:
-            return images.permute(0, 3, 1, 2)
-        if images.ndim != 4 or images.shape[1] not in CHANNELS:
+        value = ValueInfo("images", "tensor(float)", (None, *images.shape[1:]))
+        _, found = as_images(value, self.image_shape)
+        if found is None or found.sides is None:
             raise UsageError(
                 f"the generator returns {list(images.shape[1:])} for each image: images are"
                 " [n, c, h, w], [n, h, w, c] or [n, h, w]; say what flat ones are with"
                 "  --image-shape HEIGHTxWIDTHxCHANNELS, as in 28x28x1"
             )
-        return images
+        if found.layout == "nhwc":
+            return images.permute(0, 3, 1, 2)
+        if found.layout == "nchw":
+            return images
+        return images.reshape(-1, found.channels, *found.sides)
 
 
 def make_inputs(module: nn.Module, given: Mapping[str, str], label: int | None) -> dict[str, Any]:
@@ -124,6 +147,31 @@ def make_inputs(module: nn.Module, given: Mapping[str, str], label: int | None) 
             )
         inputs[found[0]] = torch.tensor([label])
     return inputs
+
+
+def make_labels(module: nn.Module, text: str | None) -> LabelArgument | None:
+    """The argument that `"NAME:COUNT"` names; without COUNT it is that of its only embedding.
+
+    Raises:
+        UsageError: the module has no such argument, or the number of classes is unknown.
+    """
+    if text is None:
+        return None
+    names = list(inspect.signature(module.forward).parameters)[1:]
+    name, classes = split_label_input(text, names)
+    if name not in names:
+        raise UsageError(
+            f"--labels {text}: forward of the generator takes no {name}, only {', '.join(names)}"
+        )
+    tables = [each for each in module.modules() if isinstance(each, nn.Embedding)]
+    if not classes and len(tables) == 1:
+        classes = tables[0].num_embeddings
+    if not classes:
+        raise UsageError(
+            f"--labels {name}: how many classes it has is unknown; give it, as in"
+            f"  --labels {name}:10"
+        )
+    return LabelArgument(name, classes)
 
 
 def _parse(text: str) -> Any:
@@ -190,9 +238,13 @@ def draw(generator: ForeignGenerator, n: int = 8) -> Tensor:
         UsageError: what it returns is not clearly images.
     """
     latents = torch.randn(n, generator.latent_dim, generator=torch.Generator().manual_seed(0))
+    inputs = [latents]
+    if generator.labels is not None:
+        inputs.append(torch.arange(n) % generator.classes)
+        _choose_label_form(generator, inputs)
     with export_errors("run on latents of this shape"), torch.no_grad():
-        first, second = generator(latents), generator(latents)
-        first_two = generator(latents[:2])
+        first, second = generator(*inputs), generator(*inputs)
+        first_two = generator(*(each[:2] for each in inputs))
     images: Tensor = first
     if not torch.equal(first, second):
         raise ExportError(
@@ -205,3 +257,15 @@ def draw(generator: ForeignGenerator, n: int = 8) -> Tensor:
             "an image of the generator depends on the other images of its batch, also in eval mode"
         )
     return images
+
+
+def _choose_label_form(generator: ForeignGenerator, inputs: Sequence[Tensor]) -> None:
+    """Give the labels one-hot if the module takes no indices."""
+    assert generator.labels is not None
+    with torch.no_grad():
+        try:
+            generator(*inputs)
+        except UsageError:
+            raise
+        except Exception:  # noqa: BLE001 - if one-hot labels fail too, the caller says how
+            generator.labels = replace(generator.labels, one_hot=True)

@@ -18,34 +18,33 @@ import onnx.version_converter
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
 from wgan.errors import ExportError
-from wgan.export.foreign.interface import CHANNELS, FLOATS, Interface
+from wgan.export.foreign.interface import FLOATS, Interface, check_operators
 from wgan.export.formats.onnx import IR_VERSION, OPSET, check, clean
 from wgan.export.lowering.calibration import open_session
 from wgan.export.lowering.graph import AnyArray, Graph
 from wgan.image_shape import PIXEL_CHANNELS
-from wgan.model_file import IMAGES, LATENTS, PIXELS
+from wgan.model_file import IMAGES, LABELS, LATENTS, PIXELS
+from wgan.model_file.interface import Inputs, LabelInput
 from wgan.text import first_line
 
 FOLDED_BYTES = 2**28
 """Largest size of a value that is computed once and kept as a constant."""
 
-ImageShape = tuple[int, int, int]
-"""Height, width and channels."""
 
-
-def normalize(model: ModelProto, interface: Interface, shape: ImageShape) -> ModelProto:
-    """Rewrite `model`, whose images have `shape`, to the form of wgan's own exports.
+def normalize(model: ModelProto, interface: Interface) -> ModelProto:
+    """Rewrite `model` to the form of wgan's own exports.
 
     Raises:
         ExportError: the graph uses what cannot be rewritten.
     """
+    check_operators(model)
     with _explained():
         model = onnx.inliner.inline_local_functions(model)
         version = next(entry.version for entry in model.opset_import if entry.domain == "")
         if version < OPSET:
             model = onnx.version_converter.convert_version(model, OPSET)
     model = _in_float32(model)
-    model = _with_names(model, interface, shape)
+    model = _with_names(model, interface)
     model = fold(model)
     model = clean(model)
     model.ir_version = max(IR_VERSION, model.ir_version if version <= OPSET else 11)
@@ -128,7 +127,7 @@ def _in_float32(model: ModelProto) -> ModelProto:
     return made
 
 
-def _with_names(model: ModelProto, interface: Interface, shape: ImageShape) -> ModelProto:
+def _with_names(model: ModelProto, interface: Interface) -> ModelProto:
     """Give the graph wgan's input and outputs."""
     made = ModelProto()
     made.CopyFrom(model)
@@ -139,21 +138,29 @@ def _with_names(model: ModelProto, interface: Interface, shape: ImageShape) -> M
             names[:] = [_moved_aside(name, taken) for name in names]
     for tensor in graph.initializer:
         tensor.name = _moved_aside(tensor.name, taken)
-    fixed = set(interface.fixed)
-    latents = _moved_aside(interface.latents.name, taken)
-    output = _moved_aside(interface.output.name, taken)
+    inputs = interface.inputs
+    output = _moved_aside(interface.output, taken)
     before = [
-        *_input_nodes(interface, latents),
-        *(node for name in sorted(fixed) for node in _fixed_nodes(made, interface, name, taken)),
+        *_input_nodes(inputs, _moved_aside(inputs.latents.name, taken)),
+        *(
+            node
+            for name in sorted(interface.fixed)
+            for node in _fixed_nodes(made, interface, name, taken)
+        ),
     ]
-    _free_batch(made, interface.batch)
-    nodes = [*before, *graph.node, *_output_nodes(made, interface, output, shape)]
+    if inputs.labels is not None:
+        name = _moved_aside(inputs.labels.value.name, taken)
+        before += _label_nodes(made, inputs.labels, name)
+    _free_batch(made, inputs.batch)
+    nodes = [*before, *graph.node, *_output_nodes(made, interface, output)]
     del graph.node[:], graph.input[:], graph.output[:], graph.value_info[:]
     graph.node.extend(nodes)
-    height, width, channels = shape
+    height, width, channels = interface.shape
     graph.input.append(
-        helper.make_tensor_value_info(LATENTS, TensorProto.FLOAT, ["batch", interface.latent_dim])
+        helper.make_tensor_value_info(LATENTS, TensorProto.FLOAT, ["batch", inputs.latent_dim])
     )
+    if inputs.labels is not None:
+        graph.input.append(helper.make_tensor_value_info(LABELS, TensorProto.INT64, ["batch"]))
     images: list[int | str | None] = ["batch", channels, height, width]
     pixels: list[int | str | None] = ["batch", height, width, channels]
     graph.output.append(helper.make_tensor_value_info(IMAGES, TensorProto.FLOAT, images))
@@ -164,23 +171,47 @@ def _with_names(model: ModelProto, interface: Interface, shape: ImageShape) -> M
 
 def _moved_aside(name: str, taken: set[str]) -> str:
     """`name`, or another one if wgan's input and outputs have it."""
-    if name not in (LATENTS, IMAGES, PIXELS):
+    if name not in (LATENTS, LABELS, IMAGES, PIXELS):
         return name
     while (name := f"their_{name}") in taken:
         pass
     return name
 
 
-def _input_nodes(interface: Interface, name: str) -> Iterator[NodeProto]:
+def _input_nodes(inputs: Inputs, name: str) -> Iterator[NodeProto]:
     """`latents` [n, latent_dim] -> the file's own latents."""
-    if interface.batch_axis == 1:
+    if inputs.batch_axis == 1:
         yield helper.make_node("Transpose", [LATENTS], [name], perm=[1, 0])
-    elif len(interface.axes) > 1:
-        shape = numpy_helper.from_array(np.array([0, *interface.axes]))
+    elif len(inputs.axes) > 1:
+        shape = numpy_helper.from_array(np.array([0, *inputs.axes]))
         yield helper.make_node("Constant", [], ["wgan_latent_axes"], value=shape)
         yield helper.make_node("Reshape", [LATENTS, "wgan_latent_axes"], [name])
     else:
         yield helper.make_node("Identity", [LATENTS], [name])
+
+
+def _label_nodes(model: ModelProto, labels: LabelInput, name: str) -> Iterator[NodeProto]:
+    """`labels` int64 [n] -> the file's own labels: one-hot, or indices of its type and shape."""
+    is_float = "float" in labels.value.type or "double" in labels.value.type
+    int32 = labels.value.type == "tensor(int32)"
+    kind = TensorProto.FLOAT if is_float else TensorProto.INT32 if int32 else TensorProto.INT64
+    if labels.one_hot:
+        constants = {
+            "wgan_classes": np.array(labels.classes),
+            "wgan_off_on": np.array([0, 1], np.float32 if is_float else np.int64),
+        }
+        one_hot = [LABELS, *constants]
+        yield helper.make_node("OneHot", one_hot, ["wgan_one_hot"])
+        source = "wgan_one_hot"
+    else:
+        column = [-1] + [1] * (len(labels.value.shape) - 1)
+        constants = {"wgan_label_axes": np.array(column)}
+        yield helper.make_node("Reshape", [LABELS, "wgan_label_axes"], ["wgan_label_rows"])
+        source = "wgan_label_rows"
+    model.graph.initializer.extend(
+        numpy_helper.from_array(value, key) for key, value in constants.items()
+    )
+    yield helper.make_node("Cast", [source], [name], to=kind)
 
 
 def _fixed_nodes(
@@ -192,7 +223,7 @@ def _fixed_nodes(
         value = value.astype(np.float32)
     constant = f"wgan_fixed_{name}"
     model.graph.initializer.append(numpy_helper.from_array(value, constant))
-    if name not in interface.per_image:
+    if not any(each.per_image for each in interface.inputs.fixed if each.value.name == name):
         yield helper.make_node("Identity", [constant], [target])
         return
     rest = numpy_helper.from_array(np.array(value.shape[1:], np.int64))
@@ -225,11 +256,9 @@ def _free_batch(model: ModelProto, batch: int | None) -> None:
             tensor.CopyFrom(numpy_helper.from_array(sizes, tensor.name))
 
 
-def _output_nodes(
-    model: ModelProto, interface: Interface, name: str, shape: ImageShape
-) -> Iterator[NodeProto]:
+def _output_nodes(model: ModelProto, interface: Interface, name: str) -> Iterator[NodeProto]:
     """The file's own images -> `images` [n, c, h, w] in [-1, 1] and `pixels` [n, h, w, c]."""
-    height, width, channels = shape
+    height, width, channels = interface.shape
     constants = {
         "wgan_half": np.float32(127.5), "wgan_one": np.float32(1), "wgan_low": np.float32(0),
         "wgan_high": np.float32(255), "wgan_image": np.array([0, channels, height, width]),
@@ -245,11 +274,10 @@ def _output_nodes(
     if interface.value_range is None:
         yield helper.make_node("Cast", [name], ["wgan_float"], to=TensorProto.FLOAT)
         name = "wgan_float"
-    declared = interface.output.shape
-    if len(declared) == 4 and is_channels_last(declared, channels):
+    if interface.layout == "nhwc":
         yield helper.make_node("Transpose", [name], ["wgan_first"], perm=[0, 3, 1, 2])
         name = "wgan_first"
-    elif len(declared) != 4:
+    elif interface.layout != "nchw":
         yield helper.make_node("Reshape", [name, "wgan_image"], ["wgan_first"])
         name = "wgan_first"
     if (low, high) != (-1, 1):
@@ -266,11 +294,6 @@ def _output_nodes(
     yield helper.make_node("Clip", ["wgan_whole", "wgan_low", "wgan_high"], ["wgan_clipped"])
     yield helper.make_node("Cast", ["wgan_clipped"], ["wgan_bytes"], to=TensorProto.UINT8)
     yield helper.make_node("Transpose", ["wgan_bytes"], [PIXELS], perm=[0, 2, 3, 1])
-
-
-def is_channels_last(shape: tuple[int | None, ...], channels: int) -> bool:
-    """Whether the last of four axes holds the channels."""
-    return shape[1] not in CHANNELS and shape[3] == channels
 
 
 @contextmanager

@@ -1,20 +1,31 @@
 """Reference images of a foreign ONNX file: the file itself in ONNX Runtime, unoptimised."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from onnx import ModelProto
 
-from wgan.errors import ExportError, ModelFileError, UsageError
-from wgan.export.foreign.interface import CHANNELS, Interface
+from wgan.errors import ExportError, ModelFileError
+from wgan.export.foreign.interface import Interface, scan_graph
 from wgan.export.lowering.graph import AnyArray
-from wgan.export.parity.gate import CHUNK, Reference, seed_count
+from wgan.export.parity.gate import (
+    CHUNK,
+    Reference,
+    batch_sizes,
+    proof_labels,
+    seed_count,
+)
 from wgan.images import Images, to_pixels
-from wgan.latents import Latents, latents_from_seeds
+from wgan.latents import Labels, Latents, latents_from_seeds
+from wgan.model_file.foreign import ForeignOptions
+from wgan.model_file.interface import Inputs
 from wgan.runtime.engine import open_session, run_session
-from wgan.runtime.signature import SIDE_LIMIT
+from wgan.runtime.feed import Feed
+from wgan.runtime.signature import read_signature, session_interface
 from wgan.stop import check_stop
 
 REFERENCE = "ONNX Runtime without optimisations, on the original file"
@@ -23,14 +34,20 @@ REFERENCE = "ONNX Runtime without optimisations, on the original file"
 
 @dataclass(frozen=True)
 class ForeignFile:
-    """A foreign generator in ONNX Runtime, one thread, no optimisations."""
+    """A foreign generator in ONNX Runtime, without optimisations."""
 
     interface: Interface
     session: Any
 
     @classmethod
-    def open(cls, model: ModelProto, interface: Interface) -> "ForeignFile":
-        """Open a model whose weights are all inside it. Raises ExportError."""
+    def open(cls, model: ModelProto, options: ForeignOptions) -> "ForeignFile":
+        """Open a model whose weights are all inside it, and find its latents and images.
+
+        Raises:
+            ExportError: ONNX Runtime cannot run it.
+            ModelFileError: it is not a generator.
+            UsageError: an option is needed, or contradicts the file.
+        """
         try:
             session = open_session(model.SerializeToString(), "cpu", None, "none")
         except ModelFileError as exc:
@@ -38,87 +55,76 @@ class ForeignFile:
                 f"the file itself cannot be run here, so nothing can be proved (export it in"
                 f" float32?): {exc}"
             ) from exc
+
+        def probe(inputs: Inputs, names: Sequence[str]) -> list[npt.NDArray[np.generic]]:
+            n = inputs.batch or 1
+            labels = None if inputs.labels is None else np.zeros(n, np.int64)
+            latents = np.zeros((n, inputs.latent_dim), np.float32)
+            return run_session(session, names, Feed.of(inputs)(latents, labels))
+
+        signature = read_signature(
+            *session_interface(session), scan_graph(model), None, options, probe
+        )
+        main = signature.main
+        interface = Interface(
+            signature.inputs,
+            Feed.of(signature.inputs).fixed,
+            main.name,
+            main.layout,
+            main.shape,
+            main.value_range,
+        )
         return cls(interface, session)
 
-    def raw(self, latents: Latents) -> AnyArray:
+    def raw(self, latents: Latents, labels: Labels | None) -> AnyArray:
         """Run latents `[n, latent_dim]`; the output is as the file gives it."""
-        batch = self.interface.batch or len(latents)
+        batch = self.interface.inputs.batch or len(latents)
         parts = []
         for start in range(0, len(latents), batch):
-            part = latents[start : start + batch]
-            padded = np.pad(part, ((0, batch - len(part)), (0, 0)))
-            parts.append(self._run(padded)[: len(part)])
+            rows = slice(start, start + batch)
+            missing = batch - len(latents[rows])
+            padded = np.pad(latents[rows], ((0, missing), (0, 0)))
+            several = None if labels is None else np.pad(labels[rows], (0, missing))
+            parts.append(self._run(padded, several)[: batch - missing])
         return np.concatenate(parts)
 
-    def image_shape(self, given: tuple[int, int, int] | None) -> tuple[int, int, int]:
-        """Height, width and channels: given, or those of one image.
-
-        Raises:
-            ExportError: the output is not images.
-            UsageError: the given shape does not fit.
-        """
-        shape = self.raw(np.zeros((1, self.interface.latent_dim), np.float32)).shape[1:]
-        if given is not None:
-            if math.prod(given) != math.prod(shape):
-                raise UsageError(
-                    f"--image-shape {'x'.join(map(str, given))} does not fit the file's images,"
-                    f" {list(shape)} each"
-                )
-            return given
-        if len(shape) == 2:
-            found = (*shape, 1)
-        elif len(shape) == 3 and shape[0] in CHANNELS:
-            found = (shape[1], shape[2], shape[0])
-        elif len(shape) == 3 and shape[2] in CHANNELS:
-            found = shape
-        else:
-            raise UsageError(
-                f"the file's images are {list(shape)} each: say what they are with  --image-shape"
-                " HEIGHTxWIDTHxCHANNELS, as in 28x28x1"
-            )
-        if max(found) > SIDE_LIMIT:
-            raise ExportError(f"the file's images are {found[1]} wide and {found[0]} high")
-        return found[0], found[1], found[2]
-
-    def images(self, latents: Latents, shape: tuple[int, int, int]) -> Images:
+    def images(self, latents: Latents, labels: Labels | None) -> Images:
         """Float images `[n, c, h, w]` in [-1, 1], by arithmetic that no graph does."""
-        height, width, channels = shape
-        raw = self.raw(latents).astype(np.float64)
-        if raw.ndim == 4 and raw.shape[1] not in CHANNELS and raw.shape[3] == channels:
+        height, width, channels = self.interface.shape
+        raw = self.raw(latents, labels).astype(np.float64)
+        if self.interface.layout == "nhwc":
             raw = raw.transpose(0, 3, 1, 2)
         low, high = self.interface.value_range or (0.0, 255.0)
         scaled = (raw - low) * (2 / (high - low)) - 1
         images: Images = scaled.reshape(-1, channels, height, width).astype(np.float32)
         return images
 
-    def reference(self, shape: tuple[int, int, int], seeds: int) -> Reference:
+    def reference(self, seeds: int) -> Reference:
         """Draw the images that an optimised file must give. Raises ExportError."""
-        count = seed_count(math.prod(shape), seeds)
-        latents = latents_from_seeds(range(count), self.interface.latent_dim)
+        values, classes = math.prod(self.interface.shape), self.interface.classes
+        drawn = range(seed_count(values, seeds))
+        latents = latents_from_seeds(drawn, self.interface.inputs.latent_dim)
+        labels = proof_labels(drawn, classes, sum(batch_sizes(values))) if classes else None
         parts = []
-        for start in range(0, count, CHUNK):
+        for start in range(0, len(drawn), CHUNK):
             check_stop()
-            parts.append(self.images(latents[start : start + CHUNK], shape))
+            rows = slice(start, start + CHUNK)
+            parts.append(self.images(latents[rows], None if labels is None else labels[rows]))
         images = np.concatenate(parts)
         if not np.isfinite(images).all():
             raise ExportError("the file's images are not finite as it is")
-        if not np.allclose(images[:1], self.images(latents[:1], shape), atol=1e-3):
+        alone = self.images(latents[:1], None if labels is None else labels[:1])
+        if not np.allclose(images[:1], alone, atol=1e-3):
             raise ExportError(
                 "the file's image of seed 0 depends on the other images of its batch, or differs"
                 " from run to run: export it after  model.eval(), without random numbers"
             )
-        return Reference(latents, images, to_pixels(images), None, REFERENCE)
+        return Reference(latents, images, to_pixels(images), None, REFERENCE, labels)
 
-    def _run(self, latents: Latents) -> AnyArray:
-        interface = self.interface
-        rows = latents.astype(interface.latents.dtype)
-        rows = rows.T if interface.batch_axis else rows.reshape(-1, *interface.axes)
-        feed = {interface.latents.name: np.ascontiguousarray(rows)}
-        for name, value in interface.fixed.items():
-            repeated = [len(latents)] + [1] * (value.ndim - 1)
-            feed[name] = np.tile(value, repeated) if name in interface.per_image else value
+    def _run(self, latents: Latents, labels: Labels | None) -> AnyArray:
+        feed = Feed(self.interface.inputs, self.interface.fixed)(latents, labels)
         try:
-            result: AnyArray = run_session(self.session, [interface.output.name], feed)[0]
+            result: AnyArray = run_session(self.session, [self.interface.output], feed)[0]
         except ModelFileError as exc:
             raise ExportError(f"the file itself fails on a batch of {len(latents)}: {exc}") from exc
         return result

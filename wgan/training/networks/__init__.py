@@ -1,8 +1,9 @@
 """Generators and critics, and the registry that builds them from a run's settings.
 
-The loop trains any pair of modules: a generator maps latents `[n, latent_dim]` to images
-`[n, channels, height, width]` in [-1, 1], a critic maps images to scores `[n]`. In a conditional
-run both take labels, int64 `[n]`, as their second argument (`conditioning.py`).
+The loop trains any pair of modules: a generator maps latents `[n, latent_dim]`, or a user's own
+`[n, latent_dim, 1, 1]`, to images `[n, channels, height, width]` in [-1, 1], a critic maps images
+to scores `[n]`. In a conditional run both take labels, int64 `[n]`, as their second argument
+(`conditioning.py`).
 """
 
 import importlib
@@ -17,6 +18,7 @@ from torch import nn
 from wgan.errors import UsageError
 from wgan.training.config import TrainConfig
 from wgan.training.networks.dcgan import DCGANCritic, DCGANGenerator
+from wgan.training.networks.latent_maps import with_flat_latents
 from wgan.training.networks.norms import apply_spectral_norm
 from wgan.training.networks.resize_conv import ResizeConvGenerator, folded
 from wgan.training.networks.resnet import ResNetCritic, ResNetGenerator
@@ -83,6 +85,8 @@ def build(config: TrainConfig, architecture: Architecture | None = None) -> Netw
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(config.seed)  # only the CPU's generator
         generator, critic = _call(chosen, config)
+        if architecture is not None:
+            generator = with_flat_latents(generator, config.latent_dim, len(config.classes))
         if config.constraint == "spectral":
             apply_spectral_norm(critic)
     return generator, critic

@@ -1,0 +1,133 @@
+"""What a user says of a generator from another project, where its file does not."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+from wgan.errors import UsageError
+from wgan.options import advanced, flag, parse_value_range
+from wgan.text import shorten
+
+_GROUP = "Files of other projects"
+
+
+def _parse_axes(text: str) -> tuple[int, ...]:
+    """Parse `"100x1x1"`. Raises UsageError."""
+    parts = text.lower().split("x")
+    if not all(part.isdecimal() and int(part) for part in parts):
+        raise UsageError(f"{shorten(text)} is not allowed: write sizes, as in 100 or 100x1x1")
+    return tuple(int(part) for part in parts)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ForeignOptions:
+    """How to use a generator from another project.
+
+        Generator("theirs.onnx", foreign=ForeignOptions(value_range=(0, 1), inputs=("psi=0.7",)))
+
+    Every command that opens an ONNX file has these options; a file that wgan wrote needs none.
+    """
+
+    value_range: tuple[float, float] | None = advanced(
+        None,
+        "The values of black and white, if the generator does not tell them.",
+        parse=parse_value_range,
+        metavar="LOW,HIGH",
+        group=_GROUP,
+    )
+    inputs: tuple[str, ...] = advanced(
+        (),
+        "A further input's value: a number, numbers as in 0,1,0, or a .npy file; repeatable.",
+        flags=("--input",),
+        metavar="NAME=VALUE",
+    )
+    fixed_class: int | None = advanced(
+        None,
+        "Class of all images, for a generator with classes.",
+        flags=("--class",),
+        low=0,
+        metavar="K",
+    )
+    label_input: str | None = advanced(
+        None,
+        "An input that stays the label of each image, and the number of classes.",
+        metavar="NAME[:COUNT]",
+    )
+    image_output: str | None = advanced(
+        None,
+        "The output that holds the images, by name.",
+        flags=("--output-name",),
+        metavar="NAME",
+        shown_default="found",
+    )
+    image_shape: tuple[int, int, int] | None = advanced(
+        None,
+        "Height, width and channels of flat images.",
+        parse=_parse_axes,
+        low=1,
+        high=2**14,
+        metavar="HxWxC",
+        shown_default="as the file says",
+    )
+    latent_shape: tuple[int, ...] | None = advanced(
+        None,
+        "Latents of one image, without the batch.",
+        parse=_parse_axes,
+        low=1,
+        high=2**20,
+        metavar="SIZE[xSIZE...]",
+        shown_default="as the file says",
+    )
+
+    @property
+    def given_inputs(self) -> dict[str, str]:
+        """Name -> value, as text, of the inputs that the user fixes. Raises UsageError."""
+        found = {}
+        for text in self.inputs:
+            name, equals, value = text.partition("=")
+            if not (name and equals and value):
+                raise UsageError(
+                    f"--input {shorten(text)} is not allowed: write NAME=VALUE, as in"
+                    " truncation=0.7"
+                )
+            found[name] = value
+        return found
+
+    @property
+    def foreign(self) -> "ForeignOptions":
+        """These options without those of a config that has more."""
+        names = [field.name for field in fields(ForeignOptions)]
+        return ForeignOptions(**{name: getattr(self, name) for name in names})
+
+    @property
+    def given(self) -> Mapping[str, object]:
+        """Flag -> value of the options that differ from their defaults."""
+        return {
+            flag(field.name, self): getattr(self, field.name)
+            for field in fields(ForeignOptions)
+            if getattr(self, field.name) != field.default
+        }
+
+    def to_json(self) -> str:
+        """These options as text that `from_json` reads."""
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def from_json(cls, text: str) -> "ForeignOptions":
+        """Read what `to_json` wrote."""
+        told: dict[str, Any] = json.loads(text)
+        make: Any = cls
+        options: ForeignOptions = make(
+            **{name: tuple(v) if isinstance(v, list) else v for name, v in told.items()}
+        )
+        return options
+
+    def check_own(self) -> None:
+        """Check the options for a file that wgan wrote, which needs none. Raises UsageError."""
+        for name in self.given:
+            if name != "--value-range":  # which is compared with the file's
+                raise UsageError(
+                    f"{name} is for files of other projects: wgan wrote this one, and its manifest"
+                    " says what it takes and gives"
+                )

@@ -1,0 +1,419 @@
+"""What a generator from another project takes and gives: latents, labels, other inputs, images.
+
+It is found in the inputs and outputs that the graph declares, and in `ForeignOptions` where these
+do not say enough. Nothing is run and no weight is read.
+"""
+
+import math
+import re
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from wgan.errors import ModelFileError, UnknownRange, UsageError
+from wgan.image_shape import MAX_CHANNELS
+from wgan.model_file.foreign import ForeignOptions
+from wgan.model_file.onnx_scan import Axis, ValueInfo
+from wgan.model_file.value_range import Producer, ValueRange, inferred_range
+
+Layout = Literal["nchw", "nhwc", "nhw", "flat"]
+"""Axes of images: [n, c, h, w], [n, h, w, c], [n, h, w], or any of c * h * w values in all."""
+
+FLOATS = {
+    "tensor(float)": "float32", "tensor(float16)": "float16", "tensor(double)": "float64",
+    "tensor(bfloat16)": "bfloat16",
+}  # fmt: skip
+"""ONNX Runtime's names of the float types, and NumPy's."""
+
+INTEGERS = {"tensor(int64)": "int64", "tensor(int32)": "int32"}
+
+UINT8 = "tensor(uint8)"
+
+BATCH_LIMIT = 4096
+"""Largest batch size that a graph may be frozen to; each run is padded to it."""
+
+LATENT_DIM_LIMIT = 2**20
+"""Largest length of a latent."""
+
+CLASSES_LIMIT = 2**20
+"""Most classes of a label."""
+
+CHANNEL_CHOICES = ((1, 3), (1, 2, 3, 4), tuple(range(1, MAX_CHANNELS + 1)))
+"""Channels that an axis of images may have, the most likely first."""
+
+LABEL_NAME = re.compile(r"^(c|y|cls|.*(label|class|one_?hot|cond).*)$", re.IGNORECASE)
+"""Names of inputs that hold a class, in public code."""
+
+
+@dataclass(frozen=True)
+class LabelInput:
+    """An input that takes the class of each image."""
+
+    value: ValueInfo
+    classes: int
+    one_hot: bool  # [n, classes] rather than indices [n]
+
+
+@dataclass(frozen=True)
+class FixedInput:
+    """An input with one value for all images."""
+
+    value: ValueInfo
+    text: str  # as the user wrote it
+    per_image: bool  # whether the first axis is the batch
+
+    @property
+    def axes(self) -> tuple[Axis, ...]:
+        """Its axes, a batch of size 1."""
+        return (1, *self.value.shape[1:]) if self.per_image else self.value.shape
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What a generator takes."""
+
+    latents: ValueInfo
+    axes: tuple[int, ...]  # of one image's latents, as the file takes them
+    batch_axis: int = 0  # of the latents; 1 if the file has its batch last
+    batch: int | None = None  # the size to which the batch is frozen
+    labels: LabelInput | None = None
+    fixed: tuple[FixedInput, ...] = ()
+
+    @property
+    def latent_dim(self) -> int:
+        """Numbers in one image's latents."""
+        return math.prod(self.axes)
+
+
+@dataclass(frozen=True)
+class FoundImages:
+    """An output that holds images."""
+
+    value: ValueInfo
+    layout: Layout
+    sides: tuple[int, int] | None  # height and width; None if the graph does not declare them
+    channels: int
+
+
+def list_values(values: Sequence[ValueInfo]) -> str:
+    """List inputs or outputs for a message."""
+    shown = [str(value) for value in values[:4]]
+    more = [f"and {len(values) - 4} more"] if len(values) > 4 else []
+    return ", ".join([*shown, *more]) or "none"
+
+
+def find_inputs(
+    inputs: Sequence[ValueInfo], options: ForeignOptions, embeddings: Mapping[str, int]
+) -> Inputs:
+    """Find the latents, the labels and what is fixed among a graph's inputs.
+
+    `embeddings` are the numbers of rows of the tables that inputs choose from.
+
+    Raises:
+        ModelFileError: there are no latents, or they cannot be drawn in batches.
+        UsageError: an option is needed, or contradicts the graph.
+    """
+    labels = _label_input(inputs, options, embeddings)
+    texts = _fixed_texts(inputs, options, labels)
+    kept = {labels.value.name} if labels is not None else set()
+    free = [value for value in inputs if value.name not in texts and value.name not in kept]
+    latents = _find_latents(free, inputs)
+    axes, batch_axis = _latent_axes(latents, options)
+    size = latents.shape[batch_axis]
+    batch = size if isinstance(size, int) else None
+    if not (1 <= math.prod(axes) <= LATENT_DIM_LIMIT and (batch is None or 1 <= batch <= 4096)):
+        raise ModelFileError(
+            f"its latents {latents} are not allowed: 1 to {LATENT_DIM_LIMIT} numbers for each"
+            f" image, and a batch of at most {BATCH_LIMIT}"
+        )
+    fixed = tuple(
+        FixedInput(value, texts[value.name], _has_batch(value, batch))
+        for value in inputs
+        if value.name in texts
+    )
+    return Inputs(latents, axes, batch_axis, batch, labels, fixed)
+
+
+def _has_batch(value: ValueInfo, batch: int | None) -> bool:
+    return bool(value.shape) and (not isinstance(value.shape[0], int) or value.shape[0] == batch)
+
+
+def split_label_input(text: str, names: Collection[str]) -> tuple[str, int]:
+    """Split `"NAME:COUNT"`; the count is 0 if it is not given. A name may end in `:0` itself."""
+    name, colon, count = text.rpartition(":")
+    if text in names or not colon or not count.isdecimal() or len(count) > 8:
+        return text, 0
+    return name, int(count)
+
+
+def _label_input(
+    inputs: Sequence[ValueInfo], options: ForeignOptions, embeddings: Mapping[str, int]
+) -> LabelInput | None:
+    """The input that --label-input names, and its classes. Raises UsageError."""
+    if options.label_input is None:
+        return None
+    if options.fixed_class is not None:
+        raise UsageError("--label-input keeps the label, --class fixes it: give one of them")
+    names = {value.name: value for value in inputs}
+    text, count = split_label_input(options.label_input, names)
+    if text not in names:
+        raise UsageError(
+            f"--label-input {options.label_input}: the file has no such input, only"
+            f" {list_values(inputs)}"
+        )
+    value = names[text]
+    size = value.shape[1] if len(value.shape) == 2 else None
+    one_hot = len(value.shape) == 2 and size != 1
+    fits = value.type in INTEGERS or (one_hot and value.type in FLOATS)
+    if not fits or len(value.shape) not in (1, 2):
+        raise UsageError(
+            f"--label-input {text}: {value} is neither an index for each image, whole numbers [n],"
+            " nor one-hot, [n, classes]"
+        )
+    known = (size if isinstance(size, int) else None) if one_hot else embeddings.get(text)
+    classes = count or known
+    if classes is None:
+        raise UsageError(
+            f"--label-input {text}: the file does not say how many classes it has; give it, as in"
+            f"  --label-input {text}:10"
+        )
+    if not 1 <= classes <= CLASSES_LIMIT or (known is not None and classes > known):
+        raise UsageError(
+            f"--label-input {text}:{classes} is not allowed: it has {known or CLASSES_LIMIT}"
+            " classes at most"
+        )
+    if one_hot and known is not None and classes != known:
+        raise UsageError(f"--label-input {text}:{classes} does not fit {value}")
+    return LabelInput(value, classes, one_hot)
+
+
+def _fixed_texts(
+    inputs: Sequence[ValueInfo], options: ForeignOptions, labels: LabelInput | None
+) -> dict[str, str]:
+    """Name -> value, as text, of the inputs that the user fixes."""
+    given = options.given_inputs
+    names = [value.name for value in inputs]
+    for name in given:
+        if name not in names:
+            raise UsageError(
+                f"--input {name}: the file has no such input, only {list_values(inputs)}"
+            )
+        if labels is not None and name == labels.value.name:
+            raise UsageError(f"--label-input keeps {name}, --input fixes it: give one of them")
+    if options.fixed_class is None:
+        return given
+    found = [value for value in inputs if value.name not in given and _may_be_label(value, inputs)]
+    if len(found) != 1:
+        raise UsageError(
+            f"--class {options.fixed_class}: the file has no input that is clearly a class, only"
+            f" {list_values(inputs)}; give  --input NAME=VALUE"
+        )
+    return given | {found[0].name: _class_text(found[0], options.fixed_class)}
+
+
+def _may_be_label(value: ValueInfo, inputs: Sequence[ValueInfo]) -> bool:
+    return value.type in INTEGERS or (len(inputs) > 1 and bool(LABEL_NAME.match(value.name)))
+
+
+def _class_text(value: ValueInfo, label: int) -> str:
+    classes = value.shape[-1] if len(value.shape) > 1 else None
+    if value.type in INTEGERS and classes in (None, 1):
+        return str(label)
+    if not isinstance(classes, int) or not 0 <= label < classes <= CLASSES_LIMIT:
+        raise UsageError(f"--class {label}: the input {value} has no such class")
+    return ",".join("1" if index == label else "0" for index in range(classes))
+
+
+def _find_latents(free: Sequence[ValueInfo], inputs: Sequence[ValueInfo]) -> ValueInfo:
+    if not inputs:
+        raise ModelFileError(
+            "it has no input of latents: it draws them itself, so that no seed could choose its"
+            " images. Export the generator with its latents as an input"
+        )
+    found = [value for value in free if value.type in FLOATS and value.shape]
+    # Latents are longer than scalars, and have no large map of noise.
+    plain = [value for value in found if len(value.shape) > 1 and not LABEL_NAME.match(value.name)]
+    plain = [
+        value
+        for value in plain
+        if len(value.shape) < 4 or all(not isinstance(axis, int) or axis == 1
+                                       for axis in value.shape[2:])
+    ]  # fmt: skip
+    chosen = plain or (found if len(free) == 1 else [])
+    if len(chosen) == len(free) == 1:
+        return chosen[0]
+    if not found:
+        raise ModelFileError(
+            f"it is not a generator: no float input of latents, [n, z] or [n, z, 1, 1], among its"
+            f" inputs {list_values(inputs)}"
+        )
+    rest = [value for value in free if value != chosen[0]] if chosen else list(free)
+    hints = " ".join(
+        f"--class K (for {value.name}; or keep it: --label-input {value.name})"
+        if _may_be_label(value, inputs)
+        else f"--input {value.name}=VALUE"
+        for value in rest[:8]
+    )
+    raise UsageError(
+        f"the file has the inputs {list_values(inputs)}, and only latents vary with the seed: fix"
+        f" the others with  {hints}"
+    )
+
+
+def _latent_axes(latents: ValueInfo, options: ForeignOptions) -> tuple[tuple[int, ...], int]:
+    """Axes of one image's latents, and which axis is the batch."""
+    shape = latents.shape
+    if len(shape) < 2:
+        raise ModelFileError(
+            f"its latents are {latents}, for one image at a time: export it with latents [n, z], so"
+            " that it can draw batches"
+        )
+    wanted = options.latent_shape
+    if wanted is not None:
+        declared = shape[1:]
+        if len(declared) != len(wanted) or any(
+            isinstance(axis, int) and axis != size
+            for axis, size in zip(declared, wanted, strict=True)
+        ):
+            shown = "x".join(map(str, wanted))
+            raise UsageError(f"--latents {shown} does not fit the file's input {latents}")
+        return wanted, 0
+    if len(shape) == 2 and not isinstance(shape[1], int) and isinstance(shape[0], int):
+        return (shape[0],), 1
+    axes = tuple(axis for axis in shape[1:] if isinstance(axis, int))
+    if len(axes) < len(shape) - 1:
+        raise UsageError(
+            f"the file does not say how long its latents are ({latents}): give it, as in"
+            "  --latent-shape 100x1x1"
+        )
+    return axes, 0
+
+
+def find_images(
+    outputs: Sequence[ValueInfo], options: ForeignOptions
+) -> tuple[FoundImages | None, FoundImages | None]:
+    """Find the float images and the pixels among a graph's outputs; one of them is not None.
+
+    Raises:
+        ModelFileError: no output can be images.
+        UsageError: an option is needed, or contradicts the graph.
+    """
+    if options.image_output is not None:
+        outputs = [value for value in outputs if value.name == options.image_output] or outputs
+        if outputs[0].name != options.image_output:
+            raise UsageError(
+                f"--output-name {options.image_output}: the file has no such output, only"
+                f" {list_values(outputs)}"
+            )
+    floats = _best([value for value in outputs if value.type in FLOATS], options)
+    whole = _best([value for value in outputs if value.type == UINT8], options)
+    if floats is None and whole is None:
+        raise ModelFileError(_no_images(outputs))
+    return floats, whole
+
+
+def _no_images(outputs: Sequence[ValueInfo]) -> str:
+    return (
+        "it has no output that is clearly images, float or uint8, [n, c, h, w], [n, h, w, c] or"
+        f" [n, h, w], only {list_values(outputs)}. Say what flat images are with  --image-shape"
+        " HEIGHTxWIDTHxCHANNELS, as in 28x28x1"
+    )
+
+
+def _best(outputs: Sequence[ValueInfo], options: ForeignOptions) -> FoundImages | None:
+    """The likeliest images: of usual channels, and colour rather than a mask beside it."""
+    ranked = [
+        (rank, found)
+        for value in outputs
+        for rank, found in [as_images(value, options.image_shape)]
+        if found is not None
+    ]
+    first = min((rank for rank, _ in ranked), default=0)
+    best = [found for rank, found in ranked if rank == first]
+    if len(best) > 1:
+        colours = [found for found in best if found.channels == 3]
+        best = colours if len(colours) == 1 else best
+    if len(best) > 1:
+        raise UsageError(
+            "the file has several outputs that could be its images:"
+            f" {list_values([found.value for found in best])}. Choose one with  --output-name NAME"
+        )
+    return best[0] if best else None
+
+
+def as_images(
+    value: ValueInfo, given: tuple[int, int, int] | None
+) -> tuple[int, FoundImages | None]:
+    """An output as images, and how unlikely that is.
+
+    `given` is what the user says they are: height, width and channels.
+    """
+    shape = value.shape
+    if given is not None:
+        return 0, _as_given(value, given)
+    if len(shape) == 3:
+        height, width = shape[1:]
+        is_grey = height not in CHANNEL_CHOICES[1]
+        return 1, FoundImages(value, "nhw", _sides(height, width), 1) if is_grey else None
+    if len(shape) != 4:
+        return 0, None
+    for rank, choices in enumerate(CHANNEL_CHOICES):
+        first = isinstance(shape[1], int) and shape[1] in choices
+        last = isinstance(shape[3], int) and shape[3] in choices
+        last = last and not (shape[2] == shape[3] != shape[1])  # features [n, many, 4, 4]
+        if first and last:  # either, for a tiny image
+            return rank, None
+        if first and isinstance(shape[1], int):
+            return rank, FoundImages(value, "nchw", _sides(*shape[2:]), shape[1])
+        if last and isinstance(shape[3], int):
+            return rank, FoundImages(value, "nhwc", _sides(*shape[1:3]), shape[3])
+    return 0, None
+
+
+def _as_given(value: ValueInfo, given: tuple[int, int, int]) -> FoundImages | None:
+    """An output as images of `given` height, width and channels, if that fits."""
+    height, width, channels = given
+    layouts: dict[tuple[int, ...], Layout] = {
+        (channels, height, width): "nchw",
+        (height, width, channels): "nhwc",
+        **({(height, width): "nhw"} if channels == 1 else {}),
+    }
+    axes = value.shape[1:]
+    for sizes, layout in layouts.items():
+        if len(axes) == len(sizes) and all(
+            not isinstance(axis, int) or axis == size
+            for axis, size in zip(axes, sizes, strict=True)
+        ):
+            return FoundImages(value, layout, (height, width), channels)
+    sizes = tuple(axis for axis in axes if isinstance(axis, int))
+    fits = axes and len(sizes) == len(axes) and math.prod(sizes) == math.prod(given)
+    return FoundImages(value, "flat", (height, width), channels) if fits else None
+
+
+def _sides(height: Axis, width: Axis) -> tuple[int, int] | None:
+    both = isinstance(height, int) and isinstance(width, int)
+    return (height, width) if both else None  # type: ignore[return-value]
+
+
+def find_range(
+    name: str, producers: Mapping[str, Producer], given: ValueRange | None
+) -> ValueRange:
+    """The values of black and white of a float output: told by the graph, or `given`.
+
+    Raises:
+        UnknownRange: neither says it.
+        UsageError: they differ.
+    """
+    known = inferred_range(name, producers)
+    if known is not None and given is not None and known != given:
+        raise UsageError(
+            f"--value-range {given[0]:g},{given[1]:g} is not allowed: the model's images have the"
+            f" range {known[0]:g},{known[1]:g}"
+        )
+    found = known or given
+    if found is None:
+        raise UnknownRange(
+            f"the range of the model's output {name[:60]} is unknown: give the values of black and"
+            " white, as in  --value-range=-1,1"
+        )
+    return found
