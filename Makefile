@@ -4,10 +4,11 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.installed
-BENCHMARKS := cold_start data_loading evaluating inference_cpu inference_profile kill_and_resume \
-    lowering sampling scaling serving training
+BENCHMARKS := browser cold_start data_loading evaluating inference_cpu inference_profile \
+    kill_and_resume lowering sampling scaling serving training
 
-.PHONY: help demo test fuzz docs protocol lint format bench bench-gpu quality constraints clean
+.PHONY: help demo test fuzz docs protocol web-runtime lint format bench bench-gpu quality constraints \
+    clean
 
 help: ## the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -45,6 +46,20 @@ protocol: $(READY) ## the descriptors of gRPC's messages, from their .proto file
 	cd wgan/server/grpc && $(abspath $(BIN))/python -m grpc_tools.protoc -I. \
 	    --descriptor_set_out=protocol.binpb inference.proto health.proto
 
+# What the page of `wgan export --format web` draws with. Too large to be in the repository.
+
+ONNXRUNTIME_WEB := build/onnxruntime-web
+ONNXRUNTIME_WEB_VERSION := 1.30.0
+
+$(ONNXRUNTIME_WEB):
+	@mkdir -p build/unpacked
+	cd build && npm pack --silent onnxruntime-web@$(ONNXRUNTIME_WEB_VERSION)
+	tar -xzf build/onnxruntime-web-$(ONNXRUNTIME_WEB_VERSION).tgz -C build/unpacked
+	rm build/onnxruntime-web-$(ONNXRUNTIME_WEB_VERSION).tgz
+	mv build/unpacked/package $@
+
+web-runtime: $(ONNXRUNTIME_WEB) ## onnxruntime-web, by npm, for pages that draw in the browser
+
 lint: $(READY) ## style and types
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
@@ -54,7 +69,7 @@ format: $(READY) ## fix the style
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-bench: $(READY) ## every benchmark that needs no GPU
+bench: $(READY) $(ONNXRUNTIME_WEB) ## every benchmark that needs no GPU
 	for name in $(BENCHMARKS); do $(BIN)/python -m benchmarks.$$name || exit 1; done
 
 GPU := .venv-gpu

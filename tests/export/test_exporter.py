@@ -78,6 +78,10 @@ def test_an_output_folder_ends_in_a_slash_or_exists(run: Run) -> None:
         "triton": Path("new"),
     }
     assert Path("new").is_dir()
+    config = ExportConfig(formats=("onnx", "triton", "web"), output="new/")
+    assert output_paths(config, Path("run/checkpoints/step.pt"))["web"] == Path("new/web")
+    config = ExportConfig(formats=("web",), output="new")
+    assert output_paths(config, Path("run/checkpoints/step.pt")) == {"web": Path("new")}
 
 
 def test_exports_go_into_the_run_by_default(run: Run) -> None:
@@ -93,13 +97,13 @@ def test_exports_go_into_the_run_by_default(run: Run) -> None:
     ("formats", "output", "error", "message"),
     [
         (("onnx", "triton"), "x", UsageError, "one file for 2 formats"),
-        (("triton",), "gone/x", OutputError, "a model repository is a folder"),
+        (("triton",), "gone/x", OutputError, "a Triton repository is a folder"),
         (("onnx",), "gone/x.onnx", OutputError, "the folder gone does not exist"),
         (("onnx",), "/dev/null", OutputError, "/dev/null: it is a device"),
         (("onnx",), "x" * 300, OutputError, "File name too long"),
         (("onnx",), "x" * 300 + "/", OutputError, "File name too long"),
         (("onnx",), "a\0b/", OutputError, "null byte"),
-        (("triton",), "a\0b/c", OutputError, "a model repository is a folder"),
+        (("triton",), "a\0b/c", OutputError, "a Triton repository is a folder"),
     ],
 )
 def test_an_output_that_cannot_be_written_is_refused(

@@ -15,7 +15,7 @@ from wgan.errors import ParityError
 from wgan.export.config import ExportConfig
 from wgan.export.draft import ExportDraft, make_draft
 from wgan.export.formats.onnx import onnx_draft, serialize, to_onnx
-from wgan.export.formats.triton import config as triton_config
+from wgan.export.formats.triton import model_config as triton_config
 from wgan.export.lowering.conv_transpose import lower
 from wgan.export.lowering.float16 import to_fp16
 from wgan.export.lowering.sensitivity import quantize

@@ -52,10 +52,12 @@ def shown(page: Any, selector: str) -> np.ndarray:
             canvas.height = image.naturalHeight;
             const context = canvas.getContext("2d");
             context.drawImage(image, 0, 0);
-            return [...context.getImageData(0, 0, canvas.width, canvas.height).data];
+            const { data } = context.getImageData(0, 0, canvas.width, canvas.height);
+            return [canvas.height, canvas.width, ...data];
         }""",
     )
-    return np.array(pixels, np.uint8).reshape(8, 8, 4)[:, :, :3]
+    height, width, *values = pixels
+    return np.array(values, np.uint8).reshape(height, width, 4)[:, :, :3]
 
 
 def test_the_gallery_shows_the_images_of_the_seeds(

@@ -7,7 +7,7 @@ result. Exporting needs PyTorch, and ONNX files need onnx; both are imported whe
 
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -16,6 +16,7 @@ from wgan.errors import CheckpointError, OutputError, UsageError, needs_extra
 from wgan.export.config import ExportConfig, OptimizeConfig
 from wgan.export.modules import export_module, export_named_module
 from wgan.export.optimizing import optimize
+from wgan.export.web_runtime import find_runtime
 from wgan.files import check_output, is_file, is_folder, make_folder
 from wgan.host import need_no_temporary_folder
 from wgan.model_file import FORMATS
@@ -59,6 +60,8 @@ def export(
         ParityError: an export does not match PyTorch; the files before it are complete.
         OutputError: a file cannot be written.
     """
+    if "web" in config.formats:
+        find_runtime(config.runtime, config.precision)  # before the work, if it is missing
     if config.module is not None:
         return _export_module(config, on_file)
     which = which_checkpoint(config.checkpoint, [config.source] if config.source else [])
@@ -82,14 +85,9 @@ def export(
         return export_checkpoint(checkpoint, config, path, file_format, architecture)
 
     exported = []
-    for file_format, path in paths.items():
-        if FORMATS[file_format].extension:
-            file = ExportedFile(path, write(path, file_format))
-        else:
-            module = import_module(f"wgan.export.formats.{file_format}")
-            file = ExportedFile(*module.write_folder(path, checkpoint.step, write))
-        if file_format == "onnx":
-            remember_export(path)
+    for file in _write_each(config, paths, checkpoint.step, write):
+        if file.path == paths.get("onnx"):
+            remember_export(file.path)
         exported.append(file)
         if on_file is not None:
             on_file(file)
@@ -100,15 +98,31 @@ def _export_module(
     config: ExportConfig, on_file: Callable[[ExportedFile], None] | None
 ) -> list[ExportedFile]:
     """Export another project's generator, into the current folder unless it says otherwise."""
+    if "triton" in config.formats:
+        raise UsageError("--module has no --format triton: export to onnx first")
+
+    def write(path: Path, file_format: str = "onnx") -> Manifest:
+        return export_named_module(config, path, file_format)
+
     exported = []
-    for file_format, path in output_paths(config, Path("generator")).items():
-        if not FORMATS[file_format].extension:
-            raise UsageError(f"--module has no --format {file_format}: export to onnx first")
-        file = ExportedFile(path, export_named_module(config, path, file_format))
+    for file in _write_each(config, output_paths(config, Path("generator")), None, write):
         exported.append(file)
         if on_file is not None:
             on_file(file)
     return exported
+
+
+def _write_each(
+    config: ExportConfig, paths: dict[str, Path], step: int | None, write: Callable[..., Manifest]
+) -> Iterator[ExportedFile]:
+    """Write the export to the path of each format; `write` takes a path and a file's format."""
+    for file_format, path in paths.items():
+        if FORMATS[file_format].extension:
+            yield ExportedFile(path, write(path, file_format))
+        else:
+            with needs_extra("export", purpose="exporting"):
+                module = import_module(f"wgan.export.formats.{file_format}")
+            yield ExportedFile(*module.write_folder(path, step, config, write))
 
 
 def choose_checkpoint(source: Path | None, which: str = "latest") -> Path:
@@ -139,7 +153,7 @@ def choose_checkpoint(source: Path | None, which: str = "latest") -> Path:
 
 
 def output_paths(config: ExportConfig, checkpoint: Path) -> dict[str, Path]:
-    """Return the path of each format: a file, or the folder of a Triton model repository.
+    """Return the path of each format: a file, or the folder of a Triton repository or a page.
 
     By default files go into the checkpoint's run, or beside a checkpoint that is in no run. An
     output folder that ends in / is made if it does not exist.
@@ -154,7 +168,8 @@ def output_paths(config: ExportConfig, checkpoint: Path) -> dict[str, Path]:
     if config.output and len(formats) == len(folders) == 1:
         if is_file(output) or not is_folder(output.parent):
             raise OutputError(
-                f"cannot write {output}: a model repository is a folder in an existing folder"
+                f"cannot write {output}: {FORMATS[formats[0]].label} is a folder in an existing"
+                " folder"
             )
         return {formats[0]: output}
     if config.output is None and output.name == "checkpoints":
@@ -164,8 +179,8 @@ def output_paths(config: ExportConfig, checkpoint: Path) -> dict[str, Path]:
     if config.output is None or is_folder(output):
         names = {name: name if name in folders else config.filename(name) for name in formats}
         paths = {name: output / file for name, file in names.items()}
-        if config.output:  # the folder itself is the repository
-            paths |= dict.fromkeys(folders, output)
+        if config.output and "triton" in folders:  # the folder itself is the repository
+            paths["triton"] = output
     elif len(formats) > 1:
         raise UsageError(f"--output {output} is one file for {len(formats)} formats: name a folder")
     else:

@@ -164,7 +164,8 @@ class ExportConfig(ForeignConfig, CheckpointConfig):
     )
     formats: tuple[str, ...] = option(
         ("onnx",),
-        "Format; can be repeated. triton is a model repository for NVIDIA Triton, a folder.",
+        "Format; can be repeated. triton is a model repository for NVIDIA Triton, web a page that"
+        " draws in the browser: folders.",
         flags=("--format",),
         choices=tuple(FORMATS),
     )
@@ -174,6 +175,12 @@ class ExportConfig(ForeignConfig, CheckpointConfig):
         flags=("-o", "--output"),
         metavar="PATH",
         shown_default="generator.onnx, .ts or .pt2 in the run's folder",
+    )
+    runtime: Path | None = option(
+        None,
+        "onnxruntime-web, which --format web copies.",
+        metavar="FOLDER",
+        shown_default="node_modules/onnxruntime-web, here or above",
     )
     module: str | None = option(
         None,
@@ -193,6 +200,8 @@ class ExportConfig(ForeignConfig, CheckpointConfig):
         if not self.formats:
             raise UsageError(f"--format is missing: name one or more of {', '.join(FORMATS)}")
         self._check_module()
+        if self.runtime is not None and "web" not in self.formats:
+            raise UsageError("--runtime is for the page in a browser: give --format web too")
         if self.output == "":
             raise UsageError("--output is empty: name a file, or a folder ending in /")
         for file_format in self.formats:

@@ -27,6 +27,7 @@ FORMATS: Mapping[str, Format] = MappingProxyType(
         "torchscript": Format("TorchScript", ".ts", is_onnx=False),
         "pt2": Format("pt2", ".pt2", is_onnx=False),
         "triton": Format("a Triton repository", "", is_onnx=True),
+        "web": Format("a web page", "", is_onnx=True),
     }
 )
 """Name on the command line -> format."""

@@ -160,6 +160,13 @@ class Manifest:
         fields[_CHECKSUM] = _sha256(fields)
         return _canonical(fields)
 
+    def shown(self) -> dict[str, Any]:
+        """The fields that a page shows: without golden images and the long list of classes."""
+        receipt = dataclasses.replace(self.receipt, goldens=())
+        fields = dataclasses.asdict(dataclasses.replace(self, receipt=receipt))
+        del fields["receipt"]["goldens"], fields["classes"]
+        return fields
+
     @classmethod
     def from_json(cls, text: str | bytes) -> Self:
         """Read a manifest and check each field's type and range.

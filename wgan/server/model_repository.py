@@ -278,9 +278,7 @@ def _describe(name: str, sha256: str, generator: Generator, directions: int) -> 
     try:
         if (manifest := generator.manifest) is not None:
             version = str(manifest.step) if manifest.step is not None else "1"
-            receipt = dataclasses.replace(manifest.receipt, goldens=())
-            fields = dataclasses.asdict(dataclasses.replace(manifest, receipt=receipt))
-            del fields["receipt"]["goldens"], fields["classes"]  # which the model itself names
+            fields = manifest.shown()
         shape = generator.image_shape  # height, width, channels
         info = ModelInfo(
             name, version, sha256, generator.provider, generator.latent_dim, *shape, directions,

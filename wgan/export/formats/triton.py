@@ -10,6 +10,7 @@ Reference: "Model Repository" and "Model Configuration" in Triton's user guide.
 from collections.abc import Callable
 from pathlib import Path
 
+from wgan.export.config import ExportConfig
 from wgan.files import make_folder, write_whole
 from wgan.image_shape import PIXEL_CHANNELS
 from wgan.model_file.manifest import Manifest
@@ -25,13 +26,14 @@ MAX_DELAY_MICROSECONDS = 4000
 
 
 def write_folder(
-    folder: Path, step: int, write_model: Callable[[Path], Manifest]
+    folder: Path, step: int | None, config: ExportConfig, write_model: Callable[[Path], Manifest]
 ) -> tuple[Path, Manifest]:
     """Write the generator into the repository at `folder`, which is made if it does not exist.
 
     Args:
         folder: the repository; other models in it stay as they are.
         step: the training step.
+        config: the options of the export, which the repository does not depend on.
         write_model: writes a proved ONNX export to a path and returns its manifest.
 
     Returns:
@@ -41,7 +43,7 @@ def write_folder(
         OutputError: a file cannot be written.
         ExportError: the export is refused; no configuration is written.
     """
-    version = folder / MODEL / str(max(step, 1))  # Triton ignores a version 0
+    version = folder / MODEL / str(max(step or 1, 1))  # Triton ignores a version 0
     make_folder(version)
     path = version / "model.onnx"
     try:
@@ -50,11 +52,11 @@ def write_folder(
         if not any(version.iterdir()):  # Triton would try to load an empty version
             version.rmdir()
         raise
-    write_whole(folder / MODEL / "config.pbtxt", config(manifest).encode())
+    write_whole(folder / MODEL / "config.pbtxt", model_config(manifest).encode())
     return path, manifest
 
 
-def config(manifest: Manifest) -> str:
+def model_config(manifest: Manifest) -> str:
     """Return the model's configuration in Protocol Buffers' text format, with dynamic batching.
 
     Shapes are those of one image: Triton adds the batch axis. It allows no input without an axis of
