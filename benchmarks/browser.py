@@ -104,12 +104,12 @@ def make_models(folder: Path) -> dict[str, Path]:
     folder.mkdir(parents=True, exist_ok=True)
     models = {
         "32x32 grey, installed": Path(wgan.runtime.builtin.__path__[0]) / "generator.onnx",
-        "64x64, width 64": folder / "fp32.onnx",
-        "64x64, width 64, fp16": folder / "fp16.onnx",
-        "64x64, width 64, int8": folder / "int8.onnx",
+        "64x64, width 32": folder / "fp32.onnx",
+        "64x64, width 32, fp16": folder / "fp16.onnx",
+        "64x64, width 32, int8": folder / "int8.onnx",
     }
     if not (folder / "int8.onnx").exists():
-        settings = ("--size", 64, "--width", 64, "--batch-size", 8, "--n-critic", 1)
+        settings = ("--size", 64, "--width", 32, "--batch-size", 8, "--n-critic", 1)
         recipe = ("--recipe", "wgan-gp")
         call(*WGAN, "train", "glyphs", "--run", "run", "--steps", 1, *settings, *recipe, cwd=folder)
         for precision in ("fp32", "fp16", "int8"):
