@@ -33,7 +33,7 @@ def test_every_option_has_a_help_text(name: str) -> None:
 
 SHORTENED = (
     *("train", "export", "optimize", "eval", "sample", "serve", "project", "directions", "bench"),
-    *("info", "verify"),
+    *("info", "verify", "publish"),
 )
 """Commands whose --help leaves out advanced options."""
 

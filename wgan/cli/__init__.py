@@ -29,6 +29,7 @@ COMMANDS = {
     "optimize": "Make another project's ONNX generator fast, with proof.",
     "eval": "Measure generators by FID, KID, recall and more.",
     "sample": "Generate images with an exported generator, without PyTorch.",
+    "publish": "Write a folder for the Hugging Face Hub: exports, card, app.",
     "serve": "Serve exported generators over HTTP and gRPC, without PyTorch.",
     "project": "Find the latents whose images come nearest to given images.",
     "directions": "Find the directions in which a generator's images change most.",

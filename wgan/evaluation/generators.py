@@ -26,6 +26,7 @@ from wgan.model_file import FORMATS
 from wgan.model_file.archive import is_program
 from wgan.model_file.foreign import ForeignOptions
 from wgan.model_file.manifest import METADATA_KEY, Manifest
+from wgan.model_file.published import find_published
 from wgan.model_file.reading import (
     CHANGED,
     ZIP_MAGIC,
@@ -86,8 +87,8 @@ def open_generator(
     """Open a run, a checkpoint or an exported file.
 
     Args:
-        path: a run folder, a checkpoint, `builtin`, or an ONNX, TorchScript or pt2 file,
-            recognised by content; None is the latest run.
+        path: a run folder, a checkpoint, an ONNX, TorchScript or pt2 file, recognised by content,
+            or what else `find_model` takes; None is the latest run.
         device: where checkpoints, TorchScript and pt2 files run.
         batch_size: images generated at a time.
         which: of a run's checkpoints, as for `Run.find_checkpoint`.
@@ -103,11 +104,11 @@ def open_generator(
         UsageError: a setting is not allowed, or `trust` is needed.
         MissingExtra: onnxruntime is not installed.
     """
-    if path is None or is_folder(path):
+    if path is None or (is_folder(path) and find_published(path) is None):
         run = latest_run() if path is None else find_run(path)
         checkpoint = load_checkpoint(run, which)
         return _from_checkpoint(str(run.path), checkpoint, device, batch_size, architecture)
-    path = find_model(path)  # `builtin` is a name
+    path = find_model(path)  # `builtin`, a published folder or an address
     if not is_file(path):
         raise ModelFileError(f"there is no run, checkpoint or exported file {path}")
     if not _is_archive(path):

@@ -155,6 +155,7 @@ class Evaluation:
                     "step": result.generator.step,
                     "metrics": {
                         name: {
+                            "label": METRICS[name].label,
                             "values": values,
                             **result.interval(name).to_dict(),
                             "more_than_first": result.difference(name, self.results[0]).to_dict(),

@@ -17,6 +17,7 @@ from wgan.images import Images
 from wgan.latent_space.config import LatentSpaceConfig
 from wgan.latent_space.fixed_label import chosen_label
 from wgan.latents import Labels, Latents
+from wgan.model_file.published import find_published
 from wgan.model_file.reading import ZIP_MAGIC
 from wgan.runtime import Generator, builtin
 from wgan.runtime.model_source import find_model
@@ -60,7 +61,7 @@ def open_model(config: LatentSpaceConfig, method: str = "auto") -> "LatentModel"
         MissingExtra: PyTorch or onnxruntime is not installed.
     """
     path = None if config.model in (None, builtin.NAME) else Path(str(config.model))
-    is_run = path is not None and is_folder(path)
+    is_run = path is not None and is_folder(path) and find_published(path) is None
     has_torch = find_spec("torch") is not None
     if path is not None and (_is_archive(path) or (is_run and _prefers_run(method, has_torch))):
         with needs_extra("train", purpose="opening a checkpoint"):

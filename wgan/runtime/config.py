@@ -195,7 +195,7 @@ class SampleConfig(ForeignOptions):
     )
     model: str | None = option(
         None,
-        "An ONNX file, a run's folder, or builtin.",
+        "An ONNX file, a run's or a published folder, hf://USER/NAME, or builtin.",
         metavar="FILE",
         shown_default="the latest export",
         group="Model",
@@ -353,7 +353,7 @@ class FileConfig:
 
     file: Path | None = option(
         None,
-        "An exported file, a run's folder, or builtin.",
+        "An exported file, a run's or a published folder, hf://USER/NAME, or builtin.",
         argument=True,
         metavar="[FILE|RUN|builtin]",
         shown_default="the latest export",

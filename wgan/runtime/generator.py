@@ -36,6 +36,7 @@ from wgan.runtime.engine import (
     run_session,
 )
 from wgan.runtime.feed import Feed
+from wgan.runtime.hub import is_hub_address
 from wgan.runtime.labels import GivenLabels, check_labels, make_labelling
 from wgan.runtime.latent_sources import InterpolatedLatents, LatentSource, SeedLatents
 from wgan.runtime.model_source import (
@@ -68,10 +69,12 @@ class Generator:
     bytes, and a forked process, such as a worker of a DataLoader, opens the model again.
 
     Args:
-        model: an ONNX file's path or its bytes; a run's folder, for its newest export; "builtin",
-            for the generator that is installed with wgan; None for the latest export in this
-            folder, as `wgan sample` takes it. A generator from another project works too, with
-            `foreign` where its graph is not clear (see docs/bring-your-own.md).
+        model: an ONNX file's path or its bytes; a run's folder, for its newest export; a folder
+            from `wgan publish`; "hf://USER/NAME", for such a folder on the Hugging Face Hub, which
+            is downloaded; "builtin", for the generator that is installed with wgan; None for the
+            latest export in this folder, as `wgan sample` takes it. A generator from another
+            project works too, with `foreign` where its graph is not clear (see
+            docs/bring-your-own.md).
         device: "auto" (the best that works), or one of `wgan.runtime.engine.DEVICES`.
         threads: CPU threads of a run; by default the number of usable cores.
         value_range: the values of black and white, for another project's float images if the
@@ -112,7 +115,8 @@ class Generator:
         self._name = "the model"
         if not isinstance(model, bytes):
             path = find_model(model)
-            self._name = builtin.NAME if model == builtin.NAME else str(path)
+            is_path = model is None or not (model == builtin.NAME or is_hub_address(model))
+            self._name = str(path if is_path else model)
             model = path
         self._source, file = scan_source(model)
         self._engine = (device, threads, optimization)

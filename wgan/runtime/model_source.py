@@ -13,10 +13,12 @@ from wgan.files import is_file, is_folder
 from wgan.model_file import FORMATS
 from wgan.model_file.manifest import Manifest
 from wgan.model_file.onnx_scan import OnnxFile
+from wgan.model_file.published import find_published
 from wgan.model_file.reading import CHANGED, content_sha256, map_bytes, read_model, scan_model
 from wgan.model_file.wire import WireError
 from wgan.runs import find_run, has_runs, latest_export
 from wgan.runtime import builtin
+from wgan.runtime.hub import find_hub_file, is_hub_address
 
 Stamp = tuple[int, int, int]
 """Inode, size and modification time of a file: they differ if it was replaced or changed."""
@@ -26,14 +28,18 @@ def find_model(name: Path | str | None, *, only_onnx: bool = True) -> Path:
     """Return the exported file that a command means, the same for every command.
 
     Args:
-        name: a file; a run's folder, for its newest export; `builtin`, for the generator that is
-            installed with wgan; None for the latest export in this folder. In a folder without
-            runs that is the built-in one too, and a warning of the logger `wgan` says so.
+        name: a file; a run's folder, for its newest export; a folder from `wgan publish`;
+            `hf://USER/NAME`, for such a folder on the Hugging Face Hub, which is downloaded (see
+            `wgan.runtime.hub`); `builtin`, for the generator that is installed with wgan; None
+            for the latest export in this folder. In a folder without runs that is the built-in
+            one too, and a warning of the logger `wgan` says so.
         only_onnx: whether a run's TorchScript and pt2 files do not count.
 
     Raises:
-        ModelFileError: there is no such file, or no export yet.
+        ModelFileError: there is no such file, or no export yet, or the Hub cannot be reached.
         RunError: the folder is not a run.
+        UsageError: the address of the Hub is not one.
+        MissingExtra: the address needs huggingface_hub.
     """
     if name is None:
         latest = latest_export()
@@ -52,8 +58,13 @@ def find_model(name: Path | str | None, *, only_onnx: bool = True) -> Path:
         return model
     if str(name) == builtin.NAME:
         return builtin.builtin_model()
+    if is_hub_address(name):
+        return find_hub_file(name)
     if not is_folder(Path(name)):
         return Path(name)
+    published = find_published(Path(name))
+    if published is not None:
+        return published
     run = find_run(Path(name))
     exports = [
         path

@@ -25,6 +25,7 @@ from wgan.model_file.manifest import METADATA_KEY
 from wgan.model_file.reading import read_complete, scan_model
 from wgan.runtime.config import VerifyConfig
 from wgan.runtime.generator import Generator
+from wgan.runtime.hub import hub_name, is_hub_address
 from wgan.runtime.latent_sources import load_directions
 from wgan.runtime.model_source import find_model
 from wgan.runtime.verification import verify
@@ -59,8 +60,9 @@ class Model:
 def model_files(arguments: Sequence[str]) -> dict[str, Path]:
     """Read `FILE` and `NAME=FILE` as model names and paths; no arguments mean the latest export.
 
-    FILE is as for `wgan.runtime.model_source.find_model`, the default name its stem. An argument
-    that is an existing file is not split at "=", whatever its folders are called.
+    FILE is as for `wgan.runtime.model_source.find_model`, the default name its stem, or NAME of
+    hf://USER/NAME. An argument that is an existing file is not split at "=", whatever its folders
+    are called.
 
     Raises:
         UsageError: two models have the same name, or a name is not allowed in a URL.
@@ -69,7 +71,7 @@ def model_files(arguments: Sequence[str]) -> dict[str, Path]:
     for argument in arguments or [str(find_model(None))]:
         name, equals, file = argument.partition("=")
         if not equals or is_file(Path(argument)):
-            name, file = Path(argument).stem, argument
+            name, file = _default_name(argument), argument
         path = find_model(file)
         if not _NAME.fullmatch(name):
             raise UsageError(
@@ -83,6 +85,12 @@ def model_files(arguments: Sequence[str]) -> dict[str, Path]:
             )
         files[name] = path
     return files
+
+
+def _default_name(argument: str) -> str:
+    if is_hub_address(argument):
+        return hub_name(argument)
+    return Path(argument).absolute().stem  # so that "." has the name of the folder
 
 
 def direction_files(arguments: Sequence[str], models: Collection[str]) -> dict[str, Path]:

@@ -1,0 +1,89 @@
+"""The options of `wgan publish`."""
+
+import re
+from dataclasses import MISSING, dataclass
+from pathlib import Path
+
+from wgan.errors import OutputError
+from wgan.export.config import PRECISIONS
+from wgan.files import is_file
+from wgan.options import check, option
+from wgan.runs import Run
+from wgan.training.execution import CheckpointConfig
+
+CARD = "README.md"
+
+
+@dataclass(frozen=True, kw_only=True)
+class PublishConfig(CheckpointConfig):
+    """What `wgan publish` writes, and where.
+
+    Raises:
+        UsageError: a value is not allowed.
+        OutputError: the folder is a run, or holds a card that may have been edited.
+    """
+
+    folder: Path = option(MISSING, "The folder to write.", argument=True, metavar="FOLDER")
+    exports: tuple[Path, ...] = option(
+        (),
+        "ONNX exports of one generator, or a run to export.",
+        argument=True,
+        metavar="[EXPORT...|RUN]",
+        shown_default="the latest run",
+    )
+    precisions: tuple[str, ...] = option(
+        (),
+        "What to export of a run; can be repeated.",
+        flags=("--precision",),
+        choices=PRECISIONS,
+        shown_default="each that matches PyTorch",
+        group="Options",
+    )
+    repository: str | None = option(
+        None,
+        "Where it will be uploaded, for the card's examples.",
+        flags=("--repo",),
+        pattern=r"[\w.-]+/[\w.-]+",
+        metavar="USER/NAME",
+        shown_default="your-name/ and the folder's name",
+    )
+    license: str | None = option(
+        None,
+        "Licence of the generator, by its name on the Hub, as in apache-2.0.",
+        pattern=r"[a-z0-9][a-z0-9.-]*",
+        metavar="NAME",
+        shown_default="the card says that none is stated",
+    )
+    evaluation: Path | None = option(
+        None,
+        "What wgan eval --json printed, for the card's metrics.",
+        flags=("--eval",),
+        metavar="FILE",
+    )
+    overwrite: bool = option(False, "Replace a README.md that is there.")
+
+    def __post_init__(self) -> None:
+        """Check each option, and that nothing is lost in the folder."""
+        check(self)
+        if Run(self.folder).checkpoints():
+            raise OutputError(f"{self.folder} is a run: name another folder")
+        if is_file(self.folder / CARD) and not self.overwrite:
+            raise OutputError(
+                f"{self.folder / CARD} is there already, perhaps with your own words: add"
+                " --overwrite to replace it, or name another folder"
+            )
+
+    @property
+    def title(self) -> str:
+        """The generator's name: NAME of the repository, or the folder's."""
+        return self.repository.partition("/")[2] if self.repository else self.folder.absolute().name
+
+    @property
+    def address(self) -> str:
+        """USER/NAME for the card's examples."""
+        return self.repository or f"your-name/{slug(self.title)}"
+
+
+def slug(text: str) -> str:
+    """Return a text as the Hub writes names: letters, digits, '.', '_' and '-'."""
+    return re.sub(r"[^\w.-]+", "-", text, flags=re.ASCII).strip("-.") or "generator"
