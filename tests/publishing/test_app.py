@@ -21,7 +21,8 @@ import pytest
 
 from wgan.runtime import Generator
 
-pytestmark = pytest.mark.slow  # Gradio takes long to start
+# Gradio takes long to start, and longer on a busy machine.
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 RUNNING = re.compile(r"Running on local URL: +(http://127\.0\.0\.1:\d+)")
 ADDRESSES = re.compile(r"AF_INET6?, .*?inet_(?:addr|pton)\((?:AF_INET6, )?\"([^\"]+)\"")
