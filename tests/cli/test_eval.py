@@ -5,11 +5,13 @@ import shutil
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
-from onnx import TensorProto
+from onnx import TensorProto, helper
 from PIL import Image
 
 from tests.evaluation.networks import network, save
+from tests.export.foreign.networks import foreign
 from tests.processes import RunWgan, run_wgan_command
 from wgan.cli import cli
 from wgan.errors import CheckpointError, DataError, WganError
@@ -125,6 +127,35 @@ def test_an_export_by_itself_needs_the_option_data(trained: Path, run_wgan: RunW
     assert "give --data" in asked.stderr
     told = run_wgan("eval", RUN / "generator.onnx", *named, "--data", "faces", cwd=trained)
     assert told.returncode == 0, told.stderr
+
+
+def test_a_foreign_generator_of_rectangles_is_measured(tmp_path: Path, run_wgan: RunWgan) -> None:
+    last = [
+        helper.make_node("Concat", ["features", "features"], ["wide"], axis=3),
+        helper.make_node("Abs", ["wide"], ["image"]),
+    ]
+    onnx.save(foreign(last, output=("n", 3, 8, 16)), tmp_path / "theirs.onnx")
+    save(network(TensorProto.UINT8, ("n", 8, 16, 3)), tmp_path / "features.onnx")
+    random = np.random.RandomState(0)
+    (tmp_path / "wide").mkdir()
+    for index in range(20):
+        pixels = random.randint(0, 256, (8, 16, 3)).astype(np.uint8)
+        Image.fromarray(pixels).save(tmp_path / "wide" / f"{index:02}.png")
+    named = ("theirs.onnx", "--data", "wide", "--features", "features.onnx", "-n", 20, "--json")
+    asked = run_wgan("eval", *named)
+    assert asked.returncode == 2
+    assert "--value-range=-1,1" in asked.stderr
+    told = run_wgan("eval", *named, "--value-range", "0,1")
+    assert told.returncode == 0, told.stderr
+    (result,) = json.loads(told.stdout)["results"]
+    assert result["metrics"]["fid"]["mean"] > 0
+
+
+def test_options_of_foreign_files_are_refused_without_one(trained: Path, run_wgan: RunWgan) -> None:
+    named = ("--features", "features.onnx", "-n", 20, "--data", "faces")
+    done = run_wgan("eval", RUN / "generator.onnx", *named, "--class", 1, cwd=trained)
+    assert done.returncode == 2
+    assert "--class is for files of other projects" in done.stderr
 
 
 @pytest.mark.parametrize(
