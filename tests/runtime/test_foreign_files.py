@@ -328,3 +328,46 @@ def test_the_commands_take_foreign_files(run_wgan: RunWgan, tmp_path: Path) -> N
     assert (done.returncode, answer["passed"], answer["receipt"]) == (0, True, False)
     done = run_wgan("bench", "--class", "1", "--seconds", "0.01", "theirs.onnx")
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("info", "--device", "cpu"),
+        ("verify",),
+        ("sample", "--model"),
+        ("bench",),
+        ("serve",),
+        ("eval", "--data", ".", "--features", "theirs.onnx"),
+        ("optimize",),
+    ],
+)
+def test_every_command_says_how_to_bring_missing_weights(
+    run_wgan: RunWgan, tmp_path: Path, command: tuple[str, ...]
+) -> None:
+    path = tmp_path / "theirs.onnx"
+    onnx.save(network(), path, save_as_external_data=True, size_threshold=100, location="f.data")
+    (tmp_path / "f.data").unlink()
+    done = run_wgan(*command, "theirs.onnx")
+    assert done.returncode == 1
+    assert "weights are in 'f.data', which is not beside it" in done.stderr
+    assert "torch.onnx.export(..., external_data=False)" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_folder_is_not_resumed_with_other_options(run_wgan: RunWgan, tmp_path: Path) -> None:
+    onnx.save(labelled(), tmp_path / "theirs.onnx")
+    command = ("sample", "--model", "theirs.onnx", "-n", 2, "out/", "--class")
+    assert run_wgan(*command, 1).returncode == 0
+    assert run_wgan(*command, 1).returncode == 0
+    assert run_wgan(*command, 2).returncode != 0
+
+
+def test_other_weights_are_another_model(tmp_path: Path) -> None:
+    path, sums = tmp_path / "theirs.onnx", set()
+    for seed in (1, 2):
+        model = network(constants={"w1": random(12, 5, 3, 3, seed=seed)})
+        onnx.save(model, path, save_as_external_data=True, size_threshold=100, location="f.data")
+        with Generator(path) as generator:
+            sums.add(generator.model_sha256)
+    assert len(sums) == 2

@@ -153,11 +153,13 @@ def test_a_damaged_golden_image_is_refused(tmp_path: Path) -> None:
         checks_of(proved(models.generator(), goldens=(broken,)), tmp_path)
 
 
-def test_a_file_without_a_manifest_is_refused(tmp_path: Path) -> None:
-    model = models.generator()
-    del model.metadata_props[:]
+def test_an_archive_without_a_manifest_is_refused(tmp_path: Path) -> None:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as file:
+        file.writestr("generator/data.pkl", b"weights")
+        file.writestr("generator/constants.pkl", b"none")
     with pytest.raises(ModelFileError, match="no manifest"):
-        checks_of(model.SerializeToString(), tmp_path)
+        checks_of(buffer.getvalue(), tmp_path)
 
 
 def archive(code: str, manifest: Manifest) -> bytes:

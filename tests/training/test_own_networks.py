@@ -13,8 +13,10 @@ from torch.nn import functional
 
 from tests.training.test_conditional_run import images
 from tests.training.tiny_run import tiny_config
+from wgan.errors import ExportError
 from wgan.export import ExportConfig
 from wgan.export.draft import export_checkpoint
+from wgan.export.parity.gate import Reference
 from wgan.latents import latents_from_seeds
 from wgan.runs import Run
 from wgan.runtime import Generator
@@ -102,6 +104,14 @@ def modulated(config: TrainConfig) -> Networks:
     return Modulated(config.latent_dim), Viewing()
 
 
+def spectral(config: TrainConfig) -> Networks:
+    """Spectral norm as it was before parametrisations: a weight that a hook computes."""
+    generator, critic = DCGAN(config.latent_dim), Critic()
+    for module in (generator.main[3], critic.conv):
+        nn.utils.spectral_norm(module)
+    return generator, critic
+
+
 @pytest.fixture(autouse=True)
 def in_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.chdir(tmp_path)
@@ -109,7 +119,7 @@ def in_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Non
     sys.modules.pop("mine", None)
 
 
-@pytest.mark.parametrize("networks", [dcgan, modulated])
+@pytest.mark.parametrize("networks", [dcgan, modulated, spectral])
 def test_networks_that_need_another_layout_or_latents_train_resume_and_export(
     networks: Callable[[TrainConfig], Networks], caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -131,6 +141,19 @@ def test_networks_that_need_another_layout_or_latents_train_resume_and_export(
         expected = checkpoint.ema_generator(networks)(torch.from_numpy(latents)).numpy()
     with Generator("g.onnx") as generator:
         assert np.abs(generator.images(latents) - expected).max() < 1e-5
+
+
+class Noisy(Flat):
+    """Noise that is drawn inside, as StyleGAN does."""
+
+    def forward(self, z: Tensor) -> Tensor:
+        """Draw images."""
+        return torch.tanh(super().forward(z) + 0.1 * torch.randn(len(z), 1, 32, 32))
+
+
+def test_a_generator_that_draws_noise_is_not_exported() -> None:
+    with pytest.raises(ExportError, match="draws no random numbers itself"):
+        Reference.draw(Noisy(4).eval(), 4, 1)
 
 
 def layout_of(generator: nn.Module, critic: nn.Module) -> set[bool]:

@@ -8,8 +8,9 @@ import click
 
 from wgan.cli.click_options import ConfigCommand, Given, config_options
 from wgan.cli.process import protect_process
-from wgan.errors import WganError
+from wgan.errors import ModelFileError, WganError
 from wgan.image_shape import channels_text
+from wgan.model_file.external_data import external_file
 from wgan.model_file.foreign import ForeignOptions
 from wgan.model_file.interface import find_images, find_inputs, find_range
 from wgan.model_file.onnx_scan import OnnxFile, ValueInfo
@@ -124,10 +125,20 @@ def _graph(path: "Path", description: Description, options: ForeignOptions) -> d
             ],
             "weights_in": sorted(file.external),
             "random": sorted(file.draws),
-            "unsafe": file.unsafe,
+            "unsafe": file.unsafe or _missing_weights(path, file),
             **_as_generator(file, options),
         }
     return content
+
+
+def _missing_weights(path: "Path", file: OnnxFile) -> str:
+    """Why weights in other files cannot be read; empty if they can."""
+    try:
+        for location in file.external:
+            external_file(path, location)
+    except ModelFileError as exc:
+        return str(exc)
+    return ""
 
 
 def _as_generator(file: OnnxFile, options: ForeignOptions) -> dict[str, Any]:

@@ -29,7 +29,8 @@ def external_file(model: Path, location: str) -> Path:
     if outside or not path.resolve().is_relative_to(folder) or path.resolve() == folder:
         raise ModelFileError(
             f"{model} cannot be used: its weights are said to be in {shorten(location, 60)}, which"
-            " is not a file in the model's own folder"
+            " is not a file in the model's own folder. Export it again as one file, with"
+            "  torch.onnx.export(..., external_data=False)"
         )
     if not path.is_file():
         raise ModelFileError(

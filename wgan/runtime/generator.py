@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import hashlib
 import itertools
 import os
 import threading
@@ -184,7 +185,9 @@ class Generator:
 
     @functools.cached_property
     def model_sha256(self) -> str:
-        """SHA-256 of the model's bytes, in hexadecimal."""
+        """SHA-256 of the model's bytes, with weights in other files, in hexadecimal."""
+        if self.manifest is None:
+            return hashlib.sha256(self.content()).hexdigest()
         return self._source.sha256()
 
     def images(self, latents: Latents, labels: Labels | None = None) -> Images:

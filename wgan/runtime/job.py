@@ -130,8 +130,10 @@ class Job:
 
     def settings(self) -> dict[str, Any]:
         """Settings that decide the bytes of a key's file: a resumed job must not change them."""
+        foreign = ", ".join(f"{name} {value}" for name, value in self.config.foreign.given.items())
         return {
             "model_sha256": self.generator.model_sha256,
+            **({"foreign": foreign} if foreign else {}),
             **self.source.settings(),
             "scale": self.config.scale,
             "metadata": self.config.metadata,

@@ -40,6 +40,8 @@ def check_networks(
     generator, critic = build(config, architecture)
     with torch.random.fork_rng(devices=[]):  # the run's own random state stays
         _check(generator, critic, config, shape)
+        # Built again: networks with the older spectral norm cannot be copied once they have run.
+        _check_backward(*build(config, architecture), config)
 
 
 def _check(
@@ -60,7 +62,6 @@ def _check(
             f"the critic of --arch {config.arch} returns {list(scores.shape)} for {IMAGES} images:"
             f" it must return one score for each, [{IMAGES}] (a map of scores:  .mean((1, 2, 3)))"
         )
-    _check_backward(generator, critic, config)
 
 
 def _labels(n: int, config: TrainConfig) -> tuple[Tensor, ...]:

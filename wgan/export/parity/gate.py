@@ -41,6 +41,9 @@ sizes that are not powers of two, whose remainders vectorised and unrolled loops
 CHUNK = 64
 """Images that PyTorch generates at a time."""
 
+REPEATED = 1e-3
+"""Largest difference of an image alone from that in a batch, in PyTorch: rounding is far below."""
+
 REFERENCE_BYTES = 2**30
 """Most memory of the reference images: larger images are proved on fewer of them."""
 
@@ -97,7 +100,7 @@ class Reference:
         receipt says so.
 
         Raises:
-            ExportError: the generator fails, or an image is not finite.
+            ExportError: the generator fails, an image is not finite, or is another one each time.
         """
         probe = proof_labels(range(2), classes) if classes else None
         with export_errors("run on batches of latents"):
@@ -110,6 +113,13 @@ class Reference:
             raise ExportError(
                 "the generator's images are not finite, because the training diverged: export an"
                 " earlier checkpoint, with  --checkpoint STEP"
+            )
+        alone = _generate(generator, latents[:1], None if labels is None else labels[:1])
+        if not np.allclose(alone, images[:1], atol=REPEATED):
+            raise ExportError(
+                "the generator's image of seed 0 differs from run to run or with the other images"
+                " of its batch, so that an image would depend on more than its seed: export a"
+                " generator that draws no random numbers itself"
             )
         try:
             with export_errors("run in float64"):
