@@ -71,6 +71,7 @@ def sample(config: SampleConfig) -> Sampled:
         config.threads,
         foreign=config.foreign,
         allow_random=config.allow_random,
+        compute=config.compute,
     ) as generator:
         source = config.source(generator.latent_dim, generator.classes)
         job = Job(generator, source, config.positions(len(source)), config)

@@ -83,7 +83,9 @@ def bench(config: BenchConfig, others: OtherEngines | None = None) -> BenchResul
     threads = config.threads or usable_cores()
 
     def opened() -> Generator:
-        return Generator(path, config.device, threads, foreign=config.foreign)
+        return Generator(
+            path, config.device, threads, foreign=config.foreign, compute=config.compute
+        )
 
     generator = opened()
     classes = len(generator.classes)

@@ -10,7 +10,7 @@ from wgan.errors import UsageError
 from wgan.host import MAX_THREADS
 from wgan.model_file.foreign import ForeignOptions
 from wgan.options import advanced, check, option
-from wgan.runtime.engine import DEVICE_NAMES
+from wgan.runtime.engine import COMPUTE_NAMES, DEVICE_NAMES
 from wgan.text import shorten
 
 # What needs numpy is imported where it is used: `wgan --help` shows these options without it.
@@ -34,6 +34,12 @@ THREADS: Mapping[str, Any] = {
     "shown_default": "the usable cores",
 }
 """What the options for a number of CPU threads have in common."""
+
+COMPUTE: Mapping[str, Any] = {
+    "help": "Arithmetic of --device openvino; bf16 is faster where the processor has it.",
+    "choices": COMPUTE_NAMES,
+}
+"""What the options for the precision of a device have in common."""
 
 TRUNCATION_LIMIT = 100.0
 """Far beyond the latents of the training, and far from float32 overflow."""
@@ -211,6 +217,7 @@ class SampleConfig(ForeignOptions):
         shown_default="16 on the CPU, else 64",
     )
     device: str = option("auto", "What runs the model.", choices=DEVICE_NAMES)
+    compute: str = advanced("fp32", **COMPUTE)
     threads: int | None = advanced(None, "CPU threads.", **THREADS)
 
     def __post_init__(self) -> None:
@@ -368,6 +375,9 @@ class FileConfig:
 class VerifyConfig(FileConfig, ForeignOptions):
     """What `wgan verify` checks."""
 
+    device: str = option("auto", "What runs the model; auto: all that works.", choices=DEVICE_NAMES)
+    compute: str = advanced("fp32", **COMPUTE)
+
 
 @dataclass(frozen=True, kw_only=True)
 class InfoConfig(FileConfig, ForeignOptions):
@@ -393,6 +403,7 @@ class BenchConfig(FileConfig, ForeignOptions):
         (1, 8, 64), "Images in a run.", low=1, separator=",", metavar="N,..."
     )
     device: str = option("auto", "What runs the model.", choices=DEVICE_NAMES)
+    compute: str = advanced("fp32", **COMPUTE)
     threads: int | None = option(None, "CPU threads.", **THREADS)
     seconds: float = option(2.0, "Time for each engine and batch size.", above=0, metavar="SECONDS")
 

@@ -3,6 +3,7 @@
 import contextlib
 import ctypes
 import io
+import json
 import logging
 import os
 import weakref
@@ -15,11 +16,15 @@ from typing import Any, Literal
 from wgan.errors import DeviceError, ModelFileError, UsageError, needs_extra
 from wgan.host import usable_cores
 from wgan.model_file.reading import read_complete
+from wgan.runtime import plugins
 from wgan.stop import interrupting
 from wgan.text import first_line
 
 Optimization = Literal["none", "basic", "extended", "all"]
 """How far ONNX Runtime may rewrite the graph before running it."""
+
+COMPUTE_NAMES = ("fp32", "bf16")
+"""The precisions in which a device may compute what the file has in float32."""
 
 FOLDED_BYTES_LIMIT = 256 * 2**20
 """Bytes of constants by which optimisation may grow a graph, in versions that have this option."""
@@ -34,6 +39,7 @@ class Device:
     libraries: str = ""  # the command that installs what the provider needs at run time
     options: Mapping[str, str] = field(default_factory=dict)
     library: str = ""  # the provider's file in onnxruntime's folder, on Linux; "": built in
+    plugin: str = ""  # the import package of the provider for a plain onnxruntime
 
 
 # TF32 keeps 10 bits of the mantissa, too few for the stated tolerance: set, not inherited. An
@@ -62,8 +68,9 @@ DEVICES: Mapping[str, Device] = {
     "directml": Device("DmlExecutionProvider", "pip install onnxruntime-directml  on Windows"),
     "openvino": Device(
         "OpenVINOExecutionProvider",
-        "pip install onnxruntime-openvino",
+        "pip install 'wgan[cpu,openvino]'",
         library="libonnxruntime_providers_openvino.so",
+        plugin="onnxruntime_ep_openvino",
     ),
 }
 """The values of `device`, besides "auto"."""
@@ -100,9 +107,26 @@ def provider_order(device: str, available: Sequence[str]) -> list[str]:
     return [device]
 
 
-def with_options(device: str) -> ProviderList:
+def provider_options(device: str, compute: str) -> dict[str, str]:
+    """Return the options of a device's provider.
+
+    Raises:
+        UsageError: there is no such precision, or the device does not have it.
+    """
+    if compute not in COMPUTE_NAMES:
+        raise UsageError(f"compute {compute!r} is not allowed: choose from fp32 and bf16")
+    if device == "openvino":
+        # Set, not left to OpenVINO: it takes bfloat16 by itself where the processor has it.
+        hint = {"INFERENCE_PRECISION_HINT": "bf16" if compute == "bf16" else "f32"}
+        return {"load_config": json.dumps({"CPU": hint})}
+    if compute != "fp32":
+        raise UsageError(f"--compute {compute} needs --device openvino, the device is {device}")
+    return dict(DEVICES[device].options)
+
+
+def with_options(device: str, compute: str = "fp32") -> ProviderList:
     """Return the provider of `device`, and the CPU for operators that it lacks."""
-    chosen: ProviderList = [(DEVICES[device].provider, dict(DEVICES[device].options))]
+    chosen: ProviderList = [(DEVICES[device].provider, provider_options(device, compute))]
     return chosen if device == "cpu" else [*chosen, (DEVICES["cpu"].provider, {})]
 
 
@@ -169,7 +193,11 @@ if hasattr(os, "register_at_fork"):  # not on Windows
 
 
 def open_session(
-    model: bytes | Path, device: str, threads: int | None, optimization: Optimization
+    model: bytes | Path,
+    device: str,
+    threads: int | None,
+    optimization: Optimization,
+    compute: str = "fp32",
 ) -> Any:  # an onnxruntime.InferenceSession; the package has no types
     """Open a model that `wgan.model_file.reading` has scanned.
 
@@ -178,18 +206,22 @@ def open_session(
 
     Raises:
         MissingExtra: onnxruntime is not installed.
-        UsageError: there is no such device.
+        UsageError: there is no such device, or it does not compute in this precision.
         DeviceError: the device was named and does not work.
         ModelFileError: ONNX Runtime cannot open the model.
     """
     ort = import_onnxruntime()
     options = _session_options(ort, threads or usable_cores(), optimization)
+    if device in DEVICES:
+        provider_options(device, compute)  # raises before anything is opened
+        plugin = plugins.find(ort, DEVICES[device].plugin, DEVICES[device].provider)
+        if plugin is not None:
+            return _open_plugin(ort, model, options, device, plugin, compute)
     skipped: list[str] = []
-    for name in provider_order(device, ort.get_available_providers()):
+    for name in provider_order(device, plugins.built_in(ort)):
         cause = diagnose_provider(ort, name)
         if cause is None:
-            session = _open(ort, model, options, name)
-            _sessions.add(session)
+            session = _open(ort, model, options, with_options(name, compute))
             if active_provider(session) == DEVICES[name].provider:
                 if skipped:
                     logging.getLogger("wgan").warning("running on %s: %s", name, "; ".join(skipped))
@@ -245,22 +277,40 @@ def ort_errors() -> tuple[type[Exception], ...]:
     return (*(getattr(state, name) for name in names), RuntimeError, ValueError, MemoryError)
 
 
-def _open(ort: ModuleType, model: bytes | Path, options: Any, device: str) -> Any:
+def _open_plugin(
+    ort: ModuleType, model: bytes | Path, options: Any, device: str, plugin: Any, compute: str
+) -> Any:
+    """Open a model on a plugin's device. Raises DeviceError and ModelFileError."""
+    options.add_provider_for_devices([plugin], provider_options(device, compute))
+    session = _open(ort, model, options, None)
+    if active_provider(session) != DEVICES[device].provider:
+        raise DeviceError(
+            f"device {device!r} does not work here: ONNX Runtime fell back to the"
+            f" {active_provider(session)}"
+        )
+    return session
+
+
+def _open(
+    ort: ModuleType, model: bytes | Path, options: Any, providers: ProviderList | None
+) -> Any:
     if isinstance(model, Path) and not is_utf8(model):  # ONNX Runtime takes no other path
         model = read_complete(model)
     try:
-        return ort.InferenceSession(
+        session = ort.InferenceSession(
             model if isinstance(model, bytes) else str(model),
             options,
-            providers=with_options(device),
+            providers=providers,
             enable_fallback=0,  # no retry on the CPU, which prints to standard output
             read_config_from_model=0,  # a file must not set the session's options
         )
     except ort_errors() as exc:
         # It reads weights from a second file, but no shapes.
         if isinstance(model, Path) and "external" in str(exc):
-            return _open(ort, read_complete(model), options, device)
+            return _open(ort, read_complete(model), options, providers)
         raise ModelFileError(f"ONNX Runtime cannot open it: {first_line(exc)}") from exc
+    _sessions.add(session)
+    return session
 
 
 def is_utf8(path: Path) -> bool:

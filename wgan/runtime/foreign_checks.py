@@ -24,11 +24,13 @@ NO_RECEIPT = (
 )
 
 
-def verify_foreign(path: Path, file: OnnxFile, options: ForeignOptions) -> Iterator[Check]:
+def verify_foreign(
+    path: Path, file: OnnxFile, options: ForeignOptions, device: str = "auto", compute: str = "fp32"
+) -> Iterator[Check]:
     """Yield what can be checked of a file without a manifest.
 
-    That is its structure, and on every provider that works here finite images, images that do not
-    depend on their batch, and runs that repeat to the bit.
+    That is its structure, and on every provider that works here, or on `device`, finite images,
+    images that do not depend on their batch, and runs that repeat to the bit.
 
     Raises:
         ModelFileError: the file is not a generator, or ONNX Runtime cannot open it.
@@ -47,10 +49,11 @@ def verify_foreign(path: Path, file: OnnxFile, options: ForeignOptions) -> Itera
     data = read_complete(path)
     precision = "int8" if _is_quantized(file) else "fp32"
     described = False
-    for engine, opened in open_all(data, options):
+    for engine, opened in open_all(data, options, device, compute):
         check_stop()
         if isinstance(opened, DeviceError):
-            yield Check("images", None, str(opened), engine.provider)
+            passed = None if device == "auto" else False
+            yield Check("images", passed, str(opened), engine.provider)
             continue
         if not described:
             yield Check("structure", True, _structure(file, opened))

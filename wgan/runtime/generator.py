@@ -46,6 +46,7 @@ from wgan.runtime.model_source import (
     scan_source,
     verify_checksum,
 )
+from wgan.runtime.plugins import built_in
 from wgan.runtime.signature import ImageOutput, read_signature, session_interface
 
 PREVIEW_IMAGES = 16
@@ -111,6 +112,7 @@ class Generator:
         optimization: Optimization = "all",
         checked: bool = True,
         allow_random: bool = False,
+        compute: str = "fp32",
     ) -> None:
         check_value(SampleConfig, "threads", threads)
         self._name = "the model"
@@ -120,7 +122,7 @@ class Generator:
             self._name = str(path if is_path else model)
             model = path
         self._source, file = scan_source(model)
-        self._engine = (device, threads, optimization)
+        self._engine = (device, threads, optimization, compute)
         foreign = foreign or ForeignOptions()
         if value_range is not None:
             foreign = dataclasses.replace(foreign, value_range=value_range)
@@ -136,7 +138,9 @@ class Generator:
             if self.manifest is None and checked:
                 check_seeds_count(file, allow_random=allow_random)
             with verify_checksum(self._source, self.manifest if checked else None):
-                self._session = open_session(self._source.content, device, threads, optimization)
+                self._session = open_session(
+                    self._source.content, device, threads, optimization, compute
+                )
                 self._source.check_unchanged()
                 self.provider = active_provider(self._session)
                 self._signature = read_signature(
@@ -233,7 +237,7 @@ class Generator:
         Raises:
             ModelFileError: ONNX Runtime failed.
         """
-        _, threads, _ = self._engine
+        _, threads, _, _ = self._engine
         extended = self.content() + extra_output(name)
         session = open_session(extended, "cpu", threads, "none")  # "all" may fuse the value away
         return self._run_session([name], latents, labels, session)[0]
@@ -415,7 +419,7 @@ class Generator:
             with self._lock:
                 if self._process != os.getpid():  # another thread may have opened it meanwhile
                     self._source.check_unchanged()
-                    _, threads, optimization = self._engine
+                    _, threads, optimization, _ = self._engine
                     self._session = open_session(self._source.content, "cpu", threads, optimization)
                     self._process = os.getpid()
         return self._session
@@ -425,8 +429,10 @@ class Generator:
         self._session = None
 
     def __reduce__(self) -> tuple[Any, ...]:
-        device, threads, optimization = self._engine
-        make = functools.partial(Generator, **self._arguments, optimization=optimization)
+        device, threads, optimization, compute = self._engine
+        make = functools.partial(
+            Generator, **self._arguments, optimization=optimization, compute=compute
+        )
         return make, (self._source.content, device, threads)
 
     def __repr__(self) -> str:
@@ -463,6 +469,7 @@ class EngineConfig:
     device: str
     optimization: Optimization
     threads: int
+    compute: str = "fp32"
 
     @property
     def provider(self) -> str:
@@ -470,38 +477,45 @@ class EngineConfig:
         return DEVICES[self.device].provider
 
     def __str__(self) -> str:
-        return f"{self.provider}, optimisations {self.optimization}, threads {self.threads}"
+        computing = "" if self.compute == "fp32" else f" in {self.compute}"
+        return (
+            f"{self.provider}{computing}, optimisations {self.optimization}, threads {self.threads}"
+        )
 
 
 def open_all(
-    model: bytes, foreign: ForeignOptions | None = None
+    model: bytes,
+    foreign: ForeignOptions | None = None,
+    device: str = "auto",
+    compute: str = "fp32",
 ) -> Iterator[tuple[EngineConfig, Generator | DeviceError]]:
-    """Open `model` in every way that a user gets without naming one, one after the other.
+    """Open `model` in every way that a user of `device` gets, one after the other.
 
-    These are the devices of "auto", with and without graph optimisation, with many threads and
-    with one. A device that does not work, such as CUDA without a GPU, comes once, with its error.
-    `foreign` is for a file of another project.
+    These are the devices of "auto" or the named one, with and without graph optimisation, with
+    many threads and with one. A device that does not work, such as CUDA without a GPU, comes once,
+    with its error. `foreign` is for a file of another project.
 
     Raises:
         ModelFileError: ONNX Runtime cannot open the model.
         UsageError: an option is needed, or contradicts the model.
         MissingExtra: onnxruntime is not installed.
     """
-    available = import_onnxruntime().get_available_providers()
+    available = built_in(import_onnxruntime())
     levels: tuple[Optimization, ...] = ("all", "none")
     threads = sorted({1, usable_cores()}, reverse=True)
-    for device in AUTOMATIC:
-        if DEVICES[device].provider not in available:
-            continue
-        for engine in itertools.starmap(EngineConfig, itertools.product([device], levels, threads)):
+    automatic = [name for name in AUTOMATIC if DEVICES[name].provider in available]
+    for name in automatic if device == "auto" else [device]:
+        ways = itertools.product([name], levels, threads, [compute])
+        for engine in itertools.starmap(EngineConfig, ways):
             try:
                 generator = Generator(
                     model,
-                    device,
+                    name,
                     engine.threads,
                     foreign=foreign,
                     optimization=engine.optimization,
                     checked=False,
+                    compute=compute,
                 )
             except DeviceError as exc:
                 yield engine, exc

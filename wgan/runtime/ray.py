@@ -214,7 +214,12 @@ def write_shard(shard_job: ShardJob, name: str, source: SeedLatents) -> None:
             " machines of the Ray cluster share"
         )
     generator = _open(
-        shard_job.model, config.device, shard_job.threads, config.foreign, config.allow_random
+        shard_job.model,
+        config.device,
+        shard_job.threads,
+        config.foreign,
+        config.allow_random,
+        config.compute,
     )
     write_whole_tar(folder / name, Job(generator, source, range(len(source)), config))
 
@@ -226,9 +231,12 @@ def _open(
     threads: int,
     foreign: ForeignOptions,
     allow_random: bool,
+    compute: str,
 ) -> Generator:
     """Open the model once per worker, for all its shards."""
-    return Generator(model, device, threads, foreign=foreign, allow_random=allow_random)
+    return Generator(
+        model, device, threads, foreign=foreign, allow_random=allow_random, compute=compute
+    )
 
 
 @contextmanager

@@ -7,7 +7,7 @@ from pathlib import Path
 from wgan.errors import UsageError
 from wgan.model_file.foreign import ForeignOptions
 from wgan.options import advanced, check, option
-from wgan.runtime.config import THREADS
+from wgan.runtime.config import COMPUTE, THREADS
 from wgan.text import shorten
 
 _PREFIX = re.compile(r"/?|(/[A-Za-z0-9._~@-]+)+/?")
@@ -48,6 +48,7 @@ class ServeConfig(ForeignOptions):
     device: str = option(
         "auto", "Device that runs the models, as in wgan sample.", metavar="DEVICE"
     )
+    compute: str = advanced("fp32", **COMPUTE)
     threads: int | None = advanced(None, "CPU threads per run.", **THREADS)
     max_batch: int = advanced(64, "Largest number of images in one run.", **_IMAGES)
     max_wait: float = advanced(

@@ -231,7 +231,10 @@ class ModelRepository:
             self._metrics.models.remove(name, old.info.version, old.info.sha256, old.info.provider)
 
     def _open(self, data: bytes, foreign: ForeignOptions) -> Generator:
-        generator = Generator(data, self._config.device, self._config.threads, foreign=foreign)
+        config = self._config
+        generator = Generator(
+            data, config.device, config.threads, foreign=foreign, compute=config.compute
+        )
         # Warm-up: the first run sets up kernels and memory, and shows that the model works.
         for size in {1, self._config.max_batch}:
             generator.sample(range(size), size)
