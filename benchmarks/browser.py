@@ -46,8 +46,8 @@ ISOLATION = {
 
 FIRST_IMAGE = """
 new MutationObserver((_, observer) => {
-  if (document.querySelector(".tile.loaded") && !window.first) {
-    window.first = performance.now() / 1000;
+  if (document.querySelector(".tile.loaded") && !window.firstImage) {
+    window.firstImage = performance.now() / 1000;
   }
 }).observe(document, { subtree: true, childList: true, attributes: true });
 """
@@ -187,7 +187,7 @@ def measure(browser: Any, page: Path, host: type[Host], rounds: int) -> tuple[fl
             opened.add_init_script(FIRST_IMAGE)
             opened.goto(url)
             opened.wait_for_selector(".tile.loaded >> nth=47", timeout=120_000)
-            seconds.append(opened.evaluate("window.first"))
+            seconds.append(opened.evaluate("window.firstImage"))
             opened.wait_for_selector("#end-b[alt]", timeout=120_000)
             opened.evaluate(DRAW_GRIDS)  # the first time waits for what the page still draws
             rates.append(opened.evaluate(DRAW_GRIDS))

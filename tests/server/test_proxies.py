@@ -85,9 +85,7 @@ def test_an_html_answer_of_a_proxy_is_a_sentence_on_the_page(
         page.route("**/v1/*", lambda route: route.continue_(url=f"{broken.url}/v1/models"))
         page.route("**/openapi.json", lambda route: route.continue_(url=broken.url + "/"))
         page.goto(f"{server.url}/{path}")
-        page.wait_for_function(
-            "text => document.body.innerText.includes(text)", arg=message, timeout=10_000
-        )
+        page.get_by_text(message).wait_for()
         assert page.locator("dialog").count() == 0
         page.close()
 
@@ -101,9 +99,7 @@ def test_a_server_that_has_stopped_is_a_sentence_on_the_page(
         await_images(page, 48)
         stopped.stop()
         page.click("#random")
-        page.wait_for_function(
-            "document.querySelector('#end').textContent.includes('The server cannot be reached')"
-        )
+        page.locator("#end", has_text="The server cannot be reached").wait_for()
         page.close()
 
 

@@ -249,9 +249,7 @@ def test_a_wrong_or_cut_file_is_a_sentence_on_the_page(
     copy = damaged(plain, tmp_path, name, change((plain / name).read_bytes()))
     opened = browser.new_page()
     opened.goto(host(copy))
-    opened.wait_for_function(
-        "text => document.querySelector('#end').textContent.includes(text)", arg=message
-    )
+    opened.locator("#end", has_text=message).wait_for()
     opened.close()
 
 
