@@ -69,11 +69,15 @@ def loaded_by(code: str) -> set[str]:
             "import wgan.latent_space.projection, wgan.latent_space.directions",
             TORCH | EXPORT | {"onnxruntime", "cmaes", "wgan.training.loop", "wgan.cli"},
         ),
+        (
+            "import wgan.publishing.card, wgan.publishing.exports, wgan.publishing.pictures",
+            TORCH | EXPORT | {"onnxruntime", "huggingface_hub", "wgan.evaluation", "wgan.cli"},
+        ),
         (COMMAND.format("--version"), HEAVY | {"numpy", "PIL"}),
     ],
     ids=[
         *("wgan", "runtime", "server", "cluster", "training", "export"),
-        *("metrics", "evaluation", "help", "latent space", "version"),
+        *("metrics", "evaluation", "help", "latent space", "publishing", "version"),
     ],
 )
 def test_a_room_loads_only_what_it_may(code: str, forbidden: set[str]) -> None:

@@ -56,6 +56,7 @@ COMMANDS: dict[str, tuple[object, ...]] = {
     "info": ("info", "--device", "cpu", "IN/good.onnx"),
     "verify": ("verify", "IN/good.onnx"),
     "export": ("export", "IN/run", "-o", "OUT/new.onnx"),
+    "publish": ("publish", "OUT/published", "IN/good.onnx"),
     "eval": (
         *("eval", "IN/run", "--data", "IN/images", "--features", "IN/features.onnx"),
         *("-n", 12, "--metrics", "fid"),
@@ -75,6 +76,7 @@ COMMANDS: dict[str, tuple[object, ...]] = {
 OUTPUTS = {
     "sample": "grid.png",
     "export": "new.onnx",
+    "publish": "published/README.md",
     "train": "run/checkpoints/step-00000001.pt",
     "prepare": "shards/shards.json",
     "project": "z.npy",

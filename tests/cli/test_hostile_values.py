@@ -40,6 +40,7 @@ MISSING = {
     "export": ["gone.pt"],
     "optimize": ["gone.onnx"],
     "eval": ["gone.onnx"],
+    "publish": ["published", "gone.onnx"],
     "serve": ["gone.onnx"],
     "info": ["good.onnx"],
     "verify": ["gone.onnx"],
