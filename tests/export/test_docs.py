@@ -1,8 +1,10 @@
 """docs/exporting.md agrees with the code."""
 
 import re
+import shutil
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -54,3 +56,31 @@ def test_the_tolerances_are_those_of_the_code(precision: str) -> None:
 @pytest.mark.parametrize("name", [*FORMATS, *PRECISIONS, *TARGETS])
 def test_each_choice_is_explained(name: str) -> None:
     assert f"`{name}`" in PAGE
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)  # PyTorch's headers take a compiler long
+@pytest.mark.skipif(shutil.which("g++") is None, reason="no C++ compiler: install g++")
+def test_the_snippet_for_libtorch_is_compiled_and_draws(folder: Path, tmp_path: Path) -> None:
+    (code,) = (
+        each for each in re.findall(r"```cpp\n(.*?)```", PAGE, re.DOTALL) if "torch/" in each
+    )
+    # The size of this model's latents, and a line that shows the result.
+    changed = code.replace("{4, 128}", "{4, 16}").rstrip().removesuffix("}")
+    (tmp_path / "draw.cpp").write_text(
+        f"#include <iostream>\n{changed}std::cout << images.sizes(); }}"
+    )
+    found = find_spec("torch")
+    assert found is not None
+    torch = Path(str(found.origin)).parent
+    command = [
+        *("g++", "-std=c++20", "-O0", "draw.cpp", "-o", "draw"),
+        *(f"-I{torch / 'include'}", f"-I{torch / 'include/torch/csrc/api/include'}"),
+        *(f"-L{torch / 'lib'}", f"-Wl,-rpath,{torch / 'lib'}", "-ltorch", "-ltorch_cpu", "-lc10"),
+    ]
+    built = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert built.returncode == 0, built.stderr
+    done = subprocess.run(
+        [tmp_path / "draw"], cwd=folder, capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout) == (0, "[4, 3, 32, 32]"), done.stderr
