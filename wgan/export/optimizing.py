@@ -50,6 +50,7 @@ def optimize(config: OptimizeConfig) -> Manifest:
         from wgan.export.foreign.interface import check_operators, computes_in_16_bits
         from wgan.export.foreign.normal_form import normalize
         from wgan.export.formats.onnx import rewrite
+        from wgan.export.lowering.graph import graph_operations
         from wgan.export.parity.file_reference import ForeignFile
     logger.info("reading %s", config.file)
     model, sha256 = load_foreign(config.file)
@@ -58,9 +59,10 @@ def optimize(config: OptimizeConfig) -> Manifest:
     interface = foreign.interface
     check_stop()
     logger.info("folding what does not depend on the latents")
-    draft = rewrite(normalize(model, interface), config, interface.classes)
+    normal = normalize(model, interface)
+    draft = rewrite(normal, config, interface.classes)
     logger.info("generating reference images with the file itself")
-    reference = foreign.reference(config.seeds)
+    reference = foreign.reference(config.seeds, graph_operations(normal))
     unproved = Manifest.foreign(
         source="onnx",
         latent_dim=interface.inputs.latent_dim,

@@ -13,14 +13,8 @@ from wgan.export.config import TOLERANCES, ExportConfig
 from wgan.export.draft import publish
 from wgan.export.formats.onnx import WithPixels, clean, onnx_draft
 from wgan.export.parity.engines import Engine
-from wgan.export.parity.gate import (
-    BATCH_SIZES,
-    REFERENCE_BYTES,
-    Reference,
-    batch_sizes,
-    prove,
-    seed_count,
-)
+from wgan.export.parity.extent import BATCH_SIZES, REFERENCE_BYTES, batch_sizes, seed_count
+from wgan.export.parity.gate import Reference, prove
 from wgan.images import Images, Pixels, to_images, to_pixels
 from wgan.latents import Latents
 from wgan.training.checkpoint import Checkpoint

@@ -16,7 +16,7 @@ import onnx
 from onnx import ModelProto, TensorProto
 
 from wgan.errors import needs_extra
-from wgan.export.lowering.graph import AnyArray
+from wgan.export.lowering.graph import AnyArray, graph_operations
 from wgan.latents import labels_from_seeds, latents_from_seeds
 from wgan.model_file import LABELS
 
@@ -28,6 +28,9 @@ MIN_SEEDS = 16
 
 VALUES_LIMIT = 2**27
 """Activations that are looked at; larger generators are calibrated on fewer images."""
+
+OPERATIONS_LIMIT = 2**37
+"""Floating-point operations of a calibration, as far as `MIN_SEEDS` allow; all is done twice."""
 
 CHUNK_VALUES = 2**25
 """Activations that are in memory at a time."""
@@ -111,13 +114,18 @@ def calibrate(model: ModelProto, names: Iterable[str], classes: int = 0) -> dict
         return values
 
     size = sum(value.size for value in run(CALIBRATION_SEEDS[:1]))
-    count = min(len(CALIBRATION_SEEDS), max(MIN_SEEDS, VALUES_LIMIT // size))
+    count = max(MIN_SEEDS, min(len(CALIBRATION_SEEDS), VALUES_LIMIT // size, affordable(model)))
     chunks = list(_chunks(CALIBRATION_SEEDS[:count], max(1, CHUNK_VALUES // size)))
     if len(chunks) == 1:
         found = [Histogram.of([value]) for value in run(chunks[0])]
     else:  # a histogram needs the extent first: everything is computed twice, not kept
         found = _histograms(chunks, run)
     return {name: quantization(histogram) for name, histogram in zip(outputs, found, strict=True)}
+
+
+def affordable(model: ModelProto, runs: int = 1) -> int:
+    """Images that `OPERATIONS_LIMIT` is enough for, if each is computed so often."""
+    return OPERATIONS_LIMIT // max(1, runs * graph_operations(model))
 
 
 def _histograms(chunks: Sequence[Sequence[int]], run: Any) -> list[Histogram]:

@@ -1,5 +1,6 @@
 """An ONNX graph under rewriting: nodes in order, constants by name, shapes."""
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -126,3 +127,28 @@ def _infer_shapes(model: ModelProto) -> dict[str, Shape]:
         )
         for value in (*inferred.input, *inferred.value_info, *inferred.output)
     }
+
+
+def graph_operations(model: ModelProto) -> int:
+    """Count the floating-point operations of one image in convolutions and matrix products."""
+    graph = Graph(model)
+    return sum(_node_operations(graph, node) for node in model.graph.node)
+
+
+def _node_operations(graph: Graph, node: NodeProto) -> int:
+    if node.op_type not in ("Conv", "ConvTranspose", "Gemm", "MatMul"):
+        return 0
+    weight = graph.constants.get(node.input[1])
+    if node.op_type == "MatMul":
+        inner = graph.shape(node.input[0])[-1:] if weight is None else weight.shape[-2:-1]
+        return 2 * _size(inner) * _size(graph.shape(node.output[0])[1:])
+    if weight is None:
+        return 0
+    # Each weight is used once for each position of the small map.
+    value = node.input[0] if node.op_type == "ConvTranspose" else node.output[0]
+    return 2 * math.prod(weight.shape) * _size(graph.shape(value)[2:])
+
+
+def _size(shape: tuple[int | None, ...]) -> int:
+    """The product of the known axes."""
+    return math.prod(axis or 1 for axis in shape)

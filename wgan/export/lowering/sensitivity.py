@@ -4,6 +4,7 @@ All layers that have an 8-bit form take it at first. If the images then differ t
 is tried by itself, and those that lose most stay in float until the rest is close enough.
 """
 
+import logging
 import math
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -13,7 +14,13 @@ import numpy.typing as npt
 from onnx import ModelProto
 
 from wgan.errors import ExportError
-from wgan.export.lowering.calibration import CALIBRATION_SEEDS, calibrate, feed, open_session
+from wgan.export.lowering.calibration import (
+    CALIBRATION_SEEDS,
+    affordable,
+    calibrate,
+    feed,
+    open_session,
+)
 from wgan.export.lowering.int8 import Int8Writer, Layer, find_layers, value_groups
 from wgan.images import to_pixels
 from wgan.stop import check_stop
@@ -21,14 +28,16 @@ from wgan.stop import check_stop
 MARGIN_DB = 3.0
 """Decibels above the gate's limit that the choice aims at: it sees fewer images than the gate."""
 
-SEEDS = 32
-"""Images on which layers are compared."""
+SEEDS, MIN_SEEDS = 32, 4
+"""Images on which layers are compared, and those that even the most expensive ones are."""
 
 CHUNK_VALUES = 2**21
 """Values of images that are drawn at a time."""
 
 DEFAULT_PSNR = 40.0
 """The gate's limit, unless the user allows another one."""
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -55,7 +64,10 @@ def quantize(model: ModelProto, psnr: float = DEFAULT_PSNR, classes: int = 0) ->
     best = choice.write(names)
     if choice.error(best) <= _squared_error(needed):
         return QuantizedModel(best, len(names), ())
-    errors = {name: choice.error(choice.write([name])) for name in names}
+    errors = {}
+    for number, name in enumerate(names, 1):
+        logger.info("8 bits lose too much: trying layer %d of %d by itself", number, len(names))
+        errors[name] = choice.error(choice.write([name]))
     kept = sorted(names, key=errors.__getitem__)  # the worst one last
     # Errors of layers add up, roughly: the sum says where to start.
     while kept and sum(errors[name] for name in kept) > _squared_error(needed):
@@ -82,7 +94,10 @@ class _Choice:
         self._groups = value_groups(list(model.graph.node))
         groups = {self._groups[layer.node.input[0]] for layer in layers}
         groups |= {self._groups[layer.output] for layer in layers}
+        logger.info("calibrating 8-bit values")
         self._scales = calibrate(model, groups, classes)
+        # Every layer is tried by itself, so that the time is quadratic in their number.
+        self._seeds = max(MIN_SEEDS, min(SEEDS, affordable(model, len(layers))))
         self._expected = self._pixels(model)
 
     def write(self, names: Collection[str]) -> ModelProto:
@@ -104,11 +119,11 @@ class _Choice:
         (output,) = (value for value in model.graph.output if value.name == "images")
         shape = output.type.tensor_type.shape.dim
         size = max(1, math.prod(max(1, axis.dim_value) for axis in shape[1:]))
-        chunk = max(1, min(SEEDS, CHUNK_VALUES // size))
+        chunk = max(1, min(self._seeds, CHUNK_VALUES // size))
         parts = [
             session.run(["images"], feed(model, seeds, self._classes))[0]
-            for start in range(0, SEEDS, chunk)
-            for seeds in [CALIBRATION_SEEDS[start : start + chunk]]
+            for start in range(0, self._seeds, chunk)
+            for seeds in [CALIBRATION_SEEDS[start : min(start + chunk, self._seeds)]]
         ]
         return to_pixels(np.concatenate(parts)).astype(np.float64)
 

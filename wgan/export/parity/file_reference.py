@@ -1,5 +1,6 @@
 """Reference images of a foreign ONNX file: the file itself in ONNX Runtime, unoptimised."""
 
+import logging
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,13 +13,8 @@ from onnx import ModelProto
 from wgan.errors import ExportError, ModelFileError
 from wgan.export.foreign.interface import Interface, scan_graph
 from wgan.export.lowering.graph import AnyArray
-from wgan.export.parity.gate import (
-    CHUNK,
-    Reference,
-    batch_sizes,
-    proof_labels,
-    seed_count,
-)
+from wgan.export.parity.extent import batch_sizes, seed_count
+from wgan.export.parity.gate import CHUNK, Reference, proof_labels
 from wgan.images import Images, to_pixels
 from wgan.latents import Labels, Latents, latents_from_seeds
 from wgan.model_file.foreign import ForeignOptions
@@ -30,6 +26,8 @@ from wgan.stop import check_stop
 
 REFERENCE = "ONNX Runtime without optimisations, on the original file"
 """Recorded in a receipt as what the images were compared with."""
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -99,15 +97,20 @@ class ForeignFile:
         images: Images = scaled.reshape(-1, channels, height, width).astype(np.float32)
         return images
 
-    def reference(self, seeds: int) -> Reference:
-        """Draw the images that an optimised file must give. Raises ExportError."""
+    def reference(self, seeds: int, operations: int = 0) -> Reference:
+        """Draw the images that an optimised file must give. Raises ExportError.
+
+        `operations` are those of an image, which limit their number as `seeds` do.
+        """
         values, classes = math.prod(self.interface.shape), self.interface.classes
-        drawn = range(seed_count(values, seeds))
+        drawn = range(seed_count(values, seeds, operations))
+        batches = sum(batch_sizes(values, operations))
         latents = latents_from_seeds(drawn, self.interface.inputs.latent_dim)
-        labels = proof_labels(drawn, classes, sum(batch_sizes(values))) if classes else None
+        labels = proof_labels(drawn, classes, batches) if classes else None
         parts = []
         for start in range(0, len(drawn), CHUNK):
             check_stop()
+            logger.info("generating reference images: %d of %d", start, len(drawn))
             rows = slice(start, start + CHUNK)
             parts.append(self.images(latents[rows], None if labels is None else labels[rows]))
         images = np.concatenate(parts)
@@ -119,7 +122,9 @@ class ForeignFile:
                 "the file's image of seed 0 depends on the other images of its batch, or differs"
                 " from run to run: export it after  model.eval(), without random numbers"
             )
-        return Reference(latents, images, to_pixels(images), None, REFERENCE, labels)
+        return Reference(
+            latents, images, to_pixels(images), None, REFERENCE, labels, operations=operations
+        )
 
     def _run(self, latents: Latents, labels: Labels | None) -> AnyArray:
         feed = Feed(self.interface.inputs, self.interface.fixed)(latents, labels)

@@ -17,10 +17,12 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
 
 from wgan.errors import ExportError, ParityError, WganError
 from wgan.export.formats import export_errors
 from wgan.export.parity.engines import PYTORCH, Engine, Input
+from wgan.export.parity.extent import BATCH_SIZES, batch_sizes, seed_count
 from wgan.images import Images, Pixels, encode_bands, evenly_spaced, to_pixels
 from wgan.latents import Labels, Latents, format_seeds, labels_from_seeds, latents_from_seeds
 from wgan.model_file.manifest import Distance, Golden, Receipt
@@ -34,38 +36,14 @@ _T = TypeVar("_T", str, int)
 GOLDEN_SEEDS = range(4)
 """The seeds whose images are stored in the file, so that it can be verified without PyTorch."""
 
-BATCH_SIZES = (1, 2, 3, 7, 64, 257)
-"""Batch sizes of the proof: the smallest ones, which an exporter may have frozen; a common one; and
-sizes that are not powers of two, whose remainders vectorised and unrolled loops handle apart."""
-
 CHUNK = 64
 """Images that PyTorch generates at a time."""
 
 REPEATED = 1e-3
 """Largest difference of an image alone from that in a batch, in PyTorch: rounding is far below."""
 
-REFERENCE_BYTES = 2**30
-"""Most memory of the reference images: larger images are proved on fewer of them."""
-
 GOLDEN_BYTES = 5 * 2**20
 """Most bytes of the golden images, which a manifest has room for."""
-
-
-def batch_sizes(values: int) -> tuple[int, ...]:
-    """Return the batch sizes of the proof of images of `values` values, at least the first."""
-    each = values * (4 + 8 + 1)  # float32, float64 and pixels
-    ends = itertools.accumulate(BATCH_SIZES)
-    count = sum(end * each <= REFERENCE_BYTES for end in ends)
-    return BATCH_SIZES[: max(1, count)]
-
-
-def seed_count(values: int, seeds: int) -> int:
-    """Return on how many seeds images of that many values are proved.
-
-    That is `seeds` as far as their images fit, or what the batches need if that is more.
-    """
-    fits = REFERENCE_BYTES // (values * (4 + 1))  # float32 and pixels
-    return max(sum(batch_sizes(values)), min(seeds, fits))
 
 
 @dataclass(frozen=True)
@@ -79,9 +57,10 @@ class Reference:
     latents: Latents
     images: Images
     pixels: Pixels
-    images64: npt.NDArray[np.float64] | None  # of the seeds in `batches` only; None: there are none
+    images64: npt.NDArray[np.float64] | None  # of seeds in `batches` only; None: there are none
     name: str = PYTORCH  # what gave the images
     labels: Labels | None = None  # None without classes
+    operations: int = 0  # of floating point that an image takes; 0 if it is unknown
 
     @classmethod
     def draw(
@@ -104,8 +83,11 @@ class Reference:
         """
         probe = proof_labels(range(2), classes) if classes else None
         with export_errors("run on batches of latents"):
-            values = _generate(generator, latents_from_seeds(range(2), latent_dim), probe).size // 2
-            drawn, batches = range(seed_count(values, seeds)), sum(batch_sizes(values))
+            with FlopCounterMode(display=False) as counted:
+                two = _generate(generator, latents_from_seeds(range(2), latent_dim), probe)
+            values, operations = two.size // 2, counted.get_total_flops() // 2
+            drawn = range(seed_count(values, seeds, operations))
+            batches = sum(batch_sizes(values, operations))
             latents = latents_from_seeds(drawn, latent_dim)
             labels = proof_labels(drawn, classes, batches) if classes else None
             images = _generate(generator, latents, labels)
@@ -121,13 +103,14 @@ class Reference:
                 " of its batch, so that an image would depend on more than its seed: export a"
                 " generator that draws no random numbers itself"
             )
+        exact = sum(batch_sizes(values, 2 * operations))  # float64 takes twice as long
         try:
             with export_errors("run in float64"):
                 images64: npt.NDArray[Any] | None = _generate(
                     # A copy: `double` converts a module in place.
                     copy.deepcopy(generator).double(),
-                    latents[:batches].astype(np.float64),
-                    None if labels is None else labels[:batches],
+                    latents[:exact].astype(np.float64),
+                    None if labels is None else labels[:exact],
                 )
         except ExportError:
             if not float64_optional:
@@ -135,7 +118,8 @@ class Reference:
             images64 = None
         if float64_optional and images64 is not None and images64.dtype != np.float64:
             images64 = None
-        return cls(latents, images, to_pixels(images), images64, labels=labels)
+        pixels = to_pixels(images)
+        return cls(latents, images, pixels, images64, labels=labels, operations=operations)
 
     def inputs(self, rows: slice) -> tuple[Input, ...]:
         """What an engine runs on for the seeds of `rows`."""
@@ -150,7 +134,7 @@ class Reference:
     @property
     def batch_sizes(self) -> tuple[int, ...]:
         """Batch sizes of the proof."""
-        return batch_sizes(math.prod(self.images.shape[1:]))
+        return batch_sizes(math.prod(self.images.shape[1:]), self.operations)
 
     def batches(self) -> Iterator[slice]:
         """One batch of each size, no seed twice: seed 0, seeds 1 and 2, seeds 3 to 5, ..."""
@@ -186,6 +170,7 @@ def _generate(
         parts = []
         for start in range(0, len(latents), CHUNK):
             check_stop()
+            logger.info("generating reference images: %d of %d", start, len(latents))
             rows = slice(start, start + CHUNK)
             inputs = (latents[rows],) if labels is None else (latents[rows], labels[rows])
             parts.append(generator(*map(torch.from_numpy, inputs)).numpy())
