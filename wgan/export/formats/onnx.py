@@ -15,7 +15,9 @@ from wgan.export.config import ExportConfig, PrecisionConfig
 from wgan.export.draft import ExportDraft
 from wgan.export.formats import example_inputs, export_errors, free_batches
 from wgan.export.lowering.conv_transpose import lower
+from wgan.export.lowering.depthwise import widen_filters
 from wgan.export.lowering.float16 import to_fp16
+from wgan.export.lowering.gates import split_convolutions
 from wgan.export.lowering.sensitivity import quantize
 from wgan.export.lowering.upsampling import fold_upsampling
 from wgan.export.parity.engines import onnx_engines
@@ -72,7 +74,9 @@ def rewrite(model: ModelProto, config: PrecisionConfig, classes: int = 0) -> Exp
     float_layers: tuple[str, ...] = ()
     if config.target_of("onnx") == "cpu":
         eight_bits = config.precision == "int8"
-        model = lower(fold_upsampling(model, eight_bits=eight_bits), eight_bits=eight_bits)
+        model = split_convolutions(widen_filters(model))
+        model = fold_upsampling(model, eight_bits=eight_bits)
+        model = lower(model, eight_bits=eight_bits)
     if config.precision == "fp16":
         model = to_fp16(model)
     elif config.precision == "int8":
