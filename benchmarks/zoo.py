@@ -3,8 +3,8 @@
     python -m benchmarks.zoo [NAME ...] [--batch-size 8] [--pairs 15] [--write docs/performance.md]
 
 Each network of `benchmarks/zoo_networks` is exported by `torch.onnx.export`, then optimised in
-float32 and in 8 bits. The three files run in turns on one thread, and their processor time is taken,
-so that other work on the machine changes all three alike.
+float32 and in 8 bits. The three files run in turns on one thread. Processor time is measured, so
+that other work on the machine changes all three alike.
 """
 
 import argparse
@@ -102,9 +102,7 @@ def table(names: Sequence[str], batch_size: int, pairs: int) -> Iterator[str]:
     yield f"Medians: {', '.join(f'{k} {statistics.median(v):.2f}' for k, v in ratios.items())}."
 
 
-def measure(
-    variants: dict[str, Variant], batch_size: int, turns: int
-) -> dict[str, list[float]]:
+def measure(variants: dict[str, Variant], batch_size: int, turns: int) -> dict[str, list[float]]:
     """Milliseconds of processor time for an image, of each variant and turn."""
     counts = {}
     for name, variant in variants.items():

@@ -5,6 +5,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import nn
@@ -25,6 +26,8 @@ class Network:
     label: int | None = None  # of all images, for a generator with classes
     value_range: tuple[float, float] | None = None  # None where the last operator tells it
 
+
+LAYERS = nn.Conv2d | nn.ConvTranspose2d | nn.Linear
 
 LINEAR = (-1.0, 1.0)
 """The range of images that no last operator limits."""
@@ -57,11 +60,8 @@ def make_network(name: str) -> nn.Module:
     generator = network.make()
     labels = () if network.label is None else (torch.arange(64) % 10,)
     for layer in generator.modules():
-        if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
-            inputs = layer.weight.numel() // layer.weight.shape[0]
-            if isinstance(layer, nn.ConvTranspose2d):  # each output pixel sees a share of the kernel
-                inputs = layer.weight[:, 0].numel() // (layer.stride[0] * layer.stride[1])
-            nn.init.normal_(layer.weight, std=(2 / inputs) ** 0.5)
+        if isinstance(layer, LAYERS):
+            nn.init.normal_(layer.weight, std=(2 / _fan_in(layer)) ** 0.5)
             if layer.bias is not None:
                 nn.init.normal_(layer.bias, std=0.1)
         elif isinstance(layer, nn.BatchNorm2d | nn.BatchNorm1d):
@@ -69,6 +69,34 @@ def make_network(name: str) -> nn.Module:
             if layer.affine:
                 nn.init.normal_(layer.weight, 1, 0.1)
                 nn.init.normal_(layer.bias, 0, 0.1)
+    generator.train()
     with torch.no_grad():
-        generator.train()(torch.randn(64, *network.latent_shape), *labels)
-    return generator.eval().requires_grad_(False)
+        generator(torch.randn(64, *network.latent_shape), *labels)
+    generator.eval().requires_grad_(False)
+    if network.value_range is None:
+        _set_contrast(generator, (torch.randn(64, *network.latent_shape), *labels))
+    return generator
+
+
+def _fan_in(layer: Any) -> float:
+    """Products that are added up for a value of the output."""
+    if isinstance(layer, nn.ConvTranspose2d):  # each pixel of the output sees a share of the kernel
+        return layer.weight[:, 0].numel() / (layer.stride[0] * layer.stride[1])
+    return float(layer.weight[0].numel())
+
+
+def _set_contrast(generator: nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:
+    """Scale the last layer so that images have about the contrast of photographs."""
+    spreads: list[tuple[Any, float]] = []
+    hooks = [
+        layer.register_forward_hook(lambda m, _, y: spreads.append((m, float(y.std()))))
+        for layer in generator.modules()
+        if isinstance(layer, LAYERS)
+    ]
+    with torch.no_grad():
+        generator(*inputs)
+        last, spread = spreads[-1]
+        for parameter in last.parameters():
+            parameter *= 0.5 / spread
+    for hook in hooks:
+        hook.remove()

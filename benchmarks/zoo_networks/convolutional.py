@@ -76,7 +76,7 @@ def resnet() -> nn.Module:
 
 
 class SelfAttention(nn.Module):
-    """Attention over all pixels of a map; its keys and values are those of 2x2 windows if pooled."""
+    """Attention over all pixels of a map; if pooled, keys and values are those of 2x2 windows."""
 
     def __init__(self, channels: int, *, pooled: bool = False) -> None:
         super().__init__()

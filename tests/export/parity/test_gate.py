@@ -113,6 +113,25 @@ def test_large_images_are_proved_on_as_many_as_fit(
     assert seed_count(values, 0) == sum(batch_sizes(values))
 
 
+@pytest.mark.parametrize(
+    ("operations", "largest", "seeds"),
+    [(10**6, 257, 1024), (10**9, 257, 549), (3 * 10**9, 64, 183), (10**12, 7, 13)],
+)
+def test_expensive_generators_are_proved_on_fewer_images(
+    operations: int, largest: int, seeds: int
+) -> None:
+    assert batch_sizes(32 * 32 * 3, operations)[-1] == largest
+    assert seed_count(32 * 32 * 3, 1024, operations) == seeds
+
+
+def test_the_reference_counts_the_operations_of_an_image() -> None:
+    class Linear(torch.nn.Module):
+        def forward(self, z: torch.Tensor) -> torch.Tensor:
+            return (z @ torch.ones(LATENT_DIM, 64).to(z.dtype)).reshape(-1, 1, 8, 8).tanh()
+
+    assert Reference.draw(Linear(), LATENT_DIM).operations == 2 * LATENT_DIM * 64
+
+
 def test_golden_images_that_do_not_fit_are_left_out() -> None:
     reference = noise_reference(1024)
     receipt = prove([engine_of(reference)], reference, TOLERANCES["fp32"], loosened=False)

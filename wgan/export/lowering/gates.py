@@ -1,7 +1,7 @@
 """A convolution whose output is split into parts, as one convolution for each part.
 
-Gated linear units (`glu`: half of the channels times the sigmoid of the others) are written so. ONNX
-Runtime computes a sigmoid inside the convolution before it, which a split in between prevents.
+Gated linear units (`glu`: half of the channels times the sigmoid of the others) are written so.
+ONNX Runtime computes a sigmoid inside the convolution before it, which a split in between prevents.
 """
 
 import numpy as np

@@ -132,10 +132,11 @@ def _infer_shapes(model: ModelProto) -> dict[str, Shape]:
 def graph_operations(model: ModelProto) -> int:
     """Count the floating-point operations of one image in convolutions and matrix products."""
     graph = Graph(model)
-    return sum(_node_operations(graph, node) for node in model.graph.node)
+    return sum(node_operations(graph, node) for node in model.graph.node)
 
 
-def _node_operations(graph: Graph, node: NodeProto) -> int:
+def node_operations(graph: Graph, node: NodeProto) -> int:
+    """Floating-point operations of a node for one image."""
     if node.op_type not in ("Conv", "ConvTranspose", "Gemm", "MatMul"):
         return 0
     weight = graph.constants.get(node.input[1])

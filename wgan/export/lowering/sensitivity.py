@@ -6,7 +6,7 @@ is tried by itself, and those that lose most stay in float until the rest is clo
 
 import logging
 import math
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,6 +21,7 @@ from wgan.export.lowering.calibration import (
     feed,
     open_session,
 )
+from wgan.export.lowering.graph import Graph, node_operations
 from wgan.export.lowering.int8 import Int8Writer, Layer, find_layers, value_groups
 from wgan.images import to_pixels
 from wgan.stop import check_stop
@@ -68,10 +69,7 @@ def quantize(model: ModelProto, psnr: float = DEFAULT_PSNR, classes: int = 0) ->
     for number, name in enumerate(names, 1):
         logger.info("8 bits lose too much: trying layer %d of %d by itself", number, len(names))
         errors[name] = choice.error(choice.write([name]))
-    kept = sorted(names, key=errors.__getitem__)  # the worst one last
-    # Errors of layers add up, roughly: the sum says where to start.
-    while kept and sum(errors[name] for name in kept) > _squared_error(needed):
-        kept.pop()
+    kept = _affordable_layers(errors, choice.operations(), _squared_error(needed))
     while kept:
         best = choice.write(kept)
         if choice.error(best) <= _squared_error(needed):
@@ -84,6 +82,21 @@ def quantize(model: ModelProto, psnr: float = DEFAULT_PSNR, classes: int = 0) ->
         f" ({len(names)}): the best reaches {_decibels(worst):.1f} dB, and {needed:g} are"
         " needed. Use  --precision fp32, or allow less with  --tolerance-psnr"
     )
+
+
+def _affordable_layers(
+    errors: Mapping[str, float], operations: Mapping[str, int], limit: float
+) -> list[str]:
+    """The layers whose errors add up to at most `limit`, the most work for the least error.
+
+    Errors of layers add up, roughly. The layer that loses most for its work comes last.
+    """
+    total, kept = 0.0, []
+    for name in sorted(errors, key=lambda name: errors[name] / max(1, operations[name])):
+        if total + errors[name] <= limit:
+            total += errors[name]
+            kept.append(name)
+    return kept
 
 
 class _Choice:
@@ -108,6 +121,13 @@ class _Choice:
         groups |= {self._groups[layer.output] for layer in chosen}
         scales = {group: self._scales[group] for group in groups}
         return Int8Writer(self._model, chosen, self._groups, scales).write()
+
+    def operations(self) -> dict[str, int]:
+        """Work of the layers of each name."""
+        graph, found = Graph(self._model), dict[str, int]()
+        for layer in self._layers:
+            found[layer.name] = found.get(layer.name, 0) + node_operations(graph, layer.node)
+        return found
 
     def error(self, model: ModelProto) -> float:
         """Mean squared error of the pixels."""
