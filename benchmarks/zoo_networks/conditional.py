@@ -20,7 +20,7 @@ class ConditionalBatchNorm(nn.Module):
             nn.Linear(EMBEDDING + CHUNK, channels, bias=False) for _ in range(2)
         )
 
-    def forward(self, x: Tensor, condition: Tensor) -> Tensor:
+    def forward(self, x: Tensor, condition: Tensor) -> Any:
         """`[n, c, h, w]` and `[n, EMBEDDING + CHUNK]` -> `[n, c, h, w]`."""
         gain = 1 + 0.1 * self.gain(condition)
         return self.norm(x) * gain[:, :, None, None] + 0.1 * self.bias(condition)[:, :, None, None]
@@ -37,7 +37,7 @@ class Block(nn.Module):
         self.shortcut = nn.Conv2d(inputs, outputs, 1)
         self.upsample = nn.Upsample(scale_factor=2)
 
-    def forward(self, x: Tensor, condition: Tensor) -> Tensor:
+    def forward(self, x: Tensor, condition: Tensor) -> Any:
         """`[n, inputs, h, w]` -> `[n, outputs, 2h, 2w]`."""
         made = self.conv1(self.upsample(torch.relu(self.norm1(x, condition))))
         made = self.conv2(torch.relu(self.norm2(made, condition)))

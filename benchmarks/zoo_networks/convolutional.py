@@ -1,6 +1,7 @@
 """Plain and residual convolutional generators: MLP, DCGAN, upsampling, ResNet, SAGAN, PGAN."""
 
 from itertools import pairwise
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -61,7 +62,7 @@ class ResidualBlock(nn.Module):
         )  # fmt: skip
         self.shortcut = nn.Sequential(nn.Upsample(scale_factor=2), nn.Conv2d(inputs, outputs, 1))
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor) -> Any:
         """`[n, c, h, w]` -> `[n, outputs, 2h, 2w]`."""
         return self.residual(x) + self.shortcut(x)
 
@@ -86,7 +87,7 @@ class SelfAttention(nn.Module):
         self.pool = nn.MaxPool2d(2) if pooled else nn.Identity()
         self.gain = nn.Parameter(torch.tensor(0.5))
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor) -> Any:
         """`[n, c, h, w]` -> the same."""
         query = self.query(x).flatten(2)  # (n, c / 8, pixels)
         key, value = self.pool(self.key(x)).flatten(2), self.pool(self.value(x)).flatten(2)

@@ -67,7 +67,7 @@ class LinearAttention(nn.Module):
         self.inputs = nn.Conv2d(channels, 3 * heads * width, 1, bias=False)
         self.out = nn.Conv2d(heads * width, channels, 1)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor) -> Any:
         """`[n, c, h, w]` -> the same."""
         parts = self.inputs(x).flatten(2).chunk(3, dim=1)  # (n, heads * width, pixels)
         query, key, value = (part.unflatten(1, (self.heads, -1)) for part in parts)
@@ -108,7 +108,7 @@ class LightweightGan(nn.Module):
         self.skip = SkipExcitation(256, 32)
         self.last = nn.Conv2d(32, 3, 3, padding=1)
 
-    def forward(self, z: Tensor) -> Tensor:
+    def forward(self, z: Tensor) -> Any:
         """`[n, 128]` -> `[n, 3, 64, 64]`; black and white are -1 and 1."""
         small = x = functional.normalize(self.first(z[:, :, None, None]), dim=1) * 16
         for number, block in enumerate(self.blocks):
@@ -129,7 +129,7 @@ class InvertedBottleneck(nn.Module):
             nn.Conv2d(width, channels, 1, bias=False),
         )  # fmt: skip
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor) -> Any:
         """`[n, c, h, w]` -> the same."""
         return x + 0.2 * self.layers(x)
 

@@ -54,7 +54,7 @@ class StyledLayer(nn.Module):
         self.strength = nn.Parameter(0.1 * torch.randn(1, channels, 1, 1))
         self.style = nn.Linear(STYLE, 2 * channels)
 
-    def forward(self, x: Tensor, w: Tensor) -> Tensor:
+    def forward(self, x: Tensor, w: Tensor) -> Any:
         """A map and styles `[n, STYLE]` -> a map."""
         x = self.convolution(x) + self.noise * self.strength
         x = functional.instance_norm(functional.leaky_relu(x, 0.2))

@@ -25,7 +25,8 @@ def optimized(name: str, path: Path, shape: tuple[int, int, int]) -> ModelProto:
     model, _ = load_foreign(path)
     interface = read_interface(model, request_of(config))
     draft = rewrite(normalize(model, interface, shape), config)
-    return ModelProto.FromString(draft.serialize("{}"))
+    lowered: ModelProto = ModelProto.FromString(draft.serialize("{}"))
+    return lowered
 
 
 @pytest.mark.parametrize("name", NETWORKS)

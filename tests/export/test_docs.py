@@ -13,7 +13,7 @@ from tests.checkpoints import trained_checkpoint
 from tests.processes import ROOT, environment
 from wgan.export.config import PRECISIONS, TARGETS, TOLERANCES, ExportConfig
 from wgan.export.draft import export_checkpoint
-from wgan.export.parity.gate import BATCH_SIZES
+from wgan.export.parity.extent import BATCH_SIZES
 from wgan.model_file import FORMATS
 
 PAGE = (ROOT / "docs" / "exporting.md").read_text()

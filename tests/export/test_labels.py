@@ -20,7 +20,8 @@ from wgan.export.lowering.conv_transpose import lower
 from wgan.export.lowering.float16 import to_fp16
 from wgan.export.lowering.sensitivity import quantize
 from wgan.export.parity.engines import onnx_engines
-from wgan.export.parity.gate import BATCH_SIZES, GOLDEN_SEEDS, Reference, proof_labels, prove
+from wgan.export.parity.extent import BATCH_SIZES
+from wgan.export.parity.gate import GOLDEN_SEEDS, Reference, proof_labels, prove
 from wgan.latents import labels_from_seeds, latents_from_seeds
 from wgan.model_file.manifest import Receipt
 
