@@ -134,7 +134,7 @@ def make_variants(name: str, folder: Path, batch_size: int) -> dict[str, Variant
     for precision in ("fp32", "int8"):
         config = OptimizeConfig(
             file=file, output=folder / f"{precision}.onnx", precision=precision,
-            label=network.label, value_range=network.value_range,
+            fixed_class=network.label, value_range=network.value_range,
         )  # fmt: skip
         try:
             manifest = optimize(config)

@@ -10,21 +10,21 @@ from onnx import ModelProto
 from benchmarks.zoo import Variant, export_network, measure
 from benchmarks.zoo_networks import NETWORKS, make_network
 from wgan.export.config import OptimizeConfig
-from wgan.export.foreign.interface import read_interface
 from wgan.export.foreign.normal_form import normalize
 from wgan.export.formats.onnx import rewrite
 from wgan.export.lowering.calibration import open_session
-from wgan.export.optimizing import load_foreign, request_of
+from wgan.export.optimizing import load_foreign
+from wgan.export.parity.file_reference import ForeignFile
 from wgan.latents import latents_from_seeds
 
 
-def optimized(name: str, path: Path, shape: tuple[int, int, int]) -> ModelProto:
+def optimized(name: str, path: Path) -> ModelProto:
     """The rewritten network, before the proof, which draws hundreds of images."""
     network = NETWORKS[name]
-    config = OptimizeConfig(file=path, label=network.label, value_range=network.value_range)
+    config = OptimizeConfig(file=path, fixed_class=network.label, value_range=network.value_range)
     model, _ = load_foreign(path)
-    interface = read_interface(model, request_of(config))
-    draft = rewrite(normalize(model, interface, shape), config)
+    interface = ForeignFile.open(model, config.foreign).interface
+    draft = rewrite(normalize(model, interface), config)
     lowered: ModelProto = ModelProto.FromString(draft.serialize("{}"))
     return lowered
 
@@ -37,8 +37,7 @@ def test_the_optimised_network_draws_what_pytorch_draws(name: str, tmp_path: Pat
     labels = () if network.label is None else (torch.full((3,), network.label),)
     z = torch.from_numpy(latents).reshape(3, *network.latent_shape)
     expected = make_network(name)(z, *labels).numpy()
-    channels, height, width = expected.shape[1:]
-    model = optimized(name, tmp_path / "exported.onnx", (height, width, channels))
+    model = optimized(name, tmp_path / "exported.onnx")
     images = open_session(model).run(["images"], {"latents": latents})[0]
     assert 0.2 < expected.std() < 0.7  # neither flat nor black and white
     assert np.abs(images - expected).max() < 1e-4
