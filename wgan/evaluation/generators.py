@@ -55,7 +55,9 @@ DEFAULT_FRAMES = TrainConfig.frames
 """How real images are prepared if a generator's settings do not say."""
 
 
-PROGRAM_SUFFIXES = [kind.extension for kind in FORMATS.values() if not kind.is_onnx]
+PROGRAM_SUFFIXES = [
+    kind.extension for kind in FORMATS.values() if kind.extension and not kind.is_onnx
+]
 """Names of TorchScript and pt2 files end in one of these."""
 
 

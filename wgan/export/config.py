@@ -165,7 +165,7 @@ class ExportConfig(ForeignConfig, CheckpointConfig):
     formats: tuple[str, ...] = option(
         ("onnx",),
         "Format; can be repeated. triton is a model repository for NVIDIA Triton, web a page that"
-        " draws in the browser: folders.",
+        " draws in the browser, coreml a package for Apple's devices: folders.",
         flags=("--format",),
         choices=tuple(FORMATS),
     )

@@ -28,6 +28,7 @@ FORMATS: Mapping[str, Format] = MappingProxyType(
         "pt2": Format("pt2", ".pt2", is_onnx=False),
         "triton": Format("a Triton repository", "", is_onnx=True),
         "web": Format("a web page", "", is_onnx=True),
+        "coreml": Format("a Core ML package", "", is_onnx=False),
     }
 )
 """Name on the command line -> format."""
