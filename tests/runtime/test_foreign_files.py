@@ -247,6 +247,18 @@ def test_wgans_own_files_need_no_options() -> None:
         Generator(data, foreign=ForeignOptions(inputs=("z=1",)))
 
 
+def test_options_are_checked_and_travel_as_text() -> None:
+    options = ForeignOptions(
+        value_range=(0, 1), inputs=("psi=0.7",), label_input="y:3", image_shape=(8, 8, 3)
+    )
+    assert ForeignOptions.from_json(options.to_json()) == options
+    assert options.foreign == options
+    with pytest.raises(UsageError, match="black is below white"):
+        ForeignOptions(value_range=(1.0, 0.0))
+    with pytest.raises(UsageError, match="--class -1 is not allowed"):
+        ForeignOptions(fixed_class=-1)
+
+
 def checks_of(path: Path, **options: Any) -> dict[str, list[bool | None]]:
     found: dict[str, list[bool | None]] = {}
     for check in verify(VerifyConfig(file=path, **options)):

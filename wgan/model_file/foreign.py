@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from wgan.errors import UsageError
-from wgan.options import advanced, flag, parse_value_range
+from wgan.options import advanced, check, flag, parse_value_range
 from wgan.text import shorten
 
 _GROUP = "Files of other projects"
@@ -79,6 +79,12 @@ class ForeignOptions:
         metavar="SIZE[xSIZE...]",
         shown_default="as the file says",
     )
+
+    def __post_init__(self) -> None:
+        """Check each option. Raises UsageError."""
+        check(self)
+        if self.value_range is not None and not self.value_range[0] < self.value_range[1]:
+            raise UsageError(f"value_range {self.value_range} is not allowed: black is below white")
 
     @property
     def given_inputs(self) -> dict[str, str]:

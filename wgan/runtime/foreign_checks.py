@@ -12,7 +12,8 @@ from wgan.model_file.foreign import ForeignOptions
 from wgan.model_file.onnx_scan import OnnxFile
 from wgan.model_file.reading import read_complete
 from wgan.model_file.value_range import ValueRange
-from wgan.runtime.generator import Generator, open_all
+from wgan.runtime.every_engine import open_all
+from wgan.runtime.generator import Generator
 from wgan.runtime.model_source import why_seeds_do_not_count
 from wgan.runtime.verification import SEEDS, Check, check_batches, check_determinism
 from wgan.stop import check_stop

@@ -3,11 +3,9 @@
 import dataclasses
 import functools
 import hashlib
-import itertools
 import os
 import threading
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
@@ -15,7 +13,6 @@ import numpy as np
 import numpy.typing as npt
 
 from wgan.errors import DeviceError, ModelFileError, UsageError
-from wgan.host import usable_cores
 from wgan.image_shape import PIXEL_CHANNELS, channels_text
 from wgan.images import Images, Pixels, collect, encode, grid, to_pixels, viewable
 from wgan.latents import Labels, Latents, check_seed
@@ -28,11 +25,9 @@ from wgan.options import check_value
 from wgan.runtime import builtin
 from wgan.runtime.config import DEFAULT_FRAMES, SampleConfig
 from wgan.runtime.engine import (
-    AUTOMATIC,
     DEVICES,
     Optimization,
     active_provider,
-    import_onnxruntime,
     open_session,
     run_session,
 )
@@ -46,7 +41,6 @@ from wgan.runtime.model_source import (
     scan_source,
     verify_checksum,
 )
-from wgan.runtime.plugins import built_in
 from wgan.runtime.signature import ImageOutput, read_signature, session_interface
 
 PREVIEW_IMAGES = 16
@@ -460,68 +454,6 @@ class Generator:
 
     def __exit__(self, *exc: object) -> None:
         self.close()
-
-
-@dataclass(frozen=True)
-class EngineConfig:
-    """A device, a level of graph optimisation, and a number of threads."""
-
-    device: str
-    optimization: Optimization
-    threads: int
-    compute: str = "fp32"
-
-    @property
-    def provider(self) -> str:
-        """ONNX Runtime's name for the device."""
-        return DEVICES[self.device].provider
-
-    def __str__(self) -> str:
-        computing = "" if self.compute == "fp32" else f" in {self.compute}"
-        return (
-            f"{self.provider}{computing}, optimisations {self.optimization}, threads {self.threads}"
-        )
-
-
-def open_all(
-    model: bytes,
-    foreign: ForeignOptions | None = None,
-    device: str = "auto",
-    compute: str = "fp32",
-) -> Iterator[tuple[EngineConfig, Generator | DeviceError]]:
-    """Open `model` in every way that a user of `device` gets, one after the other.
-
-    These are the devices of "auto" or the named one, with and without graph optimisation, with
-    many threads and with one. A device that does not work, such as CUDA without a GPU, comes once,
-    with its error. `foreign` is for a file of another project.
-
-    Raises:
-        ModelFileError: ONNX Runtime cannot open the model.
-        UsageError: an option is needed, or contradicts the model.
-        MissingExtra: onnxruntime is not installed.
-    """
-    available = built_in(import_onnxruntime())
-    levels: tuple[Optimization, ...] = ("all", "none")
-    threads = sorted({1, usable_cores()}, reverse=True)
-    automatic = [name for name in AUTOMATIC if DEVICES[name].provider in available]
-    for name in automatic if device == "auto" else [device]:
-        ways = itertools.product([name], levels, threads, [compute])
-        for engine in itertools.starmap(EngineConfig, ways):
-            try:
-                generator = Generator(
-                    model,
-                    name,
-                    engine.threads,
-                    foreign=foreign,
-                    optimization=engine.optimization,
-                    checked=False,
-                    compute=compute,
-                )
-            except DeviceError as exc:
-                yield engine, exc
-                break
-            with generator:
-                yield engine, generator
 
 
 def _seeds(seeds: int | Sequence[int]) -> Sequence[int]:

@@ -18,18 +18,8 @@ from wgan.image_shape import PIXEL_CHANNELS
 from wgan.images import Images, Pixels, to_images, to_pixels
 from wgan.model_file import IMAGES, LABELS, LATENTS, PIXELS
 from wgan.model_file.foreign import ForeignOptions
-from wgan.model_file.interface import (
-    FLOATS,
-    UINT8,
-    FoundImages,
-    Inputs,
-    LabelInput,
-    Layout,
-    find_images,
-    find_inputs,
-    find_range,
-    list_values,
-)
+from wgan.model_file.image_outputs import UINT8, FoundImages, Layout, find_images, find_range
+from wgan.model_file.interface import FLOATS, Inputs, LabelInput, find_inputs, list_values
 from wgan.model_file.manifest import Manifest
 from wgan.model_file.onnx_scan import Axis, OnnxFile, ValueInfo
 from wgan.model_file.value_range import ValueRange

@@ -47,7 +47,7 @@ def onnx_engines(data: bytes) -> Iterator[Engine]:
         ParityError: ONNX Runtime cannot open the model, or its batch size is fixed.
     """
     with needs_extra("cpu", purpose="checking an ONNX export"):
-        from wgan.runtime.generator import open_all
+        from wgan.runtime.every_engine import open_all
     try:
         for config, opened in open_all(data):
             if isinstance(opened, DeviceError):

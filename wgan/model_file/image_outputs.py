@@ -1,0 +1,161 @@
+"""Which output of another project's generator holds the images, and what their axes are."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from wgan.errors import ModelFileError, UnknownRange, UsageError
+from wgan.image_shape import MAX_CHANNELS
+from wgan.model_file.foreign import ForeignOptions
+from wgan.model_file.interface import FLOATS, list_values
+from wgan.model_file.onnx_scan import Axis, ValueInfo
+from wgan.model_file.value_range import Producer, ValueRange, inferred_range
+
+Layout = Literal["nchw", "nhwc", "nhw", "flat"]
+"""Axes of images: [n, c, h, w], [n, h, w, c], [n, h, w], or any of c * h * w values in all."""
+
+UINT8 = "tensor(uint8)"
+
+CHANNEL_CHOICES = ((1, 3), (1, 2, 3, 4), tuple(range(1, MAX_CHANNELS + 1)))
+"""Channels that an axis of images may have, the most likely first."""
+
+
+@dataclass(frozen=True)
+class FoundImages:
+    """An output that holds images."""
+
+    value: ValueInfo
+    layout: Layout
+    sides: tuple[int, int] | None  # height and width; None if the graph does not declare them
+    channels: int
+
+
+def find_images(
+    outputs: Sequence[ValueInfo], options: ForeignOptions
+) -> tuple[FoundImages | None, FoundImages | None]:
+    """Find the float images and the pixels among a graph's outputs; one of them is not None.
+
+    Raises:
+        ModelFileError: no output can be images.
+        UsageError: an option is needed, or contradicts the graph.
+    """
+    if options.image_output is not None:
+        outputs = [value for value in outputs if value.name == options.image_output] or outputs
+        if outputs[0].name != options.image_output:
+            raise UsageError(
+                f"--output-name {options.image_output}: the file has no such output, only"
+                f" {list_values(outputs)}"
+            )
+    floats = _best([value for value in outputs if value.type in FLOATS], options)
+    whole = _best([value for value in outputs if value.type == UINT8], options)
+    if floats is None and whole is None:
+        raise ModelFileError(_no_images(outputs))
+    return floats, whole
+
+
+def _no_images(outputs: Sequence[ValueInfo]) -> str:
+    return (
+        "it has no output that is clearly images, float or uint8, [n, c, h, w], [n, h, w, c] or"
+        f" [n, h, w], only {list_values(outputs)}. Say what flat images are with  --image-shape"
+        " HEIGHTxWIDTHxCHANNELS, as in 28x28x1"
+    )
+
+
+def _best(outputs: Sequence[ValueInfo], options: ForeignOptions) -> FoundImages | None:
+    """The likeliest images: of usual channels, and colour rather than a mask beside it."""
+    ranked = [
+        (rank, found)
+        for value in outputs
+        for rank, found in [as_images(value, options.image_shape)]
+        if found is not None
+    ]
+    first = min((rank for rank, _ in ranked), default=0)
+    best = [found for rank, found in ranked if rank == first]
+    if len(best) > 1:
+        colours = [found for found in best if found.channels == 3]
+        best = colours if len(colours) == 1 else best
+    if len(best) > 1:
+        raise UsageError(
+            "the file has several outputs that could be its images:"
+            f" {list_values([found.value for found in best])}. Choose one with  --output-name NAME"
+        )
+    return best[0] if best else None
+
+
+def as_images(
+    value: ValueInfo, given: tuple[int, int, int] | None
+) -> tuple[int, FoundImages | None]:
+    """An output as images, and how unlikely that is.
+
+    `given` is what the user says they are: height, width and channels.
+    """
+    shape = value.shape
+    if given is not None:
+        return 0, _as_given(value, given)
+    if len(shape) == 3:
+        height, width = shape[1:]
+        is_grey = height not in CHANNEL_CHOICES[1]
+        return 1, FoundImages(value, "nhw", _sides(height, width), 1) if is_grey else None
+    if len(shape) != 4:
+        return 0, None
+    for rank, choices in enumerate(CHANNEL_CHOICES):
+        first = isinstance(shape[1], int) and shape[1] in choices
+        last = isinstance(shape[3], int) and shape[3] in choices
+        last = last and not (shape[2] == shape[3] != shape[1])  # features [n, many, 4, 4]
+        if first and last:  # either, for a tiny image
+            return rank, None
+        if first and isinstance(shape[1], int):
+            return rank, FoundImages(value, "nchw", _sides(*shape[2:]), shape[1])
+        if last and isinstance(shape[3], int):
+            return rank, FoundImages(value, "nhwc", _sides(*shape[1:3]), shape[3])
+    return 0, None
+
+
+def _as_given(value: ValueInfo, given: tuple[int, int, int]) -> FoundImages | None:
+    """An output as images of `given` height, width and channels, if that fits."""
+    height, width, channels = given
+    layouts: dict[tuple[int, ...], Layout] = {
+        (channels, height, width): "nchw",
+        (height, width, channels): "nhwc",
+        **({(height, width): "nhw"} if channels == 1 else {}),
+    }
+    axes = value.shape[1:]
+    for sizes, layout in layouts.items():
+        if len(axes) == len(sizes) and all(
+            not isinstance(axis, int) or axis == size
+            for axis, size in zip(axes, sizes, strict=True)
+        ):
+            return FoundImages(value, layout, (height, width), channels)
+    sizes = tuple(axis for axis in axes if isinstance(axis, int))
+    fits = axes and len(sizes) == len(axes) and math.prod(sizes) == math.prod(given)
+    return FoundImages(value, "flat", (height, width), channels) if fits else None
+
+
+def _sides(height: Axis, width: Axis) -> tuple[int, int] | None:
+    both = isinstance(height, int) and isinstance(width, int)
+    return (height, width) if both else None  # type: ignore[return-value]
+
+
+def find_range(
+    name: str, producers: Mapping[str, Producer], given: ValueRange | None
+) -> ValueRange:
+    """The values of black and white of a float output: told by the graph, or `given`.
+
+    Raises:
+        UnknownRange: neither says it.
+        UsageError: they differ.
+    """
+    known = inferred_range(name, producers)
+    if known is not None and given is not None and known != given:
+        raise UsageError(
+            f"--value-range {given[0]:g},{given[1]:g} is not allowed: the model's images have the"
+            f" range {known[0]:g},{known[1]:g}"
+        )
+    found = known or given
+    if found is None:
+        raise UnknownRange(
+            f"the range of the model's output {name[:60]} is unknown: give the values of black and"
+            " white, as in  --value-range=-1,1"
+        )
+    return found
