@@ -57,7 +57,8 @@ def onnx_engines(data: bytes) -> Iterator[Engine]:
             if opened.fixed_batch is not None:
                 raise ParityError(
                     f"the export takes only batches of {opened.fixed_batch}; its batch axis must"
-                    " be free"
+                    " be free. A generator may write the size of its batch into the graph, as"
+                    " StyleGAN2's fused convolutions do: NVIDIA's has  --input fused_modconv=false"
                 )
             yield Engine(config.provider, opened.run, config.optimization, config.threads)
     except ModelFileError as exc:
