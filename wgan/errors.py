@@ -2,7 +2,7 @@
 
     WganError                 not a bug in wgan; exit status 1
     ├── UsageError            a setting or argument is not allowed; exit status 2
-    │   └── UnknownRange      the values of black and white are not told and not given
+    │   └── UnknownRange      the graph does not show the values of black and white
     ├── MissingExtra          a package of one of wgan's extras is not installed
     ├── DeviceError           a device or execution provider is missing or does not work
     │   └── OutOfMemory       a training step does not fit into the device's memory
@@ -40,7 +40,7 @@ class UsageError(WganError):
 
 
 class UnknownRange(UsageError):
-    """The values of black and white in a model's images are neither told nor given."""
+    """The values of black and white in a model's images are not in its graph, nor given."""
 
 
 class MissingExtra(WganError):

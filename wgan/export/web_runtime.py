@@ -24,7 +24,7 @@ _LICENCES = ("LICENSE", "ThirdPartyNotices.txt")
 
 
 def runtime_files(precision: str) -> tuple[str, ...]:
-    """Return the names of the files that a page needs; int8 runs on the CPU alone."""
+    """Return the names of the files that a page needs; int8 runs only on the CPU."""
     return _WASM if precision == "int8" else _WASM + _WEBGPU
 
 

@@ -18,7 +18,7 @@ def distance(images: A, targets: A) -> A:
     """Mean squared error, averaged over the resolutions: `[n, c, h, w]` twice -> `[n]`.
 
     The resolutions are that of the images, and halves of it by 2x2 means down to 4 pixels or an odd
-    side. The coarse ones count the place of large parts, which pixels alone hardly do. The unit is
+    side. The coarse ones count the place of large parts, which single pixels hardly do. The unit is
     that of squared images in [-1, 1]; see `to_levels`.
     """
     difference = images - targets  # type: ignore[operator]  # a mean of a difference is that of means

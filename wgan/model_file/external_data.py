@@ -64,23 +64,25 @@ def _graph_part(number: int, value: FieldValue, read: Callable[[str], bytes]) ->
                if n == _EXTERNAL_DATA and not isinstance(entry, int)]  # fmt: skip
     if not entries:
         return encode_field(number, value)
-    told = {text_of(entry.get(_KEY, b"")): text_of(entry.get(_VALUE, b"")) for entry in entries}
+    place = {text_of(entry.get(_KEY, b"")): text_of(entry.get(_VALUE, b"")) for entry in entries}
     name = text_of(next((each for n, each in fields if n == _NAME), b""))
     kept = [
         encode_field(n, each) for n, each in fields if n not in (_EXTERNAL_DATA, _DATA_LOCATION)
     ]
-    return encode_field(number, b"".join([*kept, encode_field(_RAW_DATA, _part(told, name, read))]))
+    return encode_field(
+        number, b"".join([*kept, encode_field(_RAW_DATA, _part(place, name, read))])
+    )
 
 
-def _part(told: Mapping[str, str], name: str, read: Callable[[str], bytes]) -> bytes:
-    """The bytes of the weights `name`, whose file, offset and length are `told`."""
-    content = read(told["location"])
-    start = int(told["offset"]) if told.get("offset", "").isdecimal() else 0
-    length = told.get("length", "")
+def _part(place: Mapping[str, str], name: str, read: Callable[[str], bytes]) -> bytes:
+    """The bytes of the weights `name`, whose file, offset and length are in `place`."""
+    content = read(place["location"])
+    start = int(place["offset"]) if place.get("offset", "").isdecimal() else 0
+    length = place.get("length", "")
     stop = start + int(length) if length.isdecimal() else len(content)
     if not 0 <= start <= stop <= len(content):
         raise ModelFileError(
             f"its weights {shorten(name, 60)} lie beyond the end of"
-            f" {shorten(told['location'], 60)}, which has {len(content)} bytes"
+            f" {shorten(place['location'], 60)}, which has {len(content)} bytes"
         )
     return content[start:stop]

@@ -122,10 +122,10 @@ class ForeignOptions:
     @classmethod
     def from_json(cls, text: str) -> "ForeignOptions":
         """Read what `to_json` wrote."""
-        told: dict[str, Any] = json.loads(text)
+        fields: dict[str, Any] = json.loads(text)
         make: Any = cls
         options: ForeignOptions = make(
-            **{name: tuple(v) if isinstance(v, list) else v for name, v in told.items()}
+            **{name: tuple(v) if isinstance(v, list) else v for name, v in fields.items()}
         )
         return options
 

@@ -140,7 +140,7 @@ def _sides(height: Axis, width: Axis) -> tuple[int, int] | None:
 def find_range(
     name: str, producers: Mapping[str, Producer], given: ValueRange | None
 ) -> ValueRange:
-    """The values of black and white of a float output: told by the graph, or `given`.
+    """The values of black and white of a float output: those of the graph, or `given`.
 
     Raises:
         UnknownRange: neither says it.

@@ -102,7 +102,7 @@ def _introduction(manifest: Manifest) -> str:
     return (
         f"Generates {kind} of {size} pixels{classes}: {origin}. The files are ONNX and need no"
         " PyTorch: each was written only after its images had matched the original's. Image k"
-        " depends on the model and seed k alone."
+        " depends only on the model and on seed k."
     )
 
 
@@ -112,7 +112,7 @@ def _usage(config: PublishConfig, files: Sequence[PublishedFile]) -> list[str]:
         "In the shell and in Python, with wgan and its extras `cpu` and `hub`:",
         shell(address),
         wgan_python(address, manifest),
-        "With onnxruntime and numpy alone, in this folder:",
+        "With only onnxruntime and numpy, in this folder:",
         onnxruntime_python(files[0].name, manifest),
         "In JavaScript, with transformers.js, which warns that it has no class of its own for it:",
         javascript(address, files, manifest),

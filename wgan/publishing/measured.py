@@ -55,7 +55,7 @@ def read_measured(path: Path, step: int | None) -> Measured:
     known = ", ".join(f"step {each}" for each in steps) or "nothing"
     raise UsageError(
         f"--eval {path} measured {known}, and the generator is of step {step}: run"
-        "  wgan eval --json  with this generator alone"
+        "  wgan eval --json  with only this generator"
     )
 
 

@@ -18,7 +18,7 @@ EngineFn = Callable[..., object]
 """Runs a batch of latents `[n, latent_dim]`, and of labels `[n]` for a generator with classes; its
 result is ignored."""
 
-Inputs = tuple[Latents] | tuple[Latents, Labels]
+ModelInputs = tuple[Latents] | tuple[Latents, Labels]
 """What an engine runs on."""
 
 OtherEngines = Callable[[Manifest | None, int], Mapping[str, EngineFn]]
@@ -132,12 +132,12 @@ def measure(
             yield Timing(name, batch_size, tuple(taken))
 
 
-def _inputs(n: int, latent_dim: int, classes: int) -> Inputs:
+def _inputs(n: int, latent_dim: int, classes: int) -> ModelInputs:
     latents = latents_from_seeds(range(n), latent_dim)
     return (latents, labels_from_seeds(range(n), classes)) if classes else (latents,)
 
 
-def _take_turn(run: EngineFn, inputs: Inputs) -> list[float]:
+def _take_turn(run: EngineFn, inputs: ModelInputs) -> list[float]:
     """Seconds of each run in about `TURN_S`, of one run at least."""
     run(*inputs)
     taken: list[float] = []
@@ -149,7 +149,7 @@ def _take_turn(run: EngineFn, inputs: Inputs) -> list[float]:
     return taken
 
 
-def memory_grown(make: Callable[[], EngineFn], inputs: Inputs) -> tuple[EngineFn, int | None]:
+def memory_grown(make: Callable[[], EngineFn], inputs: ModelInputs) -> tuple[EngineFn, int | None]:
     """Open an engine and run it once; return it and the bytes that this process grew by.
 
     None if the system does not report the memory of a process.

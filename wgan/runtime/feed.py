@@ -14,7 +14,7 @@ from wgan.latents import Labels, Latents
 from wgan.model_file.interface import FLOATS, INTEGERS, FixedInput, Inputs
 from wgan.text import shorten
 
-AnyArray = npt.NDArray[Any]
+InputArray = npt.NDArray[Any]
 
 DTYPES = {**FLOATS, **INTEGERS, "tensor(bool)": "bool", "tensor(uint8)": "uint8"}
 """ONNX Runtime's names of the types that inputs may have, and NumPy's."""
@@ -33,7 +33,7 @@ class Feed:
     """
 
     inputs: Inputs
-    fixed: Mapping[str, AnyArray]  # of those with a batch axis, the value of one image
+    fixed: Mapping[str, InputArray]  # of those with a batch axis, the value of one image
 
     @classmethod
     def of(cls, inputs: Inputs) -> "Feed":
@@ -41,10 +41,10 @@ class Feed:
         dtype_of(inputs.latents.type)
         return cls(inputs, {each.value.name: fixed_value(each) for each in inputs.fixed})
 
-    def __call__(self, latents: Latents, labels: Labels | None) -> dict[str, AnyArray]:
+    def __call__(self, latents: Latents, labels: Labels | None) -> dict[str, InputArray]:
         """Latents `[n, latent_dim]` and labels `[n]` -> the inputs by name."""
         inputs = self.inputs
-        rows: AnyArray = latents.astype(dtype_of(inputs.latents.type), copy=False)
+        rows: InputArray = latents.astype(dtype_of(inputs.latents.type), copy=False)
         rows = rows.T if inputs.batch_axis else rows.reshape(-1, *inputs.axes)
         feed = {inputs.latents.name: np.ascontiguousarray(rows)}
         if inputs.labels is not None and labels is not None:
@@ -71,7 +71,7 @@ def dtype_of(kind: str) -> str:
     return name
 
 
-def fixed_value(fixed: FixedInput) -> AnyArray:
+def fixed_value(fixed: FixedInput) -> InputArray:
     """The value of a fixed input, with a batch of size 1 if it has a batch axis.
 
     One number fills the input; several are its last axis. Raises UsageError.
@@ -95,10 +95,10 @@ def fixed_value(fixed: FixedInput) -> AnyArray:
         ) from exc
 
 
-def _parse(text: str) -> AnyArray:
+def _parse(text: str) -> InputArray:
     if text.endswith(".npy"):
         with open_regular(Path(text)) as file:
-            loaded: AnyArray = np.load(file, allow_pickle=False)
+            loaded: InputArray = np.load(file, allow_pickle=False)
         return loaded
     numbers = [float(part) for part in text.split(",")]
     return np.array(numbers[0] if len(numbers) == 1 else numbers)

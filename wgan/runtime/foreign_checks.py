@@ -80,8 +80,8 @@ def _draw(generator: Generator) -> Images:
 
 def _measured(path: Path, options: ForeignOptions) -> ValueRange:
     """The smallest and largest value of a few images, where black and white are unknown."""
-    told = dataclasses.replace(options, value_range=(-1.0, 1.0))
-    with Generator(path, "cpu", foreign=told, checked=False) as generator:
+    options = dataclasses.replace(options, value_range=(-1.0, 1.0))
+    with Generator(path, "cpu", foreign=options, checked=False) as generator:
         images = _draw(generator)
     low, high = float(images.min()), float(images.max())
     return (low, high) if low < high else (low, low + 1)

@@ -21,8 +21,8 @@ def split_convolutions(model: ModelProto) -> ModelProto:
     split: set[str] = set()
     for node in nodes:
         following = readers(nodes, node.output[0])
-        alone = len(following) == 1 and node.output[0] not in outputs
-        if alone and _is_split(graph, node, following[0]):
+        is_only = len(following) == 1 and node.output[0] not in outputs
+        if is_only and _is_split(graph, node, following[0]):
             _write(graph, node, following[0])
             split.update(following[0].output)
         elif node.output[0] not in split:

@@ -1,6 +1,6 @@
 """How many images an export is proved on: fewer where they are large or expensive.
 
-The numbers depend on the network alone, not on the machine's speed, so that a receipt can be
+The numbers depend only on the network, not on the machine's speed, so that a receipt can be
 repeated.
 """
 

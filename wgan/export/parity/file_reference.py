@@ -116,8 +116,8 @@ class ForeignFile:
         images = np.concatenate(parts)
         if not np.isfinite(images).all():
             raise ExportError("the file's images are not finite as it is")
-        alone = self.images(latents[:1], None if labels is None else labels[:1])
-        if not np.allclose(images[:1], alone, atol=1e-3):
+        single = self.images(latents[:1], None if labels is None else labels[:1])
+        if not np.allclose(images[:1], single, atol=1e-3):
             raise ExportError(
                 "the file's image of seed 0 depends on the other images of its batch, or differs"
                 " from run to run: export it after  model.eval(), without random numbers"

@@ -40,7 +40,7 @@ CHUNK = 64
 """Images that PyTorch generates at a time."""
 
 REPEATED = 1e-3
-"""Largest difference of an image alone from that in a batch, in PyTorch: rounding is far below."""
+"""Largest difference of an image from the same in a batch, in PyTorch: rounding is far below."""
 
 GOLDEN_BYTES = 5 * 2**20
 """Most bytes of the golden images, which a manifest has room for."""
@@ -96,8 +96,8 @@ class Reference:
                 "the generator's images are not finite, because the training diverged: export an"
                 " earlier checkpoint, with  --checkpoint STEP"
             )
-        alone = _generate(generator, latents[:1], None if labels is None else labels[:1])
-        if not np.allclose(alone, images[:1], atol=REPEATED):
+        single = _generate(generator, latents[:1], None if labels is None else labels[:1])
+        if not np.allclose(single, images[:1], atol=REPEATED):
             raise ExportError(
                 "the generator's image of seed 0 differs from run to run or with the other images"
                 " of its batch, so that an image would depend on more than its seed: export a"

@@ -81,7 +81,7 @@ def between(start: float, end: float, position: float, name: str) -> np.ndarray:
 
 
 with gr.Blocks(title=CONFIG["name"], analytics_enabled=False) as demo:
-    gr.Markdown(f"# {CONFIG['name']}\n\nImage k depends on the model and seed k alone.")
+    gr.Markdown(f"# {CONFIG['name']}\n\nImage k depends only on the model and on seed k.")
     kind = gr.Dropdown([ANY, *CLASSES], value=ANY, label="Class", visible=bool(CLASSES))
     with gr.Tab("Images"):
         with gr.Row():

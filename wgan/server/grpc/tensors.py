@@ -36,7 +36,7 @@ _CONTENTS = {
 }
 """Datatype -> the field of InferTensorContents that holds its values."""
 
-InferResponse = message("inference.ModelInferResponse")
+_InferResponse = message("inference.ModelInferResponse")
 
 
 def parse_infer(request: Any, model: Model) -> tuple[LatentSource, tuple[str, ...], bool]:
@@ -61,7 +61,7 @@ def parse_infer(request: Any, model: Model) -> tuple[LatentSource, tuple[str, ..
 
 def infer_response(model: Model, request_id: str, outputs: Outputs, raw: bool) -> Any:
     """Make the ModelInferResponse with these outputs."""
-    response: Any = InferResponse(
+    response: Any = _InferResponse(
         model_name=model.info.name, model_version=model.info.version, id=request_id
     )
     for name, array in outputs.items():
