@@ -52,7 +52,7 @@ TRAIN = (
     "-m", "--", "wgan", "train", "images", "--size", "32", "--channels", "1", "--width", "2",
     "--latent-dim", "4", "--batch-size", "8", "--n-critic", "2", "--log-every", "1",
     "--preview-every", "30", "--checkpoint-every", "5", "--steps", str(STEPS), "--device", "cpu",
-    "--flip", "--lr", "2e-4", "--decay-steps", "0",
+    "--flip", "--lr", "2e-4", "--decay-steps", "0", "--precision", "tf32",
 )  # fmt: skip
 
 
