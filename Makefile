@@ -4,8 +4,8 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.installed
-BENCHMARKS := browser cold_start data_loading evaluating inference_cpu inference_profile \
-    kill_and_resume lowering sampling scaling serving training zoo
+BENCHMARKS := browser cold_start data_loading evaluating first_image inference_cpu \
+    inference_profile kill_and_resume lowering sampling scaling serving training zoo
 
 .PHONY: help demo test fuzz docs protocol web-runtime lint format bench bench-gpu quality constraints \
     clean
