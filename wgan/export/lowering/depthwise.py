@@ -2,7 +2,8 @@
 
 StyleGAN's blur and other resampling filters are often written as a convolution of single maps:
 `x.reshape(n * c, 1, h, w)`, padded, filtered, and reshaped back. ONNX Runtime's kernels compute
-blocks of 8 or 16 output channels, of which such a convolution uses one. A depthwise convolution of the whole `(n, c, h, w)` gives the same values.
+blocks of 8 or 16 output channels, of which such a convolution uses one. A depthwise convolution of
+the whole `(n, c, h, w)` gives the same values.
 """
 
 import math
