@@ -5,7 +5,8 @@ from pathlib import Path
 
 from wgan.errors import UsageError
 from wgan.host import MAX_THREADS
-from wgan.options import advanced, check, option
+from wgan.model_file.foreign import ForeignOptions
+from wgan.options import advanced, option
 from wgan.runtime.config import STRENGTH_LIMIT
 from wgan.runtime.engine import DEVICE_NAMES
 from wgan.training.execution import CheckpointConfig
@@ -15,7 +16,7 @@ IMAGE_LIMIT = 64
 
 
 @dataclass(frozen=True, kw_only=True)
-class LatentSpaceConfig(CheckpointConfig):
+class LatentSpaceConfig(CheckpointConfig, ForeignOptions):
     """The generator that is looked into, and where it runs."""
 
     model: str | None = option(
@@ -35,10 +36,6 @@ class LatentSpaceConfig(CheckpointConfig):
     threads: int | None = advanced(
         None, "CPU threads.", low=1, high=MAX_THREADS, metavar="N", shown_default="the usable cores"
     )
-
-    def __post_init__(self) -> None:
-        """Check each field. Raises UsageError."""
-        check(self)
 
 
 def _check_seed(seed: int) -> None:

@@ -11,7 +11,6 @@ import numpy.typing as npt
 
 from wgan.errors import UsageError
 from wgan.latents import Latents
-from wgan.model_file import LABELS
 from wgan.model_file.onnx_scan import OnnxFile
 from wgan.model_file.reading import scan_model
 from wgan.model_file.value_range import VALUE_PRESERVING
@@ -62,15 +61,15 @@ def first_layer(model: "LatentModel") -> Matrix:
 
 
 def _of_file(model: Generator, latents: Latents) -> npt.NDArray[np.generic] | None:
-    name = first_affine_value(scan_model(model.content()))
+    name = first_affine_value(scan_model(model.content()), model.latent_input)
     if name is None:
         return None
     return model.values(name, latents)
 
 
-def first_affine_value(file: OnnxFile) -> str | None:
-    """Return the output of the first affine operator that is computed from the latents."""
-    reached = {value.name for value in file.inputs if value.name != LABELS}
+def first_affine_value(file: OnnxFile, latents: str) -> str | None:
+    """Return the output of the first affine operator that is computed from the input `latents`."""
+    reached = {latents}
     for name, producer in file.producers.items():  # in the graph's order, inputs first
         if producer.source in reached:
             if producer.operator in AFFINE:

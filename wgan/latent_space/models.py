@@ -66,6 +66,8 @@ def open_model(config: LatentSpaceConfig, method: str = "auto") -> "LatentModel"
     if path is not None and (_is_archive(path) or (is_run and _prefers_run(method, has_torch))):
         with needs_extra("train", purpose="opening a checkpoint"):
             from wgan.latent_space.checkpoint_generator import open_checkpoint
+        for name in config.foreign.given:
+            raise UsageError(f"{name} is for exported files, and {path} is none: leave it out")
         return open_checkpoint(path, config)
     if method == "gradients":
         raise UsageError(
@@ -75,7 +77,8 @@ def open_model(config: LatentSpaceConfig, method: str = "auto") -> "LatentModel"
     if config.checkpoint is not None or config.arch is not None:
         option = "--checkpoint" if config.checkpoint is not None else "--arch"
         raise UsageError(f"{option} is for a run, and the model is an exported file: leave it out")
-    generator = OneClassGenerator(find_model(config.model), config.device, config.threads)
+    path = find_model(config.model)
+    generator = OneClassGenerator(path, config.device, config.threads, foreign=config.foreign)
     generator.label = chosen_label(config.label, generator.classes)
     return generator
 

@@ -155,6 +155,11 @@ class Generator:
         """Length of a latent."""
         return self._signature.inputs.latent_dim
 
+    @property
+    def latent_input(self) -> str:
+        """Name of the graph's input that takes the latents."""
+        return self._signature.inputs.latents.name
+
     @functools.cached_property
     def classes(self) -> tuple[str, ...]:
         """Names of the classes, by label; () for a generator without classes.
