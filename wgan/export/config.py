@@ -165,7 +165,8 @@ class ExportConfig(ForeignConfig, CheckpointConfig):
     formats: tuple[str, ...] = option(
         ("onnx",),
         "Format; can be repeated. triton is a model repository for NVIDIA Triton, web a page that"
-        " draws in the browser, coreml a package for Apple's devices: folders.",
+        " draws in the browser, coreml a package for Apple's devices: folders. litert is a file for"
+        " Android and iOS.",
         flags=("--format",),
         choices=tuple(FORMATS),
     )
@@ -174,7 +175,7 @@ class ExportConfig(ForeignConfig, CheckpointConfig):
         "File to write, or a folder for it, ending in /.",
         flags=("-o", "--output"),
         metavar="PATH",
-        shown_default="generator.onnx, .ts or .pt2 in the run's folder",
+        shown_default="generator.onnx, .ts, .pt2 or .tflite in the run's folder",
     )
     runtime: Path | None = option(
         None,

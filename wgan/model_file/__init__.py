@@ -29,6 +29,7 @@ FORMATS: Mapping[str, Format] = MappingProxyType(
         "triton": Format("a Triton repository", "", is_onnx=True),
         "web": Format("a web page", "", is_onnx=True),
         "coreml": Format("a Core ML package", "", is_onnx=False),
+        "litert": Format("LiteRT", ".tflite", is_onnx=False, extra="litert"),
     }
 )
 """Name on the command line -> format."""

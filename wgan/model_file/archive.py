@@ -1,4 +1,7 @@
-"""The zip archives that PyTorch writes, TorchScript and pt2, and the manifest inside them."""
+"""Manifests in zip archives: those that PyTorch writes, and one at the end of a LiteRT file.
+
+TensorFlow Lite keeps files that belong to a model in an archive behind the model's own bytes.
+"""
 
 import io
 import zipfile
@@ -64,6 +67,39 @@ def add_manifest(archive: bytes, manifest: str) -> bytes:
     return write_records(
         {**read_records(archive), f"archive/extra/{METADATA_KEY}": manifest.encode()}
     )
+
+
+def append_manifest(model: bytes, manifest: str) -> bytes:
+    """Put `manifest` into an archive behind a LiteRT model, which interpreters pass over."""
+    return model + write_records({METADATA_KEY: manifest.encode()})
+
+
+def read_appended(path: Path) -> Manifest | None:
+    """Return the manifest at the end of a LiteRT file, or None if there is none.
+
+    Raises:
+        ModelFileError: the archive is damaged, or the manifest cannot be read.
+    """
+    try:
+        if not zipfile.is_zipfile(path):
+            return None
+        with zipfile.ZipFile(path) as archive:
+            if METADATA_KEY not in archive.namelist():
+                return None
+            with archive.open(METADATA_KEY) as member:
+                text = member.read(SIZE_LIMIT + 1)  # stops a zip bomb
+    except archive_errors() as exc:
+        raise ModelFileError(f"it {why_unreadable(exc, 'has a damaged manifest')}") from exc
+    return Manifest.from_json(text)
+
+
+def without_manifest(file: bytes) -> bytes:
+    """Return a LiteRT model's own bytes, without the archive behind them."""
+    buffer = io.BytesIO(file)
+    if not zipfile.is_zipfile(buffer):
+        return file
+    with zipfile.ZipFile(buffer) as archive:
+        return file[: min((entry.header_offset for entry in archive.infolist()), default=len(file))]
 
 
 def read_records(archive: bytes) -> dict[str, bytes]:

@@ -22,6 +22,9 @@ MODEL_SIZE_LIMIT = 2**31 - 1
 
 ZIP_MAGIC = b"PK\x03\x04"
 
+LITERT_MAGIC = b"TFL3"
+"""Bytes 4 to 7 of a LiteRT file: the identifier of its FlatBuffer."""
+
 _METADATA_PROPS, _KEY = 14, 1
 
 CHANGED = (
@@ -38,13 +41,13 @@ UNPACKED_LIMIT = 2**30
 class Description:
     """The format and manifest of a file."""
 
-    format: str  # "onnx", "torchscript" or "pt2"
+    format: str  # "onnx", "torchscript", "pt2" or "litert"
     manifest: Manifest | None
     onnx: OnnxFile | None = None  # None for the other formats
 
 
 def describe(path: Path) -> Description:
-    """Return the format and manifest of an ONNX, TorchScript or pt2 file.
+    """Return the format and manifest of an ONNX, TorchScript, pt2 or LiteRT file.
 
     The ONNX file may be anyone's, also one that refers to other files, which nothing opens here.
 
@@ -52,12 +55,15 @@ def describe(path: Path) -> Description:
         ModelFileError: the file is missing, damaged or of another kind.
     """
     with _opened(path) as file:
-        is_archive = file.read(len(ZIP_MAGIC)) == ZIP_MAGIC
-    data = b"" if is_archive else map_bytes(path)
+        start = file.read(8)
+    is_archive, is_litert = start[:4] == ZIP_MAGIC, start[4:] == LITERT_MAGIC
+    data = b"" if is_archive or is_litert else map_bytes(path)
     try:
-        if is_archive:
-            from wgan.model_file.archive import read_archive  # imports zipfile
+        if is_archive or is_litert:
+            from wgan.model_file.archive import read_appended, read_archive  # imports zipfile
 
+            if is_litert:
+                return Description("litert", read_appended(path))
             return Description(*read_archive(path))
         scanned = scan_model(data, allow_unsafe=True, allow_external=True)
         if scanned.external and METADATA_KEY in scanned.metadata:
@@ -120,6 +126,11 @@ def scan_model(
     if start.startswith(ZIP_MAGIC):
         raise ModelFileError(
             "it is an archive for PyTorch, and generating images needs an ONNX file:"
+            " run  wgan export --format onnx"
+        )
+    if start[4:8] == LITERT_MAGIC:
+        raise ModelFileError(
+            "it is a LiteRT file, for phones, and generating images needs an ONNX file:"
             " run  wgan export --format onnx"
         )
     if start.startswith(b"version https://git-lfs"):
@@ -186,14 +197,19 @@ def _opened(path: Path) -> Iterator[BinaryIO]:
 
 
 def content_sha256(data: bytes | mmap.mmap) -> str:
-    """Hash an ONNX file or an archive of PyTorch, without its manifest.
+    """Hash an exported file without its manifest.
 
-    Of an ONNX file: number and content of each top-level field, in the file's order. Of an archive:
-    name and content of each record, sorted by name. Neither depends on how the file is packed.
+    Of an ONNX file: number and content of each top-level field, in the file's order. Of an archive
+    of PyTorch: name and content of each record, sorted by name. Neither depends on how the file is
+    packed. Of a LiteRT file: the model's own bytes.
 
     Raises:
         WireError, zipfile.BadZipFile: the bytes are damaged.
     """
+    if data[4:8] == LITERT_MAGIC:
+        from wgan.model_file.archive import without_manifest  # imports zipfile
+
+        return hashlib.sha256(without_manifest(data[:])).hexdigest()
     digest = hashlib.sha256()
     is_archive = data[: len(ZIP_MAGIC)] == ZIP_MAGIC
     for name, content in _archive(data) if is_archive else _onnx(data):

@@ -87,8 +87,8 @@ class Check:
 def verify(config: VerifyConfig) -> Iterator[Check]:
     """Yield the checks of an exported file, the cheapest first.
 
-    For TorchScript and pt2 only the checksums are checked: running them takes PyTorch. An ONNX file
-    of another project has no receipt: what can be checked without one is.
+    Only the checksums of TorchScript, pt2 and LiteRT are checked: running them takes other
+    packages. An ONNX file of another project has no receipt: what can be checked without one is.
 
     Raises:
         ModelFileError: the file is missing or unsafe, or so damaged that nothing can be checked.
@@ -113,7 +113,8 @@ def verify(config: VerifyConfig) -> Iterator[Check]:
     yield Check("structure", True, f"{described.format}, format version {manifest.format_version}")
     yield _check_sums(data, manifest)
     if described.format != "onnx":
-        yield Check("images", None, "running this format takes PyTorch")
+        needed = "LiteRT" if described.format == "litert" else "PyTorch"
+        yield Check("images", None, f"running this format takes {needed}")
         return
     for engine, opened in open_all(data, device=config.device, compute=config.compute):
         check_stop()

@@ -1,0 +1,160 @@
+"""`wgan export --format litert`: converted, proved in LiteRT's interpreter, read without it.
+
+litert-torch does not allow our torch: WGAN_LITERT_PYTHON is an interpreter with wgan's extras cpu,
+export and litert, where these tests run as programs.
+"""
+
+import json
+import os
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.checkpoints import trained_checkpoint
+from tests.processes import ROOT
+from tests.runtime.models import manifest
+from wgan.errors import ModelFileError
+from wgan.model_file.archive import append_manifest
+from wgan.model_file.reading import LITERT_MAGIC, content_sha256, describe, scan_model
+from wgan.runtime import Generator
+
+VARIABLE = "WGAN_LITERT_PYTHON"
+
+MODEL = b"\x1c\0\0\0" + LITERT_MAGIC + bytes(range(256))
+"""The start of a LiteRT file, which nothing here runs."""
+
+
+@pytest.fixture(scope="module")
+def litert_python() -> str:
+    python = os.environ.get(VARIABLE)
+    if python is None:
+        pytest.skip(f"{VARIABLE} does not name a Python that has litert-torch")
+    return python
+
+
+def run(python: str, folder: Path, *words: str) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
+        [python, *words],
+        cwd=folder,
+        env={"PYTHONPATH": str(ROOT), "HOME": str(folder), "CUDA_VISIBLE_DEVICES": ""},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_the_manifest_is_behind_the_model(tmp_path: Path) -> None:
+    told = manifest(content_sha256=content_sha256(MODEL))
+    file = append_manifest(MODEL, told.to_json())
+    assert file.startswith(MODEL)
+    assert content_sha256(file) == told.content_sha256
+    assert content_sha256(file.replace(b"\x07\x08", b"\x07\x09", 1)) != told.content_sha256
+    (tmp_path / "g.tflite").write_bytes(file)
+    assert describe(tmp_path / "g.tflite").format == "litert"
+    assert describe(tmp_path / "g.tflite").manifest == told
+
+
+def test_a_file_of_another_project_has_no_manifest(tmp_path: Path) -> None:
+    (tmp_path / "g.tflite").write_bytes(MODEL)
+    assert describe(tmp_path / "g.tflite").manifest is None
+
+
+def test_a_damaged_manifest_is_refused(tmp_path: Path) -> None:
+    file = append_manifest(MODEL, manifest().to_json()).replace(b'"format', b'"fxrmat', 1)
+    (tmp_path / "g.tflite").write_bytes(file)
+    with pytest.raises(ModelFileError, match=r"g.tflite cannot be used: it has a damaged manifest"):
+        describe(tmp_path / "g.tflite")
+
+
+def test_such_a_file_cannot_be_sampled() -> None:
+    with pytest.raises(ModelFileError, match="run  wgan export --format onnx"):
+        scan_model(append_manifest(MODEL, manifest().to_json()))
+
+
+DRAW = """
+import json, sys
+import numpy as np
+from ai_edge_litert.interpreter import Interpreter
+from wgan.latents import latents_from_seeds
+from wgan.images import to_pixels
+interpreter = Interpreter(sys.argv[1])
+runner = interpreter.get_signature_runner("serving_default")
+latents = latents_from_seeds([7], int(sys.argv[2]))
+labels = {"labels": np.array([int(sys.argv[3])], np.int32)} if len(sys.argv) > 3 else {}
+print(to_pixels(runner(latents=latents, **labels)["images"]).tolist())
+"""
+
+
+@pytest.mark.slow
+def test_an_export_is_proved_and_draws_the_images_of_onnx(
+    litert_python: str, tmp_path: Path
+) -> None:
+    checkpoint = trained_checkpoint(width=8)
+    checkpoint.save(tmp_path / "g.pt")
+    options = ("--format", "litert", "--format", "onnx", "-o", "./")
+    done = run(litert_python, tmp_path, "-m", "wgan", "export", "g.pt", *options)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "XNNPACK" not in done.stderr
+    told = describe(tmp_path / "generator.tflite").manifest
+    assert told is not None
+    receipt = told.receipt
+    assert receipt.providers == ("LiteRT",)
+    assert receipt.optimizations == ("all", "none")
+    assert receipt.seen.images <= 1e-5
+    drawn = run(
+        litert_python, tmp_path, "-c", DRAW, "generator.tflite", str(checkpoint.config.latent_dim)
+    )
+    assert drawn.returncode == 0, drawn.stderr
+    expected = Generator(tmp_path / "generator.onnx").sample([7]).astype(int)
+    found: Any = json.loads(drawn.stdout)
+    assert abs(found - expected).max() <= 1
+
+
+PROVE = """
+import sys
+from pathlib import Path
+from tests.checkpoints import trained_checkpoint
+from wgan.errors import ParityError
+from wgan.export.config import ExportConfig
+from wgan.export.draft import make_draft, publish
+checkpoint, other = trained_checkpoint(width=8, seed=1), trained_checkpoint(width=8, seed=2)
+config = ExportConfig(formats=("litert",))
+classes = len(checkpoint.config.classes)
+draft = make_draft(other.ema_generator(), other.config.latent_dim, config, "litert", classes)
+try:
+    publish(draft, checkpoint, config, Path("g.tflite"))
+except ParityError as exc:
+    print(exc)
+"""
+
+
+@pytest.mark.slow
+def test_the_images_of_another_generator_are_refused(litert_python: str, tmp_path: Path) -> None:
+    done = run(litert_python, tmp_path, "-c", PROVE)
+    assert "does not match PyTorch" in done.stdout, done.stderr
+    assert not (tmp_path / "g.tflite").exists()
+
+
+CONDITIONAL = """
+from pathlib import Path
+from tests.export.conditional import LATENT_DIM, Embedding
+from wgan.export.formats.litert import litert_engines, to_litert
+from wgan.export.parity.gate import Reference, prove
+from wgan.model_file.manifest import Distance
+generator = Embedding(5).eval().requires_grad_(False)
+reference = Reference.draw(generator, LATENT_DIM, classes=5)
+receipt = prove(
+    litert_engines(to_litert(generator, LATENT_DIM, 5)), reference, Distance(images=1e-5, pixels=1, mean_pixels=0.01, psnr=65),
+    loosened=False,
+)
+print(receipt.seen.images)
+"""
+
+
+@pytest.mark.slow
+def test_a_generator_with_classes_takes_labels(litert_python: str, tmp_path: Path) -> None:
+    done = run(litert_python, tmp_path, "-c", CONDITIONAL)
+    assert done.returncode == 0, done.stderr
+    assert float(done.stdout) <= 1e-5
