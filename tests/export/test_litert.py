@@ -145,10 +145,9 @@ from wgan.export.parity.gate import Reference, prove
 from wgan.model_file.manifest import Distance
 generator = Embedding(5).eval().requires_grad_(False)
 reference = Reference.draw(generator, LATENT_DIM, classes=5)
-receipt = prove(
-    litert_engines(to_litert(generator, LATENT_DIM, 5)), reference, Distance(images=1e-5, pixels=1, mean_pixels=0.01, psnr=65),
-    loosened=False,
-)
+allowed = Distance(images=1e-5, pixels=1, mean_pixels=0.01, psnr=65)
+engines = litert_engines(to_litert(generator, LATENT_DIM, 5))
+receipt = prove(engines, reference, allowed, loosened=False)
 print(receipt.seen.images)
 """
 

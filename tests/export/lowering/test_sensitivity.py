@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from wgan.errors import ExportError
 from wgan.export.formats.onnx import to_onnx
+from wgan.export.lowering import sensitivity
 from wgan.export.lowering.conv_transpose import lower
 from wgan.export.lowering.sensitivity import QuantizedModel, quantize
 from wgan.export.lowering.upsampling import fold_upsampling
@@ -122,6 +123,15 @@ def test_a_layer_that_loses_too_much_stays_in_float(uneven: ModelProto) -> None:
     assert quantized.float_layers == ("generator.2.weight", "generator.3.weight")
     assert quantized.layers == 3
     assert psnr(quantized.model, uneven) > 40
+
+
+def test_layers_whose_errors_do_not_add_up_are_kept_together(
+    uneven: ModelProto, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A layer that the sum of errors rules out is in 8 bits if the images say that it fits."""
+    alone = [len(quantize(uneven, needed).float_layers) for needed in (30.0, 36.0)]
+    monkeypatch.setattr(sensitivity, "_affordable_layers", lambda errors, work, limit: [])
+    assert [len(quantize(uneven, needed).float_layers) for needed in (30.0, 36.0)] == alone
 
 
 def test_more_decibels_than_8_bits_have_are_refused(uneven: ModelProto) -> None:

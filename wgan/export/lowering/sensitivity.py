@@ -69,13 +69,17 @@ def quantize(model: ModelProto, psnr: float = DEFAULT_PSNR, classes: int = 0) ->
     for number, name in enumerate(names, 1):
         logger.info("8 bits lose too much: trying layer %d of %d by itself", number, len(names))
         errors[name] = choice.error(choice.write([name]))
-    kept = _affordable_layers(errors, choice.operations(), _squared_error(needed))
-    while kept:
-        best = choice.write(kept)
-        if choice.error(best) <= _squared_error(needed):
-            left_out = tuple(name for name in names if name not in kept)
-            return QuantizedModel(best, len(names), left_out)
+    work, limit = choice.operations(), _squared_error(needed)
+    kept = _affordable_layers(errors, work, limit)
+    while kept and choice.error(choice.write(kept)) > limit:
         kept.pop()
+    # The sum was a guess: what it left out may fit all the same, the most work first.
+    for name in sorted(set(names) - set(kept), key=work.__getitem__, reverse=True):
+        if errors[name] <= limit and choice.error(choice.write([*kept, name])) <= limit:
+            kept.append(name)
+    if kept:
+        left_out = tuple(name for name in names if name not in kept)
+        return QuantizedModel(choice.write(kept), len(names), left_out)
     worst = min(errors.values())
     raise ExportError(
         "--precision int8 loses too much in each layer of this generator that has an 8-bit form"
