@@ -130,7 +130,7 @@ def planned_steps(folder: Path, config: TrainConfig, cpu_seconds: float) -> int:
         images = torch.zeros(shape).to(memory_format=torch.channels_last)
         labels = torch.zeros(config.batch_size, dtype=torch.int64) if config.conditional else None
         batch = Batch(images, labels)
-        steps, warm_up, measured = train_steps(state, lambda: batch, config), 3, 10
+        steps, warm_up, measured = train_steps(state, lambda: batch, config), 10, 30
         for _ in range(warm_up):
             next(steps)
         start = time.process_time()
