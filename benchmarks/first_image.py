@@ -3,21 +3,26 @@
     python -m benchmarks.first_image [--rounds 5] [--write docs/deploying.md]
 
 Each round starts every place once, as a new process, with the installed generator: wall time until
-the image of one seed has arrived. `WGAN_OPENVINO_PYTHON` names an interpreter with
-onnxruntime-openvino, without which OpenVINO is left out. The web page is in `benchmarks.browser`.
+the first image has arrived. Places whose environment variable is not set are left out:
+`WGAN_OPENVINO_PLUGIN_PYTHON` names an interpreter with wgan's extras cpu and openvino,
+`WGAN_OPENVINO_PYTHON` one with onnxruntime-openvino, `WGAN_GRADIO_PYTHON` one with gradio and
+onnxruntime, `WGAN_TRANSFORMERS_JS` a folder in whose node_modules transformers.js is, as .ci/run
+makes them. The web page is in `benchmarks.browser`.
 """
 
 import argparse
 import contextlib
+import json
 import os
 import re
+import socket
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -33,6 +38,8 @@ MODEL = Path(wgan.runtime.builtin.__file__).with_name("generator.onnx")
 MARK = "<!-- benchmarks/first_image.py -->"
 
 HTTP = re.compile(r"ready at (http://\S+)")
+
+RUNNING = re.compile(r"Running on local URL: +(http://127\.0\.0\.1:\d+)")
 
 GRPC = re.compile(r"gRPC at (\S+)")
 
@@ -66,10 +73,18 @@ def places(folder: Path) -> dict[str, Callable[[], object]]:
             command, sys.executable, *sample, published
         ),
     }
-    if openvino := os.environ.get("WGAN_OPENVINO_PYTHON"):
-        found["`wgan sample --device openvino`"] = partial(
-            command, openvino, *sample, MODEL, "--device", "openvino"
-        )
+    openvino = {
+        "WGAN_OPENVINO_PLUGIN_PYTHON": "`wgan sample --device openvino`, the plugin",
+        "WGAN_OPENVINO_PYTHON": "`wgan sample --device openvino`, built in",
+    }
+    for variable, name in openvino.items():
+        if python := os.environ.get(variable):
+            found[name] = partial(command, python, *sample, MODEL, "--device", "openvino")
+    if python := os.environ.get("WGAN_GRADIO_PYTHON"):
+        found["the Gradio app of a published folder"] = partial(first_in_gradio, python, published)
+    if modules := os.environ.get("WGAN_TRANSFORMERS_JS"):
+        script = javascript_in(folder, published, Path(modules))
+        found["transformers.js, of a published folder"] = partial(run, "node", script)
     return found
 
 
@@ -100,17 +115,68 @@ def run(*words: object) -> None:
     subprocess.run([str(word) for word in words], check=True, capture_output=True)
 
 
+def first_in_gradio(python: str, published: Path) -> None:
+    """Start the app and wait for what its button draws, as Gradio's own client asks for it."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    environment = {**os.environ, "GRADIO_SERVER_PORT": str(port), "PYTHONUNBUFFERED": "1"}
+    with starting([python, published / "app.py"], RUNNING, env=environment) as address:
+        request = urllib.request.Request(
+            f"{address}/gradio_api/call/draw",
+            json.dumps({"data": [0, 1, 1, "of each seed"]}).encode(),
+            {"Content-Type": "application/json"},
+        )
+        event = json.load(urllib.request.urlopen(request))["event_id"]
+        answer = urllib.request.urlopen(f"{request.full_url}/{event}").read().decode()
+        assert "event: complete" in answer, answer
+        (data,) = json.loads(answer.split("data: ", 1)[1].splitlines()[0])
+        assert urllib.request.urlopen(data[0]["image"]["url"]).read().startswith(b"\x89PNG")
+
+
+def javascript_in(folder: Path, published: Path, modules: Path) -> Path:
+    """Write the model card's script for transformers.js, which opens the folder itself."""
+    card = (published / "README.md").read_text(encoding="utf-8")
+    code = card.split("```js\n")[1].split("```")[0]
+    found = re.search(r'from_pretrained\("(.*?)"', code)
+    assert found
+    models = folder / "models"
+    (models / found[1]).parent.mkdir(parents=True)
+    (models / found[1]).symlink_to(published, target_is_directory=True)
+    (folder / "node_modules").symlink_to(modules / "node_modules", target_is_directory=True)
+    local = f'env.allowRemoteModels = false;\nenv.localModelPath = "{models}/";\n'
+    script = folder / "draw.mjs"
+    script.write_text(f'import {{ env }} from "@huggingface/transformers";\n{local}{code}')
+    return script
+
+
 @contextlib.contextmanager
 def serving(address: re.Pattern[str], *arguments: object) -> Iterator[str]:
     """Start a server; once it is ready yield the address that it has printed."""
     words = (sys.executable, "-m", "wgan", "serve", MODEL, "--port", 0, *arguments)
+    with starting(words, address, after=HTTP) as found:
+        yield found
+
+
+@contextlib.contextmanager
+def starting(
+    words: Sequence[object],
+    address: re.Pattern[str],
+    after: re.Pattern[str] | None = None,
+    env: Mapping[str, str] | None = None,
+) -> Iterator[str]:
+    """Start a program; yield the address that it prints, once it has printed `after` too."""
     process = subprocess.Popen(
-        [str(word) for word in words], stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True
+        [str(word) for word in words],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env=env,
     )
-    assert process.stderr is not None
+    assert process.stdout is not None
     try:
         log = ""
-        while not HTTP.search(log) and (line := process.stderr.readline()):
+        while not (after or address).search(log) and (line := process.stdout.readline()):
             log += line
         found = address.search(log)
         assert found, log
