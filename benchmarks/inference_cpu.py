@@ -123,15 +123,24 @@ def make_engines(generator: nn.Module, threads: int) -> dict[str, EngineFn]:
         ),
         PLAIN: run_onnx(plain, threads),
     }
-    for name, hint in (("plain ONNX, OpenVINO", "f32"), ("plain ONNX, OpenVINO, bf16", "bf16")):
-        openvino = run_openvino(plain, threads, hint)
-        if openvino is not None:
-            engines[name] = openvino
-    return engines | {
+    quantized = quantize(lower(plain, eight_bits=True)).model
+    engines |= {
         "wgan, --target cpu": run_onnx(lowered, threads),
-        "wgan, --precision int8": run_onnx(quantize(lower(plain, eight_bits=True)).model, threads),
+        "wgan, --precision int8": run_onnx(quantized, threads),
         "wgan, --precision fp16": run_onnx(to_fp16(plain), threads),
     }
+    in_openvino = {
+        "plain ONNX, OpenVINO": (plain, "f32"),
+        "plain ONNX, OpenVINO, bf16": (plain, "bf16"),
+        "wgan, --target cpu, OpenVINO": (lowered, "f32"),
+        "wgan, --target cpu, OpenVINO, bf16": (lowered, "bf16"),
+        "wgan, --precision int8, OpenVINO": (quantized, "f32"),
+    }
+    for name, (model, hint) in in_openvino.items():
+        openvino = run_openvino(model, threads, hint)
+        if openvino is not None:
+            engines[name] = openvino
+    return engines
 
 
 def channels_last(generator: nn.Module) -> nn.Module:
