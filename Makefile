@@ -90,7 +90,7 @@ bench-gpu: ## tests and benchmarks that need a GPU; MINUTES=7 bounds the benchma
 QUALITY ?= runs/quality
 
 quality: $(READY) ## the scorecard of docs/quality.md; takes hours, resumes when stopped
-	for script in gaussians stacked_mnist first_minutes conditional fashion_mnist photographs \
+	for script in gaussians stacked_mnist first_minutes settings conditional fashion_mnist photographs \
 	    few_images large; do \
 	    $(BIN)/python -m benchmarks.quality.$$script $(QUALITY) --write docs/quality.md || exit 1; \
 	done

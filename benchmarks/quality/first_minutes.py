@@ -108,7 +108,7 @@ def main() -> None:
         print(name, floor, flush=True)
         for seed in range(options.seeds):
             for variant in [options.only] if options.only else VARIANTS:
-                run(variant, seed, train, metric, folder, options)
+                run(variant, VARIANTS[variant], seed, train, metric, folder, options)
         tables.append(f"{name}:\n\n{report(folder)}")
     publish("\n\n".join(tables), "first_minutes", options.write)
 
@@ -124,18 +124,19 @@ def letters(first: int, count: int, size: int = 32) -> LabelledImages:
 
 def run(
     variant: str,
+    changes: Mapping[str, Any],
     seed: int,
     data: LabelledImages,
     metric: ClassifierFid,
     folder: Path,
     options: Any,
 ) -> None:
-    """Train and score, unless the record exists."""
+    """Train with `changes` of the defaults and score, unless the record exists."""
     path = folder / f"{variant.replace(', ', '-').replace(' ', '-')}-{seed}.json"
     if is_done(path, scored=options.scored, cpu_limit=options.cpu_seconds):
         return
     given = {"data": folder.name, "channels": data.pixels.shape[3], "seed": seed}
-    config = TrainConfig.resolve({**COMMON, **VARIANTS[variant], **given})
+    config = TrainConfig.resolve({**COMMON, **changes, **given})
     run_folder = path.with_suffix("")
     steps = planned_steps(run_folder, config, options.cpu_seconds)
     if config.decay_steps is None:  # over all steps

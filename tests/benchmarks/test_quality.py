@@ -114,7 +114,14 @@ def script(name: str, *arguments: object) -> str:
 @pytest.fixture
 def page(tmp_path: Path) -> Path:
     path = tmp_path / "page.md"
-    names = ("gaussians", "stacked_mnist", "fashion_mnist", "first_minutes", "conditional")
+    names = (
+        "gaussians",
+        "stacked_mnist",
+        "fashion_mnist",
+        "first_minutes",
+        "settings",
+        "conditional",
+    )
     marks = (f"<!-- benchmarks/quality/{name}.py -->\n<!-- end -->\n" for name in names)
     path.write_text("".join(marks))
     return path
@@ -164,6 +171,14 @@ def test_the_first_minutes_have_a_row_for_each_recipe_and_a_sheet_for_each_run(
     assert "seed 0: Milestone" not in script("first_minutes", *few), (
         "existing runs are not repeated"
     )
+
+
+def test_each_changed_setting_has_a_row(tmp_path: Path, page: Path) -> None:
+    short = ("--cpu-seconds", 0.1, "--count", 400, "--scored", 64, "--only", "beta2 0.99")
+    assert "beta2 0.99, seed 0" in script(
+        "settings", tmp_path, "--seeds", 1, *short, "--write", page
+    )
+    assert "| beta2 0.99 | 1 |" in page.read_text()
 
 
 @pytest.mark.slow
