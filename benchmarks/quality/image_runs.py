@@ -21,6 +21,7 @@ from wgan.training.checkpoint import Checkpoint
 from wgan.training.config import TrainConfig
 from wgan.training.data import Batch, InMemoryDataset
 from wgan.training.data.sources import Labels
+from wgan.training.device import resolve_precision
 from wgan.training.loop import train_steps
 from wgan.training.networks import build
 from wgan.training.state import TrainState
@@ -123,8 +124,12 @@ def planned_steps(folder: Path, config: TrainConfig, cpu_seconds: float) -> int:
     """Return how many steps fit into a time; a few are measured once and the number is saved."""
     path = folder.parent / f"{folder.name}.steps"
     if not path.exists():
-        # There are no images here whose number would say what "auto" is.
-        config = dataclasses.replace(config, augment=resolve_augment(config.augment, None))
+        config = dataclasses.replace(
+            config,
+            precision=resolve_precision(config.precision, CPU),
+            # There are no images here whose number would say what "auto" is.
+            augment=resolve_augment(config.augment, None),
+        )
         state = TrainState(*build(config), config, CPU)
         shape = (config.batch_size, config.channels, config.height, config.image_width)
         images = torch.zeros(shape).to(memory_format=torch.channels_last)
