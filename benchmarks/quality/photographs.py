@@ -207,6 +207,7 @@ def draw_curves(records: Sequence[Record]) -> bytes:
     import io
 
     from matplotlib.figure import Figure
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
     names = list(dict.fromkeys(record["data"] for record in records))
     figure = Figure(figsize=(4.2 * len(names), 3.4), layout="constrained")
@@ -216,6 +217,10 @@ def draw_curves(records: Sequence[Record]) -> bytes:
             axes.plot(*zip(*points, strict=True), marker=".", label=record["recipe"])
         axes.set(title=name, xlabel="CPU minutes", ylabel="FD-EfficientNet-Lite0")
         axes.set(xscale="log", yscale="log")
+        for axis in (axes.xaxis, axes.yaxis):  # 20, 50, 100 and not powers of ten
+            axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+            axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+            axis.set_minor_formatter(NullFormatter())
         axes.legend(frameon=False)
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=110)

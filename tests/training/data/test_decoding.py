@@ -1,5 +1,6 @@
 import io
 import shutil
+import sys
 import time
 from pathlib import Path
 
@@ -59,6 +60,17 @@ def test_an_unusual_but_good_image_is_used(name: str, tmp_path: Path, real_data:
     among = load_images(open_source(tmp_path), COLOUR)
     assert np.array_equal(among.pixels[1:], alone.pixels)
     assert among.skipped == []
+
+
+def test_colours_of_16_bits_lose_nothing_with_imagecodecs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    imagecodecs = pytest.importorskip("imagecodecs")
+    values = np.random.RandomState(0).randint(1000, 1200, (8, 9, 3), np.uint16)
+    (tmp_path / "a.png").write_bytes(imagecodecs.png_encode(values))
+    assert np.array_equal(np.asarray(decode(tmp_path / "a.png")), values)
+    monkeypatch.setitem(sys.modules, "imagecodecs", None)
+    assert np.array_equal(np.asarray(decode(tmp_path / "a.png")), values >> 8)
 
 
 @pytest.mark.parametrize("name", SKIPPED)

@@ -87,7 +87,10 @@ def decode(file: BinaryIO | Path, frame: int = 0, alpha: bool | None = None) -> 
                 return _decode_array(stream)
             if start.startswith(STARTS):
                 return _decode_tiff(stream, frame, alpha)
-            return _decode_pillow(stream, frame)
+            image = _decode_pillow(stream, frame)
+            if image.format == "PNG" and SIXTEEN_BITS in image.info:
+                return _all_sixteen_bits(stream, image)
+            return image
     except _DAMAGED as exc:
         if lacks_open_files(exc):  # no fault of the image: it must not be left out
             raise
@@ -174,6 +177,21 @@ def _decode_pillow(stream: BinaryIO, frame: int) -> Image.Image:
         if sixteen:
             image.info[SIXTEEN_BITS] = True
         return image
+
+
+def _all_sixteen_bits(stream: BinaryIO, image: Image.Image) -> RawImage:
+    """Read a colour PNG again without loss, if imagecodecs is installed; else return `image`.
+
+    Alpha, and an image that was turned upright, are left to Pillow.
+    """
+    if image.mode != "RGB" or image.getexif():
+        return image
+    try:
+        import imagecodecs
+    except ModuleNotFoundError:
+        return image
+    stream.seek(0)
+    return wrap_array(np.asarray(imagecodecs.png_decode(stream.read())))
 
 
 def _check_size(width: int, height: int) -> None:
