@@ -35,7 +35,7 @@ PROVIDER = "LiteRT"
 
 SIGNATURE = "serving_default"
 
-Rows = TypeVar("Rows", Tensor, npt.NDArray[Any])
+Values = TypeVar("Values", Tensor, npt.NDArray[Any])
 
 
 class NamedOutput(nn.Module):
@@ -124,7 +124,7 @@ class _Interpreter:
         return images, to_pixels(images)
 
 
-def _named(*inputs: Rows) -> Iterator[tuple[str, Rows]]:
+def _named(*inputs: Values) -> Iterator[tuple[str, Values]]:
     """Pair inputs with their names; labels there are only with classes."""
     return zip((LATENTS, LABELS), inputs, strict=False)
 
