@@ -12,10 +12,12 @@ from pathlib import Path
 import pytest
 
 from tests.processes import Process, RunWgan, children_of, start, wait_until, wgan_command
+from tests.runtime import models
 from tests.runtime.writers.test_writers import make_job
 from wgan.errors import OutputError, UsageError
 from wgan.files import lock_file
 from wgan.runtime import Generator, SampleConfig
+from wgan.runtime.labels import make_labelling
 from wgan.runtime.latent_sources import SeedLatents
 from wgan.runtime.ray import LOCK, ShardJob, write_shard
 from wgan.runtime.writers import write
@@ -121,6 +123,19 @@ def test_a_shard_is_the_tar_of_its_seeds(
     can_resume(tmp_path, {}, overwrite=False)
     write_shard(shared(model_file, tmp_path), "shard-00001.tar", SeedLatents(1.0, range(5, 12), 4))
     write(str(tmp_path / "plain.tar"), make_job(generator, range(5, 12), batch_size=None))
+    plain = (tmp_path / "plain.tar").read_bytes()
+    assert (tmp_path / "shard-00001.tar").read_bytes() == plain
+
+
+def test_a_shard_has_the_classes_of_its_seeds(tmp_path: Path) -> None:
+    generator = Generator(models.sealed(models.conditional()))
+    seeds = range(5, 12)
+    labelling = make_labelling(generator.classes, None, len(seeds))
+    can_resume(tmp_path, {}, overwrite=False)
+    job = ShardJob(generator.content(), SampleConfig(), tmp_path)
+    source = SeedLatents(1.0, seeds, generator.latent_dim, labelling=labelling)
+    write_shard(job, "shard-00001.tar", source)
+    write(str(tmp_path / "plain.tar"), make_job(generator, source=source, batch_size=None))
     plain = (tmp_path / "plain.tar").read_bytes()
     assert (tmp_path / "shard-00001.tar").read_bytes() == plain
 
