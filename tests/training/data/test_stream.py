@@ -75,6 +75,18 @@ def test_a_stream_has_the_images_of_an_in_memory_dataset(pattern: str) -> None:
     assert sorted(streamed) == sorted(straight)
 
 
+def test_prepared_arrays_of_many_bands_are_streamed(tmp_path: Path) -> None:
+    values = np.random.RandomState(0).randint(0, 1200, (9, 32, 32, 5), np.uint16)
+    np.save(tmp_path / "five.npy", values)
+    written = write_shards(open_source(tmp_path / "five.npy"), tmp_path / "shards", shard_size=4)
+    transform = Transform(size=32, channels=5, data_range=(0.0, 1000.0))
+    streamed = load_data(open_data(written.pattern), transform)
+    straight = load_images(open_source(tmp_path / "five.npy"), transform)
+    assert streamed.count == 9
+    batch = streamed.batches(9, seed=0, device=CPU).next()
+    assert sorted(names(batch.contiguous())) == sorted(to_names(straight.pixels))
+
+
 def test_a_batch_is_float_channels_last_and_in_range(pattern: str) -> None:
     batch = stream(pattern).batches(10, seed=0, device=CPU).next()
     assert (batch.dtype, tuple(batch.shape)) == (torch.float32, (10, 3, 32, 32))

@@ -30,6 +30,9 @@ INDEX = "shards.json"
 LABEL = "cls"
 """Extension of a sample's label, as in webdataset."""
 
+ARRAY = "npy"
+"""Extension of an image that no image file holds: many bands, or floating-point values."""
+
 MAX_SHARDS = 1_000_000
 """Most names that a pattern may expand to."""
 
@@ -212,9 +215,9 @@ def _open(paths: list[Path]) -> Generator[dict[str, Any], None, None]:
 
 
 def _is_used(name: str) -> bool:
-    """Whether a file of a shard is an image or a label, and not hidden."""
+    """Whether a file of a shard is an image, an array or a label, and not hidden."""
     stem, dot, ending = name.rpartition(".")
-    return is_image_name(f"{stem}.png" if dot and ending == LABEL else name)
+    return is_image_name(f"{stem}.png" if dot and ending in (ARRAY, LABEL) else name)
 
 
 def image_file(sample: Sample) -> bytes:
