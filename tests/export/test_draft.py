@@ -31,11 +31,23 @@ from wgan.export.config import ExportConfig
 from wgan.export.draft import export_checkpoint
 from wgan.training.checkpoint import Checkpoint
 checkpoint = Checkpoint.load(Path(sys.argv[1]))
-kind, precision, target, times = sys.argv[2:]
-config = ExportConfig(precision=precision, target=target)
-for number in range(int(times)):
-    export_checkpoint(checkpoint, config, Path(f"{number}.export"), kind)
+for words in sys.argv[2:]:
+    kind, precision, target, times = words.split()
+    config = ExportConfig(precision=precision, target=target)
+    for number in range(int(times)):
+        path = Path(f"{kind}-{precision}-{target}-{number}.export")
+        export_checkpoint(checkpoint, config, path, kind)
 """
+
+SEVERAL = {
+    ("onnx", "fp32", "portable"): 2,
+    ("torchscript", "fp32", "portable"): 2,
+    ("pt2", "fp32", "portable"): 2,
+    ("onnx", "fp32", "cpu"): 1,
+    ("onnx", "fp16", "portable"): 1,
+    ("onnx", "int8", "cpu"): 1,
+}
+"""Format, precision and target of exports, and how often a process makes them."""
 
 
 @pytest.fixture(scope="module")
@@ -166,34 +178,31 @@ def test_an_export_does_not_hold_the_path_of_the_features() -> None:
     assert public_config(trained_checkpoint(steps=1))["eval_features"] == "inception"
 
 
-@pytest.mark.parametrize(
-    ("kind", "precision", "target", "times"),
-    [
-        ("onnx", "fp32", "portable", 2),
-        ("torchscript", "fp32", "portable", 2),
-        ("pt2", "fp32", "portable", 2),
-        ("onnx", "fp32", "cpu", 1),
-        ("onnx", "fp16", "portable", 1),
-        ("onnx", "int8", "cpu", 1),
-    ],
-)
-def test_exports_are_equal_to_the_byte_from_any_process_and_folder(
-    tmp_path: Path, kind: str, precision: str, target: str, times: int
-) -> None:
-    # Wide enough for 8-bit layers.
-    trained_checkpoint(width=8).save(tmp_path / "checkpoint.pt")
-    hashes = []
-    for folder in (tmp_path / "here", tmp_path / "a" / "longer place"):
+@pytest.fixture(scope="module")
+def exported_twice(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """Two folders, each with the exports of a process of its own."""
+    base = tmp_path_factory.mktemp("twice")
+    trained_checkpoint(width=8).save(base / "checkpoint.pt")  # wide enough for 8-bit layers
+    folders = [base / "here", base / "a" / "longer place"]
+    for folder in folders:
         folder.mkdir(parents=True)
+        words = [" ".join([*kind, str(times)]) for kind, times in SEVERAL.items()]
         subprocess.run(
-            [sys.executable, "-c", EXPORT, str(tmp_path / "checkpoint.pt"), kind, precision, target,
-             str(times)],
-            cwd=folder, env={"PYTHONPATH": str(ROOT), "PYTHONHASHSEED": str(len(str(folder)))},
+            [sys.executable, "-c", EXPORT, str(base / "checkpoint.pt"), *words],
+            cwd=folder,
+            env={"PYTHONPATH": str(ROOT), "PYTHONHASHSEED": str(len(str(folder)))},
             check=True,
-        )  # fmt: skip
-        hashes += [hashlib.sha256(path.read_bytes()).hexdigest() for path in folder.iterdir()]
-    assert len(hashes) == 2 * times
-    assert len(set(hashes)) == 1
+        )
+    return folders
+
+
+@pytest.mark.parametrize("kind", SEVERAL)
+def test_exports_are_equal_to_the_byte_from_any_process_and_folder(
+    exported_twice: list[Path], kind: tuple[str, str, str]
+) -> None:
+    paths = [path for folder in exported_twice for path in folder.glob(f"{'-'.join(kind)}-*")]
+    assert len(paths) == 2 * SEVERAL[kind]
+    assert len({hashlib.sha256(path.read_bytes()).hexdigest() for path in paths}) == 1
 
 
 def test_a_generator_that_diverged_is_not_exported(checkpoint: Checkpoint, tmp_path: Path) -> None:
