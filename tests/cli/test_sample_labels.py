@@ -129,8 +129,6 @@ def test_a_path_takes_a_label_for_each_seed(
         (["--by-class", "--label", 0], "--by-class and --label exclude each other"),
         (["--by-class", "--interpolate", "0,1"], "--by-class and --interpolate exclude"),
         (["--interpolate", "0,1", "--labels", "0,1,2"], "3 labels are given for 2 seeds"),
-        (["--model", "builtin", "--label", 0], "this model has no classes: leave out the label"),
-        (["--model", "builtin", "--by-class"], "no classes: leave out --by-class"),
     ],
 )
 def test_a_wrong_label_is_a_sentence(
@@ -140,6 +138,21 @@ def test_a_wrong_label_is_a_sentence(
     assert done.returncode == 2, done.stderr
     assert sentence in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        (["--label", 0], "this model has no classes: leave out the label"),
+        (["--by-class"], "no classes: leave out --by-class"),
+    ],
+)
+def test_a_model_without_classes_takes_no_label(
+    run_wgan: RunWgan, model_file: Path, options: list[object], sentence: str
+) -> None:
+    done = run_wgan("sample", "--model", model_file, *options, "out.png")
+    assert done.returncode == 2, done.stderr
+    assert sentence in done.stderr
 
 
 def test_a_seed_of_one_class_twice_is_refused_in_a_folder(
