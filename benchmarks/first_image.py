@@ -6,7 +6,7 @@ Each round starts every place once, as a new process, with the installed generat
 the first image has arrived. Places whose environment variable is not set are left out:
 `WGAN_OPENVINO_PLUGIN_PYTHON` names an interpreter with wgan's extras cpu and openvino,
 `WGAN_OPENVINO_PYTHON` one with onnxruntime-openvino, `WGAN_GRADIO_PYTHON` one with gradio and
-onnxruntime, `WGAN_TRANSFORMERS_JS` a folder in whose node_modules transformers.js is, as .ci/run
+onnxruntime, `WGAN_TRANSFORMERS_JS` a folder with transformers.js in its node_modules, as .ci/run
 makes them. The web page is in `benchmarks.browser`.
 """
 
@@ -116,7 +116,7 @@ def run(*words: object) -> None:
 
 
 def first_in_gradio(python: str, published: Path) -> None:
-    """Start the app and wait for what its button draws, as Gradio's own client asks for it."""
+    """Start the app and wait for its first image, by the two requests of Gradio's client."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]

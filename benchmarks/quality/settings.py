@@ -3,8 +3,8 @@
     python -m benchmarks.quality.settings RESULTS [--seeds 1] [--only "beta2 0.99"]
         [--cpu-seconds 90] [--write docs/quality.md]
 
-It is `benchmarks.quality.first_minutes` with other variants; the FID compares with that of its
-table. The default has three seeds at least, which say how much of a difference is chance.
+It trains and scores as `benchmarks.quality.first_minutes` does. The default has three seeds at
+least, which say how much of a difference is chance.
 """
 
 from collections.abc import Mapping, Sequence
@@ -27,7 +27,7 @@ CHANGES: Mapping[str, Mapping[str, Any]] = MappingProxyType(
         "2 critic updates a step": {"n_critic": 2},
         "learning rate 2e-3": {"learning_rate": 2e-3},
         "learning rate 8e-3": {"learning_rate": 8e-3},
-        "learning rate constant, 2e-3": {"learning_rate": 2e-3, "decay_steps": 0},
+        "learning rate constant": {"decay_steps": 0},
         "beta2 0.99": {"beta2": 0.99},
         "batches of 32": {"batch_size": 32},
         "batches of 128": {"batch_size": 128},
@@ -35,7 +35,7 @@ CHANGES: Mapping[str, Mapping[str, Any]] = MappingProxyType(
         "penalty on one side only": {"constraint": "one-sided"},
         "transposed convolutions (dcgan)": {"arch": "dcgan"},
         "EMA with a half-life of 20,000 images": {"ema_half_life": 20_000},
-        "tf32 in place of bf16": {"precision": "tf32"},
+        "precision tf32": {"precision": "tf32"},
         "width 24": {"width": 24},
     }
 )
@@ -62,17 +62,17 @@ def main() -> None:
 
 def report(records: Sequence[Record]) -> str:
     """Return the machine and the table, the best FID first."""
-    runs = {name: [each for each in records if each["variant"] == name] for name in CHANGES}
-    found = {name: each for name, each in runs.items() if each}
-    means = {name: np.mean([run["fid"] for run in each]) for name, each in found.items()}
+    runs = {name: [r for r in records if r["variant"] == name] for name in CHANGES}
+    found = {name: several for name, several in runs.items() if several}
+    means = {name: np.mean([r["fid"] for r in several]) for name, several in found.items()}
     rows = [
         (
             name,
             len(found[name]),
-            f"{np.mean([run['step'] for run in found[name]]):,.0f}",
-            f"{np.mean([run['cpu_seconds'] for run in found[name]]):.0f}",
-            spread([run["fid"] for run in found[name]], ".1f"),
-            spread([100 * run["legible"] for run in found[name]], ".0f"),
+            f"{np.mean([record['step'] for record in found[name]]):,.0f}",
+            f"{np.mean([record['cpu_seconds'] for record in found[name]]):.0f}",
+            spread([record["fid"] for record in found[name]], ".1f"),
+            spread([100 * record["legible"] for record in found[name]], ".0f"),
         )
         for name in sorted(found, key=means.__getitem__)
     ]

@@ -173,7 +173,7 @@ def test_the_first_minutes_have_a_row_for_each_recipe_and_a_sheet_for_each_run(
     )
 
 
-def test_each_changed_setting_has_a_row(tmp_path: Path, page: Path) -> None:
+def test_a_changed_setting_has_a_row(tmp_path: Path, page: Path) -> None:
     short = ("--cpu-seconds", 0.1, "--count", 400, "--scored", 64, "--only", "beta2 0.99")
     assert "beta2 0.99, seed 0" in script(
         "settings", tmp_path, "--seeds", 1, *short, "--write", page

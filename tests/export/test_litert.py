@@ -7,16 +7,18 @@ export and litert, where these tests run as programs.
 import json
 import os
 import subprocess
+import zipfile
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.checkpoints import trained_checkpoint
-from tests.processes import ROOT
+from tests.processes import ROOT, RunWgan
 from tests.runtime.models import manifest
 from wgan.errors import ModelFileError
 from wgan.model_file.archive import append_manifest
+from wgan.model_file.manifest import METADATA_KEY
 from wgan.model_file.reading import LITERT_MAGIC, content_sha256, describe, scan_model
 from wgan.runtime import Generator
 
@@ -24,6 +26,9 @@ VARIABLE = "WGAN_LITERT_PYTHON"
 
 MODEL = b"\x1c\0\0\0" + LITERT_MAGIC + bytes(range(256))
 """The start of a LiteRT file, which nothing here runs."""
+
+
+LITERT = ("--format", "litert")
 
 
 @pytest.fixture(scope="module")
@@ -46,14 +51,14 @@ def run(python: str, folder: Path, *words: str) -> "subprocess.CompletedProcess[
 
 
 def test_the_manifest_is_behind_the_model(tmp_path: Path) -> None:
-    told = manifest(content_sha256=content_sha256(MODEL))
-    file = append_manifest(MODEL, told.to_json())
+    expected = manifest(content_sha256=content_sha256(MODEL))
+    file = append_manifest(MODEL, expected.to_json())
     assert file.startswith(MODEL)
-    assert content_sha256(file) == told.content_sha256
-    assert content_sha256(file.replace(b"\x07\x08", b"\x07\x09", 1)) != told.content_sha256
+    assert content_sha256(file) == expected.content_sha256
+    assert content_sha256(file.replace(b"\x07\x08", b"\x07\x09", 1)) != expected.content_sha256
     (tmp_path / "g.tflite").write_bytes(file)
     assert describe(tmp_path / "g.tflite").format == "litert"
-    assert describe(tmp_path / "g.tflite").manifest == told
+    assert describe(tmp_path / "g.tflite").manifest == expected
 
 
 def test_a_file_of_another_project_has_no_manifest(tmp_path: Path) -> None:
@@ -87,19 +92,48 @@ print(to_pixels(runner(latents=latents, **labels)["images"]).tolist())
 """
 
 
+@pytest.mark.parametrize("end", [1, 22, 60, 300])
+def test_a_file_that_is_cut_off_is_damaged_and_not_foreign(tmp_path: Path, end: int) -> None:
+    file = append_manifest(MODEL, manifest().to_json())
+    (tmp_path / "g.tflite").write_bytes(file[:-end])
+    with pytest.raises(ModelFileError, match="damaged manifest"):
+        describe(tmp_path / "g.tflite")
+
+
+def test_two_manifests_are_refused(tmp_path: Path) -> None:
+    file = append_manifest(MODEL, manifest().to_json())
+    (tmp_path / "g.tflite").write_bytes(file)
+    with (
+        zipfile.ZipFile(tmp_path / "g.tflite", "a") as archive,
+        pytest.warns(UserWarning, match="Duplicate name"),
+    ):
+        archive.writestr(METADATA_KEY, manifest().to_json())
+    with pytest.raises(ModelFileError, match="more than one manifest"):
+        describe(tmp_path / "g.tflite")
+
+
+def test_info_and_verify_read_it(run_wgan: RunWgan, tmp_path: Path) -> None:
+    expected = manifest(content_sha256=content_sha256(MODEL))
+    (tmp_path / "g.tflite").write_bytes(append_manifest(MODEL, expected.to_json()))
+    assert "(litert)" in run_wgan("info", "g.tflite").stdout
+    checked = run_wgan("verify", "g.tflite")
+    assert "ok        checksums" in checked.stdout
+    assert "running this format takes LiteRT" in checked.stdout
+
+
 @pytest.mark.slow
 def test_an_export_is_proved_and_draws_the_images_of_onnx(
     litert_python: str, tmp_path: Path
 ) -> None:
     checkpoint = trained_checkpoint(width=8)
     checkpoint.save(tmp_path / "g.pt")
-    options = ("--format", "litert", "--format", "onnx", "-o", "./")
+    options = (*LITERT, "--format", "onnx", "-o", "./")
     done = run(litert_python, tmp_path, "-m", "wgan", "export", "g.pt", *options)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "XNNPACK" not in done.stderr
-    told = describe(tmp_path / "generator.tflite").manifest
-    assert told is not None
-    receipt = told.receipt
+    written = describe(tmp_path / "generator.tflite").manifest
+    assert written is not None
+    receipt = written.receipt
     assert receipt.providers == ("LiteRT",)
     assert receipt.optimizations == ("all", "none")
     assert receipt.seen.images <= 1e-5
@@ -110,6 +144,10 @@ def test_an_export_is_proved_and_draws_the_images_of_onnx(
     expected = Generator(tmp_path / "generator.onnx").sample([7]).astype(int)
     found: Any = json.loads(drawn.stdout)
     assert abs(found - expected).max() <= 1
+    again = run(litert_python, tmp_path, "-m", "wgan", "export", "g.pt", *LITERT, "-o", "b.tflite")
+    assert again.returncode == 0, again.stderr
+    first = (tmp_path / "generator.tflite").read_bytes()
+    assert (tmp_path / "b.tflite").read_bytes() == first
 
 
 PROVE = """

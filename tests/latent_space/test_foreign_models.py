@@ -25,14 +25,16 @@ def foreign(tmp_path: Path) -> Path:
     weight = np.random.RandomState(0).standard_normal((LATENT_DIM, 64)).astype(np.float32)
     weight *= np.array([4, 2, 1, 0.5], np.float32)[:, None] / 8
     nodes = [
-        helper.make_node("Mul", ["z", "psi"], ["scaled"]),
-        helper.make_node("MatMul", ["scaled", "w"], ["first"]),
-        helper.make_node("Sigmoid", ["first"], ["y"]),
+        # A layer of the other input comes first.
+        helper.make_node("MatMul", ["psi", "one"], ["strength"]),
+        helper.make_node("MatMul", ["z", "w"], ["first"]),
+        helper.make_node("Mul", ["first", "strength"], ["scaled"]),
+        helper.make_node("Sigmoid", ["scaled"], ["y"]),
     ]
     made = models.make_model(
         nodes,
-        {"w": weight},
-        [("psi", TensorProto.FLOAT, [1]), ("z", TensorProto.FLOAT, ["n", LATENT_DIM])],
+        {"w": weight, "one": np.ones((1, 1), np.float32)},
+        [("psi", TensorProto.FLOAT, [1, 1]), ("z", TensorProto.FLOAT, ["n", LATENT_DIM])],
         [("y", TensorProto.FLOAT, ["n", 64])],
     )
     path = tmp_path / "theirs.onnx"
@@ -46,7 +48,7 @@ def test_directions_of_a_file_with_further_inputs(foreign: Path, tmp_path: Path)
     )
     found = find_directions(config)
     assert abs(found.directions[0, 0]) > 0.9  # the number of the largest weights
-    with pytest.raises(UsageError, match="--input psi="):
+    with pytest.raises(UsageError, match="only latents vary with the seed"):
         find_directions(DirectionsConfig(model=str(foreign), out=tmp_path / "d.npy", count=1))
 
 

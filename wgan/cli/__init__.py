@@ -33,7 +33,7 @@ COMMANDS = {
     "serve": "Serve exported generators over HTTP and gRPC, without PyTorch.",
     "project": "Find the latents whose images come nearest to given images.",
     "directions": "Find the directions in which a generator's images change most.",
-    "info": "Describe an exported file: ONNX, TorchScript or pt2.",
+    "info": "Describe an exported file: ONNX, TorchScript, pt2 or LiteRT.",
     "verify": "Check that an exported file still draws what PyTorch drew.",
     "bench": "Time an exported file on this machine.",
     "prepare": "Write DATA as WebDataset tar shards for streaming.",

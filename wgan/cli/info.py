@@ -35,7 +35,7 @@ MAX_VALUES = 20
 @click.option("--json", "as_json", is_flag=True, help="Print the manifest, or the rows, as JSON.")
 @click.pass_obj
 def info(is_cli: bool | None, given: Given, as_json: bool) -> None:
-    """Describe an exported file: ONNX, TorchScript or pt2. By default the latest export.
+    """Describe an exported file: ONNX, TorchScript, pt2 or LiteRT. By default the latest export.
 
     Of an ONNX file from another project: its inputs, outputs, opset and the range of its images,
     and which options it needs.

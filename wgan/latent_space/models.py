@@ -66,8 +66,11 @@ def open_model(config: LatentSpaceConfig, method: str = "auto") -> "LatentModel"
     if path is not None and (_is_archive(path) or (is_run and _prefers_run(method, has_torch))):
         with needs_extra("train", purpose="opening a checkpoint"):
             from wgan.latent_space.checkpoint_generator import open_checkpoint
-        for name in config.foreign.given:
-            raise UsageError(f"{name} is for exported files, and {path} is none: leave it out")
+        if config.foreign.given:
+            name = next(iter(config.foreign.given))
+            raise UsageError(
+                f"{name} is for exported files, and {path} is a run or a checkpoint: leave it out"
+            )
         return open_checkpoint(path, config)
     if method == "gradients":
         raise UsageError(

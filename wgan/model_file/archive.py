@@ -78,12 +78,15 @@ def read_appended(path: Path) -> Manifest | None:
     """Return the manifest at the end of a LiteRT file, or None if there is none.
 
     Raises:
-        ModelFileError: the archive is damaged, or the manifest cannot be read.
+        ModelFileError: what is behind the model is damaged, or the manifest cannot be read.
     """
+    data = path.read_bytes()
     try:
-        if not zipfile.is_zipfile(path):
+        if model_length(data) == len(data):
             return None
-        with zipfile.ZipFile(path) as archive:
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            if archive.namelist().count(METADATA_KEY) > 1:
+                raise ModelFileError("it holds more than one manifest")
             if METADATA_KEY not in archive.namelist():
                 return None
             with archive.open(METADATA_KEY) as member:
@@ -93,13 +96,19 @@ def read_appended(path: Path) -> Manifest | None:
     return Manifest.from_json(text)
 
 
-def without_manifest(file: bytes) -> bytes:
-    """Return a LiteRT model's own bytes, without the archive behind them."""
+def model_length(file: bytes) -> int:
+    """Return how many bytes of a LiteRT file are the model, without an archive behind it.
+
+    Raises:
+        archive_errors(): the archive is damaged.
+    """
     buffer = io.BytesIO(file)
     if not zipfile.is_zipfile(buffer):
-        return file
+        if METADATA_KEY.encode() in file:
+            raise zipfile.BadZipFile("the archive behind the model is cut off")
+        return len(file)
     with zipfile.ZipFile(buffer) as archive:
-        return file[: min((entry.header_offset for entry in archive.infolist()), default=len(file))]
+        return min((entry.header_offset for entry in archive.infolist()), default=len(file))
 
 
 def read_records(archive: bytes) -> dict[str, bytes]:

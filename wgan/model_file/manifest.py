@@ -91,7 +91,7 @@ class Receipt:
     seeds: str = ""  # as `wgan.latents.parse_seeds` reads them
     batch_sizes: tuple[int, ...] = _tuple_of("batch size", low=1)
     providers: tuple[str, ...] = ()
-    optimizations: tuple[str, ...] = ()  # ONNX Runtime's graph optimisations, if it was run
+    optimizations: tuple[str, ...] = ()  # of ONNX Runtime's graphs, or of LiteRT's kernels
     threads: tuple[int, ...] = _tuple_of("number of threads", low=1)
     seen: Distance = Distance()  # from PyTorch in float32, the largest of all engines
     allowed: Distance = Distance()

@@ -130,7 +130,7 @@ def scan_model(
         )
     if start[4:8] == LITERT_MAGIC:
         raise ModelFileError(
-            "it is a LiteRT file, for phones, and generating images needs an ONNX file:"
+            "it is a LiteRT file, and generating images needs an ONNX file:"
             " run  wgan export --format onnx"
         )
     if start.startswith(b"version https://git-lfs"):
@@ -204,12 +204,12 @@ def content_sha256(data: bytes | mmap.mmap) -> str:
     packed. Of a LiteRT file: the model's own bytes.
 
     Raises:
-        WireError, zipfile.BadZipFile: the bytes are damaged.
+        WireError, archive_errors(): the bytes are damaged.
     """
     if data[4:8] == LITERT_MAGIC:
-        from wgan.model_file.archive import without_manifest  # imports zipfile
+        from wgan.model_file.archive import model_length  # imports zipfile
 
-        return hashlib.sha256(without_manifest(data[:])).hexdigest()
+        return hashlib.sha256(memoryview(data)[: model_length(data[:])]).hexdigest()
     digest = hashlib.sha256()
     is_archive = data[: len(ZIP_MAGIC)] == ZIP_MAGIC
     for name, content in _archive(data) if is_archive else _onnx(data):

@@ -33,7 +33,7 @@ def find_model(name: Path | str | None, *, only_onnx: bool = True) -> Path:
             `wgan.runtime.hub`); `builtin`, for the generator that is installed with wgan; None
             for the latest export in this folder. In a folder without runs that is the built-in
             one too, and a warning of the logger `wgan` says so.
-        only_onnx: whether a run's TorchScript and pt2 files do not count.
+        only_onnx: whether a run's TorchScript, pt2 and LiteRT files do not count.
 
     Raises:
         ModelFileError: there is no such file, or no export yet, or the Hub cannot be reached.

@@ -114,7 +114,7 @@ def verify(config: VerifyConfig) -> Iterator[Check]:
     yield _check_sums(data, manifest)
     if described.format != "onnx":
         needed = "LiteRT" if described.format == "litert" else "PyTorch"
-        yield Check("images", None, f"running this format takes {needed}")
+        yield Check("images", None, f"not drawn: running this format takes {needed}")
         return
     for engine, opened in open_all(data, device=config.device, compute=config.compute):
         check_stop()

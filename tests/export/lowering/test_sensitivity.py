@@ -125,13 +125,21 @@ def test_a_layer_that_loses_too_much_stays_in_float(uneven: ModelProto) -> None:
     assert psnr(quantized.model, uneven) > 40
 
 
-def test_layers_whose_errors_do_not_add_up_are_kept_together(
-    uneven: ModelProto, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A layer that the sum of errors rules out is in 8 bits if the images say that it fits."""
-    alone = [len(quantize(uneven, needed).float_layers) for needed in (30.0, 36.0)]
-    monkeypatch.setattr(sensitivity, "_affordable_layers", lambda errors, work, limit: [])
-    assert [len(quantize(uneven, needed).float_layers) for needed in (30.0, 36.0)] == alone
+def test_layers_whose_errors_do_not_add_up_are_chosen_together() -> None:
+    errors = {"a": 2.0, "b": 2.0, "c": 2.0, "d": 9.0}
+    largest = lambda names: max(errors[name] for name in names)  # noqa: E731
+    work = dict.fromkeys(errors, 1)
+    assert sensitivity.choose_layers(errors, work, 3.0, largest) == ["a", "b", "c"]
+    doubled = lambda names: 2 * sum(errors[name] for name in names)  # noqa: E731
+    assert sensitivity.choose_layers(errors, work, 5.0, doubled) == ["a"]
+    assert sensitivity.choose_layers(errors, work, 1.0, doubled) == []
+
+
+def test_of_the_layers_left_out_those_of_most_work_are_tried_first() -> None:
+    errors = {"a": 1.0, "b": 3.0, "c": 3.0, "d": 3.0}
+    work = {"a": 9, "b": 1, "c": 2, "d": 2}
+    one_more = lambda names: 0.0 if len(names) < 3 else 9.0  # noqa: E731
+    assert sensitivity.choose_layers(errors, work, 3.0, one_more) == ["a", "c"]
 
 
 def test_more_decibels_than_8_bits_have_are_refused(uneven: ModelProto) -> None:

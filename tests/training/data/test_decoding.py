@@ -1,7 +1,9 @@
 import io
 import shutil
+import struct
 import sys
 import time
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -71,6 +73,17 @@ def test_colours_of_16_bits_lose_nothing_with_imagecodecs(
     assert np.array_equal(np.asarray(decode(tmp_path / "a.png")), values)
     monkeypatch.setitem(sys.modules, "imagecodecs", None)
     assert np.array_equal(np.asarray(decode(tmp_path / "a.png")), values >> 8)
+
+
+def test_a_transparent_colour_of_16_bits_stays_transparent(tmp_path: Path) -> None:
+    imagecodecs = pytest.importorskip("imagecodecs")
+    values = np.zeros((8, 8, 3), np.uint16)
+    png = imagecodecs.png_encode(values)
+    body = b"tRNS" + bytes(6)
+    chunk = struct.pack(">I", 6) + body + struct.pack(">I", zlib.crc32(body))
+    (tmp_path / "a.png").write_bytes(png[:33] + chunk + png[33:])  # behind the header
+    pixels = Transform(size=16, channels=3)(decode(tmp_path / "a.png"))
+    assert (pixels == 255).all()  # the background
 
 
 @pytest.mark.parametrize("name", SKIPPED)

@@ -108,6 +108,13 @@ def test_a_sample_has_one_image_whatever_other_files_it_has(tmp_path: Path) -> N
     assert all(image_file(sample).startswith(b"\x89PNG") for sample in samples)
 
 
+def test_an_array_beside_an_image_is_not_the_image(tmp_path: Path) -> None:
+    make_shard(tmp_path / "0.tar", ["a.npy", "a.png", "b.npy"])
+    first, second = read_samples([tmp_path / "0.tar"])
+    assert image_file(first) == first["png"]
+    assert image_file(second) == second["npy"]
+
+
 @pytest.mark.parametrize("damage", ["cut", "noise", "twice"])
 def test_a_damaged_shard_is_an_error_that_names_it(three: Path, damage: str) -> None:
     path = three / "001.tar"

@@ -1,5 +1,11 @@
 """The file formats of an export: what a generator is traced with, and why it cannot be traced."""
 
+import contextlib
+import io
+import os
+import sys
+import tempfile
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -8,6 +14,9 @@ from torch import Tensor
 
 from wgan.errors import ExportError, WganError
 from wgan.text import first_line
+
+STDERR = 2
+"""File descriptor of the standard error stream."""
 
 
 @contextmanager
@@ -36,6 +45,38 @@ def export_errors(action: str) -> Iterator[None]:
             " float32 latents, and of int64 labels with classes, with no Python `if` on a tensor's"
             " values (docs/own-networks.md)"
         ) from exc
+
+
+@contextmanager
+def silenced() -> Iterator[None]:
+    """Keep what converters print, also from C++, from the terminal, unless the block fails.
+
+    The standard streams belong to the process: what other threads write meanwhile is kept back too.
+    """
+    with (
+        tempfile.TemporaryFile() as kept,
+        warnings.catch_warnings(),
+        contextlib.redirect_stdout(io.StringIO()),
+        contextlib.redirect_stderr(io.StringIO()),
+    ):
+        warnings.simplefilter("ignore")
+        try:
+            original = os.dup(STDERR)
+        except OSError:  # it was closed, so that nothing can be seen
+            yield
+            return
+        sys.stderr.flush()
+        os.dup2(kept.fileno(), STDERR)
+        try:
+            yield
+        except BaseException:
+            os.dup2(original, STDERR)
+            kept.seek(0)
+            os.write(STDERR, kept.read())
+            raise
+        finally:
+            os.dup2(original, STDERR)
+            os.close(original)
 
 
 def example_inputs(latent_dim: int, classes: int) -> tuple[Tensor, ...]:

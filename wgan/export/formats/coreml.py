@@ -8,12 +8,10 @@ there the package must also draw the golden images; elsewhere a warning says tha
 """
 
 import contextlib
-import io
 import logging
 import os
 import shutil
 import sys
-import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -22,7 +20,7 @@ import numpy as np
 
 from wgan.errors import OutputError, ParityError, needs_extra
 from wgan.export.config import ExportConfig
-from wgan.export.formats import export_errors
+from wgan.export.formats import export_errors, silenced
 from wgan.export.formats.torchscript import load_torchscript
 from wgan.files import make_folder, write_whole
 from wgan.images import decode_bands, to_pixels
@@ -99,7 +97,7 @@ def convert(script: bytes, manifest: Manifest) -> Any:
     inputs = [ct.TensorType(LATENTS, shape=(batch, manifest.latent_dim), dtype=np.float32)]
     if manifest.classes:  # Core ML has no 64-bit integers
         inputs.append(ct.TensorType(LABELS, shape=(batch,), dtype=np.int32))
-    with export_errors("exported to Core ML"), _silenced():
+    with export_errors("exported to Core ML"), silenced():
         model = ct.convert(
             load_torchscript(script),
             inputs=inputs,
@@ -133,18 +131,10 @@ def check_goldens(package: Path, manifest: Manifest) -> None:
 
 def import_coremltools() -> Any:
     """Import coremltools, without its log of what Linux lacks. Raises MissingExtra."""
-    with needs_extra("export", "coreml", purpose="exporting to Core ML"), _silenced():
+    with needs_extra("export", "coreml", purpose="exporting to Core ML"), silenced():
         import coremltools
-    return coremltools
-
-
-@contextlib.contextmanager
-def _silenced() -> Any:
-    """Keep progress bars, warnings and the log of coremltools from the terminal."""
     logging.getLogger("coremltools").setLevel(logging.CRITICAL)
-    with warnings.catch_warnings(), contextlib.redirect_stderr(io.StringIO()):
-        warnings.simplefilter("ignore")
-        yield
+    return coremltools
 
 
 @contextlib.contextmanager

@@ -5,11 +5,6 @@ takes `latents` float32 [1, latent_dim], with classes also `labels` int32 [1], a
 float32 [1, c, h, w] in [-1, 1].
 """
 
-import contextlib
-import io
-import logging
-import os
-import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -22,7 +17,7 @@ from torch import Tensor, nn
 from wgan.errors import ParityError, needs_extra
 from wgan.export.config import ExportConfig
 from wgan.export.draft import ExportDraft
-from wgan.export.formats import example_inputs, export_errors
+from wgan.export.formats import example_inputs, export_errors, silenced
 from wgan.export.parity.engines import Engine, Input
 from wgan.host import usable_cores
 from wgan.images import Images, Pixels, to_pixels
@@ -35,7 +30,7 @@ PROVIDER = "LiteRT"
 
 SIGNATURE = "serving_default"
 
-Values = TypeVar("Values", Tensor, npt.NDArray[Any])
+Array = TypeVar("Array", Tensor, npt.NDArray[Any])
 
 
 class NamedOutput(nn.Module):
@@ -46,7 +41,7 @@ class NamedOutput(nn.Module):
         self.generator = generator
 
     def forward(self, latents: Tensor, labels: Tensor | None = None) -> dict[str, Tensor]:
-        """Generate images: `[1, latent_dim]` -> `[1, c, h, w]`."""
+        """Generate images: `[1, latent_dim]` -> `{"images": [1, c, h, w]}`."""
         inputs = (latents,) if labels is None else (latents, labels)
         return {IMAGES: self.generator(*inputs)}
 
@@ -66,10 +61,10 @@ def to_litert(generator: nn.Module, latent_dim: int, classes: int = 0) -> bytes:
         ExportError: the generator cannot be converted.
         MissingExtra: litert-torch is not installed.
     """
-    with needs_extra("export", "litert", purpose="exporting to LiteRT"), quiet():
+    with needs_extra("export", "litert", purpose="exporting to LiteRT"), silenced():
         import litert_torch
     example = {name: rows[:1] for name, rows in _named(*example_inputs(latent_dim, classes))}
-    with export_errors("exported to LiteRT"), quiet(), TemporaryDirectory() as folder:
+    with export_errors("exported to LiteRT"), silenced(), TemporaryDirectory() as folder:
         converted = litert_torch.convert(NamedOutput(generator).eval(), sample_kwargs=example)
         path = Path(folder, "generator.tflite")
         converted.export(str(path))
@@ -82,7 +77,7 @@ def litert_engines(file: bytes) -> Iterator[Engine]:
     Raises:
         ParityError: the interpreter cannot open the file.
     """
-    with needs_extra("export", "litert", purpose="checking a LiteRT export"), quiet():
+    with needs_extra("export", "litert", purpose="checking a LiteRT export"), silenced():
         from ai_edge_litert.interpreter import OpResolverType
     kernels = {
         "all": OpResolverType.AUTO,
@@ -100,7 +95,7 @@ class _Interpreter:
         from ai_edge_litert.interpreter import Interpreter
 
         try:
-            with quiet():
+            with silenced():
                 interpreter = Interpreter(
                     model_content=file,
                     num_threads=threads,
@@ -117,40 +112,13 @@ class _Interpreter:
         for row in range(len(arrays[0])):
             one = {name: rows[row : row + 1] for name, rows in _named(*arrays)}
             try:
-                parts.append(self._run(**one)[IMAGES].copy())  # the next image takes its memory
+                parts.append(self._run(**one)[IMAGES].copy())  # LiteRT uses its memory again
             except (ValueError, RuntimeError) as exc:
                 raise ParityError(f"LiteRT cannot run the export: {first_line(exc, 200)}") from exc
         images: Images = np.concatenate(parts)
         return images, to_pixels(images)
 
 
-def _named(*inputs: Values) -> Iterator[tuple[str, Values]]:
+def _named(*inputs: Array) -> Iterator[tuple[str, Array]]:
     """Pair inputs with their names; labels there are only with classes."""
     return zip((LATENTS, LABELS), inputs, strict=False)
-
-
-@contextlib.contextmanager
-def quiet() -> Iterator[None]:
-    """Keep what the packages print, from Python and C++, from the terminal."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    logging.getLogger("torch.utils._pytree").setLevel(logging.ERROR)
-    with (
-        warnings.catch_warnings(),
-        contextlib.redirect_stdout(io.StringIO()),
-        contextlib.redirect_stderr(io.StringIO()),
-        _quiet_descriptor(2),
-    ):
-        warnings.simplefilter("ignore")
-        yield
-
-
-@contextlib.contextmanager
-def _quiet_descriptor(number: int) -> Iterator[None]:
-    kept = os.dup(number)
-    try:
-        with Path(os.devnull).open("wb") as nowhere:
-            os.dup2(nowhere.fileno(), number)
-        yield
-    finally:
-        os.dup2(kept, number)
-        os.close(kept)

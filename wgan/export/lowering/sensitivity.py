@@ -1,12 +1,13 @@
 """Which layers of a generator run in 8 bits, and which lose too much.
 
 All layers that have an 8-bit form take it at first. If the images then differ too much, each layer
-is tried by itself, and those that lose most stay in float until the rest is close enough.
+is tried by itself, and those that lose most for their work stay in float. Which ones can run in 8
+bits together is measured.
 """
 
 import logging
 import math
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -69,14 +70,13 @@ def quantize(model: ModelProto, psnr: float = DEFAULT_PSNR, classes: int = 0) ->
     for number, name in enumerate(names, 1):
         logger.info("8 bits lose too much: trying layer %d of %d by itself", number, len(names))
         errors[name] = choice.error(choice.write([name]))
-    work, limit = choice.operations(), _squared_error(needed)
-    kept = _affordable_layers(errors, work, limit)
-    while kept and choice.error(choice.write(kept)) > limit:
-        kept.pop()
-    # The sum was a guess: what it left out may fit all the same, the most work first.
-    for name in sorted(set(names) - set(kept), key=work.__getitem__, reverse=True):
-        if errors[name] <= limit and choice.error(choice.write([*kept, name])) <= limit:
-            kept.append(name)
+    logger.info("choosing the layers in 8 bits")
+    kept = choose_layers(
+        errors,
+        choice.operations(),
+        _squared_error(needed),
+        lambda chosen: choice.error(choice.write(chosen)),
+    )
     if kept:
         left_out = tuple(name for name in names if name not in kept)
         return QuantizedModel(choice.write(kept), len(names), left_out)
@@ -88,18 +88,37 @@ def quantize(model: ModelProto, psnr: float = DEFAULT_PSNR, classes: int = 0) ->
     )
 
 
-def _affordable_layers(
-    errors: Mapping[str, float], operations: Mapping[str, int], limit: float
+def choose_layers(
+    errors: Mapping[str, float],
+    work: Mapping[str, int],
+    limit: float,
+    measure: Callable[[list[str]], float],
 ) -> list[str]:
-    """The layers whose errors add up to at most `limit`, the most work for the least error.
+    """Choose layers whose error together is at most `limit`, the most work for the least error.
 
-    Errors of layers add up, roughly. The layer that loses most for its work comes last.
+    Errors of layers add up, but only roughly. So the sum chooses first; what it let in too much is
+    taken out, and what it left out is tried, the most work first. Equal work keeps the order of
+    `errors`, so that the choice is the same in every process.
+
+    Args:
+        errors: name of a layer -> error of the images with that layer alone in 8 bits.
+        work: name of a layer -> its operations.
+        limit: the largest error.
+        measure: error of the images with several layers in 8 bits.
     """
-    total, kept = 0.0, []
-    for name in sorted(errors, key=lambda name: errors[name] / max(1, operations[name])):
+    total, kept = 0.0, list[str]()
+    for name in sorted(errors, key=lambda name: errors[name] / max(1, work[name])):
         if total + errors[name] <= limit:
             total += errors[name]
             kept.append(name)
+    too_much = set[str]()
+    while len(kept) > 1 and measure(kept) > limit:
+        too_much = {kept.pop()}
+    others = [name for name in errors if name not in kept and errors[name] <= limit]
+    for name in sorted(others, key=work.__getitem__, reverse=True):
+        if not kept or (name not in too_much and measure([*kept, name]) <= limit):
+            kept.append(name)
+            too_much = set()
     return kept
 
 
@@ -113,7 +132,8 @@ class _Choice:
         groups |= {self._groups[layer.output] for layer in layers}
         logger.info("calibrating 8-bit values")
         self._scales = calibrate(model, groups, classes)
-        # Every layer is tried by itself, so that the time is quadratic in their number.
+        # Every layer is tried, by itself and then together, so that the time is quadratic in their
+        # number.
         self._seeds = max(MIN_SEEDS, min(SEEDS, affordable(model, len(layers))))
         self._expected = self._pixels(model)
 

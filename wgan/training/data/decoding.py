@@ -10,7 +10,7 @@ from typing import BinaryIO, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from wgan.errors import DataError, ImageError, MissingExtra
 from wgan.files import lacks_open_files
@@ -179,19 +179,29 @@ def _decode_pillow(stream: BinaryIO, frame: int) -> Image.Image:
         return image
 
 
-def _all_sixteen_bits(stream: BinaryIO, image: Image.Image) -> RawImage:
-    """Read a colour PNG again without loss, if imagecodecs is installed; else return `image`.
+def _is_turned(stream: BinaryIO) -> bool:
+    """Whether EXIF says that an image is not upright."""
+    stream.seek(0)
+    with Image.open(stream, formats=readers()) as image:
+        return bool(image.getexif().get(ExifTags.Base.Orientation, 1) != 1)
 
-    Alpha, and an image that was turned upright, are left to Pillow.
+
+def _all_sixteen_bits(stream: BinaryIO, image: Image.Image) -> RawImage:
+    """Read a colour PNG again with all 16 bits, if imagecodecs is installed; else return `image`.
+
+    With transparency, or if it was turned upright, Pillow's 8 bits are kept.
     """
-    if image.mode != "RGB" or image.getexif():
+    if image.mode != "RGB" or image.has_transparency_data or _is_turned(stream):
         return image
     try:
         import imagecodecs
     except ModuleNotFoundError:
         return image
     stream.seek(0)
-    return wrap_array(np.asarray(imagecodecs.png_decode(stream.read())))
+    try:
+        return wrap_array(np.asarray(imagecodecs.png_decode(stream.read())))
+    except RuntimeError:  # libpng is stricter than Pillow, which has read it
+        return image
 
 
 def _check_size(width: int, height: int) -> None:

@@ -230,7 +230,10 @@ def _has_image(sample: Sample) -> bool:
 
 
 def _images(sample: Sample) -> Iterator[bytes]:
-    return (data for key, data in sample.items() if not key.startswith("__") and key != LABEL)
+    """Yield the image files; an array only if there are none: beside them it is something else."""
+    named = {key: data for key, data in sample.items() if not key.startswith("__") and key != LABEL}
+    files = [data for key, data in named.items() if key.rpartition(".")[2] != ARRAY]
+    yield from files or named.values()
 
 
 def label(sample: Sample, classes: int) -> int:
