@@ -7,7 +7,7 @@ from wgan.errors import ModelFileError
 NAME = "builtin"
 """Its name in place of a model file."""
 
-DESCRIPTION = "garments of Fashion-MNIST, 32x32, grey"
+DESCRIPTION = "garments of Fashion-MNIST by class, 32x32, grey"
 
 _FILE = Path(__file__).with_name("generator.onnx")
 
