@@ -72,6 +72,15 @@ def test_bad_input_is_one_sentence(
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.parametrize("file_format", ["litert", "web"])
+def test_an_exported_file_is_not_taken_for_a_checkpoint(
+    run_wgan: RunWgan, model_file: Path, file_format: str
+) -> None:
+    done = run_wgan("export", model_file, "--format", file_format)
+    assert done.returncode == 1
+    assert "is an exported file, and other formats are made from a run" in done.stderr
+
+
 def test_a_damaged_checkpoint_is_named_and_the_one_before_it_exported(
     run_wgan: RunWgan, run: Run
 ) -> None:

@@ -28,6 +28,9 @@ __all__ = ["ExportConfig", "ExportedFile", "OptimizeConfig", "export", "export_m
 
 logger = logging.getLogger(__name__)
 
+EXPORTED = tuple(form.extension for form in FORMATS.values() if form.extension)
+"""Extensions of exported files, which are not exported again."""
+
 
 @dataclass(frozen=True)
 class ExportedFile:
@@ -60,14 +63,14 @@ def export(
         ParityError: an export does not match PyTorch; the files before it are complete.
         OutputError: a file cannot be written.
     """
-    if "web" in config.formats:
-        find_runtime(config.runtime, config.precision)  # before the work, if it is missing
     if config.module is not None:
+        _check_runtime(config)
         return _export_module(config, on_file)
     which = which_checkpoint(config.checkpoint, [config.source] if config.source else [])
     # Paths first: a wrong one is reported at once, not after PyTorch has been imported.
     checkpoint_path = choose_checkpoint(config.source, which)
     paths = output_paths(config, checkpoint_path)
+    _check_runtime(config)
     logger.info("loading PyTorch and %s", checkpoint_path)
     need_no_temporary_folder()
     with needs_extra("export", purpose="exporting"):
@@ -94,18 +97,30 @@ def export(
     return exported
 
 
+def _check_runtime(config: ExportConfig) -> None:
+    """Look for what a page draws with, before the work. Raises UsageError if it is missing."""
+    if "web" in config.formats:
+        find_runtime(config.runtime, config.precision)
+
+
 def _export_module(
     config: ExportConfig, on_file: Callable[[ExportedFile], None] | None
 ) -> list[ExportedFile]:
     """Export another project's generator, into the current folder unless it says otherwise."""
     if "triton" in config.formats:
-        raise UsageError("--module has no --format triton: export to onnx first")
+        raise UsageError(
+            "--module has no --format triton, whose versions are training steps: serve the ONNX"
+            " file with  wgan serve"
+        )
 
     def write(path: Path, file_format: str = "onnx") -> Manifest:
         return export_named_module(config, path, file_format)
 
     exported = []
-    for file in _write_each(config, output_paths(config, Path("generator")), None, write):
+    paths = output_paths(config, Path("generator"))
+    for file in _write_each(config, paths, None, write):
+        if file.path == paths.get("onnx"):
+            remember_export(file.path)
         exported.append(file)
         if on_file is not None:
             on_file(file)
@@ -148,6 +163,11 @@ def choose_checkpoint(source: Path | None, which: str = "latest") -> Path:
         raise CheckpointError(
             f"there is no run or checkpoint {source}: name a run's folder or a .pt file in its"
             " checkpoints"
+        )
+    if source.suffix in EXPORTED:
+        raise CheckpointError(
+            f"{source} is an exported file, and other formats are made from a run, a checkpoint, or"
+            " a PyTorch module with --module; of one ONNX file  wgan optimize  makes another"
         )
     return source
 

@@ -96,6 +96,16 @@ def test_a_module_becomes_a_file_that_draws_what_it_draws(module: Small, tmp_pat
     assert np.abs(images_of(tmp_path / "g.onnx") - drawn(module)).max() < 1e-5
 
 
+@pytest.mark.parametrize("file_format", ["torchscript", "pt2"])
+def test_a_module_becomes_a_file_for_pytorch(
+    module: Small, tmp_path: Path, file_format: str
+) -> None:
+    path = tmp_path / "small"
+    manifest = export_module(module, (LATENT_DIM, 1, 1), path, file_format=file_format)
+    assert manifest.receipt.providers == ("PyTorch",)
+    assert (manifest.height, manifest.width, manifest.channels) == (8, 8, 3)
+
+
 def test_a_range_is_told_by_the_module(tmp_path: Path) -> None:
     torch.manual_seed(0)
     module = Small(nn.Sigmoid())
@@ -335,4 +345,5 @@ def test_the_command_takes_a_public_dcgan_and_its_weights(
     assert done.returncode == 0, done.stderr
     assert "mine.onnx: fp32 for cpu; within" in done.stdout
     assert np.abs(images_of(tmp_path / "mine.onnx") - drawn(module)).max() < 1e-5
-    assert "source        module" in run_wgan("info", "mine.onnx").stdout
+    # It is the latest export, which other commands take by themselves.
+    assert "source        module" in run_wgan("info").stdout

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from wgan.errors import ExportError, UsageError
 from wgan.export.formats import export_errors
-from wgan.model_file.image_outputs import as_images
+from wgan.model_file.image_outputs import FoundImages, as_images
 from wgan.model_file.interface import LABEL_NAME, split_label_input
 from wgan.model_file.onnx_scan import ValueInfo
 from wgan.text import first_line, shorten
@@ -60,6 +60,7 @@ class ForeignGenerator(nn.Module):
         self.inputs, self.output = dict(inputs), output
         self.image_shape, self.labels = image_shape, labels
         self.value_range = (-1.0, 1.0)
+        self._layout: FoundImages | None = None  # of the module's output, once it has run
 
     @property
     def latent_dim(self) -> int:
@@ -109,14 +110,17 @@ class ForeignGenerator(nn.Module):
         return tensors[self.output]
 
     def _channels_first(self, images: Tensor) -> Tensor:
-        value = ValueInfo("images", "tensor(float)", (None, *images.shape[1:]))
-        _, found = as_images(value, self.image_shape)
+        found = self._layout
+        if found is None:  # later, while TorchScript traces, sizes are tensors and not numbers
+            value = ValueInfo("images", "tensor(float)", (None, *images.shape[1:]))
+            found = as_images(value, self.image_shape)[1]
         if found is None or found.sides is None:
             raise UsageError(
                 f"the generator returns {list(images.shape[1:])} for each image: images are"
                 " [n, c, h, w], [n, h, w, c] or [n, h, w]; say what flat ones are with"
                 "  --image-shape HEIGHTxWIDTHxCHANNELS, as in 28x28x1"
             )
+        self._layout = found
         if found.layout == "nhwc":
             return images.permute(0, 3, 1, 2)
         if found.layout == "nchw":

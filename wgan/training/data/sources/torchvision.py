@@ -33,7 +33,7 @@ def open_torchvision(name: str, download: bool) -> ImageSource:
                 f"could not be downloaded to {root}: {exc}"
                 if download
                 else f"is missing or incomplete in {root}: download it with"
-                f"  wgan train {name} --download  or set {CACHE_VARIABLE} to the folder above"
+                f"  wgan train {name} --download  or set {CACHE_VARIABLE} to the folder that has it"
             )
             raise DataError(f"the data set {name} {advice}") from exc
     source.name = name
