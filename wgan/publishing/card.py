@@ -102,7 +102,7 @@ def _introduction(manifest: Manifest) -> str:
     return (
         f"Generates {kind} of {size} pixels{classes}: {origin}. The files are ONNX and need no"
         " PyTorch: each was written only after its images had matched the original's. Image k"
-        " depends only on the model and on seed k."
+        f" depends only on the model{', seed k and its class' if classes else ' and on seed k'}."
     )
 
 

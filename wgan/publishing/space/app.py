@@ -81,7 +81,8 @@ def between(start: float, end: float, position: float, name: str) -> np.ndarray:
 
 
 with gr.Blocks(title=CONFIG["name"], analytics_enabled=False) as demo:
-    gr.Markdown(f"# {CONFIG['name']}\n\nImage k depends only on the model and on seed k.")
+    depends = "the model, seed k and its class" if CLASSES else "the model and on seed k"
+    gr.Markdown(f"# {CONFIG['name']}\n\nImage k depends only on {depends}.")
     kind = gr.Dropdown([ANY, *CLASSES], value=ANY, label="Class", visible=bool(CLASSES))
     with gr.Tab("Images"):
         with gr.Row():
