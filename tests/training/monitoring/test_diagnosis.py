@@ -222,6 +222,9 @@ def test_nothing_is_judged_before_the_run_is_old_enough() -> None:
     assert diagnose(young, critic, penalty=True, values=1024) == {}
     both = {"critic-too-weak", "generator-collapsed"}
     assert diagnose(old, critic, penalty=True, values=1024).keys() == both
+    # A norm of 1 is no aim of other penalties, such as R3GAN's.
+    assert "critic-too-weak" in diagnose(old, critic, penalty=True, values=1024)
+    assert "critic-too-weak" not in diagnose(old, critic, penalty=False, values=1024)
 
 
 def test_spread_is_the_mean_deviation_of_a_pixel() -> None:

@@ -52,13 +52,14 @@ MEMORISED = 0.5
 def diagnose(history: History, critic: nn.Module, *, penalty: bool, values: int) -> dict[str, str]:
     """Return every problem of the run so far: its name -> what was seen, and what to do.
 
-    `penalty` is whether a gradient penalty constrains the critic, `values` the numbers in an image.
+    `penalty` is whether one pulls the critic's gradient norm to 1, `values` the numbers in an image.
     """
     found = find_batch_norm(critic) if penalty else {}
     if len(history) == 0 or history.steps[-1] < MIN_STEPS:
         return found
     estimates, norms = history.column("wasserstein"), history.column("critic_gradient_norm")
-    found |= find_weak_critic(estimates, norms[-WINDOW:], NEAR_ZERO * math.sqrt(values))
+    if penalty:
+        found |= find_weak_critic(estimates, norms[-WINDOW:], NEAR_ZERO * math.sqrt(values))
     held_out = history.column("held_out_wasserstein", WINDOW)
     found |= find_overfitting(estimates[-WINDOW:], held_out)
     found |= find_memorising(history.column("novelty"))
