@@ -52,7 +52,7 @@ MEMORISED = 0.5
 def diagnose(history: History, critic: nn.Module, *, penalty: bool, values: int) -> dict[str, str]:
     """Return every problem of the run so far: its name -> what was seen, and what to do.
 
-    `penalty` is whether one pulls the critic's gradient norm to 1, `values` the numbers in an image.
+    `penalty`: whether one pulls the critic's gradient norm to 1. `values`: numbers in an image.
     """
     found = find_batch_norm(critic) if penalty else {}
     if len(history) == 0 or history.steps[-1] < MIN_STEPS:
