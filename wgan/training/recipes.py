@@ -45,8 +45,10 @@ AUGMENTATIONS = ("color", "translation", "cutout")
 """Differentiable augmentations; `augmentation.py` says what each does."""
 
 AUGMENTED_BELOW = 2000
-"""Sets of fewer images are augmented with `--augment auto`: it helped with 100 and 1,000 photographs
-and hurt with 4,317 (docs/quality.md)."""
+"""Sets of fewer images are augmented with `--augment auto`.
+
+It helped with 100 and 1,000 photographs and hurt with 4,317 (docs/quality.md).
+"""
 
 AUTO = ("auto", "yes", "no")
 

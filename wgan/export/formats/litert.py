@@ -30,7 +30,7 @@ PROVIDER = "LiteRT"
 
 SIGNATURE = "serving_default"
 
-Array = TypeVar("Array", Tensor, npt.NDArray[Any])
+Value = TypeVar("Value", Tensor, npt.NDArray[Any])
 
 
 class NamedOutput(nn.Module):
@@ -119,6 +119,6 @@ class _Interpreter:
         return images, to_pixels(images)
 
 
-def _named(*inputs: Array) -> Iterator[tuple[str, Array]]:
+def _named(*inputs: Value) -> Iterator[tuple[str, Value]]:
     """Pair inputs with their names; labels there are only with classes."""
     return zip((LATENTS, LABELS), inputs, strict=False)

@@ -101,7 +101,7 @@ def choose_layers(
     `errors`, so that the choice is the same in every process.
 
     Args:
-        errors: name of a layer -> error of the images with that layer alone in 8 bits.
+        errors: name of a layer -> error of the images with only that layer in 8 bits.
         work: name of a layer -> its operations.
         limit: the largest error.
         measure: error of the images with several layers in 8 bits.
