@@ -52,6 +52,10 @@ COMPARED = 64
 """Generated images that are compared with the training images."""
 
 
+SEARCHED = 5000
+"""Most training images that they are compared with: the distances are held in memory."""
+
+
 @dataclass(frozen=True)
 class Variant:
     """A run: what it learns from, and how."""
@@ -141,7 +145,7 @@ def run(name: str, seed: int, minutes: float, folder: Path, data: Path, scored: 
         "images": len(chosen),
         "augment": variant.augment,
         **last,
-        "novelty": novelty(drawn, images.pixels[chosen]),
+        "novelty": novelty(drawn, images.pixels[chosen[:SEARCHED]]),
         "machine": describe_machine("torch", "onnxruntime"),
     }
     save_record(path, record)

@@ -214,7 +214,8 @@ def draw_curves(records: Sequence[Record]) -> bytes:
     for name, axes in zip(names, figure.subplots(1, len(names), squeeze=False)[0], strict=True):
         for record in (each for each in records if each["data"] == name):
             points = [(each["cpu_minutes"], each["fid"]) for each in record["measured"]]
-            axes.plot(*zip(*points, strict=True), marker=".", label=record["recipe"])
+            colour = f"C{RECIPES.index(record['recipe'])}"
+            axes.plot(*zip(*points, strict=True), colour, marker=".", label=record["recipe"])
         axes.set(title=name, xlabel="CPU minutes", ylabel="FD-EfficientNet-Lite0")
         axes.set(xscale="log", yscale="log")
         for axis in (axes.xaxis, axes.yaxis):  # 20, 50, 100 and not powers of ten
