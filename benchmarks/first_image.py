@@ -6,8 +6,9 @@ Each round starts every place once, as a new process, with the installed generat
 the first image has arrived. Places whose environment variable is not set are left out:
 `WGAN_OPENVINO_PLUGIN_PYTHON` names an interpreter with wgan's extras cpu and openvino,
 `WGAN_OPENVINO_PYTHON` one with onnxruntime-openvino, `WGAN_GRADIO_PYTHON` one with gradio and
-onnxruntime, `WGAN_TRANSFORMERS_JS` a folder with transformers.js in its node_modules, as .ci/run
-makes them. The web page is in `benchmarks.browser`.
+onnxruntime, `WGAN_LITERT_PYTHON` one with wgan's extras export and litert, which converts a new
+network of the installed one's size, `WGAN_TRANSFORMERS_JS` a folder with transformers.js in its
+node_modules, as .ci/run makes them. The web page is in `benchmarks.browser`.
 """
 
 import argparse
@@ -44,6 +45,28 @@ RUNNING = re.compile(r"Running on local URL: +(http://127\.0\.0\.1:\d+)")
 GRPC = re.compile(r"gRPC at (\S+)")
 
 SCRIPT = f"from wgan import Generator; Generator({str(MODEL)!r}).sample(1)"
+
+CONVERT = """
+import sys
+from pathlib import Path
+from wgan.export.formats.litert import to_litert
+from wgan.training.config import TrainConfig
+from wgan.training.networks import build, folded
+config = TrainConfig(
+    size=32, width=20, channels=1, latent_dim=64, conditional=True, classes=tuple("0123456789")
+)
+generator = folded(build(config)[0]).eval().requires_grad_(False)
+Path(sys.argv[1]).write_bytes(to_litert(generator, 64, 10))
+"""
+
+INTERPRET = """
+import sys
+import numpy as np
+from ai_edge_litert.interpreter import Interpreter
+draw = Interpreter(sys.argv[1]).get_signature_runner("serving_default")
+latents = np.random.RandomState(0).standard_normal((1, 64)).astype(np.float32)
+assert draw(latents=latents, labels=np.zeros(1, np.int32))["images"].shape == (1, 1, 32, 32)
+"""
 
 
 def main() -> None:
@@ -82,6 +105,10 @@ def places(folder: Path) -> dict[str, Callable[[], object]]:
             found[name] = partial(command, python, *sample, MODEL, "--device", "openvino")
     if python := os.environ.get("WGAN_GRADIO_PYTHON"):
         found["the Gradio app of a published folder"] = partial(first_in_gradio, python, published)
+    if python := os.environ.get("WGAN_LITERT_PYTHON"):
+        file = folder / "generator.tflite"
+        run(python, "-c", CONVERT, file)
+        found["LiteRT's interpreter, in Python"] = partial(run, python, "-c", INTERPRET, file)
     if modules := os.environ.get("WGAN_TRANSFORMERS_JS"):
         script = javascript_in(folder, published, Path(modules))
         found["transformers.js, of a published folder"] = partial(run, "node", script)
