@@ -6,6 +6,7 @@ export and litert, where these tests run as programs.
 
 import json
 import os
+import re
 import subprocess
 import zipfile
 from pathlib import Path
@@ -23,6 +24,8 @@ from wgan.model_file.reading import LITERT_MAGIC, content_sha256, describe, scan
 from wgan.runtime import Generator
 
 VARIABLE = "WGAN_LITERT_PYTHON"
+
+EXPORTING = ROOT / "docs" / "exporting.md"
 
 MODEL = b"\x1c\0\0\0" + LITERT_MAGIC + bytes(range(256))
 """The start of a LiteRT file, which nothing here runs."""
@@ -144,6 +147,10 @@ def test_an_export_is_proved_and_draws_the_images_of_onnx(
     expected = Generator(tmp_path / "generator.onnx").sample([7]).astype(int)
     found: Any = json.loads(drawn.stdout)
     assert abs(found - expected).max() <= 1
+    (shown,) = re.findall(r"```py\n(.*?)```", EXPORTING.read_text(encoding="utf-8"), re.DOTALL)
+    program = f"{shown}\nassert images.shape[:2] == (1, 3) and abs(images).max() <= 1"
+    done = run(litert_python, tmp_path, "-c", program)
+    assert done.returncode == 0, done.stderr
     again = run(litert_python, tmp_path, "-m", "wgan", "export", "g.pt", *LITERT, "-o", "b.tflite")
     assert again.returncode == 0, again.stderr
     first = (tmp_path / "generator.tflite").read_bytes()

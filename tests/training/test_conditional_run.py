@@ -61,7 +61,7 @@ def train(folder: str, data: InMemoryDataset | None = None, **settings: Any) -> 
 
 
 def test_a_short_run_learns_its_classes() -> None:
-    trainer = train("run", steps=120, width=4, batch_size=16, n_critic=1, ema_half_life=0)
+    trainer = train("run", steps=180, width=4, batch_size=16, n_critic=1, ema_half_life=0)
     pixels = generate_pixels(trainer.state.generator_ema, 4, CPU, range(32), classes=2)
     means = pixels.reshape(32, -1).mean(axis=1)  # seed k has label k % 2
     assert means[0::2].max() < 100 < 155 < means[1::2].min()
