@@ -29,11 +29,11 @@ PARTIAL = re.compile(r"\.(shard-\d+\.tar)\.(\d+)-\d+\.partial")
 
 
 def seeds_in(shards: Sequence[Path]) -> list[int]:
-    """Return the seeds of all shards, from the names of their members."""
+    """Return the seeds of all shards, from the names of their members, as in 00000042-boot.png."""
     seeds = []
     for path in shards:
         with tarfile.open(path) as archive:
-            seeds += [int(Path(name).stem) for name in archive.getnames()]
+            seeds += [int(Path(name).stem.partition("-")[0]) for name in archive.getnames()]
     return seeds
 
 
