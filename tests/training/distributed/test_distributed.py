@@ -237,8 +237,9 @@ def test_torchrun_resumes_exactly_from_the_last_checkpoint_after_a_rank_is_kille
     signal_at(restarting, place / "killed", 12, 1, signal.SIGKILL)
     finished = finish(restarting)
     assert finished.returncode == 0, finished.stderr
-    # torchrun sees it, and may end the other rank before that can say so.
-    assert f"exitcode: -{signal.SIGKILL.value}" in finished.stderr
+    # The other rank says it, unless torchrun sees it first and ends that rank.
+    lost = "of this training was killed, or did not answer"
+    assert lost in finished.stderr or f"exitcode: -{signal.SIGKILL.value}" in finished.stderr
     assert "(resumed)" in finished.stdout
     assert largest_difference(tensors(weights(whole)), tensors(weights(place / "killed"))) == 0
     assert logged(whole) == logged(place / "killed")
