@@ -20,7 +20,13 @@ from tests.runtime.models import manifest
 from wgan.errors import ModelFileError
 from wgan.model_file.archive import append_manifest
 from wgan.model_file.manifest import METADATA_KEY
-from wgan.model_file.reading import LITERT_MAGIC, content_sha256, describe, scan_model
+from wgan.model_file.reading import (
+    LITERT_MAGIC,
+    MODEL_SIZE_LIMIT,
+    content_sha256,
+    describe,
+    scan_model,
+)
 from wgan.runtime import Generator
 
 VARIABLE = "WGAN_LITERT_PYTHON"
@@ -100,6 +106,14 @@ def test_a_file_that_is_cut_off_is_damaged_and_not_foreign(tmp_path: Path, end: 
     file = append_manifest(MODEL, manifest().to_json())
     (tmp_path / "g.tflite").write_bytes(file[:-end])
     with pytest.raises(ModelFileError, match="damaged manifest"):
+        describe(tmp_path / "g.tflite")
+
+
+def test_a_file_that_is_too_large_is_not_read(tmp_path: Path) -> None:
+    with (tmp_path / "g.tflite").open("wb") as file:
+        file.write(MODEL)
+        file.truncate(MODEL_SIZE_LIMIT + 1)
+    with pytest.raises(ModelFileError, match="is larger than"):
         describe(tmp_path / "g.tflite")
 
 

@@ -74,13 +74,12 @@ def append_manifest(model: bytes, manifest: str) -> bytes:
     return model + write_records({METADATA_KEY: manifest.encode()})
 
 
-def read_appended(path: Path) -> Manifest | None:
-    """Return the manifest at the end of a LiteRT file, or None if there is none.
+def read_appended(data: bytes) -> Manifest | None:
+    """Return the manifest at the end of a LiteRT file's bytes, or None if there is none.
 
     Raises:
         ModelFileError: what is behind the model is damaged, or the manifest cannot be read.
     """
-    data = path.read_bytes()
     try:
         if model_length(data) == len(data):
             return None

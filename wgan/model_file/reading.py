@@ -63,7 +63,7 @@ def describe(path: Path) -> Description:
             from wgan.model_file.archive import read_appended, read_archive  # imports zipfile
 
             if is_litert:
-                return Description("litert", read_appended(path))
+                return Description("litert", read_appended(read_bytes(path)))
             return Description(*read_archive(path))
         scanned = scan_model(data, allow_unsafe=True, allow_external=True)
         if scanned.external and METADATA_KEY in scanned.metadata:
