@@ -181,7 +181,9 @@ def test_sigterm_finishes_running_calls_and_exits_0(slow: Path) -> None:
 
 
 @pytest.mark.parametrize("how", ["time", "second signal"])
-def test_draining_ends(slow: Path, how: str) -> None:
+def test_draining_ends(tmp_path: Path, how: str) -> None:
+    slow = tmp_path / "generator.onnx"
+    slow.write_bytes(slow_generator(50_000))  # 400 images take 25 seconds in batches of 4
     drain = 1 if how == "time" else 60
     limits = ("--threads", 1, "--max-batch", 4, "--drain-seconds", drain)
     with serving(slow, "--grpc-port", 0, *limits) as server, client_of(server) as client:
