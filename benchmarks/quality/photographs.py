@@ -20,6 +20,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
+from typing import Any
 
 import torch
 
@@ -49,7 +50,20 @@ MARKS = (5, 10, 20, 40, 60, 120, 240)
 CHECKPOINTS = 40
 """Checkpoints of a run, to choose from."""
 
-RECIPES = ("tuned", "wgan-gp", "r3gan", "article")
+RECIPES: Mapping[str, Mapping[str, Any]] = MappingProxyType(
+    {
+        "tuned": {},
+        "wgan-gp": {},
+        "r3gan": {},
+        "article": {},
+        "tuned, classes, augmented": {
+            "recipe": "tuned",
+            "conditional": True,
+            "augment": "color,translation,cutout",
+        },
+    }
+)
+"""Options of each row of the table; the recipe is its name unless they name one."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +73,7 @@ class Photographs:
     data: Path
     cpu_minutes: float
     given: Mapping[str, int]
-    recipes: Sequence[str] = RECIPES
+    recipes: Sequence[str] = ("tuned", "wgan-gp", "r3gan", "article")
 
 
 SETS: Mapping[str, Photographs] = MappingProxyType(
@@ -68,7 +82,7 @@ SETS: Mapping[str, Photographs] = MappingProxyType(
             Path("flowers") / "flowers-128.tar",
             240,
             {"size": 64, "width": 32},
-            ("tuned", "article"),
+            ("tuned", "article", "tuned, classes, augmented"),
         ),
         "emoji": Photographs(
             Path("emoji") / "emoji-png-128.tar", 240, {"size": 64, "width": 32}, ("tuned",)
@@ -108,12 +122,17 @@ def run(
     name: str, recipe: str, seed: int, minutes: float, folder: Path, data: Path, scored: int
 ) -> None:
     """Train and evaluate, unless the record exists."""
-    path = folder / f"{name}-{recipe}-{seed}-{minutes:g}min.json"
+    path = folder / f"{name}-{recipe.replace(', ', '-')}-{seed}-{minutes:g}min.json"
     if is_done(path, scored=scored):
         return
     photographs, run_folder = SETS[name], path.with_suffix("").resolve()
     where = str((data / photographs.data).resolve())
+    source = load_data(open_data(where), Transform(size=photographs.given["size"], channels=3))
+    assert isinstance(source, InMemoryDataset)
     given = {**photographs.given, "data": where, "recipe": recipe, "seed": seed, "channels": 3}
+    given |= RECIPES[recipe]
+    if "conditional" in given:
+        given["classes"] = source.class_names
     config = TrainConfig.resolve(given)
     steps = planned_steps(run_folder, config, 60 * minutes)
     config = dataclasses.replace(
@@ -123,9 +142,8 @@ def run(
         # The schedules are those of a run of this length.
         decay_steps=steps if config.decay_steps is None else config.decay_steps,
     )
-    source = load_data(open_data(where), Transform.from_config(config))
-    assert isinstance(source, InMemoryDataset)
-    train_for(source.pixels, config, run_folder, steps=steps, cpu_seconds=0)
+    labels = source.labels if config.conditional else None
+    train_for(source.pixels, config, run_folder, steps=steps, cpu_seconds=0, labels=labels)
     found = measure(run_folder, data / FEATURES, scored)
     last = found[-1]
     record: Record = {
@@ -214,7 +232,7 @@ def draw_curves(records: Sequence[Record]) -> bytes:
     for name, axes in zip(names, figure.subplots(1, len(names), squeeze=False)[0], strict=True):
         for record in (each for each in records if each["data"] == name):
             points = [(each["cpu_minutes"], each["fid"]) for each in record["measured"]]
-            colour = f"C{RECIPES.index(record['recipe'])}"
+            colour = f"C{list(RECIPES).index(record['recipe'])}"
             axes.plot(*zip(*points, strict=True), colour, marker=".", label=record["recipe"])
         axes.set(title=name, xlabel="CPU minutes", ylabel="FD-EfficientNet-Lite0")
         axes.set(xscale="log", yscale="log")
