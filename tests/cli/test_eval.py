@@ -129,6 +129,14 @@ def test_an_export_by_itself_needs_the_option_data(trained: Path, run_wgan: RunW
     assert told.returncode == 0, told.stderr
 
 
+def test_a_fid_of_fewer_images_than_features_has_a_warning(folder: Path, run_wgan: RunWgan) -> None:
+    save(network(TensorProto.UINT8, ("n", 32, 32, 3), width=20), folder / "wide.onnx")
+    named = ("--features", "wide.onnx", "-n", 20, "--metrics", "fid", "--data", "faces")
+    done = run_wgan("eval", RUN / "generator.onnx", *named, cwd=folder)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.startswith("Warning: the FID of 20 images with 20 features is mostly bias:")
+
+
 def test_a_foreign_generator_of_rectangles_is_measured(tmp_path: Path, run_wgan: RunWgan) -> None:
     last = [
         helper.make_node("Concat", ["features", "features"], ["wide"], axis=3),

@@ -55,7 +55,7 @@ def class_statistics(data: Dataset, features: Features, data_n: int | None) -> C
         (rows,) = (data.labels == label).nonzero()
         if len(rows) < MIN_IMAGES:
             logger.warning(
-                "Warning: class %s is left out: it has %s, and at least %d are needed",
+                "class %s is left out: it has %s, and at least %d are needed",
                 name,
                 plural(len(rows), "real image"),
                 MIN_IMAGES,

@@ -96,7 +96,7 @@ def run_evaluation(config: EvalConfig, progress: bool = False) -> Evaluation:
     length = len(reference.moments.mean)
     if config.metrics and "fid" in config.metrics and config.n <= length:
         logger.warning(
-            "Warning: the FID of %s images with %s features is mostly bias: compare it only at the"
+            "the FID of %s images with %s features is mostly bias: compare it only at the"
             " same -n, or raise -n",
             f"{config.n:,}",
             f"{length:,}",

@@ -81,6 +81,7 @@ class Generator:
             norm in training mode, with a warning: its images depend on more than their seed.
         checked: refuse a file whose content does not match its manifest's checksum, or whose
             operators say that an image depends on more than its seed.
+        compute: precision of the computation, "fp32", or "bf16" with the device "openvino".
 
     Attributes:
         manifest: the file's manifest, None for a file from another project.
