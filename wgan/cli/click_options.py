@@ -248,14 +248,14 @@ def _click_type(kind: Any, described: Option) -> Any:
 def _default(
     name: str, field: Any, described: Option, presets: Mapping[str, Mapping[str, Any]]
 ) -> str:
-    """Return the default as --help shows it: '  [default: 5; 3 with article]'."""
+    """Return the default as --help shows it: '  [default: 5; 3 with article, wgan-gp]'."""
+    with_value: dict[str, list[str]] = {}
+    for preset, values in presets.items():
+        if name in values and values[name] != field.default:
+            with_value.setdefault(_text(values[name], described), []).append(preset)
     default = described.shown_default or _text(field.default, described)
-    others = "".join(
-        f"; {_text(values[name], described)} with {preset}"
-        for preset, values in presets.items()
-        if name in values and values[name] != field.default
-    )
-    return f"  [default: {default}{others}]" if default else ""
+    others = (f"; {value} with {', '.join(names)}" for value, names in with_value.items())
+    return f"  [default: {default}{''.join(others)}]" if default else ""
 
 
 def _text(value: Any, described: Option) -> str:

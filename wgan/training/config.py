@@ -125,7 +125,6 @@ class TrainConfig:
         "Augment what the critic sees, real and generated: color,translation,cutout, some of them,"
         f" none, or auto: all three for sets of under {AUGMENTED_BELOW:,} images.",
         metavar="NAME,...",
-        shown_default="auto with --recipe tuned, else none",
     )
     holdout: float = option(
         0.0,

@@ -23,7 +23,7 @@ FOLDER = Path(__file__).parent
 CONFIG = json.loads((FOLDER / "config.json").read_text(encoding="utf-8"))
 FILE = next(iter(CONFIG["files"].values()))["file"]  # the most precise one
 CLASSES = CONFIG["classes"]
-ANY = "of each seed"
+ANY = "by seed"
 SIDE = 256  # pixels to which smaller images are enlarged
 
 session = onnxruntime.InferenceSession(FOLDER / FILE, providers=["CPUExecutionProvider"])
