@@ -1,5 +1,6 @@
 """docs/exporting.md agrees with the code."""
 
+import os
 import re
 import shutil
 import subprocess
@@ -56,6 +57,21 @@ def test_the_tolerances_are_those_of_the_code(precision: str) -> None:
 @pytest.mark.parametrize("name", [*FORMATS, *PRECISIONS, *TARGETS])
 def test_each_choice_is_explained(name: str) -> None:
     assert f"`{name}`" in PAGE
+
+
+def test_the_snippet_for_node_runs(folder: Path, tmp_path: Path) -> None:
+    named = os.environ.get("WGAN_TRANSFORMERS_JS")
+    if named is None or shutil.which("node") is None:
+        pytest.skip("no onnxruntime-node: set WGAN_TRANSFORMERS_JS to a folder with node_modules")
+    (code,) = re.findall(r"```js\n(.*?)```", PAGE, re.DOTALL)
+    changed = code.replace("latentDim = 128", "latentDim = 16")
+    (tmp_path / "draw.mjs").write_text(f"{changed}console.log(pixels.type, pixels.dims.join());")
+    (tmp_path / "node_modules").symlink_to(Path(named) / "node_modules")
+    shutil.copy(folder / "generator.onnx", tmp_path)
+    done = subprocess.run(
+        ["node", "draw.mjs"], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout) == (0, "uint8 4,32,32,3\n"), done.stderr
 
 
 @pytest.mark.slow

@@ -3,6 +3,7 @@
 import functools
 import json
 import os
+import re
 import shutil
 import threading
 from collections.abc import Callable, Iterator
@@ -125,6 +126,26 @@ def assert_close(drawn: np.ndarray, expected: np.ndarray) -> None:
     distance = np.abs(drawn.astype(int) - expected)
     assert distance.max() <= 1
     assert distance.mean() <= 0.01
+
+
+def test_the_documented_snippet_draws_in_a_browser(
+    plain: Path, runtime: Path, host: Callable[[Path], str], page: Any, tmp_path: Path
+) -> None:
+    (snippet,) = re.findall(
+        r"```html\n(.*?)```", (ROOT / "docs" / "exporting.md").read_text(), re.DOTALL
+    )
+    for path in [plain / "generator.onnx", *(runtime / "dist").iterdir()]:
+        (tmp_path / path.name).symlink_to(path)
+    html = snippet.replace("128", "16")  # this model's latent_dim
+    (tmp_path / "index.html").write_text(f'<link rel="icon" href="data:,">{html}')
+    page.goto(host(tmp_path))
+    page.wait_for_function("document.getElementById('image').height === 32")
+    levels = page.evaluate(
+        "[...document.getElementById('image').getContext('2d').getImageData(0, 0, 32, 32).data]"
+    )
+    drawn = np.reshape(levels, (32, 32, 4))
+    assert (drawn[..., 3] == 255).all()
+    assert drawn[..., :3].std() > 1
 
 
 def test_the_folder_holds_the_proved_model_and_only_what_the_page_needs(plain: Path) -> None:
