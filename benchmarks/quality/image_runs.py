@@ -121,7 +121,10 @@ def load_milestones(folder: Path) -> list[Milestone]:
 
 
 def planned_steps(folder: Path, config: TrainConfig, cpu_seconds: float) -> int:
-    """Return how many steps fit into a time; a few are measured once and the number is saved."""
+    """Return how many steps fit into a time.
+
+    Up to 30 are measured, in a twentieth of the time, and the number is saved.
+    """
     path = folder.parent / f"{folder.name}.steps"
     if not path.exists():
         config = dataclasses.replace(
@@ -135,13 +138,18 @@ def planned_steps(folder: Path, config: TrainConfig, cpu_seconds: float) -> int:
         images = torch.zeros(shape).to(memory_format=torch.channels_last)
         labels = torch.zeros(config.batch_size, dtype=torch.int64) if config.conditional else None
         batch = Batch(images, labels)
-        steps, warm_up, measured = train_steps(state, lambda: batch, config), 10, 30
-        for _ in range(warm_up):
-            next(steps)
-        start = time.process_time()
-        for _ in range(measured):
-            next(steps)
-        each = (time.process_time() - start) / measured
+        steps = train_steps(state, lambda: batch, config)
+
+        def timed(count: int) -> float:
+            start = time.process_time()
+            for _ in range(count):
+                next(steps)
+            return (time.process_time() - start) / count
+
+        timed(1)  # allocates
+        measured = max(1, min(30, int(cpu_seconds / 20 / timed(1))))
+        timed(1 + measured // 3)  # warms up
+        each = timed(measured)
         path.parent.mkdir(parents=True, exist_ok=True)
         write_whole(path, str(max(1, round(cpu_seconds / each))).encode())
     return int(path.read_text())
