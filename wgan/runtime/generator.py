@@ -3,54 +3,42 @@
 import dataclasses
 import functools
 import hashlib
-import os
-import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, Self, TypeVar
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
 
-from wgan.errors import DeviceError, ModelFileError, UsageError
+from wgan.errors import ModelFileError, UsageError
 from wgan.image_shape import PIXEL_CHANNELS, channels_text
 from wgan.images import Images, Pixels, collect, encode, grid, to_pixels, viewable
 from wgan.latents import Labels, Latents, check_seed
 from wgan.model_file.foreign import ForeignOptions
-from wgan.model_file.interface import Inputs
-from wgan.model_file.onnx_scan import extra_output
-from wgan.model_file.reading import read_complete, read_manifest
+from wgan.model_file.reading import read_manifest
 from wgan.model_file.value_range import ValueRange
 from wgan.options import check_value
 from wgan.runtime import builtin
 from wgan.runtime.config import DEFAULT_FRAMES, SampleConfig
-from wgan.runtime.engine import (
-    DEVICES,
-    Optimization,
-    active_provider,
-    open_session,
-    run_session,
-)
+from wgan.runtime.engine import Optimization
 from wgan.runtime.feed import Feed
 from wgan.runtime.hub import is_hub_address
 from wgan.runtime.labels import GivenLabels, check_labels, make_labelling
 from wgan.runtime.latent_sources import InterpolatedLatents, LatentSource, SeedLatents
+from wgan.runtime.model_session import EngineOptions, ModelSession, pad
 from wgan.runtime.model_source import (
     check_seeds_count,
     find_model,
     scan_source,
     verify_checksum,
 )
-from wgan.runtime.signature import ImageOutput, read_signature, session_interface
+from wgan.runtime.signature import ImageOutput, read_signature
 
 PREVIEW_IMAGES = 16
 """Images that a notebook shows for a generator."""
 
 PREVIEW_SIDE = 64
 """Pixels to which smaller ones of them are enlarged."""
-
-
-Scalar = TypeVar("Scalar", bound=np.generic)
 
 
 class Generator:
@@ -116,8 +104,8 @@ class Generator:
             is_path = model is None or not (model == builtin.NAME or is_hub_address(model))
             self._name = str(path if is_path else model)
             model = path
-        self._source, file = scan_source(model)
-        self._engine = (device, threads, optimization, compute)
+        source, file = scan_source(model)
+        options = EngineOptions(device, threads, optimization, compute)
         foreign = foreign or ForeignOptions()
         if value_range is not None:
             foreign = dataclasses.replace(foreign, value_range=value_range)
@@ -126,20 +114,14 @@ class Generator:
             "checked": checked,
             "allow_random": allow_random,
         }
-        self._lock = threading.Lock()
-        self._process = os.getpid()
         try:
             self.manifest = read_manifest(file)
             if self.manifest is None and checked:
                 check_seeds_count(file, allow_random=allow_random)
-            with verify_checksum(self._source, self.manifest if checked else None):
-                self._session = open_session(
-                    self._source.content, device, threads, optimization, compute
-                )
-                self._source.check_unchanged()
-                self.provider = active_provider(self._session)
+            with verify_checksum(source, self.manifest if checked else None):
+                self._session = ModelSession(self._name, source, options)
                 self._signature = read_signature(
-                    *session_interface(self._session), file, self.manifest, foreign, self._draw_one
+                    *self._session.interface(), file, self.manifest, foreign, self._session.run_one
                 )
                 self._feed = Feed.of(self._signature.inputs)
         except ModelFileError as exc:
@@ -149,6 +131,7 @@ class Generator:
             if wide or "bfloat16" in str(exc):  # for which ONNX Runtime lacks most operators
                 exc = ModelFileError(f"{exc}; export it in float32")
             raise ModelFileError(f"{self._name} cannot be used: {exc}") from exc
+        self.provider = self._session.provider
         self.image_shape = self._signature.main.shape
 
     @property
@@ -185,14 +168,14 @@ class Generator:
         (docs/performance.md); a short process starts and ends sooner with 16. A GPU needs more
         work at once.
         """
-        return 16 if self.provider == DEVICES["cpu"].provider else 64
+        return 16 if self._session.runs_on_cpu else 64
 
     @functools.cached_property
     def model_sha256(self) -> str:
         """SHA-256 of the model's bytes, with weights in other files, in hexadecimal."""
         if self.manifest is None:
             return hashlib.sha256(self.content()).hexdigest()
-        return self._source.sha256()
+        return self._session.source.sha256()
 
     def images(self, latents: Latents, labels: Labels | None = None) -> Images:
         """Generate float images in one run: `[n, latent_dim]` -> `[n, c, h, w]` in [-1, 1].
@@ -227,9 +210,7 @@ class Generator:
         Raises:
             ModelFileError: its file was changed.
         """
-        self._source.check_unchanged()
-        content = self._source.content
-        return content if isinstance(content, bytes) else read_complete(content)
+        return self._session.content()
 
     def values(self, name: str, latents: Latents, labels: Labels | None = None) -> npt.NDArray[Any]:
         """Compute any value of the graph, such as a layer's output; this opens the model again.
@@ -237,10 +218,8 @@ class Generator:
         Raises:
             ModelFileError: ONNX Runtime failed.
         """
-        _, threads, _, _ = self._engine
-        extended = self.content() + extra_output(name)
-        session = open_session(extended, "cpu", threads, "none")  # "all" may fuse the value away
-        return self._run_session([name], latents, labels, session)[0]
+        session = self._session.with_output(name)
+        return session.run([name], self._feed, latents, labels)[0]
 
     def sample(
         self,
@@ -335,9 +314,9 @@ class Generator:
         algorithm, whose last bit differs. On the CPU an image is the same in any batch and memory
         does not grow with new sizes, so padding would only cost time.
         """
-        if len(latents) >= batch_size or self.provider == DEVICES["cpu"].provider:
+        if len(latents) >= batch_size or self._session.runs_on_cpu:
             return latents, labels
-        return _pad(latents, batch_size), None if labels is None else _pad(labels, batch_size)
+        return pad(latents, batch_size), None if labels is None else pad(labels, batch_size)
 
     def _run(
         self, outputs: list[ImageOutput], latents: Latents, labels: Labels | None
@@ -352,7 +331,8 @@ class Generator:
         if not np.isfinite(latents).all():
             raise UsageError("the latents hold a value that is not finite")
         labels = check_labels(labels, len(latents), len(self.classes))
-        results = self._run_session([output.name for output in outputs], latents, labels)
+        names = [output.name for output in outputs]
+        results = self._session.run(names, self._feed, latents, labels)
         for output, result in zip(outputs, results, strict=True):
             fault = None
             if not output.fits(result.shape, len(latents)):
@@ -366,74 +346,14 @@ class Generator:
                 )
         return results
 
-    def _run_session(
-        self, names: list[str], latents: Latents, labels: Labels | None, session: Any = None
-    ) -> list[npt.NDArray[Any]]:
-        session = session or self._open_session()
-        fixed = self._signature.inputs.batch
-        if fixed is None or fixed == len(latents):
-            return self._run_batch(session, names, latents, labels)
-        # The exporter has frozen the batch size: several runs, the last one padded.
-        parts = [
-            self._run_batch(
-                session,
-                names,
-                _pad(latents[start : start + fixed], fixed),
-                None if labels is None else _pad(labels[start : start + fixed], fixed),
-            )
-            for start in range(0, len(latents), fixed)
-        ]
-        return [np.concatenate(arrays)[: len(latents)] for arrays in zip(*parts, strict=True)]
-
-    def _run_batch(
-        self, session: Any, names: list[str], latents: Latents, labels: Labels | None
-    ) -> list[npt.NDArray[Any]]:
-        try:
-            return run_session(session, names, self._feed(latents, labels))
-        except ModelFileError as exc:
-            raise ModelFileError(f"{self._name} cannot be used: {exc}") from exc
-
-    def _draw_one(self, inputs: Inputs, names: Sequence[str]) -> list[npt.NDArray[Any]]:
-        """Outputs of one image, whose shapes the graph does not declare."""
-        n = inputs.batch or 1
-        labels = None if inputs.labels is None else np.zeros(n, np.int64)
-        feed = Feed.of(inputs)(np.zeros((n, inputs.latent_dim), np.float32), labels)
-        return run_session(self._session, names, feed)
-
-    def _open_session(self) -> Any:
-        """Return the session; a forked process opens its own, because threads are not inherited.
-
-        Raises:
-            UsageError: the generator is closed.
-            DeviceError: it runs on a GPU, which a forked process cannot use.
-            ModelFileError: the file was changed.
-        """
-        if self._session is None:
-            raise UsageError(f"the generator of {self._name} is closed: open it again")
-        if self._process != os.getpid():
-            if self.provider != DEVICES["cpu"].provider:
-                raise DeviceError(
-                    f"a generator that runs on the {self.provider} cannot be used in a forked"
-                    " process: open it there"
-                )
-            with self._lock:
-                if self._process != os.getpid():  # another thread may have opened it meanwhile
-                    self._source.check_unchanged()
-                    _, threads, optimization, _ = self._engine
-                    self._session = open_session(self._source.content, "cpu", threads, optimization)
-                    self._process = os.getpid()
-        return self._session
-
     def close(self) -> None:
         """Release the session and its memory; the generator cannot be used afterwards."""
-        self._session = None
+        self._session.close()
 
     def __reduce__(self) -> tuple[Any, ...]:
-        device, threads, optimization, compute = self._engine
-        make = functools.partial(
-            Generator, **self._arguments, optimization=optimization, compute=compute
-        )
-        return make, (self._source.content, device, threads)
+        options = dataclasses.asdict(self._session.options)
+        make = functools.partial(Generator, **self._arguments, **options)
+        return make, (self._session.source.content,)
 
     def __repr__(self) -> str:
         height, width, channels = self.image_shape
@@ -441,7 +361,7 @@ class Generator:
         kind = f"{kind} images" if channels in PIXEL_CHANNELS else f"images of {kind}"
         trained = None if self.manifest is None else self.manifest.step
         step = "" if trained is None else f", step {trained:,}"
-        state = "closed" if self._session is None else self.provider
+        state = "closed" if self._session.is_closed else self.provider
         return (
             f"<Generator of {width}x{height} {kind}:"
             f" {self._name}, latent_dim {self.latent_dim}{step}, {state}>"
@@ -449,7 +369,7 @@ class Generator:
 
     def _repr_png_(self) -> bytes | None:
         """The images of a few seeds, which a notebook shows for the generator."""
-        if self._session is None:
+        if self._session.is_closed:
             return None
         scale = max(1, PREVIEW_SIDE // max(self.image_shape[:2]))
         pixels = viewable(self.sample(PREVIEW_IMAGES)).repeat(scale, axis=1).repeat(scale, axis=2)
@@ -470,7 +390,3 @@ def _seeds(seeds: int | Sequence[int]) -> Sequence[int]:
     if not len(seeds):
         raise UsageError("no seeds were given: at least one is needed")
     return seeds
-
-
-def _pad(rows: npt.NDArray[Scalar], size: int) -> npt.NDArray[Scalar]:
-    return np.pad(rows, [(0, size - len(rows)), *[(0, 0)] * (rows.ndim - 1)])
