@@ -6,7 +6,7 @@ import pytest
 
 from wgan.errors import ModelFileError, UsageError
 from wgan.model_file.foreign import ForeignOptions
-from wgan.model_file.interface import Inputs, LabelInput
+from wgan.model_file.graph_inputs import Inputs, LabelInput
 from wgan.model_file.onnx_scan import OnnxFile, ValueInfo
 from wgan.model_file.value_range import Producer
 from wgan.options import parse_value_range

@@ -12,8 +12,8 @@ from wgan.errors import ModelFileError, WganError
 from wgan.image_shape import channels_text
 from wgan.model_file.external_data import external_file
 from wgan.model_file.foreign import ForeignOptions
+from wgan.model_file.graph_inputs import find_inputs
 from wgan.model_file.image_outputs import find_images, find_range
-from wgan.model_file.interface import find_inputs
 from wgan.model_file.onnx_scan import OnnxFile, ValueInfo
 from wgan.model_file.reading import Description, describe
 from wgan.model_file.value_range import inferred_range

@@ -27,8 +27,8 @@ from PIL import Image
 from wgan.errors import ModelFileError
 from wgan.evaluation.features import FeatureBatch
 from wgan.images import Pixels, to_colour, to_pil
+from wgan.model_file.graph_inputs import FLOATS
 from wgan.model_file.image_outputs import UINT8, Layout
-from wgan.model_file.interface import FLOATS
 from wgan.model_file.onnx_scan import ValueInfo
 from wgan.model_file.value_range import ValueRange
 from wgan.runtime.engine import open_session, run_session

@@ -8,7 +8,7 @@ from typing import Literal
 from wgan.errors import ModelFileError, UnknownRange, UsageError
 from wgan.image_shape import MAX_CHANNELS
 from wgan.model_file.foreign import ForeignOptions
-from wgan.model_file.interface import FLOATS, list_values
+from wgan.model_file.graph_inputs import FLOATS, list_values
 from wgan.model_file.onnx_scan import Axis, ValueInfo
 from wgan.model_file.value_range import Producer, ValueRange, inferred_range
 

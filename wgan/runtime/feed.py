@@ -11,7 +11,7 @@ import numpy.typing as npt
 from wgan.errors import ModelFileError, UsageError
 from wgan.files import open_regular
 from wgan.latents import Labels, Latents
-from wgan.model_file.interface import FLOATS, INTEGERS, FixedInput, Inputs
+from wgan.model_file.graph_inputs import FLOATS, INTEGERS, FixedInput, Inputs
 from wgan.text import shorten
 
 InputArray = npt.NDArray[Any]

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from wgan.errors import DeviceError, ModelFileError, UsageError
 from wgan.latents import Labels, Latents
-from wgan.model_file.interface import Inputs
+from wgan.model_file.graph_inputs import Inputs
 from wgan.model_file.onnx_scan import ValueInfo, extra_output
 from wgan.model_file.reading import read_complete
 from wgan.runtime.engine import (

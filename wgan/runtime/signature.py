@@ -2,7 +2,7 @@
 
 wgan's own exports have the input `latents` `[n, latent_dim]`, for a generator with classes `labels`
 `[n]` as well, and the outputs `images` and `pixels`. What a generator from another project takes
-and gives is found by `wgan.model_file.interface`, with the options that the user gives.
+and gives is found by `wgan.model_file.graph_inputs`, with the options that the user gives.
 """
 
 import math
@@ -18,8 +18,8 @@ from wgan.image_shape import PIXEL_CHANNELS
 from wgan.images import Images, Pixels, to_images, to_pixels
 from wgan.model_file import IMAGES, LABELS, LATENTS, PIXELS
 from wgan.model_file.foreign import ForeignOptions
+from wgan.model_file.graph_inputs import FLOATS, Inputs, LabelInput, find_inputs, list_values
 from wgan.model_file.image_outputs import UINT8, FoundImages, Layout, find_images, find_range
-from wgan.model_file.interface import FLOATS, Inputs, LabelInput, find_inputs, list_values
 from wgan.model_file.manifest import Manifest
 from wgan.model_file.onnx_scan import Axis, OnnxFile, ValueInfo
 from wgan.model_file.value_range import ValueRange

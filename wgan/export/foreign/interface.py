@@ -7,8 +7,8 @@ from onnx import ModelProto, TensorProto
 
 from wgan.errors import ExportError
 from wgan.export.lowering.graph import AnyArray
+from wgan.model_file.graph_inputs import Inputs
 from wgan.model_file.image_outputs import Layout
-from wgan.model_file.interface import Inputs
 from wgan.model_file.onnx_scan import OnnxFile, scan
 from wgan.model_file.value_range import RANDOM, ValueRange, inferred_range
 

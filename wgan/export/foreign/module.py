@@ -14,8 +14,8 @@ from torch import Tensor, nn
 
 from wgan.errors import ExportError, UsageError
 from wgan.export.formats import export_errors
+from wgan.model_file.graph_inputs import LABEL_NAME, split_label_input
 from wgan.model_file.image_outputs import FoundImages, as_images
-from wgan.model_file.interface import LABEL_NAME, split_label_input
 from wgan.model_file.onnx_scan import ValueInfo
 from wgan.text import first_line, shorten
 

@@ -24,7 +24,7 @@ from wgan.export.lowering.calibration import open_session
 from wgan.export.lowering.graph import AnyArray, Graph
 from wgan.image_shape import PIXEL_CHANNELS
 from wgan.model_file import IMAGES, LABELS, LATENTS, PIXELS
-from wgan.model_file.interface import Inputs, LabelInput
+from wgan.model_file.graph_inputs import Inputs, LabelInput
 from wgan.text import first_line
 
 FOLDED_BYTES = 2**28

@@ -18,7 +18,7 @@ from wgan.export.parity.gate import CHUNK, Reference, proof_labels
 from wgan.images import Images, to_pixels
 from wgan.latents import Labels, Latents, latents_from_seeds
 from wgan.model_file.foreign import ForeignOptions
-from wgan.model_file.interface import Inputs
+from wgan.model_file.graph_inputs import Inputs
 from wgan.runtime.engine import open_session, run_session
 from wgan.runtime.feed import Feed
 from wgan.runtime.signature import read_signature, session_interface
