@@ -106,6 +106,50 @@ def test_a_module_becomes_a_file_for_pytorch(
     assert (manifest.height, manifest.width, manifest.channels) == (8, 8, 3)
 
 
+class Shifted(Small):
+    """Its own graph has the constants of the last nodes, which turn images into pixels."""
+
+    def forward(self, z: Tensor) -> Any:
+        """Draw images in [0, 1]."""
+        return (self.main(z) * 127.5 + 127.5) / 255
+
+
+def test_constants_of_the_graph_that_are_those_of_the_pixels_may_be_float16(tmp_path: Path) -> None:
+    path = tmp_path / "g.onnx"
+    config = ExportConfig(precision="fp16")
+    export_module(Shifted(), (LATENT_DIM, 1, 1), path, value_range=(0, 1), config=config)
+    assert images_of(path).std() > 0
+
+
+class Growing(Small):
+    """Takes a number of steps, as progressive generators do, and a direction."""
+
+    def forward(self, z: Tensor, step: int = 0, direction: Tensor | None = None) -> Any:
+        """Draw images."""
+        for _ in range(step):
+            z = z + (0 if direction is None else direction[:, :, None, None])
+        return self.main(z)
+
+
+def test_whole_numbers_and_arrays_are_arguments(tmp_path: Path) -> None:
+    network = Growing().eval()
+    direction = np.linspace(-1, 1, LATENT_DIM)[None]
+    np.save(tmp_path / "d.npy", direction)
+    inputs = make_inputs(network, {"step": "2", "direction": f"{tmp_path / 'd.npy'}"}, None)
+    z = torch.ones(1, LATENT_DIM, 1, 1)
+    moved = z + 2 * torch.from_numpy(direction.astype(np.float32))[:, :, None, None]
+    torch.testing.assert_close(network(z, **inputs), network(moved))
+    with pytest.raises(UsageError, match=r"--input .*none.npy cannot be read"):
+        make_inputs(network, {"direction": f"{tmp_path / 'none.npy'}"}, None)
+
+
+def test_images_that_are_not_finite_are_named() -> None:
+    network = Small(nn.LogSigmoid()).eval()
+    next(network.parameters()).data.fill_(torch.nan)
+    with pytest.raises(ExportError, match="values that are not finite"):
+        draw(ForeignGenerator(network, (LATENT_DIM, 1, 1), {}))
+
+
 def test_a_range_is_told_by_the_module(tmp_path: Path) -> None:
     torch.manual_seed(0)
     module = Small(nn.Sigmoid())
@@ -248,6 +292,40 @@ def test_weights_are_found_under_a_key(tmp_path: Path, module: Small) -> None:
         load_weights(path)
     with pytest.raises(UsageError, match=r"has no 'ema', only g, g_ema, step"):
         load_weights(f"{path}:ema")
+
+
+def test_of_a_generator_and_its_ema_one_must_be_named(tmp_path: Path, module: Small) -> None:
+    state = module.state_dict()
+    both = {f"generator.{name}": torch.zeros_like(value) for name, value in state.items()}
+    both |= {f"generator_ema.{name}": value for name, value in state.items()}
+    path = saved(tmp_path, "w.pth", both)
+    other = Small()
+    with pytest.raises(UsageError, match=r"generator, generator_ema; name one.*:generator_ema"):
+        put_weights(other, load_weights(path))
+    put_weights(other, load_weights(f"{path}:generator_ema"))
+    torch.testing.assert_close(other.state_dict(), module.state_dict())
+
+
+def test_weights_are_found_below_several_keys_and_beside_numbers(
+    tmp_path: Path, module: Small
+) -> None:
+    state = {**module.state_dict(), "step": 7}
+    path = saved(tmp_path, "w.pth", {"epoch": 3, "state_dict": {"generator": state}})
+    assert set(load_weights(path)) == set(module.state_dict())
+    several = saved(tmp_path, "s.pth", {"nets": {"g": state, "g_ema": state}})
+    with pytest.raises(UsageError, match=r"several weights: nets\.g, nets\.g_ema"):
+        load_weights(several)
+
+
+def test_weight_norm_of_older_releases_is_loaded(tmp_path: Path) -> None:
+    def network() -> nn.Sequential:
+        return nn.Sequential(torch.nn.utils.parametrizations.weight_norm(nn.Linear(3, 4)))
+
+    made, other = network(), network()
+    renamed = {"original0": "0.weight_g", "original1": "0.weight_v", "bias": "0.bias"}
+    old = {renamed[name.split(".")[-1]]: value for name, value in made.state_dict().items()}
+    put_weights(other, load_weights(saved(tmp_path, "w.pth", old)))
+    torch.testing.assert_close(other.state_dict(), made.state_dict())
 
 
 def test_the_only_weights_need_no_key(tmp_path: Path, module: Small) -> None:

@@ -9,11 +9,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from wgan.errors import ExportError, UsageError
 from wgan.export.formats import export_errors
+from wgan.files import open_regular
 from wgan.model_file.graph_inputs import LABEL_NAME, split_label_input
 from wgan.model_file.image_outputs import FoundImages, as_images
 from wgan.model_file.onnx_scan import ValueInfo
@@ -180,15 +182,28 @@ def make_labels(module: nn.Module, text: str | None) -> LabelArgument | None:
 
 
 def _parse(text: str) -> Any:
-    """A number, a flag, None, a text, or numbers, which become one row of a tensor."""
+    """A number, a flag, None, a text, a .npy file's array, or numbers: one row of a tensor.
+
+    A number without a point is an int, as in Python. Raises UsageError if the file cannot be read.
+    """
     words = {"none": None, "true": True, "false": False}
     if text.lower() in words:
         return words[text.lower()]
+    if text.endswith(".npy"):
+        try:
+            with open_regular(Path(text)) as file:
+                array = np.load(file, allow_pickle=False)
+            # float64 is NumPy's default and no network's.
+            return torch.from_numpy(array.astype(np.float32) if array.dtype == float else array)
+        except (ValueError, TypeError, OSError, EOFError) as exc:
+            raise UsageError(f"--input {text} cannot be read: {first_line(exc)}") from exc
     try:
         numbers = [float(part) for part in text.split(",")]
     except ValueError:
         return text
-    return numbers[0] if len(numbers) == 1 else torch.tensor([numbers])
+    if len(numbers) > 1:
+        return torch.tensor([numbers])
+    return int(text) if text.strip().lstrip("+-").isdecimal() else numbers[0]
 
 
 def make_module(name: str) -> nn.Module:
@@ -251,6 +266,11 @@ def draw(generator: ForeignGenerator, n: int = 8) -> Tensor:
         first, second = generator(*inputs), generator(*inputs)
         first_two = generator(*(each[:2] for each in inputs))
     images: Tensor = first
+    if not torch.isfinite(images).all():
+        raise ExportError(
+            "the generator draws values that are not finite (NaN or infinite): are these the right"
+            " weights, and were they trained to the end?"
+        )
     if not torch.equal(first, second):
         raise ExportError(
             "the generator draws random numbers itself: two runs on the same latents differ, so"

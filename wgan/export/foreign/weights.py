@@ -2,6 +2,7 @@
 
 import logging
 import pickle
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -63,36 +64,70 @@ def _load_checkpoint(path: Path) -> Any:
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as exc:
+        found = re.search(r"GLOBAL (\S+)", str(exc))
+        also = f" (a {shorten(found[1], 60).strip(chr(39))})" if found else ""
         raise UsageError(
-            f"--weights {path} holds more than tensors, and loading that could run code. Save the"
-            " weights only:  torch.save(generator.state_dict(), 'weights.pth')"
+            f"--weights {path} holds more than tensors{also}, and loading that could run code. Save"
+            " the weights only:  torch.save(generator.state_dict(), 'weights.pth').  If you trust"
+            " the file and its key is g_ema:  torch.save(torch.load(FILE, weights_only=False)"
+            "['g_ema'], 'weights.pth')"
         ) from exc
     except Exception as exc:  # torch.load raises errors of many kinds for a damaged file
+        if "TorchScript" in str(exc):
+            raise UsageError(
+                f"--weights {path} is a TorchScript program, not weights: save those with"
+                "  torch.save(torch.jit.load(FILE).state_dict(), 'weights.pth')"
+            ) from exc
         raise UsageError(f"--weights {path} cannot be read: {first_line(exc)}") from exc
 
 
 def _state_of(content: Any, key: str, path: Path) -> Weights:
     """The weights in a loaded file, at `key` or the only ones there are."""
-    for part in key.split(".") if key else []:
+    parts = key.split(".") if key else []
+    for number, part in enumerate(parts):
         if not isinstance(content, Mapping) or part not in content:
-            raise UsageError(f"--weights {path} has no {key!r}, only {_names(content)}")
+            rest = ".".join(parts[number:])
+            inner = {name: value for name, value in _items(content) if _is_below(name, rest)}
+            if not inner:
+                raise UsageError(f"--weights {path} has no {key!r}, only {_names(content)}")
+            content = {name[len(rest) + 1 :]: value for name, value in inner.items()}
+            break
         content = content[part]
-    while not _is_state(content):
-        found = [name for name, value in _items(content) if _is_state(value)]
+    if not _is_state(content):
+        found = _find_states(content)
         if len(found) != 1:
             holds = f"several weights: {', '.join(found)}" if found else _names(content)
-            likely = next((name for name in found if "ema" in name), (found or ["g_ema"])[0])
+            likely = next((name for name in found if "ema" in name), next(iter(found), "g_ema"))
             raise UsageError(
                 f"--weights {path} holds {holds}; name the generator's, as in"
                 f"  --weights {path.name}:{likely}"
             )
-        content = content[found[0]]
+        (content,) = found.values()
     return {name: value for name, value in content.items() if isinstance(value, Tensor)}
 
 
+def _is_below(name: Any, prefix: str) -> bool:
+    return isinstance(name, str) and name.startswith(f"{prefix}.")
+
+
+def _find_states(content: Any, depth: int = 3) -> dict[str, Any]:
+    """The weights within mappings, by the keys that lead to them, joined by points."""
+    found: dict[str, Any] = {}
+    for name, value in _items(content) if depth else []:
+        if _is_state(value):
+            found[str(name)] = value
+        else:
+            inner = _find_states(value, depth - 1)
+            found.update({f"{name}.{key}": state for key, state in inner.items()})
+    return found
+
+
 def _is_state(content: Any) -> bool:
-    tensors = [isinstance(value, Tensor) for _, value in _items(content)]
-    return bool(tensors) and all(tensors)
+    """Whether these are weights by name; a number of steps may stand among them."""
+    values = [value for _, value in _items(content)]
+    return any(isinstance(value, Tensor) for value in values) and not any(
+        _is_state(value) for value in values
+    )
 
 
 def _items(content: Any) -> list[tuple[str, Any]]:
@@ -115,12 +150,18 @@ def put_weights(module: nn.Module, weights: Weights) -> None:
     Weights that the network does not know are a warning.
 
     Raises:
-        UsageError: the network has weights that the file lacks, or of another shape.
+        UsageError: the network has weights that the file lacks, or of another shape, or the file
+            has several that fit.
     """
-    expected = set(module.state_dict())
-    chosen = max(_candidates(weights), key=lambda state: len(expected & set(state)))
-    missing = sorted(name for name in expected - set(chosen) if "num_batches_tracked" not in name)
-    unknown = sorted(set(chosen) - expected)
+    expected = {name for name in module.state_dict() if "num_batches_tracked" not in name}
+    chosen = _without_prefix(weights, expected)
+    try:
+        # PyTorch renames the weights of older releases, so it decides which ones are missing.
+        result = module.load_state_dict(chosen, strict=False)
+    except RuntimeError as exc:
+        reasons = [line.strip() for line in str(exc).splitlines()[1:]] or [str(exc)]
+        raise UsageError(f"--weights does not fit the network: {shorten(reasons[0], 200)}") from exc
+    missing, unknown = sorted(expected & {*result.missing_keys}), sorted(result.unexpected_keys)
     if missing:
         also = f", and holds others that it does not know: {_list(unknown)}" if unknown else ""
         raise UsageError(
@@ -129,13 +170,34 @@ def put_weights(module: nn.Module, weights: Weights) -> None:
         )
     if unknown:
         logger.warning("the network does not use these weights: %s", _list(unknown))
-    try:
-        module.load_state_dict(
-            {name: value for name, value in chosen.items() if name in expected}, strict=False
-        )
-    except RuntimeError as exc:
-        reasons = [line.strip() for line in str(exc).splitlines()[1:]] or [str(exc)]
-        raise UsageError(f"--weights does not fit the network: {shorten(reasons[0], 200)}") from exc
+
+
+def _without_prefix(weights: Weights, expected: set[str]) -> Weights:
+    """The weights by the network's own names, as far as the file has them.
+
+    Raises:
+        UsageError: those of several prefixes fit the network, such as the generator and its EMA.
+    """
+    if expected and not expected <= set(weights):
+        longest = max(expected, key=len)
+        prefixes = [
+            prefix
+            for name in weights
+            if name.endswith(longest)
+            for prefix in [name.removesuffix(longest)]
+            if prefix.endswith(".") and all(f"{prefix}{each}" in weights for each in expected)
+        ]
+        if len(prefixes) > 1:
+            keys = [prefix.rstrip(".") for prefix in prefixes]
+            likely = next((key for key in keys if "ema" in key), keys[0])
+            raise UsageError(
+                f"--weights holds several weights that fit the network: {_list(keys)}; name one, as"
+                f" in  --weights FILE:{likely}"
+            )
+        for prefix in prefixes:
+            inner = (name for name in weights if name.startswith(prefix))
+            return {name.removeprefix(prefix): weights[name] for name in inner}
+    return max(_candidates(weights), key=lambda state: len(expected & set(state)))
 
 
 def _candidates(weights: Weights) -> list[Weights]:

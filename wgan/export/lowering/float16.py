@@ -23,7 +23,9 @@ def to_fp16(model: ModelProto) -> ModelProto:
         in_float32 = in_float32 or "images" in node.output  # from the last activation on
         if in_float32:
             for name in node.input:
-                if name in halves:  # pop: a second reader finds the value, already cast back
+                # Constants are still there in float32.
+                if name in halves and name not in graph.constants:
+                    # pop: a second reader finds the value, already cast back
                     graph.add("Cast", halves.pop(name), to=TensorProto.FLOAT, output=name)
             graph.copy(node)
         else:
