@@ -173,3 +173,15 @@ def test_orientation_is_applied_to_what_pillow_reads(tmp_path: Path) -> None:
     decoded = decode(tmp_path / "a.tif")
     assert isinstance(decoded, Image.Image)
     assert decoded.size == (20, 24)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_orientation_is_applied_to_what_tifffile_reads(tmp_path: Path, orientation: int) -> None:
+    values = noise(20, 24, 3)
+    tag = (274, "H", 1, orientation, True)
+    write(tmp_path / "8.tif", values, photometric="rgb", extratags=[tag])
+    wide = values.astype(np.uint16) * 257
+    write(tmp_path / "16.tif", wide, photometric="rgb", extratags=[tag])
+    by_pillow, by_tifffile = decode(tmp_path / "8.tif"), decode(tmp_path / "16.tif")
+    assert isinstance(by_tifffile, np.ndarray)
+    assert np.array_equal(by_tifffile, np.asarray(by_pillow).astype(np.uint16) * 257)

@@ -35,6 +35,7 @@ class Page(NamedTuple):
     photometric: int
     extra: int  # of the last band: 0 unspecified, 1 or 2 alpha; -1 no extra band
     is_reduced: bool  # a smaller copy of another page
+    orientation: int  # 1 upright, others as in EXIF
 
     @property
     def says_alpha(self) -> bool:
@@ -79,6 +80,7 @@ def _page(number: int, tags: ImageFileDirectory_v2) -> Page:
         photometric=first(262, 0),
         extra=int(extra[-1]) if extra else -1,
         is_reduced=bool(first(254, 0) & 1),
+        orientation=first(274, 1),
     )
 
 
@@ -93,7 +95,7 @@ def needs_tifffile(page: Page) -> bool:
 
 
 def read_bands(file: BinaryIO, page: Page) -> npt.NDArray[np.generic]:
-    """Read a page by tifffile: `[height, width, bands]`.
+    """Read a page by tifffile, upright: `[height, width, bands]`.
 
     Raises:
         ImageError: it is damaged, or of a kind that is not read.
@@ -115,7 +117,18 @@ def read_bands(file: BinaryIO, page: Page) -> npt.NDArray[np.generic]:
     values = values.reshape(page.height, page.width, page.bands)
     if values.dtype.kind not in "uifb":
         raise ImageError(f"it has {values.dtype} values")
-    return values
+    return _turn_upright(values, page.orientation)
+
+
+def _turn_upright(values: npt.NDArray[np.generic], orientation: int) -> npt.NDArray[np.generic]:
+    """Undo an orientation, as Pillow's exif_transpose does; 1 and unknown ones change nothing."""
+    if orientation in (5, 6, 7, 8):  # rows are stored as columns
+        values = values.swapaxes(0, 1)
+    if orientation in (2, 3, 6, 7):
+        values = values[:, ::-1]
+    if orientation in (3, 4, 7, 8):
+        values = values[::-1]
+    return np.ascontiguousarray(values)
 
 
 def is_alpha(band: npt.NDArray[np.generic]) -> bool:
