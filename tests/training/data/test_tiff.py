@@ -185,3 +185,14 @@ def test_orientation_is_applied_to_what_tifffile_reads(tmp_path: Path, orientati
     by_pillow, by_tifffile = decode(tmp_path / "8.tif"), decode(tmp_path / "16.tif")
     assert isinstance(by_tifffile, np.ndarray)
     assert np.array_equal(by_tifffile, np.asarray(by_pillow).astype(np.uint16) * 257)
+
+
+@pytest.mark.parametrize("byteorder", ["<", ">"])
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.uint32])
+def test_grey_whose_0_is_white_is_inverted(
+    tmp_path: Path, dtype: npt.DTypeLike, byteorder: Any
+) -> None:
+    values = noise(20, 24, high=200, dtype=dtype)
+    path = tmp_path / "a.tif"
+    write(path, values, photometric="miniswhite", byteorder=byteorder)
+    assert np.array_equal(np.asarray(decode(path)).squeeze(), np.iinfo(dtype).max - values)

@@ -21,7 +21,15 @@ from wgan.progress import ProgressFn
 from wgan.training.data.image_formats import readers
 from wgan.training.data.sources import SIXTEEN_BITS, ImageSource, Labels, RawImage, wrap_array
 from wgan.training.data.sources.arrays.layout import as_image
-from wgan.training.data.tiff import STARTS, is_alpha, needs_tifffile, read_bands, read_pages
+from wgan.training.data.tiff import (
+    STARTS,
+    WHITE_IS_ZERO,
+    invert,
+    is_alpha,
+    needs_tifffile,
+    read_bands,
+    read_pages,
+)
 from wgan.training.data.transform import Transform
 
 PIXEL_LIMIT = 2**26
@@ -153,6 +161,8 @@ def _decode_tiff(stream: BinaryIO, frame: int, alpha: bool | None) -> RawImage:
         except MissingExtra as missing_too:
             raise ImageError(str(missing_too)) from exc
     values = np.asarray(image)
+    if image.mode.startswith("I;16") and page.photometric == WHITE_IS_ZERO:
+        return wrap_array(invert(values, page))  # Pillow inverts 8 bits only
     if image.mode == "RGBA" and page.says_alpha and not _is_alpha(values, alpha):
         return values
     return image

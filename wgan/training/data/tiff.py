@@ -17,6 +17,9 @@ MAX_PAGES = 100_000
 ALPHA_SHARE = 0.5
 """A fourth band with fewer clear and opaque pixels than this share of all is no alpha."""
 
+WHITE_IS_ZERO = 0
+"""The photometric interpretation of grey images whose value 0 is white."""
+
 _UNSIGNED, _SIGNED = 1, 2
 
 _COLOURS = {0: 1, 1: 1, 2: 3}
@@ -117,7 +120,19 @@ def read_bands(file: BinaryIO, page: Page) -> npt.NDArray[np.generic]:
     values = values.reshape(page.height, page.width, page.bands)
     if values.dtype.kind not in "uifb":
         raise ImageError(f"it has {values.dtype} values")
+    if page.bands == 1 and page.photometric == WHITE_IS_ZERO:
+        values = invert(values, page)
     return _turn_upright(values, page.orientation)
+
+
+def invert(values: npt.NDArray[np.generic], page: Page) -> npt.NDArray[np.generic]:
+    """Return values of which 0 is white so that 0 is black; only unsigned ones have a white."""
+    if values.dtype.kind == "b":
+        return np.asarray(np.logical_not(values))
+    if values.dtype.kind != "u":
+        return values
+    white = np.array((1 << page.bits) - 1, values.dtype)
+    return np.asarray(np.subtract(white, values))
 
 
 def _turn_upright(values: npt.NDArray[np.generic], orientation: int) -> npt.NDArray[np.generic]:
