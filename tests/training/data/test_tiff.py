@@ -196,3 +196,13 @@ def test_grey_whose_0_is_white_is_inverted(
     path = tmp_path / "a.tif"
     write(path, values, photometric="miniswhite", byteorder=byteorder)
     assert np.array_equal(np.asarray(decode(path)).squeeze(), np.iinfo(dtype).max - values)
+
+
+@pytest.mark.parametrize("byteorder", ["<", ">"])
+def test_a_fourth_band_of_small_16_bit_values_is_no_alpha(tmp_path: Path, byteorder: Any) -> None:
+    for number in range(3):
+        values = noise(16, 16, 4, high=250, dtype=np.uint16) + np.uint16(1)
+        path = tmp_path / f"{number}.tif"
+        write(path, values, photometric="rgb", extrasamples=["unassalpha"], byteorder=byteorder)
+        for image in (decode(path), open_source(tmp_path).image(number, 16)):
+            assert np.array_equal(np.asarray(image), values)

@@ -24,6 +24,7 @@ from wgan.training.data.sources.arrays.layout import as_image
 from wgan.training.data.tiff import (
     STARTS,
     WHITE_IS_ZERO,
+    extremes,
     invert,
     is_alpha,
     needs_tifffile,
@@ -87,22 +88,31 @@ def decode(file: BinaryIO | Path, frame: int = 0, alpha: bool | None = None) -> 
         ImageError: it is damaged, no image, larger than PIXEL_LIMIT, or its reader is missing. The
             size is read from the header, before memory is allocated.
     """
-    try:
-        with _opened(file) as stream:
-            start = stream.read(6)
-            stream.seek(0)
-            if start == _NUMPY:
-                return _decode_array(stream)
-            if start.startswith(STARTS):
-                return _decode_tiff(stream, frame, alpha)
-            image = _decode_pillow(stream, frame)
-            if image.format == "PNG" and SIXTEEN_BITS in image.info:
-                return _all_sixteen_bits(stream, image)
-            return image
-    except _DAMAGED as exc:
-        if lacks_open_files(exc):  # no fault of the image: it must not be left out
-            raise
-        raise ImageError(_reason(exc)) from exc
+    with _reasons(), _opened(file) as stream:
+        start = stream.read(6)
+        stream.seek(0)
+        if start == _NUMPY:
+            return _decode_array(stream)
+        if start.startswith(STARTS):
+            return _decode_tiff(stream, frame, alpha)
+        image = _decode_pillow(stream, frame)
+        if image.format == "PNG" and SIXTEEN_BITS in image.info:
+            return _all_sixteen_bits(stream, image)
+        return image
+
+
+def alpha_extremes(file: BinaryIO | Path) -> npt.NDArray[np.bool_] | None:
+    """Return the `extremes` of the fourth band of a TIFF, `[pixels]`; None if none is marked alpha.
+
+    Raises:
+        ImageError: as for `decode`.
+    """
+    with _reasons(), _opened(file) as stream:
+        pages = read_pages(stream) if stream.read(4) in STARTS else []
+        if not pages or pages[0].bands != 4 or not pages[0].says_alpha:
+            return None
+        bands = _decode_tiff(stream, 0, alpha=False)
+        return extremes(np.asarray(bands)[..., 3]).reshape(-1)
 
 
 def count_frames(file: BinaryIO | Path) -> int:
@@ -119,6 +129,17 @@ def count_frames(file: BinaryIO | Path) -> int:
         if lacks_open_files(exc):
             raise
         return 1
+
+
+@contextmanager
+def _reasons() -> Iterator[None]:
+    """Turn what readers raise for damaged files into ImageError."""
+    try:
+        yield
+    except _DAMAGED as exc:
+        if lacks_open_files(exc):  # no fault of the image: it must not be left out
+            raise
+        raise ImageError(_reason(exc)) from exc
 
 
 @contextmanager
@@ -169,10 +190,7 @@ def _decode_tiff(stream: BinaryIO, frame: int, alpha: bool | None) -> RawImage:
 
 
 def _is_alpha(bands: npt.NDArray[np.generic], alpha: bool | None) -> bool:
-    if alpha is not None:
-        return alpha
-    fourth = bands[..., 3].astype(np.int64)
-    return is_alpha(fourth >> 8 if bands.dtype == np.uint16 else fourth)
+    return is_alpha(extremes(bands[..., 3])) if alpha is None else alpha
 
 
 def _decode_pillow(stream: BinaryIO, frame: int) -> Image.Image:

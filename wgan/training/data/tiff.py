@@ -52,6 +52,7 @@ def read_pages(file: BinaryIO) -> list[Page]:
     Raises what Pillow does for damaged files.
     """
     pages: list[Page] = []
+    file.seek(0)
     start = file.read(16)
     directory = ImageFileDirectory_v2(start[: 16 if start[2:3] in (b"+", b"\0+") else 8])
     offset = directory.next
@@ -146,9 +147,19 @@ def _turn_upright(values: npt.NDArray[np.generic], orientation: int) -> npt.NDAr
     return np.ascontiguousarray(values)
 
 
-def is_alpha(band: npt.NDArray[np.generic]) -> bool:
+def extremes(fourth: npt.NDArray[np.generic]) -> npt.NDArray[np.bool_]:
+    """Return which pixels of a fourth band would be exactly clear or opaque if it were alpha."""
+    bits = 8 * fourth.dtype.itemsize - (fourth.dtype.kind == "i")
+    opaque = (1 << bits) - 1 if fourth.dtype.kind in "ui" else 255
+    return np.isin(fourth, np.array([0, opaque], fourth.dtype))
+
+
+def is_alpha(extreme: npt.NDArray[np.bool_]) -> bool:
     """Whether a band that a file marks as alpha is one: mostly clear and opaque pixels.
 
     Programs mark any fourth band so, such as near infrared.
+
+    Args:
+        extreme: the `extremes` of the band.
     """
-    return bool(np.isin(band, (0, 255)).mean() >= ALPHA_SHARE)
+    return bool(extreme.mean() >= ALPHA_SHARE)

@@ -15,12 +15,17 @@ from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
-from PIL import Image
 
 from wgan.errors import DataError, ImageError
 from wgan.files import archive_errors, lacks_open_files, why_unreadable
 from wgan.images import evenly_spaced
-from wgan.training.data.decoding import count_frames, decode, in_threads, quiet_pillow
+from wgan.training.data.decoding import (
+    alpha_extremes,
+    count_frames,
+    decode,
+    in_threads,
+    quiet_pillow,
+)
 from wgan.training.data.image_formats import ENDINGS, FRAMED_ENDINGS, ending_of, is_image_name
 from wgan.training.data.sources import PROBED_IMAGES, ImageSource, RawImage
 from wgan.training.data.sources.labelling import NO_CLASSES, classes_of_folders, classes_of_json
@@ -150,9 +155,9 @@ class _FileSource(ImageSource):
         found = []
         for name in tiffs[:PROBED_IMAGES]:
             with contextlib.suppress(ImageError):
-                image = decode(self._file(name), alpha=True)
-                if isinstance(image, Image.Image) and image.mode == "RGBA":
-                    found.append(np.asarray(image)[..., 3].reshape(-1))
+                extreme = alpha_extremes(self._file(name))
+                if extreme is not None:
+                    found.append(extreme)
         return is_alpha(np.concatenate(found)) if found else None
 
     def _label(self, name: str, frame: int) -> str:
