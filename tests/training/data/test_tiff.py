@@ -206,3 +206,18 @@ def test_a_fourth_band_of_small_16_bit_values_is_no_alpha(tmp_path: Path, byteor
         write(path, values, photometric="rgb", extrasamples=["unassalpha"], byteorder=byteorder)
         for image in (decode(path), open_source(tmp_path).image(number, 16)):
             assert np.array_equal(np.asarray(image), values)
+
+
+@pytest.mark.parametrize("byteorder", ["<", ">"])
+def test_unsigned_32_bit_values_stay_positive(tmp_path: Path, byteorder: Any) -> None:
+    values = noise(16, 16, dtype=np.uint32) << np.uint32(24)
+    path = write(tmp_path / "a.tif", values, byteorder=byteorder)
+    assert np.array_equal(np.asarray(decode(path)).squeeze(), values)
+    pixels = Transform(size=16, channels=1, data_range=(0, 255 * 2**24))(decode(path))
+    assert np.array_equal(pixels.squeeze(), values >> np.uint32(24))
+
+
+def test_unsigned_32_bit_values_of_16_bits_need_no_range(tmp_path: Path) -> None:
+    values = noise(16, 16, dtype=np.uint32)
+    path = write(tmp_path / "a.tif", values * np.uint32(257))
+    assert np.array_equal(Transform(size=16, channels=1)(decode(path)).squeeze(), values)

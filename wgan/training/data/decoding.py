@@ -184,6 +184,9 @@ def _decode_tiff(stream: BinaryIO, frame: int, alpha: bool | None) -> RawImage:
     values = np.asarray(image)
     if image.mode.startswith("I;16") and page.photometric == WHITE_IS_ZERO:
         return wrap_array(invert(values, page))  # Pillow inverts 8 bits only
+    if image.mode == "I" and page.is_uint32:
+        unsigned = values.view(np.uint32)  # Pillow's are signed
+        return wrap_array(unsigned) if unsigned.max() > 65535 else image
     if image.mode == "RGBA" and page.says_alpha and not _is_alpha(values, alpha):
         return values
     return image

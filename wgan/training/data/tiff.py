@@ -45,6 +45,11 @@ class Page(NamedTuple):
         """Whether the last band is marked as alpha."""
         return self.extra in (1, 2)
 
+    @property
+    def is_uint32(self) -> bool:
+        """Whether it is one band of unsigned 32-bit integers."""
+        return (self.bands, self.bits, self.kind) == (1, 32, _UNSIGNED)
+
 
 def read_pages(file: BinaryIO) -> list[Page]:
     """Read the directories of a TIFF, without the smaller copies that pyramids hold.
