@@ -221,3 +221,46 @@ def test_unsigned_32_bit_values_of_16_bits_need_no_range(tmp_path: Path) -> None
     values = noise(16, 16, dtype=np.uint32)
     path = write(tmp_path / "a.tif", values * np.uint32(257))
     assert np.array_equal(Transform(size=16, channels=1)(decode(path)).squeeze(), values)
+
+
+@pytest.mark.parametrize("byteorder", ["<", ">"])
+@pytest.mark.parametrize("bands", [1, 3, 4])
+def test_bigtiff_of_either_byte_order_is_read(tmp_path: Path, byteorder: Any, bands: int) -> None:
+    values = noise(32, 24, bands)
+    values[:, :, 3:] = 255
+    extra = {"photometric": "rgb", "extrasamples": ["unassalpha"] if bands == 4 else None}
+    settings = {"bigtiff": True, "byteorder": byteorder} | (extra if bands > 1 else {})
+    image = decode(write(tmp_path / "a.tif", values.squeeze(), **settings))
+    assert isinstance(image, Image.Image)
+    assert image.mode == {1: "L", 3: "RGB", 4: "RGBA"}[bands]
+    assert np.array_equal(np.asarray(image), values.squeeze())
+
+
+def test_pages_of_a_big_endian_bigtiff_are_counted(tmp_path: Path) -> None:
+    path = tmp_path / "a.tif"
+    write(path, noise(7, 20, 24), photometric="minisblack", bigtiff=True, byteorder=">")
+    assert count_frames(path) == 7
+
+
+def test_webp_in_a_tiff_is_read(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("imagecodecs")
+    for bands in (3, 4):
+        values = noise(32, 24, bands)
+        values[..., 3:] = 255
+        path = tmp_path / f"{bands}.tif"
+        extra = {"extrasamples": ["unassalpha"]} if bands == 4 else {}
+        settings = {"compression": "webp", "compressionargs": {"level": -1}, **extra}
+        write(path, values, photometric="rgb", **settings)
+        found = decode(path)
+        assert isinstance(found, Image.Image)
+        assert np.array_equal(np.asarray(found), values)
+    assert not capfd.readouterr().err  # libtiff's complaints
+
+
+def test_a_palette_that_pillow_cannot_read_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "a.tif"
+    palette = noise(3, 256, dtype=np.uint16)
+    settings = {"photometric": "palette", "colormap": palette, "bigtiff": True, "byteorder": ">"}
+    write(path, noise(8, 8), **settings)
+    with pytest.raises(ImageError, match=r"palette.*convert it to RGB"):
+        decode(path)

@@ -30,6 +30,7 @@ from wgan.training.data.tiff import (
     needs_tifffile,
     read_bands,
     read_pages,
+    with_alpha,
 )
 from wgan.training.data.transform import Transform
 
@@ -167,10 +168,14 @@ def _decode_tiff(stream: BinaryIO, frame: int, alpha: bool | None) -> RawImage:
         try:
             bands = read_bands(stream, page)
         except MissingExtra as exc:  # Pillow reads the upper 8 bits of some
+            if page.is_foreign:
+                raise ImageError(str(exc)) from exc
             missing = exc
         else:
             if not page.says_alpha or (page.bands == 4 and not _is_alpha(bands, alpha)):
                 return wrap_array(bands)
+            if page.is_foreign:
+                return with_alpha(bands)
     stream.seek(0)
     try:
         image = _decode_pillow(stream, page.number)

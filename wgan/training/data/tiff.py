@@ -4,9 +4,11 @@ from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+from PIL import Image
 from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
 from wgan.errors import ImageError, needs_extra
+from wgan.training.data.sources import RawImage
 from wgan.training.data.sources.arrays.layout import MAX_BANDS
 
 STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
@@ -21,6 +23,11 @@ WHITE_IS_ZERO = 0
 """The photometric interpretation of grey images whose value 0 is white."""
 
 _UNSIGNED, _SIGNED = 1, 2
+
+_WEBP = 50001  # a compression
+
+_UNREAD_COLOURS = {3: "a palette", 5: "CMYK", 8: "Lab", 9: "Lab", 10: "Lab"}
+"""Photometric interpretations whose bands tifffile does not convert to colours."""
 
 _COLOURS = {0: 1, 1: 1, 2: 3}
 """Bands of the photometric interpretations grey (white or black is 0) and RGB."""
@@ -39,6 +46,7 @@ class Page(NamedTuple):
     extra: int  # of the last band: 0 unspecified, 1 or 2 alpha; -1 no extra band
     is_reduced: bool  # a smaller copy of another page
     orientation: int  # 1 upright, others as in EXIF
+    is_foreign: bool  # Pillow reads nothing of it: a big-endian BigTIFF, or compressed as WebP
 
     @property
     def says_alpha(self) -> bool:
@@ -59,20 +67,24 @@ def read_pages(file: BinaryIO) -> list[Page]:
     pages: list[Page] = []
     file.seek(0)
     start = file.read(16)
-    directory = ImageFileDirectory_v2(start[: 16 if start[2:3] in (b"+", b"\0+") else 8])
+    is_foreign = start.startswith(b"MM\0+")
+    if is_foreign:  # Pillow finds the + of a BigTIFF in the place of little-endian ones only
+        directory = ImageFileDirectory_v2(b"II+\0" + start[4:], prefix=b"MM")
+    else:
+        directory = ImageFileDirectory_v2(start[: 16 if start[2:3] == b"+" else 8])
     offset = directory.next
     seen: set[int] = set()
     while offset and offset not in seen and len(seen) < MAX_PAGES:
         seen.add(offset)
         file.seek(offset)
         directory.load(file)
-        pages.append(_page(len(seen) - 1, directory))
+        pages.append(_page(len(seen) - 1, directory, is_foreign))
         offset = directory.next
     whole = [page for page in pages if not page.is_reduced]
     return whole or pages
 
 
-def _page(number: int, tags: ImageFileDirectory_v2) -> Page:
+def _page(number: int, tags: ImageFileDirectory_v2, is_foreign: bool) -> Page:
     def first(tag: int, default: int) -> int:
         value: Any = tags.get(tag, default)
         return int(value[0] if isinstance(value, tuple) else value)
@@ -90,11 +102,14 @@ def _page(number: int, tags: ImageFileDirectory_v2) -> Page:
         extra=int(extra[-1]) if extra else -1,
         is_reduced=bool(first(254, 0) & 1),
         orientation=first(274, 1),
+        is_foreign=is_foreign or first(259, 1) == _WEBP,
     )
 
 
 def needs_tifffile(page: Page) -> bool:
     """Whether Pillow cannot read a page, or would drop bits or bands of it."""
+    if page.is_foreign:
+        return True
     if page.bands == 1:
         return (page.bits, page.kind) in {(8, _SIGNED), (64, _UNSIGNED), (64, _SIGNED)}
     if page.photometric not in _COLOURS:  # CMYK and the like
@@ -112,6 +127,11 @@ def read_bands(file: BinaryIO, page: Page) -> npt.NDArray[np.generic]:
     """
     if page.bands > MAX_BANDS:
         raise ImageError(f"it has {page.bands} bands, more than {MAX_BANDS}")
+    if page.photometric in _UNREAD_COLOURS:
+        raise ImageError(
+            f"it is a TIFF of {_UNREAD_COLOURS[page.photometric]} in a compression or byte order"
+            " that Pillow does not read: convert it to RGB"
+        )
     with needs_extra("tiff", purpose=f"a TIFF of {page.bands} bands of {page.bits} bits"):
         import tifffile
     file.seek(0)
@@ -150,6 +170,14 @@ def _turn_upright(values: npt.NDArray[np.generic], orientation: int) -> npt.NDAr
     if orientation in (3, 4, 7, 8):
         values = values[::-1]
     return np.ascontiguousarray(values)
+
+
+def with_alpha(bands: npt.NDArray[np.generic]) -> RawImage:
+    """Return bands whose last one is alpha as an image of 8 bits; others than LA and RGBA stay."""
+    if bands.dtype.kind != "u" or bands.shape[2] not in (2, 4):
+        return bands
+    upper = bands >> np.array(8 * (bands.dtype.itemsize - 1), bands.dtype)  # as Pillow does
+    return Image.fromarray(upper.astype(np.uint8), "LA" if bands.shape[2] == 2 else "RGBA")
 
 
 def extremes(fourth: npt.NDArray[np.generic]) -> npt.NDArray[np.bool_]:

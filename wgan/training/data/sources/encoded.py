@@ -13,6 +13,8 @@ _STARTS = {
     b"BM": "bmp",
     b"II*\0": "tif",
     b"MM\0*": "tif",
+    b"II+\0": "tif",
+    b"MM\0+": "tif",
     b"\x93NUMPY": "npy",
 }
 
