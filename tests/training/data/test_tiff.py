@@ -1,4 +1,5 @@
 import contextlib
+import io
 from pathlib import Path
 from typing import Any
 
@@ -264,3 +265,24 @@ def test_a_palette_that_pillow_cannot_read_is_refused(tmp_path: Path) -> None:
     write(path, noise(8, 8), **settings)
     with pytest.raises(ImageError, match=r"palette.*convert it to RGB"):
         decode(path)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.int16, np.uint32, np.int32, np.float32])
+def test_pages_of_every_type_become_files_of_the_same_values(
+    tmp_path: Path, dtype: npt.DTypeLike
+) -> None:
+    values = noise(3, 20, 24, dtype=dtype) * np.array(200, dtype) - np.array(50, dtype)
+    write(tmp_path / "a.tif", values, photometric="minisblack")
+    source = open_source(tmp_path, frames="all")
+    for index in range(3):
+        file = io.BytesIO(source.encoded(index)[0])
+        assert np.array_equal(np.asarray(decode(file)).squeeze(), values[index])
+
+
+def test_pages_in_cmyk_become_files_of_the_same_colours(tmp_path: Path) -> None:
+    write(tmp_path / "a.tif", noise(3, 20, 24, 4), photometric="separated")
+    source = open_source(tmp_path, frames="all")
+    transform = Transform(size=16, channels=3)
+    for index in range(3):
+        file = io.BytesIO(source.encoded(index)[0])
+        assert np.array_equal(transform(decode(file)), transform(source.image(index, 16)))

@@ -25,6 +25,8 @@ DEFAULT_DRAWN_SIZE = 128
 GREY_MODES = frozenset({"1", "L", "LA", "I", "I;16", "I;16B", "I;16L", "I;16N", "F"})
 """Pillow's modes without colour. A palette (P) counts as colour."""
 
+PNG_MODES = frozenset({"1", "L", "LA", "P", "RGB", "RGBA", "I;16"})
+"""Pillow's modes of which PNG holds all values."""
 
 SIXTEEN_BITS = "wgan.sixteen_bits"
 """Key in `info` of a Pillow image that holds the upper 8 of 16 bits for each colour."""
@@ -99,7 +101,7 @@ class ImageSource(abc.ABC):
             ImageError: it cannot be read. It is not decoded yet.
         """
         buffer = io.BytesIO()
-        image = self.image(index, DEFAULT_DRAWN_SIZE)
+        image = _for_file(self.image(index, DEFAULT_DRAWN_SIZE))
         if isinstance(image, np.ndarray):
             np.save(buffer, image, allow_pickle=False)  # any type and number of bands
             return buffer.getvalue(), "npy"
@@ -168,6 +170,25 @@ def wrap_array(values: npt.NDArray[np.generic]) -> RawImage:
     if values.dtype == np.uint8 and (values.ndim == 2 or values.shape[2] == 3):
         return Image.fromarray(np.ascontiguousarray(values))
     return values if values.ndim == 3 else values[:, :, None]
+
+
+def _for_file(image: RawImage) -> RawImage:
+    """Return an image as an array if PNG cannot hold its values, and in RGB if not its colours."""
+    if isinstance(image, np.ndarray) or image.mode in PNG_MODES:
+        return image
+    if image.mode == "F":
+        return np.asarray(image)[:, :, None]
+    if image.mode.startswith("I"):
+        values = np.asarray(image)
+        if values.min() < 0 or values.max() > 65535:
+            return values[:, :, None]
+        narrow = Image.fromarray(values.astype(np.uint16))
+        narrow.info = image.info  # it names the transparent value
+        return narrow
+    try:
+        return image.convert("RGBA" if image.has_transparency_data else "RGB")
+    except ValueError as exc:
+        raise ImageError(f"its mode {image.mode} cannot be converted: {exc}") from exc
 
 
 def fingerprint_files(paths: Iterable[Path]) -> str:
