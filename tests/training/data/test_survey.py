@@ -97,6 +97,15 @@ def test_values_outside_the_given_range_are_told(tmp_path: Path) -> None:
     assert found == "16-bit values are 0 to 99; 0 is black, 20 white, and 25.0% lie outside"
 
 
+def test_values_that_are_no_numbers_are_told(tmp_path: Path) -> None:
+    values = np.full((4, 40, 40), 5, np.float32)
+    values[:, :10] = np.nan
+    np.save(tmp_path / "a.npy", values)
+    told = rows(tmp_path / "a.npy", Transform(size=32, channels=1, data_range=(0, 10)))["range"]
+    assert "25.0% of the values are NaN, no data, and become black" in told
+    assert "outside" not in told
+
+
 def test_transparent_and_grey_images_are_told(tmp_path: Path) -> None:
     save_image(tmp_path / "a.png")
     save(tmp_path / "b.png", np.full((40, 36, 4), 100, np.uint8))

@@ -281,9 +281,14 @@ def test_a_range_applies_to_8_bit_colours_and_not_to_their_alpha() -> None:
     assert transform(image)[0, 0].tolist() == [0, 128, 255]
 
 
-def test_not_a_number_is_rejected() -> None:
+def test_not_a_number_becomes_black_unless_all_are() -> None:
+    values = np.full((8, 8, 1), np.nan)
     with pytest.raises(ImageError, match="NaN"):
-        grey((0, 1))(np.full((8, 8, 1), np.nan))
+        grey((0, 1))(values)
+    values[:4] = 1
+    pixels = Transform(size=8, channels=1, data_range=(-1, 1))(values)
+    assert (pixels[:4] == 255).all()
+    assert (pixels[4:] == 0).all()
 
 
 def test_16_bit_arrays_use_all_16_bits_without_a_range() -> None:

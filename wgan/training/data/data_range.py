@@ -27,20 +27,22 @@ def data_range_text(data_range: DataRange) -> str:
 def to_bytes(
     values: npt.NDArray[np.generic], data_range: DataRange | None
 ) -> npt.NDArray[np.uint8]:
-    """Map the range to 0..255, rounded; values outside become black or white.
+    """Map the range to 0..255, rounded; values outside become black or white, NaN black.
 
     Without a range, uint8 stays as it is, and of uint16 all 16 bits are the range.
 
     Raises:
-        ImageError: no range is given and the type has no standard one, or a value is NaN.
+        ImageError: no range is given and the type has no standard one, or all values are NaN.
     """
     if data_range is None:
         return _by_type(values)
     low, high = data_range
     # float64: float32 has too few digits for 32-bit integers
     scaled = (values.astype(np.float64) - low) / (high - low) * 255
-    if np.isnan(scaled).any():
-        raise ImageError("it has values that are not numbers (NaN)")
+    missing = np.isnan(scaled)
+    if missing.size and missing.all():
+        raise ImageError("it has no data: all its values are NaN")
+    scaled[missing] = 0  # NaN is how rasters mark pixels without data
     return np.rint(np.clip(scaled, 0, 255)).astype(np.uint8)
 
 

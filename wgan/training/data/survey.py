@@ -56,6 +56,7 @@ class _Examined:
     low: float
     high: float
     outside: float  # share of the values outside the range
+    missing: float  # share of NaN
 
 
 @dataclass(frozen=True)
@@ -75,6 +76,7 @@ class Survey:
     frames: int = 0
     values: Mapping[str, tuple[float, float]] = field(default_factory=dict)  # by type
     outside: float = 0.0  # share of the values outside the range
+    missing: float = 0.0  # share of NaN
     transform: Transform | None = None
 
     def rows(self) -> dict[str, str]:
@@ -97,6 +99,8 @@ class Survey:
         if colours:
             rows["colours"] = colours
         values = [self._values(kind) for kind in self.values]
+        if self.missing:
+            values.append(f"{self.missing:.1%} of the values are NaN, no data, and become black")
         if any(values):
             rows["range"] = "; ".join(filter(None, values))
         return rows
@@ -197,6 +201,7 @@ def survey(source: ImageSource, transform: Transform | None) -> Survey:
         frames=sum(frames),
         values=values,
         outside=_mean(each.outside for each in found),
+        missing=_mean(each.missing for each in found),
         transform=transform,
     )
 
@@ -290,7 +295,7 @@ def _examine_image(image: RawImage, data_range: DataRange | None) -> _Examined:
     outside = 0.0
     if data_range is not None:
         numbers = values.astype(np.float64)
-        outside = 1 - float(((numbers >= data_range[0]) & (numbers <= data_range[1])).mean())
+        outside = float(((numbers < data_range[0]) | (numbers > data_range[1])).mean())
     return _Examined(
         image_size(image),
         _colours(image),
@@ -299,6 +304,7 @@ def _examine_image(image: RawImage, data_range: DataRange | None) -> _Examined:
         low,
         high,
         outside,
+        float(np.isnan(values).mean()),
     )
 
 
