@@ -16,6 +16,7 @@ from wgan.training.data import Transform, load_images, open_source
 from wgan.training.data.decoding import PIXEL_LIMIT, decode
 from wgan.training.data.image_formats import is_image_name
 from wgan.training.data.sources.glyphs import GlyphSource
+from wgan.training.data.survey import find_data_range
 
 COLOUR = Transform(size=32, channels=3)
 
@@ -207,3 +208,24 @@ def test_the_reader_that_starts_ghostscript_is_not_used() -> None:
 def test_a_deleted_file_is_reported(tmp_path: Path) -> None:
     with pytest.raises(ImageError, match="no longer exists"):
         decode(tmp_path / "a.png")
+
+
+@pytest.mark.parametrize("maxval", [100, 1000, 4095, 65535])
+@pytest.mark.parametrize("magic", ["P2", "P3", "P5", "P6"])
+def test_a_range_is_in_units_of_the_maxval_of_a_pnm(
+    tmp_path: Path, magic: str, maxval: int
+) -> None:
+    bands = 1 if magic in ("P2", "P5") else 3
+    values = np.random.RandomState(0).randint(0, maxval + 1, (16, 16, bands))
+    values[0, 0], values[0, 1] = 0, maxval
+    content = values.astype(">u2" if maxval > 255 else "u1").tobytes()
+    if magic in ("P2", "P3"):
+        content = " ".join(map(str, values.reshape(-1))).encode()
+    path = tmp_path / "a.ppm"
+    path.write_bytes(f"{magic}\n16 16\n{maxval}\n".encode() + content)
+    for data_range in (None, (0, maxval), (0, maxval / 2)):
+        white = data_range[1] if data_range else maxval
+        pixels = Transform(size=16, channels=bands, data_range=data_range)(decode(path))
+        expected = np.clip(values / white * 255, 0, 255)
+        assert np.abs(pixels - expected).max() <= (2 if bands == 3 else 1)
+    assert find_data_range(open_source(tmp_path)) == (0, maxval)

@@ -10,7 +10,7 @@ from typing import BinaryIO, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageFile, ImageOps, UnidentifiedImageError
 
 from wgan.errors import DataError, ImageError, MissingExtra
 from wgan.files import lacks_open_files
@@ -19,7 +19,7 @@ from wgan.images import Pixels
 from wgan.parallel import Item, Result, ordered_map
 from wgan.progress import ProgressFn
 from wgan.training.data.image_formats import readers
-from wgan.training.data.sources import SIXTEEN_BITS, ImageSource, Labels, RawImage, wrap_array
+from wgan.training.data.sources import FILE_WHITE, ImageSource, Labels, RawImage, wrap_array
 from wgan.training.data.sources.arrays.layout import as_image
 from wgan.training.data.tiff import (
     STARTS,
@@ -97,7 +97,7 @@ def decode(file: BinaryIO | Path, frame: int = 0, alpha: bool | None = None) -> 
         if start.startswith(STARTS):
             return _decode_tiff(stream, frame, alpha)
         image = _decode_pillow(stream, frame)
-        if image.format == "PNG" and SIXTEEN_BITS in image.info:
+        if image.format == "PNG" and FILE_WHITE in image.info:
             return _all_sixteen_bits(stream, image)
         return image
 
@@ -206,13 +206,22 @@ def _decode_pillow(stream: BinaryIO, frame: int) -> Image.Image:
         if frame:
             image.seek(frame)
         _check_size(*image.size)
-        # Of 16 bits for each colour Pillow keeps the upper 8.
-        sixteen = image.mode in _COLOUR_MODES and ";16" in str(image.tile)
+        white = _file_white(image)
         image.load()
         ImageOps.exif_transpose(image, in_place=True)
-        if sixteen:
-            image.info[SIXTEEN_BITS] = True
+        if white:
+            image.info[FILE_WHITE] = white
         return image
+
+
+def _file_white(image: ImageFile.ImageFile) -> int:
+    """Return the value that a file has for white if Pillow will scale its values, else 0."""
+    if image.mode in _COLOUR_MODES and ";16" in str(image.tile):  # it keeps the upper 8 bits
+        return 65535
+    decoder, *_, settings = image.tile[0] if image.tile else ("", ())
+    if decoder in ("ppm", "ppm_plain") and isinstance(settings, tuple):  # of any maxval
+        return int(settings[-1])
+    return 0
 
 
 def _is_turned(stream: BinaryIO) -> bool:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
+from PIL import Image
 
 from wgan.errors import DataError, ImageError, UsageError
 from wgan.images import evenly_spaced
@@ -17,10 +18,11 @@ from wgan.training.data.data_range import DataRange, data_range_text
 from wgan.training.data.decoding import in_threads, quiet_pillow
 from wgan.training.data.sources import (
     DEFAULT_DRAWN_SIZE,
+    FILE_WHITE,
     GREY_MODES,
-    SIXTEEN_BITS,
     ImageSource,
     RawImage,
+    file_values,
     image_size,
 )
 from wgan.training.data.transform import Transform
@@ -39,10 +41,8 @@ SCANNED = 1000
 
 CHUNK = 16
 
-NARROW = {"8-bit": 0.1, "16-bit": 0.5}
-"""A smaller share of the values of a type deserves a --range."""
-
-WHOLE = {"8-bit": 255, "16-bit": 65535}
+NARROW, NARROW_WIDE = 0.1, 0.5
+"""A smaller share of the values of a type deserves a --range: of up to 8 bits, and of more."""
 
 
 @dataclass(frozen=True)
@@ -163,11 +163,12 @@ class Survey:
         if given is not None:
             text = f"{found}; {given[0]:g} is black, {given[1]:g} white"
             return text + (f", and {self.outside:.1%} lie outside" if self.outside else "")
-        if kind in NARROW:
-            share = (high - low) / WHOLE[kind]
-            if share >= NARROW[kind] or low == high:
+        if kind.endswith("-bit"):
+            bits = int(kind.partition("-")[0])
+            share = (high - low) / (2**bits - 1)
+            if share >= (NARROW if bits <= 8 else NARROW_WIDE) or low == high:
                 return ""
-            found = f"{found}, which use {share:.1%} of {kind.partition('-')[0]} bits"
+            found = f"{found}, which use {share:.1%} of {bits} bits"
         return f"{found}: give --range {data_range_text((low, high))}, or --range auto"
 
 
@@ -252,9 +253,10 @@ def raw_values(image: RawImage) -> npt.NDArray[np.generic]:
     if isinstance(image, np.ndarray):
         return image
     if image.mode.startswith(("I", "F")):
-        return np.asarray(image)
-    values = np.asarray(image.convert("L" if image.mode in GREY_MODES else "RGB"))
-    return values.astype(np.uint16) * np.uint16(257) if SIXTEEN_BITS in image.info else values
+        return file_values(image)
+    converted = image.convert("L" if image.mode in GREY_MODES else "RGB")
+    converted.info = image.info
+    return file_values(converted)
 
 
 def _mean(shares: Iterable[float]) -> float:
@@ -300,7 +302,7 @@ def _examine_image(image: RawImage, data_range: DataRange | None) -> _Examined:
         image_size(image),
         _colours(image),
         _is_transparent(image),
-        _kind(values),
+        _kind(image, values),
         low,
         high,
         outside,
@@ -308,7 +310,9 @@ def _examine_image(image: RawImage, data_range: DataRange | None) -> _Examined:
     )
 
 
-def _kind(values: npt.NDArray[np.generic]) -> str:
+def _kind(image: RawImage, values: npt.NDArray[np.generic]) -> str:
+    if isinstance(image, Image.Image) and FILE_WHITE in image.info:
+        return f"{image.info[FILE_WHITE].bit_length()}-bit"
     if values.dtype.kind in "ub" and values.dtype.itemsize <= 2:
         return f"{8 * values.dtype.itemsize}-bit"
     if values.dtype == np.int32 and values.min() >= 0 and values.max() <= 65535:

@@ -12,7 +12,7 @@ from wgan.errors import ImageError, UsageError
 from wgan.image_shape import Size, height_and_width
 from wgan.images import Pixels
 from wgan.training.data.data_range import DataRange, parse_data_range, to_bytes
-from wgan.training.data.sources import GREY_MODES, SIXTEEN_BITS, RawImage, image_size
+from wgan.training.data.sources import FILE_WHITE, GREY_MODES, RawImage, file_values, image_size
 
 if TYPE_CHECKING:
     from wgan.training.config import TrainConfig
@@ -218,7 +218,7 @@ def _eight_bits(
         return image if data_range is None else _stretch(image, data_range)
     values = np.asarray(image)
     grey = Image.fromarray(
-        to_bytes(_sixteen_bits(values) if data_range is None else values, data_range)
+        to_bytes(_sixteen_bits(values) if data_range is None else file_values(image), data_range)
     )
     hidden = image.info.get("transparency")  # the value that PNG's tRNS makes transparent
     if hidden is not None:
@@ -240,7 +240,7 @@ def _sixteen_bits(values: npt.NDArray[np.generic]) -> npt.NDArray[np.generic]:
 def _stretch(image: Image.Image, data_range: DataRange) -> Image.Image:
     """Apply a range to the colours of an 8-bit image, and not to its alpha."""
     colours = "L" if image.mode in GREY_MODES else "RGB"
-    values = np.arange(256) * (257 if SIXTEEN_BITS in image.info else 1)
+    values = np.rint(np.arange(256) * (image.info.get(FILE_WHITE, 255) / 255))
     table = to_bytes(values, data_range).tolist() * len(colours)
     if image.has_transparency_data:
         return _convert(image, f"{colours}A").point(table + list(range(256)))

@@ -28,8 +28,9 @@ GREY_MODES = frozenset({"1", "L", "LA", "I", "I;16", "I;16B", "I;16L", "I;16N", 
 PNG_MODES = frozenset({"1", "L", "LA", "P", "RGB", "RGBA", "I;16"})
 """Pillow's modes of which PNG holds all values."""
 
-SIXTEEN_BITS = "wgan.sixteen_bits"
-"""Key in `info` of a Pillow image that holds the upper 8 of 16 bits for each colour."""
+FILE_WHITE = "wgan.file_white"
+"""Key in `info` of a Pillow image: the value that its file has for white, where Pillow scales the
+values: 65535 if it holds the upper 8 of 16 bits for each colour, or the maxval of a PGM."""
 
 
 RawImage = Image.Image | npt.NDArray[np.generic]
@@ -189,6 +190,16 @@ def _for_file(image: RawImage) -> RawImage:
         return image.convert("RGBA" if image.has_transparency_data else "RGB")
     except ValueError as exc:
         raise ImageError(f"its mode {image.mode} cannot be converted: {exc}") from exc
+
+
+def file_values(image: Image.Image) -> npt.NDArray[np.generic]:
+    """Return the values of an image as its file has them: see FILE_WHITE."""
+    values = np.asarray(image)
+    white = image.info.get(FILE_WHITE)
+    if white is None:
+        return values
+    scale = white / (65535 if image.mode.startswith("I") else 255)
+    return np.asarray(np.rint(values * scale).astype(np.uint16))
 
 
 def fingerprint_files(paths: Iterable[Path]) -> str:
