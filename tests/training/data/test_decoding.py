@@ -205,6 +205,12 @@ def test_the_reader_that_starts_ghostscript_is_not_used() -> None:
         decode(io.BytesIO(buffer.getvalue()))
 
 
+def test_an_empty_file_is_called_empty(tmp_path: Path) -> None:
+    (tmp_path / "a.png").touch()
+    with pytest.raises(ImageError, match="it is empty"):
+        decode(tmp_path / "a.png")
+
+
 def test_a_deleted_file_is_reported(tmp_path: Path) -> None:
     with pytest.raises(ImageError, match="no longer exists"):
         decode(tmp_path / "a.png")

@@ -92,6 +92,8 @@ def decode(file: BinaryIO | Path, frame: int = 0, alpha: bool | None = None) -> 
     with _reasons(), _opened(file) as stream:
         start = stream.read(6)
         stream.seek(0)
+        if not start:
+            raise ImageError("it is empty")
         if start == _NUMPY:
             return _decode_array(stream)
         if start.startswith(STARTS):
