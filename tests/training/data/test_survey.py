@@ -97,6 +97,17 @@ def test_values_outside_the_given_range_are_told(tmp_path: Path) -> None:
     assert found == "16-bit values are 0 to 99; 0 is black, 20 white, and 25.0% lie outside"
 
 
+def test_types_to_which_one_range_leaves_no_contrast_are_told(tmp_path: Path) -> None:
+    values = np.arange(200, dtype=np.uint8).reshape(10, 20).repeat(4, axis=0)
+    save(tmp_path / "8.tif", values)
+    save(tmp_path / "16.tif", values.astype(np.uint16) * 257)
+    low, high = find_data_range(open_source(tmp_path))
+    told = rows(tmp_path, Transform(size=32, channels=1, data_range=(low, high)))["range"]
+    narrow = next(part for part in told.split("; ") if "scale them" in part)
+    assert told.count("hardly any contrast: scale them like the others") == 1
+    assert "8-bit values are 0 to 199; " + narrow in told
+
+
 def test_values_that_are_no_numbers_are_told(tmp_path: Path) -> None:
     values = np.full((4, 40, 40), 5, np.float32)
     values[:, :10] = np.nan

@@ -162,6 +162,8 @@ class Survey:
         given = self.transform.data_range if self.transform else None
         if given is not None:
             text = f"{found}; {given[0]:g} is black, {given[1]:g} white"
+            if len(self.values) > 1 and (high - low) / (given[1] - given[0]) < NARROW:
+                text += ", which leaves these hardly any contrast: scale them like the others"
             return text + (f", and {self.outside:.1%} lie outside" if self.outside else "")
         if kind.endswith("-bit"):
             bits = int(kind.partition("-")[0])
