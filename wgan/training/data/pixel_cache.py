@@ -78,6 +78,10 @@ def cache_folder() -> Path:
         ) from exc
 
 
+DECODING = 2
+"""Raised when files are read differently, so that older entries no longer count."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Cache:
     """A folder of decoded images with a size limit."""
@@ -107,7 +111,11 @@ class Cache:
 
     def path(self, source: ImageSource, transform: Transform) -> Path:
         """Path of the entry for `source` and `transform`, whether it exists or not."""
-        contents = {"source": source.fingerprint(), "transform": transform.identity()}
+        contents = {
+            "source": source.fingerprint(),
+            "transform": transform.identity(),
+            "decoding": DECODING,
+        }
         key = hashlib.sha256(json.dumps(contents, sort_keys=True).encode()).hexdigest()
         return self.folder / f"{source.name[:40]}-{transform.size}-{key[:24]}.npy"
 
