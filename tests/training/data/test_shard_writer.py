@@ -111,6 +111,14 @@ def test_the_command_writes_shards_and_prints_how_to_train_on_them(
     assert len([name for name in names if not name.endswith(".cls")]) == 5
 
 
+def test_a_single_shard_keeps_its_classes(tmp_path: Path) -> None:
+    source = GlyphSource(100)
+    written = write_shards(source, tmp_path / "shards")
+    assert written.pattern.endswith("000.tar")
+    shards = open_data(written.pattern)
+    assert (shards.class_names, shards.count) == (source.class_names, 100)
+
+
 def test_the_command_rejects_shards_as_input(run_wgan: RunWgan, tmp_path: Path) -> None:
     write_shards(GlyphSource(3), tmp_path / "shards", shard_size=1)
     done = run_wgan("prepare", "shards/{000..002}.tar", "again")

@@ -18,7 +18,7 @@ from wgan.training.data.decoding import (
 )
 from wgan.training.data.image_formats import is_hidden, is_image_name
 from wgan.training.data.pixel_cache import Cache
-from wgan.training.data.shards import INDEX, Shards, find_shards, is_pattern
+from wgan.training.data.shards import INDEX, Shards, find_shards, is_indexed_shard, is_pattern
 from wgan.training.data.sources import ImageSource, image_size
 from wgan.training.data.sources.arrays.hdf5 import open_hdf5
 from wgan.training.data.sources.arrays.numpy_files import open_npy, open_npy_folder, open_npz
@@ -58,9 +58,10 @@ def open_data(
 ) -> ImageSource | Shards:
     """Open shards by a pattern as in `"shards/{000..099}.tar"`, other data by `open_source`.
 
-    Errors are those of `open_source`.
+    A single `.tar` is a shard if the `shards.json` beside it names it. Errors are those of
+    `open_source`.
     """
-    if isinstance(data, str) and is_pattern(data):
+    if isinstance(data, str) and (is_pattern(data) or is_indexed_shard(data)):
         return find_shards(data)
     return open_source(data, download, frames)
 

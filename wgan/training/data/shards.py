@@ -69,6 +69,17 @@ def is_pattern(data: str) -> bool:
     return data.endswith(".tar") and any(mark in data for mark in "{*?")
 
 
+def is_indexed_shard(data: str) -> bool:
+    """Whether `data` is one shard that the index beside it names: its classes are in there."""
+    path = Path(data)
+    try:
+        if not (data.endswith(".tar") and path.is_file()):
+            return False
+        return path.name in dict(json.loads((path.parent / INDEX).read_bytes())["bytes"])
+    except (OSError, ValueError, TypeError, KeyError, RecursionError):
+        return False
+
+
 def find_shards(pattern: str) -> Shards:
     """Find the shards that match `pattern`, sorted by name.
 
