@@ -30,8 +30,9 @@ from wgan.training.data.decoding import (
     quiet_pillow,
 )
 from wgan.training.data.load import open_source
-from wgan.training.data.shards import LABEL, is_pattern, write_index
+from wgan.training.data.shards import is_pattern, write_index
 from wgan.training.data.sources import ImageSource, count_classes
+from wgan.training.data.sources.labelling import LABEL
 from wgan.training.data.survey import Survey, resolve_data_range, survey
 from wgan.training.data.transform import Transform, parse_colour
 from wgan.training.execution import PrepareConfig

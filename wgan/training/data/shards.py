@@ -24,11 +24,9 @@ from wgan.text import shorten
 from wgan.training.data.decoding import decode
 from wgan.training.data.image_formats import is_image_name
 from wgan.training.data.sources import PROBED_IMAGES, suitable_channels
+from wgan.training.data.sources.labelling import LABEL
 
 INDEX = "shards.json"
-
-LABEL = "cls"
-"""Extension of a sample's label, as in webdataset."""
 
 ARRAY = "npy"
 """Extension of an image that no image file holds: many bands, or floating-point values."""

@@ -1,4 +1,5 @@
 import json
+import tarfile
 import zipfile
 from pathlib import Path
 
@@ -6,7 +7,9 @@ import numpy as np
 import pytest
 
 from tests.training.data.conftest import save_image
+from wgan.errors import DataError
 from wgan.training.data import open_source
+from wgan.training.data.classes import class_names
 from wgan.training.data.sources.glyphs import CHARACTERS, GlyphSource
 from wgan.training.data.sources.image_files import FolderSource
 from wgan.training.data.sources.labelling import (
@@ -103,10 +106,89 @@ def test_dataset_json_of_stylegan2_ada(tmp_path: Path, is_zip: bool) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", [b"", b"[]", b"{}", b'{"labels": null}', b'{"labels": [["a.png", [0, 1]]]}']
+    ("text", "reason"),
+    [
+        (b"", "lists no labels"),
+        (b"[]", "lists no labels"),
+        (b"{}", "lists no labels"),
+        (b'{"labels": null}', "lists no labels"),
+        (b'{"labels": [["b.png", 1]]}', "lacks 1 image, as a.png"),
+        (b'{"labels": [["a.png", [1, 1]]]}', "one-hot"),
+        (b'{"labels": [["a.png", 1]]}', "1 value in 1 image"),
+    ],
 )
-def test_another_dataset_json_has_no_labels(text: bytes) -> None:
-    assert classes_of_json(text, ["a.png"]).labels is None
+def test_another_dataset_json_has_no_labels_and_says_why(text: bytes, reason: str) -> None:
+    classes = classes_of_json(text, ["a.png"])
+    assert classes.labels is None
+    assert "dataset.json gives none" in classes.reason
+    assert reason in classes.reason
+
+
+def test_a_one_hot_label_is_the_index_of_its_1() -> None:
+    labels = [["a.png", [0, 0, 1]], ["b.png", [1, 0, 0]], ["c.png", [0, 0, 1]]]
+    text = json.dumps({"labels": labels}).encode()
+    classes = classes_of_json(text, ["a.png", "b.png", "c.png"])
+    assert classes.labels is not None
+    assert (classes.names, classes.labels.tolist()) == (("0", "2"), [1, 0, 1])
+
+
+def _pack(folder: Path, ending: str, outer: str) -> Path:
+    """Pack `folder` below the folder `outer` of an archive; `"."` as tar writes it."""
+    path = folder.with_name(f"packed.{ending}")
+    if ending == "zip":
+        with zipfile.ZipFile(path, "w") as archive:
+            for file in sorted(folder.rglob("*.*")):
+                archive.write(file, f"{outer}/{file.relative_to(folder).as_posix()}")
+    else:
+        with tarfile.open(path, "w:gz" if ending == "tar.gz" else "w:") as tar:
+            tar.add(folder, outer)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("ending", "outer"), [("tar", "."), ("tar.gz", "."), ("tar.gz", "sg"), ("zip", "sg")]
+)
+def test_dataset_json_is_found_below_an_outer_folder(
+    tmp_path: Path, ending: str, outer: str
+) -> None:
+    names = [f"0000{k % 2}/img{k:08}.png" for k in range(6)]
+    for seed, name in enumerate(names):
+        save_image(tmp_path / "set" / name, seed)
+    labels = [[name, 3 * (k // 3)] for k, name in enumerate(names)]
+    (tmp_path / "set" / "dataset.json").write_text(json.dumps({"labels": labels}))
+    source = open_source(_pack(tmp_path / "set", ending, outer))
+    assert source.class_names == ("0", "3")
+    assert source.labels is not None
+    for index, label in enumerate(source.labels):
+        assert [source.image_name(index)[-len(names[0]) :], 3 * label] in labels
+
+
+def test_folders_beside_a_dataset_json_without_labels_are_no_classes(tmp_path: Path) -> None:
+    for name in ("00000/a.png", "00001/b.png"):
+        save_image(tmp_path / "set" / name)
+    (tmp_path / "set" / "dataset.json").write_text('{"labels": null}')
+    with pytest.raises(DataError, match=r"no classes, because dataset\.json gives none: it lists"):
+        class_names(open_source(tmp_path / "set"))
+
+
+@pytest.mark.parametrize("ending", ["tar", "tar.gz"])
+def test_cls_files_of_a_tar_are_its_classes(tmp_path: Path, ending: str) -> None:
+    for number in range(6):
+        save_image(tmp_path / "set" / f"{number:03}.seg.png", number)
+        (tmp_path / "set" / f"{number:03}.cls").write_text(str(number % 3 + 5))
+    source = open_source(_pack(tmp_path / "set", ending, "."))
+    assert source.class_names == ("5", "6", "7")
+    assert source.labels is not None
+    for index, label in enumerate(source.labels):
+        assert int(Path(source.image_name(index)).name[:3]) % 3 == label
+
+
+def test_an_image_without_a_cls_file_is_named(tmp_path: Path) -> None:
+    for number in range(3):
+        save_image(tmp_path / f"{number}.png")
+    (tmp_path / "0.cls").write_text("0")
+    with pytest.raises(DataError, match=r"because 2 images have no \.cls, as 1\.png"):
+        class_names(open_source(tmp_path))
 
 
 def test_characters_are_the_classes_of_glyphs() -> None:

@@ -54,6 +54,9 @@ class ImageSource(abc.ABC):
     class_names: tuple[str, ...] = ()
     """Name of each class; the label is the index here."""
 
+    why_no_classes: str = ""
+    """Why the data has no classes, as a clause for the user; empty if unknown."""
+
     left_out: int = 0
     """Number of other files among the images: hidden ones, or of another extension."""
 
@@ -140,10 +143,12 @@ class ArraySource(ImageSource):
         array: npt.NDArray[np.generic],
         labels: Labels | None = None,
         class_names: tuple[str, ...] = (),
+        why_no_classes: str = "",
     ) -> None:
         super().__init__(name)
         self._array = array
         self.labels, self.class_names = labels, class_names
+        self.why_no_classes = why_no_classes
 
     def __len__(self) -> int:
         return len(self._array)

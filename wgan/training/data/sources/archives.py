@@ -133,6 +133,8 @@ class CompressedTarSource(_ArchiveSource):
 
     def _unpack(self, name: str) -> bytes:
         with self._lock:
+            if name in self._label_files:
+                return self._extract(name)
             if name in self._kept:
                 return self._kept.pop(name)
             if name in self._seen:

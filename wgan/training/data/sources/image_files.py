@@ -25,12 +25,9 @@ from wgan.training.data.decoding import (
 )
 from wgan.training.data.image_formats import ENDINGS, FRAMED_ENDINGS, ending_of, is_image_name
 from wgan.training.data.sources import PROBED_IMAGES, ImageSource, RawImage
-from wgan.training.data.sources.labelling import NO_CLASSES, classes_of_folders, classes_of_json
+from wgan.training.data.sources.labelling import classes_of_files, is_label_file
 from wgan.training.data.sources.left_out import describe_left_out
 from wgan.training.data.tiff import is_alpha
-
-LABELS_FILE = "dataset.json"
-"""Labels beside the images, as the tool of StyleGAN2-ADA writes them."""
 
 _TIFF = (".tif", ".tiff")
 
@@ -58,15 +55,12 @@ class FileSource(ImageSource):
             beside = f"; it has {'; '.join(self.unused)}" if files else ""
             endings = " ".join(sorted(ENDINGS))
             raise DataError(f"no images in the {kind} {path}: {found} ends in {endings}{beside}")
-        self._has_labels = LABELS_FILE in others
+        self._label_files = [file for file in others if is_label_file(file)]
         self._all_frames = frames == "all"
 
     def _set_up(self) -> None:
         """Find the classes and the frames; the files can be read by now."""
-        classes = classes_of_folders(self._names)
-        if self._has_labels:
-            found = classes_of_json(self._read(LABELS_FILE), self._names)
-            classes = found if found is not NO_CLASSES else classes
+        classes = classes_of_files(self._names, self._label_files, self._read)
         counts = [1] * len(self._names)
         if self._all_frames:
             with quiet_pillow():
@@ -77,7 +71,7 @@ class FileSource(ImageSource):
             for frame in range(count)
         ]
         self._has_frames = len(self._frames) > len(self._names)
-        self.class_names = classes.names
+        self.class_names, self.why_no_classes = classes.names, classes.reason
         if classes.labels is not None:
             self.labels = np.repeat(classes.labels, counts)
 

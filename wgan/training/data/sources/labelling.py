@@ -1,14 +1,23 @@
-"""Classes of images: from a column of labels, from subfolders, and from `dataset.json`."""
+"""Classes of images: from a column of labels, subfolders, `dataset.json`, and `.cls` files."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import takewhile
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
+from wgan.errors import ImageError
+from wgan.text import plural
+from wgan.training.data.image_formats import is_hidden
 from wgan.training.data.sources import Labels
+
+LABEL = "cls"
+"""Extension of a sample's label, as in webdataset."""
+
+LABELS_FILE = "dataset.json"
+"""Labels beside the images, as the tool of StyleGAN2-ADA writes them."""
 
 SPLITS = frozenset({"train", "training", "test", "testing", "val", "valid", "validation", "dev"})
 """Names of subfolders and files that part a data set and are no classes."""
@@ -18,10 +27,11 @@ MAX_CLASSES = 10_000
 
 
 class Classes(NamedTuple):
-    """Class indices of images, and the name of each class."""
+    """Class indices of images, the name of each class, and why there are none, if that is known."""
 
     labels: Labels | None = None
     names: tuple[str, ...] = ()
+    reason: str = ""
 
 
 NO_CLASSES = Classes()
@@ -49,7 +59,8 @@ def classes_of_column(values: npt.ArrayLike, names: Sequence[str] = ()) -> Class
         return Classes(column.astype(np.int64), tuple(map(str, names)))
     found, labels = np.unique(column, return_inverse=True)
     if not 2 <= len(found) <= min(MAX_CLASSES, max(2, len(column) // 2)):
-        return NO_CLASSES
+        reason = f"its labels have {plural(len(found), 'value')} in {plural(len(column), 'image')}"
+        return Classes(reason=reason)
     return Classes(labels.astype(np.int64), tuple(map(str, found.tolist())))
 
 
@@ -78,21 +89,107 @@ def _is_no_class(level: tuple[str, ...]) -> bool:
     return len(found) == 1 or {name.lower() for name in found} <= SPLITS
 
 
+def is_label_file(path: str) -> bool:
+    """Whether a file beside the images holds labels for `classes_of_files`."""
+    name = path.rpartition("/")[2]
+    return name == LABELS_FILE or (name.endswith(f".{LABEL}") and not is_hidden(path))
+
+
+def classes_of_files(
+    images: Sequence[str], label_files: Sequence[str], read: Callable[[str], bytes]
+) -> Classes:
+    """Return the classes of image files.
+
+    They are those in the `dataset.json` of the folder that contains all images, or in a `.cls`
+    file for each image, as webdataset has it; without such files those of the subfolders.
+
+    Args:
+        images: paths of the images.
+        label_files: paths for which `is_label_file` is true.
+        read: returns the content of a file, or raises ImageError.
+    """
+    found = _find_json(images, label_files)
+    class_files = [path for path in label_files if path.endswith(f".{LABEL}")]
+    try:
+        if found is not None:
+            folder = found.removesuffix(LABELS_FILE)
+            return classes_of_json(read(found), [name.removeprefix(folder) for name in images])
+        if class_files:
+            return _classes_of_class_files(images, class_files, read)
+    except ImageError as exc:
+        return Classes(reason=f"a file of labels cannot be used: {exc}")
+    return classes_of_folders(images)
+
+
+def _find_json(images: Sequence[str], label_files: Sequence[str]) -> str | None:
+    for path in sorted(label_files, key=len):
+        folder, _, name = path.rpartition("/")
+        inside = f"{folder}/" if folder else ""
+        if name == LABELS_FILE and all(image.startswith(inside) for image in images):
+            return path
+    return None
+
+
 def classes_of_json(text: bytes, names: Sequence[str]) -> Classes:
     """Return the classes in a `dataset.json`, as the tool of StyleGAN2-ADA writes it.
 
     It holds `{"labels": [["00000/img00000000.png", 6], ...]}`; `names` are the paths of the images.
-    No classes if it holds something else, or lacks an image.
+    A label may be a one-hot list. No classes if it holds something else, or lacks an image.
     """
     try:
         content: Any = json.loads(text)
-        labels: Mapping[str, Any] = dict(content["labels"])
-        column = [labels[name] for name in names]
+        labels: Mapping[str, Any] = dict(content["labels"] or ())
     except (ValueError, TypeError, KeyError, RecursionError):
-        return NO_CLASSES
-    if not all(type(label) is int for label in column):  # lists are several classes of an image
-        return NO_CLASSES
-    return classes_of_column(column)
+        labels = {}
+    if not labels:
+        return _no_json_classes("it lists no labels")
+    missing = [name for name in names if name not in labels]
+    if missing:
+        return _no_json_classes(f"it lacks {plural(len(missing), 'image')}, as {missing[0]}")
+    found = [_class_index(labels[name]) for name in names]
+    column = [label for label in found if label is not None]
+    if len(column) < len(found):  # other lists are several classes of an image
+        return _no_json_classes("its labels must be whole numbers or one-hot lists")
+    classes = classes_of_column(column)
+    return classes if classes.labels is not None else _no_json_classes(classes.reason)
+
+
+def _no_json_classes(problem: str) -> Classes:
+    reason = f"{LABELS_FILE} gives none: {problem}" if problem else f"{LABELS_FILE} gives none"
+    return Classes(reason=f"{reason}; remove it to use the subfolders")
+
+
+def _class_index(label: Any) -> int | None:
+    """Return a whole number, or the index of the 1 in a one-hot list; None for anything else."""
+    if type(label) is int:
+        return label
+    if isinstance(label, list) and label.count(1) == 1 and label.count(0) == len(label) - 1:
+        return label.index(1)
+    return None
+
+
+def _classes_of_class_files(
+    images: Sequence[str], class_files: Sequence[str], read: Callable[[str], bytes]
+) -> Classes:
+    keys = set(map(_sample_key, images))
+    # In their order, because a compressed tar is read forward.
+    texts = {
+        _sample_key(path): read(path).strip() for path in class_files if _sample_key(path) in keys
+    }
+    missing = [name for name in images if _sample_key(name) not in texts]
+    if missing:
+        return Classes(reason=f"{plural(len(missing), 'image')} have no .{LABEL}, as {missing[0]}")
+    values = [texts[_sample_key(name)] for name in images]
+    # Up to 18 digits fit into 64 bits.
+    if all(text.isdigit() and len(text) <= 18 for text in values):
+        return classes_of_column([int(text) for text in values])
+    return classes_of_column(np.array(values, object))
+
+
+def _sample_key(path: str) -> str:
+    """Return what webdataset's files of one sample share: the path up to the name's first dot."""
+    folder, slash, name = path.rpartition("/")
+    return folder + slash + name.partition(".")[0]
 
 
 def _text(value: object) -> str:

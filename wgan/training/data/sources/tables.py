@@ -56,7 +56,7 @@ class TableSource(EncodedSource):
         self._lock = threading.Lock()
         self.reads_forward = len(self._blocks) > KEPT_BLOCKS
         self.unused = unused
-        self.labels, self.class_names = self._classes(schema)
+        self.labels, self.class_names, self.why_no_classes = self._classes(schema)
         if not self._ends or not self._ends[-1]:
             raise DataError(f"the table {files[0]} has no rows")
 

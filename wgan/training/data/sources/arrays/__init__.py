@@ -41,7 +41,7 @@ class StackSource(ImageSource):
         if len(array.shape) == 2:
             layout = resolve_layout(np.asarray(array[:TOLD_APART]), layout)
         self._path, self._array, self._layout = path, array, layout
-        self.labels, self.class_names = classes
+        self.labels, self.class_names, self.why_no_classes = classes
         self.unused = unused
 
     def __len__(self) -> int:
