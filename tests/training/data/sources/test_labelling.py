@@ -1,4 +1,5 @@
 import json
+import re
 import tarfile
 import zipfile
 from pathlib import Path
@@ -30,6 +31,13 @@ from wgan.training.data.sources.labelling import (
         (["cat/1.png", "cat/2.png"], ()),
         (["train/1.png", "test/2.png"], ()),
         (["flowers/1.png", "flowers/rose/2.png", "flowers/tulip/3.png"], ()),
+        (["cat/1.png", "other/a/1.png", "dog/images/1.png"], ("cat", "dog", "other")),
+        (["seg_train/seg_train/cat/1.png", "seg_test/seg_test/dog/1.png"], ("cat", "dog")),
+        (["training_set/training_set/cat/1.png", "test_set/test_set/dog/1.png"], ("cat", "dog")),
+        (["Training/cat/1.png", "evaluation/dog/1.png", "validation/cat/2.png"], ("cat", "dog")),
+        (["train/n1/images/a.png", "train/n2/images/b.png"], ("n1", "n2")),
+        (["train/n1/images/a.png", "train/n2/images/b.png", "val/images/c.png"], ()),
+        (["images/1.png", "drawings/2.png"], ("drawings", "images")),
         ([], ()),
     ],
 )
@@ -39,6 +47,28 @@ def test_subfolders_are_classes_if_every_image_lies_in_one(
     classes = classes_of_folders(paths)
     assert classes.names == names
     assert (classes.labels is not None) == bool(names)
+
+
+@pytest.mark.parametrize(
+    ("paths", "reason"),
+    [
+        (["cat/1.png", "dog/1.png", "logo.png"], "1 of 3 images lie in no .* as logo.png"),
+        (["train/cat/1.png", "train/dog/2.png", "test/3.png"], "1 of 3 .* as test/3.png"),
+        (["1.png", "2.png"], ""),
+        (["cat/1.png", "2.png"], ""),
+    ],
+)
+def test_images_beside_the_folders_of_classes_are_named(paths: list[str], reason: str) -> None:
+    classes = classes_of_folders(paths)
+    assert classes.labels is None
+    assert re.search(reason, classes.reason)
+    assert bool(classes.reason) == bool(reason)
+
+
+def test_two_images_for_each_class_are_enough() -> None:
+    column = [k % 26 for k in range(50)]
+    assert classes_of_column(column).names == tuple(map(str, range(26)))
+    assert classes_of_column(list(range(50))).reason == "its labels have 50 values in 50 images"
 
 
 def test_labels_are_in_the_order_of_the_images(tmp_path: Path) -> None:

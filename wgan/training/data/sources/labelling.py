@@ -1,8 +1,8 @@
 """Classes of images: from a column of labels, subfolders, `dataset.json`, and `.cls` files."""
 
 import json
+import re
 from collections.abc import Callable, Mapping, Sequence
-from itertools import takewhile
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -19,8 +19,14 @@ LABEL = "cls"
 LABELS_FILE = "dataset.json"
 """Labels beside the images, as the tool of StyleGAN2-ADA writes them."""
 
-SPLITS = frozenset({"train", "training", "test", "testing", "val", "valid", "validation", "dev"})
-"""Names of subfolders and files that part a data set and are no classes."""
+SPLIT = re.compile(
+    r"(seg_)?(train|training|test|testing|val|valid|validation|dev|eval|evaluation|pred)"
+    r"([_-]?(set|images|data))?",
+    re.IGNORECASE,
+)
+"""Names of subfolders that part a data set and are no classes: `train`, `test_set`, `seg_train`."""
+
+_IMAGE_FOLDERS = frozenset({"images", "image", "imgs", "img"})
 
 MAX_CLASSES = 10_000
 """A column of more values is no column of classes."""
@@ -58,7 +64,7 @@ def classes_of_column(values: npt.ArrayLike, names: Sequence[str] = ()) -> Class
     if names and column.dtype.kind in "ui" and column.max() < len(names):
         return Classes(column.astype(np.int64), tuple(map(str, names)))
     found, labels = np.unique(column, return_inverse=True)
-    if not 2 <= len(found) <= min(MAX_CLASSES, max(2, len(column) // 2)):
+    if not 2 <= len(found) <= min(MAX_CLASSES, max(2, len(column) * 3 // 4)):
         reason = f"its labels have {plural(len(found), 'value')} in {plural(len(column), 'image')}"
         return Classes(reason=reason)
     return Classes(labels.astype(np.int64), tuple(map(str, found.tolist())))
@@ -70,23 +76,35 @@ def classes_of_folders(paths: Sequence[str]) -> Classes:
     Folders that contain all images, and the folders of splits, are no classes. There are none
     unless every image lies in a subfolder, and there are two.
     """
-    parents = [path.removeprefix("./").split("/")[:-1] for path in paths]
-    if not parents:
+    parents = [_folders(path) for path in paths]
+    level = _class_level(parents)
+    if level is None:
         return NO_CLASSES
-    # zip stops at the shortest path: an image beside the subfolders leaves no level for classes.
-    levels = zip(*parents, strict=False)
-    shared = sum(1 for _ in takewhile(_is_no_class, levels))
-    if min(map(len, parents)) <= shared:
-        return NO_CLASSES
-    names = sorted({parent[shared] for parent in parents})
+    outside = [path for path, parent in zip(paths, parents, strict=True) if len(parent) <= level]
+    if outside:
+        those = f"{len(outside):,} of {plural(len(paths), 'image')}"
+        reason = f"{those} lie in no folder of a class, as {outside[0]} (remove them)"
+        return Classes(reason=reason)
+    names = sorted({parent[level] for parent in parents})
     numbers = {name: number for number, name in enumerate(names)}
-    labels = np.array([numbers[parent[shared]] for parent in parents], np.int64)
+    labels = np.array([numbers[parent[level]] for parent in parents], np.int64)
     return Classes(labels, tuple(names))
 
 
-def _is_no_class(level: tuple[str, ...]) -> bool:
-    found = set(level)
-    return len(found) == 1 or {name.lower() for name in found} <= SPLITS
+def _folders(path: str) -> list[str]:
+    """Return the folders of a path, without an `images` between the class and its files."""
+    parent = path.removeprefix("./").split("/")[:-1]
+    return parent[:-1] if len(parent) > 1 and parent[-1].lower() in _IMAGE_FOLDERS else parent
+
+
+def _class_level(parents: Sequence[Sequence[str]]) -> int | None:
+    """Return the first level of folders that differ and are no splits; None if there is none."""
+    level = 0
+    while found := {parent[level] for parent in parents if len(parent) > level}:
+        if len(found) > 1 and not all(map(SPLIT.fullmatch, found)):
+            return level
+        level += 1
+    return None
 
 
 def is_label_file(path: str) -> bool:
