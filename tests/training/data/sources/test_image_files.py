@@ -3,6 +3,7 @@ import os
 import random
 import shutil
 import tarfile
+import warnings
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -150,6 +151,60 @@ def test_a_member_over_the_size_limit_is_not_unpacked(tmp_path: Path, ending: st
             tar.addfile(member, io.BytesIO(bomb))
     with pytest.raises(ImageError, match="bytes"):
         open_archive(path).image(0, 32)
+
+
+@pytest.mark.parametrize("ending", ["tar", "tar.gz"])
+def test_links_in_a_tar_are_images(good: Path, ending: str) -> None:
+    os.link(good / "0" / "00.png", good / "hard.png")
+    (good / "0" / "soft.png").symlink_to("../hard.png")
+    (good / "1" / "far.png").symlink_to("/nowhere.png")
+    (good / "1" / "loop.png").symlink_to("loop.png")
+    path = good.with_name(f"good.{ending}")
+    with tarfile.open(path, "w:gz" if ending == "tar.gz" else "w:") as tar:
+        tar.add(good, ".")
+    source = open_archive(path)
+    assert (len(source), source.left_out) == (14, 2)
+    assert source.unused == ("2 links to a folder, or to what the archive does not hold",)
+    expected = np.asarray(Image.open(good / "0" / "00.png"))
+    found = {Path(source.image_name(k)).name: np.asarray(source.image(k, 32)) for k in range(14)}
+    for name in ("00.png", "hard.png", "soft.png"):
+        assert np.array_equal(found[name], expected)
+
+
+@pytest.mark.parametrize("ending", ["zip", "tar", "tar.gz"])
+def test_of_members_with_the_same_name_the_last_is_used(tmp_path: Path, ending: str) -> None:
+    contents = []
+    for seed in range(2):
+        save_image(tmp_path / "a.png", seed)
+        contents.append((tmp_path / "a.png").read_bytes())
+    path = tmp_path / f"set.{ending}"
+    if ending == "zip":
+        with zipfile.ZipFile(path, "w") as archive, warnings.catch_warnings(action="ignore"):
+            for content in contents:
+                archive.writestr("a.png", content)
+    else:
+        with tarfile.open(path, "w:gz" if ending == "tar.gz" else "w:") as tar:
+            for content in contents:
+                member = tarfile.TarInfo("a.png")
+                member.size = len(content)
+                tar.addfile(member, io.BytesIO(content))
+    source = open_archive(path)
+    assert (len(source), source.left_out) == (1, 1)
+    assert source.unused == ("1 file replaced by a later one of the same name",)
+    assert source.encoded(0)[0] == contents[1]
+
+
+def test_backslashes_in_a_zip_part_its_folders(tmp_path: Path) -> None:
+    save_image(tmp_path / "a.png")
+    with zipfile.ZipFile(tmp_path / "set.zip", "w") as archive:
+        for number in range(6):
+            archive.write(tmp_path / "a.png", f"data\\{'abc'[number % 3]}\\{number}.png")
+        archive.writestr("__MACOSX\\a\\_1.png", b"x")
+        archive.writestr("data\\d\\", b"")
+    source = open_archive(tmp_path / "set.zip")
+    assert (len(source), source.class_names) == (6, ("a", "b", "c"))
+    assert source.unused == ("1 hidden file",)
+    assert source.image(5, 32) is not None
 
 
 def test_a_member_with_a_wrong_checksum_is_a_damaged_image(good: Path) -> None:

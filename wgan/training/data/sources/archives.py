@@ -1,6 +1,7 @@
 """Image files in a .zip or a .tar, which are not extracted."""
 
 import abc
+import posixpath
 import tarfile
 import threading
 import zipfile
@@ -9,11 +10,15 @@ from pathlib import Path
 
 from wgan.errors import DataError, ImageError
 from wgan.files import archive_errors, lacks_open_files, why_unreadable
+from wgan.text import plural
 from wgan.training.data.sources import ImageSource
 from wgan.training.data.sources.image_files import FileSource
 
 MEMBER_LIMIT = 2**26
 """Largest member in bytes that is read from an archive: 64 MiB."""
+
+MAX_LINKS = 40
+"""Symbolic links that lead to each other, as many as Linux follows."""
 
 READ_AHEAD_LIMIT = 2**28
 """Bytes of skipped members that a compressed tar keeps in memory: 256 MiB."""
@@ -39,10 +44,27 @@ def open_archive(path: Path, frames: str = "first") -> ImageSource:
 class _ArchiveSource(FileSource):
     """Base class of archives: members by name, in their order in the file."""
 
-    def __init__(self, path: Path, sizes: Mapping[str, int], frames: str) -> None:
-        """`sizes` maps the name of every member to its size in bytes."""
-        super().__init__("archive", path, path.name.partition(".")[0], sizes, frames)
-        self._sizes = sizes
+    def __init__(
+        self,
+        path: Path,
+        sizes: Mapping[str, int],
+        frames: str,
+        unread: Mapping[str, int],
+        listing: str = "",
+    ) -> None:
+        """List the images.
+
+        Args:
+            path: the archive.
+            sizes: size in bytes of every member by its name.
+            frames: as for `FolderSource`.
+            unread: as for `FileSource`.
+            listing: how the list of members differs from that of older versions of wgan, whose
+                entries in the cache have other images.
+        """
+        name = path.name.partition(".")[0]
+        super().__init__("archive", path, name, sizes, frames, unread=unread)
+        self._sizes, self._listing = sizes, listing
 
     def image_name(self, index: int) -> str:
         """Path of the archive and name of the member."""
@@ -52,7 +74,7 @@ class _ArchiveSource(FileSource):
         """Name, size and modification time of the archive."""
         status = self.path.stat()
         frames = " all frames" if self._has_frames else ""
-        return f"{self.path.name} {status.st_size} {status.st_mtime_ns}{frames}"
+        return f"{self.path.name} {status.st_size} {status.st_mtime_ns}{frames}{self._listing}"
 
     def _read(self, name: str) -> bytes:
         size = self._sizes[name]
@@ -70,13 +92,23 @@ class ZipSource(_ArchiveSource):
 
     def __init__(self, path: Path, frames: str = "first") -> None:
         self._archive = zipfile.ZipFile(path)
-        entries = [entry for entry in self._archive.infolist() if not entry.is_dir()]
-        super().__init__(path, {entry.filename: entry.file_size for entry in entries}, frames)
+        entries = self._archive.infolist()
+        # Some programs for Windows write backslashes.
+        named = [(entry.filename.replace("\\", "/"), entry) for entry in entries]
+        files = [(name, entry) for name, entry in named if not name.endswith("/")]
+        self._entries = dict(files)  # of entries with the same name the last, as unzip does
+        super().__init__(
+            path,
+            {name: entry.file_size for name, entry in self._entries.items()},
+            frames,
+            _replaced(len(files) - len(self._entries)),
+            " backslashes" if any("\\" in entry.filename for entry in entries) else "",
+        )
         self._set_up()
 
     def _unpack(self, name: str) -> bytes:
         try:
-            return self._archive.read(name)  # zipfile has its own lock
+            return self._archive.read(self._entries[name])  # zipfile has its own lock
         except archive_errors() as exc:
             raise ImageError(f"it cannot be unpacked: {exc}") from exc
 
@@ -86,12 +118,12 @@ class TarSource(_ArchiveSource):
 
     def __init__(self, path: Path, frames: str = "first") -> None:
         with tarfile.open(path, "r:") as archive:
-            members = _regular_members(archive)
+            members = _TarMembers(archive)
             end = archive.offset
         if path.stat().st_size <= end:  # a complete tar ends in blocks of zeros
             raise tarfile.ReadError("it is truncated")
-        self._offsets = {name: member.offset_data for name, member in members.items()}
-        super().__init__(path, {name: member.size for name, member in members.items()}, frames)
+        self._offsets = {name: member.offset_data for name, member in members.files.items()}
+        super().__init__(path, members.sizes, frames, members.unread, members.listing)
         self._set_up()
 
     def _unpack(self, name: str) -> bytes:
@@ -117,11 +149,12 @@ class CompressedTarSource(_ArchiveSource):
 
     def __init__(self, path: Path, frames: str = "first") -> None:
         self._archive = tarfile.open(path, "r:*")  # noqa: SIM115 - open for the life of the source
-        self._members = _regular_members(self._archive)
+        members = _TarMembers(self._archive)
+        self._members = members.files
         self._lock = threading.Lock()
-        super().__init__(
-            path, {name: member.size for name, member in self._members.items()}, frames
-        )
+        self._last: tuple[int, bytes] = (-1, b"")  # offset and data of the last extracted member
+        super().__init__(path, members.sizes, frames, members.unread, members.listing)
+        self._is_label = frozenset(self._label_files)
         self._rewind()
         self._set_up()
         self._rewind()
@@ -133,7 +166,7 @@ class CompressedTarSource(_ArchiveSource):
 
     def _unpack(self, name: str) -> bytes:
         with self._lock:
-            if name in self._label_files:
+            if name in self._is_label:
                 return self._extract(name)
             if name in self._kept:
                 return self._kept.pop(name)
@@ -150,14 +183,78 @@ class CompressedTarSource(_ArchiveSource):
             return self._extract(name)
 
     def _extract(self, name: str) -> bytes:
+        member = self._members[name]
+        if self._last[0] == member.offset_data:  # a link follows its target; no way back to it
+            return self._last[1]
         try:
-            file = self._archive.extractfile(self._members[name])
+            file = self._archive.extractfile(member)
             assert file is not None  # it is a regular file
-            return file.read()
+            self._last = (member.offset_data, file.read())
+            return self._last[1]
         except archive_errors() as exc:
             raise ImageError(f"it cannot be unpacked: {exc}") from exc
 
 
-def _regular_members(archive: tarfile.TarFile) -> dict[str, tarfile.TarInfo]:
-    # A sparse member can claim any size in a few bytes, and no image is stored so.
-    return {member.name: member for member in archive if member.isreg() and not member.issparse()}
+class _TarMembers:
+    """The files in a tar by name, in the order of their data; a link has the data of its target."""
+
+    def __init__(self, archive: tarfile.TarFile) -> None:
+        self._found: dict[str, tarfile.TarInfo] = {}
+        self._links: dict[str, str] = {}  # targets of symbolic links
+        self._replaced = self._lost = 0
+        self._has_links = False
+        for member in archive:
+            self._add(member)
+        self._follow_links()
+        self.files = dict(sorted(self._found.items(), key=lambda item: item[1].offset_data))
+        self.sizes = {name: member.size for name, member in self.files.items()}
+        self.listing = " links" if self._has_links or self._replaced else ""
+        self.unread = {**_replaced(self._replaced), **_lost_links(self._lost)}
+
+    def _add(self, member: tarfile.TarInfo) -> None:
+        # A sparse member can claim any size in a few bytes, and no image is stored so.
+        if member.isreg() and not member.issparse():
+            self._replace(member.name, member)
+        elif member.islnk():  # to a member before it
+            target = self._found.get(member.linkname)
+            if target is None:
+                self._lost += 1
+            else:
+                self._has_links = True
+                self._replace(member.name, target)
+        elif member.issym():
+            folder = posixpath.dirname(member.name)
+            target_name = posixpath.normpath(posixpath.join(folder, member.linkname))
+            self._replaced += member.name in self._links
+            self._replaced += self._found.pop(member.name, None) is not None
+            self._links[member.name] = target_name
+
+    def _replace(self, name: str, member: tarfile.TarInfo) -> None:
+        old = self._found.pop(name, None)
+        # tar writes a file that it is given twice as a link to itself.
+        self._replaced += old is not None and old is not member
+        self._replaced += self._links.pop(name, None) is not None
+        self._found[name] = member
+
+    def _follow_links(self) -> None:
+        if not self._links:
+            return
+        files = {posixpath.normpath(name): member for name, member in self._found.items()}
+        links = {posixpath.normpath(name): target for name, target in self._links.items()}
+        for name, first in self._links.items():
+            target = first
+            for _ in range(MAX_LINKS):  # they may form a circle
+                target = links.get(target, target)
+            if target in files:
+                self._has_links = True
+                self._found[name] = files[target]
+            else:
+                self._lost += 1
+
+
+def _replaced(count: int) -> dict[str, int]:
+    return {f"{plural(count, 'file')} replaced by a later one of the same name": count}
+
+
+def _lost_links(count: int) -> dict[str, int]:
+    return {f"{plural(count, 'link')} to a folder, or to what the archive does not hold": count}

@@ -43,16 +43,19 @@ class FileSource(ImageSource):
         files: Collection[str],
         frames: str = "first",
         is_image: Callable[[str], bool] = is_image_name,
+        unread: Mapping[str, int] | None = None,
     ) -> None:
+        """`unread` has the number of files that `files` lacks, by a phrase that describes them."""
         super().__init__(name or "images")
         self.path = path
         self._names = [file for file in files if is_image(file)]
         others = [file for file in files if not is_image(file)]
-        self.left_out = len(others)
-        self.unused = describe_left_out(others)
+        missing = {phrase: count for phrase, count in (unread or {}).items() if count}
+        self.left_out = len(others) + sum(missing.values())
+        self.unused = describe_left_out(others) + tuple(missing)
         if not self._names:
             found = f"none of its {len(files)} files" if files else "it has no file that"
-            beside = f"; it has {'; '.join(self.unused)}" if files else ""
+            beside = f"; it has {'; '.join(self.unused)}" if self.unused else ""
             endings = " ".join(sorted(ENDINGS))
             raise DataError(f"no images in the {kind} {path}: {found} ends in {endings}{beside}")
         self._label_files = [file for file in others if is_label_file(file)]
