@@ -71,6 +71,14 @@ def test_grey_images_have_one_channel_and_colour_images_three(good: Path) -> Non
     assert FolderSource(grey).channels == 1
 
 
+def test_a_folder_of_grey_images_before_colour_has_three_channels(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    for number in range(30):
+        Image.new("L", (8, 8)).save(tmp_path / "a" / f"{number}.png")
+        save_image(tmp_path / "b" / f"{number}.png")
+    assert FolderSource(tmp_path).channels == 3
+
+
 def test_damaged_images_do_not_affect_the_channels(tmp_path: Path) -> None:
     (tmp_path / "a.png").write_bytes(b"x")
     assert FolderSource(tmp_path).channels == 3

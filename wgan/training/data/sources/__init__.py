@@ -14,6 +14,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from wgan.errors import ImageError
+from wgan.images import evenly_spaced
 from wgan.latents import Labels as Labels
 
 PROBED_IMAGES = 16
@@ -127,10 +128,14 @@ class ImageSource(abc.ABC):
 
     @property
     def channels(self) -> int:
-        """Channels that suit the data, by its first images: see `suitable_channels`."""
+        """Channels that suit the data, by some of its images: see `suitable_channels`.
+
+        They are evenly spaced, or the first ones where the data is read forward.
+        """
+        count = min(PROBED_IMAGES, len(self))
+        probed = range(count) if self.reads_forward else evenly_spaced(len(self), count).tolist()
         return suitable_channels(
-            functools.partial(self.image, index, DEFAULT_DRAWN_SIZE)
-            for index in range(min(PROBED_IMAGES, len(self)))
+            functools.partial(self.image, index, DEFAULT_DRAWN_SIZE) for index in probed
         )
 
 
