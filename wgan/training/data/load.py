@@ -7,7 +7,7 @@ from pathlib import Path
 
 from wgan.errors import DataError, ImageError, OutputError
 from wgan.progress import ProgressFn
-from wgan.text import shorten
+from wgan.text import plural, shorten
 from wgan.training.data.dataset import Dataset, InMemoryDataset
 from wgan.training.data.decoding import (
     check_skipped,
@@ -25,7 +25,7 @@ from wgan.training.data.sources.arrays.hdf5 import open_hdf5
 from wgan.training.data.sources.arrays.numpy_files import open_npy, open_npy_folder, open_npz
 from wgan.training.data.sources.arrays.pixel_csv import open_pixel_csv
 from wgan.training.data.sources.glyphs import STYLES, GlyphSource
-from wgan.training.data.sources.idx import find_idx, is_idx, open_idx
+from wgan.training.data.sources.idx import find_idx, find_nested_idx, is_idx, open_idx
 from wgan.training.data.sources.image_files import FolderSource, files_below
 from wgan.training.data.sources.left_out import ARCHIVE_ENDINGS
 from wgan.training.data.sources.lmdb import DATA as LMDB_DATA
@@ -50,6 +50,9 @@ FILE_ENDINGS = (
     *(".csv", ".csv.gz", ".mdb", ".lmdb"),
 )
 """Extensions of files of many images."""
+
+FEW_IMAGES = 16
+"""Most images beside tables that are taken for previews, and not for the data."""
 
 logger = logging.getLogger(__name__)
 
@@ -155,11 +158,17 @@ def _open_folder(folder: Path, frames: str) -> ImageSource:
     if idx:
         return open_idx(idx, folder.resolve().name)
     files = files_below(folder)
-    if not any(map(is_image_name, files)):
-        shown = [file for file in files if not is_hidden(file)]
-        tables = [file for file in shown if file.lower().endswith(".parquet")]
-        if tables:
-            return open_table_folder(folder, tables)
+    shown = [file for file in files if not is_hidden(file)]
+    tables = [file for file in shown if file.lower().endswith(".parquet")]
+    images = [file for file in files if is_image_name(file)]
+    if tables and len(images) <= FEW_IMAGES:
+        source = _open_tables(folder, tables, images)
+        if source is not None:
+            return source
+    if not images:
+        idx = find_nested_idx(folder, shown)
+        if idx:
+            return open_idx(idx, folder.resolve().name)
         arrays = [file for file in shown if file.lower().endswith(".npy")]
         if arrays:
             return open_npy_folder(folder, arrays)
@@ -168,6 +177,23 @@ def _open_folder(folder: Path, frames: str) -> ImageSource:
         if others:
             return _open_only(folder, others)
     return FolderSource(folder, files, frames)
+
+
+def _open_tables(folder: Path, tables: list[str], images: list[str]) -> ImageSource | None:
+    """Open the tables of a folder with few images; None if the tables are about the images."""
+    try:
+        source = open_table_folder(folder, tables)
+    except DataError:
+        if images:
+            return None
+        raise
+    if len(source) <= len(images):
+        return None
+    if images:  # previews, as beside the tables of a Hugging Face data set
+        source.left_out += len(images)
+        beside = f"{plural(len(images), 'image')} beside the tables, as {images[0]}"
+        source.unused = (*source.unused, beside)
+    return source
 
 
 def _open_only(folder: Path, files: list[str]) -> ImageSource:

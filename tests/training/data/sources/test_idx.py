@@ -78,6 +78,44 @@ def test_the_raw_folder_of_torchvision_is_found(tmp_path: Path) -> None:
     assert find_idx(tmp_path) == tmp_path / "raw" / "train-images-idx3-ubyte"
 
 
+def write_mnist_of_kaggle(folder: Path) -> None:
+    """Write each file into a folder of the same name."""
+    labels = struct.pack(">4sI", bytes([0, 0, 8, 1]), len(PIXELS)) + bytes(
+        k % 2 for k in range(len(PIXELS))
+    )
+    for name, data in [("images-idx3", idx_bytes()), ("labels-idx1", labels)]:
+        for split in ("t10k", "train"):
+            path = folder / f"{split}-{name}-ubyte" / f"{split}-{name}-ubyte"
+            path.parent.mkdir(parents=True)
+            path.write_bytes(data)
+
+
+def test_idx_files_in_folders_of_their_names_are_found(tmp_path: Path) -> None:
+    write_mnist_of_kaggle(tmp_path)
+    source = open_source(tmp_path)
+    assert (len(source), source.class_names) == (len(PIXELS), ("0", "1"))
+
+
+def test_idx_files_beside_folders_of_their_names_are_found(tmp_path: Path) -> None:
+    write_mnist_of_kaggle(tmp_path)
+    path = tmp_path / "train-images.idx3-ubyte"
+    path.write_bytes(idx_bytes())
+    assert find_idx(tmp_path) == path
+
+
+def test_mnist_is_found_from_the_folder_of_torchvision(tmp_path: Path) -> None:
+    raw = tmp_path / "MNIST" / "raw"
+    raw.mkdir(parents=True)
+    for name in ("train-images-idx3-ubyte", "t10k-images-idx3-ubyte"):
+        (raw / name).write_bytes(idx_bytes())
+    assert len(open_source(tmp_path)) == len(PIXELS)
+    other = tmp_path / "FashionMNIST" / "raw"
+    other.mkdir(parents=True)
+    (other / "train-images-idx3-ubyte").write_bytes(idx_bytes())
+    with pytest.raises(DataError, match=r"FashionMNIST/raw/train.*MNIST/raw/train.*give one"):
+        open_source(tmp_path)
+
+
 def test_several_training_sets_in_a_folder_are_an_error_that_names_them(tmp_path: Path) -> None:
     for name in ("digits", "letters"):
         (tmp_path / f"emnist-{name}-train-images-idx3-ubyte").write_bytes(idx_bytes())

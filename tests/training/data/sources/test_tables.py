@@ -58,6 +58,22 @@ def test_of_several_splits_the_training_files_are_used(tmp_path: Path) -> None:
     assert np.array_equal(np.asarray(source.image(13, 32)), PIXELS[3])
 
 
+def test_previews_beside_tables_are_left_out(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    parquet.write_table(table(), tmp_path / "data" / "train-00000-of-00001.parquet")
+    (tmp_path / "preview.png").write_bytes(png(PIXELS[0]))
+    source = open_source(tmp_path)
+    assert (len(source), source.left_out) == (10, 1)
+    assert source.unused == ("1 image beside the tables, as preview.png",)
+
+
+def test_a_table_about_the_images_beside_it_is_not_the_data(tmp_path: Path) -> None:
+    parquet.write_table(pa.table({"text": ["a", "b"]}), tmp_path / "metadata.parquet")
+    for number in range(2):
+        (tmp_path / f"{number}.png").write_bytes(png(PIXELS[number]))
+    assert len(open_source(tmp_path)) == 2
+
+
 def test_without_metadata_the_types_tell_the_columns(tmp_path: Path) -> None:
     plain = pa.table({"key": ["a", "b"], "jpg": [png(PIXELS[0]), png(PIXELS[1])]})
     parquet.write_table(plain, tmp_path / "a.parquet")

@@ -9,6 +9,7 @@ import gzip
 import re
 import struct
 import zlib
+from collections.abc import Iterable
 from pathlib import Path
 from typing import BinaryIO
 
@@ -39,16 +40,32 @@ def find_idx(folder: Path) -> Path | None:
         DataError: there are several candidates.
     """
     for parent in (folder, folder / "raw"):  # torchvision uses raw
-        found = sorted(path for path in parent.glob("*idx3-ubyte*") if _NAME.match(path.name))
-        chosen = [path for path in found if "train" in path.name] or found
-        stems = {path.name.removesuffix(".gz") for path in chosen}
-        if len(stems) > 1:
-            raise DataError(
-                f"the folder {parent} contains {', '.join(sorted(stems))}: give one of them"
-            )
-        if chosen:
-            return chosen[0]  # prefers the plain file to its gzipped twin
+        # Some programs unpack a file into a folder of the same name.
+        found = [path for path in parent.glob("*idx3-ubyte*") if path.is_file()]
+        chosen = _choose(parent, found)
+        if chosen is not None:
+            return chosen
     return None
+
+
+def find_nested_idx(folder: Path, files: Iterable[str]) -> Path | None:
+    """Find the idx file of images among `files`, paths below `folder`; training images first.
+
+    Raises:
+        DataError: there are several candidates.
+    """
+    return _choose(folder, [folder / file for file in files])
+
+
+def _choose(folder: Path, files: Iterable[Path]) -> Path | None:
+    found = sorted(path for path in files if _NAME.match(path.name))
+    chosen = [path for path in found if "train" in path.name] or found
+    names = {path.relative_to(folder).as_posix().removesuffix(".gz") for path in chosen}
+    if len(names) > 1:
+        raise DataError(
+            f"the folder {folder} contains {', '.join(sorted(names))}: give one of them"
+        )
+    return chosen[0] if chosen else None  # prefers the plain file to its gzipped twin
 
 
 def is_idx(path: Path) -> bool:
@@ -92,8 +109,9 @@ def _find_labels(path: Path, count: int) -> Classes:
     found = re.fullmatch(r"(.*)images([-.])idx3-ubyte(\.gz)?", path.name)
     if found is None:
         return NO_CLASSES
-    for ending in ("", ".gz"):
-        labels = path.with_name(f"{found[1]}labels{found[2]}idx1-ubyte{ending}")
+    name = f"{found[1]}labels{found[2]}idx1-ubyte"
+    beside = [path.with_name(name), path.with_name(f"{name}.gz")]
+    for labels in [*beside, path.parent.parent / name / name]:  # each in a folder of its name
         try:
             with _open(labels) as file:
                 magic, length = struct.unpack(">4sI", _read(file, 8))
