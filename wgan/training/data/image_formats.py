@@ -44,7 +44,7 @@ def ending_of(name: str) -> str:
 
 def is_hidden(name: str) -> bool:
     """Whether a path has a part that systems hide."""
-    parts = [part for part in name.split("/") if part != "."]  # as in "./a.png" of a tar
+    parts = [part for part in name.split("/") if part not in (".", "..")]  # as in a tar
     return any(part.startswith(".") or part == "__MACOSX" for part in parts)
 
 

@@ -1,6 +1,7 @@
 import io
 import os
 import random
+import re
 import shutil
 import tarfile
 import warnings
@@ -286,6 +287,30 @@ def test_archives_in_a_folder_or_an_archive_are_named(tmp_path: Path) -> None:
         archive.write(tmp_path / "part0.zip", "part0.zip")
     with pytest.raises(DataError, match=r"1 archive \(part0\.zip\): unpack"):
         open_archive(tmp_path / "all.zip")
+
+
+@pytest.mark.parametrize(
+    ("name", "advice"),
+    [
+        ("a.npz", "1 .npz: unpack it, and give such a file by its name"),
+        ("train.csv", "1 .csv: unpack it, and give such a file by its name"),
+        ("a.nii.gz", "1 NIfTI: a format that is not read; save slices as .npy"),
+        ("a.dcm", "1 .dcm: a format that is not read; convert them, as to PNG"),
+        ("a.mp4", "1 .mp4: videos are not read; save their frames as images"),
+    ],
+)
+def test_an_archive_without_images_says_what_to_do(tmp_path: Path, name: str, advice: str) -> None:
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        archive.writestr(name, b"x")
+    with pytest.raises(DataError, match=re.escape(f"it has {advice}") + "$"):
+        open_archive(tmp_path / "a.zip")
+
+
+def test_members_above_the_folder_of_a_tar_are_not_hidden(good: Path) -> None:
+    path = good.with_name("good.tar")
+    with tarfile.open(path, "w") as tar:
+        tar.add(good, "../good")
+    assert len(open_archive(path)) == 12
 
 
 def test_heic_is_read_or_left_out_with_its_extra(tmp_path: Path) -> None:

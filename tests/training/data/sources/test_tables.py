@@ -74,6 +74,12 @@ def test_a_table_about_the_images_beside_it_is_not_the_data(tmp_path: Path) -> N
     assert len(open_source(tmp_path)) == 2
 
 
+def test_a_saved_dataset_without_splits_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "dataset_dict.json").write_text('{"splits": []}')
+    with pytest.raises(DataError, match="has no splits: save it again"):
+        open_source(tmp_path)
+
+
 def test_without_metadata_the_types_tell_the_columns(tmp_path: Path) -> None:
     plain = pa.table({"key": ["a", "b"], "jpg": [png(PIXELS[0]), png(PIXELS[1])]})
     parquet.write_table(plain, tmp_path / "a.parquet")

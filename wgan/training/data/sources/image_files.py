@@ -52,7 +52,10 @@ class FileSource(ImageSource):
         others = [file for file in files if not is_image(file)]
         missing = {phrase: count for phrase, count in (unread or {}).items() if count}
         self.left_out = len(others) + sum(missing.values())
-        self.unused = describe_left_out(others) + tuple(missing)
+        self.unused = (
+            *describe_left_out(others, kind == "archive", bool(self._names)),
+            *missing,
+        )
         if not self._names:
             found = f"none of its {len(files)} files" if files else "it has no file that"
             beside = f"; it has {'; '.join(self.unused)}" if self.unused else ""

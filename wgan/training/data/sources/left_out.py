@@ -15,37 +15,50 @@ TABLES = (".npy", ".npz", ".h5", ".hdf5", ".parquet", ".arrow", ".mdb", ".lmdb")
 """Extensions of files of many images, each of which is a data set of its own."""
 
 KNOWN_IMAGES = frozenset({
-    ".arw", ".cr2", ".cr3", ".dng", ".eps", ".exr", ".hdr", ".ico", ".jxl", ".nef", ".orf", ".psd",
-    ".raf", ".raw", ".rw2", ".svg", ".tga",
+    ".arw", ".cr2", ".cr3", ".dcm", ".dng", ".eps", ".exr", ".hdr", ".ico", ".jxl", ".nef", ".orf",
+    ".pfm", ".psd", ".raf", ".raw", ".rw2", ".svg", ".tga",
 })  # fmt: skip
 """Extensions of images that are not read."""
+
+VIDEOS = frozenset({".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".webm", ".wmv"})
+
+NIFTI = (".nii", ".nii.gz")
+"""Extensions of volumes of medical images, which are not read."""
+
+_ARCHIVES = ARCHIVE_ENDINGS + OTHER_ARCHIVES
 
 MAX_NAMED = 3
 """Files, and extensions of other files, that are named."""
 
 
-def describe_left_out(names: Iterable[str]) -> tuple[str, ...]:
-    """Return phrases that say which of the files of a data set are not read, and why."""
-    hidden = [name for name in names if is_hidden(name)]
-    others = [name for name in names if not is_hidden(name)]
+def describe_left_out(
+    names: Iterable[str], is_archive: bool = False, has_images: bool = True
+) -> tuple[str, ...]:
+    """Return phrases that say which of the files of a data set are not read, and why.
+
+    `is_archive`: they are members of an archive. `has_images`: there are images beside them, so
+    that a CSV is a list of labels rather than the data.
+    """
+    hidden: list[str] = []
+    others: list[str] = []
+    for name in names:
+        (hidden if is_hidden(name) else others).append(name)
+    volumes = [name for name in others if name.lower().endswith(NIFTI)]
+    others = [name for name in others if not name.lower().endswith(NIFTI)]
+    archives = [name for name in others if name.lower().endswith(_ARCHIVES)]
     phrases = []
-    rest: Counter[str] = Counter()
-    archives = [name for name in others if name.lower().endswith(ARCHIVE_ENDINGS + OTHER_ARCHIVES)]
+    if volumes:
+        phrases.append(f"{len(volumes):,} NIfTI: a format that is not read; save slices as .npy")
     if archives:
         phrases.append(
             f"{plural(len(archives), 'archive')} ({_listed(archives)}): unpack them first"
         )
+    rest: Counter[str] = Counter()
     for ending, count in Counter(ending_of(name) for name in others).most_common():
-        reason = why_unread(ending)
-        if reason:
-            phrases.append(f"{count:,} {ending}: {reason}")
-        elif ending in KNOWN_IMAGES:
-            phrases.append(
-                f"{count:,} {ending}: a format that is not read; convert them, as to PNG"
-            )
-        elif ending in TABLES:
-            phrases.append(f"{count:,} {ending}: give such a file by its name")
-        elif not ending.endswith(ARCHIVE_ENDINGS + OTHER_ARCHIVES):
+        advice = _advice(ending, is_archive, has_images)
+        if advice:
+            phrases.append(f"{count:,} {ending}: {advice}")
+        elif not ending.endswith(_ARCHIVES):
             rest[ending or "without an extension"] = count
     if rest:
         kinds = [f"{count:,} {ending}" for ending, count in rest.most_common(MAX_NAMED)]
@@ -54,6 +67,18 @@ def describe_left_out(names: Iterable[str]) -> tuple[str, ...]:
     if hidden:
         phrases.append(plural(len(hidden), "hidden file"))
     return tuple(phrases)
+
+
+def _advice(ending: str, is_archive: bool, has_images: bool) -> str:
+    """Return why files of an extension are not read and what to do; empty if that is unknown."""
+    if ending in KNOWN_IMAGES:
+        return "a format that is not read; convert them, as to PNG"
+    if ending in VIDEOS:
+        return "videos are not read; save their frames as images"
+    if ending in TABLES or (ending == ".csv" and not has_images):
+        unpack = "unpack it, and " if is_archive else ""
+        return f"{unpack}give such a file by its name"
+    return why_unread(ending)
 
 
 def _listed(names: list[str]) -> str:

@@ -58,6 +58,11 @@ def open_saved_dataset(folder: Path) -> ImageSource:
     try:
         if (folder / SAVED_SPLITS).is_file():
             splits = [str(name) for name in _read_json(folder / SAVED_SPLITS)["splits"]]
+            if not splits:
+                raise DataError(
+                    f"the saved dataset {folder} has no splits: save it again, or give the folder"
+                    " of one split"
+                )
             chosen = "train" if "train" in splits else splits[0]
             unused = tuple(f"the split {name}" for name in splits if name != chosen)
             split = folder / chosen
