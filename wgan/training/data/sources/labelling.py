@@ -83,7 +83,8 @@ def classes_of_folders(paths: Sequence[str]) -> Classes:
     outside = [path for path, parent in zip(paths, parents, strict=True) if len(parent) <= level]
     if outside:
         those = f"{len(outside):,} of {plural(len(paths), 'image')}"
-        reason = f"{those} lie in no folder of a class, as {outside[0]} (remove them)"
+        advice = "remove them, or give a folder without them"
+        reason = f"{those} lie in no folder of a class, as {outside[0]} ({advice})"
         return Classes(reason=reason)
     names = sorted({parent[level] for parent in parents})
     numbers = {name: number for number, name in enumerate(names)}
