@@ -44,6 +44,15 @@ def test_a_folder_with_one_hdf5_file_is_that_file(tmp_path: Path) -> None:
     assert np.array_equal(np.asarray(source.image(5, 32)), IMAGES[5])
 
 
+def test_the_data_sets_of_one_file_have_fingerprints_of_their_own(tmp_path: Path) -> None:
+    path = tmp_path / "two.h5"
+    with h5py.File(path, "w") as file:
+        file["left"], file["right"] = IMAGES, 255 - IMAGES
+    left, right = (open_source(f"{path}:{name}") for name in ("left", "right"))
+    assert left.fingerprint() != right.fingerprint()
+    assert left.fingerprint() == open_source(f"{path}:left").fingerprint()
+
+
 @pytest.mark.parametrize("content", [b"", b"no HDF5", b"\x89HDF\r\n\x1a\n and no more"])
 def test_a_damaged_hdf5_file_is_an_error(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "a.h5").write_bytes(content)

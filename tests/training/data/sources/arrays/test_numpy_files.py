@@ -6,6 +6,7 @@ import pytest
 
 from wgan.errors import DataError
 from wgan.training.data import Transform, load_images, open_source
+from wgan.training.data.pixel_cache import Cache
 from wgan.training.data.sources.arrays.layout import ArrayLayout, find_layout
 
 RANDOM = np.random.RandomState(0)
@@ -130,6 +131,18 @@ def test_of_unknown_arrays_the_user_names_one(tmp_path: Path) -> None:
     assert len(open_source(f"{path}:right")) == 4
     with pytest.raises(DataError, match="no array 'middle'"):
         open_source(f"{path}:middle")
+
+
+def test_the_cache_keeps_the_arrays_of_one_file_apart(tmp_path: Path) -> None:
+    left = noise(6, 20, 20)
+    path = tmp_path / "two.npz"
+    np.savez(path, left=left, right=255 - left)
+    cache = Cache(folder=tmp_path / "cache")
+    for name, expected in (("left", left), ("right", 255 - left)):
+        source = open_source(f"{path}:{name}")
+        for _ in range(2):  # decoded, then from the cache
+            data = load_images(source, Transform(size=20, channels=1), cache=cache)
+            assert np.array_equal(data.pixels[..., 0], expected)
 
 
 def test_class_names_may_be_texts(tmp_path: Path) -> None:

@@ -36,4 +36,4 @@ def open_hdf5(path: Path, key: str = "") -> ImageSource:
         if is_refused(exc):
             raise DataError(f"the HDF5 file {path} {why_unreadable(exc)}") from exc
         raise DataError(f"{path} is damaged or no HDF5 file: {exc}") from exc
-    return StackSource(path, found[images], layout, classes, unused)
+    return StackSource(path, found[images], layout, classes, unused, images)

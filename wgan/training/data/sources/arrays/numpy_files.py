@@ -48,7 +48,7 @@ def open_npz(path: Path, key: str = "") -> ImageSource:
         images, labels, unused = choose_arrays(types, key, str(path))
         layout = layout_of(*types[images], f"{path}, array {images},")
         classes = classes_of_column(file[labels]) if labels else NO_CLASSES
-        return StackSource(path, file[images], layout, classes, unused)
+        return StackSource(path, file[images], layout, classes, unused, images)
 
 
 def open_npy_folder(folder: Path, files: Sequence[str]) -> ImageSource:
