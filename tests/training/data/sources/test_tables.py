@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from wgan.errors import DataError
-from wgan.training.data import open_source
+from wgan.training.data import Transform, load_images, open_source
 from wgan.training.data.shard_writer import write_shards
 
 pa = pytest.importorskip("pyarrow")
@@ -72,6 +72,34 @@ def test_images_may_be_nested_lists(tmp_path: Path) -> None:
     assert np.array_equal(
         np.asarray(open_source(tmp_path / "a.parquet").image(2, 32))[:, :, 0], PIXELS[2, :, :, 0]
     )
+
+
+def write_lists(path: Path, images: Any, kind: Any) -> Any:
+    parquet.write_table(pa.table({"image": pa.array(images, kind)}), path)
+    return open_source(path)
+
+
+def test_nested_lists_keep_the_type_of_their_values(tmp_path: Path) -> None:
+    kind = pa.list_(pa.list_(pa.uint8()))
+    source = write_lists(tmp_path / "a.parquet", PIXELS[..., 0].tolist(), kind)
+    pixels = load_images(source, Transform(size="20x24", channels=1)).pixels
+    assert np.array_equal(pixels[..., 0], PIXELS[..., 0])
+    assert write_shards(source, tmp_path / "shards").skipped == []
+
+
+@pytest.mark.parametrize("damage", ["ragged", "null", "missing"])
+def test_a_row_of_damaged_lists_is_a_damaged_image(tmp_path: Path, damage: str) -> None:
+    images = PIXELS[..., 0].tolist()
+    if damage == "ragged":
+        images[3][5] = images[3][5][:-1]
+    elif damage == "null":
+        images[3][5][2] = None
+    else:
+        images[3] = None
+    source = write_lists(tmp_path / "a.parquet", images, pa.list_(pa.list_(pa.uint8())))
+    transform = Transform(size=32, channels=1)
+    data = load_images(source, transform, allow_damaged=True)
+    assert [name.rpartition(" ")[2] for name, _ in data.skipped] == ["3"]
 
 
 def test_images_may_be_files_beside_the_table(tmp_path: Path) -> None:
