@@ -53,6 +53,14 @@ def test_the_data_sets_of_one_file_have_fingerprints_of_their_own(tmp_path: Path
     assert left.fingerprint() == open_source(f"{path}:left").fingerprint()
 
 
+def test_a_data_set_of_a_type_that_numpy_lacks_is_left_out(tmp_path: Path) -> None:
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file["images"] = IMAGES
+        space = h5py.h5s.create_simple((2,))
+        h5py.h5d.create(file.id, b"when", h5py.h5t.UNIX_D32LE, space)
+    assert len(open_source(tmp_path / "a.h5")) == 6
+
+
 @pytest.mark.parametrize("content", [b"", b"no HDF5", b"\x89HDF\r\n\x1a\n and no more"])
 def test_a_damaged_hdf5_file_is_an_error(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "a.h5").write_bytes(content)

@@ -25,9 +25,7 @@ def open_hdf5(path: Path, key: str = "") -> ImageSource:
     try:
         file = h5py.File(path, "r")
         found: dict[str, Any] = {}
-        file.visititems(
-            lambda name, item: found.update({name: item} if isinstance(item, h5py.Dataset) else {})
-        )
+        file.visititems(lambda name, item: found.update({name: item} if _is_read(item) else {}))
         types = {name: (item.shape or (), item.dtype) for name, item in found.items()}
         images, labels, unused = choose_arrays(types, key.strip("/"), str(path))
         layout = layout_of(*types[images], f"{path}, data set {images},")
@@ -37,3 +35,13 @@ def open_hdf5(path: Path, key: str = "") -> ImageSource:
             raise DataError(f"the HDF5 file {path} {why_unreadable(exc)}") from exc
         raise DataError(f"{path} is damaged or no HDF5 file: {exc}") from exc
     return StackSource(path, found[images], layout, classes, unused, images)
+
+
+def _is_read(item: Any) -> bool:
+    """Whether an object of HDF5 is a data set of a type that NumPy has; times are none."""
+    import h5py
+
+    try:
+        return isinstance(item, h5py.Dataset) and item.dtype is not None
+    except TypeError:
+        return False
