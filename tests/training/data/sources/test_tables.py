@@ -87,6 +87,44 @@ def test_nested_lists_keep_the_type_of_their_values(tmp_path: Path) -> None:
     assert write_shards(source, tmp_path / "shards").skipped == []
 
 
+@pytest.mark.parametrize(
+    ("images", "kind"),
+    [
+        (PIXELS[..., 0], pa.large_list(pa.large_list(pa.uint8()))),
+        (PIXELS[..., 0], pa.list_(pa.list_(pa.uint8(), 24), 20)),
+        (PIXELS[:, :16, :16, 0].reshape(10, 256), pa.list_(pa.uint8())),
+        (PIXELS[:, :16, :16, 0].reshape(10, 256), pa.list_(pa.uint8(), 256)),
+    ],
+)
+def test_lists_of_every_kind_are_images(tmp_path: Path, images: Any, kind: Any) -> None:
+    source = write_lists(tmp_path / "a.parquet", images.tolist(), kind)
+    found = np.stack([np.asarray(source.image(index, 32)) for index in range(10)])
+    assert np.array_equal(found.reshape(10, -1), images.reshape(10, -1))
+
+
+def test_flat_lists_that_are_no_square_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"lists of 785 values.*784 for 28x28"):
+        write_lists(tmp_path / "a.parquet", [[0] * 785] * 3, pa.list_(pa.uint8()))
+
+
+@pytest.mark.parametrize("name", ["image", "JPG", "picture"])
+def test_a_column_of_checksums_is_not_the_images(tmp_path: Path, name: str) -> None:
+    images = [png(pixels) for pixels in PIXELS]
+    md5 = ["0123456789abcdef"] * 10 if name == "picture" else [b"0123456789abcdef"] * 10
+    kind = pa.binary_view() if name == "JPG" else pa.binary()
+    columns = {"md5": md5, name: pa.array(images, kind)}
+    parquet.write_table(pa.table(columns), tmp_path / "a.parquet")
+    assert np.array_equal(np.asarray(open_source(tmp_path / "a.parquet").image(4, 32)), PIXELS[4])
+
+
+def test_training_and_testing_are_splits_too(tmp_path: Path) -> None:
+    for name in ("training", "testing"):
+        parquet.write_table(table(), tmp_path / f"{name}.parquet")
+    source = open_source(tmp_path)
+    assert len(source) == 10
+    assert source.unused == ("1 parquet files of the split testing",)
+
+
 @pytest.mark.parametrize("damage", ["ragged", "null", "missing"])
 def test_a_row_of_damaged_lists_is_a_damaged_image(tmp_path: Path, damage: str) -> None:
     images = PIXELS[..., 0].tolist()
