@@ -24,6 +24,8 @@ def class_names(source: ImageSource | Shards) -> tuple[str, ...]:
         DataError: it has fewer than two classes, or images without a class.
     """
     names = source.class_names
+    if not names and isinstance(source, ImageSource) and source.unusable_labels:
+        raise DataError(f"--conditional: {source.name} has no classes: {source.unusable_labels}")
     if not names:
         raise DataError(
             f"--conditional: {source.name} has no classes. Put the images of each class into a"

@@ -1,6 +1,7 @@
 import json
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -56,6 +57,8 @@ def test_labels_are_in_the_order_of_the_images(tmp_path: Path) -> None:
         ([1.0, 2.0, 1.0], ("1", "2"), [0, 1, 0]),
         (["b", "a"] * 2, ("a", "b"), [1, 0, 1, 0]),
         ([b"b", b"a"] * 2, ("a", "b"), [1, 0, 1, 0]),
+        ([[[[1]]], [[[0]]]], ("0", "1"), [1, 0]),
+        ([[0.0, 0, 1], [1, 0, 0], [1, 0, 0], [0, 0, 1]], ("0", "2"), [1, 0, 0, 1]),
     ],
 )
 def test_a_column_of_values_is_one_of_classes(
@@ -69,10 +72,27 @@ def test_a_column_of_values_is_one_of_classes(
 
 
 @pytest.mark.parametrize(
-    "column", [[], [0, 0], [0.5, 1.5], [-1, 0, 1, 0], list(range(10)), [[0, 1], [1, 0]]]
+    "column", [[], [0, 0], [0.5, 1.5], [-1, 0, 1, 0], list(range(10)), [[1, 1], [1, 0]]]
 )
 def test_other_columns_have_no_classes(column: list[object]) -> None:
     assert classes_of_column(np.array(column)).labels is None
+
+
+@pytest.mark.parametrize(
+    ("column", "reason"),
+    [
+        ([0, None, 1], "the labels have no value for 1 of 3 images"),
+        ([0, -1, 1], "the labels are negative, as -1, for 1 of 3 images"),
+        ([0.5, 1.0], "the labels are not whole numbers"),
+        (["a", "a"], "the labels are all a"),
+        (range(10), "the labels have 10 values for 10 images, which are too many for classes"),
+        ([[1, 1], [0, 1]], "the labels have several values for an image"),
+        ([[1], [0, 1]], "the labels have several values for an image"),
+    ],
+)
+def test_labels_that_are_no_classes_have_a_reason(column: Any, reason: str) -> None:
+    classes = classes_of_column(column)
+    assert (classes.labels, classes.names, classes.reason) == (None, (), reason)
 
 
 def test_classes_that_no_image_has_keep_their_names() -> None:

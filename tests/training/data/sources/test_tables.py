@@ -9,6 +9,7 @@ from PIL import Image
 
 from wgan.errors import DataError
 from wgan.training.data import Transform, load_images, open_source
+from wgan.training.data.classes import class_names
 from wgan.training.data.shard_writer import write_shards
 
 pa = pytest.importorskip("pyarrow")
@@ -150,7 +151,10 @@ def test_images_may_be_files_beside_the_table(tmp_path: Path) -> None:
 
 def test_a_missing_label_leaves_the_images_without_classes(tmp_path: Path) -> None:
     parquet.write_table(table(label=[0, None] * 5), tmp_path / "a.parquet")
-    assert open_source(tmp_path / "a.parquet").labels is None
+    source = open_source(tmp_path / "a.parquet")
+    assert source.labels is None
+    with pytest.raises(DataError, match="column label have no value for 5 of 10 images"):
+        class_names(source)
 
 
 @pytest.mark.parametrize("stream", [True, False])

@@ -51,6 +51,9 @@ class ImageSource(abc.ABC):
     class_names: tuple[str, ...] = ()
     """Name of each class; the label is the index here."""
 
+    unusable_labels: str = ""
+    """Why labels that the data has are no classes, as a phrase for the user."""
+
     left_out: int = 0
     """Number of other files among the images: hidden ones, or of another extension."""
 
@@ -137,10 +140,12 @@ class ArraySource(ImageSource):
         array: npt.NDArray[np.generic],
         labels: Labels | None = None,
         class_names: tuple[str, ...] = (),
+        unusable_labels: str = "",
     ) -> None:
         super().__init__(name)
         self._array = array
         self.labels, self.class_names = labels, class_names
+        self.unusable_labels = unusable_labels
 
     def __len__(self) -> int:
         return len(self._array)

@@ -23,7 +23,7 @@ from wgan.images import evenly_spaced
 from wgan.training.data.decoding import count_frames, decode, in_threads, quiet_pillow
 from wgan.training.data.image_formats import ENDINGS, FRAMED_ENDINGS, ending_of, is_image_name
 from wgan.training.data.sources import PROBED_IMAGES, ImageSource, RawImage
-from wgan.training.data.sources.labelling import NO_CLASSES, classes_of_folders, classes_of_json
+from wgan.training.data.sources.labelling import classes_of_folders, classes_of_json
 from wgan.training.data.sources.left_out import describe_left_out
 from wgan.training.data.tiff import is_alpha
 
@@ -87,7 +87,7 @@ class _FileSource(ImageSource):
         classes = classes_of_folders(self._names)
         if self._has_labels:
             found = classes_of_json(self._read(LABELS_FILE), self._names)
-            classes = found if found is not NO_CLASSES else classes
+            classes = found if found.names else classes
         counts = [1] * len(self._names)
         if self._all_frames:
             with quiet_pillow():

@@ -29,7 +29,7 @@ class JoinedSource(ImageSource):
         super().__init__(name)
         self._sources = sources
         self._ends = list(itertools.accumulate(map(len, sources)))
-        self.labels, self.class_names = _join_classes(sources, names)
+        self.labels, self.class_names, self.unusable_labels = _join_classes(sources, names)
         self.left_out = sum(source.left_out for source in sources)
         self.unused = tuple(phrase for source in sources for phrase in source.unused)
 

@@ -55,7 +55,7 @@ class TableSource(EncodedSource):
         self._lock = threading.Lock()
         self.reads_forward = len(self._blocks) > KEPT_BLOCKS
         self.unused = unused
-        self.labels, self.class_names = self._classes(schema)
+        self.labels, self.class_names, self.unusable_labels = self._classes(schema)
         if not self._ends or not self._ends[-1]:
             raise DataError(f"the table {files[0]} has no rows")
         rows = range(min(len(self), TOLD_APART))
@@ -123,7 +123,7 @@ class TableSource(EncodedSource):
         for block in self._blocks:
             with _table_errors(block.path):
                 values += _read_block(block, column).to_pylist()
-        return NO_CLASSES if None in values else classes_of_column(values, names)
+        return classes_of_column(values, names, f"labels in the column {column}")
 
 
 def _is_parquet(path: Path) -> bool:

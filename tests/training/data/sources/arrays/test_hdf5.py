@@ -25,6 +25,20 @@ def test_images_and_labels_of_an_hdf5_file(tmp_path: Path, chunked: bool) -> Non
         assert np.array_equal(np.asarray(source.image(index, 32)), IMAGES[index])
 
 
+@pytest.mark.parametrize(
+    ("images", "labels", "shape"),
+    [("train_set_x", "train_set_y", (6,)), ("x", "y", (6, 1, 1, 1)), ("images", "ans", (6,))],
+)
+def test_labels_of_well_known_sets_are_found(
+    tmp_path: Path, images: str, labels: str, shape: tuple[int, ...]
+) -> None:
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file[images], file[labels] = IMAGES, np.reshape([2, 0] * 3, shape)
+        file["test_set_x"] = IMAGES[:2]
+    source = open_source(tmp_path / "a.h5")
+    assert (len(source), source.class_names) == (6, ("0", "2"))
+
+
 def test_the_training_group_is_used_and_the_others_are_named(tmp_path: Path) -> None:
     with h5py.File(tmp_path / "a.hdf5", "w") as file:
         for split in ("test", "train"):

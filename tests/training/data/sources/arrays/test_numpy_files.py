@@ -6,6 +6,7 @@ import pytest
 
 from wgan.errors import DataError
 from wgan.training.data import Transform, load_images, open_source
+from wgan.training.data.classes import class_names
 from wgan.training.data.pixel_cache import Cache
 from wgan.training.data.sources.arrays.layout import ArrayLayout, find_layout
 
@@ -152,6 +153,22 @@ def test_class_names_may_be_texts(tmp_path: Path) -> None:
     assert source.class_names == ("cat", "dog")
     assert source.labels is not None
     assert source.labels.tolist() == [1, 0, 1, 0]
+
+
+@pytest.mark.parametrize("is_folder", [True, False])
+def test_labels_of_python_objects_are_left_out(tmp_path: Path, is_folder: bool) -> None:
+    arrays = {"images": noise(4, 20, 20), "labels": np.array(["a", "b"] * 2, object)}
+    path = tmp_path if is_folder else tmp_path / "a.npz"
+    if is_folder:
+        for name, array in arrays.items():
+            np.save(tmp_path / f"{name}.npy", array)
+    else:
+        np.savez(path, images=arrays["images"], labels=arrays["labels"])
+    source = open_source(path)
+    assert (len(source), source.labels) == (4, None)
+    assert "labels in the array labels are Python objects" in source.unused[0]
+    with pytest.raises(DataError, match=r"no classes: .*Python objects.*astype"):
+        class_names(source)
 
 
 def test_a_folder_of_arrays_with_an_image_in_each(tmp_path: Path) -> None:

@@ -43,7 +43,7 @@ class StackSource(ImageSource):
         if len(array.shape) == 2:
             layout = resolve_layout(np.asarray(array[:TOLD_APART]), layout)
         self._path, self._array, self._layout = path, array, layout
-        self.labels, self.class_names = classes
+        self.labels, self.class_names, self.unusable_labels = classes
         self.unused, self._member = unused, member
 
     def __len__(self) -> int:

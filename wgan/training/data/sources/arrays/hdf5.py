@@ -29,7 +29,10 @@ def open_hdf5(path: Path, key: str = "") -> ImageSource:
         types = {name: (item.shape or (), item.dtype) for name, item in found.items()}
         images, labels, unused = choose_arrays(types, key.strip("/"), str(path))
         layout = layout_of(*types[images], f"{path}, data set {images},")
-        classes = classes_of_column(np.asarray(found[labels])) if labels else NO_CLASSES
+        classes = NO_CLASSES
+        if labels:
+            title = f"labels in the data set {labels}"
+            classes = classes_of_column(np.asarray(found[labels]), title=title)
     except (OSError, RuntimeError, KeyError, ValueError) as exc:
         if is_refused(exc):
             raise DataError(f"the HDF5 file {path} {why_unreadable(exc)}") from exc

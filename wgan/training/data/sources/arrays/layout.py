@@ -17,13 +17,13 @@ MIN_SIDE = 4
 
 IMAGE_KEYS = (
     *("train_images", "x_train", "images", "image", "imgs", "img", "x", "data"),
-    *("features", "samples", "arr_0"),
+    *("features", "samples", "arr_0", "train_set_x"),
 )
 """Usual names of an array of images, the most telling first; in lower case."""
 
 LABEL_KEYS = (
     *("train_labels", "y_train", "labels", "label", "targets", "target", "class", "classes"),
-    *("y", "arr_1"),
+    *("y", "arr_1", "train_set_y", "ans"),
 )
 """Usual names of the array of their labels."""
 
@@ -136,7 +136,7 @@ def choose_arrays(
     labels = [
         each
         for each, (shape, _) in shapes.items()
-        if _last(each) in LABEL_KEYS and each != chosen and tuple(shape) in {(count,), (count, 1)}
+        if _last(each) in LABEL_KEYS and each != chosen and _could_be_labels(shape, count)
     ]
     # The labels of another split can have as many rows: those with most in common are its own.
     labels.sort(key=lambda each: (-_common(each, chosen), LABEL_KEYS.index(_last(each))))
@@ -154,6 +154,11 @@ def _candidates(shapes: Mapping[str, ArrayType]) -> list[str]:
         for name, (shape, dtype) in shapes.items()
         if dtype.kind in "uifb" and len(shape) >= 2 and shape[0] and find_layout(shape[1:])
     ]
+
+
+def _could_be_labels(shape: Sequence[int], count: int) -> bool:
+    """Whether an array has a label for each image, or a row of one-hot labels."""
+    return bool(shape) and shape[0] == count and (len(shape) <= 2 or math.prod(shape[1:]) == 1)
 
 
 def _rank(name: str) -> tuple[bool, int]:

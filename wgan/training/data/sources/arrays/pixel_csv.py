@@ -53,7 +53,14 @@ def open_pixel_csv(path: Path) -> ImageSource:
     layout = find_layout(pixels.shape[1:])
     assert layout is not None  # _read has checked it
     taken = f"columns {columns.pixels} of {columns.label}"
-    return StackSource(path, pixels, layout, classes_of_column(labels), columns.notes, taken)
+    return StackSource(
+        path,
+        pixels,
+        layout,
+        classes_of_column(labels, title="labels in the CSV file"),
+        columns.notes,
+        taken,
+    )
 
 
 def _separator(line: str) -> str:
