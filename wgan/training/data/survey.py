@@ -42,6 +42,8 @@ CHUNK = 16
 NARROW = {"8-bit": 0.1, "16-bit": 0.5}
 """A smaller share of the values of a type deserves a --range."""
 
+BOOLEAN = "boolean"
+
 WHOLE = {"8-bit": 255, "16-bit": 65535}
 
 
@@ -159,6 +161,8 @@ class Survey:
         if given is not None:
             text = f"{found}; {given[0]:g} is black, {given[1]:g} white"
             return text + (f", and {self.outside:.1%} lie outside" if self.outside else "")
+        if kind == BOOLEAN:  # black and white without a range
+            return ""
         if kind in NARROW:
             share = (high - low) / WHOLE[kind]
             if share >= NARROW[kind] or low == high:
@@ -303,7 +307,9 @@ def _examine_image(image: RawImage, data_range: DataRange | None) -> _Examined:
 
 
 def _kind(values: npt.NDArray[np.generic]) -> str:
-    if values.dtype.kind in "ub" and values.dtype.itemsize <= 2:
+    if values.dtype == np.bool_:
+        return BOOLEAN
+    if values.dtype.kind == "u" and values.dtype.itemsize <= 2:
         return f"{8 * values.dtype.itemsize}-bit"
     if values.dtype == np.int32 and values.min() >= 0 and values.max() <= 65535:
         return "16-bit"  # Pillow's mode I

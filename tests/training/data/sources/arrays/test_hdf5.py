@@ -75,6 +75,14 @@ def test_a_data_set_of_a_type_that_numpy_lacks_is_left_out(tmp_path: Path) -> No
     assert len(open_source(tmp_path / "a.h5")) == 6
 
 
+def test_encoded_images_in_an_hdf5_file_are_refused_with_advice(tmp_path: Path) -> None:
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        made = file.create_dataset("images", 6, dtype=h5py.vlen_dtype(np.uint8))
+        made[0] = np.zeros(50, np.uint8)
+    with pytest.raises(DataError, match=r"images holds lists of any length.*folder"):
+        open_source(tmp_path / "a.h5")
+
+
 @pytest.mark.parametrize("content", [b"", b"no HDF5", b"\x89HDF\r\n\x1a\n and no more"])
 def test_a_damaged_hdf5_file_is_an_error(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "a.h5").write_bytes(content)

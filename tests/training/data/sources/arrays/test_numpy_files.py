@@ -212,7 +212,8 @@ def test_images_and_labels_in_files_beside_each_other(tmp_path: Path) -> None:
     [
         (np.zeros((512, 512, 3), np.uint8), "single one"),
         (np.zeros((9, 28, 28, 28), np.uint8), r"must be \[n, height, width\]"),
-        (np.zeros((9, 28, 28), np.complex64), "complex64"),
+        (np.zeros((9, 28, 28), np.complex64), "complex64.*np.abs"),
+        (np.zeros((0, 28, 28), np.uint8), "it is empty"),
         (np.array([{"a": 1}], dtype=object), "Python objects"),
     ],
 )
@@ -222,6 +223,21 @@ def test_other_arrays_are_refused_with_what_is_allowed(
     np.save(tmp_path / "a.npy", array, allow_pickle=True)
     with pytest.raises(DataError, match=reason):
         open_source(tmp_path / "a.npy")
+
+
+@pytest.mark.parametrize(
+    ("array", "reason"),
+    [
+        (np.array([b"a", [1]] * 3, dtype=object), r"images \[6\].*Python objects.*np\.stack"),
+        (np.zeros((0, 28, 28), np.uint8), "images is empty"),
+    ],
+)
+def test_an_npz_without_images_is_refused_with_the_reason(
+    tmp_path: Path, array: npt.NDArray[np.generic], reason: str
+) -> None:
+    np.savez(tmp_path / "a.npz", images=array)
+    with pytest.raises(DataError, match=reason):
+        open_source(tmp_path / "a.npz")
 
 
 @pytest.mark.parametrize("name", ["a.npy", "a.npz"])

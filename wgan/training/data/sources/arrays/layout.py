@@ -82,12 +82,15 @@ def layout_of(shape: Sequence[int], dtype: np.dtype[Any], name: str) -> ArrayLay
     advice = "[n, height, width], [n, height, width, channels] or [n, channels, height, width]"
     if dtype.kind == "O":
         advice = "plain numbers: Python objects are not read, because that would run their code"
+    elif dtype.kind == "c":
+        advice = "real numbers, as np.abs or np.real returns them"
+    elif len(shape) and not shape[0]:
+        advice = "one or more images: it is empty"
     elif len(shape) == 3 and min(shape[1:]) < MIN_SIDE:
         advice = "many images: this looks like a single one"
-    raise DataError(
-        f"{name} is an array of {dtype} {list(shape)}, but must be {advice}; in NumPy,"
-        " array.transpose changes the order of axes"
-    )
+    else:
+        advice += "; in NumPy, array.transpose changes the order of axes"
+    raise DataError(f"{name} is an array of {dtype} {list(shape)}, but must be {advice}")
 
 
 def resolve_layout(rows: npt.NDArray[np.generic], layout: ArrayLayout) -> ArrayLayout:
@@ -129,7 +132,7 @@ def choose_arrays(
     named = sorted(found, key=_rank)
     if not found or (len(found) > 1 and _rank(named[0])[1] == len(IMAGE_KEYS)):
         problem = "holds no array of images" if not found else "holds several arrays of images"
-        advice = f": name one, as in {name}:{found[0]}" if found else ""
+        advice = f": name one, as in {name}:{found[0]}" if found else _why_none(shapes)
         raise DataError(f"{name} {problem} ({listed or 'nothing'}){advice}")
     chosen = named[0]
     count = shapes[chosen][0][0]
@@ -154,6 +157,26 @@ def _candidates(shapes: Mapping[str, ArrayType]) -> list[str]:
         for name, (shape, dtype) in shapes.items()
         if dtype.kind in "uifb" and len(shape) >= 2 and shape[0] and find_layout(shape[1:])
     ]
+
+
+def _why_none(shapes: Mapping[str, ArrayType]) -> str:
+    """Return what arrays that are not read hold instead, as the rest of a sentence."""
+    objects = sorted((each for each, (_, dtype) in shapes.items() if dtype.hasobject), key=_rank)
+    for each in objects:
+        metadata: Mapping[str, Any] = shapes[each][1].metadata or {}
+        vlen = metadata.get("vlen")  # h5py's lists of any length
+        if vlen is None:
+            return (
+                f": {each} holds Python objects, which are not read, because that would run their"
+                " code. Save numbers, as with np.stack(list(images))"
+            )
+        if vlen is not str:
+            return (
+                f": {each} holds lists of any length, as the bytes of image files: write each to a"
+                " file in a folder, and give the folder"
+            )
+    empty = [each for each, (shape, _) in shapes.items() if len(shape) > 1 and not shape[0]]
+    return f": {empty[0]} is empty" if empty else ""
 
 
 def _could_be_labels(shape: Sequence[int], count: int) -> bool:
