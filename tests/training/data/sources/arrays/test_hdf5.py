@@ -75,6 +75,28 @@ def test_a_data_set_of_a_type_that_numpy_lacks_is_left_out(tmp_path: Path) -> No
     assert len(open_source(tmp_path / "a.h5")) == 6
 
 
+@pytest.mark.parametrize("bands", [(), (3,)])
+def test_each_of_many_equal_data_sets_is_an_image(tmp_path: Path, bands: tuple[int, ...]) -> None:
+    images = np.random.RandomState(0).randint(0, 256, (10, 20, 24, *bands)).astype(np.uint8)
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        for k, image in enumerate(images):
+            file[f"{'cat' if k < 5 else 'dog'}/img_{k:03}"] = image
+    source = open_source(tmp_path / "a.h5")
+    assert (len(source), source.class_names) == (10, ("cat", "dog"))
+    assert np.array_equal(np.asarray(source.image(7, 32)), images[7])
+
+
+@pytest.mark.parametrize("shape", [(20, 784), (9, 28, 28)])
+def test_many_equal_arrays_of_several_images_are_not_an_image_each(
+    tmp_path: Path, shape: tuple[int, ...]
+) -> None:
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        for k in range(8):
+            file[f"class_{k}"] = np.zeros(shape, np.uint8)
+    with pytest.raises(DataError, match="several arrays of images"):
+        open_source(tmp_path / "a.h5")
+
+
 def test_encoded_images_in_an_hdf5_file_are_refused_with_advice(tmp_path: Path) -> None:
     with h5py.File(tmp_path / "a.h5", "w") as file:
         made = file.create_dataset("images", 6, dtype=h5py.vlen_dtype(np.uint8))

@@ -28,6 +28,15 @@ LABEL_KEYS = (
 """Usual names of the array of their labels."""
 
 
+MIN_SINGLE = 8
+"""Fewer arrays of one shape are not taken for an image each."""
+
+FLAT = (784, 3072)
+"""Values of a flat image of MNIST and CIFAR."""
+
+MAX_COLOURS = 4
+"""An array of more bands is rather several images than one."""
+
 ArrayType = tuple[tuple[int, ...], np.dtype[Any]]
 """Shape and type of an array."""
 
@@ -149,6 +158,19 @@ def choose_arrays(
         if each != chosen and len(shapes[each][0]) == len(shapes[chosen][0])
     ]
     return chosen, labels[0] if labels else None, tuple(unused)
+
+
+def are_single_images(shapes: Mapping[str, ArrayType]) -> bool:
+    """Whether the arrays of a file are one image each: many, of one shape, without usual names."""
+    if len(shapes) < MIN_SINGLE or any(_last(name) in IMAGE_KEYS for name in shapes):
+        return False
+    (shape, dtype), *others = set(shapes.values())
+    if others or len(shape) not in (2, 3) or dtype.kind not in "uifb":
+        return False
+    # An array of another number of rows of 784 or 3072 values has flat images of MNIST or CIFAR.
+    is_flat = shape[-1] in FLAT and shape[0] != shape[1]
+    layout = find_layout(shape)
+    return layout is not None and layout.bands <= MAX_COLOURS and not is_flat
 
 
 def _candidates(shapes: Mapping[str, ArrayType]) -> list[str]:
