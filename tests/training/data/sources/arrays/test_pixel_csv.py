@@ -35,6 +35,16 @@ def test_a_file_without_a_header_or_labels_is_read(tmp_path: Path) -> None:
     assert np.array_equal(np.asarray(labelled.image(0, 32)), PIXELS[0])
 
 
+@pytest.mark.parametrize("last", [True, False])
+def test_labels_may_be_texts_without_a_header(tmp_path: Path, last: bool) -> None:
+    rows = [
+        f"{row},{'ab'[k % 2]}" if last else f"{'ab'[k % 2]},{row}" for k, row in enumerate(ROWS)
+    ]
+    source = open_source(write(tmp_path / "a.csv", *rows))
+    assert (len(source), source.class_names) == (6, ("a", "b"))
+    assert np.array_equal(np.asarray(source.image(0, 28)), PIXELS[0])
+
+
 def test_labels_may_be_texts_and_the_file_gzipped(tmp_path: Path) -> None:
     lines = [f"{'cat' if k % 2 else 'dog'},{row}" for k, row in enumerate(ROWS)]
     with gzip.open(tmp_path / "a.csv.gz", "wt") as file:

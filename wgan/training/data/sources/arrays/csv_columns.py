@@ -67,7 +67,8 @@ def choose_columns(names: Sequence[str], rows: Sequence[Sequence[str]], path: Pa
 def is_header(row: Sequence[str]) -> bool:
     """Whether a row has names: texts, or the numbers of the columns."""
     values = [_number(text) for text in row]
-    if not all(map(math.isfinite, values[1:] or values)):
+    inner = values[1:-1] or values[1:] or values  # the first or the last may be a text as a label
+    if not all(map(math.isfinite, inner)):
         return True
     # pandas numbers columns without names; a label may stand before or after them.
     return len(row) > 2 and bool((np.diff(values[1:-1]) == 1).all() and values[1] in (0, 1, 2))
