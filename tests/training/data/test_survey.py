@@ -90,6 +90,11 @@ def test_a_mask_of_0_and_1_in_8_bits_is_told(tmp_path: Path) -> None:
     assert "--range 0,1" in rows(tmp_path / "a.npy", GREY)["range"]
 
 
+def test_boolean_arrays_need_no_range(tmp_path: Path) -> None:
+    np.save(tmp_path / "a.npy", np.arange(6 * 400).reshape(6, 20, 20) % 3 == 0)
+    assert "range" not in rows(tmp_path / "a.npy", Transform(size=20, channels=1))
+
+
 def test_values_outside_the_given_range_are_told(tmp_path: Path) -> None:
     values = np.repeat(np.array([[0], [10], [20], [99]], np.uint16), 40, axis=1).repeat(10, axis=0)
     save(tmp_path / "a.tif", values)

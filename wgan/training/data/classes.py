@@ -26,11 +26,11 @@ def class_names(source: ImageSource | Shards) -> tuple[str, ...]:
     names = source.class_names
     if not names:
         reason = source.why_no_classes if isinstance(source, ImageSource) else ""
-        because = f", because {reason}" if reason else ""
         raise DataError(
-            f"--conditional: {source.name} has no classes{because}. Put the images of each class"
-            " into a subfolder with its name, or use data with labels; docs/data.md lists what has"
-            " some"
+            f"--conditional: {source.name} has no classes: {reason}"
+            if reason
+            else f"--conditional: {source.name} has no classes. Put the images of each class into a"
+            " subfolder with its name, or use data with labels; docs/data.md lists what has some"
         )
     if len(names) == 1:
         raise DataError(

@@ -44,6 +44,8 @@ CHUNK = 16
 NARROW, NARROW_WIDE = 0.1, 0.5
 """A smaller share of the values of a type deserves a --range: of up to 8 bits, and of more."""
 
+BOOLEAN = "boolean"
+
 
 @dataclass(frozen=True)
 class _Examined:
@@ -165,6 +167,8 @@ class Survey:
             if len(self.values) > 1 and (high - low) / (given[1] - given[0]) < NARROW:
                 text += ", which leaves these hardly any contrast: scale them like the others"
             return text + (f", and {self.outside:.1%} lie outside" if self.outside else "")
+        if kind == BOOLEAN:  # black and white without a range
+            return ""
         if kind.endswith("-bit"):
             bits = int(kind.partition("-")[0])
             share = (high - low) / (2**bits - 1)
@@ -315,6 +319,8 @@ def _examine_image(image: RawImage, data_range: DataRange | None) -> _Examined:
 def _kind(image: RawImage, values: npt.NDArray[np.generic]) -> str:
     if isinstance(image, Image.Image) and FILE_WHITE in image.info:
         return f"{image.info[FILE_WHITE].bit_length()}-bit"
+    if isinstance(image, np.ndarray) and values.dtype == np.bool_:
+        return BOOLEAN
     if values.dtype.kind in "ub" and values.dtype.itemsize <= 2:
         return f"{8 * values.dtype.itemsize}-bit"
     if values.dtype == np.int32 and values.min() >= 0 and values.max() <= 65535:

@@ -44,6 +44,14 @@ def test_labels_beside_the_images_are_read(tmp_path: Path, zipped: bool) -> None
     assert (source.class_names, source.labels.tolist()) == (("1", "3"), [1, 0, 1, 0, 1])
 
 
+def test_labels_may_be_integers_of_32_bits(tmp_path: Path) -> None:
+    images = struct.pack(">4B3I", 0, 0, 8, 3, 4, 8, 8) + bytes(256)
+    (tmp_path / "train-images-idx3-ubyte").write_bytes(images)
+    labels = struct.pack(">4B5I", 0, 0, 12, 1, 4, 300, 7, 300, 7)
+    (tmp_path / "train-labels-idx1-ubyte").write_bytes(labels)
+    assert open_source(tmp_path).class_names == ("7", "300")
+
+
 def test_labels_of_another_length_are_no_labels(tmp_path: Path) -> None:
     (tmp_path / "train-images-idx3-ubyte").write_bytes(idx_bytes())
     labels = struct.pack(">4BI", 0, 0, 8, 1, 4) + bytes([0, 1, 0, 1])

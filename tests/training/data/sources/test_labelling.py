@@ -3,6 +3,7 @@ import re
 import tarfile
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -68,7 +69,8 @@ def test_images_beside_the_folders_of_classes_are_named(paths: list[str], reason
 def test_two_images_for_each_class_are_enough() -> None:
     column = [k % 26 for k in range(50)]
     assert classes_of_column(column).names == tuple(map(str, range(26)))
-    assert classes_of_column(list(range(50))).reason == "its labels have 50 values in 50 images"
+    reason = classes_of_column(list(range(50))).reason
+    assert reason == "the labels have 50 values for 50 images, which are too many for classes"
 
 
 def test_labels_are_in_the_order_of_the_images(tmp_path: Path) -> None:
@@ -89,6 +91,8 @@ def test_labels_are_in_the_order_of_the_images(tmp_path: Path) -> None:
         ([1.0, 2.0, 1.0], ("1", "2"), [0, 1, 0]),
         (["b", "a"] * 2, ("a", "b"), [1, 0, 1, 0]),
         ([b"b", b"a"] * 2, ("a", "b"), [1, 0, 1, 0]),
+        ([[[[1]]], [[[0]]]], ("0", "1"), [1, 0]),
+        ([[0.0, 0, 1], [1, 0, 0], [1, 0, 0], [0, 0, 1]], ("0", "2"), [1, 0, 0, 1]),
     ],
 )
 def test_a_column_of_values_is_one_of_classes(
@@ -102,10 +106,27 @@ def test_a_column_of_values_is_one_of_classes(
 
 
 @pytest.mark.parametrize(
-    "column", [[], [0, 0], [0.5, 1.5], [-1, 0, 1, 0], list(range(10)), [[0, 1], [1, 0]]]
+    "column", [[], [0, 0], [0.5, 1.5], [-1, 0, 1, 0], list(range(10)), [[1, 1], [1, 0]]]
 )
 def test_other_columns_have_no_classes(column: list[object]) -> None:
     assert classes_of_column(np.array(column)).labels is None
+
+
+@pytest.mark.parametrize(
+    ("column", "reason"),
+    [
+        ([0, None, 1], "the labels have no value for 1 of 3 images"),
+        ([0, -1, 1], "the labels are negative, as -1, for 1 of 3 images"),
+        ([0.5, 1.0], "the labels are not whole numbers"),
+        (["a", "a"], "the labels are all a"),
+        (range(10), "the labels have 10 values for 10 images, which are too many for classes"),
+        ([[1, 1], [0, 1]], "the labels have several values for an image"),
+        ([[1], [0, 1]], "the labels have several values for an image"),
+    ],
+)
+def test_labels_that_are_no_classes_have_a_reason(column: Any, reason: str) -> None:
+    classes = classes_of_column(column)
+    assert (classes.labels, classes.names, classes.reason) == (None, (), reason)
 
 
 def test_classes_that_no_image_has_keep_their_names() -> None:
@@ -144,7 +165,7 @@ def test_dataset_json_of_stylegan2_ada(tmp_path: Path, is_zip: bool) -> None:
         (b'{"labels": null}', "lists no labels"),
         (b'{"labels": [["b.png", 1]]}', "lacks 1 image, as a.png"),
         (b'{"labels": [["a.png", [1, 1]]]}', "one-hot"),
-        (b'{"labels": [["a.png", 1]]}', "1 value in 1 image"),
+        (b'{"labels": [["a.png", 1]]}', "the labels are all 1"),
     ],
 )
 def test_another_dataset_json_has_no_labels_and_says_why(text: bytes, reason: str) -> None:
@@ -152,6 +173,14 @@ def test_another_dataset_json_has_no_labels_and_says_why(text: bytes, reason: st
     assert classes.labels is None
     assert "dataset.json gives none" in classes.reason
     assert reason in classes.reason
+
+
+def test_a_dataset_json_of_another_program_does_not_hide_the_folders(tmp_path: Path) -> None:
+    for kind in ("b", "a"):
+        for number in range(2):
+            save_image(tmp_path / kind / f"{number}.png")
+    (tmp_path / "dataset.json").write_text('{"licence": "CC0", "images": 4}')
+    assert FolderSource(tmp_path).class_names == ("a", "b")
 
 
 def test_a_one_hot_label_is_the_index_of_its_1() -> None:
@@ -197,7 +226,7 @@ def test_folders_beside_a_dataset_json_without_labels_are_no_classes(tmp_path: P
     for name in ("00000/a.png", "00001/b.png"):
         save_image(tmp_path / "set" / name)
     (tmp_path / "set" / "dataset.json").write_text('{"labels": null}')
-    with pytest.raises(DataError, match=r"no classes, because dataset\.json gives none: it lists"):
+    with pytest.raises(DataError, match=r"no classes: dataset\.json gives none: it lists"):
         class_names(open_source(tmp_path / "set"))
 
 
@@ -217,7 +246,7 @@ def test_an_image_without_a_cls_file_is_named(tmp_path: Path) -> None:
     for number in range(3):
         save_image(tmp_path / f"{number}.png")
     (tmp_path / "0.cls").write_text("0")
-    with pytest.raises(DataError, match=r"because 2 images have no \.cls, as 1\.png"):
+    with pytest.raises(DataError, match=r"no classes: 2 images have no \.cls, as 1\.png"):
         class_names(open_source(tmp_path))
 
 

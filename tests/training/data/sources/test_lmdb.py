@@ -41,6 +41,25 @@ def test_a_folder_with_one_lmdb_is_that(tmp_path: Path) -> None:
     assert len(open_source(tmp_path)) == 12
 
 
+def test_lists_of_keys_and_texts_are_no_images(tmp_path: Path) -> None:
+    write(tmp_path)
+    with lmdb.open(str(tmp_path), map_size=2**24) as database, database.begin(write=True) as writer:
+        writer.put(b"__keys__", b"\x80\x05" + bytes(100))
+        writer.put(b"label-000000001", b"a text that is longer than the shortest image file")
+    source = open_source(tmp_path)
+    assert (len(source), source.left_out) == (12, 3)
+    assert source.unused == ("2 entries that are of no image format",)
+
+
+def test_named_databases_are_refused_by_their_names(tmp_path: Path) -> None:
+    with lmdb.open(str(tmp_path), map_size=2**24, max_dbs=2) as database:
+        named = database.open_db(b"faces")
+        with database.begin(write=True, db=named) as writer:
+            writer.put(b"0", b"\x89PNG")
+    with pytest.raises(DataError, match=r"named databases \(faces\).*copy"):
+        open_source(tmp_path)
+
+
 def test_a_damaged_lmdb_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "data.mdb").write_bytes(b"x" * 10_000)
     with pytest.raises(DataError, match="damaged or no LMDB"):

@@ -8,7 +8,8 @@ import pytest
 from PIL import Image
 
 from wgan.errors import DataError
-from wgan.training.data import open_source
+from wgan.training.data import Transform, load_images, open_source
+from wgan.training.data.classes import class_names
 from wgan.training.data.shard_writer import write_shards
 
 pa = pytest.importorskip("pyarrow")
@@ -96,6 +97,72 @@ def test_images_may_be_nested_lists(tmp_path: Path) -> None:
     )
 
 
+def write_lists(path: Path, images: Any, kind: Any) -> Any:
+    parquet.write_table(pa.table({"image": pa.array(images, kind)}), path)
+    return open_source(path)
+
+
+def test_nested_lists_keep_the_type_of_their_values(tmp_path: Path) -> None:
+    kind = pa.list_(pa.list_(pa.uint8()))
+    source = write_lists(tmp_path / "a.parquet", PIXELS[..., 0].tolist(), kind)
+    pixels = load_images(source, Transform(size="20x24", channels=1)).pixels
+    assert np.array_equal(pixels[..., 0], PIXELS[..., 0])
+    assert write_shards(source, tmp_path / "shards").skipped == []
+
+
+@pytest.mark.parametrize(
+    ("images", "kind"),
+    [
+        (PIXELS[..., 0], pa.large_list(pa.large_list(pa.uint8()))),
+        (PIXELS[..., 0], pa.list_(pa.list_(pa.uint8(), 24), 20)),
+        (PIXELS[:, :16, :16, 0].reshape(10, 256), pa.list_(pa.uint8())),
+        (PIXELS[:, :16, :16, 0].reshape(10, 256), pa.list_(pa.uint8(), 256)),
+    ],
+)
+def test_lists_of_every_kind_are_images(tmp_path: Path, images: Any, kind: Any) -> None:
+    source = write_lists(tmp_path / "a.parquet", images.tolist(), kind)
+    found = np.stack([np.asarray(source.image(index, 32)) for index in range(10)])
+    assert np.array_equal(found.reshape(10, -1), images.reshape(10, -1))
+
+
+def test_flat_lists_that_are_no_square_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"lists of 785 values.*784 for 28x28"):
+        write_lists(tmp_path / "a.parquet", [[0] * 785] * 3, pa.list_(pa.uint8()))
+
+
+@pytest.mark.parametrize("name", ["image", "JPG", "picture"])
+def test_a_column_of_checksums_is_not_the_images(tmp_path: Path, name: str) -> None:
+    images = [png(pixels) for pixels in PIXELS]
+    md5 = ["0123456789abcdef"] * 10 if name == "picture" else [b"0123456789abcdef"] * 10
+    kind = pa.binary_view() if name == "JPG" else pa.binary()
+    columns = {"md5": md5, name: pa.array(images, kind)}
+    parquet.write_table(pa.table(columns), tmp_path / "a.parquet")
+    assert np.array_equal(np.asarray(open_source(tmp_path / "a.parquet").image(4, 32)), PIXELS[4])
+
+
+def test_training_and_testing_are_splits_too(tmp_path: Path) -> None:
+    for name in ("training", "testing"):
+        parquet.write_table(table(), tmp_path / f"{name}.parquet")
+    source = open_source(tmp_path)
+    assert len(source) == 10
+    assert source.unused == ("1 parquet files of the split testing",)
+
+
+@pytest.mark.parametrize("damage", ["ragged", "null", "missing"])
+def test_a_row_of_damaged_lists_is_a_damaged_image(tmp_path: Path, damage: str) -> None:
+    images = PIXELS[..., 0].tolist()
+    if damage == "ragged":
+        images[3][5] = images[3][5][:-1]
+    elif damage == "null":
+        images[3][5][2] = None
+    else:
+        images[3] = None
+    source = write_lists(tmp_path / "a.parquet", images, pa.list_(pa.list_(pa.uint8())))
+    transform = Transform(size=32, channels=1)
+    data = load_images(source, transform, allow_damaged=True)
+    assert [name.rpartition(" ")[2] for name, _ in data.skipped] == ["3"]
+
+
 def test_images_may_be_files_beside_the_table(tmp_path: Path) -> None:
     (tmp_path / "a.png").write_bytes(png(PIXELS[0]))
     parquet.write_table(
@@ -106,7 +173,10 @@ def test_images_may_be_files_beside_the_table(tmp_path: Path) -> None:
 
 def test_a_missing_label_leaves_the_images_without_classes(tmp_path: Path) -> None:
     parquet.write_table(table(label=[0, None] * 5), tmp_path / "a.parquet")
-    assert open_source(tmp_path / "a.parquet").labels is None
+    source = open_source(tmp_path / "a.parquet")
+    assert source.labels is None
+    with pytest.raises(DataError, match="column label have no value for 5 of 10 images"):
+        class_names(source)
 
 
 @pytest.mark.parametrize("stream", [True, False])

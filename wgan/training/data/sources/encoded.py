@@ -2,6 +2,7 @@
 
 import abc
 import io
+import re
 
 from wgan.training.data.decoding import decode
 from wgan.training.data.sources import ImageSource, RawImage
@@ -15,8 +16,12 @@ _STARTS = {
     b"MM\0*": "tif",
     b"II+\0": "tif",
     b"MM\0+": "tif",
+    b"\0\0\0\x0cjP  ": "jp2",
+    b"\xff\x4f\xff\x51": "jp2",
     b"\x93NUMPY": "npy",
 }
+
+_PNM = re.compile(rb"P([1-7])[ \t\r\n]+[\d#W]")
 
 
 class EncodedSource(ImageSource):
@@ -38,8 +43,15 @@ class EncodedSource(ImageSource):
 
 def file_ending(data: bytes) -> str:
     """Return the extension of an image file by its first bytes, `"png"` if they are unknown."""
+    return known_ending(data) or "png"
+
+
+def known_ending(data: bytes) -> str | None:
+    """Return the extension of an image file by its first 16 bytes, None if they are unknown."""
     if data[:4] == b"RIFF":
         return "webp"
     if data[4:8] == b"ftyp":
         return "avif" if data[8:11] == b"avi" else "heic"
-    return next((ending for start, ending in _STARTS.items() if data.startswith(start)), "png")
+    if _PNM.match(data):
+        return "pnm"
+    return next((ending for start, ending in _STARTS.items() if data.startswith(start)), None)

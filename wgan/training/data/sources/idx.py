@@ -23,8 +23,8 @@ from wgan.training.data.sources.labelling import NO_CLASSES, Classes, classes_of
 IMAGES = bytes([0, 0, 8, 3])
 """The magic number of images: unsigned bytes, 3 dimensions."""
 
-LABELS = bytes([0, 0, 8, 1])
-"""The magic number of labels: unsigned bytes, 1 dimension."""
+LABELS = {bytes([0, 0, code, 1]): np.dtype(kind) for code, kind in ((8, "u1"), (12, ">i4"))}
+"""The magic numbers of labels, 1 dimension, and the types of their values."""
 
 BYTE_LIMIT = 2**34
 """Largest size in bytes that a header may claim: 16 GiB."""
@@ -115,8 +115,10 @@ def _find_labels(path: Path, count: int) -> Classes:
         try:
             with _open(labels) as file:
                 magic, length = struct.unpack(">4sI", _read(file, 8))
-                if magic == LABELS and length == count:
-                    return classes_of_column(np.frombuffer(_read(file, count), np.uint8))
+                kind = LABELS.get(magic)
+                if kind is not None and length == count:
+                    values = np.frombuffer(_read(file, count * kind.itemsize), kind)
+                    return classes_of_column(values, title=f"labels in {labels.name}")
         except (OSError, EOFError, zlib.error):  # the images are good without
             continue
     return NO_CLASSES

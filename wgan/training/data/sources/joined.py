@@ -65,7 +65,7 @@ def _join_classes(sources: list[ImageSource], names: tuple[str, ...]) -> Classes
         return Classes(np.repeat(np.arange(len(sources)), list(map(len, sources))), names)
     labels = [source.labels for source in sources if source.labels is not None]
     if len(labels) < len(sources) or len({source.class_names for source in sources}) > 1:
-        return Classes()
+        return Classes(reason=next(filter(None, (each.why_no_classes for each in sources)), ""))
     return Classes(np.concatenate(labels), sources[0].class_names)
 
 

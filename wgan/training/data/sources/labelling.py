@@ -31,6 +31,9 @@ _IMAGE_FOLDERS = frozenset({"images", "image", "imgs", "img"})
 MAX_CLASSES = 10_000
 """A column of more values is no column of classes."""
 
+MAX_SHOWN = 40
+"""Characters of a label in a message."""
+
 
 class Classes(NamedTuple):
     """Class indices of images, the name of each class, and why there are none, if that is known."""
@@ -43,31 +46,60 @@ class Classes(NamedTuple):
 NO_CLASSES = Classes()
 
 
-def classes_of_column(values: npt.ArrayLike, names: Sequence[str] = ()) -> Classes:
+def classes_of_column(
+    values: npt.ArrayLike, names: Sequence[str] = (), title: str = "labels"
+) -> Classes:
     """Return the classes of a column of whole numbers or texts, `[n]` or `[n, 1]`.
 
-    `names` are those of the classes 0 to `len(names) - 1`; without them a class has its value as
-    its name. A column of other numbers, with negative ones, of one class, or of nearly as many
-    classes as images has no classes.
+    One-hot labels `[n, classes]` are those of the positions of their ones. `names` are those of the
+    classes 0 to `len(names) - 1`; without them a class has its value as its name. A column of other
+    numbers, with negative or missing ones, of one class, or of nearly as many classes as images has
+    no classes. `title` is the column in messages.
     """
-    column = np.asarray(values)
-    if column.ndim == 2 and column.shape[1] == 1:
-        column = column[:, 0]
-    if column.ndim != 1 or len(column) == 0:
-        return NO_CLASSES
-    if column.dtype.kind == "f" and np.array_equal(column, np.rint(column)):
+    try:
+        column = _one_axis(np.asarray(values))
+        problem = _problem(column) if len(column) else ""
+    except ValueError:  # lists of several lengths, or several labels of an image
+        return Classes(reason=f"the {title} have several values for an image")
+    if problem or len(column) == 0:
+        return Classes(reason=f"the {title} {problem}" if problem else "")
+    if column.dtype.kind == "f":
         column = column.astype(np.int64)
     if column.dtype.kind in "SO":
         column = np.array([_text(value) for value in column])
-    if column.dtype.kind not in "uibU" or (column.dtype.kind == "i" and column.min() < 0):
-        return NO_CLASSES
     if names and column.dtype.kind in "ui" and column.max() < len(names):
         return Classes(column.astype(np.int64), tuple(map(str, names)))
     found, labels = np.unique(column, return_inverse=True)
-    if not 2 <= len(found) <= min(MAX_CLASSES, max(2, len(column) * 3 // 4)):
-        reason = f"its labels have {plural(len(found), 'value')} in {plural(len(column), 'image')}"
-        return Classes(reason=reason)
+    if len(found) == 1:
+        return Classes(reason=f"the {title} are all {str(found[0])[:MAX_SHOWN]}")
+    if len(found) > min(MAX_CLASSES, max(2, len(column) * 3 // 4)):
+        counts = f"{len(found):,} values for {len(column):,} images"
+        return Classes(reason=f"the {title} have {counts}, which are too many for classes")
     return Classes(labels.astype(np.int64), tuple(map(str, found.tolist())))
+
+
+def _one_axis(column: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Return labels, perhaps one-hot, as `[n]`. Raises ValueError."""
+    if column.ndim == 0 or column.size == len(column):
+        return column.reshape(-1)
+    is_one_hot = column.ndim == 2 and column.dtype.kind in "uifb"
+    if is_one_hot and np.isin(column, (0, 1)).all() and (column.sum(axis=1) == 1).all():
+        positions: npt.NDArray[np.int64] = column.argmax(axis=1)
+        return positions
+    raise ValueError("several labels of an image")
+
+
+def _problem(column: npt.NDArray[Any]) -> str:
+    """Return why values are no classes, as the rest of a sentence; empty if they may be some."""
+    missing = sum(value is None for value in column) if column.dtype.kind == "O" else 0
+    if missing:
+        return f"have no value for {missing:,} of {len(column):,} images"
+    if column.dtype.kind == "f" and not np.array_equal(column, np.rint(column)):
+        return "are not whole numbers"
+    if column.dtype.kind in "if" and column.min() < 0:
+        count = int((column < 0).sum())
+        return f"are negative, as {column.min():g}, for {count:,} of {len(column):,} images"
+    return "" if column.dtype.kind in "uifbUSO" else f"are of the type {column.dtype}"
 
 
 def classes_of_folders(paths: Sequence[str]) -> Classes:
@@ -130,9 +162,10 @@ def classes_of_files(
     found = _find_json(images, label_files)
     class_files = [path for path in label_files if path.endswith(f".{LABEL}")]
     try:
-        if found is not None:
+        content = b"" if found is None else read(found)
+        if found is not None and b'"labels"' in content:  # else it is another program's
             folder = found.removesuffix(LABELS_FILE)
-            return classes_of_json(read(found), [name.removeprefix(folder) for name in images])
+            return classes_of_json(content, [name.removeprefix(folder) for name in images])
         if class_files:
             return _classes_of_class_files(images, class_files, read)
     except ImageError as exc:

@@ -1,18 +1,22 @@
 """LMDB: a folder with `data.mdb`, or such a file, whose values are image files."""
 
+import contextlib
 import functools
 from pathlib import Path
 from typing import Any
 
 from wgan.errors import DataError, ImageError, needs_extra
 from wgan.training.data.sources import fingerprint_files
-from wgan.training.data.sources.encoded import EncodedSource
+from wgan.training.data.sources.encoded import EncodedSource, known_ending
 
 DATA = "data.mdb"
 """The file of an LMDB folder."""
 
 MIN_BYTES = 32
 """A shorter value is no image file: it counts the entries, or the like."""
+
+MAX_DATABASES = 128
+"""Named databases that can be told from entries."""
 
 
 class LmdbSource(EncodedSource):
@@ -32,13 +36,28 @@ class LmdbSource(EncodedSource):
         try:
             self._database = _open(path.resolve())
             with self._database.begin(buffers=True) as reader:
-                entries = [(bytes(key), len(value)) for key, value in reader.cursor()]
+                entries = [
+                    (bytes(key), _is_image(value), len(value) >= MIN_BYTES)
+                    for key, value in reader.cursor()
+                ]
         except lmdb.Error as exc:
             raise DataError(f"{path} is damaged or no LMDB: {exc}") from exc
-        self._keys = [key for key, size in entries if size >= MIN_BYTES]
+        self._keys = [key for key, is_image, _ in entries if is_image]
         self.left_out = len(entries) - len(self._keys)
+        others = sum(is_long and not is_image for _, is_image, is_long in entries)
+        if others:
+            self.unused = (f"{others:,} entries that are of no image format",)
         if not self._keys:
-            raise DataError(f"the LMDB {path} holds no images among its {len(entries)} entries")
+            named = _named_databases(self._database, [key for key, *_ in entries[:MAX_DATABASES]])
+            if named:
+                raise DataError(
+                    f"the LMDB {path} has its entries in named databases ({', '.join(named[:5])}),"
+                    " which are not read: copy those of one into an LMDB without a name"
+                )
+            raise DataError(
+                f"the LMDB {path} holds no images among its {len(entries)} entries: each must be"
+                " an image file, as JPEG or PNG"
+            )
 
     def __len__(self) -> int:
         return len(self._keys)
@@ -59,9 +78,32 @@ class LmdbSource(EncodedSource):
             raise ImageError(f"it cannot be read: {exc}") from exc
 
 
+def _is_image(value: memoryview) -> bool:
+    """Whether a value is an image file, and no list of keys or text."""
+    return len(value) >= MIN_BYTES and known_ending(bytes(value[:16])) is not None
+
+
+def _named_databases(database: Any, keys: list[bytes]) -> list[str]:
+    import lmdb
+
+    found = []
+    for key in keys:
+        with contextlib.suppress(lmdb.Error):  # an entry of another kind
+            database.open_db(key, create=False)
+            found.append(key.decode("utf-8", "backslashreplace"))
+    return found
+
+
 @functools.cache  # LMDB allows one opening of a file in a process
 def _open(path: Path) -> Any:
     import lmdb
 
     # Without its lock an LMDB on a read-only disk opens; it must not change meanwhile.
-    return lmdb.open(str(path), subdir=path.is_dir(), readonly=True, lock=False, create=False)
+    return lmdb.open(
+        str(path),
+        subdir=path.is_dir(),
+        readonly=True,
+        lock=False,
+        create=False,
+        max_dbs=MAX_DATABASES,
+    )

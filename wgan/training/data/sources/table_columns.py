@@ -11,23 +11,33 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from wgan.errors import DataError
-from wgan.training.data.sources.arrays.layout import LABEL_KEYS
+from wgan.training.data.sources.arrays.layout import IMAGE_KEYS, LABEL_KEYS
+from wgan.training.data.sources.list_column import is_list
 
 if TYPE_CHECKING:
     import pyarrow as pa
+
+IMAGE_NAMES = ("image", "img", "images", "jpg", "jpeg", "png", "webp", "pixels", *IMAGE_KEYS)
+"""Usual names of a column of images, the most telling first; in lower case."""
 
 
 def image_column(schema: "pa.Schema", path: Path) -> str:
     """Return the name of the column of images. Raises DataError."""
     features = _features(schema)
     for kinds in (("Image",), ("Array2D", "Array3D")):
-        for name, feature in features.items():
-            if feature.get("_type") in kinds and name in schema.names:
-                return name
-    for test in (_is_image, _is_bytes, _is_nested_list):
-        for field in schema:
-            if test(field.type):
-                return str(field.name)
+        marked = [name for name, each in features.items() if each.get("_type") in kinds]
+        found = [name for name in marked if name in schema.names]
+        if found:
+            return min(found, key=_rank)
+    for test in (_is_image, _is_bytes, _is_nested_list, is_list):
+        found = [str(field.name) for field in schema if test(field.type)]
+        named = [name for name in found if _rank(name) < len(IMAGE_NAMES)]
+        # A list by a usual name is rather the images than bytes by another one, as of a checksum.
+        if test is _is_bytes and not named:
+            lists = [str(field.name) for field in schema if _is_nested_list(field.type)]
+            found = [name for name in lists if _rank(name) < len(IMAGE_NAMES)] or found
+        if found:
+            return min(found, key=_rank)
     columns = ", ".join(f"{field.name} ({field.type})" for field in schema)
     raise DataError(
         f"the table {path} has no column of images, bytes or arrays among {columns or 'no columns'}"
@@ -63,10 +73,15 @@ def _is_image(kind: "pa.DataType") -> bool:
 def _is_bytes(kind: "pa.DataType") -> bool:
     import pyarrow as pa
 
-    return bool(pa.types.is_binary(kind) or pa.types.is_large_binary(kind))
+    kinds = (pa.types.is_binary, pa.types.is_large_binary, pa.types.is_binary_view)
+    return any(test(kind) for test in kinds)
 
 
 def _is_nested_list(kind: "pa.DataType") -> bool:
-    import pyarrow as pa
+    return is_list(kind) and is_list(kind.value_type)
 
-    return bool(pa.types.is_list(kind) and pa.types.is_list(kind.value_type))
+
+def _rank(name: str) -> int:
+    """Return how telling the name of a column is: 0 is the most."""
+    last = name.lower()
+    return IMAGE_NAMES.index(last) if last in IMAGE_NAMES else len(IMAGE_NAMES)

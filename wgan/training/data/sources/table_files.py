@@ -13,7 +13,9 @@ from wgan.training.data.sources.tables import TableSource
 SAVED, SAVED_SPLITS = "state.json", "dataset_dict.json"
 """Files that `datasets.save_to_disk` writes beside one split, and beside several."""
 
-_SPLIT = re.compile(r"(?:^|[/_.-])(train|test|valid|validation|val|dev)(?=[/_.\-\d]|$)")
+_SPLIT = re.compile(
+    r"(?:^|[/_.-])(train|training|test|testing|valid|validation|val|dev)(?=[/_.\-\d]|$)"
+)
 
 
 def open_table(path: Path) -> ImageSource:
@@ -32,7 +34,8 @@ def open_table_folder(folder: Path, files: Sequence[str]) -> ImageSource:
     for file in sorted(files):
         found = _SPLIT.search(file.lower())
         splits.setdefault(found[1] if found else "", []).append(file)
-    chosen = splits.pop("train", None) or sorted(files)
+    training = [*splits.pop("train", []), *splits.pop("training", [])]
+    chosen = training or sorted(files)
     unused = tuple(
         f"{len(others)} parquet files of the split {name or 'without a name'}"
         for name, others in splits.items()

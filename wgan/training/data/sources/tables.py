@@ -9,14 +9,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import numpy as np
-
 from wgan.errors import DataError, ImageError, needs_extra
 from wgan.files import is_refused, why_unreadable
-from wgan.training.data.sources import RawImage, fingerprint_files, wrap_array
-from wgan.training.data.sources.arrays.layout import as_image
+from wgan.training.data.sources import ImageSource, RawImage, fingerprint_files, wrap_array
+from wgan.training.data.sources.arrays import TOLD_APART
 from wgan.training.data.sources.encoded import EncodedSource
 from wgan.training.data.sources.labelling import NO_CLASSES, Classes, classes_of_column
+from wgan.training.data.sources.list_column import ListColumn, is_list
 from wgan.training.data.sources.table_columns import image_column, label_column
 
 if TYPE_CHECKING:
@@ -59,6 +58,12 @@ class TableSource(EncodedSource):
         self.labels, self.class_names, self.why_no_classes = self._classes(schema)
         if not self._ends or not self._ends[-1]:
             raise DataError(f"the table {files[0]} has no rows")
+        rows = range(min(len(self), TOLD_APART))
+        self._lists = (
+            ListColumn(map(self._value, rows), f"{files[0]}, column {self._column},")
+            if is_list(schema.field(self._column).type)
+            else None
+        )
 
     def __len__(self) -> int:
         return self._ends[-1]
@@ -69,17 +74,20 @@ class TableSource(EncodedSource):
 
     def image(self, index: int, size: int) -> RawImage:
         """Decode the image of a row, or return its array. Raises ImageError."""
-        value = self._value(index)
-        if isinstance(value, list):
-            return wrap_array(as_image(np.array(value)))
+        if self._lists:
+            return wrap_array(self._lists.image(self._value(index)))
         return super().image(index, size)
+
+    def encoded(self, index: int) -> tuple[bytes, str]:
+        """Return the file of a row as it is, or its array as a file. Raises ImageError."""
+        return ImageSource.encoded(self, index) if self._lists else super().encoded(index)
 
     def fingerprint(self) -> str:
         """Names, sizes and modification times of the files."""
         return f"{fingerprint_files(self._files)} {self._column}"
 
     def _read(self, index: int) -> bytes:
-        value: object = self._value(index)
+        value: object = self._value(index).as_py()
         if isinstance(value, dict) and value.get("bytes") is None and value.get("path"):
             path = self._blocks[self._find(index)[0]].path.parent / str(value["path"])
             try:
@@ -92,6 +100,7 @@ class TableSource(EncodedSource):
         return data
 
     def _value(self, index: int) -> Any:
+        """Return the value of a row as Arrow's scalar."""
         number, row = self._find(index)
         with self._lock:
             if number not in self._kept:
@@ -100,7 +109,7 @@ class TableSource(EncodedSource):
                     self._kept[number] = _read_block(block, self._column)
                 if len(self._kept) > KEPT_BLOCKS:
                     self._kept.popitem(last=False)
-            return self._kept[number][row].as_py()
+            return self._kept[number][row]
 
     def _find(self, index: int) -> tuple[int, int]:
         number = bisect.bisect_right(self._ends, index)
@@ -114,7 +123,7 @@ class TableSource(EncodedSource):
         for block in self._blocks:
             with _table_errors(block.path):
                 values += _read_block(block, column).to_pylist()
-        return NO_CLASSES if None in values else classes_of_column(values, names)
+        return classes_of_column(values, names, f"labels in the column {column}")
 
 
 def _is_parquet(path: Path) -> bool:

@@ -25,6 +25,20 @@ def test_images_and_labels_of_an_hdf5_file(tmp_path: Path, chunked: bool) -> Non
         assert np.array_equal(np.asarray(source.image(index, 32)), IMAGES[index])
 
 
+@pytest.mark.parametrize(
+    ("images", "labels", "shape"),
+    [("train_set_x", "train_set_y", (6,)), ("x", "y", (6, 1, 1, 1)), ("images", "ans", (6,))],
+)
+def test_labels_of_well_known_sets_are_found(
+    tmp_path: Path, images: str, labels: str, shape: tuple[int, ...]
+) -> None:
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file[images], file[labels] = IMAGES, np.reshape([2, 0] * 3, shape)
+        file["test_set_x"] = IMAGES[:2]
+    source = open_source(tmp_path / "a.h5")
+    assert (len(source), source.class_names) == (6, ("0", "2"))
+
+
 def test_the_training_group_is_used_and_the_others_are_named(tmp_path: Path) -> None:
     with h5py.File(tmp_path / "a.hdf5", "w") as file:
         for split in ("test", "train"):
@@ -42,6 +56,53 @@ def test_a_folder_with_one_hdf5_file_is_that_file(tmp_path: Path) -> None:
         file["faces"] = IMAGES.transpose(0, 3, 1, 2)
     source = open_source(tmp_path)
     assert np.array_equal(np.asarray(source.image(5, 32)), IMAGES[5])
+
+
+def test_the_data_sets_of_one_file_have_fingerprints_of_their_own(tmp_path: Path) -> None:
+    path = tmp_path / "two.h5"
+    with h5py.File(path, "w") as file:
+        file["left"], file["right"] = IMAGES, 255 - IMAGES
+    left, right = (open_source(f"{path}:{name}") for name in ("left", "right"))
+    assert left.fingerprint() != right.fingerprint()
+    assert left.fingerprint() == open_source(f"{path}:left").fingerprint()
+
+
+def test_a_data_set_of_a_type_that_numpy_lacks_is_left_out(tmp_path: Path) -> None:
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file["images"] = IMAGES
+        space = h5py.h5s.create_simple((2,))
+        h5py.h5d.create(file.id, b"when", h5py.h5t.UNIX_D32LE, space)
+    assert len(open_source(tmp_path / "a.h5")) == 6
+
+
+@pytest.mark.parametrize("bands", [(), (3,)])
+def test_each_of_many_equal_data_sets_is_an_image(tmp_path: Path, bands: tuple[int, ...]) -> None:
+    images = np.random.RandomState(0).randint(0, 256, (10, 20, 24, *bands)).astype(np.uint8)
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        for k, image in enumerate(images):
+            file[f"{'cat' if k < 5 else 'dog'}/img_{k:03}"] = image
+    source = open_source(tmp_path / "a.h5")
+    assert (len(source), source.class_names) == (10, ("cat", "dog"))
+    assert np.array_equal(np.asarray(source.image(7, 32)), images[7])
+
+
+@pytest.mark.parametrize("shape", [(20, 784), (9, 28, 28)])
+def test_many_equal_arrays_of_several_images_are_not_an_image_each(
+    tmp_path: Path, shape: tuple[int, ...]
+) -> None:
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        for k in range(8):
+            file[f"class_{k}"] = np.zeros(shape, np.uint8)
+    with pytest.raises(DataError, match="several arrays of images"):
+        open_source(tmp_path / "a.h5")
+
+
+def test_encoded_images_in_an_hdf5_file_are_refused_with_advice(tmp_path: Path) -> None:
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        made = file.create_dataset("images", 6, dtype=h5py.vlen_dtype(np.uint8))
+        made[0] = np.zeros(50, np.uint8)
+    with pytest.raises(DataError, match=r"images holds lists of any length.*folder"):
+        open_source(tmp_path / "a.h5")
 
 
 @pytest.mark.parametrize("content", [b"", b"no HDF5", b"\x89HDF\r\n\x1a\n and no more"])

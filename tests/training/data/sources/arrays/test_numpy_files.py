@@ -6,6 +6,8 @@ import pytest
 
 from wgan.errors import DataError
 from wgan.training.data import Transform, load_images, open_source
+from wgan.training.data.classes import class_names
+from wgan.training.data.pixel_cache import Cache
 from wgan.training.data.sources.arrays.layout import ArrayLayout, find_layout
 
 RANDOM = np.random.RandomState(0)
@@ -132,6 +134,18 @@ def test_of_unknown_arrays_the_user_names_one(tmp_path: Path) -> None:
         open_source(f"{path}:middle")
 
 
+def test_the_cache_keeps_the_arrays_of_one_file_apart(tmp_path: Path) -> None:
+    left = noise(6, 20, 20)
+    path = tmp_path / "two.npz"
+    np.savez(path, left=left, right=255 - left)
+    cache = Cache(folder=tmp_path / "cache")
+    for name, expected in (("left", left), ("right", 255 - left)):
+        source = open_source(f"{path}:{name}")
+        for _ in range(2):  # decoded, then from the cache
+            data = load_images(source, Transform(size=20, channels=1), cache=cache)
+            assert np.array_equal(data.pixels[..., 0], expected)
+
+
 def test_class_names_may_be_texts(tmp_path: Path) -> None:
     path = tmp_path / "named.npz"
     np.savez(path, images=noise(4, 20, 20), labels=np.array(["dog", "cat", "dog", "cat"]))
@@ -139,6 +153,22 @@ def test_class_names_may_be_texts(tmp_path: Path) -> None:
     assert source.class_names == ("cat", "dog")
     assert source.labels is not None
     assert source.labels.tolist() == [1, 0, 1, 0]
+
+
+@pytest.mark.parametrize("is_folder", [True, False])
+def test_labels_of_python_objects_are_left_out(tmp_path: Path, is_folder: bool) -> None:
+    arrays = {"images": noise(4, 20, 20), "labels": np.array(["a", "b"] * 2, object)}
+    path = tmp_path if is_folder else tmp_path / "a.npz"
+    if is_folder:
+        for name, array in arrays.items():
+            np.save(tmp_path / f"{name}.npy", array)
+    else:
+        np.savez(path, images=arrays["images"], labels=arrays["labels"])
+    source = open_source(path)
+    assert (len(source), source.labels) == (4, None)
+    assert "labels in the array labels are Python objects" in source.unused[0]
+    with pytest.raises(DataError, match=r"no classes: .*Python objects.*astype"):
+        class_names(source)
 
 
 def test_a_folder_of_arrays_with_an_image_in_each(tmp_path: Path) -> None:
@@ -182,7 +212,8 @@ def test_images_and_labels_in_files_beside_each_other(tmp_path: Path) -> None:
     [
         (np.zeros((512, 512, 3), np.uint8), "single one"),
         (np.zeros((9, 28, 28, 28), np.uint8), r"must be \[n, height, width\]"),
-        (np.zeros((9, 28, 28), np.complex64), "complex64"),
+        (np.zeros((9, 28, 28), np.complex64), "complex64.*np.abs"),
+        (np.zeros((0, 28, 28), np.uint8), "it is empty"),
         (np.array([{"a": 1}], dtype=object), "Python objects"),
     ],
 )
@@ -192,6 +223,21 @@ def test_other_arrays_are_refused_with_what_is_allowed(
     np.save(tmp_path / "a.npy", array, allow_pickle=True)
     with pytest.raises(DataError, match=reason):
         open_source(tmp_path / "a.npy")
+
+
+@pytest.mark.parametrize(
+    ("array", "reason"),
+    [
+        (np.array([b"a", [1]] * 3, dtype=object), r"images \[6\].*Python objects.*np\.stack"),
+        (np.zeros((0, 28, 28), np.uint8), "images is empty"),
+    ],
+)
+def test_an_npz_without_images_is_refused_with_the_reason(
+    tmp_path: Path, array: npt.NDArray[np.generic], reason: str
+) -> None:
+    np.savez(tmp_path / "a.npz", images=array)
+    with pytest.raises(DataError, match=reason):
+        open_source(tmp_path / "a.npz")
 
 
 @pytest.mark.parametrize("name", ["a.npy", "a.npz"])

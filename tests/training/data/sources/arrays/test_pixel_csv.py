@@ -35,6 +35,16 @@ def test_a_file_without_a_header_or_labels_is_read(tmp_path: Path) -> None:
     assert np.array_equal(np.asarray(labelled.image(0, 32)), PIXELS[0])
 
 
+@pytest.mark.parametrize("last", [True, False])
+def test_labels_may_be_texts_without_a_header(tmp_path: Path, last: bool) -> None:
+    rows = [
+        f"{row},{'ab'[k % 2]}" if last else f"{'ab'[k % 2]},{row}" for k, row in enumerate(ROWS)
+    ]
+    source = open_source(write(tmp_path / "a.csv", *rows))
+    assert (len(source), source.class_names) == (6, ("a", "b"))
+    assert np.array_equal(np.asarray(source.image(0, 28)), PIXELS[0])
+
+
 def test_labels_may_be_texts_and_the_file_gzipped(tmp_path: Path) -> None:
     lines = [f"{'cat' if k % 2 else 'dog'},{row}" for k, row in enumerate(ROWS)]
     with gzip.open(tmp_path / "a.csv.gz", "wt") as file:
@@ -48,6 +58,69 @@ def test_pixels_may_be_one_column_with_spaces(tmp_path: Path) -> None:
     source = open_source(write(tmp_path / "fer2013.csv", "emotion,pixels,Usage", *rows))
     assert source.class_names == ("0", "1")
     assert np.array_equal(np.asarray(source.image(3, 32)), PIXELS[3])
+
+
+def gradients(count: int) -> list[list[int]]:
+    """Rows of smooth images of 8x8, whose values are 0 to 16 as in UCI's optdigits."""
+    down, across = np.mgrid[:8, :8]
+    images = [(down + across * (k % 2)) % 17 for k in range(count)]
+    return [image.reshape(-1).tolist() for image in images]
+
+
+@pytest.mark.parametrize("last", [True, False])
+def test_without_a_header_the_values_tell_the_column_of_labels(tmp_path: Path, last: bool) -> None:
+    images = gradients(40)
+    rows = [[*row, k % 10] if last else [k % 10, *row] for k, row in enumerate(images)]
+    source = open_source(write(tmp_path / "a.csv", *(",".join(map(str, row)) for row in rows)))
+    assert len(source.class_names) == 10
+    assert np.array_equal(np.asarray(source.image(7, 8)).reshape(-1), images[7])
+    assert source.unused == (f"the {'last' if last else 'first'} column, taken for the labels",)
+
+
+def test_labels_that_could_be_either_column_are_asked_for(tmp_path: Path) -> None:
+    noise = np.random.RandomState(0).randint(0, 2, (40, 65))
+    with pytest.raises(DataError, match=r"first or the last column.*header"):
+        open_source(write(tmp_path / "a.csv", *(",".join(map(str, row)) for row in noise)))
+
+
+@pytest.mark.parametrize("names", [HEADER, ",".join(map(str, range(784)))])
+@pytest.mark.parametrize("last", [True, False])
+def test_the_column_beside_numbered_pixels_has_the_labels(
+    tmp_path: Path, names: str, last: bool
+) -> None:
+    rows = [f"{row},{k % 2}" if last else f"{k % 2},{row}" for k, row in enumerate(ROWS)]
+    header = f"{names},digit" if last else f"digit,{names}"
+    source = open_source(write(tmp_path / "a.csv", header, *rows))
+    assert (len(source), source.class_names) == (6, ("0", "1"))
+    assert np.array_equal(np.asarray(source.image(5, 28)), PIXELS[5])
+
+
+@pytest.mark.parametrize(
+    ("header", "label"), [("Usage,{},pixels", "emotion"), ("id,{},pixels", "label")]
+)
+def test_splits_and_numbers_of_images_are_no_labels(
+    tmp_path: Path, header: str, label: str
+) -> None:
+    rows = [
+        f"{'PublicTest' if k < 3 else 'Training'},{k % 2},{row.replace(',', ' ')}"
+        for k, row in enumerate(ROWS)
+    ]
+    source = open_source(write(tmp_path / "a.csv", header.format(label), *rows))
+    assert source.class_names == ("0", "1")
+    assert np.array_equal(np.asarray(source.image(3, 28)), PIXELS[3])
+
+
+def test_of_several_columns_that_could_be_labels_none_is_taken(tmp_path: Path) -> None:
+    rows = [f"{k % 3},{k % 2},{row.replace(',', ' ')}" for k, row in enumerate(ROWS)]
+    source = open_source(write(tmp_path / "a.csv", "age,gender,pixels", *rows))
+    assert source.labels is None
+    assert "age, gender (call one label" in source.unused[0]
+
+
+@pytest.mark.parametrize("separator", [";", "\t"])
+def test_other_separators_are_read(tmp_path: Path, separator: str) -> None:
+    rows = [row.replace(",", separator) for row in ROWS]
+    assert len(open_source(write(tmp_path / "a.csv", *rows))) == 6
 
 
 @pytest.mark.parametrize(

@@ -36,13 +36,15 @@ class StackSource(ImageSource):
         layout: ArrayLayout,
         classes: Classes = NO_CLASSES,
         unused: tuple[str, ...] = (),
+        member: str = "",
     ) -> None:
+        """`member` says which of several arrays in the file this is."""
         super().__init__(path.name.partition(".")[0] or "images")
         if len(array.shape) == 2:
             layout = resolve_layout(np.asarray(array[:TOLD_APART]), layout)
         self._path, self._array, self._layout = path, array, layout
         self.labels, self.class_names, self.why_no_classes = classes
-        self.unused = unused
+        self.unused, self._member = unused, member
 
     def __len__(self) -> int:
         return self._array.shape[0]
@@ -60,5 +62,6 @@ class StackSource(ImageSource):
         return wrap_array(self._layout.arrange(values))
 
     def fingerprint(self) -> str:
-        """Name, size and modification time of the file, and the layout."""
-        return f"{fingerprint_files([self._path])} {self._layout} {len(self)}"
+        """Name, size and modification time of the file, the array in it, and the layout."""
+        found = f"{fingerprint_files([self._path])} {self._layout} {len(self)}"
+        return f"{found} {self._member}" if self._member else found

@@ -17,16 +17,25 @@ MIN_SIDE = 4
 
 IMAGE_KEYS = (
     *("train_images", "x_train", "images", "image", "imgs", "img", "x", "data"),
-    *("features", "samples", "arr_0"),
+    *("features", "samples", "arr_0", "train_set_x"),
 )
 """Usual names of an array of images, the most telling first; in lower case."""
 
 LABEL_KEYS = (
     *("train_labels", "y_train", "labels", "label", "targets", "target", "class", "classes"),
-    *("y", "arr_1"),
+    *("y", "arr_1", "train_set_y", "ans"),
 )
 """Usual names of the array of their labels."""
 
+
+MIN_SINGLE = 8
+"""Fewer arrays of one shape are not taken for an image each."""
+
+FLAT = (784, 3072)
+"""Values of a flat image of MNIST and CIFAR."""
+
+MAX_COLOURS = 4
+"""An array of more bands is rather several images than one."""
 
 ArrayType = tuple[tuple[int, ...], np.dtype[Any]]
 """Shape and type of an array."""
@@ -82,12 +91,15 @@ def layout_of(shape: Sequence[int], dtype: np.dtype[Any], name: str) -> ArrayLay
     advice = "[n, height, width], [n, height, width, channels] or [n, channels, height, width]"
     if dtype.kind == "O":
         advice = "plain numbers: Python objects are not read, because that would run their code"
+    elif dtype.kind == "c":
+        advice = "real numbers, as np.abs or np.real returns them"
+    elif len(shape) and not shape[0]:
+        advice = "one or more images: it is empty"
     elif len(shape) == 3 and min(shape[1:]) < MIN_SIDE:
         advice = "many images: this looks like a single one"
-    raise DataError(
-        f"{name} is an array of {dtype} {list(shape)}, but must be {advice}; in NumPy,"
-        " array.transpose changes the order of axes"
-    )
+    else:
+        advice += "; in NumPy, array.transpose changes the order of axes"
+    raise DataError(f"{name} is an array of {dtype} {list(shape)}, but must be {advice}")
 
 
 def resolve_layout(rows: npt.NDArray[np.generic], layout: ArrayLayout) -> ArrayLayout:
@@ -129,14 +141,14 @@ def choose_arrays(
     named = sorted(found, key=_rank)
     if not found or (len(found) > 1 and _rank(named[0])[1] == len(IMAGE_KEYS)):
         problem = "holds no array of images" if not found else "holds several arrays of images"
-        advice = f": name one, as in {name}:{found[0]}" if found else ""
+        advice = f": name one, as in {name}:{found[0]}" if found else _why_none(shapes)
         raise DataError(f"{name} {problem} ({listed or 'nothing'}){advice}")
     chosen = named[0]
     count = shapes[chosen][0][0]
     labels = [
         each
         for each, (shape, _) in shapes.items()
-        if _last(each) in LABEL_KEYS and each != chosen and tuple(shape) in {(count,), (count, 1)}
+        if _last(each) in LABEL_KEYS and each != chosen and _could_be_labels(shape, count)
     ]
     # The labels of another split can have as many rows: those with most in common are its own.
     labels.sort(key=lambda each: (-_common(each, chosen), LABEL_KEYS.index(_last(each))))
@@ -148,12 +160,50 @@ def choose_arrays(
     return chosen, labels[0] if labels else None, tuple(unused)
 
 
+def are_single_images(shapes: Mapping[str, ArrayType]) -> bool:
+    """Whether the arrays of a file are one image each: many, of one shape, without usual names."""
+    if len(shapes) < MIN_SINGLE or any(_last(name) in IMAGE_KEYS for name in shapes):
+        return False
+    (shape, dtype), *others = set(shapes.values())
+    if others or len(shape) not in (2, 3) or dtype.kind not in "uifb":
+        return False
+    # An array of another number of rows of 784 or 3072 values has flat images of MNIST or CIFAR.
+    is_flat = shape[-1] in FLAT and shape[0] != shape[1]
+    layout = find_layout(shape)
+    return layout is not None and layout.bands <= MAX_COLOURS and not is_flat
+
+
 def _candidates(shapes: Mapping[str, ArrayType]) -> list[str]:
     return [
         name
         for name, (shape, dtype) in shapes.items()
         if dtype.kind in "uifb" and len(shape) >= 2 and shape[0] and find_layout(shape[1:])
     ]
+
+
+def _why_none(shapes: Mapping[str, ArrayType]) -> str:
+    """Return what arrays that are not read hold instead, as the rest of a sentence."""
+    objects = sorted((each for each, (_, dtype) in shapes.items() if dtype.hasobject), key=_rank)
+    for each in objects:
+        metadata: Mapping[str, Any] = shapes[each][1].metadata or {}
+        vlen = metadata.get("vlen")  # h5py's lists of any length
+        if vlen is None:
+            return (
+                f": {each} holds Python objects, which are not read, because that would run their"
+                " code. Save numbers, as with np.stack(list(images))"
+            )
+        if vlen is not str:
+            return (
+                f": {each} holds lists of any length, as the bytes of image files: write each to a"
+                " file in a folder, and give the folder"
+            )
+    empty = [each for each, (shape, _) in shapes.items() if len(shape) > 1 and not shape[0]]
+    return f": {empty[0]} is empty" if empty else ""
+
+
+def _could_be_labels(shape: Sequence[int], count: int) -> bool:
+    """Whether an array has a label for each image, or a row of one-hot labels."""
+    return bool(shape) and shape[0] == count and (len(shape) <= 2 or math.prod(shape[1:]) == 1)
 
 
 def _rank(name: str) -> tuple[bool, int]:

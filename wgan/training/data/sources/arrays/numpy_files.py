@@ -2,12 +2,13 @@
 
 import zipfile
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
 import numpy as np
+import numpy.typing as npt
 from numpy.lib.npyio import NpzFile
 
 from wgan.errors import DataError
@@ -23,7 +24,7 @@ from wgan.training.data.sources.arrays.layout import (
 )
 from wgan.training.data.sources.image_files import FolderSource
 from wgan.training.data.sources.joined import join_sources
-from wgan.training.data.sources.labelling import NO_CLASSES, classes_of_column
+from wgan.training.data.sources.labelling import NO_CLASSES, Classes, classes_of_column
 
 QUICK_DRAW = 784
 """Values of an image of Quick, Draw!, 28x28: `[n, 784]` holds n images."""
@@ -47,8 +48,9 @@ def open_npz(path: Path, key: str = "") -> ImageSource:
                 types[name] = _read_type(member)
         images, labels, unused = choose_arrays(types, key, str(path))
         layout = layout_of(*types[images], f"{path}, array {images},")
-        classes = classes_of_column(file[labels]) if labels else NO_CLASSES
-        return StackSource(path, file[images], layout, classes, unused)
+        classes = _classes(labels, types, file.__getitem__)
+        unused += (classes.reason,) if labels and types[labels][1].hasobject else ()
+        return StackSource(path, file[images], layout, classes, unused, images)
 
 
 def open_npy_folder(folder: Path, files: Sequence[str]) -> ImageSource:
@@ -69,12 +71,31 @@ def open_npy_folder(folder: Path, files: Sequence[str]) -> ImageSource:
         path = folder / f"{images}.npy"
         with array_errors(folder):
             array = np.lib.format.open_memmap(path, mode="r")
-            column = np.load(folder / f"{labels}.npy", allow_pickle=False) if labels else []
+            classes = _classes(
+                labels, types, lambda name: np.load(folder / f"{name}.npy", allow_pickle=False)
+            )
+        unused += (classes.reason,) if labels and types[labels][1].hasobject else ()
         layout = layout_of(*types[images], str(path))
-        return StackSource(path, array, layout, classes_of_column(column), unused)
+        return StackSource(path, array, layout, classes, unused)
     if _are_single_images(list(types.values())):
         return FolderSource(folder, files, is_image=lambda name: name.endswith(".npy"))
     return join_sources(folder, {name: open_npy(folder / f"{name}.npy") for name in types})
+
+
+def _classes(
+    name: str | None,
+    types: Mapping[str, ArrayType],
+    read: Callable[[str], npt.NDArray[np.generic]],
+) -> Classes:
+    """Return the classes of the array `name`, if there is one that is read."""
+    if name is None:
+        return NO_CLASSES
+    if types[name][1].hasobject:
+        return Classes(
+            reason=f"the labels in the array {name} are Python objects, which are not read, because"
+            " that would run their code: save them as numbers or texts, as with .astype(str)"
+        )
+    return classes_of_column(read(name), title=f"labels in the array {name}")
 
 
 def _are_single_images(types: Sequence[ArrayType]) -> bool:
