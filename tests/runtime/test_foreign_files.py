@@ -155,7 +155,7 @@ def test_a_class_of_all_images(make: Any) -> None:
         assert (generator.sample(4) == expected).all()
 
 
-def noisy() -> onnx.ModelProto:
+def noisy(height: int | str = 8, width: int | str = 8) -> onnx.ModelProto:
     """A generator that takes a factor and a map of noise."""
     last = [
         helper.make_node("Mul", ["noise", "strength"], ["scaled"]),
@@ -166,7 +166,7 @@ def noisy() -> onnx.ModelProto:
         last,
         more_inputs=[
             ("strength", TensorProto.FLOAT, []),
-            ("noise", TensorProto.FLOAT, ["n", 1, 8, 8]),
+            ("noise", TensorProto.FLOAT, ["n", 1, height, width]),
         ],
     )
 
@@ -185,6 +185,18 @@ def test_further_inputs_have_the_values_that_are_given(tmp_path: Path) -> None:
         assert np.abs(generator.images(LATENTS) - expected).max() < 1e-6
         again = pickle.loads(pickle.dumps(generator))
         assert (again.images(LATENTS) == generator.images(LATENTS)).all()
+
+
+def test_a_file_says_how_large_an_input_of_free_size_is(tmp_path: Path) -> None:
+    model, noise = noisy("h", "w").SerializeToString(), random(1, 1, 8, 8)
+    np.save(tmp_path / "noise.npy", noise)
+    given = ForeignOptions(inputs=("strength=1", f"noise={tmp_path / 'noise.npy'}"))
+    with Generator(model, foreign=given) as generator:
+        expected = run(noisy(), z=LATENTS, strength=np.array(1, np.float32),
+                       noise=np.repeat(noise, 5, axis=0))  # fmt: skip
+        assert np.abs(generator.images(LATENTS) - expected).max() < 1e-6
+    with pytest.raises(UsageError, match=r"does not say how large .* is; give a \.npy file"):
+        Generator(model, foreign=ForeignOptions(inputs=("strength=1", "noise=0")))
 
 
 @pytest.mark.parametrize(

@@ -76,23 +76,39 @@ def fixed_value(fixed: FixedInput) -> InputArray:
 
     One number fills the input; several are its last axis. Raises UsageError.
     """
-    name, shape = fixed.value.name, fixed.axes
-    sizes = tuple(axis for axis in shape if isinstance(axis, int))
-    if len(sizes) < len(shape):
-        raise UsageError(f"--input {name}: the file does not say how large {fixed.value} is")
+    name = fixed.value.name
+    misfit = (
+        f"--input {name}={shorten(fixed.text, 40)} does not fit {fixed.value}: write a number,"
+        " numbers as in 0,1,0, or the name of a .npy file"
+    )
+    try:
+        array = _parse(fixed.text)
+    except (ValueError, OSError, EOFError) as exc:
+        raise UsageError(misfit) from exc
+    sizes = _sizes(fixed, array)
     dtype = np.dtype(dtype_of(fixed.value.type))
     if np.prod(sizes, dtype=float) * dtype.itemsize > INPUT_BYTES:
         raise UsageError(f"--input {name}: {fixed.value} is larger than {INPUT_BYTES} bytes")
     try:
-        array = _parse(fixed.text)
         if dtype.kind in "iub" and (array != np.round(array)).any():
             raise ValueError("not whole numbers")
         return np.ascontiguousarray(np.broadcast_to(array.astype(dtype), sizes)).reshape(sizes)
-    except (ValueError, OSError, EOFError) as exc:
+    except ValueError as exc:
+        raise UsageError(misfit) from exc
+
+
+def _sizes(fixed: FixedInput, array: InputArray) -> tuple[int, ...]:
+    """The shape of an input; `array` has the sizes that the file leaves free. Raises UsageError."""
+    known = tuple(axis for axis in fixed.axes if isinstance(axis, int))
+    if len(known) == len(fixed.axes):
+        return known
+    if array.ndim != len(fixed.axes):
         raise UsageError(
-            f"--input {name}={shorten(fixed.text, 40)} does not fit {fixed.value}: write a number,"
-            " numbers as in 0,1,0, or the name of a .npy file"
-        ) from exc
+            f"--input {fixed.value.name}: the file does not say how large {fixed.value} is; give a"
+            " .npy file of that shape, with 1 for the batch"
+        )
+    pairs = zip(fixed.axes, array.shape, strict=True)
+    return tuple(axis if isinstance(axis, int) else size for axis, size in pairs)
 
 
 def _parse(text: str) -> InputArray:
