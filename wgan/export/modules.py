@@ -61,12 +61,17 @@ def export_module(
     check_output(path)
     with needs_extra("export", purpose="exporting"):
         from wgan.export.draft import prove_and_write, weights_sha256
-        from wgan.export.foreign.module import ForeignGenerator, draw, make_labels
+        from wgan.export.foreign.module import (
+            ForeignGenerator,
+            check_arguments,
+            draw,
+            make_labels,
+        )
         from wgan.export.parity.gate import Reference
     module.eval().requires_grad_(False).cpu().float()
-    generator = ForeignGenerator(
-        module, latent_shape, inputs or {}, output, image_shape, make_labels(module, label_input)
-    )
+    labels = make_labels(module, label_input)
+    check_arguments(module, inputs or {}, labels)
+    generator = ForeignGenerator(module, latent_shape, inputs or {}, output, image_shape, labels)
     check_stop()
     logger.info("%s: tracing the generator", path)
     channels, height, width = draw(generator).shape[1:]

@@ -248,6 +248,11 @@ def test_arguments_that_do_not_exist_are_named(
         make_inputs(Several(), given, label)
 
 
+def test_an_argument_without_a_value_is_named(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"takes z, y, .* y has no value: give  --labels y:COUNT"):
+        export_module(Several(), (LATENT_DIM,), tmp_path / "g.onnx", output="images")
+
+
 def test_an_output_that_does_not_exist_is_named() -> None:
     module = Several().eval()
     inputs = make_inputs(module, {"noise_mode": "const"}, 3)

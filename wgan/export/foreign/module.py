@@ -181,6 +181,33 @@ def make_labels(module: nn.Module, text: str | None) -> LabelArgument | None:
     return LabelArgument(name, classes)
 
 
+def check_arguments(
+    module: nn.Module, inputs: Mapping[str, Any], labels: LabelArgument | None
+) -> None:
+    """Raise UsageError if `forward` has an argument besides the latents that nothing gives."""
+    parameters = list(inspect.signature(module.forward).parameters.values())
+    kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD,
+             inspect.Parameter.KEYWORD_ONLY)  # fmt: skip
+    given = {*inputs, *([] if labels is None else [labels.name])}
+    missing = [
+        each.name
+        for each in parameters[1:]
+        if each.kind in kinds and each.default is each.empty and each.name not in given
+    ]
+    if not missing:
+        return
+    name, taken = missing[0], ", ".join(each.name for each in parameters)
+    advice = f"--input {name}=VALUE"
+    if LABEL_NAME.match(name):
+        advice = (
+            f"--labels {name}:COUNT  to keep it an input,  --class K  for one class, or  {advice}"
+        )
+    raise UsageError(
+        f"forward of the generator takes {taken}, the latents first, and {name} has no value: give"
+        f"  {advice}"
+    )
+
+
 def _parse(text: str) -> Any:
     """A number, a flag, None, a text, a .npy file's array, or numbers: one row of a tensor.
 
