@@ -13,12 +13,11 @@ from contextlib import contextmanager
 
 import numpy as np
 import onnx
-import onnx.inliner
 import onnx.version_converter
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
 from wgan.errors import ExportError
-from wgan.export.foreign.interface import FLOATS, Interface, check_operators
+from wgan.export.foreign.interface import FLOATS, Interface, check_operators, inline_functions
 from wgan.export.formats.onnx import IR_VERSION, OPSET, check, clean
 from wgan.export.lowering.calibration import open_session
 from wgan.export.lowering.graph import AnyArray, Graph
@@ -39,7 +38,7 @@ def normalize(model: ModelProto, interface: Interface) -> ModelProto:
     """
     check_operators(model)
     with _explained():
-        model = onnx.inliner.inline_local_functions(model)
+        model = inline_functions(model)
         version = next(entry.version for entry in model.opset_import if entry.domain == "")
         if version < OPSET:
             model = onnx.version_converter.convert_version(model, OPSET)
