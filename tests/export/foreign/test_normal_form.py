@@ -7,9 +7,9 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
-from onnx import ModelProto, helper
+from onnx import ModelProto, TensorProto, helper
 
-from tests.export.foreign.networks import LATENT_DIM, foreign
+from tests.export.foreign.networks import LATENT_DIM, foreign, make_model, random
 from wgan.errors import ExportError
 from wgan.export import OptimizeConfig, optimize
 from wgan.latents import latents_from_seeds
@@ -54,3 +54,28 @@ def test_random_numbers_inside_a_function_are_found(tmp_path: Path) -> None:
     )
     with pytest.raises(ExportError, match=r"draws random numbers itself \(RandomNormalLike\)"):
         optimized(model, tmp_path)
+
+
+def test_weights_among_the_inputs_of_old_files_are_folded(tmp_path: Path) -> None:
+    nodes = [
+        make_node("Mul", ["w", "two"], ["doubled"]),
+        make_node("MatMul", ["z", "doubled"], ["lines"]),
+        make_node("Reshape", ["lines", "map"], ["small"]),
+        make_node("Tanh", ["small"], ["image"]),
+    ]
+    weights = {
+        "w": random(LATENT_DIM, 192), "two": np.array(2, np.float32),
+        "map": np.array([-1, 3, 8, 8]),
+    }  # fmt: skip
+    model = make_model(
+        nodes,
+        weights,
+        [("z", TensorProto.FLOAT, ["n", LATENT_DIM])],
+        [("image", TensorProto.FLOAT, ["n", 3, 8, 8])],
+        opset=9,
+    )
+    model.ir_version = 3
+    for tensor in model.graph.initializer:
+        value = helper.make_tensor_value_info(tensor.name, tensor.data_type, tensor.dims)
+        model.graph.input.append(value)
+    optimized(model, tmp_path)

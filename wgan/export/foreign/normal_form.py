@@ -43,6 +43,8 @@ def normalize(model: ModelProto, interface: Interface) -> ModelProto:
         if version < OPSET:
             model = onnx.version_converter.convert_version(model, OPSET)
     model = _in_float32(model)
+    # Version 3 would want the weights among the inputs, where wgan has only latents and labels.
+    model.ir_version = max(4, model.ir_version)
     model = _with_names(model, interface)
     model = fold(model)
     model = clean(model)
