@@ -79,3 +79,15 @@ def test_weights_among_the_inputs_of_old_files_are_folded(tmp_path: Path) -> Non
         value = helper.make_tensor_value_info(tensor.name, tensor.data_type, tensor.dims)
         model.graph.input.append(value)
     optimized(model, tmp_path)
+
+
+@pytest.mark.parametrize("mode", ["linear", "nearest"])
+@pytest.mark.parametrize(("operator", "opset"), [("Upsample", 9), ("Resize", 10)])
+def test_old_upsampling_keeps_its_coordinates(
+    tmp_path: Path, operator: str, opset: int, mode: str
+) -> None:
+    model = foreign(opset=opset)
+    model.graph.node[0].op_type = "MatMul"  # the Gemm of these sets needs a bias
+    (resize,) = (node for node in model.graph.node if node.op_type == "Resize")
+    resize.CopyFrom(make_node(operator, ["small", "twice"], ["large"], mode=mode))
+    optimized(model, tmp_path)

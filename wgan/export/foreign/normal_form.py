@@ -14,7 +14,7 @@ from contextlib import contextmanager
 import numpy as np
 import onnx
 import onnx.version_converter
-from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
+from onnx import GraphProto, ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
 from wgan.errors import ExportError
 from wgan.export.foreign.interface import FLOATS, Interface, check_operators, inline_functions
@@ -29,6 +29,9 @@ from wgan.text import first_line
 FOLDED_BYTES = 2**28
 """Largest size of a value that is computed once and kept as a constant."""
 
+FIRST_COORDINATES = 11
+"""The operator set whose Resize says which coordinates it uses; older ones had only one kind."""
+
 
 def normalize(model: ModelProto, interface: Interface) -> ModelProto:
     """Rewrite `model` to the form of wgan's own exports.
@@ -42,6 +45,8 @@ def normalize(model: ModelProto, interface: Interface) -> ModelProto:
         version = next(entry.version for entry in model.opset_import if entry.domain == "")
         if version < OPSET:
             model = onnx.version_converter.convert_version(model, OPSET)
+        if version < FIRST_COORDINATES:
+            _keep_coordinates(model.graph)
     model = _in_float32(model)
     # Version 3 would want the weights among the inputs, where wgan has only latents and labels.
     model.ir_version = max(4, model.ir_version)
@@ -100,6 +105,19 @@ def fold_constants(model: ModelProto) -> ModelProto:
         numpy_helper.from_array(value, name) for name, value in values.items()
     )
     return made
+
+
+def _keep_coordinates(graph: GraphProto) -> None:
+    """Let Resize take its pixels from where older operators did: onnx's converter forgets that."""
+    for node in graph.node:
+        if node.op_type == "Resize":
+            node.attribute.extend([
+                helper.make_attribute("coordinate_transformation_mode", "asymmetric"),
+                helper.make_attribute("nearest_mode", "floor"),
+            ])  # fmt: skip
+        for entry in node.attribute:
+            for body in (entry.g, *entry.graphs):
+                _keep_coordinates(body)
 
 
 def _in_float32(model: ModelProto) -> ModelProto:
