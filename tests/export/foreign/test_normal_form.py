@@ -1,5 +1,6 @@
 """Graphs that other exporters write: `wgan optimize` keeps their images, or says what to do."""
 
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -7,7 +8,8 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
-from onnx import ModelProto, TensorProto, helper
+import torch
+from onnx import ModelProto, TensorProto, helper, numpy_helper
 
 from tests.export.foreign.networks import LATENT_DIM, foreign, make_model, random
 from wgan.errors import ExportError
@@ -91,3 +93,88 @@ def test_old_upsampling_keeps_its_coordinates(
     (resize,) = (node for node in model.graph.node if node.op_type == "Resize")
     resize.CopyFrom(make_node(operator, ["small", "twice"], ["large"], mode=mode))
     optimized(model, tmp_path)
+
+
+def frozen(batch: int, *before: onnx.NodeProto, **constants: Any) -> ModelProto:
+    """The generator for batches of one size; `before` makes `row`."""
+    return foreign(
+        latents=(batch, LATENT_DIM),
+        before=[*before, make_node("Mul", ["z", "row"], ["flat"])],
+        output=(batch, 3, 8, 8),
+        constants=constants,
+    )
+
+
+@pytest.mark.parametrize("batch", [1, 6])
+def test_a_reshape_of_a_weight_keeps_its_size_that_is_that_of_the_batch(
+    tmp_path: Path, batch: int
+) -> None:
+    """A row of 6 weights, made [1, 6] and [6, 1]: both sizes are those of a batch."""
+    reshapes = [
+        make_node("Reshape", ["flat_row", "column"], ["upright"]),
+        make_node("Reshape", ["upright", "line"], ["row"]),
+    ]
+    model = frozen(
+        batch,
+        *reshapes,
+        flat_row=random(LATENT_DIM, seed=8),
+        column=np.array([LATENT_DIM, 1]),
+        line=np.array([1, LATENT_DIM]),
+    )
+    with Generator(optimized(model, tmp_path)) as generator:
+        assert generator.fixed_batch is None
+
+
+def test_a_shape_that_two_nodes_share_is_freed_for_one_of_them(tmp_path: Path) -> None:
+    model = frozen(1, row=random(1, LATENT_DIM, seed=8), flat_map=random(80, seed=9))
+    reshape = model.graph.node[2]
+    assert reshape.op_type == "Reshape"
+    reshape.input[0] = "shifted"
+    model.graph.node.insert(2, make_node("Add", ["lines", "bias"], ["shifted"]))
+    model.graph.node.insert(2, make_node("Reshape", ["bias4", "rows"], ["bias"]))
+    model.graph.node.insert(2, make_node("Reshape", ["flat_map", "map"], ["bias4"]))
+    model.graph.initializer.append(numpy_helper.from_array(np.array([1, 80]), "rows"))
+    optimized(model, tmp_path)
+
+
+def test_a_row_that_is_repeated_for_each_image_of_the_batch_is_kept_once(tmp_path: Path) -> None:
+    row = np.tile(random(1, LATENT_DIM, seed=8), (4, 1))
+    with Generator(optimized(frozen(4, row=row), tmp_path)) as generator:
+        assert generator.sample(3).shape == (3, 8, 8, 3)
+
+
+class Attention(torch.nn.Module):
+    """A generator whose tokens attend to each other, with the batch as the second axis."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = torch.nn.Linear(LATENT_DIM, 16 * 8)
+        self.attention = torch.nn.MultiheadAttention(8, 2)
+        self.last = torch.nn.Conv2d(8, 3, 3, padding=1)
+
+    def forward(self, latents: torch.Tensor) -> torch.Tensor:
+        n = latents.shape[0]
+        tokens = self.first(latents).view(n, 16, 8).permute(1, 0, 2)
+        tokens = self.attention(tokens, tokens, tokens, need_weights=False)[0]
+        images: torch.Tensor = self.last(tokens.permute(1, 2, 0).reshape(n, 8, 4, 4)).tanh()
+        return images
+
+
+@pytest.mark.parametrize("batch", [1, 3])
+def test_attention_with_a_frozen_batch_is_freed(tmp_path: Path, batch: int) -> None:
+    torch.manual_seed(0)
+    path = tmp_path / "attention.onnx"
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of the exporter about itself
+        torch.onnx.export(
+            Attention().eval(), (torch.zeros(batch, LATENT_DIM),), path, dynamo=False,
+            opset_version=17, input_names=["z"], output_names=["image"],
+        )  # fmt: skip
+    optimized(onnx.load(path), tmp_path)
+
+
+def test_a_frozen_batch_that_cannot_be_freed_is_refused_with_what_to_do(tmp_path: Path) -> None:
+    """Each image of a batch of 4 gets a row of its own: no other batch has such rows."""
+    model = frozen(4, row=random(4, LATENT_DIM, seed=8))
+    with pytest.raises(ExportError, match=r"batches of 4.* dynamic batch axis \(dynamic_axes"):
+        optimized(model, tmp_path)

@@ -17,6 +17,7 @@ import onnx.version_converter
 from onnx import GraphProto, ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
 from wgan.errors import ExportError
+from wgan.export.foreign.batch import check_freed, explained, free_batch
 from wgan.export.foreign.interface import FLOATS, Interface, check_operators, inline_functions
 from wgan.export.formats.onnx import IR_VERSION, OPSET, check, clean
 from wgan.export.lowering.calibration import open_session
@@ -50,11 +51,17 @@ def normalize(model: ModelProto, interface: Interface) -> ModelProto:
     model = _in_float32(model)
     # Version 3 would want the weights among the inputs, where wgan has only latents and labels.
     model.ir_version = max(4, model.ir_version)
-    model = _with_names(model, interface)
-    model = fold(model)
-    model = clean(model)
-    model.ir_version = max(IR_VERSION, model.ir_version if version <= OPSET else 11)
-    check(model)
+    batch = interface.inputs.batch
+    if batch is not None:
+        with _explained():
+            model = free_batch(fold_constants(model), interface.inputs)
+    with explained(batch):
+        model = _with_names(model, interface)
+        model = fold(model)
+        model = clean(model)
+        model.ir_version = max(IR_VERSION, model.ir_version if version <= OPSET else 11)
+        check(model)
+        check_freed(model, batch, interface.classes)
     return model
 
 
@@ -170,7 +177,6 @@ def _with_names(model: ModelProto, interface: Interface) -> ModelProto:
     if inputs.labels is not None:
         name = _moved_aside(inputs.labels.value.name, taken)
         before += _label_nodes(made, inputs.labels, name)
-    _free_batch(made, inputs.batch)
     nodes = [*before, *graph.node, *_output_nodes(made, interface, output)]
     del graph.node[:], graph.input[:], graph.output[:], graph.value_info[:]
     graph.node.extend(nodes)
@@ -252,27 +258,6 @@ def _fixed_nodes(
         "Concat", [f"{constant}_n", f"{constant}_rest"], [f"{constant}_shape"], axis=0
     )
     yield helper.make_node("Expand", [constant, f"{constant}_shape"], [target])
-
-
-def _free_batch(model: ModelProto, batch: int | None) -> None:
-    """Let Reshape copy the batch where an exporter has written its size."""
-    if batch is None:
-        return
-    constants = {tensor.name: tensor for tensor in model.graph.initializer}
-    makers = {name: node for node in model.graph.node for name in node.output}
-    for node in model.graph.node:
-        if node.op_type != "Reshape":
-            continue
-        tensor = constants.get(node.input[1])
-        maker = makers.get(node.input[1])
-        if tensor is None and maker is not None and maker.op_type == "Constant":
-            tensor = next((entry.t for entry in maker.attribute if entry.name == "value"), None)
-        if tensor is None:
-            continue
-        sizes = numpy_helper.to_array(tensor).copy()
-        if sizes.size > 1 and sizes[0] == batch:
-            sizes[0] = 0
-            tensor.CopyFrom(numpy_helper.from_array(sizes, tensor.name))
 
 
 def _output_nodes(model: ModelProto, interface: Interface, name: str) -> Iterator[NodeProto]:
