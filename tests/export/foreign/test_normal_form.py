@@ -20,7 +20,7 @@ from wgan.runtime import Generator
 make_node = helper.make_node
 
 
-def optimized(model: ModelProto, tmp_path: Path, **options: Any) -> Path:
+def optimized(model: ModelProto, tmp_path: Path, allowed: float = 1e-5, **options: Any) -> Path:
     """Optimise `model`, and compare its images with ONNX Runtime's of the model itself."""
     theirs, mine = tmp_path / "theirs.onnx", tmp_path / "mine.onnx"
     onnx.save(model, theirs)
@@ -30,7 +30,7 @@ def optimized(model: ModelProto, tmp_path: Path, **options: Any) -> Path:
     latents = latents_from_seeds(range(batch), LATENT_DIM)
     expected = session.run(None, {session.get_inputs()[0].name: latents})[0]
     with Generator(mine) as generator:
-        assert np.abs(generator.images(latents) - expected).max() < 1e-5
+        assert np.abs(generator.images(latents) - expected).max() < allowed
     return mine
 
 
@@ -178,3 +178,74 @@ def test_a_frozen_batch_that_cannot_be_freed_is_refused_with_what_to_do(tmp_path
     model = frozen(4, row=random(4, LATENT_DIM, seed=8))
     with pytest.raises(ExportError, match=r"batches of 4.* dynamic batch axis \(dynamic_axes"):
         optimized(model, tmp_path)
+
+
+def branch(operator: str, value: str) -> onnx.GraphProto:
+    """A branch of If that reads `value` from outside, and a constant."""
+    output = f"of_{operator}"
+    return helper.make_graph(
+        [make_node(operator, [value, "half"], [output])],
+        operator,
+        [],
+        [helper.make_tensor_value_info(output, TensorProto.FLOAT, None)],
+    )
+
+
+def repeated() -> onnx.GraphProto:
+    """The body of a Loop that multiplies its value by a constant from outside."""
+    return helper.make_graph(
+        [make_node("Identity", ["go"], ["went"]), make_node("Mul", ["now", "half"], ["next"])],
+        "body",
+        [
+            helper.make_tensor_value_info("number", TensorProto.INT64, []),
+            helper.make_tensor_value_info("go", TensorProto.BOOL, []),
+            helper.make_tensor_value_info("now", TensorProto.FLOAT, None),
+        ],
+        [
+            helper.make_tensor_value_info("went", TensorProto.BOOL, []),
+            helper.make_tensor_value_info("next", TensorProto.FLOAT, None),
+        ],
+    )
+
+
+def with_bodies(kind: str, name: str) -> ModelProto:
+    """A transposed convolution `name`, whose value a body reads, before ReLU of the same value."""
+    if kind == "If":
+        inner = [
+            make_node("Size", ["z"], ["size"]),
+            make_node("Greater", ["size", "none"], ["any"]),
+            make_node("If", ["any"], ["inner"], then_branch=branch("Mul", name),
+                      else_branch=branch("Sub", name)),
+        ]  # fmt: skip
+    else:
+        inner = [make_node("Loop", ["trips", "", name], ["inner"], body=repeated())]
+    nodes = [
+        make_node("Gemm", ["z", "w0"], ["lines"]),
+        make_node("Reshape", ["lines", "map"], ["small"]),
+        make_node("Conv", ["small", "w3"], ["mixed"], pads=[1, 1, 1, 1]),
+        make_node("ConvTranspose", ["mixed", "w1"], [name], strides=[2, 2], pads=[1, 1, 1, 1]),
+        make_node("Relu", [name], ["active"]),
+        *inner,
+        make_node("Add", ["active", "inner"], ["sum"]),
+        make_node("Conv", ["sum", "w2"], ["features"], pads=[1, 1, 1, 1]),
+        make_node("Tanh", ["features"], ["image"]),
+    ]
+    constants = {
+        "w0": random(LATENT_DIM, 80), "map": np.array([-1, 5, 4, 4]), "w3": random(5, 5, 3, 3),
+        "w1": random(5, 12, 4, 4, seed=1), "w2": random(3, 12, 3, 3, seed=2) / 16,
+        "half": np.array(0.5, np.float32), "none": np.array(0), "trips": np.array(2),
+    }  # fmt: skip
+    return make_model(
+        nodes,
+        constants,
+        [("z", TensorProto.FLOAT, ["n", LATENT_DIM])],
+        [("image", TensorProto.FLOAT, ["n", 3, 8, 8])],
+    )
+
+
+@pytest.mark.parametrize(("precision", "allowed"), [("fp32", 1e-5), ("fp16", 0.01), ("int8", 0.2)])
+@pytest.mark.parametrize(("kind", "name"), [("If", "raw"), ("If", "images"), ("Loop", "raw")])
+def test_bodies_of_if_and_loop_find_the_outer_values_that_they_read(
+    tmp_path: Path, kind: str, name: str, precision: str, allowed: float
+) -> None:
+    optimized(with_bodies(kind, name), tmp_path, allowed, precision=precision)

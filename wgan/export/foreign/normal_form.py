@@ -21,7 +21,7 @@ from wgan.export.foreign.batch import check_freed, explained, free_batch
 from wgan.export.foreign.interface import FLOATS, Interface, check_operators, inline_functions
 from wgan.export.formats.onnx import IR_VERSION, OPSET, check, clean
 from wgan.export.lowering.calibration import open_session
-from wgan.export.lowering.graph import AnyArray, Graph
+from wgan.export.lowering.graph import AnyArray, Graph, bodies, reads, value_names
 from wgan.image_shape import PIXEL_CHANNELS
 from wgan.model_file import IMAGES, LABELS, LATENTS, PIXELS
 from wgan.model_file.graph_inputs import Inputs, LabelInput
@@ -82,13 +82,12 @@ def fold_constants(model: ModelProto) -> ModelProto:
     folded: list[NodeProto] = []
     rest: list[NodeProto] = []
     for node in model.graph.node:
-        has_graph = any(entry.HasField("g") or entry.graphs for entry in node.attribute)
-        if known.issuperset(node.input) and not has_graph:
+        if known.issuperset(node.input) and not bodies(node):
             known.update(node.output)
             folded.append(node)
         else:
             rest.append(node)
-    read = {name for node in rest for name in node.input}
+    read = {name for node in rest for name in reads(node)}
     read |= {value.name for value in model.graph.output}
     needed = sorted({name for node in folded for name in node.output if name in read})
     if not needed:
@@ -103,7 +102,6 @@ def fold_constants(model: ModelProto) -> ModelProto:
     )
     if sum(value.nbytes for value in values.values()) > FOLDED_BYTES:
         return model
-    # Copied, not in `Graph`: subgraphs of the rest may read any value.
     made = ModelProto()
     made.CopyFrom(model)
     del made.graph.node[:]
@@ -122,35 +120,40 @@ def _keep_coordinates(graph: GraphProto) -> None:
                 helper.make_attribute("coordinate_transformation_mode", "asymmetric"),
                 helper.make_attribute("nearest_mode", "floor"),
             ])  # fmt: skip
-        for entry in node.attribute:
-            for body in (entry.g, *entry.graphs):
-                _keep_coordinates(body)
+        for body in bodies(node):
+            _keep_coordinates(body)
 
 
 def _in_float32(model: ModelProto) -> ModelProto:
     """Compute in float32 what the file computes in float16, bfloat16 or float64."""
-    others = tuple(kind for kind in FLOATS if kind != TensorProto.FLOAT)
     made = ModelProto()
     made.CopyFrom(model)
+    _make_float32(made.graph)
+    return made
+
+
+def _make_float32(graph: GraphProto) -> None:
+    others = tuple(kind for kind in FLOATS if kind != TensorProto.FLOAT)
 
     def converted(tensor: TensorProto) -> TensorProto:
         array = numpy_helper.to_array(tensor).astype(np.float32)
         return numpy_helper.from_array(array, tensor.name)
 
-    for tensor in made.graph.initializer:
+    for tensor in graph.initializer:
         if tensor.data_type in others:
             tensor.CopyFrom(converted(tensor))
-    for node in made.graph.node:
+    for node in graph.node:
         for entry in node.attribute:
             if entry.HasField("t") and entry.t.data_type in others:
                 entry.t.CopyFrom(converted(entry.t))
             if entry.name in ("to", "dtype") and entry.i in others:
                 entry.i = TensorProto.FLOAT
-    for value in (*made.graph.input, *made.graph.output):
+        for body in bodies(node):
+            _make_float32(body)
+    for value in (*graph.input, *graph.output):
         if value.type.tensor_type.elem_type in others:
             value.type.tensor_type.elem_type = TensorProto.FLOAT
-    del made.graph.value_info[:]
-    return made
+    del graph.value_info[:]
 
 
 def _with_names(model: ModelProto, interface: Interface) -> ModelProto:
@@ -158,12 +161,8 @@ def _with_names(model: ModelProto, interface: Interface) -> ModelProto:
     made = ModelProto()
     made.CopyFrom(model)
     graph = made.graph
-    taken = {name for node in graph.node for name in (*node.input, *node.output)}
-    for node in graph.node:  # values that have our names already
-        for names in (node.input, node.output):
-            names[:] = [_moved_aside(name, taken) for name in names]
-    for tensor in graph.initializer:
-        tensor.name = _moved_aside(tensor.name, taken)
+    taken = value_names(graph)
+    _move_aside(graph, taken)
     inputs = interface.inputs
     output = _moved_aside(interface.output, taken)
     before = [
@@ -192,6 +191,19 @@ def _with_names(model: ModelProto, interface: Interface) -> ModelProto:
     if channels in PIXEL_CHANNELS:
         graph.output.append(helper.make_tensor_value_info(PIXELS, TensorProto.UINT8, pixels))
     return made
+
+
+def _move_aside(graph: GraphProto, taken: set[str]) -> None:
+    """Rename the values of a graph, and of the bodies in it, that have our names already."""
+    for node in graph.node:
+        for names in (node.input, node.output):
+            names[:] = [_moved_aside(name, taken) for name in names]
+        for body in bodies(node):
+            _move_aside(body, taken)
+            for value in (*body.input, *body.output):
+                value.name = _moved_aside(value.name, taken)
+    for tensor in graph.initializer:
+        tensor.name = _moved_aside(tensor.name, taken)
 
 
 def _moved_aside(name: str, taken: set[str]) -> str:
