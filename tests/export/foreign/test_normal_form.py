@@ -12,7 +12,7 @@ import torch
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 
 from tests.export.foreign.networks import LATENT_DIM, foreign, make_model, random
-from wgan.errors import ExportError
+from wgan.errors import ExportError, UsageError
 from wgan.export import OptimizeConfig, optimize
 from wgan.latents import latents_from_seeds
 from wgan.runtime import Generator
@@ -249,3 +249,25 @@ def test_bodies_of_if_and_loop_find_the_outer_values_that_they_read(
     tmp_path: Path, kind: str, name: str, precision: str, allowed: float
 ) -> None:
     optimized(with_bodies(kind, name), tmp_path, allowed, precision=precision)
+
+
+def test_a_file_that_wgan_wrote_is_optimised_already(tmp_path: Path) -> None:
+    mine = optimized(foreign(), tmp_path)
+    again = OptimizeConfig(file=mine, output=tmp_path / "again.onnx")
+    with pytest.raises(UsageError, match=r"mine.onnx was written by wgan and is optimised already"):
+        optimize(again)
+
+
+@pytest.mark.parametrize("name", ["wgan_half", "wgan_first", "wgan_image"])
+def test_values_may_have_names_that_wgan_gives(tmp_path: Path, name: str) -> None:
+    """A constant, a value or the images themselves."""
+    constant = name if name == "wgan_half" else "half"
+    value = name if name == "wgan_first" else "halved"
+    image = name if name == "wgan_image" else "image"
+    last = [
+        make_node("Mul", ["features", constant], [value]),
+        make_node("Tanh", [value], [image]),
+    ]
+    model = foreign(last, constants={constant: np.array(0.5, np.float32)})
+    model.graph.output[0].name = image
+    optimized(model, tmp_path)

@@ -207,8 +207,8 @@ def _move_aside(graph: GraphProto, taken: set[str]) -> None:
 
 
 def _moved_aside(name: str, taken: set[str]) -> str:
-    """`name`, or another one if wgan's input and outputs have it."""
-    if name not in (LATENTS, LABELS, IMAGES, PIXELS):
+    """`name`, or another one if wgan gives it to a value of its own."""
+    if name not in (LATENTS, LABELS, IMAGES, PIXELS) and not name.startswith("wgan_"):
         return name
     while (name := f"their_{name}") in taken:
         pass
