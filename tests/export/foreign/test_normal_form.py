@@ -271,3 +271,28 @@ def test_values_may_have_names_that_wgan_gives(tmp_path: Path, name: str) -> Non
     model = foreign(last, constants={constant: np.array(0.5, np.float32)})
     model.graph.output[0].name = image
     optimized(model, tmp_path)
+
+
+def quantised() -> ModelProto:
+    """The generator with an activation in 8 bits."""
+    model = foreign()
+    index, active = next(
+        (index, node) for index, node in enumerate(model.graph.node) if node.op_type == "Relu"
+    )
+    active.output[0] = "float"
+    model.graph.node.insert(
+        index + 1, make_node("QuantizeLinear", ["float", "step", "zero"], ["q"])
+    )
+    model.graph.node.insert(
+        index + 2, make_node("DequantizeLinear", ["q", "step", "zero"], ["active"])
+    )
+    model.graph.initializer.extend([
+        numpy_helper.from_array(np.array(0.02, np.float32), "step"),
+        numpy_helper.from_array(np.array(0, np.uint8), "zero"),
+    ])  # fmt: skip
+    return model
+
+
+def test_a_file_in_8_bits_is_not_converted_to_float16(tmp_path: Path) -> None:
+    with pytest.raises(ExportError, match=r"8 bits already \(QuantizeLinear\).*float32 file"):
+        optimized(quantised(), tmp_path, precision="fp16")

@@ -4,10 +4,17 @@ import numpy as np
 import onnx
 from onnx import ModelProto, NodeProto, TensorProto
 
+from wgan.errors import ExportError
 from wgan.export.lowering.graph import Graph, bodies, reads
 
 SIZES = ("Resize", "Upsample")
 """Operators whose further inputs are sizes and factors, which stay float32."""
+
+EIGHT_BITS = frozenset({
+    "ConvInteger", "DequantizeLinear", "DynamicQuantizeLinear", "MatMulInteger", "QLinearConv",
+    "QLinearMatMul", "QuantizeLinear",
+})  # fmt: skip
+"""Operators of 8-bit layers, whose scales are float32."""
 
 
 def to_fp16(model: ModelProto) -> ModelProto:
@@ -15,7 +22,16 @@ def to_fp16(model: ModelProto) -> ModelProto:
 
     The last activation and the pixels are computed in float32: they cost little, and their
     rounding would be visible.
+
+    Raises:
+        ExportError: the model has layers in 8 bits.
     """
+    eight_bits = [node.op_type for node in model.graph.node if node.op_type in EIGHT_BITS]
+    if eight_bits:
+        raise ExportError(
+            f"--precision fp16 has no form of layers that are in 8 bits already ({eight_bits[0]}):"
+            " convert the float32 file that was quantised"
+        )
     graph = Graph(model)
     # Value -> its copy in float16.
     halves = {"latents": graph.add("Cast", "latents", to=TensorProto.FLOAT16)}
