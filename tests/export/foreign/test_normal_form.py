@@ -251,6 +251,15 @@ def test_bodies_of_if_and_loop_find_the_outer_values_that_they_read(
     optimized(with_bodies(kind, name), tmp_path, allowed, precision=precision)
 
 
+def test_random_numbers_in_a_branch_that_is_never_taken_are_found(tmp_path: Path) -> None:
+    model = with_bodies("If", "raw")
+    (choice,) = (node for node in model.graph.node if node.op_type == "If")
+    (noise,) = next(each for each in choice.attribute if each.name == "else_branch").g.node
+    noise.CopyFrom(make_node("RandomNormalLike", ["raw"], list(noise.output)))
+    with pytest.raises(ExportError, match=r"draws random numbers itself \(RandomNormalLike\)"):
+        optimized(model, tmp_path)
+
+
 def test_a_file_that_wgan_wrote_is_optimised_already(tmp_path: Path) -> None:
     mine = optimized(foreign(), tmp_path)
     again = OptimizeConfig(file=mine, output=tmp_path / "again.onnx")

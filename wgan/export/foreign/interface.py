@@ -7,7 +7,7 @@ import onnx.inliner
 from onnx import ModelProto, TensorProto
 
 from wgan.errors import ExportError
-from wgan.export.lowering.graph import AnyArray
+from wgan.export.lowering.graph import AnyArray, all_nodes
 from wgan.model_file.graph_inputs import Inputs
 from wgan.model_file.image_outputs import Layout
 from wgan.model_file.onnx_scan import OnnxFile, scan
@@ -56,7 +56,7 @@ def inline_functions(model: ModelProto) -> ModelProto:
 
 def check_operators(model: ModelProto) -> None:
     """Raise ExportError for operators that would break what a seed promises."""
-    for node in inline_functions(model).graph.node:
+    for node in all_nodes(inline_functions(model).graph):
         if node.domain not in ("", "ai.onnx"):
             raise ExportError(
                 f"the file uses the operator {node.op_type} of {node.domain}, which only some"

@@ -127,6 +127,14 @@ def _outer_values(body: GraphProto) -> Iterator[str]:
     yield from (value.name for value in body.output if value.name not in own)
 
 
+def all_nodes(graph: GraphProto) -> Iterator[NodeProto]:
+    """The nodes of a graph and of the bodies in it."""
+    for node in graph.node:
+        yield node
+        for body in bodies(node):
+            yield from all_nodes(body)
+
+
 def value_names(graph: GraphProto) -> set[str]:
     """The names of all values of a graph and of the bodies in it."""
     names = {value.name for value in (*graph.input, *graph.initializer)}
