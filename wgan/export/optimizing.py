@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from wgan.errors import ExportError, ModelFileError, UsageError, needs_extra
 from wgan.export.config import TOLERANCES, OptimizeConfig, PrecisionConfig
 from wgan.files import check_output
-from wgan.model_file.manifest import Distance, Manifest
+from wgan.model_file.manifest import METADATA_KEY, Distance, Manifest
 from wgan.model_file.reading import read_bytes, read_complete
 from wgan.stop import check_stop
 from wgan.text import first_line
@@ -36,7 +36,7 @@ def optimize(config: OptimizeConfig) -> Manifest:
 
     Raises:
         ModelFileError: the file is missing, damaged, or keeps weights outside its folder.
-        UsageError: an option is needed, or contradicts the file.
+        UsageError: an option is needed, or contradicts the file, or wgan wrote the file.
         ExportError: the file is not a generator, or cannot be rewritten.
         ParityError: the rewritten file gives other images.
         MissingExtra: onnx, onnxscript, PyTorch or onnxruntime is not installed.
@@ -54,6 +54,7 @@ def optimize(config: OptimizeConfig) -> Manifest:
         from wgan.export.parity.file_reference import ForeignFile
     logger.info("reading %s", config.file)
     model, sha256 = load_foreign(config.file)
+    _check_foreign(model, config.file)
     check_operators(model)
     foreign = ForeignFile.open(model, config.foreign)
     interface = foreign.interface
@@ -84,6 +85,14 @@ def optimize(config: OptimizeConfig) -> Manifest:
         loosened=config.loosened,
         reference_sha256=sha256,
     )
+
+
+def _check_foreign(model: "ModelProto", path: Path) -> None:
+    if any(entry.key == METADATA_KEY for entry in model.metadata_props):
+        raise UsageError(
+            f"{path} was written by wgan and is optimised already: for another precision or target"
+            " run  wgan export  on its checkpoint, or  wgan optimize  on the file it was made from"
+        )
 
 
 def allowed_distance(

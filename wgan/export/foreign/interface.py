@@ -3,14 +3,16 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+import onnx.inliner
 from onnx import ModelProto, TensorProto
 
 from wgan.errors import ExportError
-from wgan.export.lowering.graph import AnyArray
+from wgan.export.lowering.graph import AnyArray, all_nodes
 from wgan.model_file.graph_inputs import Inputs
 from wgan.model_file.image_outputs import Layout
 from wgan.model_file.onnx_scan import OnnxFile, scan
 from wgan.model_file.value_range import RANDOM, ValueRange, inferred_range
+from wgan.text import first_line
 
 FLOATS = (TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.DOUBLE, TensorProto.BFLOAT16)
 
@@ -35,9 +37,26 @@ class Interface:
         return self.inputs.labels.classes if self.inputs.labels is not None else 0
 
 
+def inline_functions(model: ModelProto) -> ModelProto:
+    """Replace the calls of functions that the file defines itself by the operators inside them.
+
+    Raises:
+        ExportError: a function calls itself, or is of operators that cannot be converted.
+    """
+    if not model.functions:
+        return model
+    try:
+        return onnx.inliner.inline_local_functions(model, convert_version=True)
+    except Exception as exc:  # errors of onnx's C++ code have no common class
+        raise ExportError(
+            f"the functions that the file defines cannot be inlined ({first_line(exc, 200)}):"
+            " export it without functions"
+        ) from exc
+
+
 def check_operators(model: ModelProto) -> None:
     """Raise ExportError for operators that would break what a seed promises."""
-    for node in model.graph.node:
+    for node in all_nodes(inline_functions(model).graph):
         if node.domain not in ("", "ai.onnx"):
             raise ExportError(
                 f"the file uses the operator {node.op_type} of {node.domain}, which only some"

@@ -13,15 +13,15 @@ from contextlib import contextmanager
 
 import numpy as np
 import onnx
-import onnx.inliner
 import onnx.version_converter
-from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
+from onnx import GraphProto, ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
 from wgan.errors import ExportError
-from wgan.export.foreign.interface import FLOATS, Interface, check_operators
+from wgan.export.foreign.batch import check_freed, explained, free_batch
+from wgan.export.foreign.interface import FLOATS, Interface, check_operators, inline_functions
 from wgan.export.formats.onnx import IR_VERSION, OPSET, check, clean
 from wgan.export.lowering.calibration import open_session
-from wgan.export.lowering.graph import AnyArray, Graph
+from wgan.export.lowering.graph import AnyArray, Graph, bodies, reads, value_names
 from wgan.image_shape import PIXEL_CHANNELS
 from wgan.model_file import IMAGES, LABELS, LATENTS, PIXELS
 from wgan.model_file.graph_inputs import Inputs, LabelInput
@@ -29,6 +29,9 @@ from wgan.text import first_line
 
 FOLDED_BYTES = 2**28
 """Largest size of a value that is computed once and kept as a constant."""
+
+FIRST_COORDINATES = 11
+"""The operator set whose Resize says which coordinates it uses; older ones had only one kind."""
 
 
 def normalize(model: ModelProto, interface: Interface) -> ModelProto:
@@ -39,16 +42,26 @@ def normalize(model: ModelProto, interface: Interface) -> ModelProto:
     """
     check_operators(model)
     with _explained():
-        model = onnx.inliner.inline_local_functions(model)
+        model = inline_functions(model)
         version = next(entry.version for entry in model.opset_import if entry.domain == "")
         if version < OPSET:
             model = onnx.version_converter.convert_version(model, OPSET)
+        if version < FIRST_COORDINATES:
+            _keep_coordinates(model.graph)
     model = _in_float32(model)
-    model = _with_names(model, interface)
-    model = fold(model)
-    model = clean(model)
-    model.ir_version = max(IR_VERSION, model.ir_version if version <= OPSET else 11)
-    check(model)
+    # Version 3 would want the weights among the inputs, where wgan has only latents and labels.
+    model.ir_version = max(4, model.ir_version)
+    batch = interface.inputs.batch
+    if batch is not None:
+        with _explained():
+            model = free_batch(fold_constants(model), interface.inputs)
+    with explained(batch):
+        model = _with_names(model, interface)
+        model = fold(model)
+        model = clean(model)
+        model.ir_version = max(IR_VERSION, model.ir_version if version <= OPSET else 11)
+        check(model)
+        check_freed(model, batch, interface.classes)
     return model
 
 
@@ -69,13 +82,12 @@ def fold_constants(model: ModelProto) -> ModelProto:
     folded: list[NodeProto] = []
     rest: list[NodeProto] = []
     for node in model.graph.node:
-        has_graph = any(entry.HasField("g") or entry.graphs for entry in node.attribute)
-        if known.issuperset(node.input) and not has_graph:
+        if known.issuperset(node.input) and not bodies(node):
             known.update(node.output)
             folded.append(node)
         else:
             rest.append(node)
-    read = {name for node in rest for name in node.input}
+    read = {name for node in rest for name in reads(node)}
     read |= {value.name for value in model.graph.output}
     needed = sorted({name for node in folded for name in node.output if name in read})
     if not needed:
@@ -90,7 +102,6 @@ def fold_constants(model: ModelProto) -> ModelProto:
     )
     if sum(value.nbytes for value in values.values()) > FOLDED_BYTES:
         return model
-    # Copied, not in `Graph`: subgraphs of the rest may read any value.
     made = ModelProto()
     made.CopyFrom(model)
     del made.graph.node[:]
@@ -101,30 +112,48 @@ def fold_constants(model: ModelProto) -> ModelProto:
     return made
 
 
+def _keep_coordinates(graph: GraphProto) -> None:
+    """Let Resize take its pixels from where older operators did: onnx's converter forgets that."""
+    for node in graph.node:
+        if node.op_type == "Resize":
+            node.attribute.extend([
+                helper.make_attribute("coordinate_transformation_mode", "asymmetric"),
+                helper.make_attribute("nearest_mode", "floor"),
+            ])  # fmt: skip
+        for body in bodies(node):
+            _keep_coordinates(body)
+
+
 def _in_float32(model: ModelProto) -> ModelProto:
     """Compute in float32 what the file computes in float16, bfloat16 or float64."""
-    others = tuple(kind for kind in FLOATS if kind != TensorProto.FLOAT)
     made = ModelProto()
     made.CopyFrom(model)
+    _make_float32(made.graph)
+    return made
+
+
+def _make_float32(graph: GraphProto) -> None:
+    others = tuple(kind for kind in FLOATS if kind != TensorProto.FLOAT)
 
     def converted(tensor: TensorProto) -> TensorProto:
         array = numpy_helper.to_array(tensor).astype(np.float32)
         return numpy_helper.from_array(array, tensor.name)
 
-    for tensor in made.graph.initializer:
+    for tensor in graph.initializer:
         if tensor.data_type in others:
             tensor.CopyFrom(converted(tensor))
-    for node in made.graph.node:
+    for node in graph.node:
         for entry in node.attribute:
             if entry.HasField("t") and entry.t.data_type in others:
                 entry.t.CopyFrom(converted(entry.t))
             if entry.name in ("to", "dtype") and entry.i in others:
                 entry.i = TensorProto.FLOAT
-    for value in (*made.graph.input, *made.graph.output):
+        for body in bodies(node):
+            _make_float32(body)
+    for value in (*graph.input, *graph.output):
         if value.type.tensor_type.elem_type in others:
             value.type.tensor_type.elem_type = TensorProto.FLOAT
-    del made.graph.value_info[:]
-    return made
+    del graph.value_info[:]
 
 
 def _with_names(model: ModelProto, interface: Interface) -> ModelProto:
@@ -132,12 +161,8 @@ def _with_names(model: ModelProto, interface: Interface) -> ModelProto:
     made = ModelProto()
     made.CopyFrom(model)
     graph = made.graph
-    taken = {name for node in graph.node for name in (*node.input, *node.output)}
-    for node in graph.node:  # values that have our names already
-        for names in (node.input, node.output):
-            names[:] = [_moved_aside(name, taken) for name in names]
-    for tensor in graph.initializer:
-        tensor.name = _moved_aside(tensor.name, taken)
+    taken = value_names(graph)
+    _move_aside(graph, taken)
     inputs = interface.inputs
     output = _moved_aside(interface.output, taken)
     before = [
@@ -151,7 +176,6 @@ def _with_names(model: ModelProto, interface: Interface) -> ModelProto:
     if inputs.labels is not None:
         name = _moved_aside(inputs.labels.value.name, taken)
         before += _label_nodes(made, inputs.labels, name)
-    _free_batch(made, inputs.batch)
     nodes = [*before, *graph.node, *_output_nodes(made, interface, output)]
     del graph.node[:], graph.input[:], graph.output[:], graph.value_info[:]
     graph.node.extend(nodes)
@@ -169,9 +193,22 @@ def _with_names(model: ModelProto, interface: Interface) -> ModelProto:
     return made
 
 
+def _move_aside(graph: GraphProto, taken: set[str]) -> None:
+    """Rename the values of a graph, and of the bodies in it, that have our names already."""
+    for node in graph.node:
+        for names in (node.input, node.output):
+            names[:] = [_moved_aside(name, taken) for name in names]
+        for body in bodies(node):
+            _move_aside(body, taken)
+            for value in (*body.input, *body.output):
+                value.name = _moved_aside(value.name, taken)
+    for tensor in graph.initializer:
+        tensor.name = _moved_aside(tensor.name, taken)
+
+
 def _moved_aside(name: str, taken: set[str]) -> str:
-    """`name`, or another one if wgan's input and outputs have it."""
-    if name not in (LATENTS, LABELS, IMAGES, PIXELS):
+    """`name`, or another one if wgan gives it to a value of its own."""
+    if name not in (LATENTS, LABELS, IMAGES, PIXELS) and not name.startswith("wgan_"):
         return name
     while (name := f"their_{name}") in taken:
         pass
@@ -233,27 +270,6 @@ def _fixed_nodes(
         "Concat", [f"{constant}_n", f"{constant}_rest"], [f"{constant}_shape"], axis=0
     )
     yield helper.make_node("Expand", [constant, f"{constant}_shape"], [target])
-
-
-def _free_batch(model: ModelProto, batch: int | None) -> None:
-    """Let Reshape copy the batch where an exporter has written its size."""
-    if batch is None:
-        return
-    constants = {tensor.name: tensor for tensor in model.graph.initializer}
-    makers = {name: node for node in model.graph.node for name in node.output}
-    for node in model.graph.node:
-        if node.op_type != "Reshape":
-            continue
-        tensor = constants.get(node.input[1])
-        maker = makers.get(node.input[1])
-        if tensor is None and maker is not None and maker.op_type == "Constant":
-            tensor = next((entry.t for entry in maker.attribute if entry.name == "value"), None)
-        if tensor is None:
-            continue
-        sizes = numpy_helper.to_array(tensor).copy()
-        if sizes.size > 1 and sizes[0] == batch:
-            sizes[0] = 0
-            tensor.CopyFrom(numpy_helper.from_array(sizes, tensor.name))
 
 
 def _output_nodes(model: ModelProto, interface: Interface, name: str) -> Iterator[NodeProto]:

@@ -21,7 +21,7 @@ import numpy as np
 import numpy.typing as npt
 from onnx import ModelProto, NodeProto
 
-from wgan.export.lowering.graph import AnyArray, Graph, Shape, attributes, readers
+from wgan.export.lowering.graph import AnyArray, Graph, Shape, attributes, readers, reads
 
 MAX_TAPS_CHANNELS = 8
 """A layer of at most this many output channels takes the form `taps`: a vector register holds 8 or
@@ -209,7 +209,7 @@ class _Lowering:
                 self._apply_to_phases(node)
             elif node.output[0] not in done:
                 # Nodes come in the order of computation: what this one reads is written already.
-                for name in node.input:
+                for name in reads(node):
                     self._join(name)
                 self._graph.copy(node)
         for name in self._outputs:

@@ -1,12 +1,20 @@
 """Weights and arithmetic in float16, for GPUs."""
 
 import numpy as np
+import onnx
 from onnx import ModelProto, NodeProto, TensorProto
 
-from wgan.export.lowering.graph import Graph
+from wgan.errors import ExportError
+from wgan.export.lowering.graph import Graph, bodies, reads
 
 SIZES = ("Resize", "Upsample")
 """Operators whose further inputs are sizes and factors, which stay float32."""
+
+EIGHT_BITS = frozenset({
+    "ConvInteger", "DequantizeLinear", "DynamicQuantizeLinear", "MatMulInteger", "QLinearConv",
+    "QLinearMatMul", "QuantizeLinear",
+})  # fmt: skip
+"""Operators of 8-bit layers, whose scales are float32."""
 
 
 def to_fp16(model: ModelProto) -> ModelProto:
@@ -14,23 +22,46 @@ def to_fp16(model: ModelProto) -> ModelProto:
 
     The last activation and the pixels are computed in float32: they cost little, and their
     rounding would be visible.
+
+    Raises:
+        ExportError: the model has layers in 8 bits.
     """
+    eight_bits = [node.op_type for node in model.graph.node if node.op_type in EIGHT_BITS]
+    if eight_bits:
+        raise ExportError(
+            f"--precision fp16 has no form of layers that are in 8 bits already ({eight_bits[0]}):"
+            " convert the float32 file that was quantised"
+        )
     graph = Graph(model)
     # Value -> its copy in float16.
     halves = {"latents": graph.add("Cast", "latents", to=TensorProto.FLOAT16)}
+    whole = {"latents", *graph.constants}  # values that float32 has too
+    types = _types(model)
     in_float32 = False
     for node in model.graph.node:
         in_float32 = in_float32 or "images" in node.output  # from the last activation on
-        if in_float32:
-            for name in node.input:
-                # Constants are still there in float32.
-                if name in halves and name not in graph.constants:
-                    # pop: a second reader finds the value, already cast back
-                    graph.add("Cast", halves.pop(name), to=TensorProto.FLOAT, output=name)
-            graph.copy(node)
-        else:
+        if not (in_float32 or bodies(node)):  # If and Loop stay as they are
             _copy_in_fp16(graph, node, halves)
+            continue
+        for name in reads(node):
+            if name in halves and name not in whole:
+                if types.get(name, TensorProto.FLOAT) == TensorProto.FLOAT:
+                    graph.add("Cast", halves[name], to=TensorProto.FLOAT, output=name)
+                else:  # a size or a condition
+                    graph.add("Identity", halves[name], output=name)
+                whole.add(name)
+        graph.copy(node)
+        if not in_float32:
+            for name in node.output:
+                if types.get(name) == TensorProto.FLOAT:
+                    halves[name] = graph.add("Cast", name, to=TensorProto.FLOAT16)
+        whole.update(node.output)
     return graph.to_model()
+
+
+def _types(model: ModelProto) -> dict[str, int]:
+    inferred = onnx.shape_inference.infer_shapes(model).graph.value_info
+    return {value.name: value.type.tensor_type.elem_type for value in inferred}
 
 
 def _copy_in_fp16(graph: Graph, node: NodeProto, halves: dict[str, str]) -> None:

@@ -1,19 +1,22 @@
 """An ONNX graph under rewriting: nodes in order, constants by name, shapes."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import onnx
-from onnx import ModelProto, NodeProto, numpy_helper
+from onnx import GraphProto, ModelProto, NodeProto, numpy_helper
 
 AnyArray = npt.NDArray[Any]
 """A constant of any type."""
 
 Shape = tuple[int | None, ...]
 """A value's axes; None is a free axis."""
+
+WITH_BODIES = frozenset({"If", "Loop", "Scan", "SequenceMap"})
+"""Operators that hold graphs of their own."""
 
 
 class Graph:
@@ -32,8 +35,8 @@ class Graph:
         # An earlier pass named its values by the same scheme: every name of the model is taken.
         self._names = {
             *self.constants,
-            *(value.name for value in (*model.graph.input, *model.graph.output)),
-            *(name for node in model.graph.node for name in (*node.input, *node.output)),
+            *(value.name for value in model.graph.output),
+            *value_names(model.graph),
         }
         self._count = 0
 
@@ -81,7 +84,7 @@ class Graph:
         model.CopyFrom(self._model)
         del model.graph.node[:], model.graph.initializer[:], model.graph.value_info[:]
         nodes = _needed(self.nodes, [value.name for value in model.graph.output])
-        read = {name for node in nodes for name in node.input}
+        read = {name for node in nodes for name in reads(node)}
         # Numbered again below: copied nodes bring the names that the pass before gave them.
         for number, node in enumerate(nodes):
             copied = model.graph.node.add()
@@ -100,19 +103,57 @@ def attributes(node: NodeProto) -> dict[str, Any]:
     return {entry.name: onnx.helper.get_attribute_value(entry) for entry in node.attribute}
 
 
+def bodies(node: NodeProto) -> list[GraphProto]:
+    """The graphs inside a node: branches of If, the body of Loop."""
+    if node.op_type not in WITH_BODIES:  # `readers` asks this of all nodes for each node
+        return []
+    return [
+        body
+        for entry in node.attribute
+        for body in (*([entry.g] if entry.HasField("g") else []), *entry.graphs)
+    ]
+
+
+def reads(node: NodeProto) -> list[str]:
+    """The values that a node reads: its inputs, and what its bodies read from outside."""
+    return [*node.input, *(name for body in bodies(node) for name in _outer_values(body))]
+
+
+def _outer_values(body: GraphProto) -> Iterator[str]:
+    own = {value.name for value in (*body.input, *body.initializer)}
+    for node in body.node:
+        yield from (name for name in reads(node) if name not in own)
+        own.update(node.output)
+    yield from (value.name for value in body.output if value.name not in own)
+
+
+def all_nodes(graph: GraphProto) -> Iterator[NodeProto]:
+    """The nodes of a graph and of the bodies in it."""
+    for node in graph.node:
+        yield node
+        for body in bodies(node):
+            yield from all_nodes(body)
+
+
+def value_names(graph: GraphProto) -> set[str]:
+    """The names of all values of a graph and of the bodies in it."""
+    names = {value.name for value in (*graph.input, *graph.initializer)}
+    for node in graph.node:
+        names.update(node.input, node.output, *map(value_names, bodies(node)))
+    return names
+
+
 def readers(nodes: Sequence[NodeProto], value: str) -> list[NodeProto]:
-    """The nodes that read `value`."""
-    return [node for node in nodes if value in node.input]
+    """The nodes that read `value`, themselves or in a body."""
+    return [node for node in nodes if value in reads(node)]
 
 
 def _needed(nodes: Sequence[NodeProto], outputs: Sequence[str]) -> list[NodeProto]:
-    """The nodes that the outputs depend on, in order. Subgraphs may read any value."""
-    if any(entry.HasField("g") or entry.graphs for node in nodes for entry in node.attribute):
-        return list(nodes)
+    """The nodes that the outputs depend on, in order."""
     needed, used = [], set(outputs)
     for node in reversed(nodes):
         if used.intersection(node.output):
-            used.update(node.input)
+            used.update(reads(node))
             needed.append(node)
     return needed[::-1]
 

@@ -15,7 +15,7 @@ from onnx import ModelProto, NodeProto
 
 from wgan.errors import ExportError
 from wgan.export.lowering.calibration import Quantization, quantize_weight
-from wgan.export.lowering.graph import AnyArray, Graph, attributes, readers
+from wgan.export.lowering.graph import AnyArray, Graph, attributes, readers, reads
 
 LAYOUT_OPERATORS = frozenset({"Concat", "Flatten", "Identity", "Reshape", "Resize", "Slice",
                               "Squeeze", "Transpose", "Unsqueeze"})  # fmt: skip
@@ -91,7 +91,7 @@ def _last_values(model: ModelProto) -> set[str]:
     values = {value.name for value in model.graph.output}
     for node in reversed(model.graph.node):
         if values.intersection(node.output) and node.op_type not in PRODUCTS:
-            values.update(node.input)
+            values.update(reads(node))
     return values
 
 
@@ -162,7 +162,7 @@ class Int8Writer:
                 set(_moved(node)) if _is_layout(node) and node.output[0] in candidates else set()
             )
             read = {node.input[0]} if node.output[0] in self._layers else moved
-            candidates -= set(node.input) - read
+            candidates -= set(reads(node)) - read
         return candidates
 
     def _moves_bytes(self, node: NodeProto) -> bool:
@@ -213,7 +213,7 @@ class Int8Writer:
         self._only_bytes.add(node.output[0])
 
     def _write_float(self, node: NodeProto) -> None:
-        for name in node.input:
+        for name in reads(node):
             self._need_float(name)
         self._graph.copy(node)
 
