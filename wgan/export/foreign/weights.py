@@ -123,7 +123,7 @@ def _find_states(content: Any, depth: int = 3) -> dict[str, Any]:
 
 
 def _is_state(content: Any) -> bool:
-    """Whether these are weights by name; a number of steps may stand among them."""
+    """Whether these are weights by name; a number of steps may be among them."""
     values = [value for _, value in _items(content)]
     return any(isinstance(value, Tensor) for value in values) and not any(
         _is_state(value) for value in values

@@ -20,12 +20,12 @@ from wgan.training.data.image_formats import is_hidden, is_image_name
 from wgan.training.data.pixel_cache import Cache
 from wgan.training.data.shards import INDEX, Shards, find_shards, is_indexed_shard, is_pattern
 from wgan.training.data.sources import ImageSource, image_size
-from wgan.training.data.sources.archives import open_archive
 from wgan.training.data.sources.arrays.hdf5 import open_hdf5
 from wgan.training.data.sources.arrays.numpy_files import open_npy, open_npy_folder, open_npz
 from wgan.training.data.sources.arrays.pixel_csv import open_pixel_csv
 from wgan.training.data.sources.glyphs import STYLES, GlyphSource
 from wgan.training.data.sources.idx import find_idx, find_nested_idx, is_idx, open_idx
+from wgan.training.data.sources.image_archives import open_archive
 from wgan.training.data.sources.image_files import FolderSource, files_below
 from wgan.training.data.sources.left_out import ARCHIVE_ENDINGS
 from wgan.training.data.sources.lmdb import DATA as LMDB_DATA

@@ -17,7 +17,7 @@ from tests.training.data.conftest import save_image
 from wgan.errors import DataError, ImageError
 from wgan.training.data import Cache, ImageSource, Transform, load_images
 from wgan.training.data.image_formats import why_unread
-from wgan.training.data.sources.archives import MEMBER_LIMIT, open_archive
+from wgan.training.data.sources.image_archives import MEMBER_LIMIT, open_archive
 from wgan.training.data.sources.image_files import FolderSource
 
 KINDS = {"zip": "zip", "tar": "tar", "gztar": "tar.gz", "bztar": "tar.bz2", "xztar": "tar.xz"}

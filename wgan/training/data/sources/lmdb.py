@@ -16,7 +16,7 @@ MIN_BYTES = 32
 """A shorter value is no image file: it counts the entries, or the like."""
 
 MAX_DATABASES = 128
-"""Named databases that can be told from entries."""
+"""The most named databases that are recognised."""
 
 
 class LmdbSource(EncodedSource):

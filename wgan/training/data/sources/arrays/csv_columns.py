@@ -70,7 +70,7 @@ def is_header(row: Sequence[str]) -> bool:
     inner = values[1:-1] or values[1:] or values  # the first or the last may be a text as a label
     if not all(map(math.isfinite, inner)):
         return True
-    # pandas numbers columns without names; a label may stand before or after them.
+    # pandas numbers columns without names; a label may be before or after them.
     return len(row) > 2 and bool((np.diff(values[1:-1]) == 1).all() and values[1] in (0, 1, 2))
 
 
