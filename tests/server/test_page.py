@@ -114,7 +114,8 @@ def test_play_moves_the_slider(page: Any, server: Server) -> None:
     page.goto(server.url)
     await_images(page, 48)
     page.click("#play")
-    page.wait_for_selector('#middle[alt^="20 of 24"]')
+    # It begins in the middle, at 12. A busy browser may not show every position.
+    page.wait_for_function("parseInt(document.getElementById('middle').alt) >= 18")
     page.click("#play")
     assert page.locator("#play").get_attribute("aria-pressed") == "false"
 
