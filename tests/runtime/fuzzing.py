@@ -82,8 +82,9 @@ def damaged_archive(number: int) -> bytes:
     """Change or truncate a TorchScript archive."""
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
-        archive.writestr("g/extra/wgan.manifest", models.manifest(opset=None).to_json())
-        archive.writestr("g/data.pkl", b"weights")
+        manifest = models.manifest(opset=None).to_json()
+        for name, content in {"g/extra/wgan.manifest": manifest, "g/data.pkl": "weights"}.items():
+            archive.writestr(zipfile.ZipInfo(name), content)  # of 1980, not of now
     chance, data = random.Random(number), bytearray(buffer.getvalue())
     for _ in range(chance.choice((1, 2, 4, 8))):
         data[chance.randrange(4, len(data))] = chance.randrange(256)
