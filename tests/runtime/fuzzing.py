@@ -84,7 +84,8 @@ def damaged_archive(number: int) -> bytes:
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
         manifest = models.manifest(opset=None).to_json()
         for name, content in {"g/extra/wgan.manifest": manifest, "g/data.pkl": "weights"}.items():
-            archive.writestr(zipfile.ZipInfo(name), content)  # of 1980, not of now
+            # Of 1980, not of now.
+            archive.writestr(zipfile.ZipInfo(name), content, zipfile.ZIP_DEFLATED)
     chance, data = random.Random(number), bytearray(buffer.getvalue())
     for _ in range(chance.choice((1, 2, 4, 8))):
         data[chance.randrange(4, len(data))] = chance.randrange(256)
