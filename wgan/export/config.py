@@ -28,8 +28,9 @@ been measured."""
 TOLERANCES: Mapping[str, Distance] = MappingProxyType(
     {
         # Engines add up to 16 * 16 * width products in different orders, and lowered graphs in yet
-        # others. Trained networks stay below 5e-6; 1e-5 is 1/800 of the step between two pixel
-        # values. It can still tip a value that lies between two of them, by 1 of 255 and rarely.
+        # others. Most trained networks stay below 5e-6 (for others see `Reference.widened`); 1e-5
+        # is 1/800 of the step between two pixel values. It can still tip a value that lies between
+        # two of them, by 1 of 255 and rarely.
         "fp32": Distance(images=1e-5, pixels=1, mean_pixels=0.01, psnr=65.0),
         # Ten bits of fraction in each layer add up to a few thousandths of the range.
         "fp16": Distance(images=0.05, pixels=6, mean_pixels=0.1, psnr=55.0),

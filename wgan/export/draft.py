@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from wgan import __version__
 from wgan.errors import needs_extra
-from wgan.export.config import ExportConfig
+from wgan.export.config import TOLERANCES, ExportConfig
 from wgan.export.parity.engines import Engine, pytorch_engines
 from wgan.export.parity.gate import Reference, prove
 from wgan.files import write_whole
@@ -124,6 +124,8 @@ def prove_and_write(
         ParityError: the draft does not match; nothing is written.
         OutputError: the file cannot be written.
     """
+    if allowed.images >= TOLERANCES["fp32"].images:  # unless the user allows less
+        allowed = reference.widened(allowed)
     # The gate runs the file as it will be, except for the receipt, which the gate itself gives.
     file = draft.serialize(unproved.to_json())
     receipt = prove(draft.engines(file), reference, allowed, loosened=loosened)

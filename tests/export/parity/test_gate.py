@@ -1,5 +1,6 @@
 """The parity gate with engines whose faults are known."""
 
+import dataclasses
 import math
 from pathlib import Path
 
@@ -31,6 +32,23 @@ def checkpoint() -> Checkpoint:
 @pytest.fixture(scope="module")
 def reference(checkpoint: Checkpoint) -> Reference:
     return Reference.draw(checkpoint.ema_generator(), LATENT_DIM)
+
+
+@pytest.mark.parametrize(
+    ("rounding", "allowed"),
+    [(1e-6, 1e-5), (2e-5, 4e-5), (1e-2, 1e-4)],
+    ids=["small", "large", "fault"],
+)
+def test_twice_the_rounding_of_pytorch_is_allowed_up_to_a_limit(
+    reference: Reference, rounding: float, allowed: float
+) -> None:
+    assert reference.images64 is not None
+    exact = reference.images[: len(reference.images64)].astype(np.float64)
+    exact[0, 0, 0, 0] += rounding
+    widened = dataclasses.replace(reference, images64=exact).widened(TOLERANCES["fp32"])
+    assert widened.images == pytest.approx(allowed, rel=0.05)
+    without = dataclasses.replace(reference, images64=None)
+    assert without.widened(TOLERANCES["fp32"]) == TOLERANCES["fp32"]
 
 
 def test_the_error_names_the_value_and_the_difference(reference: Reference) -> None:
