@@ -45,26 +45,12 @@ class _ArchiveSource(FileSource):
     """Base class of archives: members by name, in their order in the file."""
 
     def __init__(
-        self,
-        path: Path,
-        sizes: Mapping[str, int],
-        frames: str,
-        unread: Mapping[str, int],
-        listing: str = "",
+        self, path: Path, sizes: Mapping[str, int], frames: str, unread: Mapping[str, int]
     ) -> None:
-        """List the images.
-
-        Args:
-            path: the archive.
-            sizes: size in bytes of every member by its name.
-            frames: as for `FolderSource`.
-            unread: as for `FileSource`.
-            listing: how the list of members differs from that of older versions of wgan, whose
-                entries in the cache have other images.
-        """
+        """List the images. `sizes` are the bytes of every member; others as for `FileSource`."""
         name = path.name.partition(".")[0]
         super().__init__("archive", path, name, sizes, frames, unread=unread)
-        self._sizes, self._listing = sizes, listing
+        self._sizes = sizes
 
     def image_name(self, index: int) -> str:
         """Path of the archive and name of the member."""
@@ -74,7 +60,7 @@ class _ArchiveSource(FileSource):
         """Name, size and modification time of the archive."""
         status = self.path.stat()
         frames = " all frames" if self._has_frames else ""
-        return f"{self.path.name} {status.st_size} {status.st_mtime_ns}{frames}{self._listing}"
+        return f"{self.path.name} {status.st_size} {status.st_mtime_ns}{frames}"
 
     def _read(self, name: str) -> bytes:
         size = self._sizes[name]
@@ -92,9 +78,8 @@ class ZipSource(_ArchiveSource):
 
     def __init__(self, path: Path, frames: str = "first") -> None:
         self._archive = zipfile.ZipFile(path)
-        entries = self._archive.infolist()
         # Some programs for Windows write backslashes.
-        named = [(entry.filename.replace("\\", "/"), entry) for entry in entries]
+        named = [(entry.filename.replace("\\", "/"), entry) for entry in self._archive.infolist()]
         files = [(name, entry) for name, entry in named if not name.endswith("/")]
         self._entries = dict(files)  # of entries with the same name the last, as unzip does
         super().__init__(
@@ -102,7 +87,6 @@ class ZipSource(_ArchiveSource):
             {name: entry.file_size for name, entry in self._entries.items()},
             frames,
             _replaced(len(files) - len(self._entries)),
-            " backslashes" if any("\\" in entry.filename for entry in entries) else "",
         )
         self._set_up()
 
@@ -123,7 +107,7 @@ class TarSource(_ArchiveSource):
         if path.stat().st_size <= end:  # a complete tar ends in blocks of zeros
             raise tarfile.ReadError("it is truncated")
         self._offsets = {name: member.offset_data for name, member in members.files.items()}
-        super().__init__(path, members.sizes, frames, members.unread, members.listing)
+        super().__init__(path, members.sizes, frames, members.unread)
         self._set_up()
 
     def _unpack(self, name: str) -> bytes:
@@ -153,7 +137,7 @@ class CompressedTarSource(_ArchiveSource):
         self._members = members.files
         self._lock = threading.Lock()
         self._last: tuple[int, bytes] = (-1, b"")  # offset and data of the last extracted member
-        super().__init__(path, members.sizes, frames, members.unread, members.listing)
+        super().__init__(path, members.sizes, frames, members.unread)
         self._is_label = frozenset(self._label_files)
         self._rewind()
         self._set_up()
@@ -202,13 +186,11 @@ class _TarMembers:
         self._found: dict[str, tarfile.TarInfo] = {}
         self._links: dict[str, str] = {}  # targets of symbolic links
         self._replaced = self._lost = 0
-        self._has_links = False
         for member in archive:
             self._add(member)
         self._follow_links()
         self.files = dict(sorted(self._found.items(), key=lambda item: item[1].offset_data))
         self.sizes = {name: member.size for name, member in self.files.items()}
-        self.listing = " links" if self._has_links or self._replaced else ""
         self.unread = {**_replaced(self._replaced), **_lost_links(self._lost)}
 
     def _add(self, member: tarfile.TarInfo) -> None:
@@ -220,7 +202,6 @@ class _TarMembers:
             if target is None:
                 self._lost += 1
             else:
-                self._has_links = True
                 self._replace(member.name, target)
         elif member.issym():
             folder = posixpath.dirname(member.name)
@@ -246,7 +227,6 @@ class _TarMembers:
             for _ in range(MAX_LINKS):  # they may form a circle
                 target = links.get(target, target)
             if target in files:
-                self._has_links = True
                 self._found[name] = files[target]
             else:
                 self._lost += 1

@@ -84,8 +84,8 @@ def _beside(
     )
     likely = [k for k in others if names[k] not in NO_LABELS and _has_classes(rows, k)]
     whole = [k for k in likely if _is_whole(_column(rows, k))]
-    label = next((found[0] for found in (named, likely, whole) if len(found) == 1), None)
-    label = named[0] if named else label
+    clear = named[:1] or (likely if len(likely) == 1 else whole)
+    label = clear[0] if len(clear) == 1 else None
     notes = []
     if label is not None and names[label] not in LABEL_KEYS:
         notes.append(f"the column {names[label]}, taken for the labels")
