@@ -34,7 +34,7 @@ def free_batch(model: ModelProto, inputs: Inputs) -> ModelProto:
 
 
 @contextmanager
-def explained(batch: int | None) -> Iterator[None]:
+def frozen_batch_errors(batch: int | None) -> Iterator[None]:
     """Say how to export a file whose frozen batch cannot be freed."""
     try:
         yield

@@ -17,7 +17,7 @@ import onnx.version_converter
 from onnx import GraphProto, ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
 from wgan.errors import ExportError
-from wgan.export.foreign.batch import check_freed, explained, free_batch
+from wgan.export.foreign.batch import check_freed, free_batch, frozen_batch_errors
 from wgan.export.foreign.interface import FLOATS, Interface, check_operators, inline_functions
 from wgan.export.formats.onnx import IR_VERSION, OPSET, check, clean
 from wgan.export.lowering.calibration import open_session
@@ -55,7 +55,7 @@ def normalize(model: ModelProto, interface: Interface) -> ModelProto:
     if batch is not None:
         with _explained():
             model = free_batch(fold_constants(model), interface.inputs)
-    with explained(batch):
+    with frozen_batch_errors(batch):
         model = _with_names(model, interface)
         model = fold(model)
         model = clean(model)
