@@ -46,9 +46,13 @@ def run(command: list[str], cwd: Path) -> Finished:
 
 
 PRELOADED = (
-    *("torch", "torchvision", "onnx", "onnxscript", "onnxruntime", "scipy.linalg", "matplotlib"),
-    *("wgan.cli.train", "wgan.training.trainer", "wgan.export", "wgan.runtime.generator"),
-    *("wgan.evaluation.evaluator", "torch.export", "torch.onnx", "PIL.Image"),
+    *("torch", "torchvision", "onnx", "onnxscript", "onnxruntime", "scipy.linalg", "networkx"),
+    *("matplotlib.figure", "matplotlib.backends.backend_agg", "PIL.JpegImagePlugin"),
+    *("wgan.cli.train", "wgan.training.setup", "wgan.training.trainer", "wgan.runtime.generator"),
+    *("wgan.cli.export", "wgan.export", "wgan.export.formats.onnx", "wgan.evaluation.evaluator"),
+    *("torch.export._trace", "torch.export.pt2_archive", "torch.onnx._internal.exporter._compat"),
+    *("torch.onnx._internal.exporter._torchlib.ops", "onnxscript.function_libs.torch_lib.ops"),
+    "torch._inductor.codecache",
 )
 """Modules that take seconds to import."""
 

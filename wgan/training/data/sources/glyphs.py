@@ -57,8 +57,13 @@ class GlyphSource(ImageSource):
 
     @functools.cached_property
     def labels(self) -> Labels:  # type: ignore[override]
-        """Which character each image shows; found with the first use, which takes a moment."""
-        return np.array([_number(index) for index in range(self._count)], np.int64)
+        """Which character each image shows."""
+        random = np.random.RandomState(0)  # creating one takes 20 times as long as seeding it
+        numbers = []
+        for index in range(self._count):
+            random.seed(index)
+            numbers.append(_number(random))
+        return np.array(numbers, np.int64)
 
     def __len__(self) -> int:
         return self._count
@@ -74,12 +79,12 @@ class GlyphSource(ImageSource):
 
     def character(self, index: int) -> str:
         """Which letter or digit image `index` shows."""
-        return CHARACTERS[_number(index)]
+        return CHARACTERS[_number(np.random.RandomState(index))]
 
     def image(self, index: int, size: int) -> Image.Image:
         """Draw image `index` with `size` x `size` pixels."""
         random = np.random.RandomState(index)  # frozen stream (NEP 19)
-        character = CHARACTERS[random.randint(len(CHARACTERS))]
+        character = CHARACTERS[_number(random)]
         mask = _distort(_mask(character, 2 * size), size, random, self._style)
         background, ink = _colours(random, self._style)
         image = Image.new("RGB", (size, size), background)
@@ -91,8 +96,9 @@ class GlyphSource(ImageSource):
         return f"{self.name} {VERSION} {self._count}"
 
 
-def _number(index: int) -> int:
-    return int(np.random.RandomState(index).randint(len(CHARACTERS)))
+def _number(random: np.random.RandomState) -> int:
+    """Which character an image shows: the first draw of its stream."""
+    return int(random.randint(len(CHARACTERS)))
 
 
 def _distort(
