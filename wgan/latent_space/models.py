@@ -16,7 +16,7 @@ from wgan.files import is_folder, open_regular
 from wgan.images import Images
 from wgan.latent_space.config import LatentSpaceConfig
 from wgan.latent_space.fixed_label import chosen_label
-from wgan.latents import Labels, Latents
+from wgan.latents import ClassInput, Labels, Latents
 from wgan.model_file.published import find_published
 from wgan.model_file.reading import ZIP_MAGIC
 from wgan.runtime import Generator, builtin
@@ -33,18 +33,17 @@ class OneClassGenerator(Generator):
 
     label: int | None = None
 
-    def images(self, latents: Latents, labels: Labels | None = None) -> Images:
+    def images(self, latents: Latents, labels: ClassInput | None = None) -> Images:
         """As `Generator.images`, without labels of the one class."""
-        return super().images(latents, self._labels(latents, labels))
+        return super().images(latents, self._own_labels(latents) if labels is None else labels)
 
     def values(self, name: str, latents: Latents, labels: Labels | None = None) -> npt.NDArray[Any]:
         """As `Generator.values`, without labels of the one class."""
-        return super().values(name, latents, self._labels(latents, labels))
+        labels = self._own_labels(latents) if labels is None else labels
+        return super().values(name, latents, labels)
 
-    def _labels(self, latents: Latents, labels: Labels | None) -> Labels | None:
-        if labels is not None or self.label is None:
-            return labels
-        return np.full(len(latents), self.label, np.int64)
+    def _own_labels(self, latents: Latents) -> Labels | None:
+        return None if self.label is None else np.full(len(latents), self.label, np.int64)
 
 
 def open_model(config: LatentSpaceConfig, method: str = "auto") -> "LatentModel":

@@ -18,7 +18,7 @@ from wgan.model_file.value_range import (
     RANDOM,
     WITH_ATTRIBUTES,
     Producer,
-    find_embeddings,
+    find_tables,
     number_of,
     read_attributes,
     resolve,
@@ -105,7 +105,9 @@ class OnnxFile:
     exporter: str = ""  # the program that wrote it
     # Files that hold weights of the main graph, as the file names them.
     external: set[str] = field(default_factory=set)
-    # Input -> the rows of the table that it chooses from: the classes of a label.
+    # Input -> the tables whose rows it chooses: the embeddings of a label's classes.
+    tables: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    # Input -> the rows of the smallest of them, which are the classes.
     embeddings: dict[str, int] = field(default_factory=dict)
     draws: set[str] = field(default_factory=set)  # operators that draw random numbers
     trains: bool = False  # whether a batch norm is in training mode
@@ -145,7 +147,10 @@ def scan(
     if found.unsafe and not allow_unsafe:
         raise ModelFileError(found.unsafe)
     found.producers = resolve(found.producers, scanner.numbers)
-    found.embeddings = find_embeddings(found.producers, scanner.rows, scanner.choices)
+    found.tables = find_tables(found.producers, scanner.rows, scanner.choices)
+    found.embeddings = {
+        name: min(scanner.rows[table] for table in tables) for name, tables in found.tables.items()
+    }
     found.inputs = [value for value in found.inputs if value.name not in scanner.initializers]
     return found
 
@@ -160,6 +165,18 @@ def extra_output(name: str) -> bytes:
     for number in (1, 12, 7):
         content = encode_field(number, content)
     return content
+
+
+def extra_input(name: str, element: str, axes: int) -> bytes:
+    """Return bytes that make an initializer a value which a run may replace, of any size.
+
+    As `extra_output`; field 11 is an input, whose type is nested in the fields 2 and 1: the element
+    type, and a shape of `axes` free axes.
+    """
+    shape = encode_field(1, b"") * axes
+    tensor = encode_field(1, _ELEMENT_TYPES.index(element)) + encode_field(2, shape)
+    value = encode_field(1, name.encode()) + encode_field(2, encode_field(1, tensor))
+    return encode_field(7, encode_field(11, value))
 
 
 @dataclass

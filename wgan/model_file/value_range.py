@@ -2,7 +2,7 @@
 
 import operator
 import struct
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 from wgan.model_file.wire import FieldValue, WireError, read_fields, text_of
@@ -79,18 +79,18 @@ def resolve(producers: Mapping[str, Producer], numbers: Mapping[str, float]) -> 
     }
 
 
-def find_embeddings(
+def find_tables(
     producers: Mapping[str, Producer],
-    rows: Mapping[str, int],
+    initializers: Collection[str],
     choices: Iterable[tuple[str, ...]],
-) -> dict[str, int]:
-    """Value -> the rows of the smallest table that it chooses from, back to a graph's inputs.
+) -> dict[str, tuple[str, ...]]:
+    """Value -> the initializers whose rows it chooses, back to a graph's inputs.
 
-    `rows` are the tables, `choices` the inputs of each Gather: a table and the indices.
+    `choices` are the inputs of each Gather: a table and the indices.
     """
-    found: dict[str, int] = {}
+    found: dict[str, tuple[str, ...]] = {}
     for table, *indices in choices:
-        if table not in rows or len(indices) != 1:
+        if table not in initializers or len(indices) != 1:
             continue
         name = indices[0]
         for _ in range(len(producers)):  # a damaged graph can have a cycle
@@ -98,7 +98,7 @@ def find_embeddings(
             if producer is None or producer.operator not in (*VALUE_PRESERVING, "Cast"):
                 break
             name = producer.source or ""
-        found[name] = min(rows[table], found.get(name, rows[table]))
+        found[name] = (*found.get(name, ()), table)
     return found
 
 

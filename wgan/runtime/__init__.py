@@ -58,6 +58,7 @@ def sample(config: SampleConfig) -> Sampled:
     """
     from wgan.runtime.generator import Generator
     from wgan.runtime.job import Job
+    from wgan.runtime.latent_sources import InterpolatedLatents
     from wgan.runtime.model_source import find_model
     from wgan.runtime.writers import is_resumable, write
 
@@ -74,6 +75,8 @@ def sample(config: SampleConfig) -> Sampled:
         compute=config.compute,
     ) as generator:
         source = config.source(generator.latent_dim, generator.classes)
+        if isinstance(source, InterpolatedLatents):
+            source = generator.blend_classes(source)
         job = Job(generator, source, config.positions(len(source)), config)
         try:
             if config.ray:

@@ -129,7 +129,7 @@ class SampleConfig(ForeignOptions):
     )
     labels: tuple[str, ...] | None = option(
         None,
-        "Class of each image, or of each seed of a path, as in cat,0,3.",
+        "Class of each image, or of each seed of a path between classes, as in cat,0,3.",
         separator=",",
         parse=_parse_labels,
         metavar="CLASS,...",

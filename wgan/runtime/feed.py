@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from wgan.errors import ModelFileError, UsageError
 from wgan.files import open_regular
-from wgan.latents import Labels, Latents
+from wgan.latents import ClassInput, Latents
 from wgan.model_file.graph_inputs import FLOATS, INTEGERS, FixedInput, Inputs
 from wgan.text import shorten
 
@@ -41,15 +41,20 @@ class Feed:
         dtype_of(inputs.latents.type)
         return cls(inputs, {each.value.name: fixed_value(each) for each in inputs.fixed})
 
-    def __call__(self, latents: Latents, labels: Labels | None) -> dict[str, InputArray]:
-        """Latents `[n, latent_dim]` and labels `[n]` -> the inputs by name."""
+    def __call__(self, latents: Latents, labels: ClassInput | None) -> dict[str, InputArray]:
+        """Latents `[n, latent_dim]` and labels `[n]` -> the inputs by name.
+
+        A one-hot input takes class weights `[n, classes]` too.
+        """
         inputs = self.inputs
         rows: InputArray = latents.astype(dtype_of(inputs.latents.type), copy=False)
         rows = rows.T if inputs.batch_axis else rows.reshape(-1, *inputs.axes)
         feed = {inputs.latents.name: np.ascontiguousarray(rows)}
         if inputs.labels is not None and labels is not None:
             value, dtype = inputs.labels.value, dtype_of(inputs.labels.value.type)
-            if inputs.labels.one_hot:
+            if labels.ndim == 2:
+                feed[value.name] = labels.astype(dtype)
+            elif inputs.labels.one_hot:
                 rows = np.zeros((len(labels), inputs.labels.classes), dtype)
                 rows[np.arange(len(labels)), labels] = 1
                 feed[value.name] = rows

@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import hashlib
+import logging
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Self
@@ -13,12 +14,13 @@ import numpy.typing as npt
 from wgan.errors import ModelFileError, UsageError
 from wgan.image_shape import PIXEL_CHANNELS, channels_text
 from wgan.images import Images, Pixels, collect, encode, grid, to_pixels, viewable
-from wgan.latents import Labels, Latents, check_seed
+from wgan.latents import ClassInput, Labels, Latents, check_seed
 from wgan.model_file.foreign import ForeignOptions
 from wgan.model_file.reading import read_manifest
 from wgan.model_file.value_range import ValueRange
 from wgan.options import check_value
 from wgan.runtime import builtin
+from wgan.runtime.class_blending import ClassBlending
 from wgan.runtime.config import DEFAULT_FRAMES, SampleConfig
 from wgan.runtime.engine import Optimization
 from wgan.runtime.feed import Feed
@@ -124,6 +126,7 @@ class Generator:
                     *self._session.interface(), file, self.manifest, foreign, self._session.run_one
                 )
                 self._feed = Feed.of(self._signature.inputs)
+                self._tables = file.tables
         except ModelFileError as exc:
             if f"{self._name} cannot be used" in str(exc):  # the message names the file already
                 raise
@@ -177,25 +180,27 @@ class Generator:
             return hashlib.sha256(self.content()).hexdigest()
         return self._session.source.sha256()
 
-    def images(self, latents: Latents, labels: Labels | None = None) -> Images:
+    def images(self, latents: Latents, labels: ClassInput | None = None) -> Images:
         """Generate float images in one run: `[n, latent_dim]` -> `[n, c, h, w]` in [-1, 1].
 
-        A generator with classes needs `labels`, int64 `[n]`. Images of a model that outputs only
-        pixels have 256 levels.
+        A generator with classes needs `labels`, int64 `[n]`, or shares of several classes, float
+        `[n, classes]`, for images between them. Images of a model that outputs only pixels have
+        256 levels.
 
         Raises:
-            UsageError: the latents or labels have another shape, or there is no such class.
+            UsageError: the latents or labels have another shape, there is no such class, or the
+                model's graph draws nothing between two classes.
             ModelFileError: ONNX Runtime failed, or the output differs from its declaration.
         """
         output = self._signature.main
         return output.images(self._run([output], latents, labels)[0])
 
-    def pixels(self, latents: Latents, labels: Labels | None = None) -> Pixels:
+    def pixels(self, latents: Latents, labels: ClassInput | None = None) -> Pixels:
         """Generate pixels in one run: `[n, latent_dim]` -> `[n, h, w, c]` uint8; see `images`."""
         output = self._signature.pixels or self._signature.main
         return output.pixels(self._run([output], latents, labels)[0])
 
-    def run(self, latents: Latents, labels: Labels | None = None) -> tuple[Images, Pixels]:
+    def run(self, latents: Latents, labels: ClassInput | None = None) -> tuple[Images, Pixels]:
         """Generate images and their pixels in one run; shapes and errors as in `images`."""
         images, pixels = self._signature.images, self._signature.pixels
         if images is None or pixels is None:
@@ -282,7 +287,8 @@ class Generator:
 
         Frame 0 is the first seed's image; from the last frame the path returns to it. Labels are
         one for the whole path, by default that of the first seed, or a list with one for each seed:
-        then the class changes at the seeds' own images. Other arguments and errors as in `sample`.
+        then the frames between two seeds are between their classes too (`blend_classes`). Other
+        arguments and errors as in `sample`.
         """
         check_value(SampleConfig, "frames", frames)
         check_value(SampleConfig, "truncation", truncation)
@@ -291,7 +297,27 @@ class Generator:
         source = InterpolatedLatents(
             truncation, seeds, self.latent_dim, frames, labelling=labelling
         )
-        return collect(self._stream(source, batch_size), frames, self.image_shape)
+        return collect(
+            self._stream(self.blend_classes(source), batch_size), frames, self.image_shape
+        )
+
+    def blend_classes(self, path: InterpolatedLatents) -> InterpolatedLatents:
+        """Return a path whose class changes evenly from seed to seed, if it changes.
+
+        Where the graph draws nothing between two classes, a warning of the logger `wgan` says so
+        and the class changes at the seeds' own images.
+        """
+        if not path.changes_class:
+            return path
+        try:
+            return dataclasses.replace(path, blends_classes=self._class_blending is not None)
+        except UsageError as exc:
+            logging.getLogger("wgan").warning("the class changes in steps: %s", exc)
+            return path
+
+    @functools.cached_property
+    def _class_blending(self) -> ClassBlending:
+        return ClassBlending(self._session, self._feed, self._tables, self._signature.main.name)
 
     def _stream(self, source: LatentSource, batch_size: int | None) -> Iterator[Pixels]:
         check_value(SampleConfig, "batch_size", batch_size)
@@ -300,14 +326,14 @@ class Generator:
         def batches() -> Iterator[Pixels]:  # so that the arguments are checked before the first one
             for start in range(0, len(source), size):
                 part = range(start, min(start + size, len(source)))
-                padded = self.pad(source.latents(part), source.labels(part), size)
+                padded = self.pad(source.latents(part), source.class_input(part), size)
                 yield self.pixels(*padded)[: len(part)]
 
         return batches()
 
     def pad(
-        self, latents: Latents, labels: Labels | None, batch_size: int
-    ) -> tuple[Latents, Labels | None]:
+        self, latents: Latents, labels: ClassInput | None, batch_size: int
+    ) -> tuple[Latents, ClassInput | None]:
         """Pad a short batch with zeros where the provider works better with a single size.
 
         A GPU's libraries plan a convolution for each new batch size, and may choose another
@@ -319,7 +345,7 @@ class Generator:
         return pad(latents, batch_size), None if labels is None else pad(labels, batch_size)
 
     def _run(
-        self, outputs: list[ImageOutput], latents: Latents, labels: Labels | None
+        self, outputs: list[ImageOutput], latents: Latents, labels: ClassInput | None
     ) -> list[Any]:
         """Run the graph and check the shapes and values of its outputs."""
         latents = np.ascontiguousarray(latents, dtype=np.float32)
@@ -332,7 +358,11 @@ class Generator:
             raise UsageError("the latents hold a value that is not finite")
         labels = check_labels(labels, len(latents), len(self.classes))
         names = [output.name for output in outputs]
-        results = self._session.run(names, self._feed, latents, labels)
+        results = (
+            self._session.run(names, self._feed, latents, labels)
+            if labels is None or labels.ndim == 1
+            else self._class_blending.run(names, latents, labels)
+        )
         for output, result in zip(outputs, results, strict=True):
             fault = None
             if not output.fits(result.shape, len(latents)):

@@ -10,7 +10,7 @@ import numpy.typing as npt
 from wgan import __version__
 from wgan.host import usable_cores
 from wgan.images import Encoding, Pixels, encode
-from wgan.latents import Labels, Latents, format_seeds
+from wgan.latents import ClassInput, Latents, format_seeds
 from wgan.progress import Progress
 from wgan.runtime.config import SampleConfig
 from wgan.runtime.generator import Generator
@@ -65,7 +65,8 @@ class Job:
                 yield position
 
     def _run_ahead(self, parts: Iterator[list[int]]) -> Iterator[GeneratedBatch]:
-        inputs = ((part, self.source.latents(part), self.source.labels(part)) for part in parts)
+        source = self.source
+        inputs = ((part, source.latents(part), source.class_input(part)) for part in parts)
         if len(self.positions) <= SHORT_JOB:
             yield from itertools.starmap(self._generate, inputs)
             return
@@ -74,7 +75,7 @@ class Job:
         yield from ordered_map(inputs, lambda part: self._generate(*part), workers=1, ahead=1)
 
     def _generate(
-        self, positions: list[int], latents: Latents, labels: Labels | None
+        self, positions: list[int], latents: Latents, labels: ClassInput | None
     ) -> GeneratedBatch:
         padded = self.generator.pad(latents, labels, self.batch_size)
         n, scale = len(positions), self.config.scale

@@ -5,11 +5,13 @@ import re
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from wgan.errors import UsageError
-from wgan.latents import Labels, labels_from_seeds
+from wgan.latents import ClassInput, ClassWeights, Labels, labels_from_seeds
 from wgan.options import did_you_mean
 from wgan.text import shorten
 
@@ -21,6 +23,9 @@ NAME_LIMIT = 40
 
 SHOWN_CLASSES = 12
 """Classes that a message lists."""
+
+WEIGHT_ERROR = 1e-3
+"""How far from 1 the sum of an image's class weights may be, which float16 rounds."""
 
 
 @dataclass(frozen=True)
@@ -113,11 +118,14 @@ def find_label(label: int | str, classes: Sequence[str]) -> int:
     )
 
 
-def check_labels(labels: Labels | None, n: int, classes: int) -> Labels | None:
+def check_labels(labels: ClassInput | None, n: int, classes: int) -> ClassInput | None:
     """Return labels for `n` latents as a graph takes them, int64 `[n]`; None without classes.
 
+    Class weights `[n, classes]` become float32.
+
     Raises:
-        UsageError: they are missing, of another shape or type, or there is no such class.
+        UsageError: they are missing, of another shape or type, there is no such class, or the
+            weights of an image are not shares.
     """
     if labels is None:
         if classes:
@@ -128,18 +136,34 @@ def check_labels(labels: Labels | None, n: int, classes: int) -> Labels | None:
         return None
     if not classes:
         raise UsageError("labels are not allowed: this generator has no classes")
-    labels = np.asarray(labels)
-    if labels.shape != (n,) or labels.dtype.kind not in "iu":
+    given: npt.NDArray[Any] = np.asarray(labels)
+    if given.ndim == 2 and given.dtype.kind == "f":
+        return _check_weights(given, n, classes)
+    if given.shape != (n,) or given.dtype.kind not in "iu":
         raise UsageError(
-            f"labels of {labels.dtype} {list(labels.shape)} are not allowed: {n} latents need"
+            f"labels of {given.dtype} {list(given.shape)} are not allowed: {n} latents need"
             f" integers [{n}]"
         )
-    if not (labels.min() >= 0 and labels.max() < classes):
+    if not (given.min() >= 0 and given.max() < classes):
         raise UsageError(
-            f"labels {labels.min()} to {labels.max()} are not allowed: this generator has the"
+            f"labels {given.min()} to {given.max()} are not allowed: this generator has the"
             f" classes 0 to {classes - 1}"
         )
-    return labels.astype(np.int64, copy=False)
+    return given.astype(np.int64, copy=False)
+
+
+def _check_weights(weights: npt.NDArray[Any], n: int, classes: int) -> ClassWeights:
+    are_shares = (
+        weights.shape == (n, classes)
+        and (weights >= 0).all()
+        and (np.abs(weights.sum(axis=1) - 1) <= WEIGHT_ERROR).all()
+    )
+    if not are_shares:
+        raise UsageError(
+            f"class weights of {weights.dtype} {list(weights.shape)} are not allowed: {n} latents"
+            f" need shares of the classes [{n}, {classes}], none negative, with the sum 1 in a row"
+        )
+    return weights.astype(np.float32, copy=False)
 
 
 @functools.cache

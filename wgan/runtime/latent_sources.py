@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from wgan.errors import UsageError
 from wgan.files import open_regular
-from wgan.latents import Labels, Latents, format_seeds, latents_from_seeds
+from wgan.latents import ClassInput, ClassWeights, Labels, Latents, format_seeds, latents_from_seeds
 from wgan.runtime.labels import Labelling
 from wgan.text import shorten
 
@@ -61,6 +61,10 @@ class LatentSource(ABC):
         if self.labelling is None:
             return None
         return self.labelling.labels(positions, [self.key(position) for position in positions])
+
+    def class_input(self, positions: Sequence[int]) -> ClassInput | None:
+        """What the generator takes for the classes at `positions`; by default their labels."""
+        return self.labels(positions)
 
     @abstractmethod
     def unscaled(self, positions: Sequence[int]) -> Latents:
@@ -162,7 +166,7 @@ class InterpolatedLatents(LatentSource):
     standard normal latents lie (Shoemake 1985; White 2016, "Sampling Generative Networks").
 
     Labels are one for the whole path, by default that of the first seed, or one for each seed: then
-    the label changes at the seeds' own images.
+    the label changes at the seeds' own images, with `blends_classes` evenly between them.
     """
 
     key_name = "frames"
@@ -170,32 +174,62 @@ class InterpolatedLatents(LatentSource):
     seeds: Sequence[int]
     latent_dim: int
     frames: int
+    blends_classes: bool = field(default=False, kw_only=True)
 
     def __len__(self) -> int:
         return self.frames
 
+    @property
+    def changes_class(self) -> bool:
+        """Whether the seeds have several classes."""
+        return self.labelling is not None and len(set(self.labelling.given)) > 1
+
     def labels(self, positions: Sequence[int]) -> Labels | None:
-        """Labels of the frames; those of a leg are of the seed where it begins."""
+        """Labels of the frames: of the seed where a leg begins, or of the larger share."""
         if self.labelling is None:
             return None
-        legs = [position * len(self.seeds) // self.frames for position in positions]
+        if self.blends_classes:
+            labels: Labels = self._class_weights(positions).argmax(axis=1)
+            return labels
+        legs = [self._leg(position)[0] for position in positions]
         return self.labelling.labels(legs, [self.seeds[0]] * len(legs))
+
+    def class_input(self, positions: Sequence[int]) -> ClassInput | None:
+        """Labels of the frames, or the shares of the classes."""
+        return self._class_weights(positions) if self.blends_classes else self.labels(positions)
+
+    def _class_weights(self, positions: Sequence[int]) -> ClassWeights:
+        assert self.labelling is not None
+        labels = self.labelling.labels(range(len(self.seeds)), self.seeds)
+        weights = np.zeros((len(positions), len(self.labelling.classes)), np.float32)
+        for row, position in zip(weights, positions, strict=True):
+            leg, share = self._leg(position)
+            row[labels[leg]] += 1 - share
+            row[labels[(leg + 1) % len(labels)]] += share
+        return weights
+
+    def _leg(self, position: int) -> tuple[int, float]:
+        """The seed before a frame, and the frame's share of the way to the next one."""
+        # Whole numbers: a float position would drift on a long path.
+        leg, part = divmod(position * len(self.seeds), self.frames)
+        return leg, part / self.frames
 
     def unscaled(self, positions: Sequence[int]) -> Latents:
         """Latents of the frames; frame 0 is the first seed's."""
         anchors = latents_from_seeds(self.seeds, self.latent_dim)
         frames = []
         for position in positions:
-            # Whole numbers: a float position would drift on a long path.
-            leg, part = divmod(position * len(anchors), self.frames)
+            leg, share = self._leg(position)
             start, end = anchors[leg], anchors[(leg + 1) % len(anchors)]  # back to the first
-            frames.append(slerp(start, end, part / self.frames))
+            frames.append(slerp(start, end, share))
         return np.stack(frames)
 
     def settings(self) -> dict[str, Any]:
-        """The seeds, the number of frames and the truncation."""
-        seeds = format_seeds(self.seeds)
-        return {**super().settings(), "interpolate": seeds, "of_frames": self.frames}
+        """The seeds, their classes where they differ, the number of frames and the truncation."""
+        settings = {**super().settings(), "interpolate": format_seeds(self.seeds)}
+        if self.labelling is not None and self.blends_classes:
+            settings["between_labels"] = ",".join(map(str, self.labelling.given))
+        return {**settings, "of_frames": self.frames}
 
 
 @dataclass(frozen=True)

@@ -3,15 +3,16 @@
 import dataclasses
 import os
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from types import MappingProxyType
+from typing import Any, TypeVar, cast
 
 import numpy as np
 import numpy.typing as npt
 
 from wgan.errors import DeviceError, ModelFileError, UsageError
-from wgan.latents import Labels, Latents
+from wgan.latents import ClassInput, Latents
 from wgan.model_file.graph_inputs import Inputs
 from wgan.model_file.onnx_scan import ValueInfo, extra_output
 from wgan.model_file.reading import read_complete
@@ -26,7 +27,9 @@ from wgan.runtime.feed import Feed
 from wgan.runtime.model_source import ModelSource
 from wgan.runtime.signature import session_interface
 
-Scalar = TypeVar("Scalar", bound=np.generic)
+Rows = TypeVar("Rows", bound=npt.NDArray[Any])
+
+NO_INPUTS: Mapping[str, npt.NDArray[Any]] = MappingProxyType({})
 
 
 @dataclass(frozen=True)
@@ -82,11 +85,17 @@ class ModelSession:
         return session_interface(self._open_session())
 
     def run(
-        self, names: Sequence[str], feed: Feed, latents: Latents, labels: Labels | None
+        self,
+        names: Sequence[str],
+        feed: Feed,
+        latents: Latents,
+        labels: ClassInput | None,
+        more: Mapping[str, npt.NDArray[Any]] = NO_INPUTS,
     ) -> list[npt.NDArray[Any]]:
         """Compute outputs for latents `[n, latent_dim]`, and labels `[n]` of a graph with classes.
 
         Where an exporter has frozen the batch size, these are several runs, the last one padded.
+        Each of them takes the inputs `more` as they are.
 
         Raises:
             UsageError: the session is closed.
@@ -96,15 +105,18 @@ class ModelSession:
         session = self._open_session()
         size = feed.inputs.batch
         if size is None or size == len(latents):
-            return self._run_batch(session, names, feed(latents, labels))
+            return self._run_batch(session, names, {**feed(latents, labels), **more})
         parts = [
             self._run_batch(
                 session,
                 names,
-                feed(
-                    pad(latents[start : start + size], size),
-                    None if labels is None else pad(labels[start : start + size], size),
-                ),
+                {
+                    **feed(
+                        pad(latents[start : start + size], size),
+                        None if labels is None else pad(labels[start : start + size], size),
+                    ),
+                    **more,
+                },
             )
             for start in range(0, len(latents), size)
         ]
@@ -119,11 +131,13 @@ class ModelSession:
 
     def with_output(self, name: str) -> "ModelSession":
         """Open the model again, on the CPU, with any value of its graph as an output."""
-        extended = ModelSource(self.content() + extra_output(name), None)
         # "all" may fuse the value away.
-        return ModelSession(
-            self.name, extended, EngineOptions("cpu", self.options.threads, optimization="none")
-        )
+        options = EngineOptions("cpu", self.options.threads, optimization="none")
+        return self.reopen(self.content() + extra_output(name), options)
+
+    def reopen(self, content: bytes, options: EngineOptions | None = None) -> "ModelSession":
+        """Open other bytes of the same model, by default with the same options."""
+        return ModelSession(self.name, ModelSource(content, None), options or self.options)
 
     def content(self) -> bytes:
         """Return the model's bytes, with all its weights.
@@ -167,6 +181,6 @@ class ModelSession:
         return self._session
 
 
-def pad(rows: npt.NDArray[Scalar], size: int) -> npt.NDArray[Scalar]:
+def pad(rows: Rows, size: int) -> Rows:
     """Append rows of zeros up to `size`."""
-    return np.pad(rows, [(0, size - len(rows)), *[(0, 0)] * (rows.ndim - 1)])
+    return cast("Rows", np.pad(rows, [(0, size - len(rows)), *[(0, 0)] * (rows.ndim - 1)]))

@@ -11,7 +11,7 @@ from tests.runtime import models
 from tests.runtime.writers.test_writers import make_job
 from wgan.errors import OutputError
 from wgan.files import lock_file
-from wgan.latents import Labels, Latents
+from wgan.latents import ClassInput, Latents
 from wgan.runtime import Generator
 from wgan.runtime.writers import write
 
@@ -21,7 +21,7 @@ class Failing(Generator):
 
     batches = 30
 
-    def pixels(self, latents: Latents, labels: Labels | None = None) -> Any:
+    def pixels(self, latents: Latents, labels: ClassInput | None = None) -> Any:
         if self.batches == 0:
             raise OutputError("enough")
         self.batches -= 1

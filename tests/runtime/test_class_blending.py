@@ -1,0 +1,188 @@
+"""Images between classes: shares of several classes, and paths whose class changes evenly."""
+
+import itertools
+import logging
+import pickle
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from tests.export.foreign.networks import foreign as network
+from tests.runtime import models
+from tests.runtime.test_foreign_files import LATENTS, TABLE, labelled, one_hot
+from wgan.errors import UsageError
+from wgan.latents import latents_from_seeds
+from wgan.model_file.foreign import ForeignOptions
+from wgan.runtime import Generator, sample
+from wgan.runtime.config import SampleConfig
+from wgan.runtime.labels import Labelling
+from wgan.runtime.latent_sources import InterpolatedLatents
+
+SHARES = np.array([[0.5, 0, 0, 0, 0.5], [0, 1, 0, 0, 0], [0.2, 0.2, 0.2, 0.2, 0.2]], np.float32)
+
+
+def with_rows(model: onnx.ModelProto, rows: npt.NDArray[np.float32]) -> onnx.ModelProto:
+    """The model with another table of classes."""
+    (table,) = (each for each in model.graph.initializer if each.name == "table")
+    table.CopyFrom(numpy_helper.from_array(rows, "table"))
+    return model
+
+
+def blended(shares: npt.NDArray[np.float32]) -> onnx.ModelProto:
+    """`models.conditional`, whose class k is the mixture `shares[k]`."""
+    model = models.conditional()
+    (table,) = (each for each in model.graph.initializer if each.name == "table")
+    rows = numpy_helper.to_array(table)
+    mixed = (shares @ rows).astype(np.float32)
+    return with_rows(model, np.concatenate([mixed, rows[len(mixed) :]]))
+
+
+def test_shares_of_classes_blend_their_rows(conditional: Generator) -> None:
+    latents = latents_from_seeds(range(3), 4)
+    expected = Generator(models.sealed(blended(SHARES))).run(latents, np.arange(3))
+    found = conditional.run(latents, SHARES)
+    np.testing.assert_allclose(found[0], expected[0], atol=1e-5)
+    assert np.abs(found[1].astype(int) - expected[1]).max() <= 1
+    again = pickle.loads(pickle.dumps(conditional))
+    np.testing.assert_array_equal(again.images(latents, SHARES), found[0])
+
+
+def test_whole_shares_are_the_classes_to_the_bit(conditional: Generator) -> None:
+    latents, labels = latents_from_seeds(range(5), 4), np.array([4, 0, 3, 2, 1])
+    whole = np.eye(5, dtype=np.float64)[labels]
+    np.testing.assert_array_equal(
+        conditional.images(latents, whole.astype(np.float32)), conditional.images(latents, labels)
+    )
+
+
+@pytest.mark.parametrize(
+    "shares",
+    [SHARES[:2], SHARES[:, :4], -SHARES, SHARES * 2, SHARES * np.nan, np.zeros((3, 5))],
+    ids=["too few", "four classes", "negative", "sum of 2", "not a number", "nothing"],
+)
+def test_other_numbers_are_no_shares(
+    conditional: Generator, shares: npt.NDArray[np.float32]
+) -> None:
+    with pytest.raises(UsageError, match=r"shares of the classes \[3, 5\], none negative"):
+        conditional.images(latents_from_seeds(range(3), 4), shares)
+
+
+@pytest.mark.parametrize("batch_size", [1, 3, 64])
+def test_a_path_goes_from_class_to_class(conditional: Generator, batch_size: int) -> None:
+    path = conditional.interpolate([5, 6], 8, batch_size, labels=["dog", 4])
+    ends = conditional.sample([5, 6], labels=["dog", 4])
+    np.testing.assert_array_equal(path[[0, 4]], ends)
+    source = InterpolatedLatents(1.0, [5, 6], 4, 8)
+    share = np.array([[0, 0.75, 0, 0, 0.25], [0, 0.25, 0, 0, 0.75]], np.float32)
+    between = conditional.pixels(source.latents([1, 7]), share[[0, 0]])
+    np.testing.assert_array_equal(path[[1, 7]], between)
+    np.testing.assert_array_equal(path[3], conditional.pixels(source.latents([3]), share[[1]])[0])
+
+
+def test_labels_of_a_path_are_those_of_the_larger_share() -> None:
+    labelling = Labelling(models.CLASSES, (3, 0))
+    path = InterpolatedLatents(1.0, [8, 4], 4, 8, labelling=labelling, blends_classes=True)
+    assert path.labels(range(8)).tolist() == [3, 3, 0, 0, 0, 0, 0, 3]  # type: ignore[union-attr]
+    assert path.name(2) == "00000002-cat"
+    assert not InterpolatedLatents(
+        1.0, [8, 4], 4, 8, labelling=Labelling(models.CLASSES, (3, 3))
+    ).changes_class
+
+
+def test_a_frozen_batch_blends_too(conditional: Generator) -> None:
+    model = models.conditional()
+    for value in (*model.graph.input, *model.graph.output):
+        value.type.tensor_type.shape.dim[0].dim_value = 2
+    frozen = Generator(models.sealed(model))
+    labels = ["cat", "dog", "7"]
+    np.testing.assert_array_equal(
+        frozen.interpolate([1, 2, 3], 9, labels=labels),
+        conditional.interpolate([1, 2, 3], 9, labels=labels),
+    )
+
+
+def test_foreign_files_blend_tables_and_one_hot_labels() -> None:
+    shares = np.array([[0.5, 0.5, 0, 0], [0, 0, 0.1, 0.9]] * 2 + [[0, 1, 0, 0]], np.float32)
+    named, hot = ForeignOptions(label_input="y"), ForeignOptions(label_input="c")
+    rows = np.concatenate([shares @ TABLE["table"]])
+    mixed = with_rows(labelled(), rows.astype(np.float32))
+    with Generator(mixed.SerializeToString(), foreign=named) as generator:
+        expected = generator.images(LATENTS, np.arange(5))
+    for model, options in ((labelled(), named), (one_hot(), hot)):
+        with Generator(model.SerializeToString(), foreign=options) as generator:
+            np.testing.assert_allclose(generator.images(LATENTS, shares), expected, atol=1e-6)
+
+
+def several_tables(*, more: bool) -> bytes:
+    """A generator that looks its label up in float16 and float32; with `more` it counts too."""
+    nodes = [
+        helper.make_node("Gather", ["table", "y"], ["factor"]),
+        helper.make_node("Gather", ["half", "y"], ["half_term"]),
+        helper.make_node("Cast", ["half_term"], ["term"], to=TensorProto.FLOAT),
+        helper.make_node("Mul", ["z", "factor"], ["scaled"]),
+        helper.make_node("Add", ["scaled", "term"], ["sum" if more else "flat"]),
+    ]
+    if more:
+        nodes += [
+            helper.make_node("Cast", ["y"], ["number"], to=TensorProto.FLOAT),
+            helper.make_node("Unsqueeze", ["number", "axis"], ["column"]),
+            helper.make_node("Add", ["sum", "column"], ["flat"]),
+        ]
+    constants: dict[str, npt.NDArray[Any]] = {
+        **TABLE, "half": TABLE["table"].astype(np.float16), "axis": np.array([1])
+    }  # fmt: skip
+    model = network(
+        before=nodes, more_inputs=[("y", TensorProto.INT64, ["n"])], constants=constants
+    )
+    return bytes(model.SerializeToString())
+
+
+def test_every_table_is_blended() -> None:
+    options = ForeignOptions(label_input="y")
+    with Generator(several_tables(more=False), foreign=options) as generator:
+        path = generator.interpolate([3, 3], 8, labels=[0, 3])
+        np.testing.assert_array_equal(path[[0, 4]], generator.sample([3, 3], labels=[0, 3]))
+        assert all((a != b).any() for a, b in itertools.pairwise(path))
+
+
+def test_the_installed_generator_draws_between_its_classes() -> None:
+    with Generator("builtin") as generator:
+        path = generator.interpolate([3, 3, 8], 12, labels=["trouser", "sneaker", 8])
+        anchors = generator.sample([3, 3, 8], labels=["trouser", "sneaker", 8])
+    np.testing.assert_array_equal(path[[0, 4, 8]], anchors)
+    steps = np.abs(np.diff(path[:5].astype(int), axis=0)).mean(axis=(1, 2, 3))
+    whole = np.abs(anchors[1].astype(int) - anchors[0]).mean()
+    assert steps.min() > 0
+    assert steps.max() < 0.8 * whole  # no frame takes the whole way
+
+
+def test_a_graph_that_does_more_with_a_label_changes_in_steps(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    options = ForeignOptions(label_input="y")
+    with Generator(several_tables(more=True), foreign=options) as generator:
+        with pytest.raises(UsageError, match="draws nothing between two classes"):
+            generator.images(LATENTS[:1], np.array([[0.5, 0.5, 0, 0]], np.float32))
+        with caplog.at_level(logging.WARNING):
+            path = generator.interpolate([3, 3], 4, labels=[0, 3])
+        np.testing.assert_array_equal(path, generator.sample([3] * 4, labels=[0, 0, 3, 3]))
+    assert "the class changes in steps" in caplog.text
+
+
+def test_the_command_writes_what_lies_between(
+    conditional_file: Path, conditional: Generator, tmp_path: Path
+) -> None:
+    given = {"model": str(conditional_file), "interpolate": "0,0", "labels": ("cat", "7")}
+    sample(SampleConfig(out=str(tmp_path / "a.npy"), frames=6, **given))  # type: ignore[arg-type]
+    expected = conditional.interpolate([0, 0], 6, labels=["cat", "7"])
+    np.testing.assert_array_equal(np.load(tmp_path / "a.npy"), expected)
+    assert (expected[1] != expected[0]).any()
+    folder = tmp_path / "frames"
+    sample(SampleConfig(out=f"{folder}/", frames=6, **given))  # type: ignore[arg-type]
+    names = sorted(path.name for path in folder.glob("*.png"))
+    assert names[:3] == ["00000000-cat.png", "00000001-cat.png", "00000002-7.png"]
