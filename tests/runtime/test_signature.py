@@ -170,6 +170,16 @@ def test_an_unknown_range_must_be_given() -> None:
         found([LATENTS], [IMAGES], {"out": Producer("Add", "x")})
 
 
+def test_a_clip_may_be_wider_than_the_range() -> None:
+    clip = {"out": Producer("Clip", "x", attributes={"min": -1.5, "max": 1.5})}
+    for given, expected in ((None, (-1.5, 1.5)), ((-1.0, 1.0), (-1, 1))):
+        images = found([LATENTS], [IMAGES], clip, value_range=given).images
+        assert images is not None
+        assert images.value_range == expected
+    with pytest.raises(UsageError, match=r"--value-range 0,255 is not allowed: .* range -1.5,1.5"):
+        found([LATENTS], [IMAGES], clip, value_range=(0.0, 255.0))
+
+
 def test_a_range_that_contradicts_the_graph_is_refused() -> None:
     with pytest.raises(UsageError, match=r"--value-range 0,1 is not allowed: .* range -1,1"):
         found([LATENTS], [IMAGES], value_range=(0.0, 1.0))

@@ -105,24 +105,15 @@ def _make_draft(
 ) -> Any:
     """Trace the generator, once its range is known, which its own graph may tell."""
     from wgan.export.draft import make_draft
-    from wgan.export.foreign.interface import find_range
+    from wgan.export.foreign.interface import scan_graph
     from wgan.export.foreign.normal_form import fold
     from wgan.export.formats.onnx import clean, rewrite, to_onnx
     from wgan.model_file import IMAGES
+    from wgan.model_file.image_outputs import find_range
 
     model = to_onnx(generator, generator.latent_dim, generator.classes)
-    known = find_range(model, IMAGES)
-    if known is not None and value_range is not None and known != value_range:
-        raise UsageError(
-            f"--range {value_range[0]:g},{value_range[1]:g} is not allowed: the generator's images"
-            f" have the range {known[0]:g},{known[1]:g}"
-        )
-    if known is None and value_range is None:
-        raise UsageError(
-            "the range of the generator's images is unknown, because they do not end in tanh,"
-            " sigmoid or a clip: give the values of black and white, as in  --range=-1,1"
-        )
-    generator.value_range = known or value_range or (-1.0, 1.0)
+    producers = scan_graph(model).producers
+    generator.value_range = find_range(IMAGES, producers, value_range, "--range")
     if file_format != "onnx":
         return make_draft(generator, generator.latent_dim, config, file_format, generator.classes)
     if generator.value_range != (-1.0, 1.0):

@@ -138,24 +138,33 @@ def _sides(height: Axis, width: Axis) -> tuple[int, int] | None:
 
 
 def find_range(
-    name: str, producers: Mapping[str, Producer], given: ValueRange | None
+    name: str,
+    producers: Mapping[str, Producer],
+    given: ValueRange | None,
+    option: str = "--value-range",
 ) -> ValueRange:
     """The values of black and white of a float output: those of the graph, or `given`.
+
+    What is given by `option` may be narrower than a clip.
 
     Raises:
         UnknownRange: neither says it.
         UsageError: they differ.
     """
     known = inferred_range(name, producers)
-    if known is not None and given is not None and known != given:
+    if known is None or given is None:
+        found = known or given
+        if found is None:
+            raise UnknownRange(
+                f"the range of the model's output {name[:60]} is unknown: it does not end in tanh,"
+                f" sigmoid or a clip. Give the values of black and white, as in  {option}=-1,1"
+            )
+        return found
+    is_clip = inferred_range(name, producers, of_clips=False) is None
+    is_narrower = known[0] <= given[0] and given[1] <= known[1]
+    if known != given and not (is_clip and is_narrower):
         raise UsageError(
-            f"--value-range {given[0]:g},{given[1]:g} is not allowed: the model's images have the"
-            f" range {known[0]:g},{known[1]:g}"
+            f"{option} {given[0]:g},{given[1]:g} is not allowed: the model's images have the range"
+            f" {known[0]:g},{known[1]:g}"
         )
-    found = known or given
-    if found is None:
-        raise UnknownRange(
-            f"the range of the model's output {name[:60]} is unknown: give the values of black and"
-            " white, as in  --value-range=-1,1"
-        )
-    return found
+    return given

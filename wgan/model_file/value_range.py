@@ -102,8 +102,13 @@ def find_tables(
     return found
 
 
-def inferred_range(name: str, producers: Mapping[str, Producer]) -> ValueRange | None:
-    """Range of the value `name`, as the last operators tell it; None if they do not."""
+def inferred_range(
+    name: str, producers: Mapping[str, Producer], *, of_clips: bool = True
+) -> ValueRange | None:
+    """Range of the value `name`, as the last operators tell it; None if they do not.
+
+    Without `of_clips`, a clip tells nothing: it may be wider than the range, to be safe.
+    """
     changes: list[tuple[str, float]] = []  # factors and terms on the way, the last one first
     for _ in range(len(producers)):  # a damaged graph can have a cycle
         producer = producers.get(name)
@@ -124,7 +129,9 @@ def inferred_range(name: str, producers: Mapping[str, Producer]) -> ValueRange |
             changes.append((kind, number))
             name = producer.inputs[1]
             continue
-        found = RANGES.get(kind) or _clip(producer) or _softsign(producer, producers)
+        found = RANGES.get(kind) or _softsign(producer, producers)
+        if of_clips:
+            found = found or _clip(producer)
         return None if found is None else _changed(found, changes)
     return None
 

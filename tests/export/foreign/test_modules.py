@@ -159,7 +159,7 @@ def test_a_range_is_told_by_the_module(tmp_path: Path) -> None:
 
 def test_a_range_that_cannot_be_told_must_be_given(tmp_path: Path) -> None:
     module = Small(nn.Identity())
-    with pytest.raises(UsageError, match=r"range of the generator's images is unknown.*--range"):
+    with pytest.raises(UsageError, match=r"output images is unknown.*--range=-1,1"):
         export_module(module, (LATENT_DIM, 1, 1), tmp_path / "g.onnx")
     assert not list(tmp_path.iterdir())
 

@@ -11,7 +11,7 @@ from wgan.export.lowering.graph import AnyArray, all_nodes
 from wgan.model_file.graph_inputs import Inputs
 from wgan.model_file.image_outputs import Layout
 from wgan.model_file.onnx_scan import OnnxFile, scan
-from wgan.model_file.value_range import RANDOM, ValueRange, inferred_range
+from wgan.model_file.value_range import RANDOM, ValueRange
 from wgan.text import first_line
 
 FLOATS = (TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.DOUBLE, TensorProto.BFLOAT16)
@@ -92,8 +92,3 @@ def scan_graph(model: ModelProto) -> OnnxFile:
         if len(tensor.raw_data) > SCALAR_BYTES:
             tensor.ClearField("raw_data")
     return scan(small.SerializeToString(), allow_unsafe=True)
-
-
-def find_range(model: ModelProto, name: str) -> ValueRange | None:
-    """The range of the value `name`, or None if the graph does not tell it."""
-    return inferred_range(name, scan_graph(model).producers)
