@@ -86,12 +86,17 @@ class PrecisionConfig:
     @property
     def allowed(self) -> Distance:
         """The largest distance from the reference that passes."""
+        return self.allowed_from(in_16_bits=False)
+
+    def allowed_from(self, *, in_16_bits: bool) -> Distance:
+        """The largest distance from a reference that may itself compute in 16 bits."""
         given = {
             field.name: value
             for field in dataclasses.fields(Distance)
             if (value := getattr(self, f"tolerance_{field.name}")) is not None
         }
-        return dataclasses.replace(TOLERANCES[self.precision], **given)
+        precision = "fp16" if in_16_bits and self.precision == "fp32" else self.precision
+        return dataclasses.replace(TOLERANCES[precision], **given)
 
     @property
     def loosened(self) -> bool:

@@ -12,8 +12,10 @@ from wgan.model_file.manifest import Manifest
 from wgan.stop import check_stop
 
 if TYPE_CHECKING:
+    from onnx import ModelProto
     from torch import nn
 
+    from wgan.export.draft import ExportDraft
     from wgan.export.foreign.module import ForeignGenerator
 
 logger = logging.getLogger("wgan.export")
@@ -61,6 +63,7 @@ def export_module(
     check_output(path)
     with needs_extra("export", purpose="exporting"):
         from wgan.export.draft import prove_and_write, weights_sha256
+        from wgan.export.foreign.interface import computes_in_16_bits
         from wgan.export.foreign.module import (
             ForeignGenerator,
             check_arguments,
@@ -75,7 +78,8 @@ def export_module(
     check_stop()
     logger.info("%s: tracing the generator", path)
     channels, height, width = draw(generator).shape[1:]
-    draft = _make_draft(generator, value_range, config, file_format)
+    model = _trace(generator, value_range)
+    draft = _make_draft(model, generator, config, file_format)
     logger.info("%s: generating reference images with PyTorch", path)
     reference = Reference.draw(
         generator, generator.latent_dim, config.seeds, generator.classes, float64_optional=True
@@ -92,32 +96,34 @@ def export_module(
         weights_sha256=weights_sha256(module.state_dict()),
         config={},
     )
-    return prove_and_write(
-        draft, reference, unproved, path, config.allowed, loosened=config.loosened
-    )
+    allowed = config.allowed_from(in_16_bits=computes_in_16_bits(model))
+    return prove_and_write(draft, reference, unproved, path, allowed, loosened=config.loosened)
 
 
-def _make_draft(
-    generator: "ForeignGenerator",
-    value_range: tuple[float, float] | None,
-    config: ExportConfig,
-    file_format: str,
-) -> Any:
-    """Trace the generator, once its range is known, which its own graph may tell."""
-    from wgan.export.draft import make_draft
+def _trace(generator: "ForeignGenerator", value_range: tuple[float, float] | None) -> "ModelProto":
+    """Trace the generator to ONNX, once its range is known, which its own graph may tell."""
     from wgan.export.foreign.interface import scan_graph
-    from wgan.export.foreign.normal_form import fold
-    from wgan.export.formats.onnx import clean, rewrite, to_onnx
+    from wgan.export.formats.onnx import to_onnx
     from wgan.model_file import IMAGES
     from wgan.model_file.image_outputs import find_range
 
     model = to_onnx(generator, generator.latent_dim, generator.classes)
     producers = scan_graph(model).producers
     generator.value_range = find_range(IMAGES, producers, value_range, "--range")
-    if file_format != "onnx":
-        return make_draft(generator, generator.latent_dim, config, file_format, generator.classes)
     if generator.value_range != (-1.0, 1.0):
         model = to_onnx(generator, generator.latent_dim, generator.classes)
+    return model
+
+
+def _make_draft(
+    model: "ModelProto", generator: "ForeignGenerator", config: ExportConfig, file_format: str
+) -> "ExportDraft":
+    from wgan.export.draft import make_draft
+    from wgan.export.foreign.normal_form import fold
+    from wgan.export.formats.onnx import clean, rewrite
+
+    if file_format != "onnx":
+        return make_draft(generator, generator.latent_dim, config, file_format, generator.classes)
     return rewrite(clean(fold(model)), config, generator.classes)
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from wgan.errors import ExportError, ModelFileError, UsageError, needs_extra
-from wgan.export.config import TOLERANCES, OptimizeConfig, PrecisionConfig
+from wgan.export.config import OptimizeConfig, PrecisionConfig
 from wgan.files import check_output
 from wgan.model_file.manifest import METADATA_KEY, Distance, Manifest
 from wgan.model_file.reading import read_bytes, read_complete
@@ -98,13 +98,10 @@ def _check_foreign(model: "ModelProto", path: Path) -> None:
 def allowed_distance(
     config: PrecisionConfig, interface: "Interface", *, in_16_bits: bool
 ) -> Distance:
-    """The largest distance that passes; the file's own arithmetic may be coarser than float32."""
-    allowed = config.allowed
+    """The largest distance that passes."""
     if interface.value_range is None:  # images of 256 levels, of which rounding may tip one
-        return replace(allowed, images=max(allowed.images, LEVEL))
-    if config.precision == "fp32" and in_16_bits and not config.loosened:
-        return TOLERANCES["fp16"]
-    return allowed
+        return replace(config.allowed, images=max(config.allowed.images, LEVEL))
+    return config.allowed_from(in_16_bits=in_16_bits)
 
 
 def load_foreign(path: Path) -> tuple["ModelProto", str]:

@@ -1,5 +1,6 @@
 """`wgan export --module`: PyTorch generators of other projects."""
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from torch import Tensor, nn
 from tests.processes import RunWgan
 from wgan.errors import ExportError, UsageError
 from wgan.export import ExportConfig, export_module
+from wgan.export.config import TOLERANCES
 from wgan.export.foreign.module import (
     ForeignGenerator,
     draw,
@@ -169,6 +171,31 @@ def test_a_module_that_casts_to_float32_has_no_float64_referee(tmp_path: Path) -
     assert manifest.receipt.float64_images is None
     with Generator(tmp_path / "g.onnx") as generator:
         assert generator.manifest == manifest
+
+
+class InHalf(Small):
+    """Computes its last layers in float16, as StyleGAN2 does."""
+
+    def forward(self, z: Tensor) -> Any:
+        """Draw images."""
+        first, *others = self.main
+        images: Any = first(z).half()
+        for layer in others:
+            images = layer.half()(images)
+        return images.float()
+
+
+def test_a_module_in_half_precision_has_the_tolerance_of_fp16(tmp_path: Path) -> None:
+    manifest = export_module(InHalf(), (LATENT_DIM, 1, 1), tmp_path / "g.onnx")
+    assert manifest.receipt.allowed == TOLERANCES["fp16"]
+    assert not manifest.receipt.loosened
+
+
+def test_a_tolerance_that_is_given_holds_for_half_precision_too() -> None:
+    allowed = ExportConfig(tolerance_images=1e-6).allowed_from(in_16_bits=True)
+    assert allowed == dataclasses.replace(TOLERANCES["fp16"], images=1e-6)
+    int8 = ExportConfig(precision="int8")
+    assert int8.allowed_from(in_16_bits=True) == TOLERANCES["int8"]
 
 
 def test_further_arguments_and_outputs_are_chosen(tmp_path: Path) -> None:

@@ -77,8 +77,11 @@ def check_operators(model: ModelProto) -> None:
 
 
 def computes_in_16_bits(model: ModelProto) -> bool:
-    """Whether weights, inputs or outputs are float16 or bfloat16."""
+    """Whether weights, inputs, outputs or what is cast are float16 or bfloat16."""
     kinds = {tensor.data_type for tensor in model.graph.initializer}
+    for node in model.graph.node:
+        if node.op_type == "Cast":
+            kinds.update(entry.i for entry in node.attribute if entry.name == "to")
     for value in (*model.graph.input, *model.graph.output):
         kinds.add(value.type.tensor_type.elem_type)
     return bool(kinds & {TensorProto.FLOAT16, TensorProto.BFLOAT16})
