@@ -1,8 +1,9 @@
 """`wgan export --module`: PyTorch generators of other projects."""
 
 import dataclasses
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -171,6 +172,73 @@ def test_a_module_that_casts_to_float32_has_no_float64_referee(tmp_path: Path) -
     assert manifest.receipt.float64_images is None
     with Generator(tmp_path / "g.onnx") as generator:
         assert generator.manifest == manifest
+
+
+@dataclasses.dataclass
+class Drawn:
+    images: Tensor
+    mask: Tensor
+
+
+class Named(NamedTuple):
+    images: Tensor
+    mask: Tensor
+
+
+def flat(images: Tensor) -> Tensor:
+    return images.reshape(len(images), -1)
+
+
+@pytest.mark.parametrize(
+    ("form", "output"),
+    [
+        (lambda images: [images], None),
+        (lambda images: (images, flat(images)), None),
+        (lambda images: (images, images * 2), "0"),
+        (lambda images: Drawn(images, images * 2), "images"),
+        (lambda images: Named(images, images * 2), "images"),
+        (lambda images: Named(images, images * 2), "0"),
+        (lambda images: ((images * 2, images), flat(images)), "0.1"),
+        (lambda images: {"levels": {"last": images, "first": images * 2}}, "levels.last"),
+    ],
+)  # fmt: skip
+def test_images_are_found_in_what_a_module_returns(
+    form: Callable[[Tensor], Any], output: str | None
+) -> None:
+    class Returning(Small):
+        def forward(self, z: Tensor) -> Any:
+            return form(super().forward(z))
+
+    torch.manual_seed(0)
+    plain = Small().eval()
+    torch.manual_seed(0)
+    generator = ForeignGenerator(Returning().eval(), (LATENT_DIM, 1, 1), {}, output)
+    latents = torch.randn(2, LATENT_DIM)
+    expected = plain(latents[:, :, None, None])
+    assert torch.equal(generator(latents), expected)
+
+
+@pytest.mark.parametrize(
+    ("form", "output", "message"),
+    [
+        (lambda _: None, None, "returns 'NoneType', in which there is no tensor"),
+        (lambda _: "images", "0", "returns 'str', in which there is no tensor"),
+        (lambda _: {"a": 1}, None, "returns 'dict', in which there is no tensor"),
+        (lambda images: Drawn(images, images), None, r"returns 2 tensors \(images, mask\): choose"),
+        (lambda images: Drawn(images, images), "other", "the generator returns images, mask"),
+        (lambda images: ((images, images),), "2", "the generator returns 0.0, 0.1"),
+    ],
+)  # fmt: skip
+def test_what_a_module_returns_is_named(
+    form: Callable[[Tensor], Any], output: str | None, message: str
+) -> None:
+    class Returning(Small):
+        def forward(self, z: Tensor) -> Any:
+            return form(super().forward(z))
+
+    generator = ForeignGenerator(Returning().eval(), (LATENT_DIM, 1, 1), {}, output)
+    with pytest.raises(UsageError, match=message):
+        generator(torch.randn(2, LATENT_DIM))
 
 
 class InHalf(Small):
@@ -411,6 +479,8 @@ def test_unknown_weights_alone_are_a_warning(
         ("torch.nn:Linear", "cannot be called without arguments"),
         ("builtins:dict", "returned 'dict'"),
         (":f", "write package.module:function"),
+        ("mygan", "write package.module:function"),
+        ("mygan:", "write package.module:function"),
     ],
 )
 def test_functions_that_make_no_module_are_named(name: str, message: str) -> None:

@@ -4,8 +4,8 @@ import importlib
 import inspect
 import math
 import sys
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, is_dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -93,23 +93,26 @@ class ForeignGenerator(nn.Module):
         return images if (low, high) == (-1, 1) else (images - low) * (2 / (high - low)) - 1
 
     def _select(self, result: Any) -> Tensor:
-        if isinstance(result, Tensor):
-            return result
-        items = result if isinstance(result, Mapping) else dict(enumerate(result))
-        tensors = {str(key): value for key, value in items.items() if isinstance(value, Tensor)}
+        tensors = dict(_tensors_of(result))
+        if not tensors:
+            raise UsageError(
+                f"forward of the generator returns {shorten(type(result).__name__)}, in which there"
+                " is no tensor: it must return images"
+            )
+        names = ", ".join(filter(None, tensors)) or "one tensor without a name"
         if self.output is None:
             images = [value for value in tensors.values() if value.ndim == 4]
-            if len(images) != 1:
+            if len(tensors) > 1 and len(images) != 1:
                 raise UsageError(
-                    f"the generator returns {len(tensors)} tensors ({', '.join(tensors)}): choose"
-                    " its images with  --output-name"
+                    f"the generator returns {len(tensors)} tensors ({names}): choose its images"
+                    " with  --output-name"
                 )
-            return images[0]
-        if self.output not in tensors:
-            raise UsageError(
-                f"--output-name {self.output}: the generator returns {', '.join(tensors)}"
-            )
-        return tensors[self.output]
+            return images[0] if images else next(iter(tensors.values()))
+        if self.output in tensors:
+            return tensors[self.output]
+        if self.output.isdecimal() and int(self.output) < len(tensors):  # of a named tuple, too
+            return list(tensors.values())[int(self.output)]
+        raise UsageError(f"--output-name {self.output}: the generator returns {names}")
 
     def _channels_first(self, images: Tensor) -> Tensor:
         found = self._layout
@@ -128,6 +131,23 @@ class ForeignGenerator(nn.Module):
         if found.layout == "nchw":
             return images
         return images.reshape(-1, found.channels, *found.sides)
+
+
+def _tensors_of(result: Any, path: str = "") -> Iterator[tuple[str, Tensor]]:
+    """The tensors in what a module returns, each with its names or indices, as in `1.images`."""
+    if isinstance(result, Tensor):
+        yield path, result
+        return
+    if isinstance(result, Mapping):
+        items = list(result.items())
+    elif is_dataclass(result):
+        items = list(vars(result).items())
+    elif isinstance(result, tuple | list):
+        items = list(zip(getattr(result, "_fields", range(len(result))), result, strict=True))
+    else:
+        items = []
+    for key, value in items:
+        yield from _tensors_of(value, f"{path}.{key}" if path else str(key))
 
 
 def make_inputs(module: nn.Module, given: Mapping[str, str], label: int | None) -> dict[str, Any]:
@@ -242,6 +262,11 @@ def make_module(name: str) -> nn.Module:
         UsageError: there is no such function, or it does not return a module.
     """
     module_name, _, attribute = name.partition(":")
+    if module_name.endswith(".py"):  # of a file
+        module_name = module_name.removesuffix(".py").removeprefix("./").replace("/", ".")
+    misfit = f"--module {name}: write package.module:function, as in mygan:Generator"
+    if not attribute:
+        raise UsageError(misfit)
     here = str(Path.cwd())
     if here not in sys.path:
         sys.path.append(here)
@@ -250,7 +275,7 @@ def make_module(name: str) -> nn.Module:
         for part in attribute.split("."):
             found = getattr(found, part)
     except (ValueError, TypeError) as exc:
-        raise UsageError(f"--module {name}: write package.module:function") from exc
+        raise UsageError(misfit) from exc
     except ModuleNotFoundError as exc:
         raise UsageError(
             f"--module {name}: there is no module {exc.name}, here or installed"
