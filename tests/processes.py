@@ -4,10 +4,12 @@ import contextlib
 import ctypes
 import multiprocessing
 import os
+import runpy
 import subprocess
 import sys
 import tempfile
 import time
+import types
 from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
@@ -62,13 +64,29 @@ TIMEOUT_S = 240
 def run_wgan_command(
     *arguments: object, cwd: Path, before: Callable[[], object] | None = None
 ) -> Finished:
-    """Run `wgan` to its end, in a process forked from one that has imported PyTorch.
+    """Run `wgan` to its end: see `run_module`."""
+    return run_module("wgan", *arguments, cwd=cwd, before=before)
+
+
+def run_module(
+    module: str, *arguments: object, cwd: Path, before: Callable[[], object] | None = None
+) -> Finished:
+    """Run `python -m module` to its end, in a process forked from one that has imported PyTorch.
 
     What depends on a start from nothing (which modules are loaded, variables that PyTorch reads
     when it is imported) needs `run(wgan_command(...))`. So does every command where there is no
-    fork. `before`, which can be pickled, runs in that process before the command.
+    fork. `before`, which can be pickled, runs in that process before the module.
     """
-    command = wgan_command(*arguments)
+    return _run_forked(["-m", module, *map(str, arguments)], cwd, before)
+
+
+def run_code(code: str, *arguments: object, cwd: Path) -> Finished:
+    """Run `python -c code` to its end, as `run_module`."""
+    return _run_forked(["-c", code, *map(str, arguments)], cwd, None)
+
+
+def _run_forked(words: list[str], cwd: Path, before: Callable[[], object] | None) -> Finished:
+    command = [sys.executable, *words]
     if "forkserver" not in multiprocessing.get_all_start_methods():
         assert before is None, "there is no fork here"
         return run(command, cwd)
@@ -76,8 +94,8 @@ def run_wgan_command(
     context.set_forkserver_preload(list(PRELOADED))
     with tempfile.TemporaryDirectory() as folder:
         streams = Path(folder, "stdout"), Path(folder, "stderr")
-        job = (command[3:], cwd, environment(), *streams, before)
-        process = context.Process(target=_wgan_in_a_fork, args=job)
+        job = (words, cwd, environment(), *streams, before)
+        process = context.Process(target=_run_in_a_fork, args=job)
         with contextlib.chdir(ROOT):  # the server of forks, once started, finds wgan and tests
             process.start()
         process.join(TIMEOUT_S)
@@ -92,8 +110,8 @@ def run_wgan_command(
     return Finished(command, status, *texts)
 
 
-def _wgan_in_a_fork(
-    arguments: list[str],
+def _run_in_a_fork(
+    words: list[str],
     cwd: Path,
     variables: dict[str, str],
     output: Path,
@@ -107,12 +125,17 @@ def _wgan_in_a_fork(
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT)
         os.dup2(descriptor, number)
         os.close(descriptor)
-    sys.argv = ["wgan", *arguments]
+    option, what, *arguments = words
+    sys.argv = [what if option == "-m" else option, *arguments]
+    sys.path.insert(0, str(cwd))  # as Python does
     if before is not None:
         before()
-    from wgan.cli import main
-
-    main()
+    if option == "-m":
+        runpy.run_module(what, run_name="__main__")
+    else:
+        main = types.ModuleType("__main__")
+        sys.modules["__main__"] = main
+        exec(what, vars(main))
 
 
 def keep_capabilities(bits: int) -> None:

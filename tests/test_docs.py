@@ -1,14 +1,13 @@
 """What the documentation shows is run as it stands."""
 
 import re
-import sys
 import tomllib
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from tests.processes import ROOT, run, run_wgan_command
+from tests.processes import ROOT, run_code, run_wgan_command
 from tests.runtime import models
 from wgan.evaluation.onnx_features import OnnxFeatures
 from wgan.runtime import Generator
@@ -49,7 +48,8 @@ def own_networks(tmp_path: Path) -> Path:
 
 
 def test_training_ones_own_networks_from_python_is_what_the_page_shows(own_networks: Path) -> None:
-    result = run([sys.executable, "training.py"], own_networks)
+    code = (own_networks / "training.py").read_text()
+    result = run_code(code, cwd=own_networks)
     assert result.returncode == 0, result.stderr
     assert [line.split()[0] for line in result.stdout.splitlines()] == [
         str(step) for step in range(1, 21)
@@ -76,7 +76,7 @@ def test_training_ones_own_networks_from_the_command_line_resumes_and_asks_befor
 
 def test_the_features_that_the_page_makes_judge_a_generator(tmp_path: Path) -> None:
     (block,) = code_blocks("docs/evaluating.md", "python")
-    made = run([sys.executable, "-W", "ignore", "-c", block], tmp_path)
+    made = run_code(block, cwd=tmp_path)
     assert made.returncode == 0, made.stderr
     (tmp_path / "generator.onnx").write_bytes(models.generator().SerializeToString())
     features = OnnxFeatures(tmp_path / "mine.onnx", "cpu")
@@ -87,12 +87,12 @@ def test_the_features_that_the_page_makes_judge_a_generator(tmp_path: Path) -> N
 
 def test_the_python_page_trains_exports_samples_and_evaluates(tmp_path: Path) -> None:
     (features,) = code_blocks("docs/evaluating.md", "python")
-    made = run([sys.executable, "-W", "ignore", "-c", features], tmp_path)
+    made = run_code(features, cwd=tmp_path)
     assert made.returncode == 0, made.stderr
     (tmp_path / "mine.onnx").rename(tmp_path / "features.onnx")
     outputs = []
     for block in code_blocks("docs/python.md", "python"):
-        done = run([sys.executable, "-c", block], tmp_path)
+        done = run_code(block, cwd=tmp_path)
         assert done.returncode == 0, done.stderr
         outputs.append(done.stdout)
     trained, exported, sampled, looked, evaluated = outputs
@@ -122,7 +122,7 @@ for cell in cells:
 
 
 def test_the_notebook_trains_exports_samples_and_shows_images(tmp_path: Path) -> None:
-    done = run([sys.executable, "-c", SHOWN, str(ROOT / "docs" / "notebook.ipynb")], tmp_path)
+    done = run_code(SHOWN, ROOT / "docs" / "notebook.ipynb", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines() == [
         *("Distance False", "Generator True", "tuple False"),
@@ -132,7 +132,7 @@ def test_the_notebook_trains_exports_samples_and_shows_images(tmp_path: Path) ->
 
 def test_the_page_on_looking_inside_finds_directions(tmp_path: Path) -> None:
     (block,) = code_blocks("docs/looking-inside.md", "python")
-    done = run([sys.executable, "-c", block], tmp_path)
+    done = run_code(block, cwd=tmp_path)
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout == "(1, 32, 32, 1)\n"
     assert np.load(tmp_path / "directions.npy").shape == (3, 64)
@@ -142,7 +142,7 @@ def test_the_readmes_python_draws(tmp_path: Path) -> None:
     (block,) = code_blocks("README.md", "python")
     (tmp_path / "generator.onnx").write_bytes(models.generator().SerializeToString())
     code = f"{block}\nprint(pixels.dtype, pixels.shape)"
-    done = run([sys.executable, "-c", code], tmp_path)
+    done = run_code(code, cwd=tmp_path)
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout == "uint8 (64, 8, 8, 3)\n"
 

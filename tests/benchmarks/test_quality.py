@@ -1,7 +1,6 @@
 """The scores of the quality benchmarks on constructed cases, and the scripts end to end."""
 
 import dataclasses
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -17,7 +16,7 @@ from benchmarks.quality.mixtures import MIXTURES, Points, score
 from benchmarks.quality.records import is_done, load_records, publish, save_record, spread
 from benchmarks.quality.stacked_mnist import coverage, stack
 from tests.evaluation.networks import network, save
-from tests.processes import ROOT, run
+from tests.processes import ROOT, run_module
 from wgan.errors import UsageError
 from wgan.images import encode
 from wgan.training.config import TrainConfig
@@ -106,7 +105,7 @@ def test_a_single_value_has_no_spread() -> None:
 
 
 def script(name: str, *arguments: object) -> str:
-    result = run([sys.executable, "-m", f"benchmarks.quality.{name}", *map(str, arguments)], ROOT)
+    result = run_module(f"benchmarks.quality.{name}", *arguments, cwd=ROOT)
     assert result.returncode == 0, result.stderr
     return result.stdout
 

@@ -4,14 +4,13 @@ import os
 import re
 import shutil
 import subprocess
-import sys
 from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 
 from tests.checkpoints import trained_checkpoint
-from tests.processes import ROOT, environment
+from tests.processes import ROOT, run_code
 from wgan.export.config import PRECISIONS, TARGETS, TOLERANCES, ExportConfig
 from wgan.export.draft import export_checkpoint
 from wgan.export.parity.extent import BATCH_SIZES
@@ -35,10 +34,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize("snippet", SNIPPETS, ids=range(len(SNIPPETS)))
 def test_the_snippets_run(snippet: str, folder: Path) -> None:
     shown = "pixels.shape" if "pixels" in snippet else "tuple(images.shape)"
-    done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", f"{snippet}\nprint({shown})"],
-        cwd=folder, env=environment(), capture_output=True, text=True, check=False,
-    )  # fmt: skip
+    done = run_code(f"{snippet}\nprint({shown})", cwd=folder)
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() in ("(8, 32, 32, 3)", "(4, 32, 32, 3)", "(4, 3, 32, 32)")
 
