@@ -3,7 +3,7 @@
 import logging
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -35,6 +35,7 @@ class ForeignFile:
     """A foreign generator in ONNX Runtime, without optimisations."""
 
     interface: Interface
+    data: bytes  # of the file
     session: Any
 
     @classmethod
@@ -46,8 +47,9 @@ class ForeignFile:
             ModelFileError: it is not a generator.
             UsageError: an option is needed, or contradicts the file.
         """
+        data = model.SerializeToString()
         try:
-            session = open_session(model.SerializeToString(), "cpu", None, "none")
+            session = open_session(data, "cpu", None, "none")
         except ModelFileError as exc:
             raise ExportError(
                 f"the file itself cannot be run here, so nothing can be proved (export it in"
@@ -72,7 +74,7 @@ class ForeignFile:
             main.shape,
             main.value_range,
         )
-        return cls(interface, session)
+        return cls(interface, data, session)
 
     def raw(self, latents: Latents, labels: Labels | None) -> AnyArray:
         """Run latents `[n, latent_dim]`; the output is as the file gives it."""
@@ -122,9 +124,25 @@ class ForeignFile:
                 "the file's image of seed 0 depends on the other images of its batch, or differs"
                 " from run to run: export it after  model.eval(), without random numbers"
             )
+        optimized = self._optimized(latents[:CHUNK], None if labels is None else labels[:CHUNK])
         return Reference(
-            latents, images, to_pixels(images), None, REFERENCE, labels, operations=operations
+            latents,
+            images,
+            to_pixels(images),
+            None,
+            REFERENCE,
+            labels,
+            operations=operations,
+            optimized=optimized,
         )
+
+    def _optimized(self, latents: Latents, labels: Labels | None) -> Images | None:
+        """Images of the file as ONNX Runtime opens it by default; None if it cannot."""
+        try:
+            session = open_session(self.data, "cpu", None, "all")
+        except ModelFileError:
+            return None
+        return replace(self, session=session).images(latents, labels)
 
     def _run(self, latents: Latents, labels: Labels | None) -> AnyArray:
         feed = Feed(self.interface.inputs, self.interface.fixed)(latents, labels)
