@@ -186,6 +186,9 @@ def test_a_critic_that_memorised_eight_images_overfits(run: Run) -> None:
 def test_a_critic_that_meets_its_penalty_is_not_weak_however_small_the_estimate() -> None:
     estimates = np.full(30, 0.01)
     assert not find_weak_critic(estimates, np.full(20, 1.02), near_zero=0.5)
+    swinging = np.tile([0.6, 1.2, 0.6, 1.1, 0.7, 0.8], 5)  # as the default recipe does at first
+    assert not find_weak_critic(estimates, swinging, near_zero=0.5)
+    assert find_weak_critic(estimates, swinging / 1.3, near_zero=0.5)
     assert find_weak_critic(estimates, np.full(20, 0.3), near_zero=0.5)
 
 
