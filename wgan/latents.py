@@ -15,10 +15,10 @@ Labels = npt.NDArray[np.int64]
 """Class indices, `[n]`."""
 
 ClassWeights = npt.NDArray[np.float32]
-"""The share of each class in each image, `[n, classes]`; a row sums to 1."""
+"""How much of each class an image has, `[n, classes]`; a row has the sum 1."""
 
 ClassInput = Labels | ClassWeights
-"""What says the class of each image: its label, or shares of several classes."""
+"""What says the class of each image: labels, or class weights."""
 
 SEED_LIMIT = 2**32
 """Seeds are 0 to 2**32 - 1."""

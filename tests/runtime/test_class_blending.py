@@ -1,4 +1,4 @@
-"""Images between classes: shares of several classes, and paths whose class changes evenly."""
+"""Images between classes: class weights, and paths whose class changes evenly."""
 
 import itertools
 import logging
@@ -23,7 +23,7 @@ from wgan.runtime.config import SampleConfig
 from wgan.runtime.labels import Labelling
 from wgan.runtime.latent_sources import InterpolatedLatents
 
-SHARES = np.array([[0.5, 0, 0, 0, 0.5], [0, 1, 0, 0, 0], [0.2, 0.2, 0.2, 0.2, 0.2]], np.float32)
+WEIGHTS = np.array([[0.5, 0, 0, 0, 0.5], [0, 1, 0, 0, 0], [0.2, 0.2, 0.2, 0.2, 0.2]], np.float32)
 
 
 def with_rows(model: onnx.ModelProto, rows: npt.NDArray[np.float32]) -> onnx.ModelProto:
@@ -33,26 +33,26 @@ def with_rows(model: onnx.ModelProto, rows: npt.NDArray[np.float32]) -> onnx.Mod
     return model
 
 
-def blended(shares: npt.NDArray[np.float32]) -> onnx.ModelProto:
-    """`models.conditional`, whose class k is the mixture `shares[k]`."""
+def blended(weights: npt.NDArray[np.float32]) -> onnx.ModelProto:
+    """`models.conditional`, whose class k is the mixture `weights[k]`."""
     model = models.conditional()
     (table,) = (each for each in model.graph.initializer if each.name == "table")
     rows = numpy_helper.to_array(table)
-    mixed = (shares @ rows).astype(np.float32)
+    mixed = (weights @ rows).astype(np.float32)
     return with_rows(model, np.concatenate([mixed, rows[len(mixed) :]]))
 
 
-def test_shares_of_classes_blend_their_rows(conditional: Generator) -> None:
+def test_class_weights_blend_rows(conditional: Generator) -> None:
     latents = latents_from_seeds(range(3), 4)
-    expected = Generator(models.sealed(blended(SHARES))).run(latents, np.arange(3))
-    found = conditional.run(latents, SHARES)
+    expected = Generator(models.sealed(blended(WEIGHTS))).run(latents, np.arange(3))
+    found = conditional.run(latents, WEIGHTS)
     np.testing.assert_allclose(found[0], expected[0], atol=1e-5)
     assert np.abs(found[1].astype(int) - expected[1]).max() <= 1
     again = pickle.loads(pickle.dumps(conditional))
-    np.testing.assert_array_equal(again.images(latents, SHARES), found[0])
+    np.testing.assert_array_equal(again.images(latents, WEIGHTS), found[0])
 
 
-def test_whole_shares_are_the_classes_to_the_bit(conditional: Generator) -> None:
+def test_whole_weights_are_the_classes_to_the_bit(conditional: Generator) -> None:
     latents, labels = latents_from_seeds(range(5), 4), np.array([4, 0, 3, 2, 1])
     whole = np.eye(5, dtype=np.float64)[labels]
     np.testing.assert_array_equal(
@@ -61,15 +61,15 @@ def test_whole_shares_are_the_classes_to_the_bit(conditional: Generator) -> None
 
 
 @pytest.mark.parametrize(
-    "shares",
-    [SHARES[:2], SHARES[:, :4], -SHARES, SHARES * 2, SHARES * np.nan, np.zeros((3, 5))],
+    "weights",
+    [WEIGHTS[:2], WEIGHTS[:, :4], -WEIGHTS, WEIGHTS * 2, WEIGHTS * np.nan, np.zeros((3, 5))],
     ids=["too few", "four classes", "negative", "sum of 2", "not a number", "nothing"],
 )
-def test_other_numbers_are_no_shares(
-    conditional: Generator, shares: npt.NDArray[np.float32]
+def test_other_numbers_are_no_class_weights(
+    conditional: Generator, weights: npt.NDArray[np.float32]
 ) -> None:
-    with pytest.raises(UsageError, match=r"shares of the classes \[3, 5\], none negative"):
-        conditional.images(latents_from_seeds(range(3), 4), shares)
+    with pytest.raises(UsageError, match=r"need numbers from 0 to 1 \[3, 5\]"):
+        conditional.images(latents_from_seeds(range(3), 4), weights)
 
 
 @pytest.mark.parametrize("batch_size", [1, 3, 64])
@@ -78,20 +78,22 @@ def test_a_path_goes_from_class_to_class(conditional: Generator, batch_size: int
     ends = conditional.sample([5, 6], labels=["dog", 4])
     np.testing.assert_array_equal(path[[0, 4]], ends)
     source = InterpolatedLatents(1.0, [5, 6], 4, 8)
-    share = np.array([[0, 0.75, 0, 0, 0.25], [0, 0.25, 0, 0, 0.75]], np.float32)
-    between = conditional.pixels(source.latents([1, 7]), share[[0, 0]])
+    weights = np.array([[0, 0.75, 0, 0, 0.25], [0, 0.25, 0, 0, 0.75]], np.float32)
+    between = conditional.pixels(source.latents([1, 7]), weights[[0, 0]])
     np.testing.assert_array_equal(path[[1, 7]], between)
-    np.testing.assert_array_equal(path[3], conditional.pixels(source.latents([3]), share[[1]])[0])
+    np.testing.assert_array_equal(path[3], conditional.pixels(source.latents([3]), weights[[1]])[0])
 
 
-def test_labels_of_a_path_are_those_of_the_larger_share() -> None:
+def test_labels_of_a_path_are_those_of_the_larger_weight() -> None:
     labelling = Labelling(models.CLASSES, (3, 0))
     path = InterpolatedLatents(1.0, [8, 4], 4, 8, labelling=labelling, blends_classes=True)
     assert path.labels(range(8)).tolist() == [3, 3, 0, 0, 0, 0, 0, 3]  # type: ignore[union-attr]
     assert path.name(2) == "00000002-cat"
-    assert not InterpolatedLatents(
-        1.0, [8, 4], 4, 8, labelling=Labelling(models.CLASSES, (3, 3))
-    ).changes_class
+
+
+def test_a_path_within_a_class_does_not_change_it() -> None:
+    labelling = Labelling(models.CLASSES, (3, 3))
+    assert not InterpolatedLatents(1.0, [8, 4], 4, 8, labelling=labelling).changes_class
 
 
 def test_a_frozen_batch_blends_too(conditional: Generator) -> None:
@@ -107,15 +109,14 @@ def test_a_frozen_batch_blends_too(conditional: Generator) -> None:
 
 
 def test_foreign_files_blend_tables_and_one_hot_labels() -> None:
-    shares = np.array([[0.5, 0.5, 0, 0], [0, 0, 0.1, 0.9]] * 2 + [[0, 1, 0, 0]], np.float32)
+    weights = np.array([[0.5, 0.5, 0, 0], [0, 0, 0.1, 0.9]] * 2 + [[0, 1, 0, 0]], np.float32)
     named, hot = ForeignOptions(label_input="y"), ForeignOptions(label_input="c")
-    rows = np.concatenate([shares @ TABLE["table"]])
-    mixed = with_rows(labelled(), rows.astype(np.float32))
+    mixed = with_rows(labelled(), (weights @ TABLE["table"]).astype(np.float32))
     with Generator(mixed.SerializeToString(), foreign=named) as generator:
         expected = generator.images(LATENTS, np.arange(5))
     for model, options in ((labelled(), named), (one_hot(), hot)):
         with Generator(model.SerializeToString(), foreign=options) as generator:
-            np.testing.assert_allclose(generator.images(LATENTS, shares), expected, atol=1e-6)
+            np.testing.assert_allclose(generator.images(LATENTS, weights), expected, atol=1e-6)
 
 
 def several_tables(*, more: bool) -> bytes:
@@ -161,17 +162,102 @@ def test_the_installed_generator_draws_between_its_classes() -> None:
     assert steps.max() < 0.8 * whole  # no frame takes the whole way
 
 
+def with_label(*nodes: onnx.NodeProto, **constants: npt.NDArray[Any]) -> bytes:
+    """A generator whose label `y` goes through `nodes` into `flat`."""
+    label = ("y", TensorProto.INT64, ["n"])
+    return bytes(
+        network(
+            before=nodes, more_inputs=[label], constants={**TABLE, **constants}
+        ).SerializeToString()
+    )
+
+
+LOOK_UP = helper.make_node("Gather", ["table", "y"], ["row"])
+
+NOT_BLENDED = {
+    "adds the number of the class": several_tables(more=True),
+    "multiplies by the number of the class": with_label(
+        LOOK_UP,
+        helper.make_node("Mul", ["z", "row"], ["scaled"]),
+        helper.make_node("Cast", ["y"], ["number"], to=TensorProto.FLOAT),
+        helper.make_node("Unsqueeze", ["number", "axis"], ["column"]),
+        helper.make_node("Mul", ["scaled", "column"], ["flat"]),
+        axis=np.array([1]),
+    ),
+    "uses the whole table": with_label(
+        LOOK_UP,
+        helper.make_node("ReduceMean", ["table", "axis"], ["mean"], keepdims=1),
+        helper.make_node("Sub", ["row", "mean"], ["centred"]),
+        helper.make_node("Mul", ["z", "centred"], ["flat"]),
+        axis=np.array([0]),
+    ),
+    "chooses a column": with_label(
+        helper.make_node("Gather", ["columns", "y"], ["chosen"], axis=1),
+        helper.make_node("Transpose", ["chosen"], ["row"], perm=[1, 0]),
+        helper.make_node("Mul", ["z", "row"], ["flat"]),
+        columns=TABLE["table"].T.copy(),
+    ),
+    "compares the label": with_label(
+        helper.make_node("Unsqueeze", ["y", "axis"], ["column"]),
+        helper.make_node("Equal", ["column", "numbers"], ["is_class"]),
+        helper.make_node("Cast", ["is_class"], ["hot"], to=TensorProto.FLOAT),
+        helper.make_node("MatMul", ["hot", "table"], ["row"]),
+        helper.make_node("Mul", ["z", "row"], ["flat"]),
+        axis=np.array([1]),
+        numbers=np.arange(4),
+    ),
+}
+
+
+def listed_as_inputs() -> bytes:
+    """A generator whose weights are inputs too, as older exporters write it."""
+    model = labelled()
+    for tensor in model.graph.initializer:
+        value = helper.make_tensor_value_info(tensor.name, tensor.data_type, tensor.dims)
+        model.graph.input.append(value)
+    return bytes(model.SerializeToString())
+
+
+def arg_max() -> bytes:
+    """A generator that takes one-hot labels and looks for the one."""
+    nodes = [
+        helper.make_node("ArgMax", ["c"], ["y"], axis=1, keepdims=0),
+        helper.make_node("Gather", ["table", "y"], ["row"]),
+        helper.make_node("Mul", ["z", "row"], ["flat"]),
+    ]
+    hot = ("c", TensorProto.FLOAT, ["n", 4])
+    return bytes(network(before=nodes, more_inputs=[hot], constants=TABLE).SerializeToString())
+
+
+@pytest.mark.parametrize(
+    ("data", "name"),
+    [
+        *((data, "y:4") for data in NOT_BLENDED.values()),
+        (listed_as_inputs(), "y"),
+        (arg_max(), "c"),
+    ],
+    ids=[*NOT_BLENDED, "weights are inputs", "one-hot, of which the largest counts"],
+)
 def test_a_graph_that_does_more_with_a_label_changes_in_steps(
-    caplog: pytest.LogCaptureFixture,
+    data: bytes, name: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    options = ForeignOptions(label_input="y")
-    with Generator(several_tables(more=True), foreign=options) as generator:
-        with pytest.raises(UsageError, match="draws nothing between two classes"):
+    with Generator(data, foreign=ForeignOptions(label_input=name)) as generator:
+        with pytest.raises(UsageError, match="cannot blend classes"):
             generator.images(LATENTS[:1], np.array([[0.5, 0.5, 0, 0]], np.float32))
         with caplog.at_level(logging.WARNING):
             path = generator.interpolate([3, 3], 4, labels=[0, 3])
         np.testing.assert_array_equal(path, generator.sample([3] * 4, labels=[0, 0, 3, 3]))
-    assert "the class changes in steps" in caplog.text
+    assert caplog.text.count("the class changes in steps") == 1
+
+
+def test_a_closed_generator_blends_nothing(conditional_file: Path) -> None:
+    for opened_before in (False, True):
+        generator = Generator(conditional_file)
+        if opened_before:
+            generator.interpolate([1, 2], 4, labels=[0, 1])
+        generator.close()
+        with pytest.raises(UsageError, match="is closed"):
+            generator.images(latents_from_seeds(range(3), 4), WEIGHTS)
 
 
 def test_the_command_writes_what_lies_between(

@@ -178,6 +178,9 @@ def test_a_clip_may_be_wider_than_the_range() -> None:
         assert images.value_range == expected
     with pytest.raises(UsageError, match=r"--value-range 0,255 is not allowed: .* range -1.5,1.5"):
         found([LATENTS], [IMAGES], clip, value_range=(0.0, 255.0))
+    usual = {"out": Producer("Clip", "x", attributes={"min": -1.0, "max": 1.0})}
+    with pytest.raises(UsageError, match=r"--value-range 0,1 is not allowed: .* range -1,1"):
+        found([LATENTS], [IMAGES], usual, value_range=(0.0, 1.0))
 
 
 def test_a_range_that_contradicts_the_graph_is_refused() -> None:

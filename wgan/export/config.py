@@ -95,13 +95,20 @@ class PrecisionConfig:
             for field in dataclasses.fields(Distance)
             if (value := getattr(self, f"tolerance_{field.name}")) is not None
         }
-        precision = "fp16" if in_16_bits and self.precision == "fp32" else self.precision
-        return dataclasses.replace(TOLERANCES[precision], **given)
+        return dataclasses.replace(TOLERANCES[self._tolerances_of(in_16_bits)], **given)
+
+    def _tolerances_of(self, in_16_bits: bool) -> str:
+        return "fp16" if in_16_bits and self.precision == "fp32" else self.precision
 
     @property
     def loosened(self) -> bool:
         """Whether the user allows a larger distance than wgan does."""
-        given, usual = self.allowed, TOLERANCES[self.precision]
+        return self.loosened_from(in_16_bits=False)
+
+    def loosened_from(self, *, in_16_bits: bool) -> bool:
+        """As `loosened`, for a reference that may itself compute in 16 bits."""
+        given = self.allowed_from(in_16_bits=in_16_bits)
+        usual = TOLERANCES[self._tolerances_of(in_16_bits)]
         return given.psnr < usual.psnr or any(
             getattr(given, name) > getattr(usual, name)
             for name in ("images", "pixels", "mean_pixels")
@@ -191,7 +198,7 @@ class ExportConfig(ForeignConfig, CheckpointConfig):
     )
     module: str | None = option(
         None,
-        "A generator of another project: a function that makes it, or its class.",
+        "A generator of another project: a function that makes it, or its class; also mygan.py:make.",
         metavar="PACKAGE.MODULE:FUNCTION",
         group="Generator",
     )

@@ -96,8 +96,10 @@ def export_module(
         weights_sha256=weights_sha256(module.state_dict()),
         config={},
     )
-    allowed = config.allowed_from(in_16_bits=computes_in_16_bits(model))
-    return prove_and_write(draft, reference, unproved, path, allowed, loosened=config.loosened)
+    in_16_bits = computes_in_16_bits(model)
+    allowed = config.allowed_from(in_16_bits=in_16_bits)
+    loosened = config.loosened_from(in_16_bits=in_16_bits)
+    return prove_and_write(draft, reference, unproved, path, allowed, loosened=loosened)
 
 
 def _trace(generator: "ForeignGenerator", value_range: tuple[float, float] | None) -> "ModelProto":

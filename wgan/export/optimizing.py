@@ -76,13 +76,14 @@ def optimize(config: OptimizeConfig) -> Manifest:
         weights_sha256=sha256,
         config={"file": config.file.name},
     )
+    in_16_bits = computes_in_16_bits(model)
     return prove_and_write(
         draft,
         reference,
         unproved,
         config.path,
-        allowed_distance(config, interface, in_16_bits=computes_in_16_bits(model)),
-        loosened=config.loosened,
+        allowed_distance(config, interface, in_16_bits=in_16_bits),
+        loosened=config.loosened_from(in_16_bits=in_16_bits),
         reference_sha256=sha256,
     )
 

@@ -137,6 +137,10 @@ def _sides(height: Axis, width: Axis) -> tuple[int, int] | None:
     return (height, width) if both else None  # type: ignore[return-value]
 
 
+USUAL_RANGES = ((-1.0, 1.0), (0.0, 1.0), (0.0, 255.0))
+"""Values of black and white that a clip is meant to be when it has them."""
+
+
 def find_range(
     name: str,
     producers: Mapping[str, Producer],
@@ -145,7 +149,7 @@ def find_range(
 ) -> ValueRange:
     """The values of black and white of a float output: those of the graph, or `given`.
 
-    What is given by `option` may be narrower than a clip.
+    What is given by `option` may be narrower than a clip that is there for safety.
 
     Raises:
         UnknownRange: neither says it.
@@ -160,9 +164,10 @@ def find_range(
                 f" sigmoid or a clip. Give the values of black and white, as in  {option}=-1,1"
             )
         return found
-    is_clip = inferred_range(name, producers, of_clips=False) is None
+    # A clip at 1.5 may be there for safety; one at a usual range means it.
+    is_safety = known not in USUAL_RANGES and not inferred_range(name, producers, of_clips=False)
     is_narrower = known[0] <= given[0] and given[1] <= known[1]
-    if known != given and not (is_clip and is_narrower):
+    if known != given and not (is_safety and is_narrower):
         raise UsageError(
             f"{option} {given[0]:g},{given[1]:g} is not allowed: the model's images have the range"
             f" {known[0]:g},{known[1]:g}"

@@ -233,7 +233,7 @@ class _Scanner:
                     operator, next(iter(node[_INPUT]), None), tuple(node[_INPUT]), attributes
                 )
                 self.found.producers.update(dict.fromkeys(node[_OUTPUT], producer))
-                if operator == "Gather":
+                if operator == "Gather" and not attributes.get("axis"):
                     self.choices.append(tuple(node[_INPUT]))
 
     def _read_header(self, number: int, value: FieldValue) -> None:

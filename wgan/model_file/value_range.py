@@ -40,7 +40,9 @@ RANDOM = frozenset({
 })  # fmt: skip
 """Operators that draw numbers."""
 
-WITH_ATTRIBUTES = frozenset({"BatchNormalization", "Clip", "Constant", "Resize", "Upsample"})
+WITH_ATTRIBUTES = frozenset(
+    {"BatchNormalization", "Clip", "Constant", "Gather", "Resize", "Upsample"}
+)
 """Operators whose attributes are read."""
 
 _FORMATS = {1: "<f", 6: "<i", 7: "<q", 10: "<e", 11: "<d"}

@@ -126,7 +126,9 @@ class Generator:
                     *self._session.interface(), file, self.manifest, foreign, self._session.run_one
                 )
                 self._feed = Feed.of(self._signature.inputs)
-                self._tables = file.tables
+                self._class_blending = ClassBlending(
+                    self._session, self._feed, file.tables, self._signature.main.name
+                )
         except ModelFileError as exc:
             if f"{self._name} cannot be used" in str(exc):  # the message names the file already
                 raise
@@ -183,13 +185,13 @@ class Generator:
     def images(self, latents: Latents, labels: ClassInput | None = None) -> Images:
         """Generate float images in one run: `[n, latent_dim]` -> `[n, c, h, w]` in [-1, 1].
 
-        A generator with classes needs `labels`, int64 `[n]`, or shares of several classes, float
-        `[n, classes]`, for images between them. Images of a model that outputs only pixels have
-        256 levels.
+        A generator with classes needs `labels`, int64 `[n]`, or class weights `[n, classes]`, whose
+        rows have the sum 1, for images between classes. Images of a model that outputs only pixels
+        have 256 levels.
 
         Raises:
             UsageError: the latents or labels have another shape, there is no such class, or the
-                model's graph draws nothing between two classes.
+                model cannot blend classes.
             ModelFileError: ONNX Runtime failed, or the output differs from its declaration.
         """
         output = self._signature.main
@@ -223,7 +225,7 @@ class Generator:
         Raises:
             ModelFileError: ONNX Runtime failed.
         """
-        session = self._session.with_output(name)
+        session = self._session.with_outputs([name])
         return session.run([name], self._feed, latents, labels)[0]
 
     def sample(
@@ -304,20 +306,17 @@ class Generator:
     def blend_classes(self, path: InterpolatedLatents) -> InterpolatedLatents:
         """Return a path whose class changes evenly from seed to seed, if it changes.
 
-        Where the graph draws nothing between two classes, a warning of the logger `wgan` says so
-        and the class changes at the seeds' own images.
+        Where the model cannot blend classes, a warning of the logger `wgan` says so and the class
+        changes at the seeds' own images.
         """
         if not path.changes_class:
             return path
         try:
-            return dataclasses.replace(path, blends_classes=self._class_blending is not None)
+            self._class_blending.open()
         except UsageError as exc:
             logging.getLogger("wgan").warning("the class changes in steps: %s", exc)
             return path
-
-    @functools.cached_property
-    def _class_blending(self) -> ClassBlending:
-        return ClassBlending(self._session, self._feed, self._tables, self._signature.main.name)
+        return dataclasses.replace(path, blends_classes=True)
 
     def _stream(self, source: LatentSource, batch_size: int | None) -> Iterator[Pixels]:
         check_value(SampleConfig, "batch_size", batch_size)
@@ -378,6 +377,7 @@ class Generator:
 
     def close(self) -> None:
         """Release the session and its memory; the generator cannot be used afterwards."""
+        self._class_blending.close()
         self._session.close()
 
     def __reduce__(self) -> tuple[Any, ...]:

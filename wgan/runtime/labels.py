@@ -25,7 +25,7 @@ SHOWN_CLASSES = 12
 """Classes that a message lists."""
 
 WEIGHT_ERROR = 1e-3
-"""How far from 1 the sum of an image's class weights may be, which float16 rounds."""
+"""How far class weights may be from 0 to 1, and their sum from 1: float16 rounds."""
 
 
 @dataclass(frozen=True)
@@ -124,8 +124,8 @@ def check_labels(labels: ClassInput | None, n: int, classes: int) -> ClassInput 
     Class weights `[n, classes]` become float32.
 
     Raises:
-        UsageError: they are missing, of another shape or type, there is no such class, or the
-            weights of an image are not shares.
+        UsageError: they are missing, of another shape or type, there is no such class, or an
+            image's weights do not have the sum 1.
     """
     if labels is None:
         if classes:
@@ -137,7 +137,7 @@ def check_labels(labels: ClassInput | None, n: int, classes: int) -> ClassInput 
     if not classes:
         raise UsageError("labels are not allowed: this generator has no classes")
     given: npt.NDArray[Any] = np.asarray(labels)
-    if given.ndim == 2 and given.dtype.kind == "f":
+    if given.ndim == 2 and (given.dtype.kind == "f" or given.shape == (n, classes)):
         return _check_weights(given, n, classes)
     if given.shape != (n,) or given.dtype.kind not in "iu":
         raise UsageError(
@@ -153,15 +153,17 @@ def check_labels(labels: ClassInput | None, n: int, classes: int) -> ClassInput 
 
 
 def _check_weights(weights: npt.NDArray[Any], n: int, classes: int) -> ClassWeights:
-    are_shares = (
-        weights.shape == (n, classes)
-        and (weights >= 0).all()
+    are_weights = (
+        weights.dtype.kind in "biuf"
+        and weights.shape == (n, classes)
+        and (weights >= -WEIGHT_ERROR).all()
+        and (weights <= 1 + WEIGHT_ERROR).all()
         and (np.abs(weights.sum(axis=1) - 1) <= WEIGHT_ERROR).all()
     )
-    if not are_shares:
+    if not are_weights:
         raise UsageError(
             f"class weights of {weights.dtype} {list(weights.shape)} are not allowed: {n} latents"
-            f" need shares of the classes [{n}, {classes}], none negative, with the sum 1 in a row"
+            f" need numbers from 0 to 1 [{n}, {classes}], with the sum 1 in each row"
         )
     return weights.astype(np.float32, copy=False)
 

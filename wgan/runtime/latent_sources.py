@@ -185,7 +185,7 @@ class InterpolatedLatents(LatentSource):
         return self.labelling is not None and len(set(self.labelling.given)) > 1
 
     def labels(self, positions: Sequence[int]) -> Labels | None:
-        """Labels of the frames: of the seed where a leg begins, or of the larger share."""
+        """Labels of the frames: of the seed where a leg begins, or of the larger weight."""
         if self.labelling is None:
             return None
         if self.blends_classes:
@@ -195,7 +195,7 @@ class InterpolatedLatents(LatentSource):
         return self.labelling.labels(legs, [self.seeds[0]] * len(legs))
 
     def class_input(self, positions: Sequence[int]) -> ClassInput | None:
-        """Labels of the frames, or the shares of the classes."""
+        """Labels of the frames, or class weights."""
         return self._class_weights(positions) if self.blends_classes else self.labels(positions)
 
     def _class_weights(self, positions: Sequence[int]) -> ClassWeights:
@@ -203,13 +203,13 @@ class InterpolatedLatents(LatentSource):
         labels = self.labelling.labels(range(len(self.seeds)), self.seeds)
         weights = np.zeros((len(positions), len(self.labelling.classes)), np.float32)
         for row, position in zip(weights, positions, strict=True):
-            leg, share = self._leg(position)
-            row[labels[leg]] += 1 - share
-            row[labels[(leg + 1) % len(labels)]] += share
+            leg, fraction = self._leg(position)
+            row[labels[leg]] += 1 - fraction
+            row[labels[(leg + 1) % len(labels)]] += fraction
         return weights
 
     def _leg(self, position: int) -> tuple[int, float]:
-        """The seed before a frame, and the frame's share of the way to the next one."""
+        """The seed before a frame, and the fraction of the way to the next one."""
         # Whole numbers: a float position would drift on a long path.
         leg, part = divmod(position * len(self.seeds), self.frames)
         return leg, part / self.frames
@@ -219,9 +219,9 @@ class InterpolatedLatents(LatentSource):
         anchors = latents_from_seeds(self.seeds, self.latent_dim)
         frames = []
         for position in positions:
-            leg, share = self._leg(position)
+            leg, fraction = self._leg(position)
             start, end = anchors[leg], anchors[(leg + 1) % len(anchors)]  # back to the first
-            frames.append(slerp(start, end, share))
+            frames.append(slerp(start, end, fraction))
         return np.stack(frames)
 
     def settings(self) -> dict[str, Any]:

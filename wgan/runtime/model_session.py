@@ -3,7 +3,7 @@
 import dataclasses
 import os
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, TypeVar, cast
@@ -90,12 +90,12 @@ class ModelSession:
         feed: Feed,
         latents: Latents,
         labels: ClassInput | None,
-        more: Mapping[str, npt.NDArray[Any]] = NO_INPUTS,
+        extra_inputs: Mapping[str, npt.NDArray[Any]] = NO_INPUTS,
     ) -> list[npt.NDArray[Any]]:
         """Compute outputs for latents `[n, latent_dim]`, and labels `[n]` of a graph with classes.
 
         Where an exporter has frozen the batch size, these are several runs, the last one padded.
-        Each of them takes the inputs `more` as they are.
+        Each of them takes the `extra_inputs` as they are.
 
         Raises:
             UsageError: the session is closed.
@@ -105,7 +105,7 @@ class ModelSession:
         session = self._open_session()
         size = feed.inputs.batch
         if size is None or size == len(latents):
-            return self._run_batch(session, names, {**feed(latents, labels), **more})
+            return self._run_batch(session, names, {**feed(latents, labels), **extra_inputs})
         parts = [
             self._run_batch(
                 session,
@@ -115,7 +115,7 @@ class ModelSession:
                         pad(latents[start : start + size], size),
                         None if labels is None else pad(labels[start : start + size], size),
                     ),
-                    **more,
+                    **extra_inputs,
                 },
             )
             for start in range(0, len(latents), size)
@@ -129,11 +129,11 @@ class ModelSession:
         feed = Feed.of(inputs)(np.zeros((n, inputs.latent_dim), np.float32), labels)
         return run_session(self._open_session(), names, feed)
 
-    def with_output(self, name: str) -> "ModelSession":
-        """Open the model again, on the CPU, with any value of its graph as an output."""
-        # "all" may fuse the value away.
+    def with_outputs(self, names: Iterable[str]) -> "ModelSession":
+        """Open the model again, on the CPU, with any values of its graph as outputs."""
+        # "all" may fuse a value away.
         options = EngineOptions("cpu", self.options.threads, optimization="none")
-        return self.reopen(self.content() + extra_output(name), options)
+        return self.reopen(self.content() + b"".join(map(extra_output, names)), options)
 
     def reopen(self, content: bytes, options: EngineOptions | None = None) -> "ModelSession":
         """Open other bytes of the same model, by default with the same options."""

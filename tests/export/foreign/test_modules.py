@@ -180,6 +180,12 @@ class Drawn:
     mask: Tensor
 
 
+@dataclasses.dataclass(slots=True)
+class WithSlots:
+    images: Tensor
+    mask: Tensor
+
+
 class Named(NamedTuple):
     images: Tensor
     mask: Tensor
@@ -196,6 +202,8 @@ def flat(images: Tensor) -> Tensor:
         (lambda images: (images, flat(images)), None),
         (lambda images: (images, images * 2), "0"),
         (lambda images: Drawn(images, images * 2), "images"),
+        (lambda images: WithSlots(images * 2, images), "mask"),
+        (lambda images: (None, images, images * 2), "1"),
         (lambda images: Named(images, images * 2), "images"),
         (lambda images: Named(images, images * 2), "0"),
         (lambda images: ((images * 2, images), flat(images)), "0.1"),
@@ -226,10 +234,12 @@ def test_images_are_found_in_what_a_module_returns(
         (lambda _: {"a": 1}, None, "returns 'dict', in which there is no tensor"),
         (lambda images: Drawn(images, images), None, r"returns 2 tensors \(images, mask\): choose"),
         (lambda images: Drawn(images, images), "other", "the generator returns images, mask"),
-        (lambda images: ((images, images),), "2", "the generator returns 0.0, 0.1"),
+        (lambda images: ((images, images),), "0", "the generator returns 0.0, 0.1"),
+        (lambda images: (None, images), "0", "--output-name 0: the generator returns 1"),
+        (lambda images: {1: images, "1": images}, "1", "several tensors of one name: 1"),
     ],
 )  # fmt: skip
-def test_what_a_module_returns_is_named(
+def test_where_no_images_are_found_the_message_names_what_is_returned(
     form: Callable[[Tensor], Any], output: str | None, message: str
 ) -> None:
     class Returning(Small):
@@ -259,9 +269,28 @@ def test_a_module_in_half_precision_has_the_tolerance_of_fp16(tmp_path: Path) ->
     assert not manifest.receipt.loosened
 
 
-def test_a_tolerance_that_is_given_holds_for_half_precision_too() -> None:
+class HalfOnTheSide(Small):
+    """Casts to float16 what no layer takes."""
+
+    def forward(self, z: Tensor) -> Any:
+        """Draw images."""
+        images = super().forward(z)
+        return images + images.half().float().mean() * 1e-9
+
+
+def test_a_cast_that_no_layer_takes_does_not_loosen_the_tolerance(tmp_path: Path) -> None:
+    config = ExportConfig()
+    manifest = export_module(
+        HalfOnTheSide(), (LATENT_DIM, 1, 1), tmp_path / "g.onnx", value_range=(-1, 1), config=config
+    )
+    assert manifest.receipt.allowed.images < 2 * TOLERANCES["fp32"].images
+
+
+def test_a_tolerance_of_ones_own_holds_in_half_precision() -> None:
     allowed = ExportConfig(tolerance_images=1e-6).allowed_from(in_16_bits=True)
     assert allowed == dataclasses.replace(TOLERANCES["fp16"], images=1e-6)
+    assert not ExportConfig(tolerance_images=1e-3).loosened_from(in_16_bits=True)
+    assert ExportConfig(tolerance_images=1e-3).loosened
     int8 = ExportConfig(precision="int8")
     assert int8.allowed_from(in_16_bits=True) == TOLERANCES["int8"]
 
@@ -469,6 +498,19 @@ def test_unknown_weights_alone_are_a_warning(
 ) -> None:
     put_weights(Small(), dict(module.state_dict()) | {"noise": torch.zeros(3)})
     assert "does not use these weights: noise" in caplog.text
+
+
+def test_a_file_comes_before_an_installed_module_of_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine").mkdir()
+    for folder in (tmp_path, tmp_path / "mine"):
+        (folder / "json.py").write_text("from torch import nn\nmake = nn.Identity")
+    for name in ("json.py", "./mine/json.py", str(tmp_path / "json.py")):
+        assert isinstance(make_module(f"{name}:make"), nn.Identity)
+    with pytest.raises(UsageError, match=r"there is no file mine/other\.py"):
+        make_module("mine/other.py:make")
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,11 @@ from wgan.text import first_line
 
 FLOATS = (TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.DOUBLE, TensorProto.BFLOAT16)
 
+SIXTEEN_BITS = {TensorProto.FLOAT16, TensorProto.BFLOAT16}
+
+LAYERS = ("Conv", "ConvTranspose", "Gemm", "MatMul")
+"""Operators whose sums round."""
+
 SCALAR_BYTES = 8
 """Bytes of a constant that may be one number."""
 
@@ -77,14 +82,22 @@ def check_operators(model: ModelProto) -> None:
 
 
 def computes_in_16_bits(model: ModelProto) -> bool:
-    """Whether weights, inputs, outputs or what is cast are float16 or bfloat16."""
+    """Whether weights, inputs, outputs or what a layer takes are float16 or bfloat16."""
     kinds = {tensor.data_type for tensor in model.graph.initializer}
-    for node in model.graph.node:
-        if node.op_type == "Cast":
-            kinds.update(entry.i for entry in node.attribute if entry.name == "to")
     for value in (*model.graph.input, *model.graph.output):
         kinds.add(value.type.tensor_type.elem_type)
-    return bool(kinds & {TensorProto.FLOAT16, TensorProto.BFLOAT16})
+    if kinds & SIXTEEN_BITS:
+        return True
+    in_16_bits: set[str] = set()
+    for node in model.graph.node:
+        if node.op_type == "Cast":
+            becomes = any(entry.i in SIXTEEN_BITS for entry in node.attribute if entry.name == "to")
+        else:
+            becomes = not in_16_bits.isdisjoint(node.input)
+        if becomes and node.op_type in LAYERS:
+            return True
+        in_16_bits.update(node.output if becomes else ())
+    return False
 
 
 def scan_graph(model: ModelProto) -> OnnxFile:

@@ -1,11 +1,12 @@
 """A generator that is a PyTorch module of another project, called as wgan calls its own."""
 
 import importlib
+import importlib.util
 import inspect
 import math
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, is_dataclass, replace
+from dataclasses import dataclass, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +43,8 @@ class ForeignGenerator(nn.Module):
         module: the generator; its images have values in `value_range`.
         latent_shape: axes of one image's latents as the module takes them.
         inputs: its further arguments, by name: numbers, texts, tensors of one image.
-        output: index or name of the images in a tuple or a dict; None takes the first tensor.
+        output: index or name of the images in a tuple, a dict or a dataclass, as in `levels.last`
+            where they are nested; None takes the only tensor, or the only one with four axes.
         image_shape: height, width and channels of flat images.
         labels: the argument that takes the label of each image; None without classes.
     """
@@ -93,13 +95,16 @@ class ForeignGenerator(nn.Module):
         return images if (low, high) == (-1, 1) else (images - low) * (2 / (high - low)) - 1
 
     def _select(self, result: Any) -> Tensor:
-        tensors = dict(_tensors_of(result))
-        if not tensors:
+        found = list(_tensors_of(result))
+        if not found:
             raise UsageError(
                 f"forward of the generator returns {shorten(type(result).__name__)}, in which there"
                 " is no tensor: it must return images"
             )
+        tensors = dict(found)
         names = ", ".join(filter(None, tensors)) or "one tensor without a name"
+        if len(tensors) < len(found):
+            raise UsageError(f"the generator returns several tensors of one name: {names}")
         if self.output is None:
             images = [value for value in tensors.values() if value.ndim == 4]
             if len(tensors) > 1 and len(images) != 1:
@@ -108,11 +113,12 @@ class ForeignGenerator(nn.Module):
                     " with  --output-name"
                 )
             return images[0] if images else next(iter(tensors.values()))
-        if self.output in tensors:
-            return tensors[self.output]
-        if self.output.isdecimal() and int(self.output) < len(tensors):  # of a named tuple, too
-            return list(tensors.values())[int(self.output)]
-        raise UsageError(f"--output-name {self.output}: the generator returns {names}")
+        fields = getattr(result, "_fields", ())  # of a named tuple, which has indices too
+        is_index = self.output.isdecimal() and int(self.output) < len(fields)
+        name = fields[int(self.output)] if is_index else self.output
+        if name not in tensors:
+            raise UsageError(f"--output-name {self.output}: the generator returns {names}")
+        return tensors[name]
 
     def _channels_first(self, images: Tensor) -> Tensor:
         found = self._layout
@@ -140,8 +146,8 @@ def _tensors_of(result: Any, path: str = "") -> Iterator[tuple[str, Tensor]]:
         return
     if isinstance(result, Mapping):
         items = list(result.items())
-    elif is_dataclass(result):
-        items = list(vars(result).items())
+    elif is_dataclass(result) and not isinstance(result, type):
+        items = [(each.name, getattr(result, each.name, None)) for each in fields(result)]
     elif isinstance(result, tuple | list):
         items = list(zip(getattr(result, "_fields", range(len(result))), result, strict=True))
     else:
@@ -253,25 +259,43 @@ def _parse(text: str) -> Any:
     return int(text) if text.strip().lstrip("+-").isdecimal() else numbers[0]
 
 
+def _import(module: str) -> Any:
+    """Import a module, here or installed, or a file. Raises UsageError if there is no such file."""
+    is_file = module.endswith(".py")
+    path = Path(module).absolute()
+    here = str(path.parent if is_file else Path.cwd())
+    if here not in sys.path:
+        sys.path.append(here)
+    if not is_file:
+        return importlib.import_module(module)
+    if not path.is_file():
+        raise UsageError(f"--module: there is no file {module}")
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    assert spec is not None
+    assert spec.loader is not None
+    made = importlib.util.module_from_spec(spec)
+    sys.modules.setdefault(path.stem, made)  # where dataclasses of the file look for it
+    spec.loader.exec_module(made)
+    return made
+
+
 def make_module(name: str) -> nn.Module:
     """Import `"package.module:function"`, here or installed, and call it: this runs its code.
 
-    The function may be a class of modules, or a module itself.
+    The module may be a file, as in `mygan.py:make`. The function may be a class of modules, or a
+    module itself.
 
     Raises:
         UsageError: there is no such function, or it does not return a module.
     """
-    module_name, _, attribute = name.partition(":")
-    if module_name.endswith(".py"):  # of a file
-        module_name = module_name.removesuffix(".py").removeprefix("./").replace("/", ".")
-    misfit = f"--module {name}: write package.module:function, as in mygan:Generator"
-    if not attribute:
+    module_name, _, attribute = name.rpartition(":")
+    misfit = (
+        f"--module {name}: write package.module:function or file.py:function, as in mygan:Generator"
+    )
+    if not module_name or not attribute:
         raise UsageError(misfit)
-    here = str(Path.cwd())
-    if here not in sys.path:
-        sys.path.append(here)
     try:
-        found = importlib.import_module(module_name)
+        found = _import(module_name)
         for part in attribute.split("."):
             found = getattr(found, part)
     except (ValueError, TypeError) as exc:

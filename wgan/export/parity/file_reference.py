@@ -137,12 +137,13 @@ class ForeignFile:
         )
 
     def _optimized(self, latents: Latents, labels: Labels | None) -> Images | None:
-        """Images of the file as ONNX Runtime opens it by default; None if it cannot."""
+        """Images of the file as ONNX Runtime opens it by default; None if it gives none."""
         try:
             session = open_session(self.data, "cpu", None, "all")
-        except ModelFileError:
+            images = replace(self, session=session).images(latents, labels)
+        except (ModelFileError, ExportError):
             return None
-        return replace(self, session=session).images(latents, labels)
+        return images if np.isfinite(images).all() else None
 
     def _run(self, latents: Latents, labels: Labels | None) -> AnyArray:
         feed = Feed(self.interface.inputs, self.interface.fixed)(latents, labels)
