@@ -198,7 +198,7 @@ class ExportConfig(ForeignConfig, CheckpointConfig):
     )
     module: str | None = option(
         None,
-        "A generator of another project: a function that makes it, or its class; also mygan.py:make.",
+        "A generator of another project: a function that makes it, or its class; or mygan.py:make.",
         metavar="PACKAGE.MODULE:FUNCTION",
         group="Generator",
     )
