@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from tests.checkpoints import trained_checkpoint
-from tests.processes import ROOT
+from tests.processes import ROOT, environment
 from wgan.errors import ExportError
 from wgan.export.config import ExportConfig
 from wgan.export.draft import export_checkpoint, weights_sha256
@@ -192,7 +192,7 @@ def exported_twice(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
         subprocess.run(
             [sys.executable, "-c", EXPORT, str(base / "checkpoint.pt"), *words],
             cwd=folder,
-            env={"PYTHONPATH": str(ROOT), "PYTHONHASHSEED": str(len(str(folder)))},
+            env={**environment(), "PYTHONHASHSEED": str(len(str(folder)))},
             check=True,
         )
     return folders

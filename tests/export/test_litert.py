@@ -52,7 +52,12 @@ def run(python: str, folder: Path, *words: str) -> "subprocess.CompletedProcess[
     return subprocess.run(
         [python, *words],
         cwd=folder,
-        env={"PYTHONPATH": str(ROOT), "HOME": str(folder), "CUDA_VISIBLE_DEVICES": ""},
+        env={
+            "PYTHONPATH": str(ROOT),
+            "HOME": str(folder),
+            "CUDA_VISIBLE_DEVICES": "",
+            "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1"),
+        },
         capture_output=True,
         text=True,
         check=False,
