@@ -148,7 +148,7 @@ def test_a_cancelled_call_leaves_the_queue(slow: Path) -> None:
 def test_a_response_that_is_not_read_counts_until_its_connection_ends(
     model_file: Path, generator: Generator
 ) -> None:
-    limits = ("--idle-seconds", 3, "--answer-seconds", 2, "--send-seconds", 2)
+    limits = ("--idle-seconds", 3, "--answer-seconds", 6, "--send-seconds", 6)
     with serving(model_file, "--grpc-port", 0, *limits) as server:
         with client_of(server) as client:
             # 256 images of both outputs, typed: more than HTTP/2 sends unread.
