@@ -149,7 +149,7 @@ def find_range(
 ) -> ValueRange:
     """The values of black and white of a float output: those of the graph, or `given`.
 
-    What is given by `option` may be narrower than a clip that is there for safety.
+    The range that `option` gives may be narrower than a clip that is there for safety.
 
     Raises:
         UnknownRange: neither says it.

@@ -27,7 +27,7 @@ from wgan.runtime.feed import Feed
 from wgan.runtime.model_source import ModelSource
 from wgan.runtime.signature import session_interface
 
-Rows = TypeVar("Rows", bound=npt.NDArray[Any])
+Padded = TypeVar("Padded", bound=npt.NDArray[Any])
 
 NO_INPUTS: Mapping[str, npt.NDArray[Any]] = MappingProxyType({})
 
@@ -181,6 +181,6 @@ class ModelSession:
         return self._session
 
 
-def pad(rows: Rows, size: int) -> Rows:
+def pad(rows: Padded, size: int) -> Padded:
     """Append rows of zeros up to `size`."""
-    return cast("Rows", np.pad(rows, [(0, size - len(rows)), *[(0, 0)] * (rows.ndim - 1)]))
+    return cast("Padded", np.pad(rows, [(0, size - len(rows)), *[(0, 0)] * (rows.ndim - 1)]))
