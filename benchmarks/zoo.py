@@ -31,9 +31,6 @@ from wgan.latents import latents_from_seeds
 from wgan.model_file.manifest import Manifest
 
 MARK = "<!-- benchmarks/zoo.py -->"
-TOLERANCE = 5e-5
-"""Of float32: random weights round more than trained ones, in two networks to over 1e-5."""
-
 SLICE_SECONDS = 0.05
 """Processor time of one turn, at least: the clock ticks too coarsely for a single small run."""
 
@@ -138,7 +135,6 @@ def make_variants(name: str, folder: Path, batch_size: int) -> dict[str, Variant
         config = OptimizeConfig(
             file=file, output=folder / f"{precision}.onnx", precision=precision,
             fixed_class=network.label, value_range=network.value_range,
-            tolerance_images=TOLERANCE if precision == "fp32" else None,
         )  # fmt: skip
         try:
             manifest = optimize(config)
