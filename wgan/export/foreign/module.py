@@ -113,9 +113,9 @@ class ForeignGenerator(nn.Module):
                     " with  --output-name"
                 )
             return images[0] if images else next(iter(tensors.values()))
-        fields = getattr(result, "_fields", ())  # of a named tuple, which has indices too
-        is_index = self.output.isdecimal() and int(self.output) < len(fields)
-        name = fields[int(self.output)] if is_index else self.output
+        field_names = getattr(result, "_fields", ())  # of a named tuple, which has indices too
+        is_index = self.output.isdecimal() and int(self.output) < len(field_names)
+        name = field_names[int(self.output)] if is_index else self.output
         if name not in tensors:
             raise UsageError(f"--output-name {self.output}: the generator returns {names}")
         return tensors[name]
