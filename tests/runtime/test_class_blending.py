@@ -18,6 +18,7 @@ from tests.runtime.test_foreign_files import LATENTS, TABLE, labelled, one_hot
 from wgan.errors import UsageError
 from wgan.latents import latents_from_seeds
 from wgan.model_file.foreign import ForeignOptions
+from wgan.model_file.onnx_scan import scan
 from wgan.runtime import Generator, sample
 from wgan.runtime.config import SampleConfig
 from wgan.runtime.labels import Labelling
@@ -248,6 +249,28 @@ def test_a_graph_that_does_more_with_a_label_changes_in_steps(
             path = generator.interpolate([3, 3], 4, labels=[0, 3])
         np.testing.assert_array_equal(path, generator.sample([3] * 4, labels=[0, 0, 3, 3]))
     assert caplog.text.count("the class changes in steps") == 1
+
+
+def test_an_image_between_classes_must_not_depend_on_its_batch() -> None:
+    # With both classes in a batch the mean is the graph's own.
+    data = with_label(
+        helper.make_node("Gather", ["two", "y"], ["row"]),
+        helper.make_node("ReduceMean", ["two", "axis"], ["mean"], keepdims=1),
+        helper.make_node("Sub", ["row", "mean"], ["centred"]),
+        helper.make_node("Mul", ["z", "centred"], ["flat"]),
+        axis=np.array([0]),
+        two=TABLE["table"][:2],
+    )
+    with (
+        Generator(data, foreign=ForeignOptions(label_input="y")) as generator,
+        pytest.raises(UsageError, match="cannot blend classes"),
+    ):
+        generator.images(LATENTS[:1], np.array([[0.5, 0.5]], np.float32))
+
+
+def test_columns_that_a_label_chooses_are_no_classes() -> None:
+    assert scan(NOT_BLENDED["chooses a column"]).embeddings == {}
+    assert scan(with_label(LOOK_UP)).embeddings == {"y": 4}
 
 
 def test_a_closed_generator_blends_nothing(conditional_file: Path) -> None:
