@@ -34,7 +34,7 @@ demo: $(if $(wildcard $(READY)),$(READY),$(SMALL)) ## train, export and sample o
 	@echo "Images: demo/out.png; during training: demo/runs/*/previews/"
 
 test: $(READY) ## all tests, the slow ones too
-	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
+	$(BIN)/python -m pytest --numprocesses auto --dist loadfile --no-loadscope-reorder
 
 fuzz: $(READY) ## ten minutes of damaged model files, hostile command lines and requests
 	$(BIN)/python -m tests.fuzz --seconds 600

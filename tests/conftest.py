@@ -9,12 +9,25 @@ from typing import Any
 import pytest
 
 from tests.processes import ROOT, STARTED, Finished, RunWgan, run_wgan_command
+from wgan.host import usable_cores
 from wgan.runtime import Generator
 
 if "PYTEST_XDIST_WORKER" in os.environ:
     # One thread per worker, and per command that it starts: OpenMP's threads wait for each other
     # in busy loops, which is many times slower when there are more of them than cores.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+
+def pytest_xdist_auto_num_workers() -> int:
+    """One process more than there are cores, at most five, since many tests wait for others."""
+    return min(5, usable_cores() + 1)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the files that have slow tests, so that no process ends with one alone."""
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)
+
 
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 FLAGS = [

@@ -54,7 +54,7 @@ PRELOADED = (
     *("wgan.cli.export", "wgan.export", "wgan.export.formats.onnx", "wgan.evaluation.evaluator"),
     *("torch.export._trace", "torch.export.pt2_archive", "torch.onnx._internal.exporter._compat"),
     *("torch.onnx._internal.exporter._torchlib.ops", "onnxscript.function_libs.torch_lib.ops"),
-    "torch._inductor.codecache",
+    *("torch._inductor.codecache", "tests.exporter_table"),
 )
 """Modules that take seconds to import."""
 
