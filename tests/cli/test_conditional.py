@@ -87,6 +87,22 @@ def test_each_class_is_evaluated(folder: Path) -> None:
     assert [line.split()[0] for line in table.splitlines()[-3:]] == list(CLASSES)
 
 
+def test_images_without_a_class_are_left_out_of_training_and_evaluation(folder: Path) -> None:
+    pixels = np.random.RandomState(0).randint(0, 256, (40, 32, 32, 3)).astype(np.uint8)
+    names = np.array(["dark", "light"] * 20)
+    names[:5] = ""
+    np.savez(folder / "some.npz", images=pixels, labels=names)
+    train = ("train", "some.npz", "--conditional", *TINY, "--run", "some", "--steps")
+    first = run(folder, *train, 2)
+    assert "5 images without a class" in first.stdout
+    assert "classes   2: dark 17, light 18" in first.stdout
+    run(folder, *train, 3)
+    options = ("--features", "features.onnx", "-n", 36, "--data-n", 36, "--per-class", "--json")
+    content = json.loads(run(folder, "eval", "some", *options).stdout)
+    assert content["data_images"] == 35
+    assert list(content["results"][0]["classes"]) == ["dark", "light"]
+
+
 def test_one_class_is_looked_into(folder: Path) -> None:
     image = folder / "data" / "red" / "0.png"
     options = ("--model", RUN, "--method", "gradients", "--steps", 3)

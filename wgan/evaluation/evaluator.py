@@ -39,6 +39,7 @@ from wgan.images import encode, evenly_spaced
 from wgan.progress import Progress
 from wgan.runs import which_checkpoint
 from wgan.training.data import Cache, load_data, open_data
+from wgan.training.data.sources.labelled import with_class
 from wgan.training.device import pick_device
 from wgan.training.monitoring.previews import GenerateFn
 from wgan.training.networks import load_architecture
@@ -82,9 +83,12 @@ def run_evaluation(config: EvalConfig, progress: bool = False) -> Evaluation:
     transform = choose_transform(generators, features)
     data_name = choose_data(generators, config.data)
     cache = Cache.of(config)
+    source = open_data(data_name, config.download, choose_frames(generators))
+    if any(each.classes for each in generators):
+        source = with_class(source)  # as conditional runs do
     with _progress(progress, 0, "decoding") as bar:
         data = load_data(
-            open_data(data_name, config.download, choose_frames(generators)),
+            source,
             transform,
             allow_damaged=True,  # the training checked this; `Evaluation.skipped` names them
             progress=bar.update if bar else None,

@@ -16,6 +16,7 @@ from wgan.training.config import TrainConfig
 from wgan.training.data import Cache, Dataset, ImageSource, Shards, Transform, load_data, open_data
 from wgan.training.data.classes import class_names
 from wgan.training.data.load import absolute_path
+from wgan.training.data.sources.labelled import with_class
 from wgan.training.data.survey import Survey, resolve_data_range, survey
 from wgan.training.device import check_precision, resolve_cuda_graph, resolve_precision
 from wgan.training.distributed.process_group import SINGLE_PROCESS, ProcessGroup, check_divides
@@ -138,7 +139,7 @@ def resolve_run(
         source = group.local_main_first(
             "open", lambda: open_data(config.data, download=download, frames=config.frames)
         )
-        return Run(Path(group.store_get("run"))), config, source
+        return Run(Path(group.store_get("run"))), config, _used(source, config)
     folder, config, source = group.local_main_first(
         "open", lambda: _resolve(given, run, download, device)
     )
@@ -172,13 +173,15 @@ def _resolve(
     given = {name: value for name, value in given.items() if name != "classes"}
     new = TrainConfig.resolve({"channels": source.channels, **given})
     if new.conditional:  # the names are the data's
-        new = dataclasses.replace(new, classes=class_names(source))
+        new = dataclasses.replace(new, classes=class_names(_used(source, new)))
     if run is None:
         # A folder's name can be as long as the file system allows, and then nothing fits behind it.
         run = RUNS / f"{source.name[:MAX_NAME]}-{new.size}-{new.recipe}"
         stored = _stored_config(Run(run))
     if stored is not None:
-        return Run(run), stored.resume(given), source
+        resumed = stored.resume(given)
+        return Run(run), resumed, _used(source, resumed)
+    source = _used(source, new)
     new = dataclasses.replace(
         new,
         precision=resolve_precision(new.precision, device),
@@ -186,6 +189,11 @@ def _resolve(
         data_range=resolve_data_range(new.data_range, source),
     )
     return Run(run), plan(new, device, given) if new.minutes else new, source
+
+
+def _used(source: ImageSource | Shards, config: TrainConfig) -> ImageSource | Shards:
+    """Return the images that a run uses: a conditional one leaves out those without a class."""
+    return with_class(source) if config.conditional else source
 
 
 def _stored_config(run: Run) -> TrainConfig | None:

@@ -14,6 +14,7 @@ from wgan.errors import DataError
 from wgan.training.data import (
     ArraySource,
     Cache,
+    ImageSource,
     InMemoryDataset,
     Shards,
     StreamingDataset,
@@ -25,6 +26,7 @@ from wgan.training.data import (
 )
 from wgan.training.data.classes import class_names, describe_classes, imbalance
 from wgan.training.data.shard_writer import write_shards
+from wgan.training.data.sources.labelled import with_class
 
 CPU = torch.device("cpu")
 NAMES = ("cat", "dog", "bird")
@@ -112,15 +114,40 @@ def test_labels_of_an_array_are_checked() -> None:
 def test_data_that_cannot_be_conditional_is_refused() -> None:
     source = array_source()
     assert class_names(source) == NAMES
-    source.labels = np.array([0, 1, -1] * 4)
-    with pytest.raises(DataError, match="4 of 12 images of numbers have no class"):
-        class_names(source)
     source.class_names = ("cat",)
     with pytest.raises(DataError, match="numbers has one class, cat: train without"):
         class_names(source)
     source.class_names = ()
     with pytest.raises(DataError, match=r"numbers has no classes\. Put the images of each class"):
         class_names(source)
+
+
+def test_images_without_a_class_are_left_out_and_counted(tmp_path: Path) -> None:
+    source = array_source()
+    source.labels = np.array([-1, 1, 2] * 4)
+    source.unused = ("a readme",)
+    labelled = with_class(source)
+    assert isinstance(labelled, ImageSource)
+    assert labelled.unused == ("a readme", "4 images without a class")
+    cache = Cache(folder=tmp_path)
+    for some, expected in ((labelled, [1, 2, 4, 5, 7, 8, 10, 11]), (source, list(range(12)))):
+        for _ in range(2):  # decoded, and from the cache
+            data = load_images(some, GREY, cache=cache)
+            assert data.pixels[:, 0, 0, 0].tolist() == expected
+    assert load_images(labelled, GREY).class_counts == (0, 4, 4)
+    source.labels = np.array([0, 1, -1] * 4)
+    other = with_class(source)
+    assert isinstance(other, ImageSource)
+    assert other.fingerprint() != labelled.fingerprint()
+    assert with_class(array_source()).count == 12
+
+
+def test_shards_with_images_without_a_class_are_refused(tmp_path: Path) -> None:
+    source = array_source()
+    source.labels = np.array([-1, 1, 2] * 4)
+    written = write_shards(source, tmp_path / "shards")
+    with pytest.raises(DataError, match="4 of 12 images of shards have no class: give the data"):
+        class_names(open_data(written.pattern))
 
 
 def test_few_classes_are_named_with_their_counts() -> None:

@@ -21,7 +21,7 @@ def class_names(source: ImageSource | Shards) -> tuple[str, ...]:
     """Return the names of the classes for a conditional run on `source`.
 
     Raises:
-        DataError: it has fewer than two classes, or images without a class.
+        DataError: it has fewer than two classes, or they are shards with images without a class.
     """
     names = source.class_names
     if not names:
@@ -37,12 +37,13 @@ def class_names(source: ImageSource | Shards) -> tuple[str, ...]:
             f"--conditional: {source.name} has one class, {_short(names[0])}: train without"
             " --conditional, or add a class"
         )
-    if isinstance(source, ImageSource) and source.labels is not None:
-        without = int((source.labels < 0).sum())
-        if without:
+    if isinstance(source, Shards) and source.class_counts:
+        count, with_class = source.count or 0, sum(source.class_counts)
+        if with_class < count:
             raise DataError(
-                f"--conditional: {without} of {plural(len(source), 'image')} of {source.name} have"
-                " no class: remove them, or give each a class"
+                f"--conditional: {count - with_class:,} of {plural(count, 'image')} of"
+                f" {source.name} have no class: give the data that wgan prepare read, of which they"
+                " are left out, or write the shards again without them"
             )
     return names
 

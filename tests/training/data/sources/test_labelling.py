@@ -115,7 +115,8 @@ def test_other_columns_have_no_classes(column: list[object]) -> None:
 @pytest.mark.parametrize(
     ("column", "reason"),
     [
-        ([0, None, 1], "the labels have no value for 1 of 3 images"),
+        ([None, None], "the labels are all missing"),
+        ([0, None, 0], "the labels are all 0"),
         ([0, -1, 1], "the labels are negative, as -1, for 1 of 3 images"),
         ([0.5, 1.0], "the labels are not whole numbers"),
         (["a", "a"], "the labels are all a"),
@@ -127,6 +128,23 @@ def test_other_columns_have_no_classes(column: list[object]) -> None:
 def test_labels_that_are_no_classes_have_a_reason(column: Any, reason: str) -> None:
     classes = classes_of_column(column)
     assert (classes.labels, classes.names, classes.reason) == (None, (), reason)
+
+
+@pytest.mark.parametrize(
+    "column",
+    [[0, None, 3], [0, float("nan"), 3], ["0", "", "3"], [b"0", b"", b"3"], ["0", None, "3"]],
+)
+def test_an_image_whose_label_is_missing_has_no_class(column: list[object]) -> None:
+    classes = classes_of_column(np.array(column))
+    assert classes.labels is not None
+    assert (classes.names, classes.labels.tolist()) == (("0", "3"), [0, -1, 1])
+
+
+def test_minus_one_is_no_class_where_the_classes_have_names() -> None:
+    classes = classes_of_column([1, -1, 0], ["cat", "dog"])
+    assert classes.labels is not None
+    assert (classes.names, classes.labels.tolist()) == (("cat", "dog"), [1, -1, 0])
+    assert classes_of_column([-1, -1], ["cat", "dog"]).reason == "the labels are all missing"
 
 
 def test_classes_that_no_image_has_keep_their_names() -> None:

@@ -52,15 +52,24 @@ def classes_of_column(
     """Return the classes of a column of whole numbers or texts, `[n]` or `[n, 1]`.
 
     One-hot labels `[n, classes]` are those of the positions of their ones. `names` are those of the
-    classes 0 to `len(names) - 1`; without them a class has its value as its name. A column of other
-    numbers, with negative or missing ones, of one class, or of nearly as many classes as images has
-    no classes. `title` is the column in messages.
+    classes 0 to `len(names) - 1`; without them a class has its value as its name. The label of a
+    missing value is -1; with `names` -1 is a missing value, as in Hugging Face's data sets. A
+    column of other numbers, with negative ones, of one class, or of nearly as many classes as
+    images has no classes. `title` is the column in messages.
     """
     try:
         column = _one_axis(np.asarray(values))
-        problem = _problem(column) if len(column) else ""
     except ValueError:  # lists of several lengths, or several labels of an image
         return Classes(reason=f"the {title} have several values for an image")
+    missing = _missing(column, bool(names))
+    if missing.any():
+        classes = classes_of_column(column[~missing].tolist(), names, title)
+        if classes.labels is None:
+            return classes if classes.reason else Classes(reason=f"the {title} are all missing")
+        labels = np.full(len(column), -1, np.int64)
+        labels[~missing] = classes.labels
+        return classes._replace(labels=labels)
+    problem = _problem(column) if len(column) else ""
     if problem or len(column) == 0:
         return Classes(reason=f"the {title} {problem}" if problem else "")
     if column.dtype.kind == "f":
@@ -89,11 +98,20 @@ def _one_axis(column: npt.NDArray[Any]) -> npt.NDArray[Any]:
     raise ValueError("several labels of an image")
 
 
+def _missing(column: npt.NDArray[np.generic], is_named: bool) -> npt.NDArray[np.bool_]:
+    """Return for each value whether it is missing: None, NaN, an empty text, or -1 if named."""
+    if column.dtype.kind == "i" and is_named:
+        return np.asarray(column == -1)
+    if column.dtype.kind == "f":
+        return np.asarray(np.isnan(column))
+    if column.dtype.kind in "SUO":
+        # NaN is not equal to itself.
+        return np.array([value in (None, "", b"") or value != value for value in column], bool)
+    return np.zeros(len(column), bool)
+
+
 def _problem(column: npt.NDArray[Any]) -> str:
     """Return why values are no classes, as the rest of a sentence; empty if they may be some."""
-    missing = sum(value is None for value in column) if column.dtype.kind == "O" else 0
-    if missing:
-        return f"have no value for {missing:,} of {len(column):,} images"
     if column.dtype.kind == "f" and not np.array_equal(column, np.rint(column)):
         return "are not whole numbers"
     if column.dtype.kind in "if" and column.min() < 0:

@@ -1,10 +1,13 @@
+import io
 from pathlib import Path
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
+from PIL import Image
 
 from wgan.errors import DataError
-from wgan.training.data import open_source
+from wgan.training.data import Transform, load_images, open_source
 
 h5py = pytest.importorskip("h5py")
 
@@ -97,11 +100,67 @@ def test_many_equal_arrays_of_several_images_are_not_an_image_each(
         open_source(tmp_path / "a.h5")
 
 
-def test_encoded_images_in_an_hdf5_file_are_refused_with_advice(tmp_path: Path) -> None:
+def png(pixels: NDArray[np.uint8]) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+FILES = [png(image) for image in IMAGES]
+
+
+@pytest.mark.parametrize("kind", ["lists", "signed lists", "opaque", "text"])
+def test_image_files_in_a_data_set_are_decoded(tmp_path: Path, kind: str) -> None:
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        if "lists" in kind:
+            dtype = np.dtype(np.int8 if kind == "signed lists" else np.uint8)
+            made = file.create_dataset("images", 6, dtype=h5py.vlen_dtype(dtype))
+            for k, content in enumerate(FILES):
+                made[k] = np.frombuffer(content, dtype)
+        else:
+            longest = max(map(len, FILES))
+            file["images"] = np.array(FILES, f"{'S' if kind == 'text' else 'V'}{longest}")
+        file["labels"] = [2, 0, 2, 0, 2, 0]
+        file["mask"] = np.zeros((6, 20, 24), np.uint8)
+    source = open_source(tmp_path / "a.h5")
+    assert (len(source), source.class_names) == (6, ("0", "2"))
+    assert source.unused == ("6 images of the array mask, which is not images",)
+    for index in range(6):
+        assert np.array_equal(np.asarray(source.image(index, 32)), IMAGES[index])
+    assert source.encoded(3)[1] == "png"
+    assert source.image_name(3).endswith("a.h5, image 3")
+    masks = open_source(f"{tmp_path / 'a.h5'}:mask")
+    assert np.asarray(masks.image(0, 32)).shape == (20, 24)
+    assert masks.fingerprint() != source.fingerprint()
+
+
+@pytest.mark.parametrize("opaque", [True, False])
+def test_each_data_set_may_be_an_image_file(tmp_path: Path, opaque: bool) -> None:
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        for k, content in enumerate(FILES):
+            name = f"{'cat' if k < 3 else 'dog'}/{k}.png"
+            file[name] = np.void(content) if opaque else np.frombuffer(content, np.uint8)
+    source = open_source(tmp_path / "a.h5")
+    assert (len(source), source.class_names) == (6, ("cat", "dog"))
+    assert np.array_equal(np.asarray(source.image(4, 32)), IMAGES[4])
+    assert source.image_name(4).endswith("a.h5, dog/4.png")
+
+
+def test_a_damaged_image_file_in_an_hdf5_file_is_named(tmp_path: Path) -> None:
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        made = file.create_dataset("images", 3, dtype=h5py.vlen_dtype(np.uint8))
+        made[0], made[1] = np.frombuffer(FILES[0], np.uint8), np.zeros(50, np.uint8)
+    data = load_images(
+        open_source(tmp_path / "a.h5"), Transform(size=32, channels=3), allow_damaged=True
+    )
+    assert [skipped.name.rpartition(", ")[2] for skipped in data.skipped] == ["image 1", "image 2"]
+
+
+def test_lists_that_are_no_image_files_are_refused_with_advice(tmp_path: Path) -> None:
     with h5py.File(tmp_path / "a.h5", "w") as file:
         made = file.create_dataset("images", 6, dtype=h5py.vlen_dtype(np.uint8))
         made[0] = np.zeros(50, np.uint8)
-    with pytest.raises(DataError, match=r"images holds lists of any length.*folder"):
+    with pytest.raises(DataError, match=r"images holds lists of any length.*of no image format"):
         open_source(tmp_path / "a.h5")
 
 

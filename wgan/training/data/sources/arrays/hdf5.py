@@ -1,5 +1,6 @@
-"""HDF5 files (`.h5`, `.hdf5`): a data set of many images, read one by one."""
+"""HDF5 files (`.h5`, `.hdf5`), read image by image: arrays, or the bytes of image files."""
 
+import contextlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -7,16 +8,27 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from wgan.errors import DataError, needs_extra
+from wgan.errors import DataError, ImageError, needs_extra
 from wgan.files import is_refused, why_unreadable
-from wgan.training.data.sources import ImageSource
+from wgan.training.data.sources import ImageSource, fingerprint_files
 from wgan.training.data.sources.arrays import StackSource
 from wgan.training.data.sources.arrays.layout import are_single_images, choose_arrays, layout_of
-from wgan.training.data.sources.labelling import NO_CLASSES, classes_of_column, classes_of_folders
+from wgan.training.data.sources.encoded import EncodedSource, known_ending
+from wgan.training.data.sources.labelling import (
+    NO_CLASSES,
+    Classes,
+    classes_of_column,
+    classes_of_folders,
+)
+
+FIRST = 16
+"""Values of a data set that tell whether they are image files."""
 
 
 def open_hdf5(path: Path, key: str = "") -> ImageSource:
     """Open an HDF5 file: its data set `key`, the one with a usual name, or one for each image.
+
+    A data set may hold arrays, or image files: lists of bytes of any length, or opaque values.
 
     Raises:
         DataError: it is damaged, or which data set has the images is unclear.
@@ -34,12 +46,19 @@ def open_hdf5(path: Path, key: str = "") -> ImageSource:
             layout = layout_of((len(names), *types[names[0]][0]), types[names[0]][1], str(path))
             array = _DataSets([found[name] for name in names])
             return StackSource(path, array, layout, classes_of_folders(names), member="all")
-        images, labels, unused = choose_arrays(types, key.strip("/"), str(path))
-        layout = layout_of(*types[images], f"{path}, data set {images},")
+        if not key and _are_single_files(found):
+            names = list(found)
+            return FilesSource(path, list(found.values()), names, classes_of_folders(names))
+        files = [name for name in found if _holds_files(found[name])]
+        images, labels, unused = choose_arrays(types, key.strip("/"), str(path), files)
         classes = NO_CLASSES
         if labels:
             title = f"labels in the data set {labels}"
             classes = classes_of_column(np.asarray(found[labels]), title=title)
+        if images in files:
+            numbers = [f"image {k}" for k in range(len(found[images]))]
+            return FilesSource(path, found[images], numbers, classes, unused, images)
+        layout = layout_of(*types[images], f"{path}, data set {images},")
     except (OSError, RuntimeError, KeyError, ValueError) as exc:
         if is_refused(exc):
             raise DataError(f"the HDF5 file {path} {why_unreadable(exc)}") from exc
@@ -58,6 +77,73 @@ class _DataSets:
         if isinstance(index, slice):
             return np.stack([np.asarray(each) for each in self._sets[index]])
         return np.asarray(self._sets[index])
+
+
+class FilesSource(EncodedSource):
+    """Image files in an HDF5 file: the values of one data set, or a data set for each."""
+
+    def __init__(
+        self,
+        path: Path,
+        values: Sequence[Any],
+        names: Sequence[str],
+        classes: Classes,
+        unused: tuple[str, ...] = (),
+        member: str = "all",
+    ) -> None:
+        """`names` are those of the images in messages, `member` says what of the file this is."""
+        super().__init__(path.name.partition(".")[0] or "images")
+        self._path, self._values, self._names, self._member = path, values, names, member
+        self.labels, self.class_names, self.why_no_classes = classes
+        self.unused = unused
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+    def image_name(self, index: int) -> str:
+        """Path of the HDF5 file, and the data set or the index."""
+        return f"{self._path}, {self._names[index]}"
+
+    def fingerprint(self) -> str:
+        """Name, size and modification time of the file, and the data set in it."""
+        return f"{fingerprint_files([self._path])} files {self._member}"
+
+    def _read(self, index: int) -> bytes:
+        try:
+            return _file_bytes(self._values[index])
+        except OSError as exc:  # a damaged block
+            raise ImageError(f"it cannot be read: {exc}") from exc
+
+
+def _are_single_files(found: dict[str, Any]) -> bool:
+    """Whether each data set is one image file, as an array of bytes or an opaque value."""
+    return (
+        len(found) > 1
+        and all(
+            (item.ndim == 1 and item.dtype == np.uint8)
+            or (item.ndim == 0 and item.dtype.kind == "V")
+            for item in found.values()
+        )
+        and _is_file(next(iter(found.values())))
+    )
+
+
+def _holds_files(item: Any) -> bool:
+    """Whether the values of a data set are image files, as far as the first ones tell."""
+    kind = (item.dtype.metadata or {}).get("vlen", item.dtype)  # of lists of any length
+    is_bytes = kind in (np.uint8, np.int8) if kind != item.dtype else item.dtype.kind in "SV"
+    return item.ndim == 1 and is_bytes and any(_is_file(value) for value in item[:FIRST])
+
+
+def _is_file(value: Any) -> bool:
+    with contextlib.suppress(OSError):
+        return known_ending(_file_bytes(value)[:16]) is not None
+    return False
+
+
+def _file_bytes(value: Any) -> bytes:
+    """Return the bytes of a data set, or of a value of one."""
+    return np.asarray(value).tobytes()
 
 
 def _is_read(item: Any) -> bool:

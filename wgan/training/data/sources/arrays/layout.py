@@ -119,7 +119,7 @@ def _variation(rows: npt.NDArray[np.generic], layout: ArrayLayout) -> float:
 
 
 def choose_arrays(
-    shapes: Mapping[str, ArrayType], key: str, name: str
+    shapes: Mapping[str, ArrayType], key: str, name: str, files: Sequence[str] = ()
 ) -> tuple[str, str | None, tuple[str, ...]]:
     """Choose the array of images among those of a file, and that of their labels.
 
@@ -127,6 +127,7 @@ def choose_arrays(
         shapes: shape and type of each array by its name.
         key: the name that the user gave; empty to choose by the usual names.
         name: the file in messages.
+        files: names of the arrays of image files.
 
     Returns:
         Both names, and phrases that say which images are not used.
@@ -137,7 +138,8 @@ def choose_arrays(
     listed = ", ".join(f"{each} {list(shape)}" for each, (shape, _) in list(shapes.items())[:20])
     if key and key not in shapes:
         raise DataError(f"{name} has no array {key!r}; it has {listed or 'none'}")
-    found = [key] if key else _candidates(shapes)
+    candidates = _candidates(shapes, files)
+    found = [key] if key else candidates
     named = sorted(found, key=_rank)
     if not found or (len(found) > 1 and _rank(named[0])[1] == len(IMAGE_KEYS)):
         problem = "holds no array of images" if not found else "holds several arrays of images"
@@ -154,8 +156,8 @@ def choose_arrays(
     labels.sort(key=lambda each: (-_common(each, chosen), LABEL_KEYS.index(_last(each))))
     unused = [
         f"{shapes[each][0][0]:,} images of the array {each}, which is not {chosen}"
-        for each in _candidates(shapes)
-        if each != chosen and len(shapes[each][0]) == len(shapes[chosen][0])
+        for each in candidates
+        if each != chosen and (chosen in files or len(shapes[each][0]) == len(shapes[chosen][0]))
     ]
     return chosen, labels[0] if labels else None, tuple(unused)
 
@@ -173,11 +175,13 @@ def are_single_images(shapes: Mapping[str, ArrayType]) -> bool:
     return layout is not None and layout.bands <= MAX_COLOURS and not is_flat
 
 
-def _candidates(shapes: Mapping[str, ArrayType]) -> list[str]:
+def _candidates(shapes: Mapping[str, ArrayType], files: Sequence[str]) -> list[str]:
+    """Return the names of the arrays that may be images: those of numbers, and `files`."""
     return [
         name
         for name, (shape, dtype) in shapes.items()
-        if dtype.kind in "uifb" and len(shape) >= 2 and shape[0] and find_layout(shape[1:])
+        if name in files
+        or (dtype.kind in "uifb" and len(shape) >= 2 and shape[0] and find_layout(shape[1:]))
     ]
 
 
@@ -194,8 +198,8 @@ def _why_none(shapes: Mapping[str, ArrayType]) -> str:
             )
         if vlen is not str:
             return (
-                f": {each} holds lists of any length, as the bytes of image files: write each to a"
-                " file in a folder, and give the folder"
+                f": {each} holds lists of any length, which are of no image format: write each"
+                " image to a file in a folder, and give the folder"
             )
     empty = [each for each, (shape, _) in shapes.items() if len(shape) > 1 and not shape[0]]
     return f": {empty[0]} is empty" if empty else ""
