@@ -3,6 +3,7 @@ import os
 import random
 import re
 import shutil
+import stat
 import tarfile
 import warnings
 import zipfile
@@ -178,6 +179,31 @@ def test_links_in_a_tar_are_images(good: Path, ending: str) -> None:
     found = {Path(source.image_name(k)).name: np.asarray(source.image(k, 32)) for k in range(14)}
     for name in ("00.png", "hard.png", "soft.png"):
         assert np.array_equal(found[name], expected)
+
+
+def test_symbolic_links_in_a_zip_are_images(good: Path) -> None:
+    path = good.with_name("good.zip")
+    links = {
+        "1/soft.png": "../0/00.png",
+        "again.png": "1/soft.png",
+        "1/far.png": "/nowhere.png",
+        "long.png": "a" * 5000,
+        "loop.png": "loop.png",
+    }
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, target in links.items():
+            entry = zipfile.ZipInfo(name)
+            entry.create_system, entry.external_attr = 3, (stat.S_IFLNK | 0o777) << 16
+            archive.writestr(entry, target)
+        for file in sorted(filter(Path.is_file, good.rglob("*"))):
+            archive.write(file, file.relative_to(good).as_posix())
+    source = open_archive(path)
+    assert (len(source), source.left_out) == (14, 3)
+    assert source.unused == ("3 links to a folder, or to what the archive does not hold",)
+    expected = np.asarray(Image.open(good / "0" / "00.png"))
+    found = {source.image_name(k): np.asarray(source.image(k, 32)) for k in range(14)}
+    for name in ("0/00.png", "1/soft.png", "again.png"):
+        assert np.array_equal(found[f"{path}: {name}"], expected)
 
 
 @pytest.mark.parametrize("ending", ["zip", "tar", "tar.gz"])

@@ -2,11 +2,13 @@
 
 import abc
 import posixpath
+import stat
 import tarfile
 import threading
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TypeVar
 
 from wgan.errors import DataError, ImageError
 from wgan.files import archive_errors, lacks_open_files, why_unreadable
@@ -20,8 +22,14 @@ MEMBER_LIMIT = 2**26
 MAX_LINKS = 40
 """Symbolic links that lead to each other, as many as Linux follows."""
 
+LONGEST_PATH = 4096
+"""Bytes of a path, as on Linux."""
+
 READ_AHEAD_LIMIT = 2**28
 """Bytes of skipped members that a compressed tar keeps in memory: 256 MiB."""
+
+
+Member = TypeVar("Member")
 
 
 def open_archive(path: Path, frames: str = "first") -> ImageSource:
@@ -82,13 +90,25 @@ class ZipSource(_ArchiveSource):
         named = [(entry.filename.replace("\\", "/"), entry) for entry in self._archive.infolist()]
         files = [(name, entry) for name, entry in named if not name.endswith("/")]
         self._entries = dict(files)  # of entries with the same name the last, as unzip does
+        replaced = len(files) - len(self._entries)
+        links = {name: entry for name, entry in self._entries.items() if _is_link(entry)}
+        targets = {name: self._target(name, self._entries.pop(name)) for name in links}
+        lost = _follow_links(self._entries, targets)
         super().__init__(
             path,
             {name: entry.file_size for name, entry in self._entries.items()},
             frames,
-            _replaced(len(files) - len(self._entries)),
+            {**_replaced(replaced), **_lost_links(lost)},
         )
         self._set_up()
+
+    def _target(self, name: str, link: zipfile.ZipInfo) -> str:
+        """Read where a symbolic link leads to; empty if it cannot be read."""
+        try:
+            path = self._archive.read(link) if link.file_size <= LONGEST_PATH else b""
+        except archive_errors():
+            return ""
+        return _target_name(name, path.decode("utf-8", "surrogateescape"))
 
     def _unpack(self, name: str) -> bytes:
         try:
@@ -188,7 +208,7 @@ class _TarMembers:
         self._replaced = self._lost = 0
         for member in archive:
             self._add(member)
-        self._follow_links()
+        self._lost += _follow_links(self._found, self._links)
         self.files = dict(sorted(self._found.items(), key=lambda item: item[1].offset_data))
         self.sizes = {name: member.size for name, member in self.files.items()}
         self.unread = {**_replaced(self._replaced), **_lost_links(self._lost)}
@@ -204,11 +224,9 @@ class _TarMembers:
             else:
                 self._replace(member.name, target)
         elif member.issym():
-            folder = posixpath.dirname(member.name)
-            target_name = posixpath.normpath(posixpath.join(folder, member.linkname))
             self._replaced += member.name in self._links
             self._replaced += self._found.pop(member.name, None) is not None
-            self._links[member.name] = target_name
+            self._links[member.name] = _target_name(member.name, member.linkname)
 
     def _replace(self, name: str, member: tarfile.TarInfo) -> None:
         old = self._found.pop(name, None)
@@ -217,19 +235,34 @@ class _TarMembers:
         self._replaced += self._links.pop(name, None) is not None
         self._found[name] = member
 
-    def _follow_links(self) -> None:
-        if not self._links:
-            return
-        files = {posixpath.normpath(name): member for name, member in self._found.items()}
-        links = {posixpath.normpath(name): target for name, target in self._links.items()}
-        for name, first in self._links.items():
-            target = first
-            for _ in range(MAX_LINKS):  # they may form a circle
-                target = links.get(target, target)
-            if target in files:
-                self._found[name] = files[target]
-            else:
-                self._lost += 1
+
+def _is_link(entry: zipfile.ZipInfo) -> bool:
+    """Whether an entry of a .zip is a symbolic link: programs for Unix store a file's mode."""
+    return stat.S_ISLNK(entry.external_attr >> 16)
+
+
+def _target_name(name: str, target: str) -> str:
+    """Return the name of the member that the symbolic link `name` leads to."""
+    return posixpath.normpath(posixpath.join(posixpath.dirname(name), target))
+
+
+def _follow_links(found: dict[str, Member], targets: Mapping[str, str]) -> int:
+    """Add the member that each symbolic link leads to, under the link's name.
+
+    Returns the number of links that lead to nothing in `found`.
+    """
+    files = {posixpath.normpath(name): member for name, member in found.items()}
+    links = {posixpath.normpath(name): target for name, target in targets.items()}
+    lost = 0
+    for name, first in targets.items():
+        target = first
+        for _ in range(MAX_LINKS):  # they may form a circle
+            target = links.get(target, target)
+        if target in files:
+            found[name] = files[target]
+        else:
+            lost += 1
+    return lost
 
 
 def _replaced(count: int) -> dict[str, int]:

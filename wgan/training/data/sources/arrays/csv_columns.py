@@ -2,6 +2,7 @@
 
 import math
 import re
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -72,6 +73,23 @@ def is_header(row: Sequence[str]) -> bool:
         return True
     # pandas numbers columns without names; a label may be before or after them.
     return len(row) > 2 and bool((np.diff(values[1:-1]) == 1).all() and values[1] in (0, 1, 2))
+
+
+def unmangled(row: Sequence[str]) -> list[str]:
+    """Return the values of a first row that pandas once took for names of columns.
+
+    It made them differ: `0,0,7,0` is written as `0,0.1,7,0.2`. Other rows are returned as they are.
+    """
+    seen: Counter[str] = Counter()
+    values = []
+    for text in row:
+        value = text.partition(".")[0]
+        count = seen[value]
+        if text != (f"{value}.{count}" if count else value) or not value.isdigit():
+            return list(row)
+        seen[value] += 1
+        values.append(value)
+    return values
 
 
 def _beside(

@@ -16,7 +16,12 @@ from wgan.errors import DataError
 from wgan.files import is_refused, why_unreadable
 from wgan.training.data.sources import ImageSource
 from wgan.training.data.sources.arrays import StackSource
-from wgan.training.data.sources.arrays.csv_columns import Columns, choose_columns, is_header
+from wgan.training.data.sources.arrays.csv_columns import (
+    Columns,
+    choose_columns,
+    is_header,
+    unmangled,
+)
 from wgan.training.data.sources.arrays.layout import find_layout
 from wgan.training.data.sources.labelling import classes_of_column
 
@@ -71,7 +76,7 @@ def _read(
     rows: Iterator[list[str]], path: Path
 ) -> tuple[npt.NDArray[np.generic], list[str], Columns]:
     filled = filter(None, rows)
-    first = next(filled, [])
+    first = unmangled(next(filled, []))
     names = [name.strip().lower() for name in first] if is_header(first) else []
     known = list(itertools.islice(filled, EXAMINED))
     if not names:
