@@ -10,9 +10,10 @@ import sys
 import tempfile
 import time
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Protocol
+from types import MappingProxyType
+from typing import Protocol, Self
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -85,29 +86,76 @@ def run_code(code: str, *arguments: object, cwd: Path) -> Finished:
     return _run_forked(["-c", code, *map(str, arguments)], cwd, None)
 
 
+def can_fork() -> bool:
+    return "forkserver" in multiprocessing.get_all_start_methods()
+
+
 def _run_forked(words: list[str], cwd: Path, before: Callable[[], object] | None) -> Finished:
-    command = [sys.executable, *words]
-    if "forkserver" not in multiprocessing.get_all_start_methods():
+    if not can_fork():
         assert before is None, "there is no fork here"
-        return run(command, cwd)
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(list(PRELOADED))
-    with tempfile.TemporaryDirectory() as folder:
-        streams = Path(folder, "stdout"), Path(folder, "stderr")
-        job = (words, cwd, environment(), *streams, before)
-        process = context.Process(target=_run_in_a_fork, args=job)
+        return run([sys.executable, *words], cwd)
+    with Forked(words, cwd, before=before) as process:
+        return process.finish(TIMEOUT_S)
+
+
+class Forked:
+    """`python` with arguments, in a process forked from one that has imported PyTorch.
+
+    It is killed at the end of a `with`.
+    """
+
+    def __init__(
+        self,
+        words: list[str],
+        cwd: Path,
+        variables: Mapping[str, str] = MappingProxyType({}),
+        before: Callable[[], object] | None = None,
+    ) -> None:
+        context = multiprocessing.get_context("forkserver")
+        context.set_forkserver_preload(list(PRELOADED))
+        self.command = [sys.executable, *words]
+        self._folder = tempfile.TemporaryDirectory()
+        self._streams = [Path(self._folder.name, name) for name in ("stdout", "stderr")]
+        job = (words, cwd, {**environment(), **variables}, *self._streams, before)
+        self._process = context.Process(target=_run_in_a_fork, args=job)
         with contextlib.chdir(ROOT):  # the server of forks, once started, finds wgan and tests
-            process.start()
-        process.join(TIMEOUT_S)
-        status = process.exitcode
+            self._process.start()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.kill()
+        self._process.join()
+        self._process.close()
+        self._folder.cleanup()
+
+    def kill(self) -> None:
+        self._process.kill()
+
+    def send_signal(self, number: int) -> None:
+        assert self._process.pid is not None
+        os.kill(self._process.pid, number)
+
+    @property
+    def is_running(self) -> bool:
+        return self._process.is_alive()
+
+    @property
+    def output(self) -> str:
+        """What it has written so far."""
+        return self._texts()[0]
+
+    def finish(self, timeout: float) -> Finished:
+        """Wait for its end. Raises TimeoutExpired."""
+        self._process.join(timeout)
+        status = self._process.exitcode
         if status is None:
-            process.kill()
-            process.join()
-        texts = [path.read_text() if path.exists() else "" for path in streams]
-    process.close()
-    if status is None:
-        raise subprocess.TimeoutExpired(command, TIMEOUT_S, *texts)
-    return Finished(command, status, *texts)
+            raise subprocess.TimeoutExpired(self.command, timeout, *self._texts())
+        return Finished(self.command, status, *self._texts())
+
+    def _texts(self) -> list[str]:
+        return [path.read_text() if path.exists() else "" for path in self._streams]
 
 
 def _run_in_a_fork(

@@ -17,7 +17,7 @@ from PIL import Image
 from torch import nn
 from torch._C._distributed_c10d import HashStore
 
-from tests.processes import ROOT, Finished, Process, run, start, wgan_command
+from tests.processes import ROOT, Finished, Process, run_wgan_command, start
 from tests.training.data.conftest import save_image
 from tests.training.distributed.ranks import CASES, normalised, normalised_bf16, streamed, trained
 from wgan.errors import RankLost, UsageError
@@ -218,7 +218,7 @@ def test_two_ranks_shard_a_stream_and_skip_the_same_damaged_images(ranks: Path) 
 def test_a_run_of_two_ranks_ends_with_the_weights_of_a_run_of_one_process(
     place: Path, whole: Path
 ) -> None:
-    alone = run(wgan_command(*TRAIN[3:], "--run", "alone", "--steps", COMPARED), place)
+    alone = run_wgan_command(*TRAIN[3:], "--run", "alone", "--steps", COMPARED, cwd=place)
     assert alone.returncode == 0, alone.stderr
     one, two = (weights(folder, COMPARED) for folder in (place / "alone", whole))
     for network in ("generator", "critic", "average"):

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 from torch._C._distributed_c10d import Store, TCPStore
 
-from tests.processes import ROOT, Process, start
+from tests.processes import ROOT, Forked, wait_until
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(sys.platform != "linux", reason="signals")]
 
@@ -59,9 +59,9 @@ class Launcher:
 
     def __init__(self, store: Store | None, port: int) -> None:
         self._store, self._port = store, port
-        self.started: list[Process] = []
+        self.started: list[Forked] = []
 
-    def start(self, *tasks: str, timeout: float = TIMEOUT) -> list[Process]:
+    def start(self, *tasks: str, timeout: float = TIMEOUT) -> list[Forked]:
         """Start a rank for each task, in order."""
         for rank, task in enumerate(tasks):
             variables = {
@@ -70,9 +70,9 @@ class Launcher:
                 "TORCHELASTIC_USE_AGENT_STORE": self._store is not None,
                 "TORCHELASTIC_RESTART_COUNT": rank, "GLOO_SOCKET_IFNAME": "lo",
             }  # fmt: skip
-            command = [sys.executable, "-c", SCRIPT.format(timeout=timeout), task]
+            words = ["-c", SCRIPT.format(timeout=timeout), task]
             strings = {name: str(value) for name, value in variables.items()}
-            self.started.append(start(command, ROOT, **strings))
+            self.started.append(Forked(words, ROOT, strings))
         return self.started
 
 
@@ -98,24 +98,24 @@ def bare() -> Iterator[Launcher]:
 def end(launcher: Launcher) -> None:
     for process in launcher.started:
         with process:
-            process.kill()
+            pass
 
 
-def wait_for(process: Process, word: str) -> None:
-    assert process.stdout is not None
-    for line in process.stdout:
-        if line == f"{word}\n":
-            return
-    raise AssertionError(process.communicate())
+def wait_for(process: Forked, word: str) -> None:
+    def is_there() -> bool:
+        assert process.is_running, process.finish(0)
+        return word in process.output.splitlines()
+
+    wait_until(is_there, 60)
 
 
-def error_of(process: Process, within: float) -> str:
+def error_of(process: Forked, within: float) -> str:
     """Return the error message with which a process ends in time."""
-    _, err = process.communicate(timeout=within)
-    assert process.returncode == 1, err
+    ended = process.finish(within)
+    assert ended.returncode == 1, ended.stderr
     # PyTorch may log before and after.
-    (message,) = [line for line in err.splitlines() if line.startswith("Error: ")]
-    assert "Traceback (most recent call last)" not in err
+    (message,) = [line for line in ended.stderr.splitlines() if line.startswith("Error: ")]
+    assert "Traceback (most recent call last)" not in ended.stderr
     return message
 
 
@@ -162,14 +162,14 @@ def test_a_store_that_hangs_ends_the_run_in_time(bare: Launcher, task: str, word
 def test_a_rank_that_works_longer_than_the_timeout_is_not_lost(agent: Launcher) -> None:
     # A long timeout, because other work may take the machine's cores.
     for process in agent.start("decodes slowly", "waits", timeout=2.5 * TIMEOUT):
-        _, err = process.communicate(timeout=60)
-        assert process.returncode == 0, err
+        ended = process.finish(60)
+        assert ended.returncode == 0, ended.stderr
 
 
 def test_a_rank_that_has_finished_is_not_lost(agent: Launcher) -> None:
     for process in agent.start("saves last", "saves last"):
-        _, err = process.communicate(timeout=60)
-        assert process.returncode == 0, err
+        ended = process.finish(60)
+        assert ended.returncode == 0, ended.stderr
 
 
 def test_a_decoding_rank_learns_that_another_rank_failed(agent: Launcher) -> None:
@@ -180,5 +180,5 @@ def test_a_decoding_rank_learns_that_another_rank_failed(agent: Launcher) -> Non
 
 def test_a_waiting_rank_learns_that_another_rank_crashed(agent: Launcher) -> None:
     waiting, crashing = agent.start("waits", "crashes", timeout=100)
-    assert "ZeroDivisionError" in crashing.communicate(timeout=60)[1]
+    assert "ZeroDivisionError" in crashing.finish(60).stderr
     assert error_of(waiting, within=30) == FAILED
