@@ -212,6 +212,13 @@ def test_a_value_that_does_not_fit_is_refused(value: str, message: str) -> None:
         Generator(noisy().SerializeToString(), foreign=ForeignOptions(inputs=(value, "noise=0")))
 
 
+def test_an_input_of_text_is_refused() -> None:
+    model = foreign()
+    model.graph.input.append(helper.make_tensor_value_info("prompt", TensorProto.STRING, ["n"]))
+    with pytest.raises(ModelFileError, match=r"input prompt tensor\(string\) \[n\] takes text"):
+        Generator(model.SerializeToString(), foreign=ForeignOptions(inputs=("prompt=cat",)))
+
+
 @pytest.mark.parametrize("channels", [2, 4, 16])
 def test_images_have_up_to_16_channels(channels: int) -> None:
     model = network(

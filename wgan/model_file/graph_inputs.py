@@ -89,9 +89,12 @@ def find_inputs(
     `embeddings` are the numbers of rows of the tables that inputs choose from.
 
     Raises:
-        ModelFileError: there are no latents, or they cannot be drawn in batches.
+        ModelFileError: there are no latents, they cannot be drawn in batches, or an input is text.
         UsageError: an option is needed, or contradicts the graph.
     """
+    for value in inputs:
+        if value.type == "tensor(string)":
+            raise ModelFileError(f"its input {value} takes text: only numbers can be given")
     labels = _label_input(inputs, options, embeddings)
     texts = _fixed_texts(inputs, options, labels)
     kept = {labels.value.name} if labels is not None else set()
