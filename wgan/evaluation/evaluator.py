@@ -38,7 +38,7 @@ from wgan.files import write_whole
 from wgan.images import encode, evenly_spaced
 from wgan.progress import Progress
 from wgan.runs import which_checkpoint
-from wgan.training.data import Cache, load_data, open_data
+from wgan.training.data import Cache, Dataset, load_data, open_data
 from wgan.training.data.sources.labelled import with_class
 from wgan.training.device import pick_device
 from wgan.training.monitoring.previews import GenerateFn
@@ -52,60 +52,15 @@ NEIGHBOUR_SEEDS = 16
 
 def run_evaluation(config: EvalConfig, progress: bool = False) -> Evaluation:
     """Do the work of `wgan.evaluation.evaluate`, whose arguments and errors it has."""
-    # What can be refused at once is refused before anything slow.
-    which = which_checkpoint(config.checkpoint, config.generators)
-    architecture = load_architecture(config.arch) if config.arch else None
-    device, provider = pick_device(config.device), provider_for(config.device)
-    features = open_features(
-        config.features,
-        device,
-        provider=provider,
-        value_range=config.feature_range,
-        weights=config.weights,
-        download=config.download,
-    )
+    features, generators = _open(config)
     config = dataclasses.replace(config, metrics=choose_metrics(config.metrics, features))
-    generators = [
-        open_generator(
-            path,
-            device,
-            config.batch_size,
-            which=which,
-            provider=provider,
-            architecture=architecture,
-            trust=config.trust,
-            foreign=config.foreign,
-        )
-        for path in config.generators or (None,)
-    ]
-    if not any(generator.is_foreign for generator in generators):
-        config.foreign.check_own()
-    transform = choose_transform(generators, features)
-    data_name = choose_data(generators, config.data)
     cache = Cache.of(config)
-    source = open_data(data_name, config.download, choose_frames(generators))
-    if any(each.classes for each in generators):
-        source = with_class(source)  # as conditional runs do
-    with _progress(progress, 0, "decoding") as bar:
-        data = load_data(
-            source,
-            transform,
-            allow_damaged=True,  # the training checked this; `Evaluation.skipped` names them
-            progress=bar.update if bar else None,
-            cache=cache,
-        )
+    data_name = choose_data(generators, config.data)
+    data = _load(data_name, config, generators, features, cache, progress)
     if config.per_class:
         check_classes(generators, data)
     reference = load_reference(data, features, config.data_n, statistics_folder(cache), progress)
-    length = len(reference.moments.mean)
-    if config.metrics and "fid" in config.metrics and config.n <= length:
-        logger.warning(
-            "the FID of %s images with %s features is mostly bias: compare it only at the"
-            " same -n, or raise -n",
-            f"{config.n:,}",
-            f"{length:,}",
-        )
-
+    _warn_of_bias(config, reference)
     with _progress(progress, config.images * len(generators), "evaluating") as bar:
         results = [
             evaluate_generator(generator, reference, features, config, bar)
@@ -124,6 +79,72 @@ def run_evaluation(config: EvalConfig, progress: bool = False) -> Evaluation:
     return Evaluation(
         config, results, features, reference, data_name, data.sha256, data.skipped, neighbours
     )
+
+
+def _open(config: EvalConfig) -> tuple[Features, list[EvaluatedGenerator]]:
+    """Open the feature network and the generators: what can be refused before anything slow."""
+    which = which_checkpoint(config.checkpoint, config.generators)
+    architecture = load_architecture(config.arch) if config.arch else None
+    device, provider = pick_device(config.device), provider_for(config.device)
+    features = open_features(
+        config.features,
+        device,
+        provider=provider,
+        value_range=config.feature_range,
+        weights=config.weights,
+        download=config.download,
+    )
+    choose_metrics(config.metrics, features)  # refuses what the features do not allow
+    generators = [
+        open_generator(
+            path,
+            device,
+            config.batch_size,
+            which=which,
+            provider=provider,
+            architecture=architecture,
+            trust=config.trust,
+            foreign=config.foreign,
+        )
+        for path in config.generators or (None,)
+    ]
+    if not any(generator.is_foreign for generator in generators):
+        config.foreign.check_own()
+    return features, generators
+
+
+def _load(
+    name: str,
+    config: EvalConfig,
+    generators: Sequence[EvaluatedGenerator],
+    features: Features,
+    cache: Cache | None,
+    progress: bool,
+) -> Dataset:
+    """Load the real images as the generators' training did."""
+    transform = choose_transform(generators, features)
+    source = open_data(name, config.download, choose_frames(generators))
+    if any(generator.classes for generator in generators):
+        source = with_class(source)
+    with _progress(progress, 0, "decoding") as bar:
+        return load_data(
+            source,
+            transform,
+            allow_damaged=True,  # the training checked this; `Evaluation.skipped` names them
+            progress=bar.update if bar else None,
+            cache=cache,
+        )
+
+
+def _warn_of_bias(config: EvalConfig, reference: FeatureStatistics) -> None:
+    length = len(reference.moments.mean)
+    if config.metrics and "fid" in config.metrics and config.n <= length:
+        logger.warning(
+            "the FID of %s images with %s features is mostly bias: compare it only at the"
+            " same -n, or raise -n",
+            f"{config.n:,}",
+            f"{length:,}",
+        )
 
 
 def choose_metrics(names: Sequence[str] | None, features: Features) -> tuple[str, ...]:
