@@ -13,7 +13,7 @@ import math
 import operator
 import re
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import MISSING, dataclass
 from pathlib import Path
 from types import NoneType, UnionType
@@ -36,6 +36,7 @@ class Option:
     high: float | None = None  # largest allowed value
     choices: tuple[Any, ...] = ()
     pattern: str = ""  # regular expression of an allowed text
+    form: str = ""  # the pattern in words
     unit: str = ""
     flags: tuple[str, ...] = ()  # names on the command line; () is --field-name
     argument: bool = False  # positional on the command line
@@ -179,7 +180,7 @@ def allowed(field: "dataclasses.Field[Any]") -> str:
         return f"a sequence{number}, each {_TYPES[kinds[0]]}{_bounds(described)}{end}"
     if isinstance(kind, UnionType):  # of a number, and a text of the pattern
         return f"{_TYPES[get_args(kind)[0]]}{_bounds(described)}, or {described.metavar}{end}"
-    return _TYPES[kind] + _bounds(described) + end
+    return (described.form or _TYPES[kind] + _bounds(described)) + end
 
 
 _TYPES = {
@@ -283,8 +284,11 @@ def _from_toml(value: Any, kind: Any) -> Any:
     return value
 
 
-def to_toml(config: Any) -> str:
-    """Write a config as TOML that `read_toml` reads, with the help texts as comments."""
+def to_toml(config: Any, commented: Collection[str] = ()) -> str:
+    """Write a config as TOML that `read_toml` reads, with the help texts as comments.
+
+    The options `commented` are comments too: they follow from others.
+    """
     lines: list[str] = []
     group = ""
     for name, (_, described) in options(config).items():
@@ -295,7 +299,8 @@ def to_toml(config: Any) -> str:
         # A JSON scalar or list is TOML too, except null, which is left out, and a bare DEL.
         text = json.dumps(value, default=str, ensure_ascii=False).replace("\x7f", "\\u007f")
         shown = text.encode("utf-8", "backslashreplace").decode()
-        is_left_out = value is None or shown != text  # TOML is UTF-8, which a path may not be
+        # TOML is UTF-8, which a path may not be.
+        is_left_out = value is None or shown != text or name in commented
         assignment = f"{'# ' if is_left_out else ''}{name} = {shown}"
         lines.append(f"{assignment:<30}  # {described.help}")
     return "\n".join(lines) + "\n"

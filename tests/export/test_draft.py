@@ -16,13 +16,13 @@ from tests.checkpoints import trained_checkpoint
 from tests.processes import ROOT, environment, run_code
 from wgan.errors import ExportError
 from wgan.export.config import ExportConfig
-from wgan.export.draft import export_checkpoint, weights_sha256
+from wgan.export.draft import export_checkpoint
 from wgan.export.formats.torchscript import load_torchscript
 from wgan.images import to_pixels
 from wgan.latents import latents_from_seeds
 from wgan.model_file.archive import read_records
 from wgan.model_file.manifest import METADATA_KEY, Manifest
-from wgan.training.checkpoint import Checkpoint
+from wgan.training.checkpoint import Checkpoint, weights_sha256
 
 EXPORT = """
 import sys

@@ -1,5 +1,6 @@
 """`wgan directions`: the directions of a planted generator come out."""
 
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -153,12 +154,27 @@ def test_a_model_without_a_first_layer_is_told_of_the_other_method(tmp_path: Pat
     found(tmp_path / "flat.onnx", tmp_path / "d.npy", method="pca", samples=20)
 
 
+def test_a_small_latent_space_has_as_many_directions_as_numbers(
+    model_file: Path, tmp_path: Path
+) -> None:
+    config = DirectionsConfig(model=str(model_file), out=tmp_path / "d.npy", seed=2**32 - 1)
+    assert find_directions(config).directions.shape == (4, 4)
+
+
+def test_a_program_for_pytorch_is_refused_by_what_it_is(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "generator.ts", "w") as archive:
+        archive.writestr("generator/constants.pkl", b"")  # by which torch.jit's files are known
+    with pytest.raises(UsageError, match="is an archive for PyTorch: give the run"):
+        find_directions(DirectionsConfig(model=str(tmp_path / "generator.ts")))
+
+
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
         ({"count": 5}, "-n 5 is not allowed: there are 4 directions"),
-        ({"count": 4, "method": "pca", "samples": 3}, "there are 3 directions"),
+        ({"count": 4, "method": "pca", "samples": 3}, "there are 2 directions"),
         ({"seed": 2**32}, "seed 4294967296 is not allowed"),
+        ({"seed": 2**32 - 1, "method": "pca"}, "seed 4294968294 is not allowed"),
         ({"out": Path("d.png")}, "must end in .npy"),
     ],
 )

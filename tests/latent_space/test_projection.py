@@ -11,6 +11,7 @@ import torch
 from PIL import Image
 
 from tests.checkpoints import trained_checkpoint
+from tests.runtime import models
 from wgan.errors import DataError, MissingExtra, ModelFileError, UsageError
 from wgan.images import to_images, to_pil, to_pixels
 from wgan.latent_space import ProjectConfig, project
@@ -55,6 +56,16 @@ def test_an_image_of_the_generator_itself_is_found(model_file: Path, own_image: 
     found = projected(model_file, own_image)
     assert found.distances[0] < nearest_of_64(model_file, own_image) / 20
     assert not found.resized
+
+
+def test_an_image_of_many_bands_is_found_and_shown_as_far_as_a_png_can(tmp_path: Path) -> None:
+    model = tmp_path / "bands.onnx"
+    model.write_bytes(models.generator(5).SerializeToString())
+    np.save(tmp_path / "own.npy", Generator(model).sample([UNSEEN])[0])
+    found = projected(model, tmp_path / "own.npy")
+    assert found.pixels.shape[-1] == 5
+    with Image.open(tmp_path / "found.png") as sheet:
+        assert sheet.mode == "RGB"
 
 
 def test_the_latents_draw_what_was_found(model_file: Path, own_image: Path, tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """A published folder, and the same on the Hub, is a model for every command."""
 
 import os
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -111,6 +112,21 @@ def test_what_is_not_there_is_a_sentence(hub_cache: Path, tmp_path: Path, addres
     assert done.returncode == 1
     assert done.stderr.startswith(f"Error: cannot get {address}: ")
     assert "Traceback" not in done.stderr
+
+
+def test_without_a_network_what_the_cache_has_is_used_and_named(
+    hub_cache: Path, published: Path, tmp_path: Path
+) -> None:
+    home = Path(shutil.copytree(hub_cache, tmp_path / "home"))
+    (snapshot,) = home.glob("hub/*/snapshots/111*")
+    (snapshot / "onnx" / "model.onnx").unlink()
+    (snapshot / "onnx" / "model_fp16.onnx").unlink()
+    done = wgan_offline(home, tmp_path, "sample", "--model", ADDRESS, "-n", 1, "a.png")
+    assert done.returncode == 0, done.stderr
+    assert f"{ADDRESS} cannot be reached: onnx/model_int8.onnx is used" in done.stderr
+    drawn = np.asarray(Image.open(tmp_path / "a.png"))
+    expected = Generator(published / "onnx" / "model_int8.onnx").sample(1)[0]
+    np.testing.assert_array_equal(drawn, expected)
 
 
 def test_the_package_that_is_missing_is_named(tmp_path: Path) -> None:

@@ -100,7 +100,9 @@ def test_the_precision_and_the_checkpoint_of_a_run_can_be_chosen(
     assert set(publish(config).files) == ALL - {"onnx/model_fp16.onnx", "onnx/model_int8.onnx"}
 
 
-def test_metrics_of_another_step_are_refused(published: Path, workplace: Path) -> None:
+def test_metrics_of_another_step_or_other_weights_are_refused(
+    published: Path, workplace: Path
+) -> None:
     measured = json.loads((workplace / "eval.json").read_text())
     assert measured["results"][0]["step"] == 4
     other = workplace / "other.json"
@@ -108,6 +110,10 @@ def test_metrics_of_another_step_are_refused(published: Path, workplace: Path) -
     other.write_text(json.dumps(measured))
     config = PublishConfig(folder=workplace / "unused", exports=(published,), evaluation=other)
     with pytest.raises(UsageError, match="measured step 2, and the generator is of step 4"):
+        publish(config)
+    measured["results"][0] |= {"step": 4, "weights_sha256": "cd" * 32}
+    other.write_text(json.dumps(measured))
+    with pytest.raises(UsageError, match="measured a generator of other weights"):
         publish(config)
     other.write_text('{"results": [{"step": 4}]}')
     with pytest.raises(UsageError, match="is not what  wgan eval --json  prints"):
@@ -139,8 +145,12 @@ def test_a_file_without_proof_or_with_changed_bytes_is_refused(tmp_path: Path) -
         ({"precisions": ("fp32",)}, UsageError, "are for a run"),
         ({"exports": (Path("nothing.onnx"),)}, ModelFileError, "there is no model file"),
         ({"exports": (Path(),)}, RunError, "is not a run folder"),
-        ({"license": "My licence!"}, UsageError, "--license"),
-        ({"repository": "faces"}, UsageError, "--repo"),
+        ({"exports": (Path("no"),), "precisions": ("fp32",)}, RunError, "there is no run no"),
+        ({"license": "My licence!"}, UsageError, "--license .* as in apache-2.0 or cc-by-4.0"),
+        ({"repository": "faces"}, UsageError, "--repo .* must be USER/NAME of ASCII letters"),
+        ({"repository": "usér/faces"}, UsageError, "--repo"),
+        ({"repository": "../.."}, UsageError, "--repo"),
+        ({"repository": "-a/b"}, UsageError, "--repo"),
         ({"evaluation": Path("nothing.json")}, UsageError, "is not what  wgan eval"),
     ],
 )
@@ -170,6 +180,30 @@ def test_a_card_that_is_there_is_kept_unless_it_may_be_replaced(
     # Nothing of the other generator stays.
     assert files_of(folder) == ALL - {"onnx/model_fp16.onnx", "onnx/model_int8.onnx"}
     assert sum("was removed" in message for message in caplog.messages) == 2
+
+
+@pytest.mark.parametrize("name", ["app.py", "config.json", "onnx/model_int8.onnx"])
+def test_a_file_of_the_user_is_kept_unless_it_may_be_replaced(
+    name: str, model_file: Path, tmp_path: Path
+) -> None:
+    path = tmp_path / "project" / name
+    path.parent.mkdir(parents=True)
+    path.write_text("mine")
+    with pytest.raises(OutputError, match=f"already holds {name}, .*--overwrite"):
+        PublishConfig(folder=tmp_path / "project", exports=(model_file,))
+    assert path.read_text() == "mine"
+
+
+def test_a_published_folder_is_published_again_with_all_its_files(
+    published: Path, tmp_path: Path
+) -> None:
+    folder = Path(shutil.copytree(published, tmp_path / "copy"))
+    config = PublishConfig(folder=folder, exports=(folder,), overwrite=True, license="mit")
+    publish(config)
+    assert files_of(folder) == ALL
+    assert 'license: "mit"' in (folder / "README.md").read_text()
+    for name in ("onnx/model.onnx", "onnx/model_int8.onnx"):
+        assert (folder / name).read_bytes() == (published / name).read_bytes()
 
 
 def test_a_run_is_never_written_into(workplace: Path, model_file: Path) -> None:

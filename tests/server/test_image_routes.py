@@ -2,13 +2,16 @@
 
 import io
 import zipfile
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from onnx import helper
 from PIL import Image
 
-from tests.server.servers import Reply, Server
+from tests.export.foreign.networks import foreign
+from tests.server.servers import Reply, Server, serving
 from wgan.images import grid
 from wgan.latents import latents_from_seeds
 from wgan.runtime import Generator
@@ -72,6 +75,17 @@ def test_different_settings_have_different_etags(server: Server) -> None:
     assert len(tags) == len(paths)
 
 
+def test_the_options_of_a_foreign_file_count_in_the_etag(tmp_path: Path) -> None:
+    unclear = [helper.make_node("Identity", ["features"], ["image"])]
+    (tmp_path / "theirs.onnx").write_bytes(foreign(unclear).SerializeToString())
+    seen = []
+    for value_range in ("-1,1", "-3,3"):
+        with serving(tmp_path / "theirs.onnx", f"--value-range={value_range}") as server:
+            seen.append(server.get("/v1/models/theirs/images/5.png"))
+    assert seen[0].body != seen[1].body
+    assert seen[0].headers["etag"] != seen[1].headers["etag"]
+
+
 @pytest.mark.parametrize("accept", ["application/x-npy", "text/html, application/x-npy;q=0.1"])
 def test_a_sample_as_an_array(server: Server, generator: Generator, accept: str) -> None:
     reply = server.post(f"{MODEL}/sample", {"seeds": "1-3"}, {"Accept": accept})
@@ -89,6 +103,13 @@ def test_a_sample_as_a_zip_has_the_same_bytes_each_time(
         drawn = np.asarray(Image.open(archive.open("00000003.png")))
     np.testing.assert_array_equal(drawn, generator.sample([3])[0])
     assert server.post(f"{MODEL}/sample", wish, headers).body == reply.body
+
+
+def test_an_archive_of_repeated_seeds_is_refused(server: Server) -> None:
+    wish = {"seeds": [7, 8, 7]}
+    refused = server.post(f"{MODEL}/sample", wish, {"Accept": "application/zip"})
+    assert (refused.status, refused.error) == (400, "an archive cannot hold 00000007.png twice")
+    assert server.post(f"{MODEL}/sample", wish, {"Accept": "image/png"}).status == 200
 
 
 @pytest.mark.parametrize("headers", [{}, {"Accept": "*/*"}, {"Accept": "image/*"}])

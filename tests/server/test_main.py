@@ -41,7 +41,7 @@ from tests.server.servers import (
     seeds_request,
     serving,
 )
-from wgan.errors import WganError
+from wgan.errors import UsageError, WganError
 from wgan.model_file.manifest import METADATA_KEY, config_sha256
 from wgan.model_file.reading import read_manifest, scan_model
 from wgan.runtime import Generator
@@ -399,6 +399,12 @@ def test_a_path_may_have_an_equals_sign(tmp_path: Path, monkeypatch: pytest.Monk
     file = Path("lr=0.1/a.onnx")
     file.write_bytes(model_bytes())
     assert model_files([str(file), f"named={file}"]) == {"a": file, "named": file}
+    folder = Path("ema=a.b")
+    (folder / "onnx").mkdir(parents=True)
+    (folder / "onnx" / "model.onnx").write_bytes(model_bytes())
+    assert model_files([f"faces={folder}"]) == {"faces": folder / "onnx" / "model.onnx"}
+    with pytest.raises(UsageError, match=r"model name 'ema=a\.b' is not allowed.* NAME=FILE"):
+        model_files([str(folder)])
 
 
 def test_the_latest_export_is_served_by_default(
@@ -495,7 +501,7 @@ def test_it_serves_where_the_limit_on_open_files_cannot_be_raised(
 
 
 def test_a_key_is_needed_except_for_health_and_the_page(model_file: Path, tmp_path: Path) -> None:
-    (tmp_path / "keys").write_text(f"# ours\nan-older-key-of-ours\n{KEY}\n")
+    (tmp_path / "keys").write_text(f"# ours\n  # theirs and more\nan-older-key-of-ours\n{KEY}\n")
     with serving(model_file, "--api-key-file", tmp_path / "keys") as server:
         for path in ("/v2/health/live", "/v2/health/ready", "/", "/docs", "/openapi.json"):
             assert server.get(path).status == 200
@@ -504,6 +510,7 @@ def test_a_key_is_needed_except_for_health_and_the_page(model_file: Path, tmp_pa
             assert (refused.status, refused.headers["www-authenticate"]) == (401, "Bearer")
             assert "an API key is needed" in refused.error
         assert server.infer(SEED).status == 401
+        assert server.infer(SEED, {"X-API-Key": "# theirs and more"}).status == 401
         for headers in (
             {"Authorization": f"Bearer {KEY}"},
             {"authorization": f"bearer {KEY}"},

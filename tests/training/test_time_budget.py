@@ -1,5 +1,6 @@
 """Training for a given time: what is chosen, and how it keeps to the time."""
 
+import dataclasses
 import itertools
 import json
 from pathlib import Path
@@ -11,6 +12,7 @@ import torch
 
 from tests.training.tiny_run import tiny_config
 from wgan.errors import UsageError
+from wgan.options import read_toml, to_toml
 from wgan.runs import Run
 from wgan.training import time_budget
 from wgan.training.config import TrainConfig
@@ -73,10 +75,10 @@ def test_the_number_of_steps_follows_the_time_that_is_left() -> None:
 
 def timed_run(folder: Path, minutes: float) -> Trainer:
     """A run that would take days without its time limit."""
-    settings = {"steps": 10**6, "minutes": minutes, "log_every": 2, "checkpoint_every": 10**6}
+    config = tiny_config(steps=10**6, log_every=2, checkpoint_every=10**6)
     noise = np.random.RandomState(0).randint(0, 256, (10, 32, 32, 1)).astype(np.uint8)
     images = InMemoryDataset.from_array(noise)
-    return Trainer(Run(folder), tiny_config(**settings), images, CPU)
+    return Trainer(Run(folder), dataclasses.replace(config, minutes=minutes), images, CPU)
 
 
 @pytest.fixture
@@ -114,3 +116,27 @@ def test_longer_minutes_continue_a_run(tmp_path: Path, monkeypatch: pytest.Monke
     for _ in longer.train():
         pass
     assert longer.step > first.step + 1
+
+
+def test_steps_end_the_limit_of_minutes() -> None:
+    planned = TrainConfig(minutes=10, steps=504)
+    longer = planned.resume({"steps": 600})
+    assert (longer.steps, longer.minutes) == (600, 0)
+    assert planned.resume({"minutes": 20}).minutes == 20
+    assert planned.resume({}) == planned
+
+
+def test_minutes_and_steps_exclude_each_other() -> None:
+    both = {"minutes": 10.0, "steps": 600}
+    for resolve in (TrainConfig.resolve, TrainConfig(minutes=10).resume):
+        with pytest.raises(UsageError, match="--minutes sets --steps: give one of them"):
+            resolve(both)
+    assert TrainConfig.resolve({**both, "minutes": 0}).steps == 600
+
+
+def test_a_plan_that_a_dry_run_prints_can_be_run(tmp_path: Path) -> None:
+    planned = TrainConfig(minutes=10, steps=504)
+    (tmp_path / "run.toml").write_text(to_toml(planned, ["steps"]))
+    given = read_toml(tmp_path / "run.toml", TrainConfig)
+    assert TrainConfig.resolve(given).minutes == 10
+    assert "steps" not in given

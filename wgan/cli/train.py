@@ -248,7 +248,7 @@ def _print_dry_run(
         rows["time"] = f"about {clock_time(left * seconds)} for {plural(left, 'step')}"
         rows["time"] += f", {seconds:.2g} s each, without previews and checkpoints"
     click.echo("".join(f"# {name:10}{text}\n" for name, text in rows.items()))
-    click.echo(to_toml(config), nl=False)
+    click.echo(to_toml(config, ["steps"] if config.minutes else []), nl=False)
 
 
 def _train(trainer: "Trainer", stop: StopFlag) -> None:

@@ -40,7 +40,7 @@ from wgan.runs import find_run, latest_run
 from wgan.runtime import Generator
 from wgan.runtime.model_source import find_model
 from wgan.text import first_line, printable
-from wgan.training.checkpoint import Checkpoint, load_checkpoint
+from wgan.training.checkpoint import Checkpoint, load_checkpoint, weights_sha256
 from wgan.training.config import TrainConfig
 from wgan.training.data import Transform, parse_colour
 from wgan.training.data.data_range import parse_data_range
@@ -73,6 +73,7 @@ class EvaluatedGenerator:
     generate: GenerateFn
     classes: tuple[str, ...] = ()  # seed k has the label k % len(classes)
     is_foreign: bool = False  # whether another project's file
+    weights_sha256: str | None = None  # as in a manifest; None if unknown
 
 
 def open_generator(
@@ -163,6 +164,7 @@ def _from_checkpoint(
         config.data,
         generate_fn(generator, config.latent_dim, device, batch_size, len(config.classes)),
         tuple(map(printable, config.classes)),
+        weights_sha256=weights_sha256(checkpoint.average),
     )
 
 
@@ -176,7 +178,10 @@ def _from_export(
     step, settings = (manifest.step, manifest.config) if manifest else (None, {})
     _check_preparation(path, settings)
     # No data: a manifest keeps only the last part of its path.
-    return EvaluatedGenerator(str(path), shape, step, settings, None, generate, classes)
+    weights = manifest.weights_sha256 if manifest else None
+    return EvaluatedGenerator(
+        str(path), shape, step, settings, None, generate, classes, weights_sha256=weights
+    )
 
 
 def _check_preparation(path: Path, settings: Mapping[str, Any]) -> None:

@@ -153,6 +153,7 @@ class Evaluation:
                 {
                     "name": result.generator.name,
                     "step": result.generator.step,
+                    "weights_sha256": result.generator.weights_sha256,
                     "metrics": {
                         name: {
                             "label": METRICS[name].label,

@@ -1,7 +1,6 @@
 """An export in memory: traced, proved against PyTorch, and only then written under its name."""
 
 import dataclasses
-import hashlib
 import logging
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -9,7 +8,6 @@ from importlib import import_module
 from pathlib import Path, PurePath
 from typing import Any
 
-import numpy as np
 from torch import Tensor, nn
 
 from wgan import __version__
@@ -24,7 +22,7 @@ from wgan.model_file.manifest import Distance, Manifest, Receipt
 from wgan.model_file.reading import content_sha256
 from wgan.stop import check_stop
 from wgan.text import printable
-from wgan.training.checkpoint import Checkpoint
+from wgan.training.checkpoint import Checkpoint, weights_sha256
 from wgan.training.data.data_range import parse_data_range
 from wgan.training.networks import Architecture, folded
 
@@ -170,18 +168,6 @@ def archive_draft(
         lambda manifest: add_manifest(archive, manifest),
         lambda file: pytorch_engines(load(file)),
     )
-
-
-def weights_sha256(state: dict[str, Any]) -> str:
-    """Hash a `state_dict`: name, type, shape and bytes of each tensor, sorted by name."""
-    digest = hashlib.sha256()
-    for name, value in sorted(state.items()):
-        assert isinstance(value, Tensor)
-        # Row-major, whatever the order in memory: the training keeps weights channels-last.
-        array = np.ascontiguousarray(value.numpy())
-        digest.update(f"{name} {array.dtype.str} {array.shape}\n".encode())
-        digest.update(array.tobytes())
-    return digest.hexdigest()
 
 
 def public_config(checkpoint: Checkpoint) -> dict[str, Any]:

@@ -62,7 +62,7 @@ def export_module(
     path = Path(path)
     check_output(path)
     with needs_extra("export", purpose="exporting"):
-        from wgan.export.draft import prove_and_write, weights_sha256
+        from wgan.export.draft import prove_and_write
         from wgan.export.foreign.interface import computes_in_16_bits
         from wgan.export.foreign.module import (
             ForeignGenerator,
@@ -71,6 +71,7 @@ def export_module(
             make_labels,
         )
         from wgan.export.parity.gate import Reference
+        from wgan.training.checkpoint import weights_sha256
     module.eval().requires_grad_(False).cpu().float()
     labels = make_labels(module, label_input)
     check_arguments(module, inputs or {}, labels)

@@ -11,6 +11,9 @@ from wgan.runtime.config import STRENGTH_LIMIT
 from wgan.runtime.engine import DEVICE_NAMES
 from wgan.training.execution import CheckpointConfig
 
+DEFAULT_COUNT = 10
+"""Directions that are found unless their number is given."""
+
 IMAGE_LIMIT = 64
 """Most images of one projection: each has its own search."""
 
@@ -126,8 +129,13 @@ class DirectionsConfig(LatentSpaceConfig):
         choices=("sefa", "pca"),
         group="Directions",
     )
-    count: int = option(
-        10, "Number of directions, the strongest first.", low=1, flags=("-n",), metavar="N"
+    count: int | None = option(
+        None,
+        "Number of directions, the strongest first.",
+        low=1,
+        flags=("-n",),
+        metavar="N",
+        shown_default=f"{DEFAULT_COUNT}, or all if they are fewer",
     )
     samples: int = advanced(
         1000, "Seeds whose images pca compares.", low=2, high=4096, unit="images"
@@ -144,6 +152,7 @@ class DirectionsConfig(LatentSpaceConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         _check_seed(self.seed)
-        _check_seed(self.seed + self.samples - 1)
+        if self.method == "pca":
+            _check_seed(self.seed + self.samples - 1)
         if self.out.suffix.lower() != ".npy":
             raise UsageError(f"the output {self.out} is not allowed: its name must end in .npy")

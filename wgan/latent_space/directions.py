@@ -11,7 +11,7 @@ import numpy.typing as npt
 from wgan.errors import UsageError
 from wgan.files import check_output, whole_file, write_whole
 from wgan.images import encode, grid, to_pixels, viewable
-from wgan.latent_space.config import DirectionsConfig
+from wgan.latent_space.config import DEFAULT_COUNT, DirectionsConfig
 from wgan.latent_space.first_layer import Matrix, first_layer
 from wgan.latent_space.models import open_model
 from wgan.latent_space.search import enlarge, generate
@@ -61,22 +61,31 @@ def find_directions(config: DirectionsConfig, *, progress: bool = False) -> Dire
     for path in (config.out, preview):
         check_output(path)
     model = open_model(config)
-    largest = model.latent_dim if config.method == "sefa" else min(model.latent_dim, config.samples)
-    if config.count > largest:
-        raise UsageError(f"-n {config.count} is not allowed: there are {largest} directions")
+    count = _count(config, model.latent_dim)
     if config.method == "sefa":
         directions, variances = of_layer(first_layer(model))
     else:
         directions, variances = _of_model(model, config, progress)
     found = Directions(
-        directions[: config.count].astype(np.float32),
-        (variances / max(variances.sum(), np.finfo(np.float64).tiny))[: config.count],
+        directions[:count].astype(np.float32),
+        (variances / max(variances.sum(), np.finfo(np.float64).tiny))[:count],
         preview,
     )
     with whole_file(config.out) as file:
         np.save(file, found.directions)
     write_whole(preview, encode(_sheet(model, found.directions, config)))
     return found
+
+
+def _count(config: DirectionsConfig, latent_dim: int) -> int:
+    """Return the number of directions. Raises UsageError if there are fewer than asked for."""
+    # Around their mean, n images have n - 1 directions.
+    largest = latent_dim if config.method == "sefa" else min(latent_dim, config.samples - 1)
+    if config.count is None:
+        return min(DEFAULT_COUNT, largest)
+    if config.count > largest:
+        raise UsageError(f"-n {config.count} is not allowed: there are {largest} directions")
+    return config.count
 
 
 def of_layer(layer: Matrix) -> tuple[Rows, Rows]:

@@ -17,6 +17,7 @@ from wgan.images import Images
 from wgan.latent_space.config import LatentSpaceConfig
 from wgan.latent_space.fixed_label import chosen_label
 from wgan.latents import ClassInput, Labels, Latents
+from wgan.model_file.archive import is_program
 from wgan.model_file.published import find_published
 from wgan.model_file.reading import ZIP_MAGIC
 from wgan.runtime import Generator, builtin
@@ -65,6 +66,10 @@ def open_model(config: LatentSpaceConfig, method: str = "auto") -> "LatentModel"
     if path is not None and (_is_archive(path) or (is_run and _prefers_run(method, has_torch))):
         with needs_extra("train", purpose="opening a checkpoint"):
             from wgan.latent_space.checkpoint_generator import open_checkpoint
+        if not is_run and is_program(path):
+            raise UsageError(
+                f"{path} is an archive for PyTorch: give the run, its checkpoint or an ONNX export"
+            )
         if config.foreign.given:
             name = next(iter(config.foreign.given))
             raise UsageError(

@@ -11,7 +11,7 @@ import numpy as np
 from wgan.errors import DataError, ImageError, ModelFileError, UsageError
 from wgan.files import check_output, is_file, open_regular, whole_file, write_whole
 from wgan.image_shape import FITS, to_size
-from wgan.images import Pixels, encode, grid, to_images, to_pixels
+from wgan.images import Pixels, encode, grid, to_images, to_pixels, viewable
 from wgan.latent_space.config import ProjectConfig
 from wgan.latent_space.distance import to_levels
 from wgan.latent_space.models import open_model, training_settings
@@ -60,12 +60,13 @@ class Projection:
         return [each for each in self.targets if each.size != each.pixels.shape[1::-1]]
 
     def sheet(self) -> Pixels:
-        """Return the targets, and below each its projection: `[h, w, c]`."""
-        targets = np.stack([target.pixels for target in self.targets])
+        """Return the targets, and below each its projection: `[h, w, c]`, in what a PNG shows."""
+        targets = viewable(np.stack([target.pixels for target in self.targets]))
+        found = viewable(self.pixels)
         columns = min(SHEET_COLUMNS, len(targets))
         rows = []
         for start in range(0, len(targets), columns):
-            for images in (targets, self.pixels):
+            for images in (targets, found):
                 rows.append(grid(images[start : start + columns], (1, columns)))
         return enlarge(np.concatenate(rows), targets.shape[1:])
 

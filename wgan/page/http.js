@@ -11,9 +11,10 @@ const ANOTHER = "something in front of the server answers, such as a proxy or a 
 let running = 0;
 const waiting = [];
 
-// Every model of the server, with its manifest.
+// Every model of the server, with its manifest and the most images of a request.
 export async function models() {
-  return (await fetchJson("v1/models")).models;
+  const { models, limits } = await fetchJson("v1/models");
+  return models.map((model) => ({ ...model, mostImages: limits.max_images }));
 }
 
 // The blob URL of a seed's image; `settings` are URL parameters. The caller revokes it.

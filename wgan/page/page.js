@@ -222,7 +222,12 @@ function random(event) {
 
 async function saveGrid() {
   const first = Number(find("first").value);
-  const last = Math.min(first + GRID_IMAGES - 1, SEEDS - 1);
-  const url = await images.grid(model(), first, last, settings());
-  save(url, `${model().name}-${first}-${last}.png`);
+  const count = Math.min(GRID_IMAGES, model().mostImages ?? GRID_IMAGES, SEEDS - first);
+  const last = first + count - 1;
+  try {
+    const url = await images.grid(model(), first, last, settings());
+    save(url, `${model().name}-${first}-${last}.png`);
+  } catch (error) {
+    find("end").textContent = `The grid could not be drawn: ${error.message}`;
+  }
 }

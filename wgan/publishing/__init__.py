@@ -17,7 +17,7 @@ from wgan.errors import OutputError
 from wgan.export import ExportedFile
 from wgan.files import is_file, make_folder, write_whole
 from wgan.model_file.published import PUBLISHED_FILES
-from wgan.publishing.config import CARD, PublishConfig
+from wgan.publishing.config import APP, CARD, PublishConfig
 from wgan.text import printable
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ def publish(
     files = gather(config, on_export)
     measured = None
     if config.evaluation is not None:
-        measured = read_measured(config.evaluation, files[0].manifest.step)
+        measured = read_measured(config.evaluation, files[0].manifest)
     with Generator(files[0].data) as generator:
         contents = {file.name: file.data for file in files}
         contents |= {
@@ -69,7 +69,7 @@ def publish(
             "interpolation.webp": interpolation(generator),
             "config.json": _config(config, files).encode(),
         }
-    for name in ("app.py", "requirements.txt"):
+    for name in APP:
         contents[name] = package_files("wgan.publishing").joinpath("space", name).read_bytes()
     contents[CARD] = write_card(config, files, measured).encode()
     _write(config.folder, contents)
@@ -84,7 +84,7 @@ def _write(folder: Path, contents: dict[str, bytes]) -> None:
                 (folder / name).unlink()
             except OSError as exc:
                 raise OutputError(f"cannot remove {folder / name}: {exc.strerror}") from exc
-            logger.warning("%s was removed: it was published earlier", folder / name)
+            logger.warning("%s was removed: it is no part of what was published", folder / name)
     for name, data in contents.items():
         write_whole(folder / name, data)
 

@@ -7,11 +7,23 @@ from pathlib import Path
 from wgan.errors import OutputError
 from wgan.export.config import PRECISIONS
 from wgan.files import is_file
+from wgan.model_file.published import PUBLISHED_FILES
 from wgan.options import check, option
 from wgan.runs import Run
 from wgan.training.execution import CheckpointConfig
 
+_NAME = r"[A-Za-z0-9_](?:[A-Za-z0-9._-]*[A-Za-z0-9_])?"
+
 CARD = "README.md"
+
+APP = ("app.py", "requirements.txt")
+"""Files of the Gradio app, as they are in `wgan.publishing`."""
+
+WRITTEN = (
+    *(CARD, "config.json", "samples.png", "interpolation.webp", *APP),
+    *PUBLISHED_FILES.values(),
+)
+"""Everything that `wgan publish` writes."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,7 +32,7 @@ class PublishConfig(CheckpointConfig):
 
     Raises:
         UsageError: a value is not allowed.
-        OutputError: the folder is a run, or holds a card that may have been edited.
+        OutputError: the folder is a run, or holds files that would be replaced.
     """
 
     folder: Path = option(MISSING, "The folder to write.", argument=True, metavar="FOLDER")
@@ -43,7 +55,8 @@ class PublishConfig(CheckpointConfig):
         None,
         "Where it will be uploaded, for the card's examples.",
         flags=("--repo",),
-        pattern=r"[\w.-]+/[\w.-]+",
+        pattern=rf"{_NAME}/{_NAME}",
+        form="USER/NAME of ASCII letters, digits, '.', '_' and '-'",
         metavar="USER/NAME",
         shown_default="your-name/ and the folder's name",
     )
@@ -51,6 +64,7 @@ class PublishConfig(CheckpointConfig):
         None,
         "Licence of the generator, by its name on the Hub, as in apache-2.0.",
         pattern=r"[a-z0-9][a-z0-9.-]*",
+        form="lower-case letters, digits, '.' and '-', as in apache-2.0 or cc-by-4.0",
         metavar="NAME",
         shown_default="the card says that none is stated",
     )
@@ -60,17 +74,18 @@ class PublishConfig(CheckpointConfig):
         flags=("--eval",),
         metavar="FILE",
     )
-    overwrite: bool = option(False, "Replace a README.md that is there.")
+    overwrite: bool = option(False, "Replace files that are there.")
 
     def __post_init__(self) -> None:
         """Check each option, and that nothing is lost in the folder."""
         check(self)
         if Run(self.folder).checkpoints():
             raise OutputError(f"{self.folder} is a run: name another folder")
-        if is_file(self.folder / CARD) and not self.overwrite:
+        there = [name for name in WRITTEN if is_file(self.folder / name)]
+        if there and not self.overwrite:
             raise OutputError(
-                f"{self.folder / CARD} is there already, perhaps with your own words: add"
-                " --overwrite to replace it, or name another folder"
+                f"{self.folder} already holds {', '.join(there)}, perhaps with your own words: add"
+                " --overwrite to replace all of these, or name another folder"
             )
 
     @property

@@ -8,13 +8,13 @@ from pathlib import Path
 
 from wgan.errors import ExportError, ModelFileError, RunError, UsageError
 from wgan.export import ExportConfig, ExportedFile, export
-from wgan.files import is_folder
+from wgan.files import is_file, is_folder
 from wgan.model_file.manifest import Manifest
 from wgan.model_file.published import PUBLISHED_FILES, find_published
 from wgan.model_file.reading import content_sha256, read_bytes, read_manifest, scan_model
 from wgan.publishing.config import PublishConfig
 from wgan.runs import has_runs, latest_export, latest_run
-from wgan.runtime.model_source import find_model
+from wgan.runtime.model_source import find_model, is_named
 
 logger = logging.getLogger(__name__)
 
@@ -52,14 +52,26 @@ def gather(
     run = _run_of(config)
     if run is None:
         if config.checkpoint or config.arch or config.precisions:
+            for path in config.exports:
+                if not (is_file(path) or is_folder(path) or is_named(path)):
+                    raise RunError(f"there is no run {path}")
             raise UsageError(
                 "--precision, --checkpoint and --arch are for a run, and the exports are files:"
                 " leave them out, or name the run"
             )
-        paths = [find_model(path) for path in config.exports or [None]]
+        paths = [file for path in config.exports or [None] for file in _files(path)]
     else:
         paths = _export_run(run, config, on_export)
     return check_same_generator({path: read_file(path) for path in paths})
+
+
+def _files(path: Path | None) -> list[Path]:
+    """Return the file that `find_model` finds; of a published folder, all files."""
+    if path is not None and is_folder(path):
+        found = [path / name for name in PUBLISHED_FILES.values() if is_file(path / name)]
+        if found:
+            return found
+    return [find_model(path)]
 
 
 def _run_of(config: PublishConfig) -> Path | None:

@@ -9,6 +9,7 @@ from typing import Any
 
 from wgan.errors import UsageError
 from wgan.files import read_text
+from wgan.model_file.manifest import Manifest
 from wgan.text import printable
 
 
@@ -35,8 +36,8 @@ class Measured:
         )
 
 
-def read_measured(path: Path, step: int | None) -> Measured:
-    """Read the metrics of the generator of `step`.
+def read_measured(path: Path, manifest: Manifest) -> Measured:
+    """Read the metrics of the generator of a manifest: those of its weights and its step.
 
     Raises:
         UsageError: the file is not from `wgan eval --json`, or measured something else.
@@ -45,7 +46,7 @@ def read_measured(path: Path, step: int | None) -> Measured:
         content = json.loads(read_text(path, limit=2**24))
         results = content["results"]
         steps = [result["step"] for result in results]
-        matching = [result for result in results if step is None or result["step"] in (None, step)]
+        matching = [result for result in results if _is_of(result, manifest)]
         if len(matching) == 1:
             return _measured(content, matching[0])
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as exc:
@@ -53,10 +54,17 @@ def read_measured(path: Path, step: int | None) -> Measured:
             f"--eval {path} is not what  wgan eval --json  prints: {type(exc).__name__}: {exc}"
         ) from exc
     known = ", ".join(f"step {each}" for each in steps) or "nothing"
-    raise UsageError(
-        f"--eval {path} measured {known}, and the generator is of step {step}: run"
-        "  wgan eval --json  with only this generator"
-    )
+    problem = f"measured {known}, and the generator is of step {manifest.step}"
+    if not matching and manifest.step in steps:
+        problem = "measured a generator of other weights"
+    raise UsageError(f"--eval {path} {problem}: run  wgan eval --json  with only this generator")
+
+
+def _is_of(result: Mapping[str, Any], manifest: Manifest) -> bool:
+    """Whether a result may be that of a generator; 0.1.0 did not write the hash of the weights."""
+    if result.get("weights_sha256") not in (None, manifest.weights_sha256):
+        return False
+    return manifest.step is None or result["step"] in (None, manifest.step)
 
 
 def _measured(content: Mapping[str, Any], result: Mapping[str, Any]) -> Measured:

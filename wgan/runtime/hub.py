@@ -4,6 +4,7 @@ Only such an address uses the network. The package huggingface_hub downloads the
 cache and looks in there first; with HF_HUB_OFFLINE=1 it looks nowhere else.
 """
 
+import logging
 import os
 import re
 from pathlib import Path
@@ -12,6 +13,8 @@ from urllib.parse import unquote
 from wgan.errors import ModelFileError, UsageError, needs_extra
 from wgan.model_file.published import PUBLISHED_FILES
 from wgan.text import first_line, shorten
+
+logger = logging.getLogger("wgan")
 
 # A `Path` joins the two slashes.
 _SCHEME = re.compile(r"hf:/{1,2}(?=[^/])")
@@ -48,16 +51,27 @@ def find_hub_file(address: Path | str) -> Path:
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")  # read when the package is imported
     with needs_extra("hub", purpose="a model of the Hugging Face Hub"):
         from huggingface_hub import hf_hub_download
-        from huggingface_hub.errors import EntryNotFoundError
+        from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
+    revision = unquote(parts["revision"]) if parts["revision"] else None
     missing: Exception | None = None
+    is_reached = True
     for file in [parts["file"]] if parts["file"] else PUBLISHED_FILES.values():
         try:
-            revision = unquote(parts["revision"]) if parts["revision"] else None
-            return Path(hf_hub_download(parts["repository"], file, revision=revision))
+            path = hf_hub_download(
+                parts["repository"], file, revision=revision, local_files_only=not is_reached
+            )
+        except LocalEntryNotFoundError as exc:  # no network, and this file is not in the cache
+            missing, is_reached = missing or exc, False
         except EntryNotFoundError as exc:
             missing = missing or exc
         except (OSError, ValueError) as exc:  # the bases of the package's other errors
             raise ModelFileError(f"cannot get {address}: {first_line(exc)}") from exc
+        else:
+            if not is_reached:
+                logger.warning(
+                    "%s cannot be reached: %s is used, the only file in the cache", address, file
+                )
+            return Path(path)
     assert missing is not None
     raise ModelFileError(f"cannot get {address}: {first_line(missing)}") from missing
 

@@ -77,7 +77,8 @@ class LatentSource(ABC):
     def latents(self, positions: Sequence[int]) -> Latents:
         """Latents at `positions`: float32 `[len(positions), latent_dim]`."""
         latents = self.unscaled(positions)
-        return latents if self.truncation == 1 else latents * np.float32(self.truncation)
+        with np.errstate(over="ignore"):  # infinity is refused where the model runs
+            return latents if self.truncation == 1 else latents * np.float32(self.truncation)
 
 
 @dataclass(frozen=True)
@@ -139,7 +140,8 @@ class RowLatents(LatentSource):
 
     def unscaled(self, positions: Sequence[int]) -> Latents:
         """The rows as float32. Raises UsageError if a value is not finite."""
-        latents = np.asarray(self.rows[list(positions)], np.float32)
+        with np.errstate(over="ignore"):  # infinity is refused below
+            latents = np.asarray(self.rows[list(positions)], np.float32)
         finite = np.isfinite(latents).all(axis=1)
         if not finite.all():
             row = positions[int(np.argmin(finite))]

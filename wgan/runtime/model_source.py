@@ -80,6 +80,11 @@ def find_model(name: Path | str | None, *, only_onnx: bool = True) -> Path:
     return max(exports, key=lambda path: (path.stat().st_mtime_ns, path.name))
 
 
+def is_named(name: Path | str) -> bool:
+    """Whether a model is meant by a name or an address, and not by a path."""
+    return str(name) == builtin.NAME or is_hub_address(name)
+
+
 @dataclass(frozen=True)
 class ModelSource:
     """Where ONNX Runtime reads the model from.

@@ -262,7 +262,8 @@ def read_keys(path: Path) -> tuple[str, ...]:
             raise ValueError("keys are ASCII")
     except (OSError, ValueError) as exc:
         raise UsageError(f"the key file {path} cannot be read: {exc}") from exc
-    keys = tuple(line.strip() for line in lines if line.strip() and not line.startswith("#"))
+    stripped = [line.strip() for line in lines]
+    keys = tuple(line for line in stripped if line and not line.startswith("#"))
     if not keys:
         raise UsageError(f"the key file {path} holds no key: write one per line")
     if min(map(len, keys)) < MIN_KEY_LENGTH:

@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypeVar
@@ -29,6 +30,7 @@ from wgan.server.bodies import (
     MEDIA_TYPES,
     NPY,
     PNG,
+    ZIP,
     ChunkedResponse,
     encode_images,
     has_tag,
@@ -56,6 +58,8 @@ from wgan.server.model_repository import Model, ModelRepository
 from wgan.server.openapi import Endpoint
 
 Q = TypeVar("Q", bound=Query)
+
+FLOAT32_MAX = float(np.finfo(np.float32).max)
 
 
 @dataclass(frozen=True)
@@ -147,7 +151,8 @@ class ImageRoutes:
         """Respond with a PNG, or with 304 if the client has it."""
         check_count(len(images.source), self.config.max_images)
         # A strong tag: equal while model, provider, request and PNG encoder are the same.
-        key = f"{model.info.sha256} {model.info.provider} {__version__} {images.cache_key}"
+        used = f"{self.config.compute} {self.config.foreign.to_json()}"
+        key = f"{model.info.sha256} {model.info.provider} {used} {__version__} {images.cache_key}"
         etag = f'"{hashlib.sha256(key.encode()).hexdigest()[:32]}"'
         # no-cache: the client keeps it but revalidates, since the model may be replaced.
         headers = {"etag": etag, "cache-control": "no-cache"}
@@ -165,6 +170,8 @@ class ImageRoutes:
                 f"the images of {model.info.name} have {channels} channels, and a PNG cannot hold"
                 f" them: POST to /v1/models/{model.info.name}/sample with Accept: {NPY}"
             )
+        if media_type == ZIP and len(set(images.names)) < len(images.names):
+            raise bad_request(f"an archive cannot hold {_repeated(images.names)}.png twice")
         outputs = await self.scheduler.generate(
             request.scope, model.batcher, images.source, [PIXELS], overload_status=429
         )
@@ -174,6 +181,10 @@ class ImageRoutes:
         """Find the model of the address and parse the URL's parameters."""
         model = self.repository.find(request.path_params["model"])
         return model, parse_query(request, query)
+
+
+def _repeated(names: Sequence[str]) -> str:
+    return next(name for name, count in Counter(names).items() if count > 1)
 
 
 def from_seeds(
@@ -285,7 +296,7 @@ def parse_image_request(request: SampleRequest, model: Model, limit: int) -> Ima
                     f"latents[{row}] has {len(numbers)} numbers: this model needs {latent_dim}"
                 )
             # Before the conversion: NumPy would make an infinity of a larger number.
-            if max(map(abs, numbers)) > np.finfo(np.float32).max:
+            if max(map(abs, numbers)) > FLOAT32_MAX:
                 raise bad_request(f"latents[{row}] holds a number beyond the range of float32")
         rows = np.array(request.latents, np.float32)
         labelling = labelling_of(model, labels, len(rows))

@@ -17,7 +17,7 @@ import msgspec
 import numpy as np
 
 from wgan.errors import ModelFileError, UsageError, WganError
-from wgan.files import is_file
+from wgan.files import is_file, is_folder
 from wgan.latents import Labels, Latents
 from wgan.model_file import IMAGES, PIXELS
 from wgan.model_file.foreign import ForeignOptions
@@ -61,8 +61,8 @@ def model_files(arguments: Sequence[str]) -> dict[str, Path]:
     """Read `FILE` and `NAME=FILE` as model names and paths; no arguments mean the latest export.
 
     FILE is as for `wgan.runtime.model_source.find_model`, the default name its stem, or NAME of
-    hf://USER/NAME. An argument that is an existing file is not split at "=", whatever its folders
-    are called.
+    hf://USER/NAME. An argument that is an existing file or folder is not split at "=", whatever
+    it is called.
 
     Raises:
         UsageError: two models have the same name, or a name is not allowed in a URL.
@@ -70,7 +70,7 @@ def model_files(arguments: Sequence[str]) -> dict[str, Path]:
     files: dict[str, Path] = {}
     for argument in arguments or [str(find_model(None))]:
         name, equals, file = argument.partition("=")
-        if not equals or is_file(Path(argument)):
+        if not equals or is_file(Path(argument)) or is_folder(Path(argument)):
             name, file = _default_name(argument), argument
         path = find_model(file)
         if not _NAME.fullmatch(name):
@@ -90,7 +90,8 @@ def model_files(arguments: Sequence[str]) -> dict[str, Path]:
 def _default_name(argument: str) -> str:
     if is_hub_address(argument):
         return hub_name(argument)
-    return Path(argument).absolute().stem  # so that "." has the name of the folder
+    path = Path(argument).absolute()  # so that "." has the name of the folder
+    return path.name if is_folder(path) else path.stem
 
 
 def direction_files(arguments: Sequence[str], models: Collection[str]) -> dict[str, Path]:

@@ -5,6 +5,7 @@ It is a zip archive, and the CRC-32 of each record is checked before anything is
 """
 
 import dataclasses
+import hashlib
 import io
 import logging
 import zipfile
@@ -13,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -311,3 +313,15 @@ def expired(steps: Sequence[int], keep: int, keep_every: int) -> list[int]:
         return []
     older = sorted(steps)[:-keep]
     return [step for step in older if keep_every == 0 or step % keep_every]
+
+
+def weights_sha256(state: dict[str, Any]) -> str:
+    """Hash a `state_dict`: name, type, shape and bytes of each tensor, sorted by name."""
+    digest = hashlib.sha256()
+    for name, value in sorted(state.items()):
+        assert isinstance(value, Tensor)
+        # Row-major, whatever the order in memory: the training keeps weights channels-last.
+        array = np.ascontiguousarray(value.numpy())
+        digest.update(f"{name} {array.dtype.str} {array.shape}\n".encode())
+        digest.update(array.tobytes())
+    return digest.hexdigest()

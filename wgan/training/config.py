@@ -335,17 +335,22 @@ class TrainConfig:
         """Return `given`, completed from its recipe, then from the defaults.
 
         Raises:
-            UsageError: a value is not allowed.
+            UsageError: a value is not allowed, or both `minutes` and `steps` are given.
         """
+        _check_length(given)
         recipe = given.get("recipe", cls.recipe)
         return cls(**{**RECIPES.get(recipe, {}), **given})
 
     def resume(self, given: Mapping[str, Any]) -> Self:
         """Return this config with the options of `given` that may change.
 
+        Given `steps` end the limit of `minutes`.
+
         Raises:
             SettingChanged: an option of `given` that may not change differs.
+            UsageError: both `minutes` and `steps` are given.
         """
+        _check_length(given)
         for name, value in given.items():
             old = getattr(self, name)
             if name in ("precision", "augment", "data_range") and value == "auto":
@@ -356,7 +361,8 @@ class TrainConfig:
                     "keep it, or name another folder with --run"
                 )
         changed = {name: value for name, value in given.items() if name in RESUMABLE_FIELDS}
-        return dataclasses.replace(self, **changed)
+        ended = {"minutes": 0.0} if "steps" in changed else {}
+        return dataclasses.replace(self, **{**ended, **changed})
 
     def to_json(self) -> str:
         """Return the options as indented JSON, one per line."""
@@ -395,6 +401,11 @@ class TrainConfig:
         if isinstance(fields, dict) and fields.get("compile"):
             logger.warning("%s has compile = true, which wgan no longer supports: ignored", source)
         return cls.from_dict(fields, source)
+
+
+def _check_length(given: Mapping[str, Any]) -> None:
+    if given.get("minutes") and "steps" in given:
+        raise UsageError("--minutes sets --steps: give one of them")
 
 
 def _check_augment(augment: str) -> None:

@@ -63,6 +63,17 @@ def plain(runtime: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "web"
 
 
+def test_a_page_of_the_user_is_not_replaced(tmp_path: Path, runtime: Path) -> None:
+    (tmp_path / "site").mkdir()
+    (tmp_path / "site" / "index.html").write_text("mine")
+    trained_checkpoint().save(tmp_path / "checkpoint.pt")
+    command = ("export", "checkpoint.pt", "--format", "web", "--runtime", runtime, "-o", "site")
+    refused = run_wgan_command(*command, cwd=tmp_path)
+    assert refused.returncode == 1
+    assert "index.html is there already, and wgan did not write it" in refused.stderr
+    assert [path.name for path in (tmp_path / "site").iterdir()] == ["index.html"]
+
+
 def written(folder: Path, runtime: Path, model: Path) -> Path:
     """The page of a model that was exported before."""
 

@@ -13,16 +13,16 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-from wgan.errors import ExportError
+from wgan.errors import ExportError, OutputError
 from wgan.export.config import ExportConfig
 from wgan.export.web_runtime import PACKAGE, find_runtime, licences, runtime_files
-from wgan.files import make_folder, whole_file, write_whole
+from wgan.files import is_file, make_folder, whole_file, write_whole
 from wgan.image_shape import PIXEL_CHANNELS
 from wgan.model_file.manifest import Manifest
 from wgan.model_file.reading import read_bytes
 from wgan.page import SCRIPTS, page_file
 
-MODEL = "generator.onnx"
+MODEL, INDEX, DESCRIPTION = "generator.onnx", "index.html", "model.json"
 
 PAGE_FILES = (
     *SCRIPTS, "exported.js", "onnx.js", "worker.js", "latents.js", "png.js", "style.css",
@@ -68,9 +68,13 @@ def write_folder(
     Raises:
         UsageError: onnxruntime-web is missing.
         ExportError: the export is refused, or its images have channels that no page shows.
-        OutputError: a file cannot be written.
+        OutputError: a file cannot be written, or a page is there that wgan did not write.
     """
     dist = find_runtime(config.runtime, config.precision)
+    if is_file(folder / INDEX) and not is_file(folder / DESCRIPTION):
+        raise OutputError(
+            f"{folder / INDEX} is there already, and wgan did not write it: name another folder"
+        )
     make_folder(folder)
     model = folder / MODEL
     try:
@@ -88,8 +92,8 @@ def write_folder(
     make_folder(folder / "page")
     for name in PAGE_FILES:
         write_whole(folder / "page" / name, page_file(name), flush=False)
-    write_whole(folder / "model.json", describe(model, manifest, step))
-    write_whole(folder / "index.html", _index())  # the last one: the page is complete
+    write_whole(folder / DESCRIPTION, describe(model, manifest, step))
+    write_whole(folder / INDEX, _index())  # the last one: the page is complete
     return folder, manifest
 
 

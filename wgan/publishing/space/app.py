@@ -60,24 +60,30 @@ def label_of(seed: int, name: str) -> int:
     return CLASSES.index(name) if name in CLASSES else seed % len(CLASSES)
 
 
-def draw(seed: float, count: float, truncation: float, name: str) -> list[np.ndarray]:
+def seed_of(number: float | None) -> int:
+    """Return the seed that a field shows; 0 if it is empty."""
+    return int(min(max(number or 0, 0), 2**32 - 1))
+
+
+def draw(seed: float | None, count: float, truncation: float, name: str) -> list[np.ndarray]:
     """Draw `count` seeds from `seed` on."""
-    first = int(min(max(seed, 0), 2**32 - 1))
+    first = seed_of(seed)
     seeds = range(first, min(first + int(count), 2**32))
     latents = np.stack([latents_of(each) for each in seeds]) * truncation
     return generate(latents, [label_of(each, name) for each in seeds])
 
 
-def between(start: float, end: float, position: float, name: str) -> np.ndarray:
+def between(start: float | None, end: float | None, position: float, name: str) -> np.ndarray:
     """Draw an image on the way from one seed to another, `position` from 0 to 1."""
-    one, two = (latents_of(int(min(max(each, 0), 2**32 - 1))) for each in (start, end))
+    one, two = latents_of(seed_of(start)), latents_of(seed_of(end))
     # On the arc between them: the middle of a straight line is nearer to 0 than latents are.
     cosine = np.dot(one, two) / (np.linalg.norm(one) * np.linalg.norm(two))
     angle = np.arccos(np.clip(cosine, -1, 1))
     weights = [1 - position, position]
     if np.sin(angle) > 1e-6:
         weights = [np.sin(weight * angle) / np.sin(angle) for weight in weights]
-    return generate((weights[0] * one + weights[1] * two)[None], [label_of(int(start), name)])[0]
+    latents = weights[0] * one + weights[1] * two
+    return generate(latents[None], [label_of(seed_of(start), name)])[0]
 
 
 with gr.Blocks(title=CONFIG["name"], analytics_enabled=False) as demo:
@@ -99,7 +105,7 @@ with gr.Blocks(title=CONFIG["name"], analytics_enabled=False) as demo:
             end = gr.Number(1, label="To seed", precision=0, minimum=0, maximum=2**32 - 1)
             position = gr.Slider(0, 1, 0.5, step=0.01, label="Position")
         image = gr.Image(show_label=False, format="png", height=384, buttons=["download"])
-        moved = [position.change, start.change, end.change, demo.load]
+        moved = [position.change, start.change, end.change, kind.change, demo.load]
         gr.on(moved, between, [start, end, position, kind], image, api_name="between")
 
 if __name__ == "__main__":
