@@ -138,6 +138,22 @@ def test_images_and_grids_can_be_saved(
         np.testing.assert_array_equal(np.asarray(Image.open(tmp_path / name)), expected)
 
 
+def test_a_saved_grid_has_as_many_images_as_the_server_allows(
+    browser: Any, model_file: Path, generator: Generator, tmp_path: Path
+) -> None:
+    with serving(model_file, "--max-images", 16) as server:
+        opened = browser.new_page()
+        opened.goto(f"{server.url}/")
+        await_images(opened, 8)
+        with opened.expect_download() as waiting:
+            opened.click("#save-grid")
+        assert waiting.value.suggested_filename == f"{model_file.stem}-0-15.png"
+        waiting.value.save_as(tmp_path / "grid.png")
+        opened.close()
+    drawn = np.asarray(Image.open(tmp_path / "grid.png"))
+    np.testing.assert_array_equal(drawn, grid(generator.sample(range(16))))
+
+
 def test_the_keyboard_reaches_everything(page: Any, server: Server) -> None:
     page.goto(server.url)
     await_images(page, 48)
