@@ -1,7 +1,7 @@
 """torch.onnx's table of operators, made once in a process that imports this module.
 
-For each export torch.onnx parses the source of 500 functions, two thirds of its time for a small
-network.
+For each export torch.onnx parses the source of 500 functions: 0.28 of the 0.42 s that a small
+network takes, and the tests export hundreds.
 """
 
 import copy

@@ -47,6 +47,7 @@ class Option:
     separator: str = ""  # a tuple is one text with this between the values, in --help too
     parse: Callable[[str], Any] | None = None  # reads the value from one text
     negatable: bool = False  # a flag that has a --no- form
+    replaces: str = ""  # an option of the config file that this one on the command line ends
     old_flags: tuple[str, ...] = ()  # former names, accepted with a warning
 
 
@@ -180,7 +181,9 @@ def allowed(field: "dataclasses.Field[Any]") -> str:
         return f"a sequence{number}, each {_TYPES[kinds[0]]}{_bounds(described)}{end}"
     if isinstance(kind, UnionType):  # of a number, and a text of the pattern
         return f"{_TYPES[get_args(kind)[0]]}{_bounds(described)}, or {described.metavar}{end}"
-    return (described.form or _TYPES[kind] + _bounds(described)) + end
+    if described.form:
+        return f"{described.form}; or left out" if optional else described.form
+    return _TYPES[kind] + _bounds(described) + end
 
 
 _TYPES = {

@@ -121,6 +121,11 @@ def test_a_dry_run_prints_a_config_file_that_the_command_line_overrides(
     printed = run_wgan("train", "faces", *TINY, "--recipe", "article", "--dry-run").stdout
     (tmp_path / "run.toml").write_text(printed)
     again = run_wgan("train", "--config", "run.toml", "--width", 3, "--dry-run").stdout
+    # The file has steps, which minutes on the command line replace.
+    timed = run_wgan("train", "--config", "run.toml", "--minutes", 1, "--dry-run").stdout
+    assert "# plan      1 minutes" in timed
+    assert "minutes = 1.0" in timed
+    assert "\n# steps = " in timed
     values = tomllib.loads(again)
     assert values == {**tomllib.loads(printed), "width": 3}
     assert (values["data"], values["n_critic"], values["beta1"]) == ("faces", 1, 0.5)

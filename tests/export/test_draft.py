@@ -194,7 +194,8 @@ def exported_twice(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
             assert done.returncode == 0, done.stderr
         else:
             command = [sys.executable, "-c", EXPORT, str(base / "checkpoint.pt"), *words]
-            subprocess.run(command, cwd=folder, env=environment(), check=True)
+            variables = {**environment(), "PYTHONHASHSEED": "1"}
+            subprocess.run(command, cwd=folder, env=variables, check=True)
     return folders
 
 

@@ -12,6 +12,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -187,3 +188,20 @@ def test_the_app_of_a_generator_with_classes_draws_the_chosen_class(
         await_images(page, 2)
         drawn = shown(page, GALLERY, SIDE // 8).astype(int)
         np.testing.assert_allclose(drawn, generator.sample(2, labels="dog"), atol=1)
+        page.get_by_role("tab", name="Between two seeds").click()
+        page.get_by_label("To seed").fill("")  # an empty field is seed 0, as the other one
+        middle = ".image-frame img"
+        page.wait_for_function(f"document.querySelector({middle!r})?.naturalWidth > 0")
+        for name in ("cat", "dog"):
+            page.get_by_label("Class").click()
+            page.get_by_role("option", name=name, exact=True).click()
+            expected = generator.sample(1, labels=name)[0].astype(int)
+            await_pixels(page, middle, expected, SIDE // 8)
+
+
+def await_pixels(page: Any, selector: str, expected: np.ndarray, scale: int) -> None:
+    """Wait until an image shows these pixels."""
+    deadline = time.monotonic() + 60
+    while np.abs(shown(page, selector, scale)[0].astype(int) - expected).max() > 1:
+        assert time.monotonic() < deadline, "the image has not changed"
+        page.wait_for_timeout(100)

@@ -8,7 +8,13 @@ from hypothesis import strategies as st
 from wgan.errors import UsageError
 from wgan.latents import latents_from_seeds
 from wgan.runtime import SampleConfig
-from wgan.runtime.latent_sources import InterpolatedLatents, SeedLatents, load_latents, slerp
+from wgan.runtime.latent_sources import (
+    InterpolatedLatents,
+    RowLatents,
+    SeedLatents,
+    load_latents,
+    slerp,
+)
 
 
 def test_seeds_give_their_latents_scaled() -> None:
@@ -149,3 +155,11 @@ def test_a_truncation_beyond_the_latents_of_the_training_is_a_warning(
 def test_seeds_out_of_range_are_refused(options: dict[str, int]) -> None:
     with pytest.raises(UsageError, match=r"seed -?\d+ is not allowed"):
         SampleConfig(**options).source(8)  # type: ignore[arg-type]
+
+
+def test_numbers_beyond_float32_are_refused_without_a_warning() -> None:
+    rows = RowLatents(1.0, np.array([[0.0, 1.0], [1e300, 0.0]]))
+    with pytest.raises(UsageError, match="row 1 of the latents has a value that is not finite"):
+        rows.latents(range(2))
+    scaled = RowLatents(1e30, np.array([[1e30]], np.float32)).latents([0])
+    assert np.isinf(scaled).all()  # refused where the model runs

@@ -141,11 +141,14 @@ def config_options(
     def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
         def run(*args: Any, config_file: Path | None, **values: Any) -> Any:
             given = Given() if config_file is None else Given(read_toml(config_file, *configs))
+            typed = {}
             for config in configs:
                 for name, (field, described) in options(config).items():
                     value = _value(name, described, values, value_type(field)[0])
                     if value is not None:
-                        given[name] = value
+                        typed[name] = value
+                        given.pop(described.replaces, None)
+            given.update(typed)
             return command(given, *args, **values)
 
         update_wrapper(run, command)

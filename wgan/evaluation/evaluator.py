@@ -39,7 +39,7 @@ from wgan.images import encode, evenly_spaced
 from wgan.progress import Progress
 from wgan.runs import which_checkpoint
 from wgan.training.data import Cache, Dataset, load_data, open_data
-from wgan.training.data.sources.labelled import with_class
+from wgan.training.data.sources.labelled import LabelledSource, with_class
 from wgan.training.device import pick_device
 from wgan.training.monitoring.previews import GenerateFn
 from wgan.training.networks import load_architecture
@@ -52,8 +52,7 @@ NEIGHBOUR_SEEDS = 16
 
 def run_evaluation(config: EvalConfig, progress: bool = False) -> Evaluation:
     """Do the work of `wgan.evaluation.evaluate`, whose arguments and errors it has."""
-    features, generators = _open(config)
-    config = dataclasses.replace(config, metrics=choose_metrics(config.metrics, features))
+    config, features, generators = _open(config)
     cache = Cache.of(config)
     data_name = choose_data(generators, config.data)
     data = _load(data_name, config, generators, features, cache, progress)
@@ -81,8 +80,11 @@ def run_evaluation(config: EvalConfig, progress: bool = False) -> Evaluation:
     )
 
 
-def _open(config: EvalConfig) -> tuple[Features, list[EvaluatedGenerator]]:
-    """Open the feature network and the generators: what can be refused before anything slow."""
+def _open(config: EvalConfig) -> tuple[EvalConfig, Features, list[EvaluatedGenerator]]:
+    """Open the feature network and the generators: what can be refused before anything slow.
+
+    The config that is returned has the metrics that the features allow.
+    """
     which = which_checkpoint(config.checkpoint, config.generators)
     architecture = load_architecture(config.arch) if config.arch else None
     device, provider = pick_device(config.device), provider_for(config.device)
@@ -94,7 +96,7 @@ def _open(config: EvalConfig) -> tuple[Features, list[EvaluatedGenerator]]:
         weights=config.weights,
         download=config.download,
     )
-    choose_metrics(config.metrics, features)  # refuses what the features do not allow
+    config = dataclasses.replace(config, metrics=choose_metrics(config.metrics, features))
     generators = [
         open_generator(
             path,
@@ -110,7 +112,7 @@ def _open(config: EvalConfig) -> tuple[Features, list[EvaluatedGenerator]]:
     ]
     if not any(generator.is_foreign for generator in generators):
         config.foreign.check_own()
-    return features, generators
+    return config, features, generators
 
 
 def _load(
@@ -121,11 +123,16 @@ def _load(
     cache: Cache | None,
     progress: bool,
 ) -> Dataset:
-    """Load the real images as the generators' training did."""
+    """Load the real images as the generators' training did.
+
+    Generators with and without classes are compared with all images.
+    """
     transform = choose_transform(generators, features)
     source = open_data(name, config.download, choose_frames(generators))
-    if any(generator.classes for generator in generators):
+    if all(generator.classes for generator in generators):
         source = with_class(source)
+        if isinstance(source, LabelledSource):
+            logger.warning("left out: %s", source.unused[-1])
     with _progress(progress, 0, "decoding") as bar:
         return load_data(
             source,

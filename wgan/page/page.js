@@ -224,10 +224,11 @@ async function saveGrid() {
   const first = Number(find("first").value);
   const count = Math.min(GRID_IMAGES, model().mostImages ?? GRID_IMAGES, SEEDS - first);
   const last = first + count - 1;
+  find("grid-error").textContent = "";
   try {
     const url = await images.grid(model(), first, last, settings());
     save(url, `${model().name}-${first}-${last}.png`);
   } catch (error) {
-    find("end").textContent = `The grid could not be drawn: ${error.message}`;
+    find("grid-error").textContent = `The grid could not be drawn: ${error.message}`;
   }
 }

@@ -84,7 +84,7 @@ def _write(folder: Path, contents: dict[str, bytes]) -> None:
                 (folder / name).unlink()
             except OSError as exc:
                 raise OutputError(f"cannot remove {folder / name}: {exc.strerror}") from exc
-            logger.warning("%s was removed: it is no part of what was published", folder / name)
+            logger.warning("%s was removed: it is not of the published generator", folder / name)
     for name, data in contents.items():
         write_whole(folder / name, data)
 

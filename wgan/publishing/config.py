@@ -1,18 +1,16 @@
 """The options of `wgan publish`."""
 
+import os
 import re
 from dataclasses import MISSING, dataclass
 from pathlib import Path
 
 from wgan.errors import OutputError
 from wgan.export.config import PRECISIONS
-from wgan.files import is_file
 from wgan.model_file.published import PUBLISHED_FILES
 from wgan.options import check, option
 from wgan.runs import Run
 from wgan.training.execution import CheckpointConfig
-
-_NAME = r"[A-Za-z0-9_](?:[A-Za-z0-9._-]*[A-Za-z0-9_])?"
 
 CARD = "README.md"
 
@@ -24,6 +22,9 @@ WRITTEN = (
     *PUBLISHED_FILES.values(),
 )
 """Everything that `wgan publish` writes."""
+
+_NAME = r"[A-Za-z0-9_](?:[A-Za-z0-9._-]*[A-Za-z0-9_])?"
+"""A name on the Hub, as a regular expression."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,7 +82,8 @@ class PublishConfig(CheckpointConfig):
         check(self)
         if Run(self.folder).checkpoints():
             raise OutputError(f"{self.folder} is a run: name another folder")
-        there = [name for name in WRITTEN if is_file(self.folder / name)]
+        # A link that leads nowhere would be written through.
+        there = [name for name in WRITTEN if os.path.lexists(self.folder / name)]
         if there and not self.overwrite:
             raise OutputError(
                 f"{self.folder} already holds {', '.join(there)}, perhaps with your own words: add"

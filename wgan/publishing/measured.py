@@ -46,7 +46,7 @@ def read_measured(path: Path, manifest: Manifest) -> Measured:
         content = json.loads(read_text(path, limit=2**24))
         results = content["results"]
         steps = [result["step"] for result in results]
-        matching = [result for result in results if _is_of(result, manifest)]
+        matching = [result for result in results if _measures(result, manifest)]
         if len(matching) == 1:
             return _measured(content, matching[0])
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as exc:
@@ -60,8 +60,8 @@ def read_measured(path: Path, manifest: Manifest) -> Measured:
     raise UsageError(f"--eval {path} {problem}: run  wgan eval --json  with only this generator")
 
 
-def _is_of(result: Mapping[str, Any], manifest: Manifest) -> bool:
-    """Whether a result may be that of a generator; 0.1.0 did not write the hash of the weights."""
+def _measures(result: Mapping[str, Any], manifest: Manifest) -> bool:
+    """Whether a result is of a manifest's generator, as far as it says: 0.1.0 wrote no hash."""
     if result.get("weights_sha256") not in (None, manifest.weights_sha256):
         return False
     return manifest.step is None or result["step"] in (None, manifest.step)

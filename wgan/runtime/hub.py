@@ -69,7 +69,9 @@ def find_hub_file(address: Path | str) -> Path:
         else:
             if not is_reached:
                 logger.warning(
-                    "%s cannot be reached: %s is used, the only file in the cache", address, file
+                    "without the network %s is used for %s: the most precise file in the cache",
+                    file,
+                    address,
                 )
             return Path(path)
     assert missing is not None

@@ -128,6 +128,7 @@ class PrepareConfig:
     frames: str = option(
         "first", "Which frames of animations and pages of TIFFs are images.", choices=FRAMES
     )
+    only_labelled: bool = option(False, "Leave out images without a class.")
     download: bool = option(False, "Download a data set by name if it is missing.")
     allow_damaged: bool = option(False, "Continue if over 1 % of the data is damaged.")
 

@@ -139,7 +139,7 @@ def resolve_run(
         source = group.local_main_first(
             "open", lambda: open_data(config.data, download=download, frames=config.frames)
         )
-        return Run(Path(group.store_get("run"))), config, _used(source, config)
+        return Run(Path(group.store_get("run"))), config, _images_of(config, source)
     folder, config, source = group.local_main_first(
         "open", lambda: _resolve(given, run, download, device)
     )
@@ -173,15 +173,15 @@ def _resolve(
     given = {name: value for name, value in given.items() if name != "classes"}
     new = TrainConfig.resolve({"channels": source.channels, **given})
     if new.conditional:  # the names are the data's
-        new = dataclasses.replace(new, classes=class_names(_used(source, new)))
+        new = dataclasses.replace(new, classes=class_names(_images_of(new, source)))
     if run is None:
         # A folder's name can be as long as the file system allows, and then nothing fits behind it.
         run = RUNS / f"{source.name[:MAX_NAME]}-{new.size}-{new.recipe}"
         stored = _stored_config(Run(run))
     if stored is not None:
         resumed = stored.resume(given)
-        return Run(run), resumed, _used(source, resumed)
-    source = _used(source, new)
+        return Run(run), resumed, _images_of(resumed, source)
+    source = _images_of(new, source)
     new = dataclasses.replace(
         new,
         precision=resolve_precision(new.precision, device),
@@ -191,7 +191,7 @@ def _resolve(
     return Run(run), plan(new, device, given) if new.minutes else new, source
 
 
-def _used(source: ImageSource | Shards, config: TrainConfig) -> ImageSource | Shards:
+def _images_of(config: TrainConfig, source: ImageSource | Shards) -> ImageSource | Shards:
     """Return the images that a run uses: a conditional one leaves out those without a class."""
     return with_class(source) if config.conditional else source
 

@@ -25,8 +25,9 @@ from wgan.training.data import (
     open_source,
 )
 from wgan.training.data.classes import class_names, describe_classes, imbalance
-from wgan.training.data.shard_writer import write_shards
+from wgan.training.data.shard_writer import prepare, write_shards
 from wgan.training.data.sources.labelled import with_class
+from wgan.training.execution import PrepareConfig
 
 CPU = torch.device("cpu")
 NAMES = ("cat", "dog", "bird")
@@ -125,10 +126,11 @@ def test_data_that_cannot_be_conditional_is_refused() -> None:
 def test_images_without_a_class_are_left_out_and_counted(tmp_path: Path) -> None:
     source = array_source()
     source.labels = np.array([-1, 1, 2] * 4)
-    source.unused = ("a readme",)
+    source.unused, source.reads_forward, source.can_be_surveyed = ("a readme",), True, False
     labelled = with_class(source)
     assert isinstance(labelled, ImageSource)
     assert labelled.unused == ("a readme", "4 images without a class")
+    assert (labelled.reads_forward, labelled.can_be_surveyed) == (True, False)
     cache = Cache(folder=tmp_path)
     for some, expected in ((labelled, [1, 2, 4, 5, 7, 8, 10, 11]), (source, list(range(12)))):
         for _ in range(2):  # decoded, and from the cache
@@ -139,15 +141,32 @@ def test_images_without_a_class_are_left_out_and_counted(tmp_path: Path) -> None
     other = with_class(source)
     assert isinstance(other, ImageSource)
     assert other.fingerprint() != labelled.fingerprint()
-    assert with_class(array_source()).count == 12
+    source = array_source()
+    assert with_class(source) is source
 
 
 def test_shards_with_images_without_a_class_are_refused(tmp_path: Path) -> None:
     source = array_source()
     source.labels = np.array([-1, 1, 2] * 4)
     written = write_shards(source, tmp_path / "shards")
-    with pytest.raises(DataError, match="4 of 12 images of shards have no class: give the data"):
+    with pytest.raises(DataError, match=r"4 of 12 images of shards .*prepare --only-labelled"):
         class_names(open_data(written.pattern))
+
+
+def test_shards_are_written_of_the_images_with_a_class(tmp_path: Path) -> None:
+    pixels = np.arange(12, dtype=np.uint8)[:, None, None].repeat(32, 1).repeat(32, 2)
+    np.savez(tmp_path / "some.npz", images=pixels, labels=["", "cat", "dog"] * 4)
+    written = prepare(
+        PrepareConfig(
+            data=str(tmp_path / "some.npz"), shards=tmp_path / "shards", only_labelled=True
+        )
+    )
+    assert class_names(open_data(written.pattern)) == ("cat", "dog")
+    data = stream(written.pattern)
+    assert data.class_counts == (4, 4)
+    images, labels = data.batches(8, 0, CPU).next_labelled()
+    assert labels is not None
+    assert labels.tolist() == [number % 3 - 1 for number in numbers(images)]
 
 
 def test_few_classes_are_named_with_their_counts() -> None:

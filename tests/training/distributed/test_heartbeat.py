@@ -102,11 +102,13 @@ def end(launcher: Launcher) -> None:
 
 
 def wait_for(process: Forked, word: str) -> None:
-    def is_there() -> bool:
-        assert process.is_running, process.finish(0)
-        return word in process.output.splitlines()
+    def has_written() -> bool:
+        is_running = process.is_running
+        is_there = word in process.output.splitlines()
+        assert is_there or is_running, process.finish(0)
+        return is_there
 
-    wait_until(is_there, 60)
+    wait_until(has_written, 60)
 
 
 def error_of(process: Forked, within: float) -> str:

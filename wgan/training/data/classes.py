@@ -42,8 +42,8 @@ def class_names(source: ImageSource | Shards) -> tuple[str, ...]:
         if with_class < count:
             raise DataError(
                 f"--conditional: {count - with_class:,} of {plural(count, 'image')} of"
-                f" {source.name} have no class: give the data that wgan prepare read, of which they"
-                " are left out, or write the shards again without them"
+                f" {source.name} have no class: write the shards again with"
+                "  wgan prepare --only-labelled"
             )
     return names
 

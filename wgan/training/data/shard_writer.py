@@ -32,6 +32,7 @@ from wgan.training.data.decoding import (
 from wgan.training.data.load import open_source
 from wgan.training.data.shards import is_pattern, write_index
 from wgan.training.data.sources import ImageSource, count_classes
+from wgan.training.data.sources.labelled import with_class
 from wgan.training.data.sources.labelling import LABEL
 from wgan.training.data.survey import Survey, resolve_data_range, survey
 from wgan.training.data.transform import Transform, parse_colour
@@ -84,6 +85,8 @@ def prepare(
             f"  wgan train {shell_quote(config.data)}"
         )
     source = open_source(config.data, config.download, config.frames)
+    if config.only_labelled:
+        source = with_class(source)
     transform = None
     if config.size is not None:
         transform = Transform(

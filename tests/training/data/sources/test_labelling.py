@@ -123,6 +123,10 @@ def test_other_columns_have_no_classes(column: list[object]) -> None:
         (range(10), "the labels have 10 values for 10 images, which are too many for classes"),
         ([[1, 1], [0, 1]], "the labels have several values for an image"),
         ([[1], [0, 1]], "the labels have several values for an image"),
+        (
+            np.array([np.zeros(1), np.ones(2)], object),  # as h5py reads lists of any length
+            "the labels have several values for an image",
+        ),
     ],
 )
 def test_labels_that_are_no_classes_have_a_reason(column: Any, reason: str) -> None:
@@ -132,7 +136,10 @@ def test_labels_that_are_no_classes_have_a_reason(column: Any, reason: str) -> N
 
 @pytest.mark.parametrize(
     "column",
-    [[0, None, 3], [0, float("nan"), 3], ["0", "", "3"], [b"0", b"", b"3"], ["0", None, "3"]],
+    [
+        *([0, None, 3], [0, float("nan"), 3], ["0", "", "3"], [b"0", b"", b"3"], ["0", None, "3"]),
+        np.array(["0", float("nan"), "3"], object),
+    ],
 )
 def test_an_image_whose_label_is_missing_has_no_class(column: list[object]) -> None:
     classes = classes_of_column(np.array(column))

@@ -30,6 +30,7 @@ READ_AHEAD_LIMIT = 2**28
 
 
 Member = TypeVar("Member")
+"""What an archive's package calls a member."""
 
 
 def open_archive(path: Path, frames: str = "first") -> ImageSource:
@@ -108,7 +109,8 @@ class ZipSource(_ArchiveSource):
             path = self._archive.read(link) if link.file_size <= LONGEST_PATH else b""
         except archive_errors():
             return ""
-        return _target_name(name, path.decode("utf-8", "surrogateescape"))
+        target = path.decode("utf-8", "surrogateescape")
+        return _target_name(name, target.replace("\\", "/"))
 
     def _unpack(self, name: str) -> bytes:
         try:

@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Mapping
+from typing import overload
 
 import numpy as np
 
@@ -10,6 +11,10 @@ from wgan.training.data.shards import Shards
 from wgan.training.data.sources import ImageSource, RawImage
 
 
+@overload
+def with_class(source: ImageSource) -> ImageSource: ...
+@overload
+def with_class(source: ImageSource | Shards) -> ImageSource | Shards: ...
 def with_class(source: ImageSource | Shards) -> ImageSource | Shards:
     """Return a source without the images of the label -1: itself if each has a class.
 
@@ -30,8 +35,10 @@ class LabelledSource(ImageSource):
         self._indices = (source.labels >= 0).nonzero()[0].tolist()
         self.labels, self.class_names = source.labels[self._indices], source.class_names
         self.left_out = source.left_out
-        without = plural(len(source) - len(self), "image") + " without a class"
-        self.unused = (*source.unused, without)
+        self.unused = (
+            *source.unused,
+            f"{plural(len(source) - len(self), 'image')} without a class",
+        )
         self.can_be_surveyed, self.reads_forward = source.can_be_surveyed, source.reads_forward
 
     def __len__(self) -> int:

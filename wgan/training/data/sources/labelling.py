@@ -1,6 +1,7 @@
 """Classes of images: from a column of labels, subfolders, `dataset.json`, and `.cls` files."""
 
 import json
+import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -90,7 +91,10 @@ def classes_of_column(
 def _one_axis(column: npt.NDArray[Any]) -> npt.NDArray[Any]:
     """Return labels, perhaps one-hot, as `[n]`. Raises ValueError."""
     if column.ndim == 0 or column.size == len(column):
-        return column.reshape(-1)
+        flat = column.reshape(-1)
+        if flat.dtype.kind == "O" and any(isinstance(value, np.ndarray | list) for value in flat):
+            raise ValueError("several labels of an image")
+        return flat
     is_one_hot = column.ndim == 2 and column.dtype.kind in "uifb"
     if is_one_hot and np.isin(column, (0, 1)).all() and (column.sum(axis=1) == 1).all():
         positions: npt.NDArray[np.int64] = column.argmax(axis=1)
@@ -104,10 +108,17 @@ def _missing(column: npt.NDArray[np.generic], is_named: bool) -> npt.NDArray[np.
         return np.asarray(column == -1)
     if column.dtype.kind == "f":
         return np.asarray(np.isnan(column))
-    if column.dtype.kind in "SUO":
-        # NaN is not equal to itself.
-        return np.array([value in (None, "", b"") or value != value for value in column], bool)
+    if column.dtype.kind in "SU":
+        return np.asarray(column == column.dtype.type())
+    if column.dtype.kind == "O":
+        return np.array([_is_missing(value) for value in column], bool)
     return np.zeros(len(column), bool)
+
+
+def _is_missing(value: object) -> bool:
+    if isinstance(value, str | bytes):
+        return not value
+    return value is None or (isinstance(value, float) and math.isnan(value))
 
 
 def _problem(column: npt.NDArray[Any]) -> str:

@@ -146,6 +146,35 @@ def test_each_data_set_may_be_an_image_file(tmp_path: Path, opaque: bool) -> Non
     assert source.image_name(4).endswith("a.h5, dog/4.png")
 
 
+def test_texts_that_begin_as_image_files_do_are_no_images(tmp_path: Path) -> None:
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file["faces"] = IMAGES
+        file["labels"] = np.array([b"BMW", b"Audi"] * 3)
+        file["names"] = np.array([b"BM%d.png" % k for k in range(6)])
+    source = open_source(tmp_path / "a.h5")
+    assert (len(source), source.class_names) == (6, ("Audi", "BMW"))
+
+
+def test_the_only_image_files_come_before_other_numbers(tmp_path: Path) -> None:
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        made = file.create_dataset("portraits", 6, dtype=h5py.vlen_dtype(np.uint8))
+        for k, content in enumerate(FILES):
+            made[k] = np.frombuffer(content, np.uint8)
+        file["embeddings"] = np.zeros((6, 64), np.float32)
+    source = open_source(tmp_path / "a.h5")
+    assert np.array_equal(np.asarray(source.image(2, 32)), IMAGES[2])
+    assert source.unused == ("6 images of the array embeddings, which is not portraits",)
+
+
+def test_labels_of_any_length_leave_the_images_without_classes(tmp_path: Path) -> None:
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file["images"] = IMAGES
+        labels = file.create_dataset("labels", 6, dtype=h5py.vlen_dtype(np.int64))
+        for k in range(6):
+            labels[k] = [k, k]
+    assert len(open_source(tmp_path / "a.h5")) == 6
+
+
 def test_a_damaged_image_file_in_an_hdf5_file_is_named(tmp_path: Path) -> None:
     with h5py.File(tmp_path / "a.h5", "w") as file:
         made = file.create_dataset("images", 3, dtype=h5py.vlen_dtype(np.uint8))
@@ -160,7 +189,9 @@ def test_lists_that_are_no_image_files_are_refused_with_advice(tmp_path: Path) -
     with h5py.File(tmp_path / "a.h5", "w") as file:
         made = file.create_dataset("images", 6, dtype=h5py.vlen_dtype(np.uint8))
         made[0] = np.zeros(50, np.uint8)
-    with pytest.raises(DataError, match=r"images holds lists of any length.*of no image format"):
+    with pytest.raises(
+        DataError, match=r"images holds lists of any length.*no image files that are known"
+    ):
         open_source(tmp_path / "a.h5")
 
 

@@ -45,21 +45,21 @@ def test_labels_may_be_texts_without_a_header(tmp_path: Path, last: bool) -> Non
     assert np.array_equal(np.asarray(source.image(0, 28)), PIXELS[0])
 
 
-@pytest.mark.parametrize("labelled", [True, False])
+@pytest.mark.parametrize("labels", [["0", "1"], ["cat", "dog"], []])
 def test_a_first_image_that_pandas_took_for_names_is_an_image(
-    tmp_path: Path, labelled: bool
+    tmp_path: Path, labels: list[str]
 ) -> None:
     images = PIXELS // 16 * 16  # so that values occur often
-    rows = [image.reshape(-1).tolist() for image in images]
-    if labelled:
-        rows = [[k % 2, *row] for k, row in enumerate(rows)]
+    rows = [list(map(str, image.reshape(-1))) for image in images]
+    if labels:
+        rows = [[labels[k % 2], *row] for k, row in enumerate(rows)]
     seen: list[str] = []
-    for value in map(str, rows[0]):
+    for value in rows[0]:
         count = sum(name.partition(".")[0] == value for name in seen)
         seen.append(f"{value}.{count}" if count else value)
-    lines = [",".join(map(str, row)) for row in rows[1:]]
+    lines = [",".join(row) for row in rows[1:]]
     source = open_source(write(tmp_path / "a.csv", ",".join(seen), *lines))
-    assert (len(source), source.class_names) == (6, ("0", "1") if labelled else ())
+    assert (len(source), source.class_names) == (6, tuple(labels))
     for k in (0, 5):
         assert np.array_equal(np.asarray(source.image(k, 32)), images[k])
 

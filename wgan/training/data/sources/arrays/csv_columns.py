@@ -78,17 +78,19 @@ def is_header(row: Sequence[str]) -> bool:
 def unmangled(row: Sequence[str]) -> list[str]:
     """Return the values of a first row that pandas once took for names of columns.
 
-    It made them differ: `0,0,7,0` is written as `0,0.1,7,0.2`. Other rows are returned as they are.
+    It made them differ: `0,0,7,0` is written as `0,0.1,7,0.2`. The first or the last value may be
+    any text, as a label. Other rows are returned as they are.
     """
     seen: Counter[str] = Counter()
     values = []
-    for text in row:
+    for index, text in enumerate(row):
         value = text.partition(".")[0]
         count = seen[value]
-        if text != (f"{value}.{count}" if count else value) or not value.isdigit():
+        is_mangled = value.isdigit() and text == (f"{value}.{count}" if count else value)
+        if not is_mangled and index not in (0, len(row) - 1):
             return list(row)
         seen[value] += 1
-        values.append(value)
+        values.append(value if is_mangled else text)
     return values
 
 

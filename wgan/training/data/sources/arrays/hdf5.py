@@ -130,14 +130,16 @@ def _are_single_files(found: dict[str, Any]) -> bool:
 
 def _holds_files(item: Any) -> bool:
     """Whether the values of a data set are image files, as far as the first ones tell."""
-    kind = (item.dtype.metadata or {}).get("vlen", item.dtype)  # of lists of any length
-    is_bytes = kind in (np.uint8, np.int8) if kind != item.dtype else item.dtype.kind in "SV"
+    listed = (item.dtype.metadata or {}).get("vlen")  # the type of what lists of any length hold
+    is_bytes = listed in (np.uint8, np.int8) if listed else item.dtype.kind in "SV"
     return item.ndim == 1 and is_bytes and any(_is_file(value) for value in item[:FIRST])
 
 
 def _is_file(value: Any) -> bool:
     with contextlib.suppress(OSError):
-        return known_ending(_file_bytes(value)[:16]) is not None
+        start = _file_bytes(value)[:16]
+        # A text may begin as an image file does: BMW.
+        return known_ending(start) is not None and not start.rstrip(b"\0").isalnum()
     return False
 
 

@@ -141,6 +141,8 @@ def choose_arrays(
     candidates = _candidates(shapes, files)
     found = [key] if key else candidates
     named = sorted(found, key=_rank)
+    if not key and len(files) == 1 and _rank(named[0])[1] == len(IMAGE_KEYS):
+        found = named = list(files)
     if not found or (len(found) > 1 and _rank(named[0])[1] == len(IMAGE_KEYS)):
         problem = "holds no array of images" if not found else "holds several arrays of images"
         advice = f": name one, as in {name}:{found[0]}" if found else _why_none(shapes)
@@ -198,8 +200,8 @@ def _why_none(shapes: Mapping[str, ArrayType]) -> str:
             )
         if vlen is not str:
             return (
-                f": {each} holds lists of any length, which are of no image format: write each"
-                " image to a file in a folder, and give the folder"
+                f": {each} holds lists of any length, which are no image files that are known:"
+                " write each image to a file in a folder, and give the folder"
             )
     empty = [each for each, (shape, _) in shapes.items() if len(shape) > 1 and not shape[0]]
     return f": {empty[0]} is empty" if empty else ""
