@@ -126,6 +126,9 @@ def test_a_dry_run_prints_a_config_file_that_the_command_line_overrides(
     assert "# plan      1 minutes" in timed
     assert "minutes = 1.0" in timed
     assert "\n# steps = " in timed
+    (tmp_path / "few.toml").write_text(printed.replace("\nsteps = 2000", "\nsteps = 7"))
+    untimed = run_wgan("train", "--config", "few.toml", "--minutes", 0, "--dry-run").stdout
+    assert tomllib.loads(untimed)["steps"] == 7
     values = tomllib.loads(again)
     assert values == {**tomllib.loads(printed), "width": 3}
     assert (values["data"], values["n_critic"], values["beta1"]) == ("faces", 1, 0.5)

@@ -147,7 +147,8 @@ def config_options(
                     value = _value(name, described, values, value_type(field)[0])
                     if value is not None:
                         typed[name] = value
-                        given.pop(described.replaces, None)
+                        if value:  # `--minutes 0` ends no steps
+                            given.pop(described.replaces, None)
             given.update(typed)
             return command(given, *args, **values)
 
