@@ -38,7 +38,7 @@ def generator(name: str, of: Callable[[int], Pixels]) -> EvaluatedGenerator:
         for first in range(0, len(seeds), 32):
             yield np.stack([of(seed) for seed in seeds[first : first + 32]])
 
-    return EvaluatedGenerator(name, (32, 32, 1), 700, {}, None, generate)
+    return EvaluatedGenerator(name, (32, 32, 1), 700, generate)
 
 
 @pytest.fixture
@@ -89,7 +89,7 @@ def test_memory_does_not_grow_with_the_number_of_generated_images(features: Onnx
             yield drawn[: len(seeds) - first].copy()
 
     def peak(n: int) -> int:
-        same = EvaluatedGenerator("a", (32, 32, 1), 1, {}, None, generate)
+        same = EvaluatedGenerator("a", (32, 32, 1), 1, generate)
         tracemalloc.start()
         evaluate_generator(
             same, data, features, EvalConfig(metrics=("fid", "is"), n=n)
@@ -207,7 +207,7 @@ def test_too_few_real_images_are_refused_before_any_image_is_generated(
     few = feature_statistics([real_images(5)], 5, features)
     with pytest.raises(DataError, match="5 real images are too few"):
         evaluate_generator(
-            EvaluatedGenerator("a", (32, 32, 1), 1, {}, None, generate),
+            EvaluatedGenerator("a", (32, 32, 1), 1, generate),
             few,
             features,
             EvalConfig(metrics=("fid",), n=20),

@@ -19,6 +19,7 @@ from wgan.images import Pixels
 from wgan.model_file.archive import add_manifest, read_records, write_records
 from wgan.model_file.reading import content_sha256, describe
 from wgan.training.checkpoint import Checkpoint
+from wgan.training.preparation import Preparation
 
 SEEDS = range(10)
 FORMATS = ("torchscript", "pt2")
@@ -33,12 +34,12 @@ def opened_onnx(folder: Path, config: dict[str, Any]) -> EvaluatedGenerator:
 @pytest.mark.parametrize(
     ("config", "message"),
     [
-        ({"crop": "x"}, "crop is 'x', not a number of pixels"),
-        ({"crop": -1}, "crop is '-1', not"),
-        ({"crop": True}, "crop is 'True', not"),
-        ({"background": 7}, "background is '7', not a colour"),
-        ({"background": f"rgb({10**30},0,0)"}, "background is .rgb.*, not a colour"),
-        ({"background": "no colour"}, "background is 'no colour', not a colour"),
+        ({"crop": "x"}, "--crop 'x' is not allowed: it must be an integer"),
+        ({"crop": -1}, "--crop -1 is not allowed"),
+        ({"crop": True}, "--crop True is not allowed"),
+        ({"background": 7}, "--background 7 is not allowed: it must be a text"),
+        ({"background": f"rgb({10**30},0,0)"}, "--background 'rgb.* is not a colour"),
+        ({"background": "no colour"}, "--background 'no colour' is not a colour"),
     ],
 )
 def test_a_manifest_with_an_invalid_preparation_is_refused(
@@ -50,7 +51,7 @@ def test_a_manifest_with_an_invalid_preparation_is_refused(
 
 def test_the_settings_come_from_the_manifest(tmp_path: Path) -> None:
     found = opened_onnx(tmp_path, {"crop": 5, "background": "#00ff00"})
-    assert found.settings == {"crop": 5, "background": "#00ff00"}
+    assert found.preparation == Preparation(crop=5, background="#00ff00")
 
 
 @pytest.fixture(scope="module")
@@ -82,7 +83,8 @@ def test_a_program_generates_the_images_of_its_checkpoint(folder: Path, format_:
     assert np.abs(generated(path).astype(int) - generated(folder / "checkpoint.ts")).max() <= 1
     found = opened(path)
     assert (found.name, found.shape, found.step) == (str(path), (32, 32, 3), 4)
-    assert (found.settings["crop"], found.data) == (40, None)
+    assert found.preparation is not None
+    assert (found.preparation.crop, found.data) == (40, None)
 
 
 @pytest.mark.parametrize("format_", FORMATS)

@@ -36,6 +36,7 @@ from wgan.training.data import (
     open_source,
 )
 from wgan.training.data.shard_writer import write_shards
+from wgan.training.preparation import Preparation
 
 
 def generator(
@@ -44,7 +45,10 @@ def generator(
     shape: tuple[int, int, int] = (32, 32, 3),
     **settings: object,
 ) -> EvaluatedGenerator:
-    return EvaluatedGenerator(name, shape, 1, settings, data, lambda seeds: iter(()))
+    preparation = Preparation.from_settings(settings) if settings else None
+    return EvaluatedGenerator(
+        name, shape, 1, lambda seeds: iter(()), preparation=preparation, data=data
+    )
 
 
 def test_generators_of_different_data_need_a_named_reference() -> None:
@@ -57,7 +61,7 @@ def test_generators_of_different_data_need_a_named_reference() -> None:
     with pytest.raises(UsageError, match="does not say where its data is"):
         choose_data([export], None)
     with pytest.raises(UsageError, match="only that it is called 'faces': give --data"):
-        choose_data([dataclasses.replace(export, settings={"data": "faces"})], None)
+        choose_data([dataclasses.replace(export, data_name="faces")], None)
 
 
 @pytest.fixture

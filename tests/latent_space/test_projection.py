@@ -229,7 +229,7 @@ def test_a_manifest_that_says_nonsense_of_the_images_is_refused(
 
     told = models.manifest(config={"crop": "wide"})
     (tmp_path / "odd.onnx").write_bytes(models.generator(told=told).SerializeToString())
-    with pytest.raises(ModelFileError, match="its manifest's crop is 'wide'"):
+    with pytest.raises(ModelFileError, match="its manifest says --crop 'wide' is not allowed"):
         projected(tmp_path / "odd.onnx", own_image)
 
 

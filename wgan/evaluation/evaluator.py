@@ -22,8 +22,8 @@ from wgan.evaluation.features import Features, open_features, provider_for
 from wgan.evaluation.generators import (
     EvaluatedGenerator,
     choose_data,
-    choose_frames,
     choose_transform,
+    common_preparation,
     open_generator,
 )
 from wgan.evaluation.neighbours import find_neighbours
@@ -128,7 +128,7 @@ def _load(
     Generators with and without classes are compared with all images.
     """
     transform = choose_transform(generators, features)
-    source = open_data(name, config.download, choose_frames(generators))
+    source = open_data(name, config.download, common_preparation(generators).frames)
     if all(generator.classes for generator in generators):
         source = with_class(source)
         if isinstance(source, LabelledSource):

@@ -8,11 +8,10 @@ import functools
 import io
 import warnings
 import zipfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -21,7 +20,6 @@ from torch import Tensor, nn
 from wgan.errors import ModelFileError, UsageError, WganError
 from wgan.evaluation.features import Features
 from wgan.files import archive_errors, is_file, is_folder
-from wgan.image_shape import FITS, to_size
 from wgan.model_file import FORMATS
 from wgan.model_file.archive import is_program
 from wgan.model_file.foreign import ForeignOptions
@@ -29,9 +27,9 @@ from wgan.model_file.manifest import METADATA_KEY, Manifest
 from wgan.model_file.published import find_published
 from wgan.model_file.reading import (
     CHANGED,
-    ZIP_MAGIC,
     content_sha256,
     describe,
+    is_archive,
     read_bytes,
     read_model,
 )
@@ -42,18 +40,10 @@ from wgan.runtime.model_source import find_model
 from wgan.text import first_line, printable
 from wgan.training.checkpoint import Checkpoint, load_checkpoint, weights_sha256
 from wgan.training.config import TrainConfig
-from wgan.training.data import Transform, parse_colour
-from wgan.training.data.data_range import parse_data_range
+from wgan.training.data import Transform
 from wgan.training.monitoring.previews import GenerateFn, generate_fn
 from wgan.training.networks import Architecture
-from wgan.training.recipes import FRAMES
-
-DEFAULT_CROP, DEFAULT_BACKGROUND = TrainConfig.crop, TrainConfig.background
-DEFAULT_FIT = TrainConfig.fit
-DEFAULT_RANGE = TrainConfig.data_range
-DEFAULT_FRAMES = TrainConfig.frames
-"""How real images are prepared if a generator's settings do not say."""
-
+from wgan.training.preparation import Preparation
 
 PROGRAM_SUFFIXES = [
     kind.extension for kind in FORMATS.values() if kind.extension and not kind.is_onnx
@@ -68,10 +58,11 @@ class EvaluatedGenerator:
     name: str  # as the user named it
     shape: tuple[int, int, int]  # height, width, channels of an image
     step: int | None  # of the training; None if unknown
-    settings: Mapping[str, Any]  # of the training, as far as they are known
-    data: str | None  # path or name of the training images; None if unknown
     generate: GenerateFn
     classes: tuple[str, ...] = ()  # seed k has the label k % len(classes)
+    preparation: Preparation | None = None  # of the training images; None if unknown
+    data: str | None = None  # path or name of the training images; None if unknown
+    data_name: str = ""  # what a manifest says of them
     is_foreign: bool = False  # whether another project's file
     weights_sha256: str | None = None  # as in a manifest; None if unknown
 
@@ -114,7 +105,7 @@ def open_generator(
     path = find_model(path)  # `builtin`, a published folder or an address
     if not is_file(path):
         raise ModelFileError(f"there is no run, checkpoint or exported file {path}")
-    if not _is_archive(path):
+    if not is_archive(path):
         is_own = METADATA_KEY in read_model(path).metadata
         exported = Generator(path, provider, foreign=None if is_own else foreign)
         stream = functools.partial(exported.stream, batch_size=batch_size)
@@ -139,14 +130,6 @@ def open_generator(
     return _from_checkpoint(str(path), checkpoint, device, batch_size, architecture)
 
 
-def _is_archive(path: Path) -> bool:
-    try:
-        with path.open("rb") as file:
-            return file.read(len(ZIP_MAGIC)) == ZIP_MAGIC
-    except OSError:  # whatever opens the file next reports the reason
-        return False
-
-
 def _from_checkpoint(
     name: str,
     checkpoint: Checkpoint,
@@ -160,10 +143,10 @@ def _from_checkpoint(
         name,
         config.image_shape,
         checkpoint.step,
-        dataclasses.asdict(config),
-        config.data,
         generate_fn(generator, config.latent_dim, device, batch_size, len(config.classes)),
         tuple(map(printable, config.classes)),
+        preparation=Preparation.from_settings(dataclasses.asdict(config)),
+        data=config.data,
         weights_sha256=weights_sha256(checkpoint.average),
     )
 
@@ -175,51 +158,26 @@ def _from_export(
     generate: GenerateFn,
     classes: tuple[str, ...],
 ) -> EvaluatedGenerator:
-    step, settings = (manifest.step, manifest.config) if manifest else (None, {})
-    _check_preparation(path, settings)
-    # No data: a manifest keeps only the last part of its path.
-    weights = manifest.weights_sha256 if manifest else None
+    if manifest is None:
+        return EvaluatedGenerator(str(path), shape, None, generate, classes)
+    settings = manifest.config
+    try:
+        preparation = Preparation.from_settings(settings) if settings else None
+    except UsageError as exc:
+        raise ModelFileError(
+            f"{path} cannot be evaluated: of the training, its manifest says {exc}"
+        ) from exc
     return EvaluatedGenerator(
-        str(path), shape, step, settings, None, generate, classes, weights_sha256=weights
+        str(path),
+        shape,
+        manifest.step,
+        generate,
+        classes,
+        preparation=preparation,
+        # A manifest keeps only the last part of the path of its data.
+        data_name=str(settings.get("data") or ""),
+        weights_sha256=manifest.weights_sha256,
     )
-
-
-def _check_preparation(path: Path, settings: Mapping[str, Any]) -> None:
-    """Check how a manifest, which anyone can write, says that images are prepared."""
-    crop = settings.get("crop", DEFAULT_CROP)
-    background = settings.get("background", DEFAULT_BACKGROUND)
-    if isinstance(crop, bool) or not isinstance(crop, int) or crop < 0:
-        raise ModelFileError(
-            f"{path} cannot be evaluated: its manifest's crop is {str(crop)[:40]!r}, not a number"
-            " of pixels"
-        )
-    if settings.get("fit", DEFAULT_FIT) not in FITS:
-        raise ModelFileError(
-            f"{path} cannot be evaluated: its manifest's fit is {str(settings['fit'])[:40]!r}, not"
-            f" one of {', '.join(FITS)}"
-        )
-    data_range, frames = (
-        settings.get(name, default)
-        for name, default in (("data_range", DEFAULT_RANGE), ("frames", DEFAULT_FRAMES))
-    )
-    try:
-        if not isinstance(data_range, str) or frames not in FRAMES:
-            raise UsageError("they are not texts that --range and --frames take")
-        parse_data_range(data_range)
-    except UsageError as exc:
-        raise ModelFileError(
-            f"{path} cannot be evaluated: its manifest's data_range and frames are"
-            f" {str(data_range)[:40]!r} and {str(frames)[:40]!r}: {exc}"
-        ) from exc
-    try:
-        if not isinstance(background, str):
-            raise UsageError("it is not text")
-        parse_colour(background)
-    except UsageError as exc:
-        raise ModelFileError(
-            f"{path} cannot be evaluated: its manifest's background is {str(background)[:40]!r},"
-            " not a colour"
-        ) from exc
 
 
 def choose_data(generators: Sequence[EvaluatedGenerator], data: str | None) -> str:
@@ -232,8 +190,8 @@ def choose_data(generators: Sequence[EvaluatedGenerator], data: str | None) -> s
         return data
     known = [(each.name, each.data) for each in generators if each.data]
     if not known:
-        name = generators[0].settings.get("data")
-        called = f", only that it is called {name[:80]!r}" if name and isinstance(name, str) else ""
+        name = generators[0].data_name
+        called = f", only that it is called {name[:80]!r}" if name else ""
         raise UsageError(f"an exported file does not say where its data is{called}: give --data")
     first, first_data = known[0]
     for other, other_data in known[1:]:
@@ -248,7 +206,7 @@ def choose_data(generators: Sequence[EvaluatedGenerator], data: str | None) -> s
 def choose_transform(generators: Sequence[EvaluatedGenerator], features: Features) -> Transform:
     """Return the preparation of real images: as for the generators' training.
 
-    Generators without settings accept any; if none has settings, nothing is cropped.
+    Generators whose preparation is unknown accept any; if none is known, nothing is cropped.
 
     `features` are checked to accept such images.
 
@@ -263,44 +221,29 @@ def choose_transform(generators: Sequence[EvaluatedGenerator], features: Feature
                 f"{first.name} generates images of {_size(first.shape)}, {other.name} of"
                 f" {_size(other.shape)}: evaluate them one by one"
             )
-    height, width, channels = first.shape
-    settings = _common_settings(generators)
-    transform = Transform(
-        size=to_size(height, width),
-        channels=channels,
-        crop=settings.get("crop", DEFAULT_CROP),
-        background=parse_colour(settings.get("background", DEFAULT_BACKGROUND)),
-        fit=settings.get("fit", DEFAULT_FIT),
-        data_range=parse_data_range(settings.get("data_range", DEFAULT_RANGE)),
-    )
+    transform = common_preparation(generators).transform(first.shape)
     features(np.zeros((1, *transform.shape), np.uint8))
     return transform
 
 
-def choose_frames(generators: Sequence[EvaluatedGenerator]) -> str:
-    """Return which frames of image files the generators were trained on: `"first"` or `"all"`."""
-    return str(_common_settings(generators).get("frames", DEFAULT_FRAMES))
+def common_preparation(generators: Sequence[EvaluatedGenerator]) -> Preparation:
+    """Return the preparation of all generators whose preparation is known, or else the default.
 
-
-def _common_settings(generators: Sequence[EvaluatedGenerator]) -> Mapping[str, Any]:
-    """Return the settings of the first generator that has any, checked against the others'."""
-    known = [each for each in generators if each.settings]
-    for other in known[1:]:
-        for name, default, parse in (
-            ("crop", DEFAULT_CROP, int),
-            ("background", DEFAULT_BACKGROUND, parse_colour),
-            ("fit", DEFAULT_FIT, str),
-            ("data_range", DEFAULT_RANGE, parse_data_range),
-            ("frames", DEFAULT_FRAMES, str),
-        ):
-            one, two = (each.settings.get(name, default) for each in (known[0], other))
-            if parse(one) != parse(two):
-                option = flag(name, TrainConfig)
+    Raises:
+        UsageError: they differ.
+    """
+    known = [(each.name, each.preparation) for each in generators if each.preparation]
+    for name, preparation in known[1:]:
+        first_name, first = known[0]
+        for field in dataclasses.fields(Preparation):
+            if first.parsed(field.name) != preparation.parsed(field.name):
+                one, two = (getattr(each, field.name) for each in (first, preparation))
+                option = flag(field.name, TrainConfig)
                 raise UsageError(
-                    f"{known[0].name} was trained with {option} {one}, {other.name} with"
-                    f" {option} {two}, so no real images suit both: evaluate them one by one"
+                    f"{first_name} was trained with {option} {one}, {name} with {option} {two}, so"
+                    " no real images suit both: evaluate them one by one"
                 )
-    return known[0].settings if known else {}
+    return known[0][1] if known else Preparation()
 
 
 def _size(shape: tuple[int, int, int]) -> str:

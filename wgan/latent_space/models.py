@@ -12,14 +12,14 @@ import numpy as np
 import numpy.typing as npt
 
 from wgan.errors import UsageError, needs_extra
-from wgan.files import is_folder, open_regular
+from wgan.files import is_folder
 from wgan.images import Images
 from wgan.latent_space.config import LatentSpaceConfig
 from wgan.latent_space.fixed_label import chosen_label
 from wgan.latents import ClassInput, Labels, Latents
 from wgan.model_file.archive import is_program
 from wgan.model_file.published import find_published
-from wgan.model_file.reading import ZIP_MAGIC
+from wgan.model_file.reading import is_archive
 from wgan.runtime import Generator, builtin
 from wgan.runtime.model_source import find_model
 
@@ -63,7 +63,7 @@ def open_model(config: LatentSpaceConfig, method: str = "auto") -> "LatentModel"
     path = None if config.model in (None, builtin.NAME) else Path(str(config.model))
     is_run = path is not None and is_folder(path) and find_published(path) is None
     has_torch = find_spec("torch") is not None
-    if path is not None and (_is_archive(path) or (is_run and _prefers_run(method, has_torch))):
+    if path is not None and (is_archive(path) or (is_run and _prefers_run(method, has_torch))):
         with needs_extra("train", purpose="opening a checkpoint"):
             from wgan.latent_space.checkpoint_generator import open_checkpoint
         if not is_run and is_program(path):
@@ -92,15 +92,6 @@ def open_model(config: LatentSpaceConfig, method: str = "auto") -> "LatentModel"
 
 def _prefers_run(method: str, has_torch: bool) -> bool:
     return method == "gradients" or (method == "auto" and has_torch)
-
-
-def _is_archive(path: Path) -> bool:
-    """Whether the file is what PyTorch writes, by its content."""
-    try:
-        with open_regular(path) as file:
-            return file.read(len(ZIP_MAGIC)) == ZIP_MAGIC
-    except (OSError, ValueError):  # whatever opens the file next reports the reason
-        return False
 
 
 def training_settings(model: "LatentModel") -> Mapping[str, Any]:

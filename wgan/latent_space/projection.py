@@ -10,7 +10,6 @@ import numpy as np
 
 from wgan.errors import DataError, ImageError, ModelFileError, UsageError
 from wgan.files import check_output, is_file, open_regular, whole_file, write_whole
-from wgan.image_shape import FITS, to_size
 from wgan.images import Pixels, encode, grid, to_images, to_pixels, viewable
 from wgan.latent_space.config import ProjectConfig
 from wgan.latent_space.distance import to_levels
@@ -20,12 +19,10 @@ from wgan.latents import Latents
 from wgan.progress import Progress
 from wgan.runtime import Generator
 from wgan.stop import Stopped
-from wgan.text import shorten
-from wgan.training.config import TrainConfig
-from wgan.training.data.data_range import parse_data_range
 from wgan.training.data.decoding import decode, quiet_pillow
 from wgan.training.data.sources import image_size
-from wgan.training.data.transform import Transform, parse_colour
+from wgan.training.data.transform import Transform
+from wgan.training.preparation import Preparation
 
 if TYPE_CHECKING:
     from wgan.latent_space.models import LatentModel
@@ -152,28 +149,15 @@ def make_transform(model: "LatentModel") -> Transform:
     """Return how images are prepared for a model: as those of its training were.
 
     Raises:
-        ModelFileError: its manifest says something else than how images are prepared.
+        ModelFileError: its manifest has options of training that `wgan train` refuses.
     """
-    height, width, channels = model.image_shape
-    settings = training_settings(model)
-    crop = settings.get("crop", TrainConfig.crop)
-    background = settings.get("background", TrainConfig.background)
-    fit = settings.get("fit", TrainConfig.fit)
-    data_range = settings.get("data_range", TrainConfig.data_range)
-    texts = isinstance(background, str) and isinstance(data_range, str)
-    if not isinstance(crop, int) or crop < 0 or not texts or fit not in FITS:
+    try:
+        preparation = Preparation.from_settings(training_settings(model))
+    except UsageError as exc:
         raise ModelFileError(
-            f"the model cannot be used: its manifest's crop is {shorten(crop)}, its background"
-            f" {shorten(background)} and its fit {shorten(fit)}"
-        )
-    return Transform(
-        size=to_size(height, width),
-        channels=channels,
-        crop=crop,
-        background=parse_colour(background),
-        fit=fit,
-        data_range=parse_data_range(data_range),
-    )
+            f"the model cannot be used: of the training, its manifest says {exc}"
+        ) from exc
+    return preparation.transform(model.image_shape)
 
 
 def read_targets(paths: Sequence[Path], transform: Transform) -> list[Target]:

@@ -112,6 +112,15 @@ def read_complete(path: Path) -> bytes:
         raise ModelFileError(f"{path} cannot be used: {exc}") from exc
 
 
+def is_archive(path: Path) -> bool:
+    """Whether the file is what PyTorch writes, by its content; False if it cannot be read."""
+    try:
+        with _opened(path) as file:
+            return file.read(len(ZIP_MAGIC)) == ZIP_MAGIC
+    except ModelFileError:  # the caller that opens it next raises the error
+        return False
+
+
 def scan_model(
     data: bytes | mmap.mmap, *, allow_unsafe: bool = False, allow_external: bool = False
 ) -> OnnxFile:
