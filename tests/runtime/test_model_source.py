@@ -58,6 +58,23 @@ def test_a_runs_folder_means_its_newest_export(run: Run) -> None:
         find_model(run.path.parent)
 
 
+def test_a_folder_for_a_web_host_means_its_model(tmp_path: Path, model_file: Path) -> None:
+    model = tmp_path / "generator.onnx"
+    model.write_bytes(model_file.read_bytes())
+    with pytest.raises(RunError, match="is not a run folder"):  # some folder with an ONNX file
+        find_model(tmp_path)
+    (tmp_path / "model.json").touch()
+    assert find_model(tmp_path) == model
+
+
+def test_a_core_ml_package_is_a_sentence(tmp_path: Path) -> None:
+    package = tmp_path / "generator.mlpackage"
+    package.mkdir()
+    for folder in (package, tmp_path):
+        with pytest.raises(ModelFileError, match=r"is a Core ML package.* manifest\.json"):
+            find_model(folder)
+
+
 def test_a_generator_in_python_finds_the_model_as_the_commands_do(
     run: Run, model_file: Path
 ) -> None:

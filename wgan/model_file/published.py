@@ -1,4 +1,4 @@
-"""The layout of a published folder, which the Hugging Face Hub and transformers.js expect."""
+"""Folders that hold an export: for the Hugging Face Hub and transformers.js, or for a web host."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,7 +13,16 @@ PUBLISHED_FILES: Mapping[str, str] = MappingProxyType(
 them by its option `dtype`."""
 
 
+WEB_MODEL, WEB_DESCRIPTION = "generator.onnx", "model.json"
+"""Files of a folder from `wgan export --format web`: the model, and what the page shows of it."""
+
+
 def find_published(folder: Path) -> Path | None:
-    """Return the preferred ONNX file of a folder from `wgan publish`; None for another folder."""
-    files = (folder / name for name in PUBLISHED_FILES.values())
+    """Return the preferred ONNX file of a folder from `wgan publish` or `--format web`, else None.
+
+    A run's folder also has a file `generator.onnx`.
+    """
+    files = [folder / name for name in PUBLISHED_FILES.values()]
+    if is_file(folder / WEB_DESCRIPTION):
+        files.append(folder / WEB_MODEL)
     return next((path for path in files if is_file(path)), None)

@@ -23,16 +23,18 @@ from wgan.runtime.hub import find_hub_file, is_hub_address
 Stamp = tuple[int, int, int]
 """Inode, size and modification time of a file: they differ if it was replaced or changed."""
 
+CORE_ML_SUFFIX = ".mlpackage"
+
 
 def find_model(name: Path | str | None, *, only_onnx: bool = True) -> Path:
     """Return the exported file that a command means, the same for every command.
 
     Args:
-        name: a file; a run's folder, for its newest export; a folder from `wgan publish`;
-            `hf://USER/NAME`, for such a folder on the Hugging Face Hub, which is downloaded (see
-            `wgan.runtime.hub`); `builtin`, for the generator that is installed with wgan; None
-            for the latest export in this folder. In a folder without runs that is the built-in
-            one too, and a warning of the logger `wgan` says so.
+        name: a file; a run's folder, for its newest export; a folder from `wgan publish` or
+            `wgan export --format web`; `hf://USER/NAME`, for a published folder on the Hugging Face
+            Hub, which is downloaded (see `wgan.runtime.hub`); `builtin`, for the generator that is
+            installed with wgan; None for the latest export in this folder. In a folder without runs
+            that is the built-in one too, and a warning of the logger `wgan` says so.
         only_onnx: whether a run's TorchScript, pt2 and LiteRT files do not count.
 
     Raises:
@@ -65,6 +67,12 @@ def find_model(name: Path | str | None, *, only_onnx: bool = True) -> Path:
     published = find_published(Path(name))
     if published is not None:
         return published
+    if Path(name).suffix == CORE_ML_SUFFIX or is_folder(Path(name) / f"generator{CORE_ML_SUFFIX}"):
+        raise ModelFileError(
+            f"{name} is a Core ML package for Apple's devices, and generating images here needs an"
+            " ONNX file: run  wgan export --format onnx. The package's manifest is manifest.json"
+            " beside it"
+        )
     run = find_run(Path(name))
     exports = [
         path

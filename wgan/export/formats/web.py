@@ -19,10 +19,11 @@ from wgan.export.web_runtime import PACKAGE, find_runtime, licences, runtime_fil
 from wgan.files import is_file, make_folder, whole_file, write_whole
 from wgan.image_shape import PIXEL_CHANNELS
 from wgan.model_file.manifest import Manifest
+from wgan.model_file.published import WEB_DESCRIPTION, WEB_MODEL
 from wgan.model_file.reading import read_bytes
 from wgan.page import SCRIPTS, page_file
 
-MODEL, INDEX, DESCRIPTION = "generator.onnx", "index.html", "model.json"
+INDEX = "index.html"
 
 PAGE_FILES = (
     *SCRIPTS, "exported.js", "onnx.js", "worker.js", "latents.js", "png.js", "style.css",
@@ -71,12 +72,12 @@ def write_folder(
         OutputError: a file cannot be written, or a page is there that wgan did not write.
     """
     dist = find_runtime(config.runtime, config.precision)
-    if is_file(folder / INDEX) and not is_file(folder / DESCRIPTION):
+    if is_file(folder / INDEX) and not is_file(folder / WEB_DESCRIPTION):
         raise OutputError(
             f"{folder / INDEX} is there already, and wgan did not write it: name another folder"
         )
     make_folder(folder)
-    model = folder / MODEL
+    model = folder / WEB_MODEL
     try:
         manifest = write_model(model)
         if manifest.channels not in PIXEL_CHANNELS:
@@ -92,7 +93,7 @@ def write_folder(
     make_folder(folder / "page")
     for name in PAGE_FILES:
         write_whole(folder / "page" / name, page_file(name), flush=False)
-    write_whole(folder / DESCRIPTION, describe(model, manifest, step))
+    write_whole(folder / WEB_DESCRIPTION, describe(model, manifest, step))
     write_whole(folder / INDEX, _index())  # the last one: the page is complete
     return folder, manifest
 
