@@ -2,7 +2,7 @@
 
 The plugin supports Intel's processors only. WGAN_OPENVINO_PYTHON is an interpreter that has
 onnxruntime-openvino, click and pillow, which cannot be installed beside onnxruntime, and
-WGAN_OPENVINO_PLUGIN_PYTHON one that has wgan's extras cpu and openvino.
+WGAN_PLUGINS_PYTHON one that has wgan's extras cpu, openvino and webgpu.
 """
 
 import json
@@ -22,7 +22,7 @@ from wgan.export.config import ExportConfig
 from wgan.export.draft import export_checkpoint
 from wgan.runtime import Generator
 
-VARIABLES = {"built in": "WGAN_OPENVINO_PYTHON", "plugin": "WGAN_OPENVINO_PLUGIN_PYTHON"}
+VARIABLES = {"built in": "WGAN_OPENVINO_PYTHON", "plugin": "WGAN_PLUGINS_PYTHON"}
 
 NO_DEVICE = "finds no device that it supports here"
 """What the plugin says on a processor that is not Intel's."""

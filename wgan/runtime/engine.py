@@ -40,6 +40,7 @@ class Device:
     options: Mapping[str, str] = field(default_factory=dict)
     library: str = ""  # the provider's file in onnxruntime's folder, on Linux; "": built in
     plugin: str = ""  # the import package of the provider for a plain onnxruntime
+    hardware: str = ""  # what the plugin needs
 
 
 # TF32 keeps 10 bits of the mantissa, too few for the stated tolerance: set, not inherited. An
@@ -71,6 +72,25 @@ DEVICES: Mapping[str, Device] = {
         "pip install 'wgan[cpu,openvino]'",
         library="libonnxruntime_providers_openvino.so",
         plugin="onnxruntime_ep_openvino",
+        hardware="a processor of Intel; onnxruntime-openvino in place of onnxruntime takes others",
+    ),
+    "webgpu": Device(
+        "WebGpuExecutionProvider",
+        "pip install 'wgan[cpu,webgpu]'",
+        plugin="onnxruntime_ep_webgpu",
+        hardware="a GPU with Vulkan, Direct3D 12 or Metal",
+    ),
+    "tensorrt-rtx": Device(
+        "NvTensorRTRTXExecutionProvider",
+        "pip install onnxruntime-ep-nv-tensorrt-rtx",
+        plugin="onnxruntime_ep_nv_tensorrt_rtx",
+        hardware="an NVIDIA RTX GPU",
+    ),
+    "mlx": Device(
+        "MLXExecutionProvider",
+        "pip install onnxruntime-ep-mlx  on macOS",
+        plugin="onnxruntime_ep_mlx",
+        hardware="Apple silicon",
     ),
 }
 """The values of `device`, besides "auto"."""
@@ -214,7 +234,8 @@ def open_session(
     options = _session_options(ort, threads or usable_cores(), optimization)
     if device in DEVICES:
         provider_options(device, compute)  # raises before anything is opened
-        plugin = plugins.find(ort, DEVICES[device].plugin, DEVICES[device].provider)
+        known = DEVICES[device]
+        plugin = plugins.find(ort, known.plugin, known.provider, known.hardware)
         if plugin is not None:
             return _open_plugin(ort, model, options, device, plugin, compute)
     skipped: list[str] = []

@@ -16,13 +16,14 @@ def built_in(ort: ModuleType) -> list[str]:
     return [name for name in ort.get_available_providers() if name not in plugins]
 
 
-def find(ort: ModuleType, package: str, provider: str) -> Any | None:
+def find(ort: ModuleType, package: str, provider: str, hardware: str) -> Any | None:
     """Load the plugin `package` and return its device, an OrtEpDevice: the CPU if it has that.
 
     None if there is no such plugin, or onnxruntime has the provider built in.
 
     Raises:
-        DeviceError: the plugin finds no device here, or onnxruntime is too old for plugins.
+        DeviceError: the plugin finds no device here, which would be `hardware`, or onnxruntime is
+            too old for plugins.
     """
     if not package or provider in built_in(ort):
         return None
@@ -34,13 +35,11 @@ def find(ort: ModuleType, package: str, provider: str) -> Any | None:
     if not hasattr(ort, "register_execution_provider_library"):
         raise DeviceError(f"{name} needs onnxruntime 1.23 or later, this is {ort.__version__}")
     if package not in _loaded:
-        ort.register_execution_provider_library(package, module.get_library_path())
+        # onnxruntime-ep-mlx has library_path, the others get_library_path.
+        path = getattr(module, "get_library_path", None) or module.library_path
+        ort.register_execution_provider_library(package, path())
         _loaded[package] = provider
     devices = [each for each in ort.get_ep_devices() if each.ep_name == provider]
     if not devices:
-        raise DeviceError(
-            f"{name} finds no device that it supports here (for OpenVINO, a processor of Intel):"
-            f" an onnxruntime with the {provider} built in may support it, such as"
-            " onnxruntime-openvino in place of onnxruntime"
-        )
+        raise DeviceError(f"{name} finds no device that it supports here: it needs {hardware}")
     return min(devices, key=lambda each: each.device.type.name != "CPU")
