@@ -1,6 +1,7 @@
 import logging
 import os
 import resource
+import shutil
 import subprocess
 import sys
 import time
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from tests.processes import environment
 from tests.training.data.conftest import RealData, save_image
@@ -113,6 +115,31 @@ def test_a_moved_folder_is_found_by_its_contents(good: Path, cache: Cache) -> No
     (good.parent / "elsewhere").mkdir()
     good.rename(good.parent / "elsewhere" / "good")
     assert count_decoded(good.parent / "elsewhere" / "good", cache) == 0
+
+
+@pytest.mark.parametrize("kind", ["a file", "a folder", "an archive"])
+def test_other_images_with_equal_names_sizes_and_times_have_their_own_entry(
+    tmp_path: Path, cache: Cache, kind: str
+) -> None:
+    found = []
+    for fold, seed in (("fold1", 0), ("fold2", 1)):
+        folder = tmp_path / fold / "images"
+        folder.mkdir(parents=True)
+        pixels = np.random.RandomState(seed).randint(0, 256, (20, 16, 16, 3)).astype(np.uint8)
+        for number, image in enumerate(pixels):
+            Image.fromarray(image).save(folder / f"{number}.bmp")
+        path = folder
+        if kind == "a file":
+            path = tmp_path / fold / "images.npy"
+            np.save(path, pixels)
+        if kind == "an archive":
+            shutil.make_archive(str(folder), "zip", folder)
+            path = folder.with_suffix(".zip")
+        for each in (path, *folder.iterdir()):
+            os.utime(each, (1_700_000_000, 1_700_000_000))
+        found.append(load(path, cache).pixels)
+    assert len(entries(cache)) == 2
+    assert not np.array_equal(found[0], found[1])
 
 
 @pytest.mark.parametrize("suffix", [".npy", ".json"])

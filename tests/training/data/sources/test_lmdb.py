@@ -1,4 +1,5 @@
 import io
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -6,6 +7,7 @@ import pytest
 from PIL import Image
 
 from wgan.errors import DataError
+from wgan.images import Pixels
 from wgan.training.data import open_source
 
 lmdb = pytest.importorskip("lmdb")
@@ -13,12 +15,12 @@ lmdb = pytest.importorskip("lmdb")
 PIXELS = np.random.RandomState(0).randint(0, 256, (12, 20, 24, 3)).astype(np.uint8)
 
 
-def write(path: Path, subdir: bool = True) -> None:
+def write(path: Path, subdir: bool = True, pixels: Pixels = PIXELS) -> None:
     opened = lmdb.open(str(path), subdir=subdir, map_size=2**24)
     with opened as database, database.begin(write=True) as writer:
-        for number, pixels in enumerate(PIXELS):
+        for number, image in enumerate(pixels):
             buffer = io.BytesIO()
-            Image.fromarray(pixels).save(buffer, "PNG")
+            Image.fromarray(image).save(buffer, "PNG")
             writer.put(f"{number:08}".encode(), buffer.getvalue())
         writer.put(b"length", b"12")
 
@@ -34,6 +36,14 @@ def test_the_images_of_an_lmdb_in_the_order_of_their_keys(tmp_path: Path, is_fol
         assert np.array_equal(np.asarray(source.image(index, 32)), PIXELS[index])
     assert source.encoded(0)[1] == "png"
     assert source.fingerprint() == open_source(path).fingerprint()
+
+
+def test_a_rewritten_lmdb_is_read_again_in_the_same_process(tmp_path: Path) -> None:
+    write(tmp_path / "faces")
+    assert np.array_equal(np.asarray(open_source(tmp_path / "faces").image(0, 32)), PIXELS[0])
+    shutil.rmtree(tmp_path / "faces")
+    write(tmp_path / "faces", pixels=PIXELS[::-1])
+    assert np.array_equal(np.asarray(open_source(tmp_path / "faces").image(0, 32)), PIXELS[-1])
 
 
 def test_a_folder_with_one_lmdb_is_that(tmp_path: Path) -> None:

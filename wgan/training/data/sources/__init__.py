@@ -6,14 +6,16 @@ import functools
 import hashlib
 import io
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
 from wgan.errors import ImageError
+from wgan.files import open_regular
 from wgan.images import evenly_spaced
 from wgan.latents import Labels as Labels
 
@@ -29,10 +31,15 @@ GREY_MODES = frozenset({"1", "L", "LA", "I", "I;16", "I;16B", "I;16L", "I;16N", 
 PNG_MODES = frozenset({"1", "L", "LA", "P", "RGB", "RGBA", "I;16"})
 """Pillow's modes of which PNG holds all values."""
 
+SAMPLED_FILES, SAMPLED_BLOCKS, BLOCK = 32, 16, 4096
+"""What a fingerprint reads of some files: their number, blocks of each, and bytes of a block."""
+
 FILE_WHITE = "wgan.file_white"
 """Key in `info` of a Pillow image: the value that its file has for white, where Pillow scales the
 values: 65535 if it holds the upper 8 of 16 bits for each colour, or the maxval of a PGM."""
 
+
+T = TypeVar("T")
 
 RawImage = Image.Image | npt.NDArray[np.generic]
 """An image as its source has it: a Pillow image, or an array `[height, width, bands]` whose bands
@@ -212,14 +219,36 @@ def file_values(image: Image.Image) -> npt.NDArray[np.generic]:
     return np.asarray(np.rint(values * scale).astype(np.uint16))
 
 
-def fingerprint_files(paths: Iterable[Path]) -> str:
-    """Hash of the names, sizes and modification times of files."""
+def fingerprint_files(paths: Sequence[Path]) -> str:
+    """Hash of the names, sizes and modification times of files, and of a sample of their bytes."""
     digest = hashlib.sha256()
     for path in paths:
         status = path.stat()
         # names need not be UTF-8
         digest.update(os.fsencode(f"{path.name}\0{status.st_size} {status.st_mtime_ns}\n"))
+    digest.update(hash_blocks(sampled(paths)))
     return digest.hexdigest()
+
+
+def sampled(items: Sequence[T], most: int = SAMPLED_FILES) -> list[T]:
+    """Return at most `most` of the items, evenly spaced."""
+    return [items[index] for index in evenly_spaced(len(items), min(most, len(items))).tolist()]
+
+
+def hash_blocks(paths: Iterable[Path]) -> bytes:
+    """Return a hash of evenly spaced blocks of files.
+
+    Files that were unpacked together can have equal names, sizes and times, and other contents.
+    A file that cannot be read has no blocks: it is reported when it is decoded.
+    """
+    digest = hashlib.sha256()
+    for path in paths:
+        with contextlib.suppress(OSError), open_regular(path) as file:
+            size = file.seek(0, os.SEEK_END)
+            for start in sampled(range(size), SAMPLED_BLOCKS):
+                file.seek(start)
+                digest.update(file.read(BLOCK))
+    return digest.digest()
 
 
 def suitable_channels(images: Iterable[Callable[[], RawImage]]) -> int:

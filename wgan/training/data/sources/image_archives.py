@@ -13,7 +13,7 @@ from typing import TypeVar
 from wgan.errors import DataError, ImageError
 from wgan.files import archive_errors, lacks_open_files, why_unreadable
 from wgan.text import plural
-from wgan.training.data.sources import ImageSource
+from wgan.training.data.sources import ImageSource, fingerprint_files
 from wgan.training.data.sources.image_files import FileSource
 
 MEMBER_LIMIT = 2**26
@@ -66,10 +66,8 @@ class _ArchiveSource(FileSource):
         return f"{self.path}: {self._label(*self._frames[index])}"
 
     def fingerprint(self) -> str:
-        """Name, size and modification time of the archive."""
-        status = self.path.stat()
-        frames = " all frames" if self._has_frames else ""
-        return f"{self.path.name} {status.st_size} {status.st_mtime_ns}{frames}"
+        """Hash of the archive's name, size, modification time and some bytes."""
+        return fingerprint_files([self.path]) + (" all frames" if self._has_frames else "")
 
     def _read(self, name: str) -> bytes:
         size = self._sizes[name]

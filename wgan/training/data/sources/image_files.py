@@ -24,7 +24,13 @@ from wgan.training.data.decoding import (
     quiet_pillow,
 )
 from wgan.training.data.image_formats import ENDINGS, FRAMED_ENDINGS, ending_of, is_image_name
-from wgan.training.data.sources import PROBED_IMAGES, ImageSource, RawImage
+from wgan.training.data.sources import (
+    PROBED_IMAGES,
+    ImageSource,
+    RawImage,
+    hash_blocks,
+    sampled,
+)
 from wgan.training.data.sources.labelling import classes_of_files, is_label_file
 from wgan.training.data.sources.left_out import describe_left_out
 from wgan.training.data.tiff import is_alpha
@@ -180,7 +186,7 @@ class FolderSource(FileSource):
         return self._regular_file(name)
 
     def fingerprint(self) -> str:
-        """Hash of the paths in the folder, sizes and modification times of all images."""
+        """Hash of the paths in the folder, sizes and modification times, and of some bytes."""
         digest = hashlib.sha256()
         for name in self._names:
             try:
@@ -190,6 +196,7 @@ class FolderSource(FileSource):
             except OSError as exc:  # a broken link; reported when it is decoded
                 state = type(exc).__name__
             digest.update(os.fsencode(f"{name}\0{state}\n"))  # names need not be UTF-8
+        digest.update(hash_blocks(self.path / name for name in sampled(self._names)))
         return digest.hexdigest() + (" all frames" if self._has_frames else "")
 
     def _read(self, name: str) -> bytes:

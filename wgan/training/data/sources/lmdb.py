@@ -1,7 +1,6 @@
 """LMDB: a folder with `data.mdb`, or such a file, whose values are image files."""
 
 import contextlib
-import functools
 from pathlib import Path
 from typing import Any
 
@@ -67,8 +66,8 @@ class LmdbSource(EncodedSource):
         return f"{self._path}: {self._keys[index].decode('utf-8', 'backslashreplace')}"
 
     def fingerprint(self) -> str:
-        """Name, size and modification time of its file."""
-        return fingerprint_files([self._path / DATA if self._path.is_dir() else self._path])
+        """Hash of its file's name, size, modification time and some bytes."""
+        return fingerprint_files([_file_of(self._path)])
 
     def _read(self, index: int) -> bytes:
         try:
@@ -94,12 +93,23 @@ def _named_databases(database: Any, keys: list[bytes]) -> list[str]:
     return found
 
 
-@functools.cache  # LMDB allows one opening of a file in a process
+_opened: dict[Path, tuple[tuple[int, int, int], Any]] = {}
+"""The databases of this process, with their file's inode, size and modification time."""
+
+
 def _open(path: Path) -> Any:
+    """Open a database once, as LMDB demands, and again only if its file was replaced."""
     import lmdb
 
+    status = _file_of(path).stat()
+    stamp = (status.st_ino, status.st_size, status.st_mtime_ns)
+    if path in _opened:
+        known, database = _opened[path]
+        if known == stamp:
+            return database
+        database.close()
     # Without its lock an LMDB on a read-only disk opens; it must not change meanwhile.
-    return lmdb.open(
+    database = lmdb.open(
         str(path),
         subdir=path.is_dir(),
         readonly=True,
@@ -107,3 +117,9 @@ def _open(path: Path) -> Any:
         create=False,
         max_dbs=MAX_DATABASES,
     )
+    _opened[path] = stamp, database
+    return database
+
+
+def _file_of(path: Path) -> Path:
+    return path / DATA if path.is_dir() else path
