@@ -124,6 +124,49 @@ def test_labels_of_an_equally_long_split_are_not_taken(tmp_path: Path) -> None:
     assert source.unused == ("8 images of the array x_test, which is not x_train",)
 
 
+@pytest.mark.parametrize(
+    ("images", "labels"),
+    [
+        ("x_test", "y_test"),
+        ("test_images", "test_labels"),
+        ("val/x", "val/y"),
+        ("Xval", "yval"),
+        ("x_dev", None),
+    ],
+)
+def test_a_named_split_has_its_own_labels(tmp_path: Path, images: str, labels: str | None) -> None:
+    arrays = {"x_train": noise(8, 28, 28), "y_train": np.arange(8) % 2, images: noise(8, 28, 28)}
+    if labels:
+        arrays[labels] = np.arange(8) % 3
+    np.savez(tmp_path / "a.npz", **arrays)  # type: ignore[arg-type]
+    source = open_source(f"{tmp_path / 'a.npz'}:{images}")
+    assert source.class_names == (("0", "1", "2") if labels else ())
+
+
+def test_images_along_the_last_axis_are_refused_by_their_labels(tmp_path: Path) -> None:
+    np.savez(tmp_path / "a.npz", images=noise(28, 28, 60), labels=np.arange(60) % 10)
+    with pytest.raises(DataError, match=r"60 images along the last axis.*transpose\(2, 0, 1\)"):
+        open_source(tmp_path / "a.npz")
+    np.savez(tmp_path / "b.npz", X=noise(32, 32, 3, 60), y=np.arange(60) % 10)
+    with pytest.raises(DataError, match=r"the first axis of X must be that of the images"):
+        open_source(tmp_path / "b.npz")
+
+
+@pytest.mark.parametrize("shape", [(500, 16, 16), (500, 12, 12), (200, 3072), (200, 1024)])
+def test_a_folder_of_stacks_holds_all_their_images(tmp_path: Path, shape: tuple[int, ...]) -> None:
+    for name in ("cat", "dog"):
+        np.save(tmp_path / f"{name}.npy", noise(*shape))
+    source = open_source(tmp_path)
+    assert (len(source), source.class_names) == (2 * shape[0], ("cat", "dog"))
+
+
+@pytest.mark.parametrize("shape", [(64, 48, 12), (5, 64, 64), (64, 64, 3), (100, 120)])
+def test_a_folder_of_single_images_of_many_shapes(tmp_path: Path, shape: tuple[int, ...]) -> None:
+    for name in ("cat", "dog"):
+        np.save(tmp_path / f"{name}.npy", noise(*shape))
+    assert len(open_source(tmp_path)) == 2
+
+
 def test_of_unknown_arrays_the_user_names_one(tmp_path: Path) -> None:
     path = tmp_path / "two.npz"
     np.savez(path, left=noise(3, 20, 20), right=noise(4, 20, 20))
@@ -211,6 +254,7 @@ def test_images_and_labels_in_files_beside_each_other(tmp_path: Path) -> None:
     ("array", "reason"),
     [
         (np.zeros((512, 512, 3), np.uint8), "single one"),
+        (np.zeros((64, 64, 4), np.uint8), "single one"),
         (np.zeros((9, 28, 28, 28), np.uint8), r"must be \[n, height, width\]"),
         (np.zeros((9, 28, 28), np.complex64), "complex64.*np.abs"),
         (np.zeros((0, 28, 28), np.uint8), "it is empty"),

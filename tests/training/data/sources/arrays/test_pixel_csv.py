@@ -155,3 +155,18 @@ def test_other_separators_are_read(tmp_path: Path, separator: str) -> None:
 def test_other_tables_are_refused(tmp_path: Path, lines: list[str], reason: str) -> None:
     with pytest.raises(DataError, match=reason):
         open_source(write(tmp_path / "a.csv", *lines))
+
+
+@pytest.mark.parametrize("labelled", [False, True])
+@pytest.mark.parametrize("form", ["pixel{0}", "{1}x{2}"])
+def test_columns_that_were_sorted_as_texts_are_pixels_by_their_numbers(
+    tmp_path: Path, form: str, labelled: bool
+) -> None:
+    names = [form.format(k, k // 16 + 1, k % 16 + 1) for k in range(256)]
+    order = sorted(range(256), key=names.__getitem__)
+    pixels = np.random.RandomState(0).randint(0, 256, (9, 16, 16))
+    rows = [[*(["0"] if labelled else []), *map(str, image.reshape(-1)[order])] for image in pixels]
+    header = [*(["label"] if labelled else []), *(names[k] for k in order)]
+    (tmp_path / "a.csv").write_text("\n".join(",".join(row) for row in [header, *rows]))
+    source = open_source(tmp_path / "a.csv")
+    assert np.array_equal(np.asarray(source.image(8, 16)), pixels[8])

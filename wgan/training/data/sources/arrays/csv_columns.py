@@ -26,6 +26,8 @@ NO_LABELS = frozenset({
 })  # fmt: skip
 """Names of columns that are never labels."""
 
+_DIGITS = re.compile(r"\d+")
+
 _PIXEL = re.compile(r"(?:pixel|pix|px|p|x|v|f|feature|attribute|att|a)?[ _.-]?\d+(?:[x_.:-]\d+)?")
 
 
@@ -49,11 +51,11 @@ def choose_columns(names: Sequence[str], rows: Sequence[Sequence[str]], path: Pa
     count = len(names or rows[0])
     if JOINED in names:
         return _beside((names.index(JOINED),), names, rows)._replace(is_joined=True)
-    numbered = tuple(k for k, name in enumerate(names) if _PIXEL.fullmatch(name))
+    numbered = _by_number([k for k, name in enumerate(names) if _PIXEL.fullmatch(name)], names)
     if len(numbered) < count and find_layout((len(numbered),)):
         return _beside(numbered, names, rows)
     if find_layout((count,)):
-        return Columns(tuple(range(count)))
+        return Columns(numbered if len(numbered) == count else tuple(range(count)))
     if find_layout((count - 1,)) is None:
         raise DataError(
             f"{path} has {count} columns, but must have the pixels of a square image, as 784 for"
@@ -62,7 +64,21 @@ def choose_columns(names: Sequence[str], rows: Sequence[Sequence[str]], path: Pa
     named = [k for k, name in enumerate(names) if name in LABEL_NAMES]
     label = named[0] if named else _compare(rows, path)
     notes = () if named else (f"the {'last' if label else 'first'} column, taken for the labels",)
-    return Columns(tuple(k for k in range(count) if k != label), label, notes)
+    pixels = [k for k in range(count) if k != label]
+    return Columns(_by_number(pixels, names), label, notes)
+
+
+def _by_number(columns: Sequence[int], names: Sequence[str]) -> tuple[int, ...]:
+    """Sort columns by the numbers in their names, if these are alike: texts sort pixel10 before 2.
+
+    Otherwise, and without names, they keep their order.
+    """
+    if not names or len({_DIGITS.sub("0", names[k]) for k in columns}) != 1:
+        return tuple(columns)
+    numbers = {k: tuple(map(int, _DIGITS.findall(names[k]))) for k in columns}
+    if len(set(numbers.values())) < len(columns):
+        return tuple(columns)
+    return tuple(sorted(columns, key=numbers.__getitem__))
 
 
 def is_header(row: Sequence[str]) -> bool:

@@ -1,6 +1,7 @@
 """Layout of arrays: which axes are images, height, width and bands."""
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -28,6 +29,15 @@ LABEL_KEYS = (
 """Usual names of the array of their labels."""
 
 
+SPLITS = frozenset({"train", "training", "test", "testing", "val", "valid", "validation", "dev"})
+"""Parts of the names of arrays that name a split."""
+
+_GLUED = re.compile(
+    r"(?<=^[xy])(?=(?:train|test|val|valid)$)|(?<=^train)(?=[xy]$)|(?<=^test)(?=[xy]$)"
+    r"|(?<=^val)(?=[xy]$)"
+)
+"""Where a name without a separator ends its first part: Xtrain, trainX."""
+
 MIN_SINGLE = 8
 """Fewer arrays of one shape are not taken for an image each."""
 
@@ -36,6 +46,8 @@ FLAT = (784, 3072)
 
 MAX_COLOURS = 4
 """An array of more bands is rather several images than one."""
+
+AXES = "in NumPy, array.transpose changes the order of axes"
 
 ArrayType = tuple[tuple[int, ...], np.dtype[Any]]
 """Shape and type of an array."""
@@ -86,7 +98,10 @@ def layout_of(shape: Sequence[int], dtype: np.dtype[Any], name: str) -> ArrayLay
         DataError: it is no array of images, or only the user can tell which axis is which.
     """
     layout = find_layout(shape[1:])
-    if dtype.kind in "uifb" and layout is not None and shape[0]:
+    is_single = len(shape) == 3 and (
+        min(shape[1:]) < MIN_SIDE or (shape[2] <= MAX_COLOURS and min(shape[:2]) > MAX_BANDS)
+    )
+    if dtype.kind in "uifb" and layout is not None and shape[0] and not is_single:
         return layout
     advice = "[n, height, width], [n, height, width, channels] or [n, channels, height, width]"
     if dtype.kind == "O":
@@ -95,10 +110,10 @@ def layout_of(shape: Sequence[int], dtype: np.dtype[Any], name: str) -> ArrayLay
         advice = "real numbers, as np.abs or np.real returns them"
     elif len(shape) and not shape[0]:
         advice = "one or more images: it is empty"
-    elif len(shape) == 3 and min(shape[1:]) < MIN_SIDE:
+    elif is_single:
         advice = "many images: this looks like a single one"
     else:
-        advice += "; in NumPy, array.transpose changes the order of axes"
+        advice += f"; {AXES}"
     raise DataError(f"{name} is an array of {dtype} {list(shape)}, but must be {advice}")
 
 
@@ -150,18 +165,63 @@ def choose_arrays(
     chosen = named[0]
     count = shapes[chosen][0][0]
     labels = [
-        each
-        for each, (shape, _) in shapes.items()
-        if _last(each) in LABEL_KEYS and each != chosen and _could_be_labels(shape, count)
+        each for each in _labels_beside(chosen, shapes) if _could_be_labels(shapes[each][0], count)
     ]
-    # The labels of another split can have as many rows: those with most in common are its own.
-    labels.sort(key=lambda each: (-_common(each, chosen), LABEL_KEYS.index(_last(each))))
+    # The labels of another group can have as many rows: those with most in common are its own.
+    labels.sort(key=lambda each: -_common(each, chosen))
+    if not labels:
+        _check_first_axis(chosen, shapes, name)
     unused = [
         f"{shapes[each][0][0]:,} images of the array {each}, which is not {chosen}"
         for each in candidates
         if each != chosen and (chosen in files or len(shapes[each][0]) == len(shapes[chosen][0]))
     ]
     return chosen, labels[0] if labels else None, tuple(unused)
+
+
+def _labels_beside(images: str, shapes: Mapping[str, ArrayType]) -> list[str]:
+    """Return the arrays that may be labels of the array `images`, the most usual names first.
+
+    Those of another split are not: y_train has no labels for x_test.
+    """
+    split, _ = _split(images)
+    ranks = {_split(key)[1]: rank for rank, key in reversed(list(enumerate(LABEL_KEYS)))}
+    found = []
+    for each in shapes:
+        own, kind = _split(each)
+        if each != images and kind in ranks and (own in (split, "") or not split):
+            found.append((own != split, ranks[kind], each))
+    return [each for *_, each in sorted(found)]
+
+
+def _split(name: str) -> tuple[str, str]:
+    """Return the split that an array's name has, or "", and the rest of its last part.
+
+    `"test/x"` and `"Xtest"` both are x of the split test.
+    """
+    words = _words(name)
+    split = next((word for word in words if word in SPLITS), "")
+    return split, "_".join(word for word in _words(_last(name)) if word not in SPLITS)
+
+
+def _words(name: str) -> list[str]:
+    parts = re.split(r"[_\W]+", name.lower())
+    return [word for part in parts for word in _GLUED.sub("_", part).split("_")]
+
+
+def _check_first_axis(images: str, shapes: Mapping[str, ArrayType], name: str) -> None:
+    """Raise DataError if the last axis of an array, and not the first, has as many as the labels.
+
+    MATLAB writes arrays like that.
+    """
+    shape, _ = shapes[images]
+    for labels in _labels_beside(images, shapes):
+        if math.prod(shapes[labels][0]) == shape[-1] > MAX_BANDS:
+            axes = (len(shape) - 1, *range(len(shape) - 1))
+            raise DataError(
+                f"{name}: the array {images} {list(shape)} has its {shape[-1]} images along the"
+                f" last axis, by the number of {labels}; save {images}.transpose{axes}"
+            )
 
 
 def are_single_images(shapes: Mapping[str, ArrayType]) -> bool:
@@ -204,7 +264,12 @@ def _why_none(shapes: Mapping[str, ArrayType]) -> str:
                 " write each image to a file in a folder, and give the folder"
             )
     empty = [each for each, (shape, _) in shapes.items() if len(shape) > 1 and not shape[0]]
-    return f": {empty[0]} is empty" if empty else ""
+    if empty:
+        return f": {empty[0]} is empty"
+    unclear = [
+        each for each, (shape, dtype) in shapes.items() if len(shape) > 2 and dtype.kind in "uifb"
+    ]
+    return f": the first axis of {unclear[0]} must be that of the images; {AXES}" if unclear else ""
 
 
 def _could_be_labels(shape: Sequence[int], count: int) -> bool:

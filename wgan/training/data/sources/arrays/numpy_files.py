@@ -16,7 +16,9 @@ from wgan.files import is_refused, why_unreadable
 from wgan.training.data.sources import ImageSource
 from wgan.training.data.sources.arrays import StackSource
 from wgan.training.data.sources.arrays.layout import (
+    FLAT,
     IMAGE_KEYS,
+    MAX_COLOURS,
     ArrayType,
     choose_arrays,
     find_layout,
@@ -26,8 +28,8 @@ from wgan.training.data.sources.image_files import FolderSource
 from wgan.training.data.sources.joined import join_sources
 from wgan.training.data.sources.labelling import NO_CLASSES, Classes, classes_of_column
 
-QUICK_DRAW = 784
-"""Values of an image of Quick, Draw!, 28x28: `[n, 784]` holds n images."""
+MAX_ELONGATION = 4
+"""An array of two axes that differ more is rather flat images than one image."""
 
 
 def open_npy(path: Path) -> ImageSource:
@@ -99,14 +101,30 @@ def _classes(
 
 
 def _are_single_images(types: Sequence[ArrayType]) -> bool:
+    """Whether each array is one image: not a row for each image, or an image for each row."""
     shapes = [shape for shape, _ in types]
     axes = {len(shape) for shape in shapes}
     if axes == {2}:
-        flat = shapes[0][1] == QUICK_DRAW or len({rows for rows, _ in shapes}) > 1
-        return not (flat and find_layout(shapes[0][1:]))
+        rows, values = shapes[0]
+        is_long = values in FLAT or _elongation(rows, values) > MAX_ELONGATION
+        is_flat = (is_long and rows != values) or len({rows for rows, _ in shapes}) > 1
+        return not (is_flat and find_layout((values,)))
     found = [find_layout(shape) for shape in shapes]
     bands = {layout.bands for layout in found if layout}
-    return axes == {3} and None not in found and len(bands) == 1
+    return axes == {3} and None not in found and len(bands) == 1 and not _are_stacks(shapes)
+
+
+def _are_stacks(shapes: Sequence[tuple[int, ...]]) -> bool:
+    """Whether arrays of three axes are grey images along the first one, and not bands of an image.
+
+    As an image of more than MAX_COLOURS bands it would be longer than the images that it holds.
+    """
+    first, second, last = shapes[0]
+    return MAX_COLOURS < last < first and _elongation(first, second) > _elongation(second, last)
+
+
+def _elongation(height: int, width: int) -> float:
+    return max(height, width) / max(1, min(height, width))
 
 
 def _read_type(file: IO[bytes]) -> ArrayType:
