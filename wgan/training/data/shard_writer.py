@@ -8,7 +8,7 @@ import io
 import itertools
 import os
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -122,7 +122,8 @@ def write_shards(
     """Write the good images of `source` as shards `000.tar`, `001.tar` and so on.
 
     The order is random, because the shuffle buffer of a stream is small: data that is sorted by
-    class would yield batches of one class. A compressed .tar is read forward and keeps its order.
+    class would yield batches of one class. A compressed .tar is read forward and keeps its order,
+    and a table is read some blocks of rows at a time, the blocks in a random order.
 
     Args:
         source: the images.
@@ -208,9 +209,7 @@ def _good_samples(
             return exc
         return data, ending
 
-    order: Sequence[int] = range(len(source))
-    if not source.reads_forward:
-        order = np.random.RandomState(ORDER_SEED).permutation(len(source)).tolist()
+    order = source.shuffled(np.random.RandomState(ORDER_SEED))
     for done, (index, file) in enumerate(zip(order, in_threads(read, order), strict=True), 1):
         check_stop()
         if isinstance(file, ImageError):

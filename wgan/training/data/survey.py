@@ -12,7 +12,6 @@ import numpy.typing as npt
 from PIL import Image
 
 from wgan.errors import DataError, ImageError, UsageError
-from wgan.images import evenly_spaced
 from wgan.text import plural
 from wgan.training.data.data_range import DataRange, data_range_text
 from wgan.training.data.decoding import in_threads, quiet_pillow
@@ -229,7 +228,7 @@ def find_data_range(source: ImageSource) -> DataRange:
         return (float(finite.min()), float(finite.max())) if finite.size else None
 
     with quiet_pillow():
-        ranges = [found for found in in_threads(scan, _indices(source, SCANNED)) if found]
+        ranges = [found for found in in_threads(scan, source.some_indices(SCANNED)) if found]
     if not ranges:
         raise DataError(f"--range auto: none of the first images of {source.name} can be read")
     low, high = min(each[0] for each in ranges), max(each[1] for each in ranges)
@@ -269,13 +268,6 @@ def _mean(shares: Iterable[float]) -> float:
     return float(np.mean([*shares] or [0.0]))
 
 
-def _indices(source: ImageSource, limit: int) -> list[int]:
-    count = min(limit, len(source))
-    return (
-        list(range(count)) if source.reads_forward else evenly_spaced(len(source), count).tolist()
-    )
-
-
 def _examine(source: ImageSource, transform: Transform | None) -> Iterable[_Examined]:
     size = transform.drawn_size if transform else DEFAULT_DRAWN_SIZE
     data_range = transform.data_range if transform else None
@@ -285,7 +277,7 @@ def _examine(source: ImageSource, transform: Transform | None) -> Iterable[_Exam
             return _examine_image(source.image(index, size), data_range)
         return None
 
-    indices, pixels = _indices(source, EXAMINED), 0
+    indices, pixels = source.some_indices(EXAMINED), 0
     with quiet_pillow():
         for first in range(0, len(indices), CHUNK):
             for found in in_threads(examine, indices[first : first + CHUNK]):

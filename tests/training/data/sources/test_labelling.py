@@ -267,6 +267,16 @@ def test_cls_files_of_a_tar_are_its_classes(tmp_path: Path, ending: str) -> None
         assert int(Path(source.image_name(index)).name[:3]) % 3 == label
 
 
+def test_names_with_dots_have_cls_files_of_their_own(tmp_path: Path) -> None:
+    for video in ("video1", "video2"):
+        for frame in range(3):
+            save_image(tmp_path / f"{video}.00{frame}.png", frame)
+            (tmp_path / f"{video}.00{frame}.cls").write_text(str(frame % 2))
+    labels = open_source(tmp_path).labels
+    assert labels is not None
+    assert labels.tolist() == [0, 1, 0] * 2
+
+
 def test_an_image_without_a_cls_file_is_named(tmp_path: Path) -> None:
     for number in range(3):
         save_image(tmp_path / f"{number}.png")

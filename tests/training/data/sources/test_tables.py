@@ -10,6 +10,7 @@ from PIL import Image
 from wgan.errors import DataError
 from wgan.training.data import Transform, load_images, open_source
 from wgan.training.data.shard_writer import write_shards
+from wgan.training.data.sources.labelled import with_class
 
 pa = pytest.importorskip("pyarrow")
 parquet = pytest.importorskip("pyarrow.parquet")
@@ -29,7 +30,7 @@ def png(pixels: Any) -> bytes:
 
 def table(features: dict[str, Any] | None = FEATURES, **columns: Any) -> Any:
     images = [{"bytes": png(pixels), "path": None} for pixels in PIXELS]
-    made = pa.table({"image": images, "label": [k % 2 for k in range(10)], **columns})
+    made = pa.table({"image": images, "label": [k % 2 for k in range(10)]} | columns)
     if features is None:
         return made
     metadata = {"huggingface": json.dumps({"info": {"features": features}})}
@@ -56,6 +57,44 @@ def test_of_several_splits_the_training_files_are_used(tmp_path: Path) -> None:
     assert len(source) == 20
     assert source.unused == ("1 parquet files of the split test",)
     assert np.array_equal(np.asarray(source.image(13, 32)), PIXELS[3])
+
+
+def test_a_table_of_many_row_groups_is_written_in_random_order(tmp_path: Path) -> None:
+    path = tmp_path / "sorted.parquet"
+    parquet.write_table(table(label=[k // 5 for k in range(10)]), path, row_group_size=1)
+    source = open_source(path)
+    for each in (source, with_class(source)):
+        order = each.shuffled(np.random.RandomState(0))
+        assert sorted(order) == list(range(10))
+        assert order != list(range(10))
+
+
+def test_the_channels_are_those_of_images_from_all_over_the_table(tmp_path: Path) -> None:
+    grey = [{"bytes": png(pixels[:, :, 0]), "path": None} for pixels in PIXELS]
+    colour = table()["image"].to_pylist()
+    path = tmp_path / "a.parquet"
+    parquet.write_table(pa.table({"image": grey * 3 + colour * 3}), path, row_group_size=5)
+    assert open_source(path).channels == 3
+
+
+def test_tables_that_number_the_same_classes_differently_are_joined_by_their_names(
+    tmp_path: Path,
+) -> None:
+    other = {**FEATURES, "label": {"_type": "ClassLabel", "names": ["dog", "cat", "owl"]}}
+    for name, features in (("a", FEATURES), ("b", other)):
+        (tmp_path / name).mkdir()
+        parquet.write_table(table(features), tmp_path / name / "train-00000-of-00001.parquet")
+    source = open_source(tmp_path)
+    assert source.labels is not None
+    found = [source.class_names[label] for label in source.labels]
+    assert found == ["cat", "dog"] * 5 + ["dog", "cat"] * 5
+
+
+def test_a_table_with_another_column_of_images_is_named(tmp_path: Path) -> None:
+    parquet.write_table(table(), tmp_path / "train-0.parquet")
+    parquet.write_table(table(None).rename_columns(["img", "label"]), tmp_path / "train-1.parquet")
+    with pytest.raises(DataError, match=r"train-1\.parquet has no column image, .* are img, "):
+        open_source(tmp_path)
 
 
 def test_previews_beside_tables_are_left_out(tmp_path: Path) -> None:

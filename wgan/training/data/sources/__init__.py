@@ -106,6 +106,16 @@ class ImageSource(abc.ABC):
             ImageError: it is damaged or cannot be used.
         """
 
+    def some_indices(self, most: int) -> list[int]:
+        """Return at most `most` indices: evenly spaced, or the first if it is read forward."""
+        count = min(most, len(self))
+        return list(range(count)) if self.reads_forward else sampled(range(len(self)), count)
+
+    def shuffled(self, random: np.random.RandomState) -> list[int]:
+        """Return all indices in a random order, or in theirs if it is read forward."""
+        count = len(self)
+        return list(range(count)) if self.reads_forward else random.permutation(count).tolist()
+
     def encoded(self, index: int) -> tuple[bytes, str]:
         """Return the file of image `index` and its extension, as in `"png"`.
 
@@ -137,12 +147,11 @@ class ImageSource(abc.ABC):
     def channels(self) -> int:
         """Channels that suit the data, by some of its images: see `suitable_channels`.
 
-        They are evenly spaced, or the first ones where the data is read forward.
+        They are those of `some_indices`.
         """
-        count = min(PROBED_IMAGES, len(self))
-        probed = range(count) if self.reads_forward else evenly_spaced(len(self), count).tolist()
         return suitable_channels(
-            functools.partial(self.image, index, DEFAULT_DRAWN_SIZE) for index in probed
+            functools.partial(self.image, index, DEFAULT_DRAWN_SIZE)
+            for index in self.some_indices(PROBED_IMAGES)
         )
 
 

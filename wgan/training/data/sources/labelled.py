@@ -56,6 +56,11 @@ class LabelledSource(ImageSource):
         """File of the image in the other source. Raises ImageError."""
         return self._source.encoded(self._indices[index])
 
+    def shuffled(self, random: np.random.RandomState) -> list[int]:
+        """Those of the other source, without the images that have no class."""
+        own = {index: number for number, index in enumerate(self._indices)}
+        return [own[index] for index in self._source.shuffled(random) if index in own]
+
     @property
     def formats(self) -> Mapping[str, int]:
         """Those of the other source, the images without a class among them."""

@@ -252,19 +252,30 @@ def _class_index(label: Any) -> int | None:
 def _classes_of_class_files(
     images: Sequence[str], class_files: Sequence[str], read: Callable[[str], bytes]
 ) -> Classes:
-    keys = set(map(_sample_key, images))
+    # A name with dots has a file of its own, or shares that of its webdataset sample.
+    stems = {path.removesuffix(f".{LABEL}") for path in class_files}
+    keys = [stem if (stem := _stem(name)) in stems else _sample_key(name) for name in images]
+    wanted = set(keys)
     # In their order, because a compressed tar is read forward.
     texts = {
-        _sample_key(path): read(path).strip() for path in class_files if _sample_key(path) in keys
+        stem: read(path).strip()
+        for path in class_files
+        if (stem := path.removesuffix(f".{LABEL}")) in wanted
     }
-    missing = [name for name in images if _sample_key(name) not in texts]
+    missing = [name for name, key in zip(images, keys, strict=True) if key not in texts]
     if missing:
         return Classes(reason=f"{plural(len(missing), 'image')} have no .{LABEL}, as {missing[0]}")
-    values = [texts[_sample_key(name)] for name in images]
+    values = [texts[key] for key in keys]
     # Up to 18 digits fit into 64 bits.
     if all(text.isdigit() and len(text) <= 18 for text in values):
         return classes_of_column([int(text) for text in values])
     return classes_of_column(np.array(values, object))
+
+
+def _stem(path: str) -> str:
+    """Return the path without the last extension of its name."""
+    folder, slash, name = path.rpartition("/")
+    return folder + slash + (name.rpartition(".")[0] or name)
 
 
 def _sample_key(path: str) -> str:

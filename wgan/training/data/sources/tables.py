@@ -4,14 +4,22 @@ import bisect
 import itertools
 import threading
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import numpy as np
+
 from wgan.errors import DataError, ImageError, needs_extra
 from wgan.files import is_refused, why_unreadable
-from wgan.training.data.sources import ImageSource, RawImage, fingerprint_files, wrap_array
+from wgan.training.data.sources import (
+    ImageSource,
+    RawImage,
+    fingerprint_files,
+    sampled,
+    wrap_array,
+)
 from wgan.training.data.sources.arrays import TOLD_APART
 from wgan.training.data.sources.encoded import EncodedSource
 from wgan.training.data.sources.labelling import NO_CLASSES, Classes, classes_of_column
@@ -23,6 +31,10 @@ if TYPE_CHECKING:
 
 KEPT_BLOCKS = 4
 """Blocks of rows that are kept in memory."""
+
+
+PROBED_BLOCKS = 8
+"""Blocks from which rows are looked at before all are read."""
 
 
 class _Block(NamedTuple):
@@ -45,17 +57,16 @@ class TableSource(EncodedSource):
         super().__init__(name)
         with needs_extra("parquet", purpose=f"the table {files[0]}"):
             import pyarrow.parquet  # noqa: F401 - the methods use it
-        with _table_errors(files[0]):
-            opened = _open(files[0])
-            schema = opened.schema_arrow if _is_parquet(files[0]) else opened.schema
+        schemas = {file: _schema(file) for file in files}
+        schema = schemas[files[0]]
         self._files, self._column = files, image_column(schema, files[0])
+        _check_column(self._column, schemas)
         self._blocks = [block for file in files for block in _blocks(file)]
         self._ends = list(itertools.accumulate(block.rows for block in self._blocks))
         self._kept: OrderedDict[int, Any] = OrderedDict()
         self._lock = threading.Lock()
-        self.reads_forward = len(self._blocks) > KEPT_BLOCKS
         self.unused = unused
-        self.labels, self.class_names, self.why_no_classes = self._classes(schema)
+        self.labels, self.class_names, self.why_no_classes = self._classes(schemas)
         if not self._ends or not self._ends[-1]:
             raise DataError(f"the table {files[0]} has no rows")
         rows = range(min(len(self), TOLD_APART))
@@ -81,6 +92,27 @@ class TableSource(EncodedSource):
     def encoded(self, index: int) -> tuple[bytes, str]:
         """Return the file of a row as it is, or its array as a file. Raises ImageError."""
         return ImageSource.encoded(self, index) if self._lists else super().encoded(index)
+
+    def some_indices(self, most: int) -> list[int]:
+        """As `ImageSource.some_indices`, from a few blocks, because each is read whole."""
+        blocks = sampled(range(len(self._blocks)), PROBED_BLOCKS)
+        each = -(-most // len(blocks))
+        return [index for block in blocks for index in sampled(self._rows(block), each)][:most]
+
+    def shuffled(self, random: np.random.RandomState) -> list[int]:
+        """Return the blocks in a random order, the rows of as many mixed as are kept in memory."""
+        if len(self._blocks) <= KEPT_BLOCKS:
+            return super().shuffled(random)
+        blocks, order = random.permutation(len(self._blocks)).tolist(), []
+        step = KEPT_BLOCKS - 1  # threads that read ahead need the next one
+        for start in range(0, len(blocks), step):
+            rows = [row for block in blocks[start : start + step] for row in self._rows(block)]
+            order += random.permutation(rows).tolist()
+        return order
+
+    def _rows(self, block: int) -> range:
+        end = self._ends[block]
+        return range(end - self._blocks[block].rows, end)
 
     def fingerprint(self) -> str:
         """Names, sizes and modification times of the files."""
@@ -115,15 +147,37 @@ class TableSource(EncodedSource):
         number = bisect.bisect_right(self._ends, index)
         return number, index - [0, *self._ends][number]
 
-    def _classes(self, schema: "pa.Schema") -> Classes:
-        column, names = label_column(schema)
+    def _classes(self, schemas: Mapping[Path, "pa.Schema"]) -> Classes:
+        column, names = label_column(schemas[self._files[0]])
         if column is None:
             return NO_CLASSES
+        lacking = [path for path, schema in schemas.items() if column not in schema.names]
+        if lacking:
+            return Classes(reason=f"the table {lacking[0]} has no column {column}")
+        own_names = {path: label_column(schema)[1] for path, schema in schemas.items()}
+        differ = len(set(own_names.values())) > 1 and all(own_names.values())
         values: list[Any] = []
         for block in self._blocks:
             with _table_errors(block.path):
-                values += _read_block(block, column).to_pylist()
-        return classes_of_column(values, names, f"labels in the column {column}")
+                found = _read_block(block, column).to_pylist()
+            # Configurations of one data set may number the same classes differently.
+            values += [_name_of(x, own_names[block.path]) for x in found] if differ else found
+        return classes_of_column(values, () if differ else names, f"labels in the column {column}")
+
+
+def _name_of(label: Any, names: Sequence[str]) -> str | None:
+    return names[label] if isinstance(label, int) and 0 <= label < len(names) else None
+
+
+def _check_column(column: str, schemas: Mapping[Path, "pa.Schema"]) -> None:
+    """Raise DataError if a table lacks the column of the images."""
+    for path, schema in schemas.items():
+        if column not in schema.names:
+            raise DataError(
+                f"the table {path} has no column {column}, as {next(iter(schemas))} has: its"
+                f" columns are {', '.join(schema.names)}; give one of the tables, or rename the"
+                " column"
+            )
 
 
 def _is_parquet(path: Path) -> bool:
@@ -141,6 +195,12 @@ def _open(path: Path) -> Any:
         return pa.ipc.open_stream(source)
     except pa.ArrowInvalid:
         return pa.ipc.open_file(source)
+
+
+def _schema(path: Path) -> "pa.Schema":
+    with _table_errors(path):
+        opened = _open(path)
+        return opened.schema_arrow if _is_parquet(path) else opened.schema
 
 
 def _blocks(path: Path) -> list[_Block]:
