@@ -286,3 +286,29 @@ def test_pages_in_cmyk_become_files_of_the_same_colours(tmp_path: Path) -> None:
     for index in range(3):
         file = io.BytesIO(source.encoded(index)[0])
         assert np.array_equal(transform(decode(file)), transform(source.image(index, 16)))
+
+
+@pytest.mark.parametrize("photometric", ["minisblack", "miniswhite"])
+def test_packed_values_of_12_bits_are_white_at_4095(tmp_path: Path, photometric: str) -> None:
+    values = noise(16, 16, high=4096, dtype=np.uint16)
+    write(tmp_path / "a.tif", values, bitspersample=12, photometric=photometric)
+    values = 4095 - values if photometric == "miniswhite" else values
+    image = decode(tmp_path / "a.tif")
+    pixels = Transform(size=16, channels=1)(image)
+    assert np.abs(pixels[:, :, 0] - values / 4095 * 255).max() <= 1
+    ranged = Transform(size=16, channels=1, data_range=(0, 2047))(image)  # in the file's values
+    assert np.abs(ranged[:, :, 0] - np.minimum(values / 2047 * 255, 255)).max() <= 1
+
+
+def test_shards_keep_what_all_files_say_of_a_fourth_band(tmp_path: Path) -> None:
+    bands = noise(6, 16, 16, 4)
+    bands[5, ..., 3] = 0  # would be clear, if this image alone were asked
+    for number, each in enumerate(bands):
+        write(tmp_path / f"{number}.tif", each, photometric="rgb", extrasamples=["unassalpha"])
+    source = open_source(tmp_path)
+    for index, each in enumerate(bands):
+        image = source.image(index, 16)
+        assert np.array_equal(np.asarray(image), each)
+        stored = decode(io.BytesIO(source.encoded(index)[0]))
+        assert type(stored) is type(image)
+        assert np.array_equal(np.asarray(stored), each)

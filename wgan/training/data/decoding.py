@@ -185,17 +185,31 @@ def _decode_tiff(stream: BinaryIO, frame: int, alpha: bool | None) -> RawImage:
         if missing:
             raise ImageError(str(missing)) from exc
         try:
-            return wrap_array(read_bands(stream, page))  # such as 64 bits, or a rare compression
+            bands = read_bands(stream, page)  # such as 64 bits, or a rare compression
         except MissingExtra as missing_too:
             raise ImageError(str(missing_too)) from exc
+        is_packed = page.bands == 1 and 8 < page.bits < 16
+        return _all_bits(bands[..., 0], page.bits) if is_packed else wrap_array(bands)
     values = np.asarray(image)
-    if image.mode.startswith("I;16") and page.photometric == WHITE_IS_ZERO:
-        return wrap_array(invert(values, page))  # Pillow inverts 8 bits only
+    if image.mode.startswith("I;16"):
+        is_inverted = page.photometric == WHITE_IS_ZERO  # Pillow inverts 8 bits only
+        values = invert(values, page) if is_inverted else values
+        if page.bits < 16:
+            return _all_bits(values, page.bits)
+        return wrap_array(values) if is_inverted else image
     if image.mode == "I" and page.is_uint32:
         unsigned = values.view(np.uint32)  # Pillow's are signed
         return wrap_array(unsigned) if unsigned.max() > 65535 else image
     if image.mode == "RGBA" and page.says_alpha and not _is_alpha(values, alpha):
         return values
+    return image
+
+
+def _all_bits(values: npt.NDArray[np.generic], bits: int) -> Image.Image:
+    """Return values of fewer than 16 bits, such as packed ones of 12, as those of 16."""
+    white = (1 << bits) - 1
+    image = Image.fromarray(np.rint(values.astype(np.float64) * (65535 / white)).astype(np.uint16))
+    image.info[FILE_WHITE] = white
     return image
 
 

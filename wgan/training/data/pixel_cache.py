@@ -78,7 +78,7 @@ def cache_folder() -> Path:
         ) from exc
 
 
-DECODING = 3
+DECODING = 4
 """Raised when files are read differently, so that older entries no longer count."""
 
 

@@ -105,8 +105,12 @@ class FileSource(ImageSource):
             return list(in_threads(self._count_frames, chosen))
 
     def encoded(self, index: int) -> tuple[bytes, str]:
-        """Read the file; one of several frames becomes a file of its own. Raises ImageError."""
-        if self._has_frames:
+        """Read the file; one of several frames becomes a file of its own. Raises ImageError.
+
+        So does a TIFF whose fourth band may be alpha: all images decide that, not each.
+        """
+        is_decided = ending_of(self._frames[index][0]) in _TIFF and self._tiff_alpha is not None
+        if self._has_frames or is_decided:
             return super().encoded(index)
         name = self._frames[index][0]
         return self._read(name), ending_of(name).lstrip(".")
