@@ -302,10 +302,12 @@ def to_toml(config: Any, commented: Collection[str] = ()) -> str:
         # A JSON scalar or list is TOML too, except null, which is left out, and a bare DEL.
         text = json.dumps(value, default=str, ensure_ascii=False).replace("\x7f", "\\u007f")
         shown = text.encode("utf-8", "backslashreplace").decode()
-        # TOML is UTF-8, which a path may not be.
-        is_left_out = value is None or shown != text or name in commented
+        # TOML is UTF-8, which a path may not be. Left out, it would be the default: the file is
+        # refused until the line is edited.
+        comment = described.help if shown == text else "not UTF-8, as TOML must be: edit this line"
+        is_left_out = value is None or name in commented
         assignment = f"{'# ' if is_left_out else ''}{name} = {shown}"
-        lines.append(f"{assignment:<30}  # {described.help}")
+        lines.append(f"{assignment:<30}  # {comment}")
     return "\n".join(lines) + "\n"
 
 

@@ -144,7 +144,10 @@ def test_names_that_are_not_utf_8_train_and_are_printed_for_a_shell(
     assert done.returncode == 0, done.stderr
     assert "--run $'runs/f\\xe4ces-32-tuned' --steps 10 " in done.stdout
     dry = run(tmp_path, "train", name, *TINY, "--dry-run")
-    assert '# data = "f\\udce4ces"' in dry.stdout
+    (tmp_path / "run.toml").write_text(dry.stdout)
+    refused = run(tmp_path, "train", "--config", "run.toml", "--run", "other")
+    assert (refused.returncode, (tmp_path / "other").exists()) == (2, False)
+    assert "cannot read the config file run.toml" in refused.stderr
     assert run(tmp_path, "prepare", name, os.fsdecode(b"sh\xe4rds")).returncode == 0
 
 

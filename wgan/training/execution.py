@@ -3,8 +3,9 @@
 from dataclasses import MISSING, dataclass
 from pathlib import Path
 
+from wgan.errors import UsageError
 from wgan.image_shape import FITS, Size
-from wgan.options import advanced, check, option
+from wgan.options import advanced, check, flag, option
 from wgan.training.recipes import AUTO, COUNT, FRAMES, POSITIVE, SIZE
 
 
@@ -136,6 +137,12 @@ class PrepareConfig:
         """Check each field. Raises UsageError."""
         check(self)
         check_data_range(self.data_range)
+        for name in ("fit", "channels", "crop", "background", "data_range"):
+            if self.size is None and getattr(self, name) != getattr(PrepareConfig, name):
+                raise UsageError(
+                    f"{flag(name, self)} needs --size: without it, each file is stored as it is;"
+                    f" give {flag(name, self)} to  wgan train  instead"
+                )
 
 
 def check_data_range(text: str) -> None:

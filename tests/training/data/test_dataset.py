@@ -1,3 +1,5 @@
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 import pytest
@@ -54,7 +56,7 @@ def test_a_value_range_makes_any_numbers_pixels(
         (PIXELS.astype(np.uint16) * 16, "uint16 values"),
         (PIXELS.astype(np.int64), "int64 values"),
         (np.full((2, 8, 8), np.nan), "ambiguous"),
-        (PIXELS > 3, "bool"),
+        (PIXELS.astype(np.complex64), "complex64"),
         (PIXELS[:0], "at least one"),
         (PIXELS.transpose(0, 3, 1, 2), r"\[6, 3, 8, 8\].*transpose"),
         (PIXELS[0, 0], r"shape \[8, 3\]"),
@@ -68,10 +70,29 @@ def test_other_arrays_are_errors_that_say_what_is_allowed(
         InMemoryDataset.from_array(array)
 
 
-@pytest.mark.parametrize("value_range", [(0, 0.5), (1, 0), (0, float("nan"))])
-def test_values_outside_the_value_range_are_an_error(value_range: tuple[float, float]) -> None:
+def test_values_outside_the_value_range_are_an_error() -> None:
     with pytest.raises(DataError, match="outside value_range"):
+        InMemoryDataset.from_array(PIXELS / 255, (0, 0.5))
+    with pytest.raises(DataError, match="hold NaN"):
+        InMemoryDataset.from_array(np.where(PIXELS > 9, np.nan, PIXELS), (0, 255))
+
+
+@pytest.mark.parametrize("value_range", [(1, 0), (0, float("nan")), 5, "01x", (0, 1, 2)])
+def test_a_value_range_is_two_numbers_the_lower_one_first(value_range: Any) -> None:
+    with pytest.raises(DataError, match=r"value_range=.* is not allowed: give"):
         InMemoryDataset.from_array(PIXELS / 255, value_range)
+
+
+def test_booleans_are_black_and_white() -> None:
+    found = InMemoryDataset.from_array(PIXELS > 128).pixels
+    assert np.array_equal(found, np.where(PIXELS > 128, 255, 0))
+
+
+def test_the_classes_are_the_numbers_among_the_labels() -> None:
+    data = InMemoryDataset.from_array(PIXELS[:2], labels=[300_000_000_000, 2])
+    assert data.class_names == ("2", "300000000000")
+    assert data.labels is not None
+    assert data.labels.tolist() == [1, 0]
 
 
 def test_images_of_another_size_than_the_run_are_an_error() -> None:

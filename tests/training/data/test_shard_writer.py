@@ -1,6 +1,7 @@
 import io
 import tarfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -8,10 +9,11 @@ from PIL import Image
 
 from tests.processes import RunWgan
 from tests.training.data.conftest import save_image
-from wgan.errors import DataError, OutputError
+from wgan.errors import DataError, OutputError, UsageError
 from wgan.training.data import Transform, open_data, open_source
 from wgan.training.data.shard_writer import WrittenShards, write_shards
 from wgan.training.data.sources.glyphs import GlyphSource
+from wgan.training.execution import PrepareConfig
 
 
 def members(written: WrittenShards) -> list[tuple[str, bytes]]:
@@ -126,3 +128,11 @@ def test_the_command_rejects_shards_as_input(run_wgan: RunWgan, tmp_path: Path) 
     assert "are shards already" in done.stderr
     assert not (tmp_path / "again").exists()
     assert np.array_equal(sorted(p.name for p in tmp_path.iterdir()), ["shards"])
+
+
+@pytest.mark.parametrize(
+    "option", [{"data_range": "0,1"}, {"fit": "pad"}, {"channels": 3}, {"background": "black"}]
+)
+def test_options_of_a_size_need_it(tmp_path: Path, option: dict[str, Any]) -> None:
+    with pytest.raises(UsageError, match="needs --size: without it, each file is stored as it is"):
+        PrepareConfig(data="set", shards=tmp_path / "shards", **option)

@@ -85,6 +85,21 @@ def test_floating_point_values_need_a_range(tmp_path: Path) -> None:
     assert rows(tmp_path, GREY)["range"] == expected
 
 
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        (np.arange(2000, dtype=np.int32), "int32 values are 0 to 1999: give --range 0,1999"),
+        (np.arange(2000, dtype=np.int32) * 20, "int32 values are 0 to 39980: give --range 0,39980"),
+        (np.zeros(2000, np.float32), "all float32 values are 0"),
+    ],
+)
+def test_arrays_of_other_types_are_told(
+    tmp_path: Path, values: npt.NDArray[Any], expected: str
+) -> None:
+    np.save(tmp_path / "a.npy", values.reshape(5, 20, 20))
+    assert rows(tmp_path / "a.npy", GREY)["range"].startswith(expected)
+
+
 def test_a_mask_of_0_and_1_in_8_bits_is_told(tmp_path: Path) -> None:
     np.save(tmp_path / "a.npy", np.random.RandomState(0).randint(0, 2, (5, 40, 40), np.uint8))
     assert "--range 0,1" in rows(tmp_path / "a.npy", GREY)["range"]

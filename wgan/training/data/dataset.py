@@ -12,6 +12,7 @@ import torch
 
 from wgan.errors import DataError
 from wgan.images import Pixels, evenly_spaced
+from wgan.text import shorten
 from wgan.training.data.batches import Batches, BatchSequence, check_shape
 from wgan.training.data.decoding import Part, Skipped
 from wgan.training.data.sources import Labels, count_classes
@@ -116,9 +117,11 @@ class InMemoryDataset:
             array: `[n, height, width]` for grey, or `[n, height, width, channels]` with 1 to 16
                 channels. uint8 is used as it is, without a copy.
             value_range: the values of black and white for any other type, as in `(0, 1)` or
-                `(0, 65535)`. Only floats between -1 and 1, some of them negative, need none.
+                `(0, 65535)`. Booleans, and floats between -1 and 1 of which some are negative,
+                need none.
             labels: class of each image, integers `[n]` from 0, for a conditional run.
-            class_names: name of each class; the default is their numbers.
+            class_names: name of each class; the default is the numbers among the labels, so that
+                [1, 2] are two classes.
 
         Raises:
             DataError: the shape, type or values are not allowed.
@@ -133,7 +136,8 @@ class InMemoryDataset:
             return data
         checked = check_labels(labels, len(pixels))
         if class_names is None:
-            class_names = [str(label) for label in range(int(checked.max()) + 1)]
+            found, checked = np.unique(checked, return_inverse=True)
+            class_names = [str(label) for label in found]
         return data.with_labels(checked, class_names)
 
     def with_labels(self, labels: Labels, class_names: Sequence[str]) -> Self:
@@ -273,6 +277,8 @@ def pixels_sha256(pixels: Pixels) -> str:
 
 def _to_pixels(array: npt.NDArray[np.generic], value_range: tuple[float, float] | None) -> Pixels:
     """Map `value_range` to 0..255. Raises DataError."""
+    if array.dtype == np.bool_ and array.size and value_range in (None, (0, 1)):
+        return array.astype(np.uint8) * np.uint8(255)
     if array.dtype.kind not in "uif" or array.size == 0:
         raise DataError(
             f"an array of {array.dtype} {list(array.shape)} cannot be used as images: give at"
@@ -288,8 +294,10 @@ def _to_pixels(array: npt.NDArray[np.generic], value_range: tuple[float, float] 
             f"the range of {array.dtype} values from {low:g} to {high:g} is ambiguous: use uint8,"
             " or give value_range=(black, white), as in (0, 1)"
         )
-    black, white = value_range
-    if not (black <= low and high <= white and black < white):  # also false for NaN
+    black, white = _check_value_range(value_range)
+    if np.isnan(low):
+        raise DataError("the images hold NaN, which is no value between black and white")
+    if not (black <= low and high <= white):
         raise DataError(f"values from {low:g} to {high:g} are outside value_range={value_range}")
     scale = 255 / (white - black)
     pixels = np.empty(array.shape, np.uint8)
@@ -297,3 +305,16 @@ def _to_pixels(array: npt.NDArray[np.generic], value_range: tuple[float, float] 
         # In float64: float32 has too few digits for 32-bit integers, and uint8 would wrap around.
         target[...] = np.rint((values.astype(np.float64) - black) * scale)
     return pixels
+
+
+def _check_value_range(value_range: tuple[float, float]) -> tuple[float, float]:
+    try:
+        black, white = map(float, value_range)
+    except (TypeError, ValueError):
+        black = white = 0.0
+    if not (black < white and np.isfinite(white - black)):
+        raise DataError(
+            f"value_range={shorten(value_range)} is not allowed: give the values of black and"
+            " white, the lower one first, as in (0, 1)"
+        )
+    return black, white

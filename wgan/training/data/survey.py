@@ -174,6 +174,8 @@ class Survey:
             if share >= (NARROW if bits <= 8 else NARROW_WIDE) or low == high:
                 return ""
             found = f"{found}, which use {share:.1%} of {bits} bits"
+        elif low == high:
+            return f"all {kind} values are {low:g}"
         return f"{found}: give --range {data_range_text((low, high))}, or --range auto"
 
 
@@ -315,8 +317,9 @@ def _kind(image: RawImage, values: npt.NDArray[np.generic]) -> str:
         return BOOLEAN
     if values.dtype.kind in "ub" and values.dtype.itemsize <= 2:
         return f"{8 * values.dtype.itemsize}-bit"
-    if values.dtype == np.int32 and values.min() >= 0 and values.max() <= 65535:
-        return "16-bit"  # Pillow's mode I
+    is_mode_i = isinstance(image, Image.Image) and values.dtype == np.int32
+    if is_mode_i and values.min() >= 0 and values.max() <= 65535:
+        return "16-bit"
     return values.dtype.name
 
 

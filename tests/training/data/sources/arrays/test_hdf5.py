@@ -134,6 +134,16 @@ def test_image_files_in_a_data_set_are_decoded(tmp_path: Path, kind: str) -> Non
     assert masks.fingerprint() != source.fingerprint()
 
 
+def test_image_files_that_end_in_zeros_are_whole(tmp_path: Path) -> None:
+    image = IMAGES[0].copy()
+    image[:2] = 0  # a BMP ends with its top rows
+    buffer = io.BytesIO()
+    Image.fromarray(image).save(buffer, "BMP")
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file["images"] = np.array([buffer.getvalue()] * 6, "S")
+    assert np.array_equal(np.asarray(open_source(tmp_path / "a.h5").image(0, 32)), image)
+
+
 @pytest.mark.parametrize("opaque", [True, False])
 def test_each_data_set_may_be_an_image_file(tmp_path: Path, opaque: bool) -> None:
     with h5py.File(tmp_path / "a.h5", "w") as file:

@@ -110,9 +110,13 @@ class FilesSource(EncodedSource):
 
     def _read(self, index: int) -> bytes:
         try:
-            return _file_bytes(self._values[index])
+            value = self._values[index]
         except OSError as exc:  # a damaged block
             raise ImageError(f"it cannot be read: {exc}") from exc
+        if isinstance(value, np.bytes_):  # without the zeros at its end, which a BMP may need
+            longest: int = getattr(self._values, "dtype", value.dtype).itemsize
+            return value.ljust(longest, b"\0")
+        return _file_bytes(value)
 
 
 def _are_single_files(found: dict[str, Any]) -> bool:
