@@ -176,9 +176,9 @@ def test_links_in_a_tar_are_images(good: Path, ending: str) -> None:
     assert (len(source), source.left_out) == (14, 2)
     assert source.unused == ("2 links to a folder, or to what the archive does not hold",)
     expected = np.asarray(Image.open(good / "0" / "00.png"))
-    found = {Path(source.image_name(k)).name: np.asarray(source.image(k, 32)) for k in range(14)}
-    for name in ("00.png", "hard.png", "soft.png"):
-        assert np.array_equal(found[name], expected)
+    found = {source.image_name(k): np.asarray(source.image(k, 32)) for k in range(14)}
+    for name in ("0/00.png", "hard.png", "0/soft.png"):
+        assert np.array_equal(found[f"{path}: {name}"], expected)
 
 
 def test_symbolic_links_in_a_zip_are_images(good: Path) -> None:

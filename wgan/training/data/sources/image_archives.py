@@ -6,7 +6,7 @@ import stat
 import tarfile
 import threading
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TypeVar
 
@@ -87,7 +87,7 @@ class ZipSource(_ArchiveSource):
         self._archive = zipfile.ZipFile(path)
         # Some programs for Windows write backslashes.
         named = [(entry.filename.replace("\\", "/"), entry) for entry in self._archive.infolist()]
-        files = [(name, entry) for name, entry in named if not name.endswith("/")]
+        files = [(_path(name), entry) for name, entry in named if not name.endswith("/")]
         self._entries = dict(files)  # of entries with the same name the last, as unzip does
         replaced = len(files) - len(self._entries)
         links = {name: entry for name, entry in self._entries.items() if _is_link(entry)}
@@ -123,8 +123,7 @@ class TarSource(_ArchiveSource):
     def __init__(self, path: Path, frames: str = "first") -> None:
         with tarfile.open(path, "r:") as archive:
             members = _TarMembers(archive)
-            end = archive.offset
-        if path.stat().st_size <= end:  # a complete tar ends in blocks of zeros
+        if not members.has_end:
             raise tarfile.ReadError("it is truncated")
         self._offsets = {name: member.offset_data for name, member in members.files.items()}
         super().__init__(path, members.sizes, frames, members.unread)
@@ -200,33 +199,72 @@ class CompressedTarSource(_ArchiveSource):
 
 
 class _TarMembers:
-    """The files in a tar by name, in the order of their data; a link has the data of its target."""
+    """The files in a tar by name, in the order of their data; a link has the data of its target.
+
+    Tars may follow each other in one file, as `cat` joins them.
+
+    Raises:
+        tarfile.ReadError: the header of a member is damaged.
+    """
+
+    has_end: bool = False
+    """Whether blocks of zeros end the tar, as they do unless it is truncated."""
 
     def __init__(self, archive: tarfile.TarFile) -> None:
         self._found: dict[str, tarfile.TarInfo] = {}
         self._links: dict[str, str] = {}  # targets of symbolic links
         self._replaced = self._lost = 0
-        for member in archive:
+        self._unread: dict[str, int] = {}
+        for member in self._read(archive):
             self._add(member)
         self._lost += _follow_links(self._found, self._links)
         self.files = dict(sorted(self._found.items(), key=lambda item: item[1].offset_data))
         self.sizes = {name: member.size for name, member in self.files.items()}
-        self.unread = {**_replaced(self._replaced), **_lost_links(self._lost)}
+        self.unread = {**_replaced(self._replaced), **_lost_links(self._lost), **self._unread}
+
+    def _read(self, archive: tarfile.TarFile) -> Iterator[tarfile.TarInfo]:
+        part: tarfile.TarFile | None = archive
+        while part is not None:
+            yield from part
+            part = self._next_part(part)
+
+    def _next_part(self, part: tarfile.TarFile) -> tarfile.TarFile | None:
+        """Open the tar that follows `part` in the same file; None if there is none."""
+        file = part.fileobj
+        assert file is not None  # it is open
+        self.has_end = False
+        try:
+            file.seek(part.offset)
+            while block := file.read(tarfile.BLOCKSIZE):
+                if block.strip(b"\0"):
+                    break
+                self.has_end = True
+            if not block:
+                return None
+            if self.has_end:
+                tarfile.TarInfo.frombuf(block, "utf-8", "surrogateescape")  # raises, or is a header
+                file.seek(file.tell() - len(block))
+                return tarfile.open(fileobj=file, mode="r:")
+        except archive_errors():  # as a signature, or what a larger file had there before
+            self._unread["data after the end of the tar, which is no other tar"] = 1
+            return None
+        raise tarfile.ReadError("the header of a member is damaged")
 
     def _add(self, member: tarfile.TarInfo) -> None:
         # A sparse member can claim any size in a few bytes, and no image is stored so.
+        name = _path(member.name)
         if member.isreg() and not member.issparse():
-            self._replace(member.name, member)
+            self._replace(name, member)
         elif member.islnk():  # to a member before it
-            target = self._found.get(member.linkname)
+            target = self._found.get(_path(member.linkname))
             if target is None:
                 self._lost += 1
             else:
-                self._replace(member.name, target)
+                self._replace(name, target)
         elif member.issym():
-            self._replaced += member.name in self._links
-            self._replaced += self._found.pop(member.name, None) is not None
-            self._links[member.name] = _target_name(member.name, member.linkname)
+            self._replaced += name in self._links
+            self._replaced += self._found.pop(name, None) is not None
+            self._links[name] = _target_name(name, member.linkname)
 
     def _replace(self, name: str, member: tarfile.TarInfo) -> None:
         old = self._found.pop(name, None)
@@ -236,6 +274,11 @@ class _TarMembers:
         self._found[name] = member
 
 
+def _path(name: str) -> str:
+    """Return the path of a member, the same for `a/1.png`, `./a/1.png` and `a//1.png`."""
+    return posixpath.normpath(name)
+
+
 def _is_link(entry: zipfile.ZipInfo) -> bool:
     """Whether an entry of a .zip is a symbolic link: programs for Unix store a file's mode."""
     return stat.S_ISLNK(entry.external_attr >> 16)
@@ -243,7 +286,7 @@ def _is_link(entry: zipfile.ZipInfo) -> bool:
 
 def _target_name(name: str, target: str) -> str:
     """Return the name of the member that the symbolic link `name` leads to."""
-    return posixpath.normpath(posixpath.join(posixpath.dirname(name), target))
+    return _path(posixpath.join(posixpath.dirname(name), target))
 
 
 def _follow_links(found: dict[str, Member], targets: Mapping[str, str]) -> int:
@@ -251,15 +294,13 @@ def _follow_links(found: dict[str, Member], targets: Mapping[str, str]) -> int:
 
     Returns the number of links that lead to nothing in `found`.
     """
-    files = {posixpath.normpath(name): member for name, member in found.items()}
-    links = {posixpath.normpath(name): target for name, target in targets.items()}
     lost = 0
     for name, first in targets.items():
         target = first
         for _ in range(MAX_LINKS):  # they may form a circle
-            target = links.get(target, target)
-        if target in files:
-            found[name] = files[target]
+            target = targets.get(target, target)
+        if target in found:
+            found[name] = found[target]
         else:
             lost += 1
     return lost

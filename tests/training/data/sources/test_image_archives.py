@@ -1,0 +1,84 @@
+import gzip
+import io
+import tarfile
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from tests.training.data.conftest import save_image
+from wgan.errors import DataError
+from wgan.training.data import open_source
+
+
+def images(count: int, folder: Path) -> list[bytes]:
+    contents = []
+    for seed in range(count):
+        save_image(folder / "image.png", seed)
+        contents.append((folder / "image.png").read_bytes())
+    return contents
+
+
+def tar(members: dict[str, bytes]) -> bytes:
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as archive:
+        for name, content in members.items():
+            member = tarfile.TarInfo(name)
+            member.size = len(content)
+            archive.addfile(member, io.BytesIO(content))
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize("kind", ["tar", "tar.gz", "tar.gz of tars"])
+def test_tars_that_cat_joined_are_read_to_the_last(tmp_path: Path, kind: str) -> None:
+    contents = images(6, tmp_path)
+    parts = [tar({f"{'ab'[k]}/{n}.png": contents[3 * k + n] for n in range(3)}) for k in range(2)]
+    path = tmp_path / f"joined.{kind.partition(' ')[0]}"
+    if kind == "tar.gz of tars":
+        path.write_bytes(gzip.compress(b"".join(parts)))
+    else:
+        path.write_bytes(b"".join(gzip.compress(part) if "gz" in kind else part for part in parts))
+    source = open_source(path)
+    assert (len(source), source.unused, source.class_names) == (6, (), ("a", "b"))
+    assert [source.encoded(k)[0] for k in (*range(6), 1)] == [*contents, contents[1]]
+
+
+@pytest.mark.parametrize("ending", ["tar", "tar.gz"])
+def test_other_data_after_a_tar_is_said(tmp_path: Path, ending: str) -> None:
+    content = tar({"a.png": images(1, tmp_path)[0]}) + b"signature" * 100
+    (tmp_path / f"a.{ending}").write_bytes(gzip.compress(content) if "gz" in ending else content)
+    source = open_source(tmp_path / f"a.{ending}")
+    assert (len(source), source.left_out) == (1, 1)
+    assert source.unused == ("data after the end of the tar, which is no other tar",)
+
+
+@pytest.mark.parametrize("ending", ["tar", "tar.gz"])
+def test_a_tar_with_a_damaged_header_is_an_error(tmp_path: Path, ending: str) -> None:
+    first, second = (tar({name: images(1, tmp_path)[0]}) for name in ("a.png", "b.png"))
+    members = bytearray(first.rstrip(b"\0"))
+    members += bytes(-len(members) % tarfile.BLOCKSIZE) + second
+    members[len(members) - len(second) + 3] ^= 0xFF
+    content = bytes(members)
+    (tmp_path / f"a.{ending}").write_bytes(gzip.compress(content) if "gz" in ending else content)
+    with pytest.raises(DataError, match="is damaged"):
+        open_source(tmp_path / f"a.{ending}")
+
+
+@pytest.mark.parametrize("ending", ["zip", "tar", "tar.gz"])
+def test_a_path_that_is_spelled_in_several_ways_is_one_image(tmp_path: Path, ending: str) -> None:
+    names = ["a/0.png", "a/1.png", "./a/1.png", "a//1.png"]
+    members = dict(zip(names, images(4, tmp_path), strict=True))
+    path = tmp_path / f"set.{ending}"
+    if ending == "zip":
+        with zipfile.ZipFile(path, "w") as archive:
+            for name, content in members.items():
+                archive.writestr(name, content)
+    else:
+        path.write_bytes(gzip.compress(tar(members)) if "gz" in ending else tar(members))
+    source = open_source(path)
+    assert source.unused == ("2 files replaced by a later one of the same name",)
+    assert [source.image_name(k) for k in range(len(source))] == [
+        f"{path}: a/0.png",
+        f"{path}: a/1.png",
+    ]
+    assert source.encoded(1)[0] == members["a//1.png"]
