@@ -4,7 +4,9 @@ import tarfile
 import zipfile
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from tests.training.data.conftest import save_image
 from wgan.errors import DataError
@@ -82,3 +84,19 @@ def test_a_path_that_is_spelled_in_several_ways_is_one_image(tmp_path: Path, end
         f"{path}: a/1.png",
     ]
     assert source.encoded(1)[0] == members["a//1.png"]
+
+
+def test_the_frames_of_a_member_are_unpacked_once(tmp_path: Path) -> None:
+    pixels = np.random.RandomState(0).randint(0, 256, (2, 40, 64, 64)).astype(np.uint8)
+    members = {}
+    for name, pages in zip(("a.tif", "b.tif"), map(list, pixels), strict=True):
+        buffer, images = io.BytesIO(), list(map(Image.fromarray, pages))
+        images[0].save(buffer, "TIFF", save_all=True, append_images=images[1:])
+        members[name] = buffer.getvalue()
+    path = tmp_path / "set.tar.gz"
+    path.write_bytes(gzip.compress(tar(members)))
+    source = open_source(path, frames="all")
+    assert np.array_equal(np.asarray(source.image(40, 64)), pixels[1, 0])
+    path.write_bytes(b"")  # so that nothing can be unpacked again
+    for frame in (1, 39, 7):
+        assert np.array_equal(np.asarray(source.image(40 + frame, 64)), pixels[1, frame])

@@ -145,7 +145,8 @@ class CompressedTarSource(_ArchiveSource):
     """The images in a .tar.gz (.bz2, .xz), which can only be read forward.
 
     Reading nearly in order, as `load_images` does, unpacks it once: members that are skipped on
-    the way are kept in memory up to READ_AHEAD_LIMIT. Reading one that was not kept starts over.
+    the way, and those whose frames are read one by one, are kept in memory up to READ_AHEAD_LIMIT.
+    Reading one that was not kept starts over.
     """
 
     reads_forward = True
@@ -165,6 +166,7 @@ class CompressedTarSource(_ArchiveSource):
     def _rewind(self) -> None:
         self._remaining = iter(self._names)
         self._kept: dict[str, bytes] = {}
+        self._kept_bytes = 0
         self._seen: set[str] = set()
 
     def _unpack(self, name: str) -> bytes:
@@ -172,7 +174,8 @@ class CompressedTarSource(_ArchiveSource):
             if name in self._is_label:
                 return self._extract(name)
             if name in self._kept:
-                return self._kept.pop(name)
+                # Other frames of it follow, in this thread and in others.
+                return self._kept[name] if self._all_frames else self._release(name)
             if name in self._seen:
                 self._rewind()
             # Other threads will ask for the members on the way: unpack them now, because going
@@ -181,9 +184,24 @@ class CompressedTarSource(_ArchiveSource):
                 self._seen.add(other)
                 if other == name:
                     break
-                if self._sizes[other] + sum(map(len, self._kept.values())) <= READ_AHEAD_LIMIT:
-                    self._kept[other] = self._extract(other)
-            return self._extract(name)
+                if self._sizes[other] <= MEMBER_LIMIT:
+                    self._keep(other, self._extract(other))
+            data = self._extract(name)
+            if self._all_frames:
+                self._keep(name, data)
+            return data
+
+    def _keep(self, name: str, data: bytes) -> None:
+        """Keep a member in memory; the oldest ones make room for it."""
+        self._kept[name] = data
+        self._kept_bytes += len(data)
+        while self._kept_bytes > READ_AHEAD_LIMIT:
+            self._release(next(iter(self._kept)))
+
+    def _release(self, name: str) -> bytes:
+        data = self._kept.pop(name)
+        self._kept_bytes -= len(data)
+        return data
 
     def _extract(self, name: str) -> bytes:
         member = self._members[name]
