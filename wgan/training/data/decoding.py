@@ -4,7 +4,7 @@ import struct
 import warnings
 import zlib
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
@@ -127,11 +127,29 @@ def count_frames(file: BinaryIO | Path) -> int:
             if start.startswith(STARTS):
                 return len(read_pages(stream))
             with Image.open(stream, formats=readers()) as image:
-                return int(getattr(image, "n_frames", 1))
+                return _count_mpo(image) if image.format == "MPO" else _n_frames(image)
     except _DAMAGED as exc:
         if lacks_open_files(exc):
             raise
         return 1
+
+
+def _n_frames(image: Image.Image) -> int:
+    return int(getattr(image, "n_frames", 1))
+
+
+def _count_mpo(image: Image.Image) -> int:
+    """Count the frames of an MPO up to the first of another size.
+
+    Phones store previews and gain maps of a photograph in this format.
+    """
+    size = image.size
+    with suppress(ValueError):  # a damaged frame; reported when it is decoded
+        for frame in range(1, _n_frames(image)):
+            image.seek(frame)
+            if image.size != size:
+                return frame
+    return _n_frames(image)
 
 
 @contextmanager

@@ -13,8 +13,12 @@ ENDINGS = frozenset({
 })  # fmt: skip
 """Extensions of images that Pillow reads, in lower case."""
 
-FRAMED_ENDINGS = frozenset({".gif", ".tif", ".tiff", ".webp", ".png", ".avif"})
-"""Extensions of files that can hold several images."""
+JPEG_ENDINGS = frozenset({".jfif", ".jpe", ".jpeg", ".jpg"})
+
+FRAMED_ENDINGS = frozenset(
+    {".gif", ".tif", ".tiff", ".webp", ".png", ".avif"} | HEIF_ENDINGS | JPEG_ENDINGS
+)
+"""Extensions of files that can hold several images: a JPEG as MPO, of cameras for 3D."""
 
 FORMATS = (
     *("AVIF", "BMP", "DIB", "GIF", "HEIF", "JPEG", "JPEG2000", "MPO", "PNG", "PPM", "TIFF"),

@@ -23,6 +23,7 @@ from wgan.training.data.sources import ImageSource, image_size
 from wgan.training.data.sources.arrays.hdf5 import open_hdf5
 from wgan.training.data.sources.arrays.numpy_files import open_npy, open_npy_folder, open_npz
 from wgan.training.data.sources.arrays.pixel_csv import open_pixel_csv
+from wgan.training.data.sources.encoded import EncodedSource, each_frame
 from wgan.training.data.sources.glyphs import STYLES, GlyphSource
 from wgan.training.data.sources.idx import find_idx, find_nested_idx, is_idx, open_idx
 from wgan.training.data.sources.image_archives import open_archive
@@ -66,6 +67,12 @@ def open_data(
     `open_source`.
     """
     if isinstance(data, str) and (is_pattern(data) or is_indexed_shard(data)):
+        if frames == "all":
+            logger.warning(
+                "--frames all is not possible with shards, which are streamed: of each file in"
+                f" {data} the first frame is used. To use all, write the shards with"
+                "  wgan prepare --frames all"
+            )
         return find_shards(data)
     return open_source(data, download, frames)
 
@@ -91,7 +98,10 @@ def open_source(data: str | Path, download: bool = False, frames: str = "first")
     if isinstance(data, str) and data in NAMES:
         return open_torchvision(data, download)
     try:
-        return _open_path(*_split_key(str(data)), frames)
+        source = _open_path(*_split_key(str(data)), frames)
+        if frames == "all" and isinstance(source, EncodedSource):
+            return each_frame(source)
+        return source
     except OSError as exc:  # no permission, a name that is too long, a loop of links
         raise DataError(f"cannot read {shorten(str(data), 200)}: {exc.strerror}") from exc
 

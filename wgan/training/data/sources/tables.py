@@ -114,6 +114,10 @@ class TableSource(EncodedSource):
         end = self._ends[block]
         return range(end - self._blocks[block].rows, end)
 
+    def count_frames(self, index: int) -> int:
+        """Return the number of frames of a file; 1 of an array."""
+        return 1 if self._lists else super().count_frames(index)
+
     def fingerprint(self) -> str:
         """Names, sizes and modification times of the files."""
         return f"{fingerprint_files(self._files)} {self._column}"
