@@ -16,7 +16,7 @@ from PIL import Image
 
 from tests.training.data.conftest import save_image
 from wgan.errors import DataError, ImageError
-from wgan.training.data import Cache, ImageSource, Transform, load_images
+from wgan.training.data import Cache, ImageSource, Transform, load_images, open_source
 from wgan.training.data.image_formats import why_unread
 from wgan.training.data.sources.image_archives import MEMBER_LIMIT, open_archive
 from wgan.training.data.sources.image_files import FolderSource
@@ -50,6 +50,19 @@ def test_links_to_folders_are_followed_and_cycles_end(good: Path, tmp_path: Path
     (good / "link").symlink_to(tmp_path / "elsewhere")
     (good / "circle").symlink_to(good)
     assert len(FolderSource(good)) == 13
+
+
+def test_a_folder_keeps_its_name_beside_links_to_it(tmp_path: Path) -> None:
+    for kind in ("cat", "dog"):
+        save_image(tmp_path / "set" / kind / "a.png")
+    save_image(tmp_path / "elsewhere" / "a.png")
+    (tmp_path / "set" / "animal").symlink_to("cat")
+    (tmp_path / "set" / "zebra").symlink_to("../elsewhere")
+    (tmp_path / "set" / "cow").symlink_to("../elsewhere")
+    source = open_source(tmp_path / "set")
+    assert (source.class_names, source.left_out) == (("cat", "cow", "dog"), 2)
+    assert source.unused == ("2 links to folders that are read already (animal, zebra)",)
+    assert FolderSource(tmp_path / "set").unused == source.unused
 
 
 @pytest.mark.parametrize("others", [[], ["notes.txt"]])

@@ -9,7 +9,7 @@ import os
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 import numpy as np
 
@@ -32,7 +32,7 @@ from wgan.training.data.sources import (
     sampled,
 )
 from wgan.training.data.sources.labelling import classes_of_files, is_label_file
-from wgan.training.data.sources.left_out import describe_left_out
+from wgan.training.data.sources.left_out import describe_left_out, describe_links
 from wgan.training.data.tiff import is_alpha
 
 _TIFF = (".tif", ".tiff")
@@ -165,6 +165,7 @@ class FolderSource(FileSource):
         files: Sequence[str] | None = None,
         frames: str = "first",
         is_image: Callable[[str], bool] = is_image_name,
+        links: Sequence[str] = (),
     ) -> None:
         """List the images; none is opened yet, except to count frames.
 
@@ -173,13 +174,16 @@ class FolderSource(FileSource):
             files: paths in it; None for all below it.
             frames: `"first"`, or `"all"` for every frame and page as an image.
             is_image: which of the files are images.
+            links: those that `files_below` did not follow.
 
         Raises:
             DataError: there are none, or a subfolder cannot be read.
         """
-        listed = sorted(files_below(folder) if files is None else files)
+        if files is None:
+            files, links = files_below(folder)
         name = folder.resolve().name
-        super().__init__("folder", folder, name, listed, frames, is_image)
+        unread = {describe_links(links): len(links)}
+        super().__init__("folder", folder, name, sorted(files), frames, is_image, unread)
         self._set_up()
 
     def image_name(self, index: int) -> str:
@@ -223,24 +227,58 @@ class FolderSource(FileSource):
         return path
 
 
-def files_below(folder: Path) -> list[str]:
-    """List the files under `folder` as relative POSIX paths; links are followed once.
+class FilesBelow(NamedTuple):
+    """Files under a folder as relative POSIX paths, and links to folders that are among them."""
+
+    files: list[str]
+    links: list[str]
+
+
+def files_below(folder: Path) -> FilesBelow:
+    """List the files under `folder`; each folder once, even if links lead to it.
+
+    Links are followed in the order of their paths, after the folders: so a folder keeps its name.
 
     Raises:
         DataError: a subfolder cannot be read.
     """
-    found: list[str] = []
+    below = FilesBelow([], [])
     seen: set[tuple[int, int]] = set()
-    for root, folders, files in os.walk(folder, onerror=_raise_unreadable, followlinks=True):
-        status = Path(root).stat()
-        identity = (status.st_dev, status.st_ino)
-        if identity in seen:  # a link to a parent folder
+    pending = [""]
+    while pending:
+        inside = pending.pop(0)
+        if inside and _identity(folder / inside) in seen:
+            below.links.append(inside)
+        else:
+            files, links = _walk(folder, inside, seen)
+            below.files.extend(files)
+            pending += sorted(links)
+    return below
+
+
+def _walk(folder: Path, inside: str, seen: set[tuple[int, int]]) -> FilesBelow:
+    """List the files and the links to folders below a subfolder, except in folders `seen`."""
+    found = FilesBelow([], [])
+    for root, folders, files in os.walk(
+        folder / inside, onerror=_raise_unreadable, followlinks=True
+    ):
+        identity = _identity(Path(root))
+        if identity in seen:  # below a link to a folder above the data
             folders.clear()  # os.walk does not descend
             continue
         seen.add(identity)
-        inside = Path(root).relative_to(folder).as_posix()
-        found += files if inside == "." else [f"{inside}/{name}" for name in files]
+        parent = Path(root).relative_to(folder).as_posix()
+        prefix = "" if parent == "." else f"{parent}/"
+        links = [name for name in folders if Path(root, name).is_symlink()]
+        folders[:] = sorted(set(folders) - set(links))
+        found.files.extend(f"{prefix}{name}" for name in files)
+        found.links.extend(f"{prefix}{name}" for name in links)
     return found
+
+
+def _identity(folder: Path) -> tuple[int, int]:
+    status = folder.stat()
+    return status.st_dev, status.st_ino
 
 
 def _raise_unreadable(exc: OSError) -> None:

@@ -1,7 +1,7 @@
 """Files beside the images that are not read, and why."""
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from wgan.text import plural
 from wgan.training.data.image_formats import ending_of, is_hidden, why_unread
@@ -69,6 +69,11 @@ def describe_left_out(
     return tuple(phrases)
 
 
+def describe_links(links: Sequence[str]) -> str:
+    """Return a phrase that names links to folders that are read under another name."""
+    return f"{plural(len(links), 'link')} to folders that are read already ({_listed(links)})"
+
+
 def _advice(ending: str, is_archive: bool, has_images: bool) -> str:
     """Return why files of an extension are not read and what to do; empty if that is unknown."""
     if ending in KNOWN_IMAGES:
@@ -81,5 +86,5 @@ def _advice(ending: str, is_archive: bool, has_images: bool) -> str:
     return why_unread(ending)
 
 
-def _listed(names: list[str]) -> str:
+def _listed(names: Sequence[str]) -> str:
     return ", ".join(names[:MAX_NAMED]) + (", ..." if len(names) > MAX_NAMED else "")
