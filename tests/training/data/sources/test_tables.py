@@ -178,12 +178,20 @@ def test_a_column_of_checksums_is_not_the_images(tmp_path: Path, name: str) -> N
     assert np.array_equal(np.asarray(open_source(tmp_path / "a.parquet").image(4, 32)), PIXELS[4])
 
 
-def test_training_and_testing_are_splits_too(tmp_path: Path) -> None:
-    for name in ("training", "testing"):
-        parquet.write_table(table(), tmp_path / f"{name}.parquet")
+@pytest.mark.parametrize(
+    ("training", "other", "split"),
+    [
+        ("training", "testing", "testing"),
+        ("trainval-0", "test-0", "test"),
+        ("train-0", "train-val-0", "train-val"),
+    ],
+)
+def test_other_names_of_splits(tmp_path: Path, training: str, other: str, split: str) -> None:
+    parquet.write_table(table(), tmp_path / f"{training}.parquet")
+    parquet.write_table(table().slice(0, 4), tmp_path / f"{other}.parquet")
     source = open_source(tmp_path)
     assert len(source) == 10
-    assert source.unused == ("1 parquet files of the split testing",)
+    assert source.unused == (f"1 parquet files of the split {split}",)
 
 
 @pytest.mark.parametrize("damage", ["ragged", "null", "missing"])

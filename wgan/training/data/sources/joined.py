@@ -9,16 +9,21 @@ import numpy as np
 
 from wgan.training.data.sources import ImageSource, RawImage
 from wgan.training.data.sources.labelling import Classes
+from wgan.training.data.sources.splits import SPLIT
 
 
-def join_sources(folder: Path, sources: Mapping[str, ImageSource]) -> ImageSource:
+def join_sources(
+    folder: Path, sources: Mapping[str, ImageSource], unused: tuple[str, ...] = ()
+) -> ImageSource:
     """Join the sources of the files in a folder, in their order.
 
     If they have no classes, each file is a class, named by what is its own in its name; files that
-    are only numbered are none.
+    are only numbered, and those of splits, are none. `unused` says what else the folder holds.
     """
     name = folder.resolve().name or "images"
-    return JoinedSource(name, list(sources.values()), _file_names(list(sources)))
+    joined = JoinedSource(name, list(sources.values()), _file_names(list(sources)))
+    joined.unused += unused
+    return joined
 
 
 class JoinedSource(ImageSource):
@@ -82,4 +87,5 @@ def _file_names(files: list[str]) -> tuple[str, ...]:
     # A prefix that ends within a word (c of cat and cow) belongs to it.
     whole = files[0][:shared]
     word = len(whole) - len(whole.rstrip("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"))
-    return tuple(file[shared - word :] for file in files)
+    names = [file[shared - word :] for file in files]
+    return () if all(map(SPLIT.fullmatch, names)) else tuple(names)

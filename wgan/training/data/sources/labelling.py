@@ -2,7 +2,6 @@
 
 import json
 import math
-import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -13,19 +12,13 @@ from wgan.errors import ImageError
 from wgan.text import plural
 from wgan.training.data.image_formats import is_hidden
 from wgan.training.data.sources import Labels
+from wgan.training.data.sources.splits import SPLIT
 
 LABEL = "cls"
 """Extension of a sample's label, as in webdataset."""
 
 LABELS_FILE = "dataset.json"
 """Labels beside the images, as the tool of StyleGAN2-ADA writes them."""
-
-SPLIT = re.compile(
-    r"(seg_)?(train|training|test|testing|val|valid|validation|dev|eval|evaluation|pred)"
-    r"([_-]?(set|images|data))?",
-    re.IGNORECASE,
-)
-"""Names of subfolders that part a data set and are no classes: `train`, `test_set`, `seg_train`."""
 
 _IMAGE_FOLDERS = frozenset({"images", "image", "imgs", "img"})
 

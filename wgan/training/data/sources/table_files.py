@@ -1,21 +1,17 @@
 """Which files of a folder are the table of the training images."""
 
 import json
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from wgan.errors import DataError
 from wgan.training.data.sources import ImageSource
+from wgan.training.data.sources.splits import choose_training_files
 from wgan.training.data.sources.tables import TableSource
 
 SAVED, SAVED_SPLITS = "state.json", "dataset_dict.json"
 """Files that `datasets.save_to_disk` writes beside one split, and beside several."""
-
-_SPLIT = re.compile(
-    r"(?:^|[/_.-])(train|training|test|testing|valid|validation|val|dev)(?=[/_.\-\d]|$)"
-)
 
 
 def open_table(path: Path) -> ImageSource:
@@ -30,17 +26,7 @@ def open_table_folder(folder: Path, files: Sequence[str]) -> ImageSource:
         DataError: a file is damaged, or holds no images.
         MissingExtra: pyarrow is not installed.
     """
-    splits: dict[str, list[str]] = {}
-    for file in sorted(files):
-        found = _SPLIT.search(file.lower())
-        splits.setdefault(found[1] if found else "", []).append(file)
-    training = [*splits.pop("train", []), *splits.pop("training", [])]
-    chosen = training or sorted(files)
-    unused = tuple(
-        f"{len(others)} parquet files of the split {name or 'without a name'}"
-        for name, others in splits.items()
-        if not set(others) & set(chosen)
-    )
+    chosen, unused = choose_training_files(files, "parquet")
     return TableSource(_name(folder), [folder / file for file in chosen], unused)
 
 

@@ -234,6 +234,22 @@ def test_a_folder_of_categories_has_a_class_for_each_file(tmp_path: Path) -> Non
     assert source.image_name(4).endswith("cow.npy, image 1")
 
 
+def test_of_files_of_splits_that_of_the_training_is_used(tmp_path: Path) -> None:
+    for name, count in (("test", 3), ("train", 4), ("val", 5)):
+        np.save(tmp_path / f"{name}.npy", noise(count, 20, 20))
+    source = open_source(tmp_path)
+    assert (len(source), source.labels) == (4, None)
+    assert source.unused == ("1 .npy files of the split test", "1 .npy files of the split val")
+    (tmp_path / "train.npy").unlink()
+    assert (len(open_source(tmp_path)), open_source(tmp_path).class_names) == (8, ())
+
+
+def test_a_category_may_be_called_train(tmp_path: Path) -> None:
+    for name in ("bus", "train"):
+        np.save(tmp_path / f"full_numpy_bitmap_{name}.npy", noise(3, 784))
+    assert open_source(tmp_path).class_names == ("bus", "train")
+
+
 def test_a_folder_of_numbered_parts_has_no_classes(tmp_path: Path) -> None:
     for part in range(3):
         np.save(tmp_path / f"part-{part}.npy", noise(4, 20, 20, 3))

@@ -27,6 +27,7 @@ from wgan.training.data.sources.arrays.layout import (
 from wgan.training.data.sources.image_files import FolderSource
 from wgan.training.data.sources.joined import join_sources
 from wgan.training.data.sources.labelling import NO_CLASSES, Classes, classes_of_column
+from wgan.training.data.sources.splits import choose_training_files, files_by_split
 
 MAX_ELONGATION = 4
 """An array of two axes that differ more is rather flat images than one image."""
@@ -81,7 +82,10 @@ def open_npy_folder(folder: Path, files: Sequence[str]) -> ImageSource:
         return StackSource(path, array, layout, classes, unused)
     if _are_single_images(list(types.values())):
         return FolderSource(folder, files, is_image=lambda name: name.endswith(".npy"))
-    return join_sources(folder, {name: open_npy(folder / f"{name}.npy") for name in types})
+    # A category of Quick, Draw! is called train, so every file must be of a split.
+    are_splits = "" not in files_by_split(list(types))
+    names, unused = choose_training_files(list(types), ".npy") if are_splits else (types, ())
+    return join_sources(folder, {name: open_npy(folder / f"{name}.npy") for name in names}, unused)
 
 
 def _classes(

@@ -1,0 +1,48 @@
+"""Splits of a data set by the names of its folders and files: `train`, `test2017`, `val.npy`."""
+
+import re
+from collections.abc import Sequence
+
+SPLIT = re.compile(
+    r"((seg|public|private)_?)?"
+    r"(train|training|train[_-]?val|test|testing|test[_-]?dev|val|valid|validation|minival|dev"
+    r"|eval|evaluation|pred|hold[_-]?out|unlabell?ed|unsupervised|extra)"
+    r"([_-]?(set|images|data))?([_-]?\d+)?",
+    re.IGNORECASE,
+)
+"""Names of subfolders and files that part a data set and are no classes: `seg_train`, `test1`."""
+
+_IN_PATH = re.compile(
+    r"(?:^|[/_.-])"
+    r"(train[_-]?val|train|training|test|testing|valid|validation|val|dev)(?=[/_.\-\d]|$)"
+)
+
+_TRAINING = (("train", "training"), ("trainval", "train-val", "train_val"))
+"""Names of the split that is trained on, the most telling ones first."""
+
+
+def files_by_split(files: Sequence[str]) -> dict[str, list[str]]:
+    """Group the paths of files by the name of their split; an empty name where there is none."""
+    splits: dict[str, list[str]] = {}
+    for file in sorted(files):
+        found = _IN_PATH.search(file.lower())
+        splits.setdefault(found[1] if found else "", []).append(file)
+    return splits
+
+
+def choose_training_files(files: Sequence[str], kind: str) -> tuple[Sequence[str], tuple[str, ...]]:
+    """Return the files of the training split, and phrases that say which others there are.
+
+    All files if there is no such split. `kind` is that of the files in the phrases.
+    """
+    splits = files_by_split(files)
+    for names in _TRAINING:
+        chosen = [file for name in names for file in splits.get(name, [])]
+        if chosen:
+            unused = (
+                f"{len(others)} {kind} files of the split {name or 'without a name'}"
+                for name, others in splits.items()
+                if name not in names
+            )
+            return chosen, tuple(unused)
+    return sorted(files), ()
