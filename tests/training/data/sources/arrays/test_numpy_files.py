@@ -234,6 +234,27 @@ def test_a_folder_of_categories_has_a_class_for_each_file(tmp_path: Path) -> Non
     assert source.image_name(4).endswith("cow.npy, image 1")
 
 
+@pytest.mark.parametrize("shape", [(20, 24, 24), (24, 24)])
+def test_extensions_in_upper_case_are_read(tmp_path: Path, shape: tuple[int, ...]) -> None:
+    arrays = [noise(*shape) for _ in range(3)]
+    for name, array in zip(("a.npy", "b.NPY", "c.Npy"), arrays, strict=True):
+        with (tmp_path / name).open("wb") as file:
+            np.save(file, array)
+    source = open_source(tmp_path)
+    images = {np.asarray(source.image(k, 24)).tobytes() for k in range(len(source))}
+    expected = np.concatenate([array.reshape(-1, 24, 24) for array in arrays])
+    assert images == {image.tobytes() for image in expected}
+
+
+def test_images_and_labels_in_upper_case_are_read(tmp_path: Path) -> None:
+    for name, array in (("images.NPY", noise(4, 20, 20)), ("labels.NPY", np.array([1, 0, 1, 0]))):
+        with (tmp_path / name).open("wb") as file:
+            np.save(file, array)
+    source = open_source(tmp_path)
+    assert source.labels is not None
+    assert source.labels.tolist() == [1, 0, 1, 0]
+
+
 def test_of_files_of_splits_that_of_the_training_is_used(tmp_path: Path) -> None:
     for name, count in (("test", 3), ("train", 4), ("val", 5)):
         np.save(tmp_path / f"{name}.npy", noise(count, 20, 20))

@@ -65,27 +65,28 @@ def open_npy_folder(folder: Path, files: Sequence[str]) -> ImageSource:
     Raises:
         DataError: one is damaged, or holds no images.
     """
-    types = {}
+    types, paths = {}, {}
     for file in sorted(files):
-        with array_errors(folder / file), (folder / file).open("rb") as opened:
-            types[file.removesuffix(".npy")] = _read_type(opened)
+        stem = file[: -len(".npy")]  # the extension may be in upper case
+        name = file if stem in types else stem
+        paths[name] = folder / file
+        with array_errors(paths[name]), paths[name].open("rb") as opened:
+            types[name] = _read_type(opened)
     if any(name.lower() in IMAGE_KEYS for name in types):
         images, labels, unused = choose_arrays(types, "", str(folder))
-        path = folder / f"{images}.npy"
+        path = paths[images]
         with array_errors(folder):
             array = np.lib.format.open_memmap(path, mode="r")
-            classes = _classes(
-                labels, types, lambda name: np.load(folder / f"{name}.npy", allow_pickle=False)
-            )
+            classes = _classes(labels, types, lambda name: np.load(paths[name], allow_pickle=False))
         unused += (classes.reason,) if labels and types[labels][1].hasobject else ()
         layout = layout_of(*types[images], str(path))
         return StackSource(path, array, layout, classes, unused)
     if _are_single_images(list(types.values())):
-        return FolderSource(folder, files, is_image=lambda name: name.endswith(".npy"))
+        return FolderSource(folder, files, is_image=set(files).__contains__)
     # A category of Quick, Draw! is called train, so every file must be of a split.
     are_splits = "" not in files_by_split(list(types))
     names, unused = choose_training_files(list(types), ".npy") if are_splits else (types, ())
-    return join_sources(folder, {name: open_npy(folder / f"{name}.npy") for name in names}, unused)
+    return join_sources(folder, {name: open_npy(paths[name]) for name in names}, unused)
 
 
 def _classes(
