@@ -72,6 +72,29 @@ def test_labels_may_be_texts_and_the_file_gzipped(tmp_path: Path) -> None:
     assert source.class_names == ("cat", "dog")
 
 
+def test_labels_as_numpy_writes_numbers_are_whole_numbers(tmp_path: Path) -> None:
+    labels = [0, 10, -1, np.nan, 0, 10]
+    np.savetxt(
+        tmp_path / "a.csv",
+        np.column_stack([labels, PIXELS.reshape(6, -1)]),
+        delimiter=",",
+        header=f"label,{HEADER}",
+        comments="",
+    )
+    source = open_source(tmp_path / "a.csv")
+    assert source.labels is not None
+    names = [source.class_names[k] if k >= 0 else None for k in source.labels]
+    assert names == ["0", "10", "-1", None, "0", "10"]
+    assert np.array_equal(np.asarray(source.image(5, 28)), PIXELS[5])
+
+
+@pytest.mark.parametrize("labels", [["01", "02"], ["1.5", "2"], ["nan", "bob"]])
+def test_other_labels_keep_their_text(tmp_path: Path, labels: list[str]) -> None:
+    rows = [f"{labels[k % 2]},{row}" for k, row in enumerate(ROWS)]
+    source = open_source(write(tmp_path / "a.csv", f"label,{HEADER}", *rows))
+    assert source.class_names == tuple(sorted(labels))
+
+
 def test_pixels_may_be_one_column_with_spaces(tmp_path: Path) -> None:
     rows = [f"{k % 2},{row.replace(',', ' ')},Training" for k, row in enumerate(ROWS)]
     source = open_source(write(tmp_path / "fer2013.csv", "emotion,pixels,Usage", *rows))

@@ -4,6 +4,7 @@ import csv
 import gzip
 import io
 import itertools
+import math
 import operator
 import zlib
 from collections.abc import Iterator
@@ -62,10 +63,24 @@ def open_pixel_csv(path: Path) -> ImageSource:
         path,
         pixels,
         layout,
-        classes_of_column(labels, title="labels in the CSV file"),
+        classes_of_column(_class_texts(labels), title="labels in the CSV file"),
         columns.notes,
         taken,
     )
+
+
+def _class_texts(labels: list[str]) -> list[str]:
+    """Return labels with whole numbers as `2`, where NumPy writes `2.000e+00`, and NaN empty."""
+    try:
+        numbers = [float(text or "nan") for text in labels]
+    except ValueError:  # texts
+        return labels
+    if not all(value.is_integer() or math.isnan(value) for value in numbers):
+        return labels
+    return [
+        text if text.isdecimal() else "" if math.isnan(value) else f"{value:.0f}"
+        for text, value in zip(labels, numbers, strict=True)
+    ]
 
 
 def _separator(line: str) -> str:
