@@ -223,6 +223,13 @@ def test_a_one_hot_label_is_the_index_of_its_1() -> None:
     assert (classes.names, classes.labels.tolist()) == (("0", "2"), [1, 0, 1])
 
 
+def test_a_null_in_a_dataset_json_is_a_missing_label() -> None:
+    labels = [["a.png", 3], ["b.png", None], ["c.png", 0]]
+    classes = classes_of_json(json.dumps({"labels": labels}).encode(), ["a.png", "b.png", "c.png"])
+    assert classes.labels is not None
+    assert (classes.names, classes.labels.tolist()) == (("0", "3"), [1, -1, 0])
+
+
 def _pack(folder: Path, ending: str, outer: str) -> Path:
     """Pack `folder` below the folder `outer` of an archive; `"."` as tar writes it."""
     path = folder.with_name(f"packed.{ending}")
@@ -282,6 +289,16 @@ def test_names_with_dots_have_cls_files_of_their_own(tmp_path: Path) -> None:
     labels = open_source(tmp_path).labels
     assert labels is not None
     assert labels.tolist() == [0, 1, 0] * 2
+
+
+@pytest.mark.parametrize("missing", ["-1", ""])
+def test_a_cls_file_may_hold_no_class(tmp_path: Path, missing: str) -> None:
+    for number, label in enumerate(["2", missing, "10", "2"]):
+        save_image(tmp_path / f"{number}.png")
+        (tmp_path / f"{number}.cls").write_text(label)
+    source = open_source(tmp_path)
+    assert source.labels is not None
+    assert (source.class_names, source.labels.tolist()) == (("2", "10"), [0, -1, 1, 0])
 
 
 def test_an_image_without_a_cls_file_is_named(tmp_path: Path) -> None:

@@ -208,7 +208,8 @@ def classes_of_json(text: bytes, names: Sequence[str]) -> Classes:
     """Return the classes in a `dataset.json`, as the tool of StyleGAN2-ADA writes it.
 
     It holds `{"labels": [["00000/img00000000.png", 6], ...]}`; `names` are the paths of the images.
-    A label may be a one-hot list. No classes if it holds something else, or lacks an image.
+    A label may be a one-hot list, or null. No classes if it holds something else, or lacks an
+    image.
     """
     try:
         content: Any = json.loads(text)
@@ -220,9 +221,12 @@ def classes_of_json(text: bytes, names: Sequence[str]) -> Classes:
     missing = [name for name in names if name not in labels]
     if missing:
         return _no_json_classes(f"it lacks {plural(len(missing), 'image')}, as {missing[0]}")
-    found = [_class_index(labels[name]) for name in names]
-    column = [label for label in found if label is not None]
-    if len(column) < len(found):  # other lists are several classes of an image
+    column: list[Any] = [_class_index(labels[name]) for name in names]
+    # Other lists are several classes of an image.
+    if any(
+        label is None and labels[name] is not None
+        for name, label in zip(names, column, strict=True)
+    ):
         return _no_json_classes("its labels must be whole numbers or one-hot lists")
     classes = classes_of_column(column)
     return classes if classes.labels is not None else _no_json_classes(classes.reason)
@@ -259,9 +263,10 @@ def _classes_of_class_files(
     if missing:
         return Classes(reason=f"{plural(len(missing), 'image')} have no .{LABEL}, as {missing[0]}")
     values = [texts[key] for key in keys]
-    # Up to 18 digits fit into 64 bits.
-    if all(text.isdigit() and len(text) <= 18 for text in values):
-        return classes_of_column([int(text) for text in values])
+    # Up to 18 digits fit into 64 bits; -1 is no class, as in other programs, and so is no text.
+    if all((text.isdigit() and len(text) <= 18) or text in (b"", b"-1") for text in values):
+        numbers: list[Any] = [int(text) if text.isdigit() else None for text in values]
+        return classes_of_column(numbers)
     return classes_of_column(np.array(values, object))
 
 
