@@ -161,6 +161,15 @@ def test_minus_one_is_no_class_where_the_classes_have_names() -> None:
     assert classes_of_column([-1, -1], ["cat", "dog"]).reason == "the labels are all missing"
 
 
+def test_labels_beyond_the_names_are_no_classes_and_named() -> None:
+    classes = classes_of_column([0, 1, 5, -1], ["cat", "dog"])
+    assert (classes.labels, classes.names) == (None, ())
+    assert classes.reason == (
+        "the labels are beyond the 2 names of classes, as 5, for 1 of 3 images: correct them, or"
+        " add names"
+    )
+
+
 def test_classes_that_no_image_has_keep_their_names() -> None:
     classes = classes_of_column([2, 0], ["cat", "dog", "owl"])
     assert classes.labels is not None

@@ -48,8 +48,8 @@ def classes_of_column(
     One-hot labels `[n, classes]` are those of the positions of their ones. `names` are those of the
     classes 0 to `len(names) - 1`; without them a class has its value as its name. The label of a
     missing value is -1; with `names` -1 is a missing value, as in Hugging Face's data sets. A
-    column of other numbers, with negative ones, of one class, or of nearly as many classes as
-    images has no classes. `title` is the column in messages.
+    column of other numbers, with negative ones, of numbers beyond the names, of one class, or of
+    nearly as many classes as images has no classes. `title` is the column in messages.
     """
     try:
         column = _one_axis(np.asarray(values))
@@ -70,8 +70,8 @@ def classes_of_column(
         column = column.astype(np.int64)
     if column.dtype.kind in "SO":
         column = np.array([_text(value) for value in column])
-    if names and column.dtype.kind in "ui" and column.max() < len(names):
-        return Classes(column.astype(np.int64), tuple(map(str, names)))
+    if names and column.dtype.kind in "ui":
+        return _named_classes(column, names, title)
     found, labels = np.unique(column, return_inverse=True)
     if len(found) == 1:
         return Classes(reason=f"the {title} are all {str(found[0])[:MAX_SHOWN]}")
@@ -79,6 +79,18 @@ def classes_of_column(
         counts = f"{len(found):,} values for {len(column):,} images"
         return Classes(reason=f"the {title} have {counts}, which are too many for classes")
     return Classes(labels.astype(np.int64), tuple(map(str, found.tolist())))
+
+
+def _named_classes(column: npt.NDArray[Any], names: Sequence[str], title: str) -> Classes:
+    """Return the classes of whole numbers from 0; none if some are beyond the names."""
+    beyond = column[column >= len(names)]
+    if len(beyond):
+        images = f"{len(beyond):,} of {plural(len(column), 'image')}"
+        return Classes(
+            reason=f"the {title} are beyond the {len(names)} names of classes, as {beyond[0]}, for"
+            f" {images}: correct them, or add names"
+        )
+    return Classes(column.astype(np.int64), tuple(map(str, names)))
 
 
 def _one_axis(column: npt.NDArray[Any]) -> npt.NDArray[Any]:
