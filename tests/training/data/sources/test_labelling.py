@@ -126,6 +126,7 @@ def test_other_columns_have_no_classes(column: list[object]) -> None:
         ([0, None, 0], "the labels are all 0"),
         ([0, -1, 1], "the labels are negative, as -1, for 1 of 3 images"),
         ([0.5, 1.0], "the labels are not whole numbers"),
+        ([0.0, 1e19], "the labels are too large for whole numbers, as 1e+19"),
         (["a", "a"], "the labels are all a"),
         (range(10), "the labels have 10 values for 10 images, which are too many for classes"),
         ([[1, 1], [0, 1]], "the labels have several values for an image"),
@@ -152,6 +153,14 @@ def test_an_image_whose_label_is_missing_has_no_class(column: list[object]) -> N
     classes = classes_of_column(np.array(column))
     assert classes.labels is not None
     assert (classes.names, classes.labels.tolist()) == (("0", "3"), [0, -1, 1])
+
+
+@pytest.mark.parametrize("small", [0, None])
+def test_labels_of_64_bits_are_not_rounded(small: Any) -> None:
+    classes = classes_of_column([2**63 + 1, small, 2**63 + 2, 2**63 + 1])
+    assert classes.labels is not None
+    assert classes.names[-2:] == (f"{2**63 + 1}", f"{2**63 + 2}")
+    assert classes.labels.tolist() == ([1, 0, 2, 1] if small == 0 else [0, -1, 1, 0])
 
 
 def test_minus_one_is_no_class_where_the_classes_have_names() -> None:

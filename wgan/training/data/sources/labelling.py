@@ -25,6 +25,9 @@ _IMAGE_FOLDERS = frozenset({"images", "image", "imgs", "img"})
 MAX_CLASSES = 10_000
 """A column of more values is no column of classes."""
 
+MAX_FLOAT = 2**53
+"""Larger whole numbers are not exact as floats."""
+
 MAX_SHOWN = 40
 """Characters of a label in a message."""
 
@@ -52,7 +55,7 @@ def classes_of_column(
     nearly as many classes as images has no classes. `title` is the column in messages.
     """
     try:
-        column = _one_axis(np.asarray(values))
+        column = _one_axis(_as_array(values))
     except ValueError:  # lists of several lengths, or several labels of an image
         return Classes(reason=f"the {title} have several values for an image")
     missing = _missing(column, bool(names))
@@ -93,6 +96,14 @@ def _named_classes(column: npt.NDArray[Any], names: Sequence[str], title: str) -
     return Classes(column.astype(np.int64), tuple(map(str, names)))
 
 
+def _as_array(values: npt.ArrayLike) -> npt.NDArray[Any]:
+    """Return an array; of whole numbers beyond 64 bits with a sign one of Python's, all digits."""
+    array = np.asarray(values)
+    if array.dtype.kind == "f" and isinstance(values, list) and all(type(v) is int for v in values):
+        return np.array(values, object)
+    return array
+
+
 def _one_axis(column: npt.NDArray[Any]) -> npt.NDArray[Any]:
     """Return labels, perhaps one-hot, as `[n]`. Raises ValueError."""
     if column.ndim == 0 or column.size == len(column):
@@ -130,6 +141,8 @@ def _problem(column: npt.NDArray[Any]) -> str:
     """Return why values are no classes, as the rest of a sentence; empty if they may be some."""
     if column.dtype.kind == "f" and not np.array_equal(column, np.rint(column)):
         return "are not whole numbers"
+    if column.dtype.kind == "f" and column.max() > MAX_FLOAT:
+        return f"are too large for whole numbers, as {column.max():g}"
     if column.dtype.kind in "if" and column.min() < 0:
         count = int((column < 0).sum())
         return f"are negative, as {column.min():g}, for {count:,} of {len(column):,} images"
