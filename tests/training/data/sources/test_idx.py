@@ -44,6 +44,14 @@ def test_labels_beside_the_images_are_read(tmp_path: Path, zipped: bool) -> None
     assert (source.class_names, source.labels.tolist()) == (("1", "3"), [1, 0, 1, 0, 1])
 
 
+@pytest.mark.parametrize("folder", [".", "raw", "deep/er"])
+def test_a_hidden_file_of_macos_is_no_idx_file(tmp_path: Path, folder: str) -> None:
+    (tmp_path / folder).mkdir(parents=True, exist_ok=True)
+    (tmp_path / folder / "train-images-idx3-ubyte").write_bytes(idx_bytes())
+    (tmp_path / folder / "._train-images-idx3-ubyte").write_bytes(bytes(82))
+    assert len(open_source(tmp_path)) == 5
+
+
 def test_labels_may_be_integers_of_32_bits(tmp_path: Path) -> None:
     images = struct.pack(">4B3I", 0, 0, 8, 3, 4, 8, 8) + bytes(256)
     (tmp_path / "train-images-idx3-ubyte").write_bytes(images)

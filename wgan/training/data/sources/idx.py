@@ -17,6 +17,7 @@ import numpy as np
 
 from wgan.errors import DataError
 from wgan.files import is_refused, why_unreadable
+from wgan.training.data.image_formats import is_hidden
 from wgan.training.data.sources import ArraySource
 from wgan.training.data.sources.labelling import NO_CLASSES, Classes, classes_of_column
 
@@ -58,7 +59,8 @@ def find_nested_idx(folder: Path, files: Iterable[str]) -> Path | None:
 
 
 def _choose(folder: Path, files: Iterable[Path]) -> Path | None:
-    found = sorted(path for path in files if _NAME.match(path.name))
+    # macOS puts a hidden file ._NAME beside each file on other disks.
+    found = sorted(path for path in files if _NAME.match(path.name) and not is_hidden(path.name))
     chosen = [path for path in found if "train" in path.name] or found
     names = {path.relative_to(folder).as_posix().removesuffix(".gz") for path in chosen}
     if len(names) > 1:
