@@ -165,6 +165,19 @@ def test_other_separators_are_read(tmp_path: Path, separator: str) -> None:
     assert len(open_source(write(tmp_path / "a.csv", *rows))) == 6
 
 
+@pytest.mark.parametrize("quote", ['"', ""])
+@pytest.mark.parametrize("has_header", [True, False])
+def test_commas_beside_semicolons_are_decimal(tmp_path: Path, quote: str, has_header: bool) -> None:
+    values = PIXELS.reshape(6, -1) / 255
+    rows = [[quote + f"{value:.6f}".replace(".", ",") + quote for value in row] for row in values]
+    header = [HEADER.replace(",", ";")] if has_header else []
+    source = open_source(write(tmp_path / "a.csv", *header, *(";".join(row) for row in rows)))
+    assert len(source) == 6
+    for k in (0, 5):
+        difference = np.asarray(source.image(k, 28)).reshape(-1) - values[k]
+        assert np.abs(difference).max() < 1e-6
+
+
 @pytest.mark.parametrize(
     ("lines", "reason"),
     [

@@ -6,6 +6,7 @@ import io
 import itertools
 import math
 import operator
+import re
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -29,6 +30,9 @@ from wgan.training.data.sources.labelling import classes_of_column
 FIELD_LIMIT = 2**24
 """Characters of a field; FER2013 has all pixels of an image in one."""
 
+_QUOTED = re.compile(r'"[^"]*"')
+_DECIMAL_COMMA = re.compile(r"\s*[-+]?\d*,\d+([eE][-+]?\d+)?\s*")
+
 EXAMINED = 1000
 """First rows that tell which column has the labels."""
 
@@ -48,9 +52,13 @@ def open_pixel_csv(path: Path) -> ImageSource:
         with path.open("rb") as file:
             zipped = file.read(2) == b"\x1f\x8b"
         with gzip.open(path, "rb") if zipped else path.open("rb") as file:
+            rows: Iterator[list[str]]
             lines = io.TextIOWrapper(file, "utf-8-sig", newline="")
             start = lines.readline()
-            rows = csv.reader(itertools.chain([start], lines), delimiter=_separator(start))
+            separator = _separator(start)
+            rows = csv.reader(itertools.chain([start], lines), delimiter=separator)
+            if separator != ",":
+                rows = (list(map(_with_point, row)) for row in rows)
             pixels, labels, columns = _read(rows, path)
     except (OSError, EOFError, UnicodeDecodeError, csv.Error, zlib.error) as exc:
         if is_refused(exc):
@@ -84,7 +92,15 @@ def _class_texts(labels: list[str]) -> list[str]:
 
 
 def _separator(line: str) -> str:
-    return "," if "," in line else max(";\t", key=line.count)
+    """Return what parts the columns of a line; commas beside semicolons or tabs are decimal."""
+    bare = _QUOTED.sub("", line)
+    other = max(";\t", key=bare.count)
+    return other if bare.count(other) and bare.count(",") <= bare.count(other) + 1 else ","
+
+
+def _with_point(text: str) -> str:
+    """Return a number with a decimal comma as one with a point, and other texts as they are."""
+    return text.replace(",", ".") if _DECIMAL_COMMA.fullmatch(text) else text
 
 
 def _read(
