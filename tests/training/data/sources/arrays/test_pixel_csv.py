@@ -35,6 +35,20 @@ def test_a_file_without_a_header_or_labels_is_read(tmp_path: Path) -> None:
     assert np.array_equal(np.asarray(labelled.image(0, 32)), PIXELS[0])
 
 
+@pytest.mark.parametrize("labels", [["0", "1"], []])
+def test_commas_at_the_ends_of_rows_are_no_column(tmp_path: Path, labels: list[str]) -> None:
+    rows = [f"{labels[k % 2]},{row}," if labels else f"{row}," for k, row in enumerate(ROWS)]
+    source = open_source(write(tmp_path / "a.csv", *rows))
+    assert source.class_names == tuple(labels)
+    assert np.array_equal(np.asarray(source.image(5, 28)), PIXELS[5])
+
+
+def test_a_value_after_rows_that_end_in_a_comma_is_an_error(tmp_path: Path) -> None:
+    rows = [",".join(map(str, row)) for row in gradients(1002)]
+    with pytest.raises(DataError, match=r"row 1002 .*last column has '7', and is empty before"):
+        open_source(write(tmp_path / "a.csv", *(f"{row}," for row in rows[:-1]), f"{rows[-1]},7"))
+
+
 @pytest.mark.parametrize("last", [True, False])
 def test_labels_may_be_texts_without_a_header(tmp_path: Path, last: bool) -> None:
     rows = [

@@ -112,13 +112,16 @@ def _read(
     known = list(itertools.islice(filled, EXAMINED))
     if not names:
         known.insert(0, first)
-    columns = choose_columns(names, known, path)
+    ends_empty = not names and len(first) > 1 and not any(row[-1] for row in known)
+    columns = choose_columns(names, [row[:-1] for row in known] if ends_empty else known, path)
     pick = operator.itemgetter(*columns.pixels)
     labels, images = [], []
     for number, row in enumerate(itertools.chain(known, filled), 1):
         try:
             if len(row) != len(first):
                 raise ValueError(f"{len(row)} columns, not {len(first)}")
+            if ends_empty and row[-1]:
+                raise ValueError(f"its last column has {row[-1]!r}, and is empty before")
             labels += [] if columns.label is None else [row[columns.label]]
             values = pick(row).split() if columns.is_joined else pick(row)
             images.append(np.array(list(map(float, values)), np.float32))
