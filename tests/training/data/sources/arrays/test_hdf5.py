@@ -1,4 +1,5 @@
 import io
+import re
 from pathlib import Path
 
 import numpy as np
@@ -210,3 +211,18 @@ def test_a_damaged_hdf5_file_is_an_error(tmp_path: Path, content: bytes) -> None
     (tmp_path / "a.h5").write_bytes(content)
     with pytest.raises(DataError, match="damaged or no HDF5 file"):
         open_source(tmp_path / "a.h5")
+
+
+def test_links_to_other_files_are_named(tmp_path: Path) -> None:
+    with h5py.File(tmp_path / "b.h5", "w") as file:
+        file["x"] = IMAGES
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file["images"] = h5py.ExternalLink("b.h5", "/x")
+    link = r"1 link to other files, which are not followed \(images to b.h5:/x\)"
+    with pytest.raises(DataError, match=f"holds only {link}: give the file that has"):
+        open_source(tmp_path / "a.h5")
+    with h5py.File(tmp_path / "a.h5", "a") as file:
+        file["train"] = IMAGES[:4]
+    source = open_source(tmp_path / "a.h5")
+    assert (len(source), len(source.unused)) == (4, 1)
+    assert re.fullmatch(link, source.unused[0])

@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from wgan.errors import DataError, ImageError, needs_extra
 from wgan.files import is_refused, why_unreadable
+from wgan.text import plural
 from wgan.training.data.sources import ImageSource, fingerprint_files
 from wgan.training.data.sources.arrays import StackSource
 from wgan.training.data.sources.arrays.layout import are_single_images, choose_arrays, layout_of
@@ -20,6 +21,7 @@ from wgan.training.data.sources.labelling import (
     classes_of_column,
     classes_of_folders,
 )
+from wgan.training.data.sources.left_out import MAX_NAMED
 
 FIRST = 16
 """Values of a data set that tell whether they are image files."""
@@ -40,30 +42,59 @@ def open_hdf5(path: Path, key: str = "") -> ImageSource:
         file = h5py.File(path, "r")
         found: dict[str, Any] = {}
         file.visititems(lambda name, item: found.update({name: item} if _is_read(item) else {}))
-        types = {name: (item.shape or (), item.dtype) for name, item in found.items()}
-        if not key and are_single_images(types):
-            names = list(found)
-            layout = layout_of((len(names), *types[names[0]][0]), types[names[0]][1], str(path))
-            array = _DataSets([found[name] for name in names])
-            return StackSource(path, array, layout, classes_of_folders(names), member="all")
-        if not key and _are_single_files(found):
-            names = list(found)
-            return FilesSource(path, list(found.values()), names, classes_of_folders(names))
-        files = [name for name in found if _holds_files(found[name])]
-        images, labels, unused = choose_arrays(types, key.strip("/"), str(path), files)
-        classes = NO_CLASSES
-        if labels:
-            title = f"labels in the data set {labels}"
-            classes = classes_of_column(np.asarray(found[labels]), title=title)
-        if images in files:
-            numbers = [f"image {k}" for k in range(len(found[images]))]
-            return FilesSource(path, found[images], numbers, classes, unused, images)
-        layout = layout_of(*types[images], f"{path}, data set {images},")
+        links = _external_links(file)
+        if links and not found:
+            raise DataError(
+                f"the HDF5 file {path} holds only {links}: give the file that has the images"
+            )
+        source = _open_found(path, found, key)
     except (OSError, RuntimeError, KeyError, ValueError) as exc:
         if is_refused(exc):
             raise DataError(f"the HDF5 file {path} {why_unreadable(exc)}") from exc
         raise DataError(f"{path} is damaged or no HDF5 file: {exc}") from exc
+    source.unused += (links,) if links else ()
+    return source
+
+
+def _open_found(path: Path, found: dict[str, Any], key: str) -> ImageSource:
+    """Open the data sets of a file that hold the images. Raises DataError."""
+    types = {name: (item.shape or (), item.dtype) for name, item in found.items()}
+    if not key and are_single_images(types):
+        names = list(found)
+        layout = layout_of((len(names), *types[names[0]][0]), types[names[0]][1], str(path))
+        array = _DataSets([found[name] for name in names])
+        return StackSource(path, array, layout, classes_of_folders(names), member="all")
+    if not key and _are_single_files(found):
+        names = list(found)
+        return FilesSource(path, list(found.values()), names, classes_of_folders(names))
+    files = [name for name in found if _holds_files(found[name])]
+    images, labels, unused = choose_arrays(types, key.strip("/"), str(path), files)
+    classes = NO_CLASSES
+    if labels:
+        title = f"labels in the data set {labels}"
+        classes = classes_of_column(np.asarray(found[labels]), title=title)
+    if images in files:
+        numbers = [f"image {k}" for k in range(len(found[images]))]
+        return FilesSource(path, found[images], numbers, classes, unused, images)
+    layout = layout_of(*types[images], f"{path}, data set {images},")
     return StackSource(path, found[images], layout, classes, unused, images)
+
+
+def _external_links(file: Any) -> str:
+    """Return a phrase that names the links to other files, which h5py skips; empty for none."""
+    import h5py
+
+    found: list[str] = []
+
+    def visit(name: str, link: object) -> None:
+        if isinstance(link, h5py.ExternalLink):
+            found.append(f"{name} to {link.filename}:{link.path}")
+
+    file.visititems_links(visit)
+    if not found:
+        return ""
+    listed = ", ".join(found[:MAX_NAMED]) + (", ..." if len(found) > MAX_NAMED else "")
+    return f"{plural(len(found), 'link')} to other files, which are not followed ({listed})"
 
 
 class _DataSets:
