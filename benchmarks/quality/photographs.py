@@ -1,10 +1,10 @@
 """Photographs and emoji on a CPU: recipes at equal time, with the distance over time.
 
     python -m benchmarks.quality.photographs RESULTS [--data ../shared/data] [--only cifar10]
-        [--recipe tuned] [--seeds 1] [--cpu-minutes 20] [--write docs/quality.md]
+        [--recipe tuned] [--seeds 1] [--cpu-minutes 20] [--threads 1] [--write docs/quality.md]
         [--curves docs/images/quality.png]
 
-A few measured steps decide how many fit into the CPU time, which is that of one thread: other
+A few measured steps decide how many fit into the CPU time, which is that of all threads: other
 programs may run meanwhile. An interrupted run continues. The distance is Frechet's in the features
 of an EfficientNet-Lite0, FD-EfficientNet-Lite0, which compares with nothing but itself; it is
 measured by `wgan eval`.
@@ -101,10 +101,11 @@ def main() -> None:
     parser.add_argument("--only", choices=SETS, help="only this data set")
     parser.add_argument("--recipe", choices=RECIPES, help="only this recipe")
     parser.add_argument("--cpu-minutes", type=float, help="of each run, instead of the set's")
+    parser.add_argument("--threads", type=int, default=1, help="of PyTorch")
     parser.add_argument("--scored", type=int, default=SCORED, help="generated images")
     parser.add_argument("--curves", type=Path, metavar="PNG", help="draw the distances over time")
     options = parser.parse_args()
-    torch.set_num_threads(1)  # so that CPU time is the time of one core
+    torch.set_num_threads(options.threads)
     folder = options.results / "photographs"
     for seed in range(options.seeds):
         for name, photographs in SETS.items():

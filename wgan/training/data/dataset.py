@@ -16,6 +16,7 @@ from wgan.text import shorten
 from wgan.training.data.batches import Batches, BatchSequence, check_shape
 from wgan.training.data.decoding import Part, Skipped
 from wgan.training.data.sources import Labels, count_classes
+from wgan.training.data.sources.labelling import MAX_CLASSES
 from wgan.training.distributed.process_group import SINGLE_PROCESS, ProcessGroup
 
 Indices = npt.NDArray[np.int64]
@@ -120,8 +121,7 @@ class InMemoryDataset:
                 `(0, 65535)`. Booleans, and floats between -1 and 1 of which some are negative,
                 need none.
             labels: class of each image, integers `[n]` from 0, for a conditional run.
-            class_names: name of each class; the default is the numbers among the labels, so that
-                [1, 2] are two classes.
+            class_names: name of each class; the default is their numbers.
 
         Raises:
             DataError: the shape, type or values are not allowed.
@@ -136,8 +136,12 @@ class InMemoryDataset:
             return data
         checked = check_labels(labels, len(pixels))
         if class_names is None:
-            found, checked = np.unique(checked, return_inverse=True)
-            class_names = [str(label) for label in found]
+            highest = int(checked.max())
+            if highest >= MAX_CLASSES:
+                raise DataError(
+                    f"the labels go up to {highest}: number at most {MAX_CLASSES:,} classes from 0"
+                )
+            class_names = [str(label) for label in range(highest + 1)]
         return data.with_labels(checked, class_names)
 
     def with_labels(self, labels: Labels, class_names: Sequence[str]) -> Self:
