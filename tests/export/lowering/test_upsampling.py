@@ -149,6 +149,33 @@ def test_what_is_not_nearest_by_2_and_3x3_stays(form: Form, changes: dict[str, A
     assert operators(fold_upsampling(model)) == {"Resize", "Conv"}
 
 
+@pytest.mark.parametrize("mode", ["asymmetric", "half_pixel"])
+@pytest.mark.parametrize("factor", [2, 2.2])
+def test_a_factor_that_only_rounds_to_a_doubled_size_stays(mode: str, factor: float) -> None:
+    model = make_model(resize(coordinate_transformation_mode=mode), draw(16, 4, 3, 3), (4, 4))
+    scales = np.array([1, 1, factor, factor], np.float32)
+    model.graph.initializer[0].CopyFrom(numpy_helper.from_array(scales, "scales"))
+    x = draw(2, 4, 4, 4, seed=1)
+    assert run(model, x).shape[2:] == (8, 8)
+    folded = fold_upsampling(model)
+    assert np.abs(run(folded, x) - run(model, x)).max() < 3e-5
+    assert operators(folded) == ({"ConvTranspose"} if factor == 2 else {"Resize", "Conv"})
+
+
+def sized(channels: int, height: int, width: int) -> tuple[list[NodeProto], Constants]:
+    """Resize to a size rather than by a factor."""
+    nodes = [helper.make_node("Resize", ["x", "", "", "sizes"], ["up"], mode="nearest")]
+    return nodes, {"sizes": np.array([2, channels, 2 * height, 2 * width])}
+
+
+def test_sizes_that_double_the_map_are_folded() -> None:
+    model = make_model(sized, draw(16, 4, 3, 3), (4, 5))
+    x = draw(2, 4, 4, 5, seed=1)
+    folded = fold_upsampling(model)
+    assert operators(folded) == {"ConvTranspose"}
+    assert np.abs(run(folded, x) - run(model, x)).max() < 3e-5
+
+
 def test_few_channels_stay_as_they_are_in_8_bits() -> None:
     model = make_model(resize(**ASYMMETRIC), draw(3, 4, 3, 3), (4, 5))
     assert operators(fold_upsampling(model, eight_bits=True)) == {"Resize", "Conv"}

@@ -8,6 +8,7 @@ upsampling. Both are exact, borders included.
 """
 
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
 from onnx import ModelProto, NodeProto
@@ -122,11 +123,29 @@ def _resized(graph: Graph, node: NodeProto, makers: Mapping[str, NodeProto]) -> 
     }
     if given.get("mode", "nearest") != "nearest" or given.get("axes") is not None:
         return None
+    if not _has_factor_two(graph, node, given):
+        return None
     modes = (
         given.get("coordinate_transformation_mode", "half_pixel"),
         given.get("nearest_mode", "round_prefer_floor"),
     )
     return node.input[0] if node.op_type == "Upsample" or modes in NEAREST else None
+
+
+def _has_factor_two(graph: Graph, node: NodeProto, given: Mapping[str, Any]) -> bool:
+    """Whether Resize or Upsample has exactly the factor 2, if its output is twice as large.
+
+    Sizes are rounded down: the factor 2.2 makes 8 pixels of 4 too, but repeats other ones.
+    """
+    if given.get("keep_aspect_ratio_policy", "stretch") != "stretch":
+        return False
+    # The inputs are the map, the region, the factors and the sizes; before opset 11 there is no
+    # region, before opset 9 the factors are an attribute.
+    name = node.input[min(2, len(node.input) - 1)]
+    factors = graph.constants.get(name, given.get("scales"))
+    if factors is None:
+        return not name  # sizes decide
+    return len(factors) == 0 or np.array_equal(factors, [1, 1, 2, 2])
 
 
 def _repeated(graph: Graph, node: NodeProto, makers: Mapping[str, NodeProto]) -> str | None:
