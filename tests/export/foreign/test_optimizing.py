@@ -9,7 +9,7 @@ import onnxruntime
 import pytest
 from onnx import ModelProto, TensorProto, helper
 
-from tests.export.foreign.networks import LATENT_DIM, foreign, random
+from tests.export.foreign.networks import LATENT_DIM, Constants, foreign, random
 from tests.processes import ROOT, RunWgan
 from wgan.errors import ExportError, ModelFileError, ParityError, UsageError, WganError
 from wgan.export import OptimizeConfig, optimize
@@ -52,6 +52,48 @@ def test_the_new_file_gives_the_images_of_the_old_one(
     with Generator(mine) as generator:
         difference = generator.images(latents) - their_images(path, latents)
     assert 10 * np.log10(4 / np.square(difference).mean()) > decibels
+
+
+IN_FP16: dict[str, list[onnx.NodeProto]] = {
+    "ones": [make_node("ConstantOfShape", ["sizes"], ["term"],
+                       value=helper.make_tensor("value", TensorProto.FLOAT, [1], [0.3]))],
+    "zeros": [make_node("ConstantOfShape", ["sizes"], ["term"])],
+    "range": [make_node("Mul", ["features", "zero"], ["zeros"]),
+              make_node("ReduceMax", ["zeros"], ["none"], keepdims=0),
+              make_node("Add", ["none", "one"], ["stop"]),
+              make_node("Range", ["zero", "stop", "step"], ["steps"]),
+              make_node("ReduceMean", ["steps"], ["term"], keepdims=0)],
+    "eye": [make_node("Slice", ["features", "first", "last", "axes"], ["small_map"]),
+            make_node("Reshape", ["small_map", "square"], ["matrix"]),
+            make_node("EyeLike", ["matrix"], ["eye"], dtype=TensorProto.FLOAT),
+            make_node("ReduceMean", ["eye"], ["term"], keepdims=0)],
+    "celu": [make_node("Celu", ["features"], ["term"])],
+}  # fmt: skip
+"""Operators whose type is in an attribute, or that have no float16 -> the nodes that make `term`
+of `features` and its `sizes`."""
+
+
+@pytest.mark.parametrize("operator", IN_FP16)
+def test_fp16_takes_operators_that_make_numbers_themselves(tmp_path: Path, operator: str) -> None:
+    nodes = [
+        make_node("Shape", ["features"], ["sizes"]),
+        *IN_FP16[operator],
+        make_node("Add", ["features", "term"], ["sum"]),
+        make_node("Conv", ["sum", "w3"], ["mixed"], pads=[1, 1, 1, 1]),
+        make_node("Tanh", ["mixed"], ["image"]),
+    ]
+    constants: Constants = {
+        "w3": random(3, 3, 3, 3, seed=7) / 4, "zero": np.array(0, np.float32),
+        "one": np.array(1, np.float32), "step": np.array(0.25, np.float32),
+        "first": np.array([0, 0]), "last": np.array([1, 1]), "axes": np.array([0, 1]),
+        "square": np.array([8, 8]),
+    }  # fmt: skip
+    path = written(foreign(nodes, constants=constants), tmp_path)
+    mine = optimized(path, precision="fp16")
+    latents = latents_from_seeds(range(9), LATENT_DIM)
+    with Generator(mine) as generator:
+        difference = generator.images(latents) - their_images(path, latents)
+    assert 10 * np.log10(4 / np.square(difference).mean()) > 55
 
 
 def test_the_receipt_names_the_reference_and_invents_nothing(tmp_path: Path) -> None:

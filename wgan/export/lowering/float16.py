@@ -2,7 +2,7 @@
 
 import numpy as np
 import onnx
-from onnx import ModelProto, NodeProto, TensorProto
+from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
 from wgan.errors import ExportError
 from wgan.export.lowering.graph import Graph, bodies, reads
@@ -15,6 +15,11 @@ EIGHT_BITS = frozenset({
     "QLinearMatMul", "QuantizeLinear",
 })  # fmt: skip
 """Operators of 8-bit layers, whose scales are float32."""
+
+WITHOUT_HALVES = frozenset({"Celu", "IsInf", "NonMaxSuppression", "Range"})
+"""Operators that ONNX has in float32 and not in float16."""
+
+_ZERO = numpy_helper.from_array(np.zeros(1, np.float32))
 
 
 def to_fp16(model: ModelProto) -> ModelProto:
@@ -40,7 +45,8 @@ def to_fp16(model: ModelProto) -> ModelProto:
     in_float32 = False
     for node in model.graph.node:
         in_float32 = in_float32 or "images" in node.output  # from the last activation on
-        if not (in_float32 or bodies(node)):  # If and Loop stay as they are
+        # If and Loop stay as they are.
+        if not (in_float32 or bodies(node) or node.op_type in WITHOUT_HALVES):
             _copy_in_fp16(graph, node, halves)
             continue
         for name in reads(node):
@@ -73,9 +79,14 @@ def _copy_in_fp16(graph: Graph, node: NodeProto, halves: dict[str, str]) -> None
         if name not in halves and constant is not None and constant.dtype == np.float32:
             halves[name] = graph.constant(constant.astype(np.float16), "half")
         copied.input[index] = halves.get(name, name)
+    if node.op_type == "ConstantOfShape" and not node.attribute:  # by default a float32 zero
+        copied.attribute.append(helper.make_attribute("value", _ZERO))
     for entry in copied.attribute:
-        if node.op_type == "Cast" and entry.i == TensorProto.FLOAT:
+        if entry.name in ("to", "dtype") and entry.i == TensorProto.FLOAT:  # Cast, EyeLike
             entry.i = TensorProto.FLOAT16
+        elif entry.name == "value" and entry.t.data_type == TensorProto.FLOAT:  # ConstantOfShape
+            value = numpy_helper.to_array(entry.t).astype(np.float16)
+            entry.t.CopyFrom(numpy_helper.from_array(value))
     for index, name in enumerate(node.output):
         halves[name] = copied.output[index] = graph.unique_name(f"{name}_half")
     graph.nodes.append(copied)
