@@ -217,3 +217,57 @@ def test_bytes_that_are_not_onnx_are_refused(data: bytes) -> None:
 def test_any_bytes_are_accepted_or_refused(data: bytes) -> None:
     with contextlib.suppress(ModelFileError):
         scan(data)
+
+
+def with_dropout(ratio: float | None, mode: Any, *, constant: bool = False) -> onnx.ModelProto:
+    """A graph with a Dropout of this ratio and mode, initializers or outputs of Constant."""
+    given = (
+        {}
+        if ratio is None
+        else {"ratio": numpy_helper.from_array(np.array(ratio, np.float32), "ratio")}
+    )
+    if isinstance(mode, onnx.TensorProto):
+        given["mode"] = mode
+    nodes = [helper.make_node("Constant", [], [name], value=given[name]) for name in given]
+    names = [name if name in given else "" for name in ("ratio", "mode")]
+    graph = helper.make_graph(
+        [*(nodes if constant else []), helper.make_node("Dropout", ["z", *names], ["y"])],
+        "g",
+        [helper.make_tensor_value_info("z", TensorProto.FLOAT, ["n", 4])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["n", 4])],
+        [] if constant else list(given.values()),
+    )
+    return helper.make_model(graph)
+
+
+TRUE = numpy_helper.from_array(np.array(True), "mode")
+FALSE = numpy_helper.from_array(np.array(False), "mode")
+TRUE_IN_INTEGERS = helper.make_tensor("mode", TensorProto.BOOL, [], [True])
+
+
+@pytest.mark.parametrize("constant", [True, False])
+@pytest.mark.parametrize(
+    ("ratio", "mode", "expected"),
+    [
+        (0.5, TRUE, {"dropout"}),
+        (0.5, TRUE_IN_INTEGERS, {"dropout"}),
+        (None, TRUE, {"dropout"}),  # of one half by default
+        (0.0, TRUE, set()),
+        (0.5, FALSE, set()),
+        (0.5, None, set()),
+    ],
+)
+def test_dropout_in_training_mode_is_found(
+    ratio: float | None, mode: Any, expected: set[str], constant: bool
+) -> None:
+    model = with_dropout(ratio, mode, constant=constant)
+    assert scan(model.SerializeToString()).trains == expected
+
+
+def test_dropout_in_training_mode_is_found_in_a_branch() -> None:
+    model = with_dropout(0.5, TRUE, constant=True)
+    nodes = list(model.graph.node)
+    branch = helper.make_graph(nodes, "branch", [], [onnx.ValueInfoProto(name="y")])
+    del model.graph.node[:]
+    model.graph.node.append(helper.make_node("If", ["c"], ["y"], then_branch=branch))
+    assert scan(model.SerializeToString()).trains == {"dropout"}

@@ -93,6 +93,29 @@ def test_a_file_that_draws_random_numbers_is_refused_unless_allowed(
     assert "depends on more than its seed" in caplog.text
 
 
+def test_a_file_with_dropout_in_training_mode_is_refused_unless_allowed(
+    run_wgan: RunWgan, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    last = [
+        helper.make_node("Dropout", ["features", "half", "true"], ["dropped"]),
+        helper.make_node("Tanh", ["dropped"], ["image"]),
+    ]
+    constants = {"half": np.array(0.5, np.float32), "true": np.array(True)}
+    path = tmp_path / "theirs.onnx"
+    onnx.save(network(last, constants=constants), path)
+    refusal = (
+        r"it has dropout in training mode \(export it after  model.eval\(\)\), so that an image"
+    )
+    with pytest.raises(ModelFileError, match=refusal):
+        Generator(path)
+    with caplog.at_level(logging.WARNING), Generator(path, allow_random=True) as generator:
+        assert generator.sample(2).shape == (2, 8, 8, 3)
+    assert "depends on more than its seed" in caplog.text
+    checks = {check.name: check for check in verify(VerifyConfig(file=path))}
+    assert checks["operators"].passed is False
+    assert "training mode" in run_wgan("info", path.name).stdout
+
+
 def run(model: onnx.ModelProto, **inputs: Any) -> Any:
     """The first output of ONNX Runtime itself."""
     session = onnxruntime.InferenceSession(

@@ -126,6 +126,7 @@ def _graph(path: "Path", description: Description, options: ForeignOptions) -> d
             ],
             "weights_in": sorted(file.external),
             "random": sorted(file.draws),
+            "training_mode": sorted(file.trains),
             "unsafe": file.unsafe or _missing_weights(path, file),
             **_as_generator(file, options),
         }
@@ -185,6 +186,8 @@ def _graph_rows(content: dict[str, Any]) -> dict[str, Any]:
         rows["weights in"] = content["weights_in"]
     if content["random"]:
         rows["draws"] = f"random numbers itself: {', '.join(content['random'])}"
+    if content["training_mode"]:
+        rows["training mode"] = " and ".join(content["training_mode"])
     found = content["generator"]
     rows["generator"] = content["needs"] if found is None else _generator_row(found)
     return rows | ({"unsafe": content["unsafe"]} if content["unsafe"] else {})

@@ -110,7 +110,7 @@ class OnnxFile:
     # Input -> the rows of the smallest of them, which are the classes.
     embeddings: dict[str, int] = field(default_factory=dict)
     draws: set[str] = field(default_factory=set)  # operators that draw random numbers
-    trains: bool = False  # whether a batch norm is in training mode
+    trains: set[str] = field(default_factory=set)  # "batch norm", "dropout": in training mode
     unsafe: str = ""  # why ONNX Runtime must not open it; empty if it may
 
 
@@ -146,6 +146,8 @@ def scan(
         found.unsafe = EXTERNAL
     if found.unsafe and not allow_unsafe:
         raise ModelFileError(found.unsafe)
+    if any(scanner.is_training(dropout) for dropout in scanner.dropouts):
+        found.trains.add("dropout")
     found.producers = resolve(found.producers, scanner.numbers)
     found.tables = find_tables(found.producers, scanner.rows, scanner.choices)
     found.embeddings = {
@@ -186,6 +188,8 @@ class _Scanner:
     numbers: dict[str, float] = field(default_factory=dict)  # constants that are one number
     rows: dict[str, int] = field(default_factory=dict)  # first axes of initializers
     choices: list[tuple[str, ...]] = field(default_factory=list)  # inputs of each Gather
+    dropouts: list[list[str]] = field(default_factory=list)  # inputs of each Dropout
+    constants: dict[str, float | str] = field(default_factory=dict)  # of Constant, in any graph
     has_graph: bool = False
     fields: int = 0
 
@@ -226,8 +230,12 @@ class _Scanner:
             if operator in RANDOM:
                 self.found.draws.add(operator)
             elif operator == "BatchNormalization":
-                self.found.trains |= bool(attributes.get("training_mode"))
-                self.found.trains |= len(node[_OUTPUT]) > 1
+                if attributes.get("training_mode") or len(node[_OUTPUT]) > 1:
+                    self.found.trains.add("batch norm")
+            elif operator == "Dropout":
+                self.dropouts.append(node[_INPUT])
+            elif operator == "Constant" and "value" in attributes:
+                self.constants.update(dict.fromkeys(node[_OUTPUT], attributes["value"]))
             if path == ("Model", "Graph"):  # not a subgraph or a function
                 producer = Producer(
                     operator, next(iter(node[_INPUT]), None), tuple(node[_INPUT]), attributes
@@ -235,6 +243,12 @@ class _Scanner:
                 self.found.producers.update(dict.fromkeys(node[_OUTPUT], producer))
                 if operator == "Gather" and not attributes.get("axis"):
                     self.choices.append(tuple(node[_INPUT]))
+
+    def is_training(self, dropout: list[str]) -> bool:
+        """Whether a Dropout of these inputs, data, ratio and mode, is known to drop values."""
+        known = self.constants | self.numbers
+        _, ratio, mode = (*dropout, "", "", "")[:3]
+        return known.get(mode) == 1 and known.get(ratio) != 0
 
     def _read_header(self, number: int, value: FieldValue) -> None:
         if not isinstance(value, memoryview):

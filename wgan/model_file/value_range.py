@@ -45,8 +45,11 @@ WITH_ATTRIBUTES = frozenset(
 )
 """Operators whose attributes are read."""
 
-_FORMATS = {1: "<f", 6: "<i", 7: "<q", 10: "<e", 11: "<d"}
+_FORMATS = {1: "<f", 6: "<i", 7: "<q", 9: "<?", 10: "<e", 11: "<d"}
 """Data type -> how `struct` reads one number of it."""
+
+_BOOL = 9
+"""The data type of truth values, which may be among a tensor's integers too, a byte each."""
 
 
 @dataclass(frozen=True)
@@ -203,7 +206,9 @@ def number_of(parts: Iterable[tuple[int, FieldValue]]) -> float | None:
             sizes.append(value)
         elif number == 2 and isinstance(value, int):
             kind = value
-        elif number in (4, 9, 10) and isinstance(value, memoryview) and len(value) <= 8:
+        elif not isinstance(value, memoryview) or len(value) > 8:
+            continue
+        elif number in (4, 9, 10) or (number == 5 and kind == _BOOL):
             raw = bytes(value)
     layout = _FORMATS.get(kind)
     if layout is None or len(raw) != struct.calcsize(layout) or len(sizes) > 4:

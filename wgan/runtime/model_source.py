@@ -133,7 +133,8 @@ def check_seeds_count(file: OnnxFile, *, allow_random: bool) -> None:
     With `allow_random` a graph that breaks this is a warning of the logger `wgan`.
 
     Raises:
-        ModelFileError: the graph draws random numbers, or has batch norm in training mode.
+        ModelFileError: the graph draws random numbers, or has batch norm or dropout in training
+            mode.
     """
     cause = why_seeds_do_not_count(file)
     if not cause:
@@ -154,7 +155,8 @@ def why_seeds_do_not_count(file: OnnxFile) -> str:
     if file.draws:
         return f"it draws random numbers itself ({', '.join(sorted(file.draws))})"
     if file.trains:
-        return "it has batch norm in training mode (export it after  model.eval())"
+        layers = " and ".join(sorted(file.trains))
+        return f"it has {layers} in training mode (export it after  model.eval())"
     return ""
 
 

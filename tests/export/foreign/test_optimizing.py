@@ -340,6 +340,14 @@ def noisy() -> ModelProto:
     ])  # fmt: skip
 
 
+def with_dropout() -> ModelProto:
+    last = [
+        make_node("Dropout", ["features", "half", "true"], ["dropped"]),
+        make_node("Tanh", ["dropped"], ["image"]),
+    ]
+    return foreign(last, constants={"half": np.array(0.5, np.float32), "true": np.array(True)})
+
+
 def flat() -> ModelProto:
     last = [make_node("Flatten", ["features"], ["row"]), make_node("Tanh", ["row"], ["image"])]
     return foreign(last, output=("n", 192))
@@ -358,6 +366,7 @@ def in_training() -> ModelProto:
     [
         (noisy(), r"draws random numbers itself \(RandomNormalLike\)"),
         (in_training(), r"batch norm in training mode.* model.eval\(\)"),
+        (with_dropout(), r"dropout in training mode.* model.eval\(\)"),
         (flat(), "no output that is clearly images"),
     ],
 )

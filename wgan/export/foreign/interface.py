@@ -11,7 +11,7 @@ from wgan.export.lowering.graph import AnyArray, all_nodes
 from wgan.model_file.graph_inputs import Inputs
 from wgan.model_file.image_outputs import Layout
 from wgan.model_file.onnx_scan import OnnxFile, scan
-from wgan.model_file.value_range import RANDOM, ValueRange
+from wgan.model_file.value_range import ValueRange
 from wgan.text import first_line
 
 FLOATS = (TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.DOUBLE, TensorProto.BFLOAT16)
@@ -61,24 +61,30 @@ def inline_functions(model: ModelProto) -> ModelProto:
 
 def check_operators(model: ModelProto) -> None:
     """Raise ExportError for operators that would break what a seed promises."""
-    for node in all_nodes(inline_functions(model).graph):
+    model = inline_functions(model)
+    for node in all_nodes(model.graph):
         if node.domain not in ("", "ai.onnx"):
             raise ExportError(
                 f"the file uses the operator {node.op_type} of {node.domain}, which only some"
                 " runtimes have: export it with ONNX's own operators"
             )
-        training = {entry.name: entry.i for entry in node.attribute}.get("training_mode", 0)
-        if node.op_type == "BatchNormalization" and (training or len(node.output) > 1):
-            raise ExportError(
-                "the file has batch norm in training mode, so that an image would depend on the"
-                " other images of its batch: export it after  model.eval()"
-            )
-        if node.op_type in RANDOM:
-            raise ExportError(
-                f"the file draws random numbers itself ({node.op_type}), so that an image would"
-                " depend on more than its seed: export it with this noise fixed, or as an input"
-                " that  --input NAME=0  can set"
-            )
+    found = scan_graph(model)
+    if "batch norm" in found.trains:
+        raise ExportError(
+            "the file has batch norm in training mode, so that an image would depend on the"
+            " other images of its batch: export it after  model.eval()"
+        )
+    if "dropout" in found.trains:
+        raise ExportError(
+            "the file has dropout in training mode, so that an image would depend on more than"
+            " its seed: export it after  model.eval()"
+        )
+    if found.draws:
+        raise ExportError(
+            f"the file draws random numbers itself ({', '.join(sorted(found.draws))}), so that an"
+            " image would depend on more than its seed: export it with this noise fixed, or as an"
+            " input that  --input NAME=0  can set"
+        )
 
 
 def computes_in_16_bits(model: ModelProto) -> bool:
