@@ -25,6 +25,9 @@ DEFAULT_TARGETS = {"fp32": "cpu", "fp16": "portable", "int8": "cpu"}
 """Precision -> default target of an ONNX graph. float16 is for GPUs, on which no lowered form has
 been measured."""
 
+LEVEL = 0.0079
+"""The step between two pixel values, in [-1, 1]."""
+
 TOLERANCES: Mapping[str, Distance] = MappingProxyType(
     {
         # Engines add up to 16 * 16 * width products in different orders, and lowered graphs in yet
@@ -88,14 +91,20 @@ class PrecisionConfig:
         """The largest distance from the reference that passes."""
         return self.allowed_from(in_16_bits=False)
 
-    def allowed_from(self, *, in_16_bits: bool) -> Distance:
-        """The largest distance from a reference that may itself compute in 16 bits."""
+    def allowed_from(self, *, in_16_bits: bool, in_levels: bool = False) -> Distance:
+        """The largest distance from a reference that may itself compute in 16 bits.
+
+        With `in_levels` its images are uint8, of which rounding may tip one by a level.
+        """
         given = {
             field.name: value
             for field in dataclasses.fields(Distance)
             if (value := getattr(self, f"tolerance_{field.name}")) is not None
         }
-        return dataclasses.replace(TOLERANCES[self._tolerances_of(in_16_bits)], **given)
+        allowed = dataclasses.replace(TOLERANCES[self._tolerances_of(in_16_bits)], **given)
+        if in_levels:
+            allowed = dataclasses.replace(allowed, images=max(allowed.images, LEVEL))
+        return allowed
 
     def _tolerances_of(self, in_16_bits: bool) -> str:
         return "fp16" if in_16_bits and self.precision == "fp32" else self.precision

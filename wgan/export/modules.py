@@ -62,6 +62,8 @@ def export_module(
     path = Path(path)
     check_output(path)
     with needs_extra("export", purpose="exporting"):
+        import torch
+
         from wgan.export.draft import prove_and_write
         from wgan.export.foreign.interface import computes_in_16_bits
         from wgan.export.foreign.module import (
@@ -78,12 +80,19 @@ def export_module(
     generator = ForeignGenerator(module, latent_shape, inputs or {}, output, image_shape, labels)
     check_stop()
     logger.info("%s: tracing the generator", path)
-    channels, height, width = draw(generator).shape[1:]
-    model = _trace(generator, value_range)
+    drawn = draw(generator)
+    channels, height, width = drawn.shape[1:]
+    in_levels = drawn.dtype == torch.uint8
+    model = _trace(generator, value_range, in_levels=in_levels)
     draft = _make_draft(model, generator, config, file_format)
     logger.info("%s: generating reference images with PyTorch", path)
     reference = Reference.draw(
-        generator, generator.latent_dim, config.seeds, generator.classes, float64_optional=True
+        generator,
+        generator.latent_dim,
+        config.seeds,
+        generator.classes,
+        float64_optional=True,
+        in_levels=in_levels,
     )
     unproved = Manifest.foreign(
         source="module",
@@ -98,21 +107,29 @@ def export_module(
         config={},
     )
     in_16_bits = computes_in_16_bits(model)
-    allowed = config.allowed_from(in_16_bits=in_16_bits)
+    allowed = config.allowed_from(in_16_bits=in_16_bits, in_levels=in_levels)
     loosened = config.loosened_from(in_16_bits=in_16_bits)
     return prove_and_write(draft, reference, unproved, path, allowed, loosened=loosened)
 
 
-def _trace(generator: "ForeignGenerator", value_range: tuple[float, float] | None) -> "ModelProto":
-    """Trace the generator to ONNX, once its range is known, which its own graph may tell."""
+def _trace(
+    generator: "ForeignGenerator", value_range: tuple[float, float] | None, *, in_levels: bool
+) -> "ModelProto":
+    """Trace the generator to ONNX, once its range is known, which its own graph may tell.
+
+    `in_levels`: its images are uint8.
+    """
     from wgan.export.foreign.interface import scan_graph
     from wgan.export.formats.onnx import to_onnx
     from wgan.model_file import IMAGES
     from wgan.model_file.image_outputs import find_range
 
     model = to_onnx(generator, generator.latent_dim, generator.classes)
-    producers = scan_graph(model).producers
-    generator.value_range = find_range(IMAGES, producers, value_range, "--range")
+    if in_levels and value_range is None:
+        generator.value_range = (0.0, 255.0)
+    else:
+        producers = scan_graph(model).producers
+        generator.value_range = find_range(IMAGES, producers, value_range, "--range")
     if generator.value_range != (-1.0, 1.0):
         model = to_onnx(generator, generator.latent_dim, generator.classes)
     return model

@@ -2,25 +2,19 @@
 
 import hashlib
 import logging
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from wgan.errors import ExportError, ModelFileError, UsageError, needs_extra
-from wgan.export.config import OptimizeConfig, PrecisionConfig
+from wgan.export.config import OptimizeConfig
 from wgan.files import check_output
-from wgan.model_file.manifest import METADATA_KEY, Distance, Manifest
+from wgan.model_file.manifest import METADATA_KEY, Manifest
 from wgan.model_file.reading import read_bytes, read_complete
 from wgan.stop import check_stop
 from wgan.text import first_line
 
 if TYPE_CHECKING:
     from onnx import ModelProto
-
-    from wgan.export.foreign.interface import Interface
-
-LEVEL = 0.0079
-"""The step between two pixel values, in [-1, 1]."""
 
 logger = logging.getLogger(__name__)
 
@@ -82,7 +76,7 @@ def optimize(config: OptimizeConfig) -> Manifest:
         reference,
         unproved,
         config.path,
-        allowed_distance(config, interface, in_16_bits=in_16_bits),
+        config.allowed_from(in_16_bits=in_16_bits, in_levels=interface.value_range is None),
         loosened=config.loosened_from(in_16_bits=in_16_bits),
         reference_sha256=sha256,
     )
@@ -94,15 +88,6 @@ def _check_foreign(model: "ModelProto", path: Path) -> None:
             f"{path} was written by wgan and is optimised already: for another precision or target"
             " run  wgan export  on its checkpoint, or  wgan optimize  on the file it was made from"
         )
-
-
-def allowed_distance(
-    config: PrecisionConfig, interface: "Interface", *, in_16_bits: bool
-) -> Distance:
-    """The largest distance that passes."""
-    if interface.value_range is None:  # images of 256 levels, of which rounding may tip one
-        return replace(config.allowed, images=max(config.allowed.images, LEVEL))
-    return config.allowed_from(in_16_bits=in_16_bits)
 
 
 def load_foreign(path: Path) -> tuple["ModelProto", str]:

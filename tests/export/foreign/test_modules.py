@@ -124,6 +124,29 @@ def test_constants_of_the_graph_that_are_those_of_the_pixels_may_be_float16(tmp_
     assert images_of(path).std() > 0
 
 
+class Whole(Small):
+    """Turns its images into uint8, by the formula of NVIDIA's StyleGANs."""
+
+    def forward(self, z: Tensor) -> Any:
+        """Draw images of 256 levels."""
+        # Upscaled: of 49152 values rounding tips some where the fraction is cut off.
+        large = nn.functional.interpolate(self.main(z), size=(128, 128), mode="bilinear")
+        return (large * 127.5 + 128).clamp(0, 255).to(torch.uint8)
+
+
+def test_rounding_may_tip_an_image_of_256_levels_by_one(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    module = Whole()
+    manifest = export_module(module, (LATENT_DIM, 1, 1), tmp_path / "g.onnx")
+    assert 1e-5 < manifest.receipt.seen.images < 0.008
+    assert manifest.receipt.seen.pixels == 1
+    with Generator(tmp_path / "g.onnx") as generator:
+        pixels = generator.sample(4).astype(int)
+    latents = torch.from_numpy(latents_from_seeds(range(4), LATENT_DIM))[:, :, None, None]
+    expected = module.eval()(latents).permute(0, 2, 3, 1).numpy()
+    assert np.abs(pixels - expected).max() <= 1
+
+
 class Growing(Small):
     """Takes a number of steps, as progressive generators do, and a direction."""
 

@@ -11,10 +11,11 @@ import numpy.typing as npt
 from onnx import ModelProto
 
 from wgan.errors import ExportError, ModelFileError
+from wgan.export.config import LEVEL
 from wgan.export.foreign.interface import Interface, scan_graph
 from wgan.export.lowering.graph import AnyArray
 from wgan.export.parity.extent import batch_sizes, seed_count
-from wgan.export.parity.gate import CHUNK, Reference, proof_labels
+from wgan.export.parity.gate import CHUNK, REPEATED, Reference, proof_labels
 from wgan.images import Images, to_pixels
 from wgan.latents import Labels, Latents, latents_from_seeds
 from wgan.model_file.foreign import ForeignOptions
@@ -119,7 +120,8 @@ class ForeignFile:
         if not np.isfinite(images).all():
             raise ExportError("the file's images are not finite as it is")
         single = self.images(latents[:1], None if labels is None else labels[:1])
-        if not np.allclose(images[:1], single, atol=1e-3):
+        allowed = LEVEL if self.interface.value_range is None else REPEATED
+        if not np.allclose(images[:1], single, atol=allowed):
             raise ExportError(
                 "the file's image of seed 0 depends on the other images of its batch, or differs"
                 " from run to run: export it after  model.eval(), without random numbers"

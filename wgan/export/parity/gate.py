@@ -21,6 +21,7 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from wgan.errors import ExportError, ParityError, WganError
+from wgan.export.config import LEVEL
 from wgan.export.formats import export_errors
 from wgan.export.parity.engines import PYTORCH, Engine, Input
 from wgan.export.parity.extent import BATCH_SIZES, batch_sizes, seed_count
@@ -77,12 +78,13 @@ class Reference:
         classes: int = 0,
         *,
         float64_optional: bool = False,
+        in_levels: bool = False,
     ) -> Self:
         """Generate the images of `seeds` seeds, or of all that `batches` needs if that is more.
 
         With `classes`, the generator takes labels: those of `proof_labels`. With `float64_optional`
         a generator that cannot run in float64, or casts to float32 inside, has no referee; the
-        receipt says so.
+        receipt says so. `in_levels`: its images are uint8, so that rounding tips some by a level.
 
         Raises:
             ExportError: the generator fails, an image is not finite, or is another one each time.
@@ -103,7 +105,7 @@ class Reference:
                 " earlier checkpoint, with  --checkpoint STEP"
             )
         single = _generate(generator, latents[:1], None if labels is None else labels[:1])
-        if not np.allclose(single, images[:1], atol=REPEATED):
+        if not np.allclose(single, images[:1], atol=LEVEL if in_levels else REPEATED):
             raise ExportError(
                 "the generator's image of seed 0 differs from run to run or with the other images"
                 " of its batch, so that an image would depend on more than its seed: export a"
