@@ -59,6 +59,11 @@ def test_the_range_is_told(nodes: Sequence[onnx.NodeProto], expected: tuple[floa
     assert range_of(*nodes) == expected
 
 
+def test_a_range_that_ends_at_0_has_no_minus_sign() -> None:
+    nodes = [node("Sigmoid", ["x"], ["t"]), node("Mul", ["t", "minus"], ["y"])]
+    assert [f"{value:g}" for value in range_of(*nodes) or ()] == ["-1", "0"]
+
+
 @pytest.mark.parametrize(
     "nodes",
     [

@@ -183,6 +183,49 @@ def test_a_clip_may_be_wider_than_the_range() -> None:
         found([LATENTS], [IMAGES], usual, value_range=(0.0, 1.0))
 
 
+def scaled(factor: float, term: float) -> dict[str, Producer]:
+    """`tanh * factor + term`."""
+    return {
+        "t": Producer("Tanh", "x"),
+        "m": Producer("Mul", "t", ("t", "f"), numbers=(None, factor)),
+        "out": Producer("Add", "m", ("m", "b"), numbers=(None, term)),
+    }
+
+
+@pytest.mark.parametrize(
+    ("factor", "term", "own", "given"),
+    [
+        (0.5, 0, (-0.5, 0.5), (-1.0, 1.0)),
+        (2, 0, (-2, 2), (-1.0, 1.0)),
+        (127.5, 128, (0.5, 255.5), (0.0, 255.0)),  # NVIDIA's formula
+    ],
+)
+def test_a_given_range_wins_over_factors_and_terms(
+    factor: float, term: float, own: tuple[float, float], given: tuple[float, float]
+) -> None:
+    for value_range, expected in ((None, own), (given, given)):
+        images = found([LATENTS], [IMAGES], scaled(factor, term), value_range=value_range).images
+        assert images is not None
+        assert images.value_range == expected
+
+
+@pytest.mark.parametrize(
+    ("factor", "term", "given"),
+    [
+        (0.5, 0, (0.0, 255.0)),
+        (0.5, 0, (1.0, 2.0)),
+        (127.5, 128, (-1.0, 1.0)),
+        (0.5, 0.5, (-1.0, 1.0)),  # its own range, 0 to 1, is a usual one
+        (127.5, 127.5, (0.0, 1.0)),
+    ],
+)
+def test_a_range_far_from_that_of_factors_and_terms_is_refused(
+    factor: float, term: float, given: tuple[float, float]
+) -> None:
+    with pytest.raises(UsageError, match=r"--value-range .* is not allowed: .* range"):
+        found([LATENTS], [IMAGES], scaled(factor, term), value_range=given)
+
+
 def test_a_range_that_contradicts_the_graph_is_refused() -> None:
     with pytest.raises(UsageError, match=r"--value-range 0,1 is not allowed: .* range -1,1"):
         found([LATENTS], [IMAGES], value_range=(0.0, 1.0))

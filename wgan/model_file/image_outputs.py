@@ -138,7 +138,11 @@ def _sides(height: Axis, width: Axis) -> tuple[int, int] | None:
 
 
 USUAL_RANGES = ((-1.0, 1.0), (0.0, 1.0), (0.0, 255.0))
-"""Values of black and white that a clip is meant to be when it has them."""
+"""Values of black and white that are meant to be these when a graph ends in them."""
+
+WIDTHS = 16
+"""How many times as wide as the graph's own range a given one may be, or the other way round:
+0 to 255 for values in [-1, 1] is a mistake."""
 
 
 def find_range(
@@ -149,11 +153,12 @@ def find_range(
 ) -> ValueRange:
     """The values of black and white of a float output: those of the graph, or `given`.
 
-    The range that `option` gives may be narrower than a clip that is there for safety.
+    A range that `option` gives wins over one that is not usual: a clip may be there for safety, and
+    a factor behind a tanh may leave values unused.
 
     Raises:
         UnknownRange: neither says it.
-        UsageError: they differ.
+        UsageError: they contradict each other.
     """
     known = inferred_range(name, producers)
     if known is None or given is None:
@@ -165,11 +170,19 @@ def find_range(
             )
         return found
     # A clip at 1.5 may be there for safety; one at a usual range means it.
-    is_safety = known not in USUAL_RANGES and not inferred_range(name, producers, of_clips=False)
+    is_clip = inferred_range(name, producers, of_clips=False) is None
     is_narrower = known[0] <= given[0] and given[1] <= known[1]
-    if known != given and not (is_safety and is_narrower):
+    may_differ = _are_similar(known, given) or (is_clip and is_narrower)
+    if known != given and (known in USUAL_RANGES or not may_differ):
         raise UsageError(
             f"{option} {given[0]:g},{given[1]:g} is not allowed: the model's images have the range"
             f" {known[0]:g},{known[1]:g}"
         )
     return given
+
+
+def _are_similar(known: ValueRange, given: ValueRange) -> bool:
+    """Whether two ranges overlap and have about the same width."""
+    widths = [high - low for low, high in (known, given)]
+    overlap = min(known[1], given[1]) - max(known[0], given[0])
+    return overlap > 0 and max(widths) <= WIDTHS * min(widths)

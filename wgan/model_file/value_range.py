@@ -148,7 +148,7 @@ def _changed(found: ValueRange, changes: Iterable[tuple[str, float]]) -> ValueRa
             return None
         low, high = sorted(ARITHMETIC[kind](value, number) for value in (low, high))
     # 0.5 * (tanh + 1) in float32 constants such as 0.50000001 still means 0 and 1.
-    low, high = round(low, 5), round(high, 5)
+    low, high = round(low, 5) + 0.0, round(high, 5) + 0.0  # -0.0 + 0.0 is 0.0
     return (low, high) if low < high else None
 
 
