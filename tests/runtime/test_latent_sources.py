@@ -70,6 +70,20 @@ def test_a_file_of_latents_gives_its_rows(tmp_path: Path, dtype: type) -> None:
     np.testing.assert_array_equal(source.latents([3, 1]), rows[[3, 1]].astype(np.float32))
 
 
+@pytest.mark.parametrize("shape", [(8, 1, 1), (2, 4)])
+def test_a_file_of_latents_may_have_the_shape_of_the_input(
+    tmp_path: Path, shape: tuple[int, ...]
+) -> None:
+    rows: np.ndarray = latents_from_seeds(range(5), 8)
+    np.save(tmp_path / "z.npy", rows.reshape(5, *shape))
+    source = SampleConfig(latents=tmp_path / "z.npy").source(8, (), shape)
+    np.testing.assert_array_equal(source.latents([3, 1]), rows[[3, 1]])
+    np.save(tmp_path / "z.npy", rows.reshape(5, 4, 2))
+    axes = ", ".join(map(str, shape))
+    with pytest.raises(UsageError, match=rf"takes float \[n, 8\] or \[n, {axes}\], n at least 1"):
+        load_latents(tmp_path / "z.npy", 8, 1.0, shape)
+
+
 def test_a_row_that_is_not_finite_is_named(tmp_path: Path) -> None:
     rows = latents_from_seeds(range(5), 8)
     rows[3, 2] = np.nan

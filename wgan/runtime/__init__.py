@@ -74,7 +74,7 @@ def sample(config: SampleConfig) -> Sampled:
         allow_random=config.allow_random,
         compute=config.compute,
     ) as generator:
-        source = config.source(generator.latent_dim, generator.classes)
+        source = config.source(generator.latent_dim, generator.classes, generator.latent_shape)
         if isinstance(source, InterpolatedLatents):
             source = generator.blend_classes(source)
         job = Job(generator, source, config.positions(len(source)), config)

@@ -286,8 +286,12 @@ class SampleConfig(ForeignOptions):
         """Number of images along a direction."""
         return self.frames or (self.grid[1] if self.grid else DEFAULT_STRENGTHS)
 
-    def source(self, latent_dim: int, classes: tuple[str, ...] = ()) -> "LatentSource":
+    def source(
+        self, latent_dim: int, classes: tuple[str, ...] = (), latent_shape: tuple[int, ...] = ()
+    ) -> "LatentSource":
         """Return the latents and labels of all images, for a generator of `latent_dim`.
+
+        A file of latents may have the axes `latent_shape` for each image instead.
 
         Raises:
             UsageError: seeds cannot be parsed or are out of range, the file of latents or of
@@ -295,14 +299,16 @@ class SampleConfig(ForeignOptions):
         """
         from wgan.runtime.latent_sources import MovedLatents, load_direction
 
-        source = self._undirected(latent_dim, classes)
+        source = self._undirected(latent_dim, classes, latent_shape)
         if self.direction is None:
             return source
         direction = load_direction(self.direction, latent_dim)
         low, high = self.strength or DEFAULT_STRENGTH
         return MovedLatents.along(source, direction, low, high, self._strengths)
 
-    def _undirected(self, latent_dim: int, classes: tuple[str, ...]) -> "LatentSource":
+    def _undirected(
+        self, latent_dim: int, classes: tuple[str, ...], latent_shape: tuple[int, ...]
+    ) -> "LatentSource":
         """The latents before a direction moves them."""
         from wgan.latents import parse_seeds
         from wgan.runtime.labels import make_labelling
@@ -324,7 +330,7 @@ class SampleConfig(ForeignOptions):
         source = (
             SeedLatents(self.truncation, self._seeds(), latent_dim)
             if self.latents is None
-            else load_latents(self.latents, latent_dim, self.truncation)
+            else load_latents(self.latents, latent_dim, self.truncation, latent_shape)
         )
         return replace(source, labelling=make_labelling(classes, labels, len(source)))
 

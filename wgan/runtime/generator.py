@@ -145,6 +145,11 @@ class Generator:
         return self._signature.inputs.latent_dim
 
     @property
+    def latent_shape(self) -> tuple[int, ...]:
+        """Axes of one image's latents as the graph takes them, of `latent_dim` numbers."""
+        return self._signature.inputs.axes
+
+    @property
     def latent_input(self) -> str:
         """Name of the graph's input that takes the latents."""
         return self._signature.inputs.latents.name

@@ -311,13 +311,15 @@ def slerp(
     return mixed.astype(np.float32)
 
 
-def load_latents(path: Path, latent_dim: int, truncation: float) -> FileLatents:
-    """Memory-map a `.npy` file of latents, `[n, latent_dim]`.
+def load_latents(
+    path: Path, latent_dim: int, truncation: float, latent_shape: tuple[int, ...] = ()
+) -> FileLatents:
+    """Memory-map a `.npy` file of latents, `[n, latent_dim]` or `[n, *latent_shape]`.
 
     Raises:
         UsageError: the file is missing, or of another kind or shape.
     """
-    rows, sha256 = _load_rows(path, latent_dim, "latents")
+    rows, sha256 = _load_rows(path, latent_dim, "latents", latent_shape)
     return FileLatents(truncation, rows, sha256)
 
 
@@ -367,8 +369,13 @@ def load_direction(name: str, latent_dim: int) -> npt.NDArray[np.float32]:
     return direction
 
 
-def _load_rows(path: Path, latent_dim: int, noun: str) -> tuple[npt.NDArray[np.floating[Any]], str]:
-    """Memory-map a `.npy` file of rows of `latent_dim` numbers; return its hash too."""
+def _load_rows(
+    path: Path, latent_dim: int, noun: str, shape: tuple[int, ...] = ()
+) -> tuple[npt.NDArray[np.floating[Any]], str]:
+    """Memory-map a `.npy` file of rows of `latent_dim` numbers; return its hash too.
+
+    Each row may have the axes `shape` in the file, if these are given.
+    """
     try:
         with open_regular(path) as file:
             rows = np.load(path, mmap_mode="r", allow_pickle=False)
@@ -381,11 +388,12 @@ def _load_rows(path: Path, latent_dim: int, noun: str) -> tuple[npt.NDArray[np.f
         raise UsageError(
             f"the {noun} {path} are no .npy file of numbers: write one with numpy.save"
         ) from exc
-    fits = isinstance(rows, np.ndarray) and rows.ndim == 2 and rows.shape[1] == latent_dim
+    shapes = list(dict.fromkeys(((latent_dim,), shape or (latent_dim,))))
+    fits = isinstance(rows, np.ndarray) and rows.ndim > 1 and rows.shape[1:] in shapes
     if not fits or not np.issubdtype(rows.dtype, np.floating) or not len(rows):
         found = f"{rows.dtype} {list(rows.shape)}" if isinstance(rows, np.ndarray) else "an archive"
+        allowed = " or ".join(f"[n, {', '.join(map(str, axes))}]" for axes in shapes)
         raise UsageError(
-            f"the {noun} {path} are {found}: this generator takes float [n, {latent_dim}],"
-            " n at least 1"
+            f"the {noun} {path} are {found}: this generator takes float {allowed}, n at least 1"
         )
-    return rows, sha256
+    return rows.reshape(len(rows), latent_dim), sha256
