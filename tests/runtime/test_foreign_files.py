@@ -227,7 +227,7 @@ def test_a_file_says_how_large_an_input_of_free_size_is(tmp_path: Path) -> None:
     [
         ("strength=a", "--input strength='a' does not fit"),
         ("strength=1,2", "does not fit strength"),
-        ("strength=missing.npy", "does not fit strength"),
+        ("strength=missing.npy", "--input strength: there is no file 'missing.npy'"),
     ],
 )
 def test_a_value_that_does_not_fit_is_refused(value: str, message: str) -> None:

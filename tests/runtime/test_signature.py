@@ -1,4 +1,5 @@
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ from wgan.model_file.graph_inputs import Inputs, LabelInput
 from wgan.model_file.onnx_scan import OnnxFile, ValueInfo
 from wgan.model_file.value_range import Producer
 from wgan.options import parse_value_range
+from wgan.runtime.feed import fixed_value
 from wgan.runtime.signature import ImageOutput, Signature, read_signature
 
 
@@ -254,6 +256,7 @@ def test_a_foreign_graph_is_refused_with_what_was_expected_and_found(
 
 
 LABEL = value("y", ["n"], "int64")
+PSI = value("psi", [])
 ONE_HOT = value("c", ["n", 10])
 
 
@@ -279,6 +282,23 @@ def test_an_option_that_is_needed_is_named(inputs: list[ValueInfo], message: str
 def test_an_index_is_fixed(options: dict[str, Any], text: str) -> None:
     (fixed,) = found([LATENTS, LABEL], [IMAGES], **options).inputs.fixed
     assert (fixed.value.name, fixed.text, fixed.per_image) == ("y", text, True)
+
+
+def test_a_missing_file_of_an_input_is_named() -> None:
+    (fixed,) = found([LATENTS, PSI], [IMAGES], inputs=("psi=missing.npy",)).inputs.fixed
+    with pytest.raises(UsageError, match=r"^--input psi: there is no file 'missing.npy'$"):
+        fixed_value(fixed)
+
+
+@pytest.mark.parametrize("text", ["nan", "inf", "1e39", "p.npy"])
+def test_numbers_of_an_input_that_are_not_finite_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    np.save("p.npy", np.array(np.nan, np.float32))
+    (fixed,) = found([LATENTS, PSI], [IMAGES], inputs=(f"psi={text}",)).inputs.fixed
+    with pytest.raises(UsageError, match=rf"^--input psi='{text}' is not allowed: .* not finite"):
+        fixed_value(fixed)
 
 
 def test_a_one_hot_class_is_fixed() -> None:

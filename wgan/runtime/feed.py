@@ -88,6 +88,8 @@ def fixed_value(fixed: FixedInput) -> InputArray:
     )
     try:
         array = _parse(fixed.text)
+    except FileNotFoundError as exc:
+        raise UsageError(f"--input {name}: there is no file {shorten(fixed.text, 60)}") from exc
     except (ValueError, OSError, EOFError) as exc:
         raise UsageError(misfit) from exc
     sizes = _sizes(fixed, array)
@@ -97,9 +99,17 @@ def fixed_value(fixed: FixedInput) -> InputArray:
     try:
         if dtype.kind in "iub" and (array != np.round(array)).any():
             raise ValueError("not whole numbers")
-        return np.ascontiguousarray(np.broadcast_to(array.astype(dtype), sizes)).reshape(sizes)
+        with np.errstate(over="ignore"):  # infinity is refused below
+            array = array.astype(dtype)
+        value = np.ascontiguousarray(np.broadcast_to(array, sizes)).reshape(sizes)
     except ValueError as exc:
         raise UsageError(misfit) from exc
+    if not np.isfinite(value).all():
+        raise UsageError(
+            f"--input {name}={shorten(fixed.text, 40)} is not allowed: a number in it is not"
+            f" finite in {dtype}; give finite ones"
+        )
+    return value
 
 
 def _sizes(fixed: FixedInput, array: InputArray) -> tuple[int, ...]:
