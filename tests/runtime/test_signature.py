@@ -335,7 +335,7 @@ def test_labels_stay_an_input(
         ({"label_input": "y:3", "fixed_class": 1}, "give one of them"),
         ({"label_input": "y:3", "inputs": ("y=1",)}, "give one of them"),
         ({"inputs": ("w=1",)}, "--input w: the file has no such input"),
-        ({"latent_shape": (7,), "fixed_class": 0}, "--latents 7 does not fit"),
+        ({"latent_shape": (7,), "fixed_class": 0}, "--latent-shape 7 does not fit"),
     ],
 )
 def test_options_that_contradict_the_graph_are_refused(

@@ -258,7 +258,7 @@ def _latent_axes(latents: ValueInfo, options: ForeignOptions) -> tuple[tuple[int
             for axis, size in zip(declared, wanted, strict=True)
         ):
             shown = "x".join(map(str, wanted))
-            raise UsageError(f"--latents {shown} does not fit the file's input {latents}")
+            raise UsageError(f"--latent-shape {shown} does not fit the file's input {latents}")
         return wanted, 0
     if len(shape) == 2 and not isinstance(shape[1], int) and isinstance(shape[0], int):
         return (shape[0],), 1

@@ -285,7 +285,7 @@ def test_images_of_other_channels_are_optimised(tmp_path: Path, channels: int) -
             {"image_output": "mask"},
             r"--output-name mask: the file has no such output|fix the others",
         ),
-        ({"latent_shape": (7,)}, r"--latents 7 does not fit|fix the others"),
+        ({"latent_shape": (7,)}, r"--latent-shape 7 does not fit|fix the others"),
     ],
 )
 def test_options_that_do_not_fit_are_named(
