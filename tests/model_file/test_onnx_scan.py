@@ -240,6 +240,26 @@ def with_dropout(ratio: float | None, mode: Any, *, constant: bool = False) -> o
     return helper.make_model(graph)
 
 
+@pytest.mark.parametrize("reader", ["none", "node", "output", "branch", "function"])
+def test_random_numbers_count_if_something_reads_them(reader: str) -> None:
+    noise = helper.make_node("RandomNormal", [], ["noise"], shape=[3])
+    model = models.generator()
+    if reader == "branch":
+        branch = helper.make_graph([noise], "branch", [], [onnx.ValueInfoProto(name="noise")])
+        model.graph.node.append(helper.make_node("If", ["c"], ["d"], then_branch=branch))
+    elif reader == "function":
+        opset = helper.make_opsetid("", 17)
+        model.functions.append(helper.make_function("f", "F", [], ["noise"], [noise], [opset]))
+    else:
+        model.graph.node.append(noise)
+    if reader == "node":
+        model.graph.node.append(helper.make_node("Identity", ["noise"], ["more"]))
+    elif reader == "output":
+        model.graph.output.append(onnx.ValueInfoProto(name="noise"))
+    found = scan(model.SerializeToString())
+    assert found.draws == (set() if reader == "none" else {"RandomNormal"})
+
+
 TRUE = numpy_helper.from_array(np.array(True), "mode")
 FALSE = numpy_helper.from_array(np.array(False), "mode")
 TRUE_IN_INTEGERS = helper.make_tensor("mode", TensorProto.BOOL, [], [True])

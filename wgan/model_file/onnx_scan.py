@@ -146,6 +146,8 @@ def scan(
         found.unsafe = EXTERNAL
     if found.unsafe and not allow_unsafe:
         raise ModelFileError(found.unsafe)
+    # A node that nothing reads changes no image.
+    found.draws = {name for name, values in scanner.random if not scanner.read.isdisjoint(values)}
     if any(scanner.is_training(dropout) for dropout in scanner.dropouts):
         found.trains.add("dropout")
     found.producers = resolve(found.producers, scanner.numbers)
@@ -190,6 +192,8 @@ class _Scanner:
     choices: list[tuple[str, ...]] = field(default_factory=list)  # inputs of each Gather
     dropouts: list[list[str]] = field(default_factory=list)  # inputs of each Dropout
     constants: dict[str, float | str] = field(default_factory=dict)  # of Constant, in any graph
+    random: list[tuple[str, list[str]]] = field(default_factory=list)  # operators, outputs
+    read: set[str] = field(default_factory=set)  # inputs of nodes, outputs of graphs and functions
     has_graph: bool = False
     fields: int = 0
 
@@ -213,6 +217,8 @@ class _Scanner:
                 node[number].append(text_of(value))
             elif message == "Node" and number == _ATTRIBUTE:
                 parts.append((number, value))
+            if isinstance(value, memoryview):
+                self._read_use(message, number, value)
             child = children.get(number)
             if child is not None and isinstance(value, memoryview):
                 self._enter(value, child, (*path, message))
@@ -228,7 +234,7 @@ class _Scanner:
                 )
             attributes = read_attributes(parts) if operator in WITH_ATTRIBUTES else {}
             if operator in RANDOM:
-                self.found.draws.add(operator)
+                self.random.append((operator, node[_OUTPUT]))
             elif operator == "BatchNormalization":
                 if attributes.get("training_mode") or len(node[_OUTPUT]) > 1:
                     self.found.trains.add("batch norm")
@@ -243,6 +249,13 @@ class _Scanner:
                 self.found.producers.update(dict.fromkeys(node[_OUTPUT], producer))
                 if operator == "Gather" and not attributes.get("axis"):
                     self.choices.append(tuple(node[_INPUT]))
+
+    def _read_use(self, message: str, number: int, value: memoryview) -> None:
+        """Note the name of a value that a node reads, or that a graph or a function gives."""
+        if (message, number) in (("Node", _INPUT), ("Function", 5)):
+            self.read.add(text_of(value))
+        elif (message, number) == ("Graph", 12):
+            self.read.add(self._read_value(value).name)
 
     def is_training(self, dropout: list[str]) -> bool:
         """Whether a Dropout of these inputs, data, ratio and mode, is known to drop values."""

@@ -361,6 +361,12 @@ def in_training() -> ModelProto:
     return model
 
 
+def test_random_numbers_that_nothing_reads_are_left_out(tmp_path: Path) -> None:
+    model = foreign()
+    model.graph.node.append(make_node("RandomNormal", [], ["unread"], shape=[3]))
+    assert "RandomNormal" not in operators(optimized(written(model, tmp_path)))
+
+
 @pytest.mark.parametrize(
     ("model", "message"),
     [
