@@ -233,6 +233,21 @@ def test_a_range_that_contradicts_the_graph_is_refused() -> None:
         found([LATENTS], [IMAGES], value_range=(0.0, 1.0))
 
 
+def test_the_range_of_uint8_images_cannot_be_another_one() -> None:
+    pixels = value("out", ["n", 8, 8, 3], "uint8")
+    assert found([LATENTS], [pixels], {}, value_range=(0.0, 255.0)).images is None
+    with pytest.raises(
+        UsageError, match=r"--value-range 0,1 is not allowed: .* uint8, whose range"
+    ):
+        found([LATENTS], [pixels], {}, value_range=(0.0, 1.0))
+
+
+def test_an_image_shape_that_does_not_fit_is_named() -> None:
+    message = r"--image-shape 8x8x1 does not fit .* out tensor\(float\) \[n, 192\]: .* 64 values"
+    with pytest.raises(UsageError, match=message):
+        found([LATENTS], [value("out", ["n", 192])], image_shape=(8, 8, 1))
+
+
 @pytest.mark.parametrize(
     ("inputs", "outputs", "message"),
     [

@@ -13,7 +13,7 @@ from wgan.image_shape import channels_text
 from wgan.model_file.external_data import external_file
 from wgan.model_file.foreign import ForeignOptions
 from wgan.model_file.graph_inputs import find_inputs
-from wgan.model_file.image_outputs import find_images, find_range
+from wgan.model_file.image_outputs import find_images, range_of_images
 from wgan.model_file.onnx_scan import OnnxFile, ValueInfo
 from wgan.model_file.reading import Description, describe
 from wgan.model_file.value_range import inferred_range
@@ -150,9 +150,7 @@ def _as_generator(file: OnnxFile, options: ForeignOptions) -> dict[str, Any]:
         floats, pixels = find_images(file.outputs, options)
         images = floats or pixels
         assert images is not None
-        value_range = None
-        if floats is not None:
-            value_range = find_range(floats.value.name, file.producers, options.value_range)
+        value_range = range_of_images(floats, file.producers, options.value_range)
     except WganError as exc:
         return {"generator": None, "needs": str(exc)}
     return {

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from wgan.errors import ModelFileError, UnknownRange, UsageError
+from wgan.errors import ModelFileError, UnknownRange, UsageError, WganError
 from wgan.image_shape import MAX_CHANNELS
 from wgan.model_file.foreign import ForeignOptions
 from wgan.model_file.graph_inputs import FLOATS, list_values
@@ -50,12 +50,18 @@ def find_images(
     floats = _best([value for value in outputs if value.type in FLOATS], options)
     whole = _best([value for value in outputs if value.type == UINT8], options)
     if floats is None and whole is None:
-        raise ModelFileError(_no_images(outputs))
+        raise _no_images(outputs, options.image_shape)
     return floats, whole
 
 
-def _no_images(outputs: Sequence[ValueInfo]) -> str:
-    return (
+def _no_images(outputs: Sequence[ValueInfo], given: tuple[int, int, int] | None) -> WganError:
+    if given is not None:
+        shown = "x".join(map(str, given))
+        return UsageError(
+            f"--image-shape {shown} does not fit the file's outputs {list_values(outputs)}: an"
+            f" image of this shape has {math.prod(given)} values; give HEIGHTxWIDTHxCHANNELS"
+        )
+    return ModelFileError(
         "it has no output that is clearly images, float or uint8, [n, c, h, w], [n, h, w, c] or"
         f" [n, h, w], only {list_values(outputs)}. Say what flat images are with  --image-shape"
         " HEIGHTxWIDTHxCHANNELS, as in 28x28x1"
@@ -140,9 +146,31 @@ def _sides(height: Axis, width: Axis) -> tuple[int, int] | None:
 USUAL_RANGES = ((-1.0, 1.0), (0.0, 1.0), (0.0, 255.0))
 """Values of black and white that are meant to be these when a graph ends in them."""
 
+LEVELS = (0.0, 255.0)
+"""Values of black and white of uint8."""
+
 WIDTHS = 16
 """How many times as wide as the graph's own range a given one may be, or the other way round:
 0 to 255 for values in [-1, 1] is a mistake."""
+
+
+def range_of_images(
+    floats: FoundImages | None, producers: Mapping[str, Producer], given: ValueRange | None
+) -> ValueRange | None:
+    """The values of black and white of the float images; None if there are only pixels.
+
+    Raises:
+        UnknownRange, UsageError: as `find_range`.
+    """
+    if floats is not None:
+        return find_range(floats.value.name, producers, given)
+    if given not in (None, LEVELS):
+        assert given is not None
+        raise UsageError(
+            f"--value-range {given[0]:g},{given[1]:g} is not allowed: the model's images are uint8,"
+            " whose range is 0,255"
+        )
+    return None
 
 
 def find_range(

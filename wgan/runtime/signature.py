@@ -19,7 +19,7 @@ from wgan.images import Images, Pixels, to_images, to_pixels
 from wgan.model_file import IMAGES, LABELS, LATENTS, PIXELS
 from wgan.model_file.foreign import ForeignOptions
 from wgan.model_file.graph_inputs import FLOATS, Inputs, LabelInput, find_inputs, list_values
-from wgan.model_file.image_outputs import UINT8, FoundImages, Layout, find_images, find_range
+from wgan.model_file.image_outputs import UINT8, FoundImages, Layout, find_images, range_of_images
 from wgan.model_file.manifest import Manifest
 from wgan.model_file.onnx_scan import Axis, OnnxFile, ValueInfo
 from wgan.model_file.value_range import ValueRange
@@ -128,10 +128,9 @@ def read_signature(
     found = find_inputs(inputs, options, file.embeddings)
     outputs = _complete(outputs, found, probe)
     floats, whole = find_images(outputs, options)
-    images, pixels = None, None
-    if floats is not None:
-        value_range = find_range(floats.value.name, file.producers, options.value_range)
-        images = _output(floats, value_range)
+    value_range = range_of_images(floats, file.producers, options.value_range)
+    images = None if floats is None else _output(floats, value_range)
+    pixels = None
     if whole is not None and (images is None or images.shape == _output(whole, None).shape):
         pixels = _output(whole, None)
     return Signature(found, images, pixels)

@@ -147,6 +147,13 @@ def test_rounding_may_tip_an_image_of_256_levels_by_one(tmp_path: Path) -> None:
     assert np.abs(pixels - expected).max() <= 1
 
 
+def test_an_image_shape_that_does_not_fit_is_named(module: Small, tmp_path: Path) -> None:
+    flat = nn.Sequential(module, nn.Flatten())
+    message = r"--image-shape 8x8x1 does not fit: the generator returns \[192\] for each image"
+    with pytest.raises(UsageError, match=message):
+        export_module(flat, (LATENT_DIM, 1, 1), tmp_path / "g.onnx", image_shape=(8, 8, 1))
+
+
 class Growing(Small):
     """Takes a number of steps, as progressive generators do, and a direction."""
 

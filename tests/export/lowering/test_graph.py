@@ -11,6 +11,7 @@ from onnx import ModelProto, TensorProto, helper, numpy_helper
 
 from tests.checkpoints import trained_checkpoint
 from wgan.export.formats.onnx import to_onnx
+from wgan.export.lowering.calibration import open_session
 from wgan.export.lowering.conv_transpose import lower
 from wgan.export.lowering.float16 import to_fp16
 from wgan.export.lowering.graph import Graph
@@ -75,6 +76,24 @@ def run(model: ModelProto) -> Any:
         model.SerializeToString(), providers=["CPUExecutionProvider"]
     )
     return session.run(["images"], {"latents": latents_from_seeds(range(3), LATENT_DIM)})[0]
+
+
+def test_a_graph_that_cannot_run_writes_nothing_to_the_terminal(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    value = helper.make_tensor_value_info
+    graph = helper.make_graph(
+        [helper.make_node("Reshape", ["latents", "five"], ["images"])],
+        "g",
+        [value("latents", TensorProto.FLOAT, ["n", LATENT_DIM])],
+        [value("images", TensorProto.FLOAT, None)],
+        [numpy_helper.from_array(np.array([5, 5]), "five")],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=8)
+    session = open_session(model)
+    with pytest.raises(Exception, match="Reshape"):
+        session.run(None, {"latents": np.zeros((1, LATENT_DIM), np.float32)})
+    assert capfd.readouterr() == ("", "")
 
 
 @pytest.mark.parametrize(

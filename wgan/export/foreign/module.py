@@ -126,10 +126,15 @@ class ForeignGenerator(nn.Module):
             value = ValueInfo("images", "tensor(float)", (None, *images.shape[1:]))
             found = as_images(value, self.image_shape)[1]
         if found is None or found.sides is None:
+            returned = f"the generator returns {list(images.shape[1:])} for each image"
+            if self.image_shape is not None:
+                shown = "x".join(map(str, self.image_shape))
+                raise UsageError(
+                    f"--image-shape {shown} does not fit: {returned}; give HEIGHTxWIDTHxCHANNELS"
+                )
             raise UsageError(
-                f"the generator returns {list(images.shape[1:])} for each image: images are"
-                " [n, c, h, w], [n, h, w, c] or [n, h, w]; say what flat ones are with"
-                "  --image-shape HEIGHTxWIDTHxCHANNELS, as in 28x28x1"
+                f"{returned}: images are [n, c, h, w], [n, h, w, c] or [n, h, w]; say what flat"
+                " ones are with  --image-shape HEIGHTxWIDTHxCHANNELS, as in 28x28x1"
             )
         self._layout = found
         if found.layout == "nhwc":

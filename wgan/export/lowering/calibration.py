@@ -78,7 +78,7 @@ def open_session(model: ModelProto) -> Any:
     with needs_extra("cpu", purpose="calibrating an 8-bit export"):
         import onnxruntime
     options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
+    options.log_severity_level = 4
     return onnxruntime.InferenceSession(
         model.SerializeToString(), options, providers=["CPUExecutionProvider"]
     )
