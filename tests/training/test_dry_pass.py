@@ -7,10 +7,12 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from wgan.errors import UsageError
 from wgan.training.config import TrainConfig
 from wgan.training.dry_pass import check_networks
+from wgan.training.networks import Networks
 
 CONFIG = TrainConfig(arch="mine:build", size=32, latent_dim=6, channels=1)
 SHAPE = (1, 32, 32)
@@ -58,6 +60,11 @@ def test_scores_may_be_a_row_or_a_column(
             r"returns \[8, 1, 16, 32\] .* images \[8, 1, 32, 32\]",
         ),
         (lambda z, w: z @ torch.ones(3, 3), r"cannot be run on latents \[8, 6\]: .*, 1, 1\]"),
+        (lambda z, w: draws(z, w) / 0, r"mine:build draws values that are not finite \(NaN"),
+        (
+            lambda z, w: draws(z, w).detach(),
+            "no gradient of the generator's images arrives at its p",
+        ),
     ],
 )
 def test_mistakes_of_a_generator(generator: Callable[..., Any], message: str) -> None:
@@ -71,6 +78,15 @@ def test_mistakes_of_a_generator(generator: Callable[..., Any], message: str) ->
         (lambda x, w: (scores(x, w), x), "the critic returns a tuple: .* only the scores"),
         (lambda x, w: x * w, r"returns \[8, 1, 32, 32\] for 8 images: .*one score"),
         (lambda x, w: x @ torch.ones(3, 3), r"the critic cannot be run on images \[8, 1, 32, 32\]"),
+        (lambda x, w: scores(x, w) * torch.nan, "mine:build returns scores that are not finite"),
+        (lambda x, w: scores(x.detach(), w), "no gradient of the critic's scores .* at its images"),
+        (lambda x, w: scores(x, w.detach()), "no gradient of the critic's scores .* at its param"),
+        (lambda x, w: (scores(x, w) > 0).float(), r"arrives at its images, .*\(x > 0\).float\(\)"),
+        (lambda x, w: scores(x.mul_(0.5), w), "in-place operation; write operations in place, as"),
+        (
+            lambda x, w: checkpoint(scores, x, w, use_reentrant=True),
+            r"the gradient penalty needs  checkpoint\(..., use_reentrant=False\)",
+        ),
     ],
 )
 def test_mistakes_of_a_critic(critic: Callable[..., Any], message: str) -> None:
@@ -90,3 +106,60 @@ def test_a_wrong_range_is_a_warning(
 ) -> None:
     check(generator)
     assert any(re.search(message, record.getMessage()) for record in caplog.records)
+
+
+class WithEmbedding(Call):
+    """A critic with an embedding of sparse gradients."""
+
+    def __init__(self) -> None:
+        super().__init__(scores)
+        self.embedding = nn.Embedding(2, 1, sparse=True)
+
+    def forward(self, x: Tensor) -> Any:
+        """Score images."""
+        index = torch.zeros(len(x), dtype=torch.int64)
+        return super().forward(x) + self.embedding(index).flatten()
+
+
+class WithoutParameters(nn.Module):
+    """A network that nothing can train."""
+
+    def __init__(self, function: Callable[[Tensor, Tensor], Any]) -> None:
+        super().__init__()
+        self.function = function
+
+    def forward(self, x: Tensor) -> Any:
+        """Call the function with a weight of 1."""
+        return self.function(x, torch.ones(1))
+
+
+def sharing() -> Networks:
+    """A critic with a parameter of the generator's."""
+    generator, critic = Call(draws), Call(scores)
+    critic.weight = generator.weight
+    return generator, critic
+
+
+@pytest.mark.parametrize(
+    ("networks", "message"),
+    [
+        (lambda: (Call(draws), WithEmbedding()), r"'embedding.weight' in the critic .* is sparse"),
+        (lambda: (Call(draws), WithoutParameters(scores)), "the critic .* has no parameters"),
+        (lambda: (WithoutParameters(draws), Call(scores)), "the generator .* has no parameters"),
+        (lambda: (Call(draws).requires_grad_(False), Call(scores)), "of the generator .* frozen"),
+        (lambda: (Call(draws), Call(scores).requires_grad_(False)), "of the critic .* frozen"),
+        (sharing, r"the critic .* has parameters of the generator \('weight'\)"),
+    ],
+)
+def test_networks_that_cannot_be_trained_are_named(
+    networks: Callable[[], Networks], message: str
+) -> None:
+    with pytest.raises(UsageError, match=message):
+        check_networks(CONFIG, lambda _: networks(), SHAPE)
+
+
+def test_the_pass_leaves_the_random_state_as_it_was() -> None:
+    before = torch.get_rng_state()
+    critic = nn.Sequential(nn.Dropout(), Call(scores))
+    check_networks(CONFIG, lambda _: (Call(draws), critic), SHAPE)
+    assert torch.equal(torch.get_rng_state(), before)

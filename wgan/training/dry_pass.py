@@ -1,16 +1,18 @@
 """One pass through a user's own networks before step 1: each mistake becomes one sentence."""
 
 import logging
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from wgan.errors import UsageError, WganError
-from wgan.text import first_line
+from wgan.text import first_line, shorten
 from wgan.training.config import TrainConfig
-from wgan.training.memory_layout import run_once, why_not_channels_last
+from wgan.training.memory_layout import run_once
 from wgan.training.networks import Architecture, build
 
 IMAGES = 8
@@ -25,9 +27,11 @@ logger = logging.getLogger("wgan")
 def check_networks(
     config: TrainConfig, architecture: Architecture, shape: tuple[int, int, int]
 ) -> None:
-    """Build the networks of `architecture` and run them once, forward and backward, on the CPU.
+    """Build the networks of `architecture` and take the losses of one step, on the CPU.
 
-    Images outside [-1, 1], or without any value below 0, are a warning.
+    The images are random ones. Gradients must arrive at both networks, and from the critic's scores
+    at its images. Neither the run's networks nor its random state change. Images outside [-1, 1],
+    or without any value below 0, are a warning.
 
     Args:
         config: the run's settings.
@@ -38,10 +42,36 @@ def check_networks(
         UsageError: the networks cannot be run, or return something else than images and scores.
     """
     generator, critic = build(config, architecture)
+    _check_parameters(generator, critic, config)
     with torch.random.fork_rng(devices=[]):  # the run's own random state stays
         _check(generator, critic, config, shape)
+        _check_gradients(*build(config, architecture), config)
         # Built again: networks with the older spectral norm cannot be copied once they have run.
         _check_backward(*build(config, architecture), config)
+
+
+def _check_parameters(generator: nn.Module, critic: nn.Module, config: TrainConfig) -> None:
+    """Check that both networks have something to train, each its own. Raises UsageError."""
+    for name, network in (("generator", generator), ("critic", critic)):
+        parameters = list(network.parameters())
+        if not parameters:
+            raise UsageError(
+                f"the {name} of --arch {config.arch} has no parameters, so that it cannot be"
+                " trained: its layers must be attributes of the module, or in an nn.ModuleList"
+            )
+        if not any(parameter.requires_grad for parameter in parameters):
+            raise UsageError(
+                f"all parameters of the {name} of --arch {config.arch} are frozen, so that it"
+                f" cannot be trained: leave out  {name}.requires_grad_(False)"
+            )
+    scored = {id(parameter) for parameter in critic.parameters()}
+    shared = [name for name, each in generator.named_parameters() if id(each) in scored]
+    if shared:
+        raise UsageError(
+            f"the critic of --arch {config.arch} has parameters of the generator"
+            f" ({shorten(shared[0])}): each network trains its own, so give the critic a copy"
+            " (copy.deepcopy) or a layer of its own"
+        )
 
 
 def _check(
@@ -55,12 +85,52 @@ def _check(
             f" latents [{IMAGES}, {config.latent_dim}]: it must return images {expected}, as the"
             " data has them"
         )
+    _check_finite("generator", "draws values", images, config)
     _check_range(images.detach(), config)
     scores = _call("critic", critic, images, config)
     if list(scores.shape) not in ([IMAGES], [IMAGES, 1]):
         raise UsageError(
             f"the critic of --arch {config.arch} returns {list(scores.shape)} for {IMAGES} images:"
             f" it must return one score for each, [{IMAGES}] (a map of scores:  .mean((1, 2, 3)))"
+        )
+    _check_finite("critic", "returns scores", scores, config)
+
+
+def _check_finite(name: str, action: str, values: Tensor, config: TrainConfig) -> None:
+    if not torch.isfinite(values).all():
+        raise UsageError(
+            f"the {name} of --arch {config.arch} {action} that are not finite (NaN or infinite),"
+            " before any training: look for a division, a log or a root in it, and at its first"
+            " weights"
+        )
+
+
+def _check_gradients(generator: nn.Module, critic: nn.Module, config: TrainConfig) -> None:
+    """Check that gradients arrive at the parameters, and at the critic's images."""
+    images = _call("generator", generator, torch.randn(2, config.latent_dim), config)
+    _backward(images, config)
+    _check_arrival("generator's images", "its parameters", generator.parameters(), config)
+    given = images.detach().requires_grad_()
+    # The penalty's images are a leaf, which PyTorch lets no network change in place.
+    scores = _call("critic", critic, given if config.has_penalty else given.clone(), config)
+    _backward(scores, config)
+    _check_arrival("critic's scores", "its images", [given], config)
+    _check_arrival("critic's scores", "its parameters", critic.parameters(), config)
+
+
+def _backward(values: Tensor, config: TrainConfig) -> None:
+    if values.requires_grad:
+        with _training_errors(config):
+            values.sum().backward()
+
+
+def _check_arrival(start: str, end: str, leaves: Iterable[Tensor], config: TrainConfig) -> None:
+    """Raise UsageError if no gradient arrived at any of `leaves`."""
+    if all(leaf.grad is None for leaf in leaves):
+        raise UsageError(
+            f"no gradient of the {start} arrives at {end}, so that the networks of --arch"
+            f" {config.arch} cannot be trained: leave out what cuts it off, such as .detach(),"
+            " .data, torch.no_grad(), NumPy, or a comparison as in (x > 0).float()"
         )
 
 
@@ -92,7 +162,7 @@ def _explained(name: str, given: Tensor, run: Callable[[], Any]) -> Any:
             else ""
         )
         raise UsageError(
-            f"the {name} cannot be run on {what} {list(given.shape)}: {first_line(exc, 200)}{hint}"
+            f"the {name} cannot be run on {what} {list(given.shape)}: {_reason(exc, hint)}"
         ) from exc
 
 
@@ -114,11 +184,40 @@ def _check_range(images: Tensor, config: TrainConfig) -> None:
 
 def _check_backward(generator: nn.Module, critic: nn.Module, config: TrainConfig) -> None:
     """Check that the networks can be trained in one of the two memory layouts."""
-    if why_not_channels_last(generator, critic, config):
-        return  # they can in the other one
+    with _training_errors(config):
+        try:
+            pair = run_once(generator, critic, config, torch.channels_last)
+        except Exception:  # noqa: BLE001 - of any kind, from the user's code
+            pair = run_once(generator, critic, config, torch.contiguous_format)
+    for name, network in zip(("generator", "critic"), pair, strict=True):
+        for parameter, value in network.named_parameters():
+            if value.grad is not None and value.grad.is_sparse:
+                raise UsageError(
+                    f"the gradient of {shorten(parameter)} in the {name} of --arch {config.arch} is"
+                    " sparse, which the optimiser does not take: leave out  sparse=True"
+                )
+
+
+@contextmanager
+def _training_errors(config: TrainConfig) -> Iterator[None]:
+    """Turn an error of a backward pass into a sentence. Raises UsageError."""
     try:
-        run_once(generator, critic, config, torch.channels_last)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # the error, or the training, says the same
+            yield
+    except (WganError, MemoryError):
+        raise
     except Exception as exc:
         raise UsageError(
-            f"the networks of --arch {config.arch} cannot be trained: {first_line(exc, 150)}"
+            f"the networks of --arch {config.arch} cannot be trained: {_reason(exc)}"
         ) from exc
+
+
+def _reason(exc: Exception, hint: str = "") -> str:
+    """The error, and what to change if PyTorch's text does not say it, or else `hint`."""
+    text = str(exc)
+    if "use_reentrant" in text:
+        return "the gradient penalty needs  checkpoint(..., use_reentrant=False)"
+    if "in-place" in text or "inplace" in text:
+        hint = "; write operations in place, as  x.mul_(2),  in the other form,  x = x * 2"
+    return first_line(exc, 200).rstrip(".") + hint

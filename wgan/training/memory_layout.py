@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from wgan.text import first_line
 from wgan.training.config import TrainConfig
+from wgan.training.losses import critic_loss, generator_loss, gradient_norms, gradient_penalty
 from wgan.training.networks import DCGANCritic, DCGANGenerator, ResizeConvGenerator
 from wgan.training.networks.resnet import ResNetCritic, ResNetGenerator
 
@@ -21,16 +22,32 @@ BUILT_IN = (DCGANCritic, DCGANGenerator, ResizeConvGenerator, ResNetCritic, ResN
 
 def run_once(
     generator: nn.Module, critic: nn.Module, config: TrainConfig, layout: torch.memory_format
-) -> None:
-    """Run copies of the networks on two images, forward and backward, on the CPU.
+) -> tuple[nn.Module, nn.Module]:
+    """Take both losses of a step on copies of the networks, with their gradients, on the CPU.
 
-    Raises whatever the networks raise.
+    The critic's loss is that on two images, with its penalty, which is differentiated twice. Raises
+    whatever the networks raise.
+
+    Returns:
+        The copies of the generator and the critic, whose parameters have gradients.
     """
     pair = [copy.deepcopy(each).cpu().to(memory_format=layout) for each in (generator, critic)]
     labels = (torch.zeros(2, dtype=torch.int64),) if config.classes else ()
+
+    def score(images: Tensor) -> Tensor:
+        scores: Tensor = pair[1](images, *labels)
+        return scores
+
     with torch.random.fork_rng(devices=[]):
-        images: Tensor = pair[0](torch.randn(2, config.latent_dim), *labels)
-        pair[1](images.contiguous(memory_format=layout), *labels).mean().backward()
+        generated: Tensor = pair[0](torch.randn(2, config.latent_dim), *labels)
+        images = generated.detach().contiguous(memory_format=layout)
+        loss = critic_loss(score(torch.rand_like(images) * 2 - 1), score(images.clone()))
+        if config.has_penalty:
+            loss = loss + gradient_penalty(gradient_norms(score, images))
+        loss.backward()
+        pair[1].requires_grad_(False)  # as in the generator's update
+        generator_loss(score(generated.contiguous(memory_format=layout))).backward()
+    return pair[0], pair[1]
 
 
 def why_not_channels_last(generator: nn.Module, critic: nn.Module, config: TrainConfig) -> str:
