@@ -65,6 +65,7 @@ def export_module(
         import torch
 
         from wgan.export.draft import prove_and_write
+        from wgan.export.foreign.factory import without_wrappers
         from wgan.export.foreign.interface import computes_in_16_bits
         from wgan.export.foreign.module import (
             ForeignGenerator,
@@ -74,6 +75,12 @@ def export_module(
         )
         from wgan.export.parity.gate import Reference
         from wgan.training.checkpoint import weights_sha256
+    module = without_wrappers(module)
+    if isinstance(module, torch.jit.ScriptModule):
+        raise UsageError(
+            "the generator is a TorchScript program, which PyTorch cannot export again: leave out"
+            "  torch.jit.script  and  torch.jit.trace,  and export the module itself"
+        )
     module.eval().requires_grad_(False).cpu().float()
     labels = make_labels(module, label_input)
     check_arguments(module, inputs or {}, labels)
@@ -154,7 +161,8 @@ def export_named_module(config: ExportConfig, path: Path, file_format: str = "on
         UsageError: an option is missing or does not fit.
         ExportError, ParityError, OutputError: as for `export_module`.
     """
-    from wgan.export.foreign.module import make_inputs, make_module
+    from wgan.export.foreign.factory import make_module
+    from wgan.export.foreign.module import make_inputs
     from wgan.export.foreign.weights import load_weights, put_weights
 
     assert config.module is not None

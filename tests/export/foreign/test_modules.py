@@ -20,7 +20,6 @@ from wgan.export.foreign.module import (
     draw,
     make_inputs,
     make_labels,
-    make_module,
 )
 from wgan.export.foreign.weights import load_weights, put_weights
 from wgan.latents import latents_from_seeds
@@ -528,36 +527,6 @@ def test_unknown_weights_alone_are_a_warning(
 ) -> None:
     put_weights(Small(), dict(module.state_dict()) | {"noise": torch.zeros(3)})
     assert "does not use these weights: noise" in caplog.text
-
-
-def test_a_file_comes_before_an_installed_module_of_its_name(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "mine").mkdir()
-    for folder in (tmp_path, tmp_path / "mine"):
-        (folder / "json.py").write_text("from torch import nn\nmake = nn.Identity")
-    for name in ("json.py", "./mine/json.py", str(tmp_path / "json.py")):
-        assert isinstance(make_module(f"{name}:make"), nn.Identity)
-    with pytest.raises(UsageError, match=r"there is no file mine/other\.py"):
-        make_module("mine/other.py:make")
-
-
-@pytest.mark.parametrize(
-    ("name", "message"),
-    [
-        ("no_such_module_here:f", "there is no module no_such_module_here"),
-        ("torch.nn:Nothing", "torch.nn has no 'Nothing'"),
-        ("torch.nn:Linear", "cannot be called without arguments"),
-        ("builtins:dict", "returned 'dict'"),
-        (":f", "write package.module:function"),
-        ("mygan", "write package.module:function"),
-        ("mygan:", "write package.module:function"),
-    ],
-)
-def test_functions_that_make_no_module_are_named(name: str, message: str) -> None:
-    with pytest.raises(UsageError, match=message):
-        make_module(name)
 
 
 @pytest.mark.parametrize(

@@ -22,6 +22,7 @@ from wgan.training.networks.latent_maps import with_flat_latents
 from wgan.training.networks.norms import apply_spectral_norm
 from wgan.training.networks.resize_conv import ResizeConvGenerator, folded
 from wgan.training.networks.resnet import ResNetCritic, ResNetGenerator
+from wgan.user_code import user_code
 
 __all__ = [
     "Architecture",
@@ -84,7 +85,7 @@ def build(config: TrainConfig, architecture: Architecture | None = None) -> Netw
         )
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(config.seed)  # only the CPU's generator
-        generator, critic = _call(chosen, config)
+        generator, critic = chosen(config) if architecture is None else _call(chosen, config)
         if architecture is not None:
             generator = with_flat_latents(generator, config.latent_dim, len(config.classes))
         if config.constraint == "spectral":
@@ -93,17 +94,18 @@ def build(config: TrainConfig, architecture: Architecture | None = None) -> Netw
 
 
 def _call(chosen: Architecture, config: TrainConfig) -> Networks:
-    """Call the architecture; errors from inside it keep their traceback."""
+    """Call the user's architecture; most errors from inside it keep their traceback."""
     networks: Any
-    try:
-        networks = chosen(config)
-    except TypeError as exc:
-        if exc.__traceback__ is not None and exc.__traceback__.tb_next is not None:
-            raise
-        raise UsageError(
-            f"--arch {config.arch} cannot be called with a run's settings ({exc}): write a function"
-            " of one argument"
-        ) from exc
+    with user_code(f"--arch {config.arch}", config.arch.partition(":")[0], "called"):
+        try:
+            networks = chosen(config)
+        except TypeError as exc:
+            if exc.__traceback__ is not None and exc.__traceback__.tb_next is not None:
+                raise
+            raise UsageError(
+                f"--arch {config.arch} cannot be called with a run's settings ({exc}): write a"
+                " function of one argument"
+            ) from exc
     pair = isinstance(networks, tuple | list) and len(networks) == 2
     if not pair or not all(isinstance(network, nn.Module) for network in networks):
         raise UsageError(
@@ -120,7 +122,7 @@ def load_architecture(name: str) -> Architecture | None:
     The current folder is searched too.
 
     Raises:
-        UsageError: there is no such module or function.
+        UsageError: there is no such module or function, or it ends the program.
     """
     if name in BUILT_IN:
         return None
@@ -129,7 +131,8 @@ def load_architecture(name: str) -> Architecture | None:
     if here not in sys.path:
         sys.path.append(here)
     try:
-        module = importlib.import_module(module_name)
+        with user_code(f"--arch {name}", module_name, "imported"):
+            module = importlib.import_module(module_name)
     except (ValueError, TypeError) as exc:  # no name, or a relative one
         raise UsageError(f"--arch {name}: write package.module:function") from exc
     except ModuleNotFoundError as exc:

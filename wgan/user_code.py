@@ -1,0 +1,61 @@
+"""Code that the user names, as in `--module mygan:make`: ending the program is a sentence."""
+
+import sys
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from wgan.errors import UsageError
+from wgan.files import lacks_open_files
+from wgan.text import first_line, shorten
+
+PARSERS = ("argparse", "click", "optparse", "absl")
+"""Packages that read a program's command line, and end the program if it is not theirs."""
+
+
+@contextmanager
+def user_code(option: str, code: str, action: str) -> Iterator[None]:
+    """Run the block's code of the user's with a command line of its own, which has no arguments.
+
+    Other errors than those below keep their traceback, which shows the line.
+
+    Args:
+        option: what names the code, as in `--module mygan:make`.
+        code: its file, or the name of its module.
+        action: what wgan does with it, as a participle: "imported", "called".
+
+    Raises:
+        UsageError: the code ends the program, or fails to open a file.
+    """
+    kept, file = sys.argv, code if code.endswith(".py") else f"{code.replace('.', '/')}.py"
+    sys.argv = [file]
+    try:
+        yield
+    except SystemExit as exc:
+        raise UsageError(f"{option}: {_why_it_ends(exc, file, action)}") from exc
+    except OSError as exc:
+        if lacks_open_files(exc):
+            raise
+        reason = exc.strerror or first_line(exc)
+        about = f" ({shorten(exc.filename, 200)})" if exc.filename is not None else ""
+        raise UsageError(f"{option}: {file} fails when it is {action}: {reason}{about}") from exc
+    finally:
+        sys.argv = kept
+
+
+def _why_it_ends(exc: SystemExit, file: str, action: str) -> str:
+    frames = [
+        frame.f_globals.get("__name__", "") for frame, _ in traceback.walk_tb(exc.__traceback__)
+    ]
+    if any(name.partition(".")[0] in PARSERS for name in frames):
+        return (
+            f"{file} reads the command line when it is {action}, where it has no arguments: name a"
+            " function that makes the networks from values that stand in it"
+        )
+    ends = f"{file} ends the program when it is {action} (exit {shorten(exc.code)})"
+    if action == "imported":
+        return (
+            f'{ends}: move what it does as a script below  if __name__ == "__main__":,  or what'
+            " makes the networks to a file of its own"
+        )
+    return f"{ends}: let it return the networks, or raise an error that says what is wrong"
