@@ -8,7 +8,6 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from tests.processes import RunWgan
@@ -21,7 +20,6 @@ from wgan.export.foreign.module import (
     make_inputs,
     make_labels,
 )
-from wgan.export.foreign.weights import load_weights, put_weights
 from wgan.latents import latents_from_seeds
 from wgan.runtime import Generator
 
@@ -425,110 +423,6 @@ def test_a_batch_norm_that_keeps_no_statistics_is_found() -> None:
         draw(ForeignGenerator(module.eval(), (LATENT_DIM, 1, 1), {}))
 
 
-def saved(tmp_path: Path, name: str, content: Any) -> str:
-    torch.save(content, tmp_path / name)
-    return str(tmp_path / name)
-
-
-@pytest.mark.parametrize("prefix", ["", "module.", "generator.", "module.generator."])
-def test_prefixes_of_wrappers_are_left_out(tmp_path: Path, module: Small, prefix: str) -> None:
-    state = {prefix + name: value for name, value in module.state_dict().items()}
-    if prefix.endswith("generator."):
-        state["critic.weight"] = torch.zeros(3)
-    other = Small()
-    put_weights(other, load_weights(saved(tmp_path, "w.pth", state)))
-    np.testing.assert_array_equal(drawn(other), drawn(module))
-
-
-def test_weights_are_found_under_a_key(tmp_path: Path, module: Small) -> None:
-    content = {"g": Small().state_dict(), "g_ema": module.state_dict(), "step": 3}
-    path = saved(tmp_path, "all.pt", content)
-    other = Small()
-    put_weights(other, load_weights(f"{path}:g_ema"))
-    np.testing.assert_array_equal(drawn(other), drawn(module))
-    with pytest.raises(UsageError, match=r"several weights: g, g_ema; .*all.pt:g_ema"):
-        load_weights(path)
-    with pytest.raises(UsageError, match=r"has no 'ema', only g, g_ema, step"):
-        load_weights(f"{path}:ema")
-
-
-def test_of_a_generator_and_its_ema_one_must_be_named(tmp_path: Path, module: Small) -> None:
-    state = module.state_dict()
-    both = {f"generator.{name}": torch.zeros_like(value) for name, value in state.items()}
-    both |= {f"generator_ema.{name}": value for name, value in state.items()}
-    path = saved(tmp_path, "w.pth", both)
-    other = Small()
-    with pytest.raises(UsageError, match=r"generator, generator_ema; name one.*:generator_ema"):
-        put_weights(other, load_weights(path))
-    put_weights(other, load_weights(f"{path}:generator_ema"))
-    torch.testing.assert_close(other.state_dict(), module.state_dict())
-
-
-def test_weights_are_found_below_several_keys_and_beside_numbers(
-    tmp_path: Path, module: Small
-) -> None:
-    state = {**module.state_dict(), "step": 7}
-    path = saved(tmp_path, "w.pth", {"epoch": 3, "state_dict": {"generator": state}})
-    assert set(load_weights(path)) == set(module.state_dict())
-    several = saved(tmp_path, "s.pth", {"nets": {"g": state, "g_ema": state}})
-    with pytest.raises(UsageError, match=r"several weights: nets\.g, nets\.g_ema"):
-        load_weights(several)
-
-
-def test_weight_norm_of_older_releases_is_loaded(tmp_path: Path) -> None:
-    def network() -> nn.Sequential:
-        return nn.Sequential(torch.nn.utils.parametrizations.weight_norm(nn.Linear(3, 4)))
-
-    made, other = network(), network()
-    renamed = {"original0": "0.weight_g", "original1": "0.weight_v", "bias": "0.bias"}
-    old = {renamed[name.split(".")[-1]]: value for name, value in made.state_dict().items()}
-    put_weights(other, load_weights(saved(tmp_path, "w.pth", old)))
-    torch.testing.assert_close(other.state_dict(), made.state_dict())
-
-
-def test_the_only_weights_need_no_key(tmp_path: Path, module: Small) -> None:
-    path = saved(tmp_path, "one.pt", {"epoch": 3, "netG": module.state_dict()})
-    assert set(load_weights(path)) == set(module.state_dict())
-
-
-def test_safetensors_are_read(tmp_path: Path, module: Small) -> None:
-    save_file(module.state_dict(), tmp_path / "w.safetensors")
-    other = Small()
-    put_weights(other, load_weights(str(tmp_path / "w.safetensors")))
-    np.testing.assert_array_equal(drawn(other), drawn(module))
-
-
-class Unsafe:
-    def __reduce__(self) -> Any:
-        return print, ("code ran",)
-
-
-def test_files_that_could_run_code_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="holds more than tensors"):
-        load_weights(saved(tmp_path, "w.pth", {"a": Unsafe()}))
-
-
-def test_missing_and_unknown_weights_are_named(module: Small) -> None:
-    state = module.state_dict()
-    state["main.9.weight"] = state.pop("main.0.weight")
-    with pytest.raises(UsageError, match=r"lacks 1 of the .*: main.0.weight, .*: main.9.weight"):
-        put_weights(Small(), dict(state))
-
-
-def test_weights_of_another_shape_are_named(module: Small) -> None:
-    state = dict(module.state_dict())
-    state["main.0.weight"] = torch.zeros(2, 2)
-    with pytest.raises(UsageError, match=r"does not fit the network: .*main.0.weight"):
-        put_weights(Small(), state)
-
-
-def test_unknown_weights_alone_are_a_warning(
-    module: Small, caplog: pytest.LogCaptureFixture
-) -> None:
-    put_weights(Small(), dict(module.state_dict()) | {"noise": torch.zeros(3)})
-    assert "does not use these weights: noise" in caplog.text
-
-
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -558,7 +452,7 @@ def test_the_command_takes_a_public_dcgan_and_its_weights(
     run_wgan: RunWgan, tmp_path: Path, module: Small
 ) -> None:
     (tmp_path / "mygan.py").write_text(MODULE)
-    saved(tmp_path, "netG.pth", module.main.state_dict())
+    torch.save(module.main.state_dict(), tmp_path / "netG.pth")
     done = run_wgan(
         "export", "--module", "mygan:make", "--weights", "netG.pth", "--latents", "6x1x1",
         "-o", "mine.onnx",

@@ -3,7 +3,8 @@
 import logging
 import pickle
 import re
-from collections.abc import Mapping
+import warnings
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,8 @@ Weights = dict[str, Tensor]
 
 PREFIXES = ("module.", "_orig_mod.", "generator.", "netG.", "G.", "gen.", "model.", "state_dict.")
 """What wrappers and trainers put before the names of a generator's weights."""
+
+SAVE = "torch.save(generator.state_dict(), 'weights.pth')"
 
 MAX_NAMES = 4
 """Names that a message lists."""
@@ -62,48 +65,77 @@ def _load_safetensors(path: Path) -> Any:
 
 def _load_checkpoint(path: Path) -> Any:
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as exc:
-        found = re.search(r"GLOBAL (\S+)", str(exc))
-        also = f" (a {shorten(found[1], 60).strip(chr(39))})" if found else ""
-        raise UsageError(
-            f"--weights {path} holds more than tensors{also}, and loading that could run code. Save"
-            " the weights only:  torch.save(generator.state_dict(), 'weights.pth').  If you trust"
-            " the file and its key is g_ema:  torch.save(torch.load(FILE, weights_only=False)"
-            "['g_ema'], 'weights.pth')"
-        ) from exc
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of TorchScript and sparse tensors
+            return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as exc:  # torch.load raises errors of many kinds for a damaged file
-        if "TorchScript" in str(exc):
-            raise UsageError(
-                f"--weights {path} is a TorchScript program, not weights: save those with"
-                "  torch.save(torch.jit.load(FILE).state_dict(), 'weights.pth')"
-            ) from exc
-        raise UsageError(f"--weights {path} cannot be read: {first_line(exc)}") from exc
+        raise UsageError(f"--weights {path} {_why_unreadable(exc)}") from exc
+
+
+def _why_unreadable(exc: Exception) -> str:
+    """What `torch.load` cannot read, and how to save weights that it can."""
+    found = re.search(r"GLOBAL (\S+)", str(exc))
+    is_garbage = "Unsupported operand" in str(exc)  # bytes that are no pickle of torch.save
+    if found or (isinstance(exc, pickle.UnpicklingError) and not is_garbage):
+        also = f" (a {shorten(found[1], 60).strip(chr(39))})" if found else ""
+        return (
+            f"holds more than tensors{also}, and loading that could run code. Save the weights"
+            f" only:  {SAVE}.  If you trust the file:  content = torch.load(FILE,"
+            " weights_only=False),  then save  content.state_dict()  if it is a whole module, or"
+            "  content['g_ema']  if it is a dict with this key"
+        )
+    if "TorchScript" in str(exc):
+        return (
+            "is a TorchScript program, not weights: save those with"
+            "  torch.save(torch.jit.load(FILE).state_dict(), 'weights.pth')"
+        )
+    if isinstance(exc, RuntimeError | OSError):
+        return f"cannot be read: {first_line(exc)}"
+    return "cannot be read: it is damaged, or no file that torch.save wrote"
 
 
 def _state_of(content: Any, key: str, path: Path) -> Weights:
     """The weights in a loaded file, at `key` or the only ones there are."""
-    parts = key.split(".") if key else []
-    for number, part in enumerate(parts):
-        if not isinstance(content, Mapping) or part not in content:
-            rest = ".".join(parts[number:])
-            inner = {name: value for name, value in _items(content) if _is_below(name, rest)}
-            if not inner:
-                raise UsageError(f"--weights {path} has no {key!r}, only {_names(content)}")
-            content = {name[len(rest) + 1 :]: value for name, value in inner.items()}
-            break
-        content = content[part]
-    if not _is_state(content):
-        found = _find_states(content)
+    states = {} if _is_state(content) else _find_states(content)
+    if key:
+        # The names of weights may begin with the key, also below keys that are not given.
+        found = list(_at(content, key))[:1] or [
+            value for state in states.values() for value in _at(state, key)
+        ]
         if len(found) != 1:
-            holds = f"several weights: {', '.join(found)}" if found else _names(content)
-            likely = next((name for name in found if "ema" in name), next(iter(found), "g_ema"))
+            raise UsageError(f"--weights {path} has no {key!r}, only {_names(content)}")
+        (content,) = found
+        states = {} if _is_state(content) else _find_states(content)
+    if not _is_state(content):
+        if not states:
             raise UsageError(
-                f"--weights {path} holds {holds}; name the generator's, as in"
-                f"  --weights {path.name}:{likely}"
+                f"--weights {path} holds {_names(content)}, in which there are no weights by name:"
+                f" save those of the generator with  {SAVE}"
             )
-        (content,) = found.values()
+        if len(states) > 1:
+            paths = [f"{key}.{name}" if key else name for name in states]
+            likely = next((name for name in paths if "ema" in name), paths[0])
+            raise UsageError(
+                f"--weights {path} holds several weights: {_list(paths)}; name the generator's, as"
+                f" in  --weights {path.name}:{likely}"
+            )
+        (content,) = states.values()
     return {name: value for name, value in content.items() if isinstance(value, Tensor)}
+
+
+def _at(content: Any, key: str) -> Iterator[Any]:
+    """What `key` may lead to: names joined by points, which may have points themselves.
+
+    The last part may be a prefix of the weights' own names.
+    """
+    items = _items(content)
+    yield from (value for name, value in items if str(name) == key)
+    for name, value in items:
+        if key.startswith(f"{name}."):
+            yield from _at(value, key.removeprefix(f"{name}."))
+    inner = {name[len(key) + 1 :]: value for name, value in items if _is_below(name, key)}
+    if inner:
+        yield inner
 
 
 def _is_below(name: Any, prefix: str) -> bool:
@@ -136,7 +168,9 @@ def _items(content: Any) -> list[tuple[str, Any]]:
 
 def _names(content: Any) -> str:
     names = [str(name) for name, _ in _items(content)]
-    return _list(names) if names else f"a {type(content).__name__}"
+    if names or not isinstance(content, Mapping):
+        return _list(names) if names else f"a {type(content).__name__}"
+    return "an empty dict"
 
 
 def _list(names: list[str]) -> str:
