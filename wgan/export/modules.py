@@ -65,14 +65,10 @@ def export_module(
         import torch
 
         from wgan.export.draft import prove_and_write
+        from wgan.export.foreign.arguments import check_arguments, make_labels
         from wgan.export.foreign.factory import without_wrappers
         from wgan.export.foreign.interface import computes_in_16_bits
-        from wgan.export.foreign.module import (
-            ForeignGenerator,
-            check_arguments,
-            draw,
-            make_labels,
-        )
+        from wgan.export.foreign.module import ForeignGenerator, draw
         from wgan.export.parity.gate import Reference
         from wgan.training.checkpoint import weights_sha256
     module = without_wrappers(module)
@@ -161,13 +157,15 @@ def export_named_module(config: ExportConfig, path: Path, file_format: str = "on
         UsageError: an option is missing or does not fit.
         ExportError, ParityError, OutputError: as for `export_module`.
     """
+    from wgan.export.foreign.arguments import make_inputs
     from wgan.export.foreign.factory import make_module
-    from wgan.export.foreign.module import make_inputs
     from wgan.export.foreign.weights import load_weights, put_weights
 
     assert config.module is not None
     if config.latent_shape is None:
         raise UsageError("--module needs the latents of one image: give  --latents 100x1x1")
+    if config.label_input is not None and config.fixed_class is not None:
+        raise UsageError("--labels keeps the label, --class fixes it: give one of them")
     module = make_module(config.module)
     if config.weights is not None:
         put_weights(module, load_weights(config.weights))

@@ -14,12 +14,8 @@ from tests.processes import RunWgan
 from wgan.errors import ExportError, UsageError
 from wgan.export import ExportConfig, export_module
 from wgan.export.config import TOLERANCES
-from wgan.export.foreign.module import (
-    ForeignGenerator,
-    draw,
-    make_inputs,
-    make_labels,
-)
+from wgan.export.foreign.arguments import make_inputs
+from wgan.export.foreign.module import ForeignGenerator, draw
 from wgan.latents import latents_from_seeds
 from wgan.runtime import Generator
 
@@ -149,28 +145,6 @@ def test_an_image_shape_that_does_not_fit_is_named(module: Small, tmp_path: Path
     message = r"--image-shape 8x8x1 does not fit: the generator returns \[192\] for each image"
     with pytest.raises(UsageError, match=message):
         export_module(flat, (LATENT_DIM, 1, 1), tmp_path / "g.onnx", image_shape=(8, 8, 1))
-
-
-class Growing(Small):
-    """Takes a number of steps, as progressive generators do, and a direction."""
-
-    def forward(self, z: Tensor, step: int = 0, direction: Tensor | None = None) -> Any:
-        """Draw images."""
-        for _ in range(step):
-            z = z + (0 if direction is None else direction[:, :, None, None])
-        return self.main(z)
-
-
-def test_whole_numbers_and_arrays_are_arguments(tmp_path: Path) -> None:
-    network = Growing().eval()
-    direction = np.linspace(-1, 1, LATENT_DIM)[None]
-    np.save(tmp_path / "d.npy", direction)
-    inputs = make_inputs(network, {"step": "2", "direction": f"{tmp_path / 'd.npy'}"}, None)
-    z = torch.ones(1, LATENT_DIM, 1, 1)
-    moved = z + 2 * torch.from_numpy(direction.astype(np.float32))[:, :, None, None]
-    torch.testing.assert_close(network(z, **inputs), network(moved))
-    with pytest.raises(UsageError, match=r"--input .*none.npy cannot be read"):
-        make_inputs(network, {"direction": f"{tmp_path / 'none.npy'}"}, None)
 
 
 def test_images_that_are_not_finite_are_named() -> None:
@@ -334,74 +308,11 @@ def test_further_arguments_and_outputs_are_chosen(tmp_path: Path) -> None:
     assert np.abs(images_of(path) - expected.numpy()).max() < 1e-5
 
 
-class OneHot(nn.Module):
-    """Takes a class as one-hot."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.main, self.linear = Small().main, nn.Linear(4, LATENT_DIM)
-
-    def forward(self, z: Tensor, c: Tensor) -> Any:
-        """Draw images."""
-        return self.main((z + self.linear(c))[:, :, None, None])
-
-
-@pytest.mark.parametrize(
-    ("module", "text", "classes"),
-    [(Several(), "y", 10), (Several(), "y:3", 3), (OneHot(), "c:4", 4)],
-)
-def test_labels_stay_an_input(tmp_path: Path, module: nn.Module, text: str, classes: int) -> None:
-    inputs = {"noise_mode": "const"} if isinstance(module, Several) else {}
-    path = tmp_path / "g.onnx"
-    manifest = export_module(
-        module,
-        (LATENT_DIM,),
-        path,
-        inputs=inputs,
-        output="images" if inputs else None,
-        label_input=text,
-    )
-    assert manifest.classes == tuple(map(str, range(classes)))
-    latents, labels = latents_from_seeds(range(3), LATENT_DIM), np.array([2, 0, 1])
-    given = torch.from_numpy(labels) if inputs else torch.eye(4)[labels]
-    with torch.no_grad():
-        result = module(torch.from_numpy(latents), given, **inputs)
-    expected = (result["images"] if inputs else result).numpy()
-    with Generator(path) as generator:
-        assert np.abs(generator.images(latents, labels) - expected).max() < 1e-5
-
-
-def test_labels_of_an_unknown_number_of_classes_are_refused() -> None:
-    with pytest.raises(UsageError, match="--labels c: how many classes it has is unknown"):
-        make_labels(OneHot(), "c")
-    with pytest.raises(UsageError, match="forward of the generator takes no x, only c"):
-        make_labels(OneHot(), "x:3")
-
-
 def test_noise_is_found_by_drawing_twice() -> None:
     module = Several().eval()
     inputs = make_inputs(module, {}, 3)
     with pytest.raises(ExportError, match=r"draws random numbers itself.*--input noise_mode=const"):
         draw(ForeignGenerator(module, (LATENT_DIM,), inputs, "images"))
-
-
-@pytest.mark.parametrize(
-    ("given", "label", "message"),
-    [
-        ({"sigma": "1"}, None, r"--input sigma: forward of the generator takes z, y, truncation"),
-        ({"y": "1"}, 2, r"--class 2: .* none of these is clearly a class"),
-    ],
-)
-def test_arguments_that_do_not_exist_are_named(
-    given: dict[str, str], label: int | None, message: str
-) -> None:
-    with pytest.raises(UsageError, match=message):
-        make_inputs(Several(), given, label)
-
-
-def test_an_argument_without_a_value_is_named(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=r"takes z, y, .* y has no value: give  --labels y:COUNT"):
-        export_module(Several(), (LATENT_DIM,), tmp_path / "g.onnx", output="images")
 
 
 def test_an_output_that_does_not_exist_is_named() -> None:

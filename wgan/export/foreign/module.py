@@ -3,34 +3,19 @@
 import inspect
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields, is_dataclass, replace
-from pathlib import Path
+from contextlib import contextmanager
+from dataclasses import fields, is_dataclass, replace
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
-from wgan.errors import ExportError, UsageError
-from wgan.export.formats import export_errors
-from wgan.files import open_regular
-from wgan.model_file.graph_inputs import LABEL_NAME, split_label_input
+from wgan.errors import ExportError, UsageError, WganError
+from wgan.export.foreign.arguments import LabelArgument
+from wgan.model_file.graph_inputs import LABEL_NAME
 from wgan.model_file.image_outputs import FoundImages, as_images
 from wgan.model_file.onnx_scan import ValueInfo
 from wgan.text import first_line, shorten
-
-
-@dataclass(frozen=True)
-class LabelArgument:
-    """An argument of a module that takes the label of each image."""
-
-    name: str
-    classes: int
-    one_hot: bool = False  # [n, classes] rather than indices [n]
-
-    def value(self, labels: Tensor, dtype: torch.dtype) -> Tensor:
-        """The argument for labels `[n]`."""
-        return torch.eye(self.classes, dtype=dtype)[labels] if self.one_hot else labels
 
 
 class ForeignGenerator(nn.Module):
@@ -61,6 +46,9 @@ class ForeignGenerator(nn.Module):
         self.inputs, self.output = dict(inputs), output
         self.image_shape, self.labels = image_shape, labels
         self.value_range = (-1.0, 1.0)
+        self.copies_inputs = False  # where the module changes them in place
+        parameters = list(inspect.signature(module.forward).parameters.values())[1:]
+        self._positional = [each.name for each in parameters if each.kind is each.POSITIONAL_ONLY]
         self._layout: FoundImages | None = None  # of the module's output, once it has run
 
     @property
@@ -76,6 +64,8 @@ class ForeignGenerator(nn.Module):
     def forward(self, latents: Tensor, labels: Tensor | None = None) -> Tensor:
         """`[n, latent_dim]` and, with classes, labels `[n]` -> `[n, c, h, w]`."""
         n = latents.shape[0]
+        if self.copies_inputs:
+            latents, labels = latents.clone(), None if labels is None else labels.clone()
         given = {
             name: value.to(latents.dtype if value.is_floating_point() else value.dtype).expand(
                 n, *value.shape[1:]
@@ -86,7 +76,8 @@ class ForeignGenerator(nn.Module):
         }
         if self.labels is not None and labels is not None:
             given[self.labels.name] = self.labels.value(labels, latents.dtype)
-        result = self.module(latents.reshape(n, *self.latent_shape), **given)
+        by_position = [given.pop(name) for name in self._positional if name in given]
+        result = self.module(latents.reshape(n, *self.latent_shape), *by_position, **given)
         images = self._channels_first(self._select(result))
         low, high = self.value_range
         return images if (low, high) == (-1, 1) else (images - low) * (2 / (high - low)) - 1
@@ -158,109 +149,6 @@ def _tensors_of(result: Any, path: str = "") -> Iterator[tuple[str, Tensor]]:
         yield from _tensors_of(value, f"{path}.{key}" if path else str(key))
 
 
-def make_inputs(module: nn.Module, given: Mapping[str, str], label: int | None) -> dict[str, Any]:
-    """The further arguments of a module from what the user wrote.
-
-    Raises:
-        UsageError: the module has no such argument, or none that is clearly a class.
-    """
-    names = list(inspect.signature(module.forward).parameters)
-    takes_any = any(
-        parameter.kind is inspect.Parameter.VAR_KEYWORD
-        for parameter in inspect.signature(module.forward).parameters.values()
-    )
-    for name in given:
-        if name not in names and not takes_any:
-            raise UsageError(f"--input {name}: forward of the generator takes {', '.join(names)}")
-    inputs = {name: _parse(text) for name, text in given.items()}
-    if label is not None:
-        found = [name for name in names[1:] if LABEL_NAME.match(name) and name not in inputs]
-        if not found:
-            raise UsageError(
-                f"--class {label}: forward of the generator takes {', '.join(names)}, and none of"
-                " these is clearly a class; give  --input NAME=VALUE"
-            )
-        inputs[found[0]] = torch.tensor([label])
-    return inputs
-
-
-def make_labels(module: nn.Module, text: str | None) -> LabelArgument | None:
-    """The argument that `"NAME:COUNT"` names; without COUNT it is that of its only embedding.
-
-    Raises:
-        UsageError: the module has no such argument, or the number of classes is unknown.
-    """
-    if text is None:
-        return None
-    names = list(inspect.signature(module.forward).parameters)[1:]
-    name, classes = split_label_input(text, names)
-    if name not in names:
-        raise UsageError(
-            f"--labels {text}: forward of the generator takes no {name}, only {', '.join(names)}"
-        )
-    tables = [each for each in module.modules() if isinstance(each, nn.Embedding)]
-    if not classes and len(tables) == 1:
-        classes = tables[0].num_embeddings
-    if not classes:
-        raise UsageError(
-            f"--labels {name}: how many classes it has is unknown; give it, as in"
-            f"  --labels {name}:10"
-        )
-    return LabelArgument(name, classes)
-
-
-def check_arguments(
-    module: nn.Module, inputs: Mapping[str, Any], labels: LabelArgument | None
-) -> None:
-    """Raise UsageError if `forward` has an argument besides the latents that nothing gives."""
-    parameters = list(inspect.signature(module.forward).parameters.values())
-    kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD,
-             inspect.Parameter.KEYWORD_ONLY)  # fmt: skip
-    given = {*inputs, *([] if labels is None else [labels.name])}
-    missing = [
-        each.name
-        for each in parameters[1:]
-        if each.kind in kinds and each.default is each.empty and each.name not in given
-    ]
-    if not missing:
-        return
-    name, taken = missing[0], ", ".join(each.name for each in parameters)
-    advice = f"--input {name}=VALUE"
-    if LABEL_NAME.match(name):
-        advice = (
-            f"--labels {name}:COUNT  to keep it an input,  --class K  for one class, or  {advice}"
-        )
-    raise UsageError(
-        f"forward of the generator takes {taken}, the latents first, and {name} has no value: give"
-        f"  {advice}"
-    )
-
-
-def _parse(text: str) -> Any:
-    """A number, a flag, None, a text, a .npy file's array, or numbers: one row of a tensor.
-
-    A number without a point is an int, as in Python. Raises UsageError if the file cannot be read.
-    """
-    words = {"none": None, "true": True, "false": False}
-    if text.lower() in words:
-        return words[text.lower()]
-    if text.endswith(".npy"):
-        try:
-            with open_regular(Path(text)) as file:
-                array = np.load(file, allow_pickle=False)
-            # float64 is NumPy's default and no network's.
-            return torch.from_numpy(array.astype(np.float32) if array.dtype == float else array)
-        except (ValueError, TypeError, OSError, EOFError) as exc:
-            raise UsageError(f"--input {text} cannot be read: {first_line(exc)}") from exc
-    try:
-        numbers = [float(part) for part in text.split(",")]
-    except ValueError:
-        return text
-    if len(numbers) > 1:
-        return torch.tensor([numbers])
-    return int(text) if text.strip().lstrip("+-").isdecimal() else numbers[0]
-
-
 def draw(generator: ForeignGenerator, n: int = 8) -> Tensor:
     """Images of a few latents, drawn twice to see whether they are the same.
 
@@ -273,9 +161,11 @@ def draw(generator: ForeignGenerator, n: int = 8) -> Tensor:
     if generator.labels is not None:
         inputs.append(torch.arange(n) % generator.classes)
         _choose_label_form(generator, inputs)
-    with export_errors("run on latents of this shape"), torch.no_grad():
-        first, second = generator(*inputs), generator(*inputs)
-        first_two = generator(*(each[:2] for each in inputs))
+    kept = [each.clone() for each in inputs]
+    with _run_errors(generator), torch.no_grad():
+        first = generator(*kept)
+        generator.copies_inputs = not all(map(torch.equal, kept, inputs))
+        second, first_two = generator(*inputs), generator(*(each[:2] for each in inputs))
     images: Tensor = first
     if not torch.isfinite(images).all():
         raise ExportError(
@@ -298,12 +188,77 @@ def draw(generator: ForeignGenerator, n: int = 8) -> Tensor:
 
 
 def _choose_label_form(generator: ForeignGenerator, inputs: Sequence[Tensor]) -> None:
-    """Give the labels one-hot if the module takes no indices."""
-    assert generator.labels is not None
-    with torch.no_grad():
-        try:
-            generator(*inputs)
-        except UsageError:
-            raise
-        except Exception:  # noqa: BLE001 - if one-hot labels fail too, the caller says how
-            generator.labels = replace(generator.labels, one_hot=True)
+    """Give the labels one-hot if the module takes no indices.
+
+    Raises:
+        UsageError: it takes neither.
+    """
+    indices = generator.labels
+    assert indices is not None
+    refused = _error_of(generator, inputs)
+    if refused is None:
+        return
+    generator.labels = replace(indices, one_hot=True)
+    also_refused = _error_of(generator, inputs)
+    if also_refused is None:
+        return
+    generator.labels = indices
+    if str(refused) == str(also_refused):
+        return  # the reason is another one: the caller says it
+    sizes = {each.num_embeddings for each in generator.modules() if isinstance(each, nn.Embedding)}
+    table = f"its nn.Embedding has {sizes.pop()} rows; " if len(sizes) == 1 else ""
+    raise UsageError(
+        f"--labels {indices.name}:{indices.classes}: forward of the generator takes neither indices"
+        f" from 0 to {indices.classes - 1} ({first_line(refused, 120)}) nor one-hot labels"
+        f" [n, {indices.classes}] ({first_line(also_refused, 120)}):"
+        f" {table}check  --latents  too"
+    )
+
+
+def _error_of(generator: ForeignGenerator, inputs: Sequence[Tensor]) -> Exception | None:
+    """The error that the module raises; None if it runs."""
+    try:
+        with torch.no_grad():
+            generator(*(each.clone() for each in inputs))
+    except (WganError, MemoryError):
+        raise
+    except Exception as exc:  # noqa: BLE001 - of any kind, from the user's code
+        return exc
+    return None
+
+
+@contextmanager
+def _run_errors(generator: ForeignGenerator) -> Iterator[None]:
+    """Say with which arguments the module failed, and what to check. Raises ExportError."""
+    try:
+        yield
+    except (WganError, MemoryError):
+        raise
+    except Exception as exc:
+        given = [f"{name}={_say(value)}" for name, value in generator.inputs.items()]
+        names = list(generator.inputs)
+        if generator.labels is not None:
+            given.append(f"labels {generator.labels.name}")
+        advice = "Give the latents of one image as forward takes them, as in  --latents 100x1x1"
+        if given:
+            advice = "Check  --latents,  and the values of these arguments"
+        labels = [name for name in names if LABEL_NAME.match(name)]
+        if labels:
+            advice += (
+                f": a class is an index below their number,  --class K,  or one-hot,  --input"
+                f" {labels[0]}=0,0,1"
+            )
+        shape = ", ".join(map(str, ("n", *generator.latent_shape)))
+        arguments = f", with {', '.join(given)}" if given else ""
+        raise ExportError(
+            f"the generator cannot be run on latents of this shape, [{shape}]{arguments}:"
+            f" {first_line(exc, 200)}. {advice}"
+        ) from exc
+
+
+def _say(value: Any) -> str:
+    """A value as the user wrote it, shortened."""
+    if isinstance(value, Tensor):
+        numbers = value.flatten().tolist()
+        return ",".join(f"{each:g}" for each in numbers[:4]) + ",..." * (len(numbers) > 4)
+    return shorten(value, 30)
