@@ -1,15 +1,19 @@
 """A PyTorch generator of another project, exported and proved without a run or a training."""
 
 import logging
+import math
 from collections.abc import Mapping, Sequence
+from numbers import Integral
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from wgan.errors import UsageError, needs_extra
+from wgan.errors import ExportError, UsageError, needs_extra
 from wgan.export.config import ExportConfig
 from wgan.files import check_output
+from wgan.model_file import FORMATS, IMAGES
 from wgan.model_file.manifest import Manifest
 from wgan.stop import check_stop
+from wgan.text import first_line, shorten
 
 if TYPE_CHECKING:
     from onnx import ModelProto
@@ -28,7 +32,7 @@ def export_module(
     value_range: tuple[float, float] | None = None,
     *,
     inputs: Mapping[str, Any] | None = None,
-    output: str | None = None,
+    output: str | int | None = None,
     image_shape: tuple[int, int, int] | None = None,
     label_input: str | None = None,
     config: ExportConfig | None = None,
@@ -45,7 +49,8 @@ def export_module(
         path: the file to write.
         value_range: the values of black and white; None where tanh, sigmoid, ... tell it.
         inputs: its further arguments by name: tensors have a first axis of size 1 for the batch.
-        output: index or name of the images, for a module that returns a tuple or a dict.
+        output: index or name of the images, as 0 or "levels.last", for a module that returns a
+            tuple or a dict.
         image_shape: height, width and channels of flat images.
         label_input: the argument that takes labels, int64 `[n]` or one-hot, as "y:10", which the
             file then takes too.
@@ -60,6 +65,7 @@ def export_module(
     """
     config = config or ExportConfig()
     path = Path(path)
+    _check_values(latent_shape, value_range, file_format)
     check_output(path)
     with needs_extra("export", purpose="exporting"):
         import torch
@@ -71,6 +77,10 @@ def export_module(
         from wgan.export.foreign.module import ForeignGenerator, draw
         from wgan.export.parity.gate import Reference
         from wgan.training.checkpoint import weights_sha256
+    if not isinstance(module, torch.nn.Module):
+        raise UsageError(
+            f"the generator is {shorten(module)}: give a torch.nn.Module, so call what makes it"
+        )
     module = without_wrappers(module)
     if isinstance(module, torch.jit.ScriptModule):
         raise UsageError(
@@ -80,13 +90,14 @@ def export_module(
     module.eval().requires_grad_(False).cpu().float()
     labels = make_labels(module, label_input)
     check_arguments(module, inputs or {}, labels)
-    generator = ForeignGenerator(module, latent_shape, inputs or {}, output, image_shape, labels)
+    name = None if output is None else str(output)
+    generator = ForeignGenerator(module, latent_shape, inputs or {}, name, image_shape, labels)
     check_stop()
     logger.info("%s: tracing the generator", path)
     drawn = draw(generator)
     channels, height, width = drawn.shape[1:]
     in_levels = drawn.dtype == torch.uint8
-    model = _trace(generator, value_range, in_levels=in_levels)
+    model = _trace(generator, value_range, file_format, in_levels=in_levels)
     draft = _make_draft(model, generator, config, file_format)
     logger.info("%s: generating reference images with PyTorch", path)
     reference = Reference.draw(
@@ -96,6 +107,7 @@ def export_module(
         generator.classes,
         float64_optional=True,
         in_levels=in_levels,
+        not_finite="as a root, a log or a division in it can make them: are the weights right?",
     )
     unproved = Manifest.foreign(
         source="module",
@@ -109,43 +121,91 @@ def export_module(
         weights_sha256=weights_sha256(module.state_dict()),
         config={},
     )
-    in_16_bits = computes_in_16_bits(model)
+    in_16_bits = model is not None and computes_in_16_bits(model)
     allowed = config.allowed_from(in_16_bits=in_16_bits, in_levels=in_levels)
     loosened = config.loosened_from(in_16_bits=in_16_bits)
     return prove_and_write(draft, reference, unproved, path, allowed, loosened=loosened)
 
 
+def _check_values(
+    latent_shape: Sequence[int], value_range: tuple[float, float] | None, file_format: str
+) -> None:
+    """Check arguments that the command line checks itself. Raises UsageError."""
+    sizes: Any = latent_shape  # whatever a caller gave
+    is_shape = isinstance(sizes, Sequence) and len(sizes) > 0
+    if not is_shape or not all(isinstance(n, Integral) and int(n) > 0 for n in sizes):
+        raise UsageError(
+            f"latent_shape {shorten(latent_shape)} is not allowed: give the axes of one image's"
+            " latents, whole numbers above 0, as in (100,) or (100, 1, 1)"
+        )
+    ends: Any = value_range
+    if ends is not None:
+        is_pair = isinstance(ends, Sequence) and len(ends) == 2
+        if not is_pair or not -math.inf < ends[0] < ends[1] < math.inf:
+            raise UsageError(
+                f"value_range {shorten(value_range)} is not allowed: give two numbers, black below"
+                " white, as in (-1, 1)"
+            )
+    files = [name for name, form in FORMATS.items() if form.extension]
+    if file_format not in files:
+        raise UsageError(
+            f"file_format {shorten(file_format)} is not allowed: give one of {', '.join(files)}"
+        )
+
+
 def _trace(
-    generator: "ForeignGenerator", value_range: tuple[float, float] | None, *, in_levels: bool
-) -> "ModelProto":
+    generator: "ForeignGenerator",
+    value_range: tuple[float, float] | None,
+    file_format: str,
+    *,
+    in_levels: bool,
+) -> "ModelProto | None":
     """Trace the generator to ONNX, once its range is known, which its own graph may tell.
 
-    `in_levels`: its images are uint8.
+    Other formats do without the graph if the generator cannot be traced and its range is given.
+    `in_levels`: its images are uint8, of 0 to 255.
+
+    Raises:
+        UsageError: the range is unknown, or not that of the graph.
+        ExportError: the generator cannot be traced.
     """
     from wgan.export.foreign.interface import scan_graph
     from wgan.export.formats.onnx import to_onnx
-    from wgan.model_file import IMAGES
     from wgan.model_file.image_outputs import find_range
 
-    model = to_onnx(generator, generator.latent_dim, generator.classes)
-    if in_levels and value_range is None:
-        generator.value_range = (0.0, 255.0)
-    else:
-        producers = scan_graph(model).producers
-        generator.value_range = find_range(IMAGES, producers, value_range, "--range")
-    if generator.value_range != (-1.0, 1.0):
+    by_type = (0.0, 255.0) if in_levels and value_range is None else None
+    try:
+        model = to_onnx(generator, generator.latent_dim, generator.classes)
+    except ExportError as exc:
+        if file_format == "onnx":
+            raise
+        known = value_range or by_type
+        if known is None:
+            raise UsageError(
+                "the range of the generator's images is unknown, because its graph cannot be read"
+                f" ({first_line(exc, 100)}). Give the values of black and white, as in"
+                "  --range=-1,1"
+            ) from exc
+        generator.value_range = known
+        return None
+    producers = scan_graph(model).producers
+    generator.value_range = by_type or find_range(IMAGES, producers, value_range, "--range")
+    if generator.value_range != (-1.0, 1.0) and file_format == "onnx":
         model = to_onnx(generator, generator.latent_dim, generator.classes)
     return model
 
 
 def _make_draft(
-    model: "ModelProto", generator: "ForeignGenerator", config: ExportConfig, file_format: str
+    model: "ModelProto | None",
+    generator: "ForeignGenerator",
+    config: ExportConfig,
+    file_format: str,
 ) -> "ExportDraft":
     from wgan.export.draft import make_draft
     from wgan.export.foreign.normal_form import fold
     from wgan.export.formats.onnx import clean, rewrite
 
-    if file_format != "onnx":
+    if file_format != "onnx" or model is None:
         return make_draft(generator, generator.latent_dim, config, file_format, generator.classes)
     return rewrite(clean(fold(model)), config, generator.classes)
 

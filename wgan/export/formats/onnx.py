@@ -108,6 +108,7 @@ def to_onnx(generator: nn.Module, latent_dim: int, classes: int = 0) -> ModelPro
         export_errors("exported to ONNX"),
         warnings.catch_warnings(),
         contextlib.redirect_stdout(io.StringIO()),
+        contextlib.redirect_stderr(io.StringIO()),  # the graph of a network that cannot be traced
     ):
         warnings.simplefilter("ignore")  # the exporter itself calls deprecated functions
         with torch.no_grad():

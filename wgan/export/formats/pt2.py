@@ -1,5 +1,6 @@
 """A generator as a `torch.export` archive, without the source paths that PyTorch writes into it."""
 
+import contextlib
 import io
 from collections.abc import Callable
 
@@ -28,7 +29,8 @@ def to_pt2(generator: nn.Module, latent_dim: int, classes: int = 0) -> bytes:
         ExportError: the generator cannot be traced.
     """
     example = example_inputs(latent_dim, classes)
-    with export_errors("exported to pt2"):
+    # The standard error gets the whole graph of a network that cannot be traced.
+    with export_errors("exported to pt2"), contextlib.redirect_stderr(io.StringIO()):
         program = torch.export.export(generator, example, dynamic_shapes=free_batches(example))
     for node in program.graph.nodes:
         node.meta.pop("stack_trace", None)  # it holds the paths of source files

@@ -47,6 +47,9 @@ REPEATED = 1e-3
 ROUNDING_LIMIT = 1e-4
 """Largest tolerance of images because of the reference's own rounding: 1/80 of a step of pixels."""
 
+DIVERGED = "because the training diverged: export an earlier checkpoint, with  --checkpoint STEP"
+"""Why the images of a generator that wgan trained may be not finite."""
+
 GOLDEN_BYTES = 5 * 2**20
 """Most bytes of the golden images, which a manifest has room for."""
 
@@ -79,12 +82,14 @@ class Reference:
         *,
         float64_optional: bool = False,
         in_levels: bool = False,
+        not_finite: str = DIVERGED,
     ) -> Self:
         """Generate the images of `seeds` seeds, or of all that `batches` needs if that is more.
 
         With `classes`, the generator takes labels: those of `proof_labels`. With `float64_optional`
         a generator that cannot run in float64, or casts to float32 inside, has no referee; the
         receipt says so. `in_levels`: its images are uint8, so that rounding tips some by a level.
+        `not_finite` says why images may be NaN, and what to do.
 
         Raises:
             ExportError: the generator fails, an image is not finite, or is another one each time.
@@ -100,9 +105,10 @@ class Reference:
             labels = proof_labels(drawn, classes, batches) if classes else None
             images = _generate(generator, latents, labels)
         if not np.isfinite(images).all():
+            seed = int(np.argmin(np.isfinite(images).all(axis=(1, 2, 3))))
             raise ExportError(
-                "the generator's images are not finite, because the training diverged: export an"
-                " earlier checkpoint, with  --checkpoint STEP"
+                f"the generator's images are not finite (NaN or infinite), first that of seed"
+                f" {seed}, {not_finite}"
             )
         single = _generate(generator, latents[:1], None if labels is None else labels[:1])
         if not np.allclose(single, images[:1], atol=LEVEL if in_levels else REPEATED):
