@@ -4,7 +4,7 @@
 
 Each round starts every place once, as a new process, with the installed generator: wall time until
 the first image has arrived. Places whose environment variable is not set are left out:
-`WGAN_OPENVINO_PLUGIN_PYTHON` names an interpreter with wgan's extras cpu and openvino,
+`WGAN_PLUGINS_PYTHON` names an interpreter with wgan's extras cpu and openvino,
 `WGAN_OPENVINO_PYTHON` one with onnxruntime-openvino, `WGAN_GRADIO_PYTHON` one with gradio and
 onnxruntime, `WGAN_LITERT_PYTHON` one with wgan's extras export and litert, which converts a new
 network of the installed one's size, `WGAN_TRANSFORMERS_JS` a folder with transformers.js in its
@@ -97,7 +97,7 @@ def places(folder: Path) -> dict[str, Callable[[], object]]:
         ),
     }
     openvino = {
-        "WGAN_OPENVINO_PLUGIN_PYTHON": "`wgan sample --device openvino`, the plugin",
+        "WGAN_PLUGINS_PYTHON": "`wgan sample --device openvino`, the plugin",
         "WGAN_OPENVINO_PYTHON": "`wgan sample --device openvino`, built in",
     }
     for variable, name in openvino.items():

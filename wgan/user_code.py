@@ -1,4 +1,4 @@
-"""Code that the user names, as in `--module mygan:make`: ending the program is a sentence."""
+"""User code, as in `--module mygan:make`: `sys.exit` in it becomes a UsageError."""
 
 import sys
 import traceback
@@ -15,7 +15,7 @@ PARSERS = ("argparse", "click", "optparse", "absl")
 
 @contextmanager
 def user_code(option: str, code: str, action: str) -> Iterator[None]:
-    """Run the block's code of the user's with a command line of its own, which has no arguments.
+    """Run user code with `sys.argv` reset to its file name.
 
     Other errors than those below keep their traceback, which shows the line.
 
@@ -41,6 +41,11 @@ def user_code(option: str, code: str, action: str) -> Iterator[None]:
         raise UsageError(f"{option}: {file} fails when it is {action}: {reason}{about}") from exc
     finally:
         sys.argv = kept
+
+
+def is_dotted(name: str) -> bool:
+    """Whether a name is one of a module or an attribute, as `package.module`."""
+    return all(part.isidentifier() for part in name.split("."))
 
 
 def _why_it_ends(exc: SystemExit, file: str, action: str) -> str:

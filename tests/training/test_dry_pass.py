@@ -163,3 +163,9 @@ def test_the_pass_leaves_the_random_state_as_it_was() -> None:
     critic = nn.Sequential(nn.Dropout(), Call(scores))
     check_networks(CONFIG, lambda _: (Call(draws), critic), SHAPE)
     assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_networks_may_share_what_nobody_trains() -> None:
+    networks = Call(draws), Call(scores)
+    networks[0].table = networks[1].table = nn.Embedding(4, 4).requires_grad_(False)
+    check_networks(CONFIG, lambda _: networks, SHAPE)

@@ -16,9 +16,9 @@ from wgan.training.execution import PrepareConfig
 def prepare(given: Given) -> None:
     """Write DATA as WebDataset tar shards for streaming.
 
-    For data larger than memory or the cache. DATA is as in wgan train, SHARDS a new folder. The
-    images are in random order, as far as tables and compressed archives are read fast in it, and
-    damaged ones are left out.
+    For data larger than memory or the cache. DATA is as in wgan train, SHARDS a new folder. Images
+    are shuffled; rows of a large table only within a few row groups at a time, a compressed .tar
+    not at all. Damaged images are left out.
     """
     config = given.make(PrepareConfig)
     with install_stop_handler(), Progress(0, "preparing", "images") as progress:

@@ -3,7 +3,7 @@
 import logging
 import math
 from collections.abc import Mapping, Sequence
-from numbers import Integral
+from numbers import Integral, Real
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -141,6 +141,7 @@ def _check_values(
     ends: Any = value_range
     if ends is not None:
         is_pair = isinstance(ends, Sequence) and len(ends) == 2
+        is_pair = is_pair and all(isinstance(end, Real) for end in ends)
         if not is_pair or not -math.inf < ends[0] < ends[1] < math.inf:
             raise UsageError(
                 f"value_range {shorten(value_range)} is not allowed: give two numbers, black below"
@@ -160,7 +161,7 @@ def _trace(
     *,
     in_levels: bool,
 ) -> "ModelProto | None":
-    """Trace the generator to ONNX, once its range is known, which its own graph may tell.
+    """Trace the generator to ONNX, and set its value range from the graph or `value_range`.
 
     Other formats do without the graph if the generator cannot be traced and its range is given.
     `in_levels`: its images are uint8, of 0 to 255.

@@ -144,7 +144,7 @@ def _sides(height: Axis, width: Axis) -> tuple[int, int] | None:
 
 
 USUAL_RANGES = ((-1.0, 1.0), (0.0, 1.0), (0.0, 255.0))
-"""Values of black and white that are meant to be these when a graph ends in them."""
+"""Usual values of black and white, which an option cannot override."""
 
 LEVELS = (0.0, 255.0)
 """Values of black and white of uint8."""

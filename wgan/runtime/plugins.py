@@ -22,8 +22,8 @@ def find(ort: ModuleType, package: str, provider: str, hardware: str) -> Any | N
     None if there is no such plugin, or onnxruntime has the provider built in.
 
     Raises:
-        DeviceError: the plugin finds no device here, which would be `hardware`, or onnxruntime is
-            too old for plugins.
+        DeviceError: there is no device for the plugin here, and `hardware` names what it needs; or
+            onnxruntime is too old for plugins.
     """
     if not package or provider in built_in(ort):
         return None

@@ -64,7 +64,7 @@ def _check_parameters(generator: nn.Module, critic: nn.Module, config: TrainConf
                 f"all parameters of the {name} of --arch {config.arch} are frozen, so that it"
                 f" cannot be trained: leave out  {name}.requires_grad_(False)"
             )
-    scored = {id(parameter) for parameter in critic.parameters()}
+    scored = {id(parameter) for parameter in critic.parameters() if parameter.requires_grad}
     shared = [name for name, each in generator.named_parameters() if id(each) in scored]
     if shared:
         raise UsageError(

@@ -48,6 +48,17 @@ def test_functions_that_make_no_module_are_named(name: str, message: str) -> Non
         make_module(name)
 
 
+@pytest.mark.parametrize(
+    ("code", "error"), [("raise ValueError('a bug')", ValueError), ("''.size", AttributeError)]
+)
+def test_an_error_inside_the_code_is_its_own(
+    tmp_path: Path, code: str, error: type[Exception]
+) -> None:
+    (tmp_path / "faulty.py").write_text(code)
+    with pytest.raises(error):
+        make_module(f"{tmp_path / 'faulty.py'}:make")
+
+
 CODE = """
 import argparse, sys
 from torch import nn

@@ -176,7 +176,7 @@ def test_where_no_key_can_help_none_is_named(tmp_path: Path, content: Any, held:
         load_weights(saved(tmp_path, "w.pth", content))
 
 
-def test_a_whole_module_is_told_to_save_its_weights(tmp_path: Path) -> None:
+def test_a_pickled_module_says_how_to_save_its_weights(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"save  content\.state_dict\(\)  if it is a whole module"):
         load_weights(saved(tmp_path, "w.pth", Small()))
 

@@ -83,9 +83,12 @@ def test_a_value_range_is_two_numbers_the_lower_one_first(value_range: Any) -> N
         InMemoryDataset.from_array(PIXELS / 255, value_range)
 
 
-def test_booleans_are_black_and_white() -> None:
-    found = InMemoryDataset.from_array(PIXELS > 128).pixels
+@pytest.mark.parametrize("value_range", [None, (0, 1), np.array([0, 1])])
+def test_booleans_are_black_and_white(value_range: Any) -> None:
+    found = InMemoryDataset.from_array(PIXELS > 128, value_range).pixels
     assert np.array_equal(found, np.where(PIXELS > 128, 255, 0))
+    with pytest.raises(DataError, match="booleans are black and white: leave out value_range"):
+        InMemoryDataset.from_array(PIXELS > 128, (0, 255))
 
 
 def test_labels_are_no_numbers_of_another_kind() -> None:

@@ -131,7 +131,8 @@ def test_the_command_rejects_shards_as_input(run_wgan: RunWgan, tmp_path: Path) 
 
 
 @pytest.mark.parametrize(
-    "option", [{"data_range": "0,1"}, {"fit": "pad"}, {"channels": 3}, {"background": "black"}]
+    "option",
+    [{"data_range": "0,1"}, {"fit": "pad"}, {"channels": 3}, {"background": "black"}, {"crop": 5}],
 )
 def test_options_of_a_size_need_it(tmp_path: Path, option: dict[str, Any]) -> None:
     with pytest.raises(UsageError, match="needs --size: without it, each file is stored as it is"):

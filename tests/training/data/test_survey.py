@@ -93,7 +93,7 @@ def test_floating_point_values_need_a_range(tmp_path: Path) -> None:
         (np.zeros(2000, np.float32), "all float32 values are 0"),
     ],
 )
-def test_arrays_of_other_types_are_told(
+def test_arrays_of_other_types_are_reported(
     tmp_path: Path, values: npt.NDArray[Any], expected: str
 ) -> None:
     np.save(tmp_path / "a.npy", values.reshape(5, 20, 20))

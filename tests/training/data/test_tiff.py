@@ -312,3 +312,10 @@ def test_shards_keep_what_all_files_say_of_a_fourth_band(tmp_path: Path) -> None
         stored = decode(io.BytesIO(source.encoded(index)[0]))
         assert type(stored) is type(image)
         assert np.array_equal(np.asarray(stored), each)
+
+
+def test_shards_keep_the_files_of_tiffs_without_a_fourth_band(tmp_path: Path) -> None:
+    write(tmp_path / "a.tif", noise(16, 16, 4), photometric="rgb", extrasamples=["unassalpha"])
+    write(tmp_path / "b.tif", noise(16, 16, 3), photometric="rgb")
+    source = open_source(tmp_path)
+    assert [source.encoded(k)[1] for k in range(2)] == ["npy", "tif"]

@@ -60,7 +60,7 @@ def _check_names(module: nn.Module, given: Collection[str]) -> None:
         if name == next(iter(parameters), None):
             raise UsageError(
                 f"--input {name}: forward of the generator takes {names}, and the first of these,"
-                f" {name}, is the latents, which every image has its own of"
+                f" {name}, takes the latents, which differ for each image"
             )
 
 

@@ -10,7 +10,7 @@ from torch import nn
 
 from wgan.errors import UsageError
 from wgan.text import first_line, shorten
-from wgan.user_code import user_code
+from wgan.user_code import is_dotted, user_code
 
 
 def _import(module: str) -> Any:
@@ -46,22 +46,21 @@ def make_module(name: str) -> nn.Module:
     misfit = (
         f"--module {name}: write package.module:function or file.py:function, as in mygan:Generator"
     )
-    if not module_name or not attribute:
+    is_name = module_name.endswith(".py") or is_dotted(module_name)
+    if not is_name or not is_dotted(attribute):
         raise UsageError(misfit)
     option = f"--module {name}"
     try:
         with user_code(option, module_name, "imported"):
             found = _import(module_name)
-        for part in attribute.split("."):
-            found = getattr(found, part)
-    except (ValueError, TypeError) as exc:
-        raise UsageError(misfit) from exc
     except ModuleNotFoundError as exc:
         raise UsageError(
             f"--module {name}: there is no module {exc.name}, here or installed"
         ) from exc
-    except AttributeError as exc:
-        raise UsageError(f"--module {name}: {module_name} has no {attribute!r}") from exc
+    for part in attribute.split("."):
+        if not hasattr(found, part):
+            raise UsageError(f"--module {name}: {module_name} has no {attribute!r}")
+        found = getattr(found, part)
     target: Any = found
     if isinstance(target, nn.Module):
         return without_wrappers(target)

@@ -102,7 +102,10 @@ def _state_of(content: Any, key: str, path: Path) -> Weights:
         found = list(_at(content, key))[:1] or [
             value for state in states.values() for value in _at(state, key)
         ]
-        if len(found) != 1:
+        if len(found) > 1:
+            paths = [f"{name}.{key}" for name, state in states.items() if list(_at(state, key))]
+            raise UsageError(f"--weights {path} has {key!r} below several keys: {_list(paths)}")
+        if not found:
             raise UsageError(f"--weights {path} has no {key!r}, only {_names(content)}")
         (content,) = found
         states = {} if _is_state(content) else _find_states(content)

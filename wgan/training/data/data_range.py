@@ -55,6 +55,6 @@ def _by_type(values: npt.NDArray[np.generic]) -> npt.NDArray[np.uint8]:
         return ((values.astype(np.uint32) + 128) // 257).astype(np.uint8)
     kind = "floating-point" if values.dtype.kind == "f" else str(values.dtype)
     raise ImageError(
-        f"it has {kind} values, which have no standard range: train or prepare with --range"
-        " LOW,HIGH, the values of black and white, or --range auto"
+        f"it has {kind} values, which have no standard range: train with --range LOW,HIGH,"
+        " the values of black and white, or prepare with --size and --range LOW,HIGH or auto"
     )

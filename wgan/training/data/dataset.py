@@ -281,7 +281,11 @@ def pixels_sha256(pixels: Pixels) -> str:
 
 def _to_pixels(array: npt.NDArray[np.generic], value_range: tuple[float, float] | None) -> Pixels:
     """Map `value_range` to 0..255. Raises DataError."""
-    if array.dtype == np.bool_ and array.size and value_range in (None, (0, 1)):
+    if value_range is not None:
+        value_range = _check_value_range(value_range)
+    if array.dtype == np.bool_ and array.size:
+        if value_range not in (None, (0, 1)):
+            raise DataError("booleans are black and white: leave out value_range")
         return array.astype(np.uint8) * np.uint8(255)
     if array.dtype.kind not in "uif" or array.size == 0:
         raise DataError(
@@ -298,7 +302,7 @@ def _to_pixels(array: npt.NDArray[np.generic], value_range: tuple[float, float] 
             f"the range of {array.dtype} values from {low:g} to {high:g} is ambiguous: use uint8,"
             " or give value_range=(black, white), as in (0, 1)"
         )
-    black, white = _check_value_range(value_range)
+    black, white = value_range
     if np.isnan(low):
         raise DataError("the images hold NaN, which is no value between black and white")
     if not (black <= low and high <= white):

@@ -176,6 +176,8 @@ class Survey:
             found = f"{found}, which use {share:.1%} of {bits} bits"
         elif low == high:
             return f"all {kind} values are {low:g}"
+        if self.transform is None:  # each file is stored as it is
+            return f"{found}: train on the shards with --range {data_range_text((low, high))}"
         return f"{found}: give --range {data_range_text((low, high))}, or --range auto"
 
 

@@ -232,8 +232,8 @@ def _sixteen_bits(values: npt.NDArray[np.generic]) -> npt.NDArray[np.generic]:
         return values
     if values.min() < 0 or values.max() > 65535:
         raise ImageError(
-            "it has values outside 0 to 65535: train or prepare with --range LOW,HIGH, the values"
-            " of black and white"
+            "it has values outside 0 to 65535: train with --range LOW,HIGH, the values of black"
+            " and white, or prepare with --size and --range"
         )
     return values.astype(np.uint16)
 

@@ -22,7 +22,7 @@ from wgan.training.networks.latent_maps import with_flat_latents
 from wgan.training.networks.norms import apply_spectral_norm
 from wgan.training.networks.resize_conv import ResizeConvGenerator, folded
 from wgan.training.networks.resnet import ResNetCritic, ResNetGenerator
-from wgan.user_code import user_code
+from wgan.user_code import is_dotted, user_code
 
 __all__ = [
     "Architecture",
@@ -127,14 +127,14 @@ def load_architecture(name: str) -> Architecture | None:
     if name in BUILT_IN:
         return None
     module_name, _, function = name.partition(":")
+    if not is_dotted(module_name):
+        raise UsageError(f"--arch {name}: write package.module:function")
     here = str(Path.cwd())
     if here not in sys.path:
         sys.path.append(here)
     try:
         with user_code(f"--arch {name}", module_name, "imported"):
             module = importlib.import_module(module_name)
-    except (ValueError, TypeError) as exc:  # no name, or a relative one
-        raise UsageError(f"--arch {name}: write package.module:function") from exc
     except ModuleNotFoundError as exc:
         raise UsageError(
             f"--arch {name}: there is no module {exc.name}, here or installed"

@@ -46,12 +46,12 @@ def test_tars_that_cat_joined_are_read_to_the_last(tmp_path: Path, kind: str) ->
 
 
 @pytest.mark.parametrize("ending", ["tar", "tar.gz"])
-def test_other_data_after_a_tar_is_said(tmp_path: Path, ending: str) -> None:
+def test_other_data_after_a_tar_is_reported(tmp_path: Path, ending: str) -> None:
     content = tar({"a.png": images(1, tmp_path)[0]}) + b"signature" * 100
     (tmp_path / f"a.{ending}").write_bytes(gzip.compress(content) if "gz" in ending else content)
     source = open_source(tmp_path / f"a.{ending}")
     assert (len(source), source.left_out) == (1, 1)
-    assert source.unused == ("data after the end of the tar, which is no other tar",)
+    assert source.unused == ("data after the end of the tar that is not another tar",)
 
 
 @pytest.mark.parametrize("ending", ["tar", "tar.gz"])

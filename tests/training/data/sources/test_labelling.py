@@ -319,6 +319,15 @@ def test_a_cls_file_may_hold_no_class(tmp_path: Path, missing: str) -> None:
     assert (source.class_names, source.labels.tolist()) == (("2", "10"), [0, -1, 1, 0])
 
 
+def test_a_cls_file_belongs_to_its_sample_by_the_first_dot(tmp_path: Path) -> None:
+    for number in range(4):
+        save_image(tmp_path / f"{number}.png", number)
+        (tmp_path / f"{number}.y.cls").write_text(str(number % 2))
+    labels = open_source(tmp_path).labels
+    assert labels is not None
+    assert labels.tolist() == [0, 1, 0, 1]
+
+
 def test_an_image_without_a_cls_file_is_named(tmp_path: Path) -> None:
     for number in range(3):
         save_image(tmp_path / f"{number}.png")

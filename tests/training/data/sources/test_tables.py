@@ -10,6 +10,7 @@ from PIL import Image
 from wgan.errors import DataError
 from wgan.training.data import Transform, load_images, open_source
 from wgan.training.data.shard_writer import write_shards
+from wgan.training.data.sources import ImageSource
 from wgan.training.data.sources.labelled import with_class
 
 pa = pytest.importorskip("pyarrow")
@@ -61,12 +62,23 @@ def test_of_several_splits_the_training_files_are_used(tmp_path: Path) -> None:
 
 def test_a_table_of_many_row_groups_is_written_in_random_order(tmp_path: Path) -> None:
     path = tmp_path / "sorted.parquet"
-    parquet.write_table(table(label=[k // 5 for k in range(10)]), path, row_group_size=1)
+    labels = [None, *(k // 5 for k in range(1, 10))]
+    parquet.write_table(table(None, label=labels), path, row_group_size=1)
     source = open_source(path)
-    for each in (source, with_class(source)):
+    labelled = with_class(source)
+    assert isinstance(labelled, ImageSource)
+    for each in (source, labelled):
         order = each.shuffled(np.random.RandomState(0))
-        assert sorted(order) == list(range(10))
-        assert order != list(range(10))
+        assert sorted(order) == list(range(len(each)))
+        assert order != sorted(order)
+    assert (len(source), len(labelled)) == (10, 9)
+    assert labelled.some_indices(100) == list(range(9))
+
+
+def test_a_small_table_of_many_row_groups_is_examined_as_a_whole(tmp_path: Path) -> None:
+    path = tmp_path / "a.parquet"
+    parquet.write_table(table(), path, row_group_size=1)
+    assert open_source(path).some_indices(200) == list(range(10))
 
 
 def test_the_channels_are_those_of_images_from_all_over_the_table(tmp_path: Path) -> None:

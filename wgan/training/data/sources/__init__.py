@@ -32,7 +32,7 @@ PNG_MODES = frozenset({"1", "L", "LA", "P", "RGB", "RGBA", "I;16"})
 """Pillow's modes of which PNG holds all values."""
 
 SAMPLED_FILES, SAMPLED_BLOCKS, BLOCK = 32, 16, 4096
-"""What a fingerprint reads of some files: their number, blocks of each, and bytes of a block."""
+"""A fingerprint reads so many blocks of BLOCK bytes, from so many files."""
 
 FILE_WHITE = "wgan.file_white"
 """Key in `info` of a Pillow image: the value that its file has for white, where Pillow scales the

@@ -264,7 +264,7 @@ class _TarMembers:
                 file.seek(file.tell() - len(block))
                 return tarfile.open(fileobj=file, mode="r:")
         except archive_errors():  # as a signature, or what a larger file had there before
-            self._unread["data after the end of the tar, which is no other tar"] = 1
+            self._unread["data after the end of the tar that is not another tar"] = 1
             return None
         raise tarfile.ReadError("the header of a member is damaged")
 

@@ -107,12 +107,12 @@ class FileSource(ImageSource):
     def encoded(self, index: int) -> tuple[bytes, str]:
         """Read the file; one of several frames becomes a file of its own. Raises ImageError.
 
-        So does a TIFF whose fourth band may be alpha: all images decide that, not each.
+        So does a TIFF that marks its fourth band as alpha: all images decide that, not each.
         """
-        is_decided = ending_of(self._frames[index][0]) in _TIFF and self._tiff_alpha is not None
-        if self._has_frames or is_decided:
-            return super().encoded(index)
         name = self._frames[index][0]
+        is_tiff = ending_of(name) in _TIFF and self._tiff_alpha is not None
+        if self._has_frames or (is_tiff and alpha_extremes(self._file(name)) is not None):
+            return super().encoded(index)
         return self._read(name), ending_of(name).lstrip(".")
 
     def image(self, index: int, size: int) -> RawImage:

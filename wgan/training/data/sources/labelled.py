@@ -1,7 +1,7 @@
 """The images of a source that have a class, for conditional runs."""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import overload
 
 import numpy as np
@@ -56,10 +56,17 @@ class LabelledSource(ImageSource):
         """File of the image in the other source. Raises ImageError."""
         return self._source.encoded(self._indices[index])
 
+    def some_indices(self, most: int) -> list[int]:
+        """Indices that the other source looks at, without images that have no class."""
+        return self._own(self._source.some_indices(most))
+
     def shuffled(self, random: np.random.RandomState) -> list[int]:
-        """Those of the other source, without the images that have no class."""
+        """Random order of the other source, without images that have no class."""
+        return self._own(self._source.shuffled(random))
+
+    def _own(self, indices: Sequence[int]) -> list[int]:
         own = {index: number for number, index in enumerate(self._indices)}
-        return [own[index] for index in self._source.shuffled(random) if index in own]
+        return [own[index] for index in indices if index in own]
 
     @property
     def formats(self) -> Mapping[str, int]:

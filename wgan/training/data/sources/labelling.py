@@ -97,7 +97,7 @@ def _named_classes(column: npt.NDArray[Any], names: Sequence[str], title: str) -
 
 
 def _as_array(values: npt.ArrayLike) -> npt.NDArray[Any]:
-    """Return an array; of whole numbers beyond 64 bits with a sign one of Python's, all digits."""
+    """Return an array. Whole numbers too large for int64 stay Python's: floats would round them."""
     array = np.asarray(values)
     if array.dtype.kind == "f" and isinstance(values, list) and all(type(v) is int for v in values):
         return np.array(values, object)
@@ -278,12 +278,12 @@ def _classes_of_class_files(
     stems = {path.removesuffix(f".{LABEL}") for path in class_files}
     keys = [stem if (stem := _stem(name)) in stems else _sample_key(name) for name in images]
     wanted = set(keys)
-    # In their order, because a compressed tar is read forward.
-    texts = {
-        stem: read(path).strip()
-        for path in class_files
-        if (stem := path.removesuffix(f".{LABEL}")) in wanted
-    }
+    texts: dict[str, bytes] = {}
+    for path in class_files:  # in their order, because a compressed tar is read forward
+        stem = path.removesuffix(f".{LABEL}")
+        key = stem if stem in wanted else _sample_key(path)
+        if key in wanted and (key == stem or key not in stems):
+            texts[key] = read(path).strip()
     missing = [name for name, key in zip(images, keys, strict=True) if key not in texts]
     if missing:
         return Classes(reason=f"{plural(len(missing), 'image')} have no .{LABEL}, as {missing[0]}")

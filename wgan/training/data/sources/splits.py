@@ -3,19 +3,17 @@
 import re
 from collections.abc import Sequence
 
+_NAMES = (
+    r"(train[_-]?val|training|train|test[_-]?dev|testing|test|validation|valid|val|minival|dev"
+    r"|evaluation|eval|pred|hold[_-]?out|unlabell?ed|unsupervised|extra)"
+)
+
 SPLIT = re.compile(
-    r"((seg|public|private)_?)?"
-    r"(train|training|train[_-]?val|test|testing|test[_-]?dev|val|valid|validation|minival|dev"
-    r"|eval|evaluation|pred|hold[_-]?out|unlabell?ed|unsupervised|extra)"
-    r"([_-]?(set|images|data))?([_-]?\d+)?",
-    re.IGNORECASE,
+    rf"((seg|public|private)_?)?{_NAMES}([_-]?(set|images|data))?([_-]?\d+)?", re.IGNORECASE
 )
 """Names of subfolders and files that part a data set and are no classes: `seg_train`, `test1`."""
 
-_IN_PATH = re.compile(
-    r"(?:^|[/_.-])"
-    r"(train[_-]?val|train|training|test|testing|valid|validation|val|dev)(?=[/_.\-\d]|$)"
-)
+_IN_PATH = re.compile(rf"(?:^|[/_.-]){_NAMES}(?=[/_.\-\d]|$)")
 
 _TRAINING = (("train", "training"), ("trainval", "train-val", "train_val"))
 """Names of the split that is trained on, the most telling ones first."""

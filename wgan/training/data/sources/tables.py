@@ -95,12 +95,13 @@ class TableSource(EncodedSource):
 
     def some_indices(self, most: int) -> list[int]:
         """As `ImageSource.some_indices`, from a few blocks, because each is read whole."""
-        blocks = sampled(range(len(self._blocks)), PROBED_BLOCKS)
+        needed = -(-most * len(self._blocks) // len(self))  # blocks of as many rows together
+        blocks = sampled(range(len(self._blocks)), max(PROBED_BLOCKS, needed))
         each = -(-most // len(blocks))
         return [index for block in blocks for index in sampled(self._rows(block), each)][:most]
 
     def shuffled(self, random: np.random.RandomState) -> list[int]:
-        """Return the blocks in a random order, the rows of as many mixed as are kept in memory."""
+        """Return the rows in a random order, mixed only within KEPT_BLOCKS - 1 blocks."""
         if len(self._blocks) <= KEPT_BLOCKS:
             return super().shuffled(random)
         blocks, order = random.permutation(len(self._blocks)).tolist(), []

@@ -143,6 +143,20 @@ def test_a_named_split_has_its_own_labels(tmp_path: Path, images: str, labels: s
     assert source.class_names == (("0", "1", "2") if labels else ())
 
 
+def test_images_of_no_split_have_no_labels_of_the_test_split(tmp_path: Path) -> None:
+    arrays = {"images": noise(8, 28, 28), "test_labels": np.arange(8) % 3}
+    np.savez(tmp_path / "a.npz", **arrays)  # type: ignore[arg-type]
+    assert open_source(tmp_path / "a.npz").class_names == ()
+    np.savez(tmp_path / "b.npz", **arrays, train_labels=np.arange(8) % 2)  # type: ignore[arg-type]
+    assert open_source(tmp_path / "b.npz").class_names == ("0", "1")
+
+
+def test_names_of_as_many_classes_as_columns_are_no_labels(tmp_path: Path) -> None:
+    names = np.array([f"class {k}" for k in range(64)])
+    np.savez(tmp_path / "a.npz", images=noise(80, 64, 64), classes=names)
+    assert len(open_source(tmp_path / "a.npz")) == 80
+
+
 def test_images_along_the_last_axis_are_refused_by_their_labels(tmp_path: Path) -> None:
     np.savez(tmp_path / "a.npz", images=noise(28, 28, 60), labels=np.arange(60) % 10)
     with pytest.raises(DataError, match=r"60 images along the last axis.*transpose\(2, 0, 1\)"):
@@ -152,7 +166,7 @@ def test_images_along_the_last_axis_are_refused_by_their_labels(tmp_path: Path) 
         open_source(tmp_path / "b.npz")
 
 
-@pytest.mark.parametrize("shape", [(500, 16, 16), (500, 12, 12), (200, 3072), (200, 1024)])
+@pytest.mark.parametrize("shape", [(500, 16, 16), (500, 12, 12), (200, 3072)])
 def test_a_folder_of_stacks_holds_all_their_images(tmp_path: Path, shape: tuple[int, ...]) -> None:
     for name in ("cat", "dog"):
         np.save(tmp_path / f"{name}.npy", noise(*shape))
@@ -160,7 +174,7 @@ def test_a_folder_of_stacks_holds_all_their_images(tmp_path: Path, shape: tuple[
     assert (len(source), source.class_names) == (2 * shape[0], ("cat", "dog"))
 
 
-@pytest.mark.parametrize("shape", [(64, 48, 12), (5, 64, 64), (64, 64, 3), (100, 120)])
+@pytest.mark.parametrize("shape", [(64, 48, 12), (5, 64, 64), (64, 64, 3), (100, 120), (128, 1024)])
 def test_a_folder_of_single_images_of_many_shapes(tmp_path: Path, shape: tuple[int, ...]) -> None:
     for name in ("cat", "dog"):
         np.save(tmp_path / f"{name}.npy", noise(*shape))
@@ -338,3 +352,10 @@ def test_values_without_a_range_are_asked_for(tmp_path: Path) -> None:
 
 def test_the_layout_is_compared_by_the_smoothness_only_where_it_is_unclear() -> None:
     assert ArrayLayout(28, 28) == find_layout((784,))
+
+
+def test_files_of_every_split_are_told_apart(tmp_path: Path) -> None:
+    for name in ("train", "test", "unlabeled"):
+        np.save(tmp_path / f"{name}.npy", noise(30, 16, 16))
+    source = open_source(tmp_path)
+    assert (len(source), len(source.unused)) == (30, 2)

@@ -173,7 +173,7 @@ def test_of_several_columns_that_could_be_labels_none_is_taken(tmp_path: Path) -
     assert "age, gender (call one label" in source.unused[0]
 
 
-@pytest.mark.parametrize("separator", [";", "\t"])
+@pytest.mark.parametrize("separator", [";", "\t", ",\t", ", "])
 def test_other_separators_are_read(tmp_path: Path, separator: str) -> None:
     rows = [row.replace(",", separator) for row in ROWS]
     assert len(open_source(write(tmp_path / "a.csv", *rows))) == 6
@@ -220,3 +220,11 @@ def test_columns_that_were_sorted_as_texts_are_pixels_by_their_numbers(
     (tmp_path / "a.csv").write_text("\n".join(",".join(row) for row in [header, *rows]))
     source = open_source(tmp_path / "a.csv")
     assert np.array_equal(np.asarray(source.image(8, 16)), pixels[8])
+
+
+def test_columns_in_another_order_keep_it(tmp_path: Path) -> None:
+    names = [f"{x}x{y}" for y in range(1, 17) for x in range(1, 17)]  # x before y, row by row
+    pixels = np.random.RandomState(0).randint(0, 256, (9, 16, 16))
+    rows = [names, *(map(str, image.reshape(-1)) for image in pixels)]
+    (tmp_path / "a.csv").write_text("\n".join(",".join(row) for row in rows))
+    assert np.array_equal(np.asarray(open_source(tmp_path / "a.csv").image(8, 16)), pixels[8])

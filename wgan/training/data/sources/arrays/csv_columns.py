@@ -69,11 +69,12 @@ def choose_columns(names: Sequence[str], rows: Sequence[Sequence[str]], path: Pa
 
 
 def _by_number(columns: Sequence[int], names: Sequence[str]) -> tuple[int, ...]:
-    """Sort columns by the numbers in their names, if these are alike: texts sort pixel10 before 2.
+    """Undo an alphabetical order of columns, in which pixel10 is before pixel2.
 
-    Otherwise, and without names, they keep their order.
+    Columns in another order, or without numbers in their names, keep it.
     """
-    if not names or len({_DIGITS.sub("0", names[k]) for k in columns}) != 1:
+    own = [names[k] for k in columns] if names else []
+    if own != sorted(own) or len({_DIGITS.sub("0", name) for name in own}) != 1:
         return tuple(columns)
     numbers = {k: tuple(map(int, _DIGITS.findall(names[k]))) for k in columns}
     if len(set(numbers.values())) < len(columns):

@@ -189,7 +189,8 @@ def _labels_beside(images: str, shapes: Mapping[str, ArrayType]) -> list[str]:
     found = []
     for each in shapes:
         own, kind = _split(each)
-        if each != images and kind in ranks and (own in (split, "") or not split):
+        allowed = (split, "") if split else ("", "train", "training")
+        if each != images and kind in ranks and own in allowed:
             found.append((own != split, ranks[kind], each))
     return [each for *_, each in sorted(found)]
 
@@ -216,7 +217,8 @@ def _check_first_axis(images: str, shapes: Mapping[str, ArrayType], name: str) -
     """
     shape, _ = shapes[images]
     for labels in _labels_beside(images, shapes):
-        if math.prod(shapes[labels][0]) == shape[-1] > MAX_BANDS:
+        count = math.prod(shapes[labels][0])
+        if count == shape[-1] > MAX_BANDS and count not in shape[:-1]:
             axes = (len(shape) - 1, *range(len(shape) - 1))
             raise DataError(
                 f"{name}: the array {images} {list(shape)} has its {shape[-1]} images along the"

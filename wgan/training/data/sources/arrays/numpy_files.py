@@ -29,9 +29,6 @@ from wgan.training.data.sources.joined import join_sources
 from wgan.training.data.sources.labelling import NO_CLASSES, Classes, classes_of_column
 from wgan.training.data.sources.splits import choose_training_files, files_by_split
 
-MAX_ELONGATION = 4
-"""An array of two axes that differ more is rather flat images than one image."""
-
 
 def open_npy(path: Path) -> ImageSource:
     """Open a `.npy` file of many images. Raises DataError."""
@@ -111,8 +108,7 @@ def _are_single_images(types: Sequence[ArrayType]) -> bool:
     axes = {len(shape) for shape in shapes}
     if axes == {2}:
         rows, values = shapes[0]
-        is_long = values in FLAT or _elongation(rows, values) > MAX_ELONGATION
-        is_flat = (is_long and rows != values) or len({rows for rows, _ in shapes}) > 1
+        is_flat = (values in FLAT and rows != values) or len({rows for rows, _ in shapes}) > 1
         return not (is_flat and find_layout((values,)))
     found = [find_layout(shape) for shape in shapes]
     bands = {layout.bands for layout in found if layout}

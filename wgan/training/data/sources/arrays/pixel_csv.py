@@ -95,12 +95,13 @@ def _separator(line: str) -> str:
     """Return what parts the columns of a line; commas beside semicolons or tabs are decimal."""
     bare = _QUOTED.sub("", line)
     other = max(";\t", key=bare.count)
-    return other if bare.count(other) and bare.count(",") <= bare.count(other) + 1 else ","
+    is_decimal = bare.count(",") <= bare.count(other) + 1 and f",{other}" not in bare
+    return other if bare.count(other) and is_decimal else ","
 
 
 def _with_point(text: str) -> str:
     """Return a number with a decimal comma as one with a point, and other texts as they are."""
-    return text.replace(",", ".") if _DECIMAL_COMMA.fullmatch(text) else text
+    return text.replace(",", ".") if "," in text and _DECIMAL_COMMA.fullmatch(text) else text
 
 
 def _read(
