@@ -55,7 +55,7 @@ def _why_it_ends(exc: SystemExit, file: str, action: str) -> str:
     if any(name.partition(".")[0] in PARSERS for name in frames):
         return (
             f"{file} reads the command line when it is {action}, where it has no arguments: name a"
-            " function that makes the networks from values that stand in it"
+            " function that makes the networks from values in the code"
         )
     ends = f"{file} ends the program when it is {action} (exit {shorten(exc.code)})"
     if action == "imported":

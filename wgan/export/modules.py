@@ -72,22 +72,12 @@ def export_module(
 
         from wgan.export.draft import prove_and_write
         from wgan.export.foreign.arguments import check_arguments, make_labels
-        from wgan.export.foreign.factory import without_wrappers
+        from wgan.export.foreign.factory import for_export
         from wgan.export.foreign.interface import computes_in_16_bits
         from wgan.export.foreign.module import ForeignGenerator, draw
         from wgan.export.parity.gate import Reference
         from wgan.training.checkpoint import weights_sha256
-    if not isinstance(module, torch.nn.Module):
-        raise UsageError(
-            f"the generator is {shorten(module)}: give a torch.nn.Module, so call what makes it"
-        )
-    module = without_wrappers(module)
-    if isinstance(module, torch.jit.ScriptModule):
-        raise UsageError(
-            "the generator is a TorchScript program, which PyTorch cannot export again: leave out"
-            "  torch.jit.script  and  torch.jit.trace,  and export the module itself"
-        )
-    module.eval().requires_grad_(False).cpu().float()
+    module = for_export(module)
     labels = make_labels(module, label_input)
     check_arguments(module, inputs or {}, labels)
     name = None if output is None else str(output)

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import nn
 
 from wgan.errors import UsageError
@@ -80,6 +81,25 @@ def make_module(name: str) -> nn.Module:
             " generator, a torch.nn.Module"
         )
     return without_wrappers(made)
+
+
+def for_export(module: object) -> nn.Module:
+    """Return a module in eval mode, in float32 on the CPU, without wrappers of training.
+
+    Raises:
+        UsageError: it is no module, or a TorchScript program.
+    """
+    if not isinstance(module, nn.Module):
+        raise UsageError(
+            f"the generator is {shorten(module)}: give a torch.nn.Module, so call what makes it"
+        )
+    module = without_wrappers(module)
+    if isinstance(module, torch.jit.ScriptModule):
+        raise UsageError(
+            "the generator is a TorchScript program, which PyTorch cannot export again: leave out"
+            "  torch.jit.script  and  torch.jit.trace,  and export the module itself"
+        )
+    return module.eval().requires_grad_(False).cpu().float()
 
 
 def without_wrappers(module: nn.Module) -> nn.Module:

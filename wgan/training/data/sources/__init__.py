@@ -32,7 +32,7 @@ PNG_MODES = frozenset({"1", "L", "LA", "P", "RGB", "RGBA", "I;16"})
 """Pillow's modes of which PNG holds all values."""
 
 SAMPLED_FILES, SAMPLED_BLOCKS, BLOCK = 32, 16, 4096
-"""A fingerprint reads so many blocks of BLOCK bytes, from so many files."""
+"""A fingerprint reads 16 blocks of 4,096 bytes from up to 32 files."""
 
 FILE_WHITE = "wgan.file_white"
 """Key in `info` of a Pillow image: the value that its file has for white, where Pillow scales the
