@@ -321,8 +321,15 @@ def test_a_signal_stops_a_server_that_is_loading(
         server.await_log("^stopped$")
     log = "\n".join(server.log)
     assert not re.search("Traceback|Error|crashed|damaged", log), log
-    with contextlib.suppress(FileNotFoundError):  # if it is there, its parent has not taken note
-        assert Path(f"/proc/{child}/cmdline").read_bytes() == b""
+    wait_until(lambda: has_ended(child))
+
+
+def has_ended(process: int | None) -> bool:
+    """Whether a process is gone, or its parent has only not taken note."""
+    try:
+        return Path(f"/proc/{process}/cmdline").read_bytes() == b""
+    except FileNotFoundError:
+        return True
 
 
 def test_a_model_that_never_ends_is_reported_and_the_next_one_loaded(tmp_path: Path) -> None:

@@ -136,7 +136,11 @@ def test_arguments_by_position_are_given() -> None:
         (Indices(), {"label": 7}, "with y=7: index out of range.*below their number,  --class K"),
         (Indices(), {"y": "3"}, "with y=3: .*must be Tensor, not int.*,  --class K"),
         (OneHot(), {"label": 3}, "with c=3: .*one-hot,  --input c=0,0,1"),
-        (Indices(), {"z": "1", "label": 3}, "--input z: .* the first of these, z, is the latents"),
+        (
+            Indices(),
+            {"z": "1", "label": 3},
+            "--input z: .* these, z, takes the latents",
+        ),
         (Indices(), {"labels": "y", "y": "1"}, "--labels keeps y, --input fixes it: give one"),
     ],
 )
