@@ -116,7 +116,7 @@ def page(browser: Any) -> Iterator[Any]:
     assert wrong == []
 
 
-IMAGES = """images => images.map(image => {
+IMAGES = """images => images.filter(image => image.naturalWidth).map(image => {
     const canvas = document.createElement("canvas");
     canvas.width = image.naturalWidth;
     canvas.height = image.naturalHeight;
@@ -127,7 +127,7 @@ IMAGES = """images => images.map(image => {
 
 
 def shown(page: Any, selector: str, scale: int) -> np.ndarray:
-    """The pixels of the images that a selector finds, as they were before they were enlarged."""
+    """The pixels of the loaded images of a selector, as they were before they were enlarged."""
     pixels = np.array(page.eval_on_selector_all(selector, IMAGES), np.uint8)
     return pixels.reshape(-1, SIDE, SIDE, 4)[:, ::scale, ::scale, :3]
 
@@ -207,6 +207,8 @@ def test_the_app_of_a_generator_with_classes_draws_the_chosen_class(
 def await_pixels(page: Any, selector: str, expected: np.ndarray, scale: int) -> None:
     """Wait until an image shows these pixels."""
     deadline = time.monotonic() + 60
-    while np.abs(shown(page, selector, scale)[0].astype(int) - expected).max() > 1:
+    found = shown(page, selector, scale)
+    while not len(found) or np.abs(found[0].astype(int) - expected).max() > 1:
         assert time.monotonic() < deadline, "the image has not changed"
         page.wait_for_timeout(100)
+        found = shown(page, selector, scale)
