@@ -185,11 +185,11 @@ def _labels_beside(images: str, shapes: Mapping[str, ArrayType]) -> list[str]:
     Those of another split are not: y_train has no labels for x_test.
     """
     split, _ = _split(images)
+    allowed = (split, "") if split else ("", "train", "training")
     ranks = {_split(key)[1]: rank for rank, key in reversed(list(enumerate(LABEL_KEYS)))}
     found = []
     for each in shapes:
         own, kind = _split(each)
-        allowed = (split, "") if split else ("", "train", "training")
         if each != images and kind in ranks and own in allowed:
             found.append((own != split, ranks[kind], each))
     return [each for *_, each in sorted(found)]
