@@ -46,7 +46,7 @@ class Client:
 
 @contextlib.contextmanager
 def client_of(server: Server, **options: int) -> Iterator[Client]:
-    """Connect to a server; `options` are gRPC's, with `_` for `.`."""
+    """Connect to a server; `options` are gRPC's."""
     address = server.await_log(ADDRESS)[1]
     chosen = [("grpc.max_receive_message_length", -1), *options.items()]
     with grpc.insecure_channel(address, options=chosen) as channel:
