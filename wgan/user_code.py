@@ -2,8 +2,9 @@
 
 import sys
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from wgan.errors import UsageError
 from wgan.files import lacks_open_files
@@ -41,6 +42,26 @@ def user_code(option: str, code: str, action: str) -> Iterator[None]:
         raise UsageError(f"{option}: {file} fails when it is {action}: {reason}{about}") from exc
     finally:
         sys.argv = kept
+
+
+def call(
+    option: str, code: str, function: Callable[..., Any], *arguments: Any, expected: str
+) -> Any:
+    """Call a user's function in `user_code`.
+
+    Raises:
+        UsageError: it does not take these arguments: `expected` says what to write instead. Or as
+            for `user_code`.
+    """
+    with user_code(option, code, "called"):
+        try:
+            return function(*arguments)
+        except TypeError as exc:
+            if exc.__traceback__ is not None and exc.__traceback__.tb_next is not None:
+                raise  # from inside it
+            raise UsageError(
+                f"{option} cannot be called ({first_line(exc)}): write {expected}"
+            ) from exc
 
 
 def is_dotted(name: str) -> bool:

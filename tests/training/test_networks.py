@@ -156,7 +156,10 @@ def test_a_missing_architecture_is_named(name: str) -> None:
             r"cannot be called .*getcwd.*: write a function of one",
         ),
         ("copy:copy", "returned TrainConfig: it must return a generator"),
-        ("my_networks:two_arguments", "cannot be called with a run's settings"),
+        (
+            "my_networks:two_arguments",
+            "cannot be called .*two_arguments.*: write a function",
+        ),
         ("my_networks:one_network", "returned Linear: it must return a generator"),
     ],
 )

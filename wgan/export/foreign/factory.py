@@ -10,8 +10,8 @@ import torch
 from torch import nn
 
 from wgan.errors import UsageError
-from wgan.text import first_line, shorten
-from wgan.user_code import is_dotted, user_code
+from wgan.text import shorten
+from wgan.user_code import call, is_dotted, user_code
 
 
 def _import(module: str) -> Any:
@@ -65,16 +65,8 @@ def make_module(name: str) -> nn.Module:
     target: Any = found
     if isinstance(target, nn.Module):
         return without_wrappers(target)
-    with user_code(option, module_name, "called"):
-        try:
-            made = target()
-        except TypeError as exc:
-            if exc.__traceback__ is not None and exc.__traceback__.tb_next is not None:
-                raise
-            raise UsageError(
-                f"--module {name} cannot be called without arguments ({first_line(exc)}): write a"
-                " function that makes the generator, and name that"
-            ) from exc
+    expected = "a function without arguments that makes the generator, and name that"
+    made = call(option, module_name, target, expected=expected)
     if not isinstance(made, nn.Module):
         raise UsageError(
             f"--module {name} returned {shorten(type(made).__name__)}: it must return the"

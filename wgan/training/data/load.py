@@ -23,7 +23,7 @@ from wgan.training.data.sources import ImageSource, image_size
 from wgan.training.data.sources.arrays.hdf5 import open_hdf5
 from wgan.training.data.sources.arrays.numpy_files import open_npy, open_npy_folder, open_npz
 from wgan.training.data.sources.arrays.pixel_csv import open_pixel_csv
-from wgan.training.data.sources.encoded import EncodedSource, each_frame
+from wgan.training.data.sources.frames import FramedSource, each_frame
 from wgan.training.data.sources.glyphs import STYLES, GlyphSource
 from wgan.training.data.sources.idx import find_idx, find_nested_idx, is_idx, open_idx
 from wgan.training.data.sources.image_archives import open_archive
@@ -99,7 +99,7 @@ def open_source(data: str | Path, download: bool = False, frames: str = "first")
         return open_torchvision(data, download)
     try:
         source = _open_path(*_split_key(str(data)), frames)
-        if frames == "all" and isinstance(source, EncodedSource):
+        if frames == "all" and isinstance(source, FramedSource):
             return each_frame(source)
         return source
     except OSError as exc:  # no permission, a name that is too long, a loop of links
@@ -118,7 +118,7 @@ def _open_path(path: Path, key: str, frames: str) -> ImageSource:
     if (path / INDEX).is_file():
         raise DataError(f"{path} is a folder of shards: stream them with '{path / '*.tar'}'")
     if path.is_dir():
-        return _open_folder(path, frames)
+        return _open_folder(path)
     if not path.is_file():
         raise DataError(
             f"no data {path}: it must be a folder, a file of a kind that docs/data.md lists, or one"
@@ -126,7 +126,7 @@ def _open_path(path: Path, key: str, frames: str) -> ImageSource:
         )
     name = path.name.lower()
     if name.endswith(ARCHIVE_ENDINGS):
-        return open_archive(path, frames)
+        return open_archive(path)
     if is_image_name(path.name):
         return _open_image(path, frames)
     if is_idx(path):
@@ -159,7 +159,7 @@ def _open_file(path: Path, key: str = "") -> ImageSource | None:
     return None
 
 
-def _open_folder(folder: Path, frames: str) -> ImageSource:
+def _open_folder(folder: Path) -> ImageSource:
     if (folder / LMDB_DATA).is_file():
         return LmdbSource(folder)
     if is_saved_dataset(folder):
@@ -186,7 +186,7 @@ def _open_folder(folder: Path, frames: str) -> ImageSource:
         others = [file for file in others if not file.endswith("lock.mdb")]
         if others:
             return _open_only(folder, others)
-    return FolderSource(folder, files, frames, links=links)
+    return FolderSource(folder, files, links=links)
 
 
 def _open_tables(folder: Path, tables: list[str], images: list[str]) -> ImageSource | None:
@@ -221,7 +221,7 @@ def _open_image(path: Path, frames: str) -> ImageSource:
     with quiet_pillow():
         count = count_frames(path)
     if count > 1 and frames == "all":
-        return FolderSource(path.parent, [path.name], frames)
+        return FolderSource(path.parent, [path.name])
     if count > 1:
         raise DataError(
             f"{path} is one file with {count} frames or pages: use each with --frames all"

@@ -10,7 +10,6 @@ import importlib
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import nn
@@ -22,7 +21,7 @@ from wgan.training.networks.latent_maps import with_flat_latents
 from wgan.training.networks.norms import apply_spectral_norm
 from wgan.training.networks.resize_conv import ResizeConvGenerator, folded
 from wgan.training.networks.resnet import ResNetCritic, ResNetGenerator
-from wgan.user_code import is_dotted, user_code
+from wgan.user_code import call, is_dotted, user_code
 
 __all__ = [
     "Architecture",
@@ -95,17 +94,9 @@ def build(config: TrainConfig, architecture: Architecture | None = None) -> Netw
 
 def _call(chosen: Architecture, config: TrainConfig) -> Networks:
     """Call the user's architecture; most errors from inside it keep their traceback."""
-    networks: Any
-    with user_code(f"--arch {config.arch}", config.arch.partition(":")[0], "called"):
-        try:
-            networks = chosen(config)
-        except TypeError as exc:
-            if exc.__traceback__ is not None and exc.__traceback__.tb_next is not None:
-                raise
-            raise UsageError(
-                f"--arch {config.arch} cannot be called with a run's settings ({exc}): write a"
-                " function of one argument"
-            ) from exc
+    option, code = f"--arch {config.arch}", config.arch.partition(":")[0]
+    expected = "a function of one argument, the TrainConfig"
+    networks = call(option, code, chosen, config, expected=expected)
     pair = isinstance(networks, tuple | list) and len(networks) == 2
     if not pair or not all(isinstance(network, nn.Module) for network in networks):
         raise UsageError(

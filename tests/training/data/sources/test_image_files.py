@@ -274,10 +274,11 @@ def test_frames_of_an_animation_are_images_if_asked_for(tmp_path: Path) -> None:
     frames[0].save(tmp_path / "a.gif", save_all=True, append_images=frames[1:])
     save_image(tmp_path / "b.png")
     assert len(FolderSource(tmp_path)) == 2
-    source = FolderSource(tmp_path, frames="all")
+    source = open_source(tmp_path, frames="all")
     assert len(source) == 4
     shown = [image.convert("RGB") for image in map(image_of(source), range(3))]
     assert [image.getpixel((0, 0)) for image in shown] == [(255, 0, 0), (0, 255, 0), (0, 0, 255)]
+    assert source.encoded(3) == ((tmp_path / "b.png").read_bytes(), "png")
     data, ending = source.encoded(2)
     assert ending == "png"
     assert Image.open(io.BytesIO(data)).convert("RGB").getpixel((0, 0)) == (0, 0, 255)
@@ -291,7 +292,7 @@ def test_frames_of_an_archive_are_images_if_asked_for(tmp_path: Path, kind: str)
         path = tmp_path / "set" / f"{name}.tif"
         frames[0].save(path, save_all=True, append_images=frames[1:])
     archive = Path(shutil.make_archive(str(tmp_path / "set"), kind, tmp_path / "set"))
-    source = open_archive(archive, frames="all")
+    source = open_source(archive, frames="all")
     levels = [image.getpixel((0, 0)) for image in map(image_of(source), range(6))]
     assert levels == [10, 20, 30] * 2
 

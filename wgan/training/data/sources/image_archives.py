@@ -26,25 +26,25 @@ LONGEST_PATH = 4096
 """Bytes of a path, as on Linux."""
 
 READ_AHEAD_LIMIT = 2**28
-"""Bytes of skipped members that a compressed tar keeps in memory: 256 MiB."""
+"""Bytes of members that a compressed tar keeps in memory: 256 MiB."""
 
 
 Member = TypeVar("Member")
 """What an archive's package calls a member."""
 
 
-def open_archive(path: Path, frames: str = "first") -> ImageSource:
-    """Open the archive at `path` and list its images; `frames` as for `FolderSource`.
+def open_archive(path: Path) -> ImageSource:
+    """Open the archive at `path` and list its images.
 
     Raises:
         DataError: it is damaged, or contains no images.
     """
     try:
         if path.name.lower().endswith(".zip"):
-            return ZipSource(path, frames)
+            return ZipSource(path)
         if path.name.lower().endswith(".tar"):
-            return TarSource(path, frames)
-        return CompressedTarSource(path, frames)
+            return TarSource(path)
+        return CompressedTarSource(path)
     except archive_errors() as exc:
         reason = why_unreadable(exc, "is damaged or of another format")
         raise DataError(f"the archive {path} {reason}") from exc
@@ -53,21 +53,19 @@ def open_archive(path: Path, frames: str = "first") -> ImageSource:
 class _ArchiveSource(FileSource):
     """Base class of archives: members by name, in their order in the file."""
 
-    def __init__(
-        self, path: Path, sizes: Mapping[str, int], frames: str, unread: Mapping[str, int]
-    ) -> None:
+    def __init__(self, path: Path, sizes: Mapping[str, int], unread: Mapping[str, int]) -> None:
         """List the images. `sizes` are the bytes of every member; others as for `FileSource`."""
         name = path.name.partition(".")[0]
-        super().__init__("archive", path, name, sizes, frames, unread=unread)
+        super().__init__("archive", path, name, sizes, unread=unread)
         self._sizes = sizes
 
     def image_name(self, index: int) -> str:
         """Path of the archive and name of the member."""
-        return f"{self.path}: {self._label(*self._frames[index])}"
+        return f"{self.path}: {self._names[index]}"
 
     def fingerprint(self) -> str:
         """Hash of the archive's name, size, modification time and some bytes."""
-        return fingerprint_files([self.path]) + (" all frames" if self._has_frames else "")
+        return fingerprint_files([self.path])
 
     def _read(self, name: str) -> bytes:
         size = self._sizes[name]
@@ -83,7 +81,7 @@ class _ArchiveSource(FileSource):
 class ZipSource(_ArchiveSource):
     """The images in a .zip."""
 
-    def __init__(self, path: Path, frames: str = "first") -> None:
+    def __init__(self, path: Path) -> None:
         self._archive = zipfile.ZipFile(path)
         # Some programs for Windows write backslashes.
         named = [(entry.filename.replace("\\", "/"), entry) for entry in self._archive.infolist()]
@@ -96,10 +94,9 @@ class ZipSource(_ArchiveSource):
         super().__init__(
             path,
             {name: entry.file_size for name, entry in self._entries.items()},
-            frames,
             {**_replaced(replaced), **_lost_links(lost)},
         )
-        self._set_up()
+        self._find_classes()
 
     def _target(self, name: str, link: zipfile.ZipInfo) -> str:
         """Read where a symbolic link leads to; empty if it cannot be read."""
@@ -120,14 +117,14 @@ class ZipSource(_ArchiveSource):
 class TarSource(_ArchiveSource):
     """The images in an uncompressed .tar, with random access."""
 
-    def __init__(self, path: Path, frames: str = "first") -> None:
+    def __init__(self, path: Path) -> None:
         with tarfile.open(path, "r:") as archive:
             members = _TarMembers(archive)
         if not members.has_end:
             raise tarfile.ReadError("it is truncated")
         self._offsets = {name: member.offset_data for name, member in members.files.items()}
-        super().__init__(path, members.sizes, frames, members.unread)
-        self._set_up()
+        super().__init__(path, members.sizes, members.unread)
+        self._find_classes()
 
     def _unpack(self, name: str) -> bytes:
         # Threads cannot share a file object, because they would share its position.
@@ -144,24 +141,23 @@ class TarSource(_ArchiveSource):
 class CompressedTarSource(_ArchiveSource):
     """The images in a .tar.gz (.bz2, .xz), which can only be read forward.
 
-    Reading nearly in order, as `load_images` does, unpacks it once: members that are skipped on
-    the way, and those whose frames are read one by one, are kept in memory up to READ_AHEAD_LIMIT.
-    Reading one that was not kept starts over.
+    Reading nearly in order, as `load_images` does, unpacks it once: the last members, among them
+    those that were skipped on the way, are kept in memory up to READ_AHEAD_LIMIT. Reading one that
+    was not kept starts over.
     """
 
     reads_forward = True
 
-    def __init__(self, path: Path, frames: str = "first") -> None:
+    def __init__(self, path: Path) -> None:
         self._archive = tarfile.open(path, "r:*")  # noqa: SIM115 - open for the life of the source
         members = _TarMembers(self._archive)
         self._members = members.files
         self._lock = threading.Lock()
         self._last: tuple[int, bytes] = (-1, b"")  # offset and data of the last extracted member
-        super().__init__(path, members.sizes, frames, members.unread)
+        super().__init__(path, members.sizes, members.unread)
         self._is_label = frozenset(self._label_files)
         self._rewind()
-        self._set_up()
-        self._rewind()
+        self._find_classes()
 
     def _rewind(self) -> None:
         self._remaining = iter(self._names)
@@ -173,9 +169,8 @@ class CompressedTarSource(_ArchiveSource):
         with self._lock:
             if name in self._is_label:
                 return self._extract(name)
-            if name in self._kept:
-                # Other frames of it follow, in this thread and in others.
-                return self._kept[name] if self._all_frames else self._release(name)
+            if name in self._kept:  # skipped, or another of its frames was read
+                return self._kept[name]
             if name in self._seen:
                 self._rewind()
             # Other threads will ask for the members on the way: unpack them now, because going
@@ -187,8 +182,7 @@ class CompressedTarSource(_ArchiveSource):
                 if self._sizes[other] <= MEMBER_LIMIT:
                     self._keep(other, self._extract(other))
             data = self._extract(name)
-            if self._all_frames:
-                self._keep(name, data)
+            self._keep(name, data)
             return data
 
     def _keep(self, name: str, data: bytes) -> None:
@@ -196,12 +190,7 @@ class CompressedTarSource(_ArchiveSource):
         self._kept[name] = data
         self._kept_bytes += len(data)
         while self._kept_bytes > READ_AHEAD_LIMIT:
-            self._release(next(iter(self._kept)))
-
-    def _release(self, name: str) -> bytes:
-        data = self._kept.pop(name)
-        self._kept_bytes -= len(data)
-        return data
+            self._kept_bytes -= len(self._kept.pop(next(iter(self._kept))))
 
     def _extract(self, name: str) -> bytes:
         member = self._members[name]

@@ -15,7 +15,6 @@ import numpy as np
 
 from wgan.errors import DataError, ImageError
 from wgan.files import lacks_open_files
-from wgan.images import evenly_spaced
 from wgan.training.data.decoding import (
     alpha_extremes,
     count_frames,
@@ -26,11 +25,11 @@ from wgan.training.data.decoding import (
 from wgan.training.data.image_formats import ENDINGS, FRAMED_ENDINGS, ending_of, is_image_name
 from wgan.training.data.sources import (
     PROBED_IMAGES,
-    ImageSource,
     RawImage,
     hash_blocks,
     sampled,
 )
+from wgan.training.data.sources.frames import FramedSource
 from wgan.training.data.sources.labelling import classes_of_files, is_label_file
 from wgan.training.data.sources.left_out import describe_left_out, describe_links
 from wgan.training.data.tiff import is_alpha
@@ -38,7 +37,7 @@ from wgan.training.data.tiff import is_alpha
 _TIFF = (".tif", ".tiff")
 
 
-class FileSource(ImageSource):
+class FileSource(FramedSource):
     """Base class: the images among the files of a folder or an archive, by name."""
 
     def __init__(
@@ -47,7 +46,6 @@ class FileSource(ImageSource):
         path: Path,
         name: str,
         files: Collection[str],
-        frames: str = "first",
         is_image: Callable[[str], bool] = is_image_name,
         unread: Mapping[str, int] | None = None,
     ) -> None:
@@ -68,27 +66,15 @@ class FileSource(ImageSource):
             endings = " ".join(sorted(ENDINGS))
             raise DataError(f"no images in the {kind} {path}: {found} ends in {endings}{beside}")
         self._label_files = [file for file in others if is_label_file(file)]
-        self._all_frames = frames == "all"
 
-    def _set_up(self) -> None:
-        """Find the classes and the frames; the files can be read by now."""
+    def _find_classes(self) -> None:
+        """Set the classes; the files can be read by now."""
         classes = classes_of_files(self._names, self._label_files, self._read)
-        counts = [1] * len(self._names)
-        if self._all_frames:
-            with quiet_pillow():
-                counts = list(in_threads(self._count_frames, self._names))
-        self._frames = [
-            (name, frame)
-            for name, count in zip(self._names, counts, strict=True)
-            for frame in range(count)
-        ]
-        self._has_frames = len(self._frames) > len(self._names)
         self.class_names, self.why_no_classes = classes.names, classes.reason
-        if classes.labels is not None:
-            self.labels = np.repeat(classes.labels, counts)
+        self.labels = classes.labels
 
     def __len__(self) -> int:
-        return len(self._frames)
+        return len(self._names)
 
     @property
     def formats(self) -> Mapping[str, int]:
@@ -96,32 +82,33 @@ class FileSource(ImageSource):
         return Counter(map(ending_of, self._names))
 
     def frame_counts(self, limit: int) -> list[int]:
-        """Frames or pages in some of the files, at most `limit`, if only the first is used."""
-        names = [name for name in self._names if ending_of(name) in FRAMED_ENDINGS]
-        if self._all_frames or self.reads_forward:
+        """Frames or pages in some of the files, at most `limit`, of which the first is used."""
+        if self.reads_forward:
             return []
-        chosen = [names[k] for k in evenly_spaced(len(names), min(limit, len(names)))]
+        framed = [k for k, name in enumerate(self._names) if ending_of(name) in FRAMED_ENDINGS]
         with quiet_pillow():
-            return list(in_threads(self._count_frames, chosen))
+            return list(in_threads(self.count_frames, sampled(framed, limit)))
 
     def encoded(self, index: int) -> tuple[bytes, str]:
-        """Read the file; one of several frames becomes a file of its own. Raises ImageError.
+        """Read the file. Raises ImageError.
 
-        So does a TIFF that marks its fourth band as alpha: all images decide that, not each.
+        A TIFF that marks its fourth band as alpha is decoded: all images decide that, not each.
         """
-        name = self._frames[index][0]
+        name = self._names[index]
         is_tiff = ending_of(name) in _TIFF and self._tiff_alpha is not None
-        if self._has_frames or (is_tiff and alpha_extremes(self._file(name)) is not None):
+        if is_tiff and alpha_extremes(self._file(name)) is not None:
             return super().encoded(index)
         return self._read(name), ending_of(name).lstrip(".")
 
-    def image(self, index: int, size: int) -> RawImage:
-        """Decode the image. Raises ImageError."""
-        name, frame = self._frames[index]
+    def frame(self, index: int, number: int) -> RawImage:
+        """Decode a frame or page of the file. Raises ImageError."""
+        name = self._names[index]
         alpha = self._tiff_alpha if ending_of(name) in _TIFF else None
-        return decode(self._file(name), frame, alpha)
+        return decode(self._file(name), number, alpha)
 
-    def _count_frames(self, name: str) -> int:
+    def count_frames(self, index: int) -> int:
+        """Return the number of frames or pages of the file; 1 if it is damaged."""
+        name = self._names[index]
         if ending_of(name) not in FRAMED_ENDINGS:
             return 1
         try:
@@ -144,9 +131,6 @@ class FileSource(ImageSource):
                     found.append(extreme)
         return is_alpha(np.concatenate(found)) if found else None
 
-    def _label(self, name: str, frame: int) -> str:
-        return f"{name}, frame {frame}" if self._has_frames else name
-
     def _file(self, name: str) -> BinaryIO | Path:
         """Return what `decode` reads. Raises ImageError."""
         return io.BytesIO(self._read(name))
@@ -163,16 +147,14 @@ class FolderSource(FileSource):
         self,
         folder: Path,
         files: Sequence[str] | None = None,
-        frames: str = "first",
         is_image: Callable[[str], bool] = is_image_name,
         links: Sequence[str] = (),
     ) -> None:
-        """List the images; none is opened yet, except to count frames.
+        """List the images; none is opened yet.
 
         Args:
             folder: the folder.
             files: paths in it; None for all below it.
-            frames: `"first"`, or `"all"` for every frame and page as an image.
             is_image: which of the files are images.
             links: those that `files_below` did not follow.
 
@@ -183,12 +165,12 @@ class FolderSource(FileSource):
             files, links = files_below(folder)
         name = folder.resolve().name
         unread = {describe_links(links): len(links)}
-        super().__init__("folder", folder, name, sorted(files), frames, is_image, unread)
-        self._set_up()
+        super().__init__("folder", folder, name, sorted(files), is_image, unread)
+        self._find_classes()
 
     def image_name(self, index: int) -> str:
         """Path of the image."""
-        return self._label(str(self.path / self._frames[index][0]), self._frames[index][1])
+        return str(self.path / self._names[index])
 
     def _file(self, name: str) -> BinaryIO | Path:
         return self._regular_file(name)
@@ -205,7 +187,7 @@ class FolderSource(FileSource):
                 state = type(exc).__name__
             digest.update(os.fsencode(f"{name}\0{state}\n"))  # names need not be UTF-8
         digest.update(hash_blocks(self.path / name for name in sampled(self._names)))
-        return digest.hexdigest() + (" all frames" if self._has_frames else "")
+        return digest.hexdigest()
 
     def _read(self, name: str) -> bytes:
         path = self._regular_file(name)
