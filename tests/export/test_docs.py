@@ -7,6 +7,7 @@ import subprocess
 from importlib.util import find_spec
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from tests.checkpoints import trained_checkpoint
@@ -15,6 +16,7 @@ from wgan.export.config import PRECISIONS, TARGETS, TOLERANCES, ExportConfig
 from wgan.export.draft import export_checkpoint
 from wgan.export.parity.extent import BATCH_SIZES
 from wgan.model_file import FORMATS
+from wgan.runtime import Generator
 
 PAGE = (ROOT / "docs" / "exporting.md").read_text()
 SNIPPETS = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
@@ -70,29 +72,63 @@ def test_the_snippet_for_node_runs(folder: Path, tmp_path: Path) -> None:
     assert (done.returncode, done.stdout) == (0, "uint8 4,32,32,3\n"), done.stderr
 
 
-@pytest.mark.slow
-@pytest.mark.timeout(900)  # PyTorch's headers take a compiler long
-@pytest.mark.skipif(shutil.which("g++") is None, reason="no C++ compiler: install g++")
-def test_the_snippet_for_libtorch_is_compiled_and_draws(folder: Path, tmp_path: Path) -> None:
-    (code,) = (
-        each for each in re.findall(r"```cpp\n(.*?)```", PAGE, re.DOTALL) if "torch/" in each
-    )
-    # The size of this model's latents, and a line that shows the result.
-    changed = code.replace("{4, 128}", "{4, 16}").rstrip().removesuffix("}")
-    (tmp_path / "draw.cpp").write_text(
-        f"#include <iostream>\n{changed}std::cout << images.sizes(); }}"
-    )
-    found = find_spec("torch")
-    assert found is not None
-    torch = Path(str(found.origin)).parent
-    command = [
-        *("g++", "-std=c++20", "-O0", "draw.cpp", "-o", "draw"),
-        *(f"-I{torch / 'include'}", f"-I{torch / 'include/torch/csrc/api/include'}"),
-        *(f"-L{torch / 'lib'}", f"-Wl,-rpath,{torch / 'lib'}", "-ltorch", "-ltorch_cpu", "-lc10"),
-    ]
+def cpp_snippet(header: str) -> str:
+    """The page's program that includes a header, up to its last brace."""
+    snippets = re.findall(r"```cpp\n(.*?)```", PAGE, re.DOTALL)
+    (code,) = (each for each in snippets if f"#include <{header}>" in each)
+    return str(code.rstrip().removesuffix("}"))
+
+
+def compile_and_run(code: str, options: list[str], folder: Path, tmp_path: Path) -> str:
+    """Compile a program in `tmp_path` and run it in `folder`; returns what it prints."""
+    (tmp_path / "draw.cpp").write_text(f"#include <iostream>\n{code}")
+    command = ["g++", "-std=c++20", "-O0", "draw.cpp", "-o", "draw", *options]
     built = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert built.returncode == 0, built.stderr
     done = subprocess.run(
         [tmp_path / "draw"], cwd=folder, capture_output=True, text=True, check=False
     )
-    assert (done.returncode, done.stdout) == (0, "[4, 3, 32, 32]"), done.stderr
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.mark.skipif(shutil.which("g++") is None, reason="no C++ compiler: install g++")
+def test_the_snippet_for_onnx_in_cpp_is_compiled_and_draws(folder: Path, tmp_path: Path) -> None:
+    headers = os.environ.get("WGAN_ONNXRUNTIME_HEADERS")
+    if headers is None:
+        pytest.skip(
+            "no headers of ONNX Runtime: set WGAN_ONNXRUNTIME_HEADERS to the folder with"
+            " onnxruntime_cxx_api.h"
+        )
+    found = find_spec("onnxruntime")
+    assert found is not None
+    (library,) = (Path(str(found.origin)).parent / "capi").glob("libonnxruntime.so.*")
+    (tmp_path / "libonnxruntime.so.1").symlink_to(library)
+    code = cpp_snippet("onnxruntime_cxx_api.h").replace("4 * 128", "4 * 16")
+    code = code.replace("{4, 128}", "{4, 16}")  # this model's latents
+    shown = (
+        "for (auto size : drawn[0].GetTensorTypeAndShapeInfo().GetShape()) std::cout << size"
+        " << ' '; std::cout << int(pixels[0]); }"
+    )
+    options = [f"-I{headers}", "libonnxruntime.so.1", f"-Wl,-rpath,{tmp_path}"]
+    printed = compile_and_run(code + shown, options, folder, tmp_path)
+    *shape, first = map(int, printed.split())
+    assert shape == [4, 32, 32, 3]
+    zeros = Generator(folder / "generator.onnx").pixels(np.zeros((4, 16), np.float32))
+    assert first == zeros[0, 0, 0, 0]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)  # PyTorch's headers take a compiler long
+@pytest.mark.skipif(shutil.which("g++") is None, reason="no C++ compiler: install g++")
+def test_the_snippet_for_libtorch_is_compiled_and_draws(folder: Path, tmp_path: Path) -> None:
+    code = cpp_snippet("torch/script.h").replace("{4, 128}", "{4, 16}")  # this model's latents
+    found = find_spec("torch")
+    assert found is not None
+    torch = Path(str(found.origin)).parent
+    options = [
+        *(f"-I{torch / 'include'}", f"-I{torch / 'include/torch/csrc/api/include'}"),
+        *(f"-L{torch / 'lib'}", f"-Wl,-rpath,{torch / 'lib'}", "-ltorch", "-ltorch_cpu", "-lc10"),
+    ]
+    shown = "std::cout << images.sizes(); }"
+    assert compile_and_run(code + shown, options, folder, tmp_path) == "[4, 3, 32, 32]"
