@@ -88,11 +88,14 @@ bench-gpu: ## tests and benchmarks that need a GPU; MINUTES=7 bounds the benchma
 	$(GPU)/bin/python -m benchmarks.inference_cuda --minutes $(call share,0.3) --write docs/performance.md
 
 QUALITY ?= runs/quality
+QUALITY_DATA ?= ../shared/data
 
 quality: $(READY) ## the scorecard of docs/quality.md; takes hours, resumes when stopped
-	for script in gaussians stacked_mnist first_minutes settings conditional fashion_mnist photographs \
-	    few_images large; do \
-	    $(BIN)/python -m benchmarks.quality.$$script $(QUALITY) --write docs/quality.md || exit 1; \
+	for script in gaussians settings large 'stacked_mnist --data $(QUALITY_DATA)/mnist' \
+	    'first_minutes --data $(QUALITY_DATA)/fashion-mnist' 'fashion_mnist --data $(QUALITY_DATA)/fashion-mnist' \
+	    'conditional --data $(QUALITY_DATA)' 'photographs --data $(QUALITY_DATA)' 'few_images --data $(QUALITY_DATA)'; do \
+	    set -- $$script; name=$$1; shift; \
+	    $(BIN)/python -m benchmarks.quality.$$name $(QUALITY) "$$@" --write docs/quality.md || exit 1; \
 	done
 	$(BIN)/python -m benchmarks.quality.gaussians $(QUALITY) --image docs/images/gaussians.png
 

@@ -27,6 +27,8 @@ class Example:
     bounds: tuple[float, float] = option((-1.0, 1.0), "Black and white.", separator=",")
     out: Path | None = option(None, "Output.")
     quiet: bool = option(False, "Print nothing.")
+    layers: tuple[str, ...] = option((), "Layers.", flags=("--layer", "-l"))
+    files: tuple[Path, ...] = option((), "Files.")
 
     def __post_init__(self) -> None:
         check(self)
@@ -81,6 +83,9 @@ def test_any_train_config_reads_back(data: str, rate: float, seed: int) -> None:
         ("count = 1.5", "count = 1.5 is not allowed: it must be an integer from 1 to 10"),
         ("share = nan", "share = nan is not allowed"),
         ("count =", "cannot read the config file"),
+        ("layers = ['a']\nl = 'b'", "l is there twice, the other time by another name"),
+        ("layer = 3", "layer = 3 is not allowed: it must be a sequence, each a text"),
+        ("bounds = 'a,b'", "--bounds a,b cannot be read"),
     ],
 )
 def test_a_wrong_config_file_is_refused(tmp_path: Path, text: str, message: str) -> None:
@@ -89,6 +94,24 @@ def test_a_wrong_config_file_is_refused(tmp_path: Path, text: str, message: str)
     with pytest.raises(UsageError, match=message) as caught:
         read_toml(path, Example)
     assert str(path) in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "name", "value"),
+    [
+        ("l = 'a'", "layers", ("a",)),
+        ("layer = ['a', 'b']", "layers", ("a", "b")),
+        ("files = ['a', 'b']", "files", (Path("a"), Path("b"))),
+        ("bounds = '0,1'", "bounds", (0.0, 1.0)),
+        ("bounds = [0.0, 1.0]", "bounds", (0.0, 1.0)),
+    ],
+)
+def test_a_config_file_takes_the_names_and_texts_of_the_command_line(
+    tmp_path: Path, text: str, name: str, value: object
+) -> None:
+    path = tmp_path / "example.toml"
+    path.write_text(text)
+    assert read_toml(path, Example) == {name: value}
 
 
 def test_a_missing_config_file_is_refused(tmp_path: Path) -> None:

@@ -254,6 +254,9 @@ def did_you_mean(name: str, names: Iterable[str]) -> str:
 def read_toml(path: Path, *classes: Any) -> dict[str, Any]:
     """Read a config file: values of the options of `classes`, checked, by field name.
 
+    A key is the name of a field, or of the option on the command line: `batch-size`, `n`. Its value
+    may also be the text that the command line takes, as in `range = "0,1"`.
+
     Raises:
         UsageError: the file cannot be read, or holds an unknown key or a value that is not allowed.
     """
@@ -265,13 +268,24 @@ def read_toml(path: Path, *classes: Any) -> dict[str, Any]:
     except (OSError, ValueError, RecursionError) as exc:
         raise UsageError(f"cannot read the config file {path}: {exc}") from exc
     known = {name: pair for config in classes for name, pair in options(config).items()}
-    result = {}
+    names = {
+        text.lstrip("-").replace("-", "_"): name
+        for name, (_, described) in known.items()
+        for text in (*described.flags, name)
+    }
+    result: dict[str, Any] = {}
     for key, value in values.items():
-        name = key.replace("-", "_")
-        if name not in known:
-            raise UsageError(f"{path}: {key} is not an option.{did_you_mean(name, known)}")
-        field, _ = known[name]
-        result[name] = _from_toml(value, value_type(field)[0])
+        written = key.replace("-", "_")
+        if written not in names:
+            raise UsageError(f"{path}: {key} is not an option.{did_you_mean(written, names)}")
+        name = names[written]
+        if name in result:
+            raise UsageError(f"{path}: {key} is there twice, the other time by another name")
+        field, described = known[name]
+        try:
+            result[name] = _from_toml(value, name, field, described)
+        except UsageError as exc:
+            raise UsageError(f"{path}: {exc}") from exc
         if not is_allowed(field, result[name]):
             raise UsageError(
                 f"{path}: {key} = {value!r} is not allowed: it must be {allowed(field)}"
@@ -279,12 +293,38 @@ def read_toml(path: Path, *classes: Any) -> dict[str, Any]:
     return result
 
 
-def _from_toml(value: Any, kind: Any) -> Any:
-    if kind is Path and isinstance(value, str):
-        return Path(value)
+def _from_toml(value: Any, name: str, field: "dataclasses.Field[Any]", described: Option) -> Any:
+    kind, _ = value_type(field)
+    if isinstance(value, str) and is_one_text(described):
+        return parse_text(value, name, field, described)
+    if get_origin(kind) is tuple and isinstance(value, str):  # as if given once
+        value = [value]
     if get_origin(kind) is tuple and isinstance(value, list):
-        return tuple(value)
-    return value
+        return tuple(_path(item, get_args(kind)[0]) for item in value)
+    return _path(value, kind)
+
+
+def _path(value: Any, kind: Any) -> Any:
+    """Return a text as a Path where one is due, other values as they are."""
+    return Path(value) if kind is Path and isinstance(value, str) else value
+
+
+def is_one_text(described: Option) -> bool:
+    """Whether the command line takes the option's value as one text for `parse_text`."""
+    return described.parse is not None or bool(described.separator)
+
+
+def parse_text(text: str, name: str, field: "dataclasses.Field[Any]", described: Option) -> Any:
+    """Read a value from the text that the command line takes. Raises UsageError."""
+    if described.parse is not None:
+        return described.parse(text)
+    kind: Any = get_args(value_type(field)[0])[0]
+    try:
+        return tuple(kind(part.strip()) for part in text.split(described.separator))
+    except ValueError as exc:
+        raise UsageError(
+            f"{option_flags(name, described)[0]} {text} cannot be read: write {described.metavar}"
+        ) from exc
 
 
 def to_toml(config: Any, commented: Collection[str] = ()) -> str:

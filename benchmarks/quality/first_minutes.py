@@ -63,7 +63,7 @@ SETS = ("letters", "fashion-mnist")
 VARIANTS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
     {
         "tuned": {},
-        "wgan-gp, the default of 0.1.0": {"recipe": "wgan-gp"},
+        "wgan-gp, the first default": {"recipe": "wgan-gp"},
         "wgan-gp, networks of tuned": {"recipe": "wgan-gp", "arch": "resize-conv"},
         "tuned, networks of wgan-gp": {"arch": "dcgan"},
         "r3gan": {"recipe": "r3gan"},

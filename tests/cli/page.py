@@ -14,8 +14,8 @@ HEAD = """# Commands
 
 Every command has `--help`, which leaves out the advanced options of the larger commands;
 `--help-all` shows all, as this page does. Most commands take `--config FILE`, a TOML file whose
-keys are the names of their options (`batch_size = 32`); the command line has precedence over the
-file. `wgan train --dry-run` prints such a file.
+keys are the names of their options and arguments (`batch_size = 32`, `format = ["onnx", "pt2"]`);
+the command line has precedence over the file. `wgan train --dry-run` prints such a file.
 """
 
 

@@ -19,8 +19,16 @@ from typing import Any, TypeVar, get_args, get_origin
 
 import click
 
-from wgan.errors import UsageError
-from wgan.options import Option, did_you_mean, option_flags, options, read_toml, value_type
+from wgan.options import (
+    Option,
+    did_you_mean,
+    is_one_text,
+    option_flags,
+    options,
+    parse_text,
+    read_toml,
+    value_type,
+)
 
 C = TypeVar("C")
 
@@ -144,7 +152,7 @@ def config_options(
             typed = {}
             for config in configs:
                 for name, (field, described) in options(config).items():
-                    value = _value(name, described, values, value_type(field)[0])
+                    value = _value(name, field, described, values)
                     if value is not None:
                         typed[name] = value
                         if value:  # `--minutes 0` ends no steps
@@ -168,7 +176,7 @@ def config_options(
     return decorate
 
 
-def _value(name: str, described: Option, values: dict[str, Any], kind: Any) -> Any:
+def _value(name: str, field: Any, described: Option, values: dict[str, Any]) -> Any:
     """Take an option's value out of `values`, where click left it; None if it was not given."""
     value = values.pop(name)
     old = values.pop(name + _OLD, None)
@@ -179,27 +187,17 @@ def _value(name: str, described: Option, values: dict[str, Any], kind: Any) -> A
         value = old if value in (None, ()) else value
     if value in (None, ()):
         return None
-    if described.parse is not None:
-        return described.parse(value)
-    if described.separator:
-        return _split(value, described, get_args(kind)[0], name)
+    if is_one_text(described):
+        return parse_text(value, name, field, described)
+    kind, _ = value_type(field)
     return kind(value) if described.choices and kind in (int, float) else value
-
-
-def _split(text: str, described: Option, kind: Callable[[str], Any], name: str) -> tuple[Any, ...]:
-    try:
-        return tuple(kind(part.strip()) for part in text.split(described.separator))
-    except ValueError as exc:
-        raise UsageError(
-            f"{option_flags(name, described)[0]} {text} cannot be read: write {described.metavar}"
-        ) from exc
 
 
 def _parameters(
     name: str, field: Any, described: Option, presets: Mapping[str, Mapping[str, Any]]
 ) -> list[Callable[[Any], Any]]:
     kind, _ = value_type(field)
-    multiple = get_origin(kind) is tuple and not _is_one_text(described)
+    multiple = get_origin(kind) is tuple and not is_one_text(described)
     kind = get_args(kind)[0] if get_origin(kind) is tuple else kind
     if described.argument:
         return [
@@ -233,16 +231,12 @@ def _parameters(
     return made
 
 
-def _is_one_text(described: Option) -> bool:
-    return described.parse is not None or bool(described.separator)
-
-
 def _metavar(described: Option) -> str | None:
     return described.unit.upper().replace(" ", "_") or None
 
 
 def _click_type(kind: Any, described: Option) -> Any:
-    if _is_one_text(described):
+    if is_one_text(described):
         return str
     if described.choices:
         return Choice([str(choice) for choice in described.choices])

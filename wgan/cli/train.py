@@ -71,9 +71,10 @@ def train(given: Given, compile: bool | None, dry_run: bool, as_json: bool) -> N
     """Train a generator on DATA. The same command resumes a stopped run.
 
     DATA is a folder of images at any depth, a .zip or .tar of them, a folder or file of idx
-    data (MNIST, Fashion-MNIST), or a name: letters (built in, the default), glyphs (the same,
-    more varied), mnist, fashion-mnist, cifar10, celeba, stl10, svhn. Shards that wgan prepare
-    wrote, named by a pattern such as 'shards/{000..099}.tar', are streamed.
+    data (MNIST, Fashion-MNIST), files of NumPy, HDF5, CSV, parquet or LMDB (docs/data.md has them
+    all), or a name: letters (built in, the default), glyphs (the same, more varied), mnist,
+    fashion-mnist, cifar10, celeba, stl10, svhn. Shards that wgan prepare wrote, named by a
+    pattern such as 'shards/*.tar', are streamed.
 
     Several GPUs or machines: torchrun --nproc-per-node N -m wgan train ...
     """

@@ -106,7 +106,7 @@ class TrainConfig:
         shown_default="the whole range of 8 or 16 bits",
     )
     frames: str = advanced(
-        "first", "Which frames of animations and pages of TIFFs are images.", choices=FRAMES
+        "first", "Which frames of animations and pages of files are images.", choices=FRAMES
     )
     flip: bool = option(False, "Mirror half of the images at random.", negatable=True)
     conditional: bool = option(
