@@ -5,7 +5,9 @@ import pytest
 
 from wgan import runs
 from wgan.errors import CheckpointError, ModelFileError, RunError, UsageError
+from wgan.export import choose_checkpoint
 from wgan.runs import Run, which_checkpoint
+from wgan.runtime.model_source import find_model
 
 
 @pytest.fixture(autouse=True)
@@ -69,6 +71,22 @@ def test_the_latest_export_moves_with_its_folder(
     shutil.move(tmp_path / "runs", tmp_path / "other" / "runs")
     monkeypatch.chdir(tmp_path / "other")
     assert runs.latest_export() == path
+
+
+def test_a_pointer_is_followed_where_it_is_named() -> None:
+    run = make_run("runs/one")
+    runs.remember_run(run)
+    export = run.path / "generator.onnx"
+    export.touch()
+    runs.remember_export(export)
+    assert runs.follow_pointer(Path("runs/latest")) == run.path
+    assert find_model(Path("runs/latest")) == export
+    assert find_model(Path("runs/latest-export")) == export
+    run.checkpoint(3).touch()
+    assert choose_checkpoint(Path("runs/latest")) == run.checkpoint(3)
+    assert which_checkpoint("best", [Path("runs/latest")]) == "best"
+    Path("latest").write_text("runs/one\n")  # another's file
+    assert runs.follow_pointer(Path("latest")) == Path("latest")
 
 
 def test_without_an_export_there_is_no_latest() -> None:

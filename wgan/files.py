@@ -172,7 +172,9 @@ def check_output(path: Path) -> None:
     check_parent_folder(path)
     target = _replaceable(path)
     if not os.access(target.parent, os.W_OK | os.X_OK):
-        raise OutputError(f"cannot write {path}: {os.strerror(errno.EACCES)}")
+        is_read_only = hasattr(os, "statvfs") and os.statvfs(target.parent).f_flag & os.ST_RDONLY
+        reason = os.strerror(errno.EROFS if is_read_only else errno.EACCES)
+        raise OutputError(f"cannot write {path}: {reason}")
     discard_leftovers(target.parent, glob.escape(target.name))
 
 

@@ -28,6 +28,9 @@ logger = logging.getLogger(__name__)
 RUNS = Path("runs")
 """The folder of runs, in the current folder."""
 
+LATEST, LATEST_EXPORT = "latest", "latest-export"
+"""Files in the folder of runs that hold the path of a run and of an ONNX file."""
+
 _LONGEST_PATH = 4097
 """Bytes of the longest path of Linux, and a line break."""
 
@@ -168,7 +171,7 @@ def which_checkpoint(option: str | None, sources: Sequence[Path]) -> str:
     Raises:
         UsageError: the option is given, and there is no run among the sources.
     """
-    if option is not None and sources and all(map(is_file, sources)):
+    if option is not None and sources and all(map(is_file, map(follow_pointer, sources))):
         raise UsageError(
             f"--checkpoint {option} chooses a checkpoint of a run, and {sources[0]} is a file:"
             " leave it out, or give the run's folder"
@@ -178,7 +181,7 @@ def which_checkpoint(option: str | None, sources: Sequence[Path]) -> str:
 
 def remember_run(run: Run) -> None:
     """Record `run` as the latest; a warning if that cannot be written."""
-    _write_pointer(RUNS / "latest", run.path)
+    _write_pointer(RUNS / LATEST, run.path)
 
 
 def latest_run() -> Run:
@@ -187,7 +190,7 @@ def latest_run() -> Run:
     Raises:
         RunError: there is none, or it is missing.
     """
-    target = _read_pointer(RUNS / "latest")
+    target = _read_pointer(RUNS / LATEST)
     if target is None:
         raise RunError(
             "no run was trained in this folder: run  wgan train  first, or name a run folder"
@@ -197,7 +200,7 @@ def latest_run() -> Run:
 
 def remember_export(path: Path) -> None:
     """Record the ONNX file at `path` as the latest export; a warning if that cannot be written."""
-    _write_pointer(RUNS / "latest-export", path)
+    _write_pointer(RUNS / LATEST_EXPORT, path)
 
 
 def latest_export() -> Path | None:
@@ -206,7 +209,7 @@ def latest_export() -> Path | None:
     Raises:
         ModelFileError: the file is missing.
     """
-    target = _read_pointer(RUNS / "latest-export")
+    target = _read_pointer(RUNS / LATEST_EXPORT)
     if target is None:
         return None
     if not is_file(target):
@@ -214,6 +217,17 @@ def latest_export() -> Path | None:
             f"the latest export, {target}, is missing: name a file, or run  wgan export  again"
         )
     return target
+
+
+def follow_pointer(path: Path) -> Path:
+    """Return the run or file that `runs/latest` or `runs/latest-export` names, else `path`.
+
+    Raises:
+        RunError: the pointer cannot be read, or holds something else.
+    """
+    is_pointer = path.name in (LATEST, LATEST_EXPORT) and path.absolute().parent.name == RUNS.name
+    target = _read_pointer(path) if is_pointer and is_file(path) else None
+    return target or path
 
 
 def has_runs() -> bool:

@@ -40,5 +40,10 @@ def test_neighbours_are_for_one_generator_in_a_folder_that_exists(tmp_path: Path
         EvalConfig(neighbours=tmp_path / "no" / "out.png")
 
 
+def test_neighbours_replace_no_file_of_another_kind(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"run\.pt is not allowed: its name must end in \.png"):
+        EvalConfig(neighbours=tmp_path / "run.pt")
+
+
 def test_the_least_number_of_images_suits_every_metric() -> None:
     assert max(SPLITS, ROBUST_K + 1) == MIN_IMAGES

@@ -131,6 +131,10 @@ class EvalConfig(CheckpointConfig, CacheConfig, ForeignOptions):
         if self.neighbours is not None:
             if len(self.generators) > 1:
                 raise UsageError("--neighbours is for one generator: name only one")
+            if self.neighbours.suffix.lower() != ".png":
+                raise UsageError(
+                    f"--neighbours {self.neighbours} is not allowed: its name must end in .png"
+                )
             check_output(self.neighbours)
 
     @property

@@ -34,7 +34,7 @@ from wgan.model_file.reading import (
     read_model,
 )
 from wgan.options import flag
-from wgan.runs import find_run, latest_run
+from wgan.runs import find_run, follow_pointer, latest_run
 from wgan.runtime import Generator
 from wgan.runtime.model_source import find_model
 from wgan.text import first_line, printable
@@ -98,6 +98,7 @@ def open_generator(
         UsageError: a setting is not allowed, or `trust` is needed.
         MissingExtra: onnxruntime is not installed.
     """
+    path = None if path is None else follow_pointer(path)
     if path is None or (is_folder(path) and find_published(path) is None):
         run = latest_run() if path is None else find_run(path)
         checkpoint = load_checkpoint(run, which)

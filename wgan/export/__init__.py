@@ -21,7 +21,7 @@ from wgan.files import check_output, is_file, is_folder, make_folder
 from wgan.host import need_no_temporary_folder
 from wgan.model_file import FORMATS
 from wgan.model_file.manifest import Manifest
-from wgan.runs import Run, find_run, latest_run, remember_export, which_checkpoint
+from wgan.runs import Run, find_run, follow_pointer, latest_run, remember_export, which_checkpoint
 from wgan.stop import check_stop
 
 __all__ = ["ExportConfig", "ExportedFile", "OptimizeConfig", "export", "export_module", "optimize"]
@@ -152,6 +152,7 @@ def choose_checkpoint(source: Path | None, which: str = "latest") -> Path:
     """
     if source is None:
         return latest_run().find_checkpoint(which)
+    source = follow_pointer(source)
     if is_folder(source):
         return find_run(source).find_checkpoint(which)
     if not is_file(source):

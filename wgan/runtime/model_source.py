@@ -16,7 +16,7 @@ from wgan.model_file.onnx_scan import OnnxFile
 from wgan.model_file.published import find_published
 from wgan.model_file.reading import CHANGED, content_sha256, map_bytes, read_model, scan_model
 from wgan.model_file.wire import WireError
-from wgan.runs import find_run, has_runs, latest_export
+from wgan.runs import find_run, follow_pointer, has_runs, latest_export
 from wgan.runtime import builtin
 from wgan.runtime.hub import find_hub_file, is_hub_address
 
@@ -62,18 +62,19 @@ def find_model(name: Path | str | None, *, only_onnx: bool = True) -> Path:
         return builtin.builtin_model()
     if is_hub_address(name):
         return find_hub_file(name)
-    if not is_folder(Path(name)):
-        return Path(name)
-    published = find_published(Path(name))
+    name = follow_pointer(Path(name))
+    if not is_folder(name):
+        return name
+    published = find_published(name)
     if published is not None:
         return published
-    if Path(name).suffix == CORE_ML_SUFFIX or is_folder(Path(name) / f"generator{CORE_ML_SUFFIX}"):
+    if name.suffix == CORE_ML_SUFFIX or is_folder(name / f"generator{CORE_ML_SUFFIX}"):
         raise ModelFileError(
             f"{name} is a Core ML package for Apple's devices, and generating images here needs an"
             " ONNX file: run  wgan export --format onnx. The package's manifest is manifest.json"
             " beside it"
         )
-    run = find_run(Path(name))
+    run = find_run(name)
     exports = [
         path
         for kind in FORMATS.values()

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from wgan.errors import UsageError
-from wgan.runs import find_run
+from wgan.runs import find_run, follow_pointer
 from wgan.text import plural
 from wgan.training.checkpoint import Checkpoint, StateDict, load_checkpoint
 from wgan.training.state import TrainState
@@ -27,6 +27,7 @@ def load_start(path: Path) -> Checkpoint:
         CheckpointError: it is missing or damaged.
         RunError: the folder is not a run.
     """
+    path = follow_pointer(path)
     return load_checkpoint(find_run(path)) if path.is_dir() else Checkpoint.load(path)
 
 
