@@ -74,8 +74,9 @@ def main() -> None:
 def print_counts(counts: Counts) -> None:
     """Print the counts of a step."""
     print(
-        f"\nA step at {LARGE.size}x{LARGE.size}, width {LARGE.width}, {LARGE.batch_size} images"
-        f" per rank, n_critic {LARGE.n_critic}\n\n| counted | |\n| --- | --- |"
+        f"\nA step of the recipe {LARGE.recipe} at {LARGE.size}x{LARGE.size}, width {LARGE.width},"
+        f" {LARGE.batch_size} images per rank, n_critic {LARGE.n_critic}\n"
+        "\n| counted | |\n| --- | --- |"
         f"\n| arithmetic | {counts.flops / 1e12:.2f} TFLOP |"
         f"\n| PyTorch operations | {counts.operations:,} |"
         f"\n| gradients of a critic update | {counts.critic_bytes / 1e6:.1f} MB |"
@@ -128,8 +129,8 @@ def print_tables(counts: Counts, network: Network, share: float) -> None:
 def _print_places(rows: list[Prediction], rate_of_one: float) -> None:
     names = {gpus: name for name, gpus in PLACES.items()}
     print(
-        "| | batch | compute, ms | gradients | norms | latents | step, ms | real images/s"
-        " | efficiency |"
+        "| | batch | compute, ms | gradients, ms | norms, ms | latents, ms | step, ms"
+        " | real images/s | efficiency |"
     )
     print("| --- | --- | --- | --- | --- | --- | --- | --- | --- |")
     for row in rows:

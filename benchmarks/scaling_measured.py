@@ -30,7 +30,7 @@ from wgan.training.state import TrainState
 
 CPU = torch.device("cpu")
 
-SMALL = TrainConfig(size=64, width=16, batch_size=16, n_critic=2)
+SMALL = TrainConfig(size=64, width=16, batch_size=16)
 """Small enough for a few CPU cores; 16 images per rank."""
 
 

@@ -17,7 +17,7 @@ from wgan.training.networks import build
 from wgan.training.state import TrainState, make_optimizer
 
 LARGE = TrainConfig(size=64, width=64, batch_size=64)
-"""The run of the tables for GPUs: 64 images per GPU."""
+"""The run of the tables for GPUs: the default recipe, 64 images per GPU."""
 
 GPUS_PER_MACHINE = 8
 
