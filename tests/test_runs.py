@@ -5,7 +5,6 @@ import pytest
 
 from wgan import runs
 from wgan.errors import CheckpointError, ModelFileError, RunError, UsageError
-from wgan.export import choose_checkpoint
 from wgan.runs import Run, which_checkpoint
 from wgan.runtime.model_source import find_model
 
@@ -82,8 +81,6 @@ def test_a_pointer_is_followed_where_it_is_named() -> None:
     assert runs.follow_pointer(Path("runs/latest")) == run.path
     assert find_model(Path("runs/latest")) == export
     assert find_model(Path("runs/latest-export")) == export
-    run.checkpoint(3).touch()
-    assert choose_checkpoint(Path("runs/latest")) == run.checkpoint(3)
     assert which_checkpoint("best", [Path("runs/latest")]) == "best"
     Path("latest").write_text("runs/one\n")  # another's file
     assert runs.follow_pointer(Path("latest")) == Path("latest")

@@ -25,8 +25,11 @@ def run(tmp_path: Path, checkpoint_bytes: bytes) -> Run:
     return run
 
 
-def test_export_without_arguments_takes_the_latest_run(run_wgan: RunWgan, run: Run) -> None:
-    done = run_wgan("export")
+@pytest.mark.parametrize("arguments", [[], ["runs/latest"]])
+def test_export_without_arguments_takes_the_latest_run(
+    run_wgan: RunWgan, run: Run, arguments: list[str]
+) -> None:
+    done = run_wgan("export", *arguments)
     assert done.returncode == 0, done.stderr
     assert "step 4" in done.stdout
     assert (run.path / "generator.onnx").is_file()
@@ -60,7 +63,7 @@ def test_a_checkpoint_can_be_named_and_the_output_too(
             "one file for 2 formats",
         ),
         (["runs"], 1, "runs is not a run folder"),
-        (["runs/latest"], 1, "checkpoint runs/latest is damaged"),
+        (["runs/first/config.json"], 1, "checkpoint runs/first/config.json is damaged"),
     ],
 )
 def test_bad_input_is_one_sentence(

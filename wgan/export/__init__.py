@@ -66,9 +66,10 @@ def export(
     if config.module is not None:
         _check_runtime(config)
         return _export_module(config, on_file)
-    which = which_checkpoint(config.checkpoint, [config.source] if config.source else [])
+    source = None if config.source is None else follow_pointer(config.source)
+    which = which_checkpoint(config.checkpoint, [source] if source else [])
     # Paths first: a wrong one is reported at once, not after PyTorch has been imported.
-    checkpoint_path = choose_checkpoint(config.source, which)
+    checkpoint_path = choose_checkpoint(source, which)
     paths = output_paths(config, checkpoint_path)
     _check_runtime(config)
     logger.info("loading PyTorch and %s", checkpoint_path)
@@ -78,8 +79,8 @@ def export(
         from wgan.training.checkpoint import Checkpoint, load_checkpoint
         from wgan.training.networks import load_architecture
     check_stop()
-    if config.source is not None and not is_folder(config.source):
-        checkpoint = Checkpoint.load(config.source)
+    if source is not None and not is_folder(source):
+        checkpoint = Checkpoint.load(source)
     else:
         checkpoint = load_checkpoint(Run(checkpoint_path.parent.parent), which)
     architecture = load_architecture(config.arch) if config.arch else None
@@ -152,7 +153,6 @@ def choose_checkpoint(source: Path | None, which: str = "latest") -> Path:
     """
     if source is None:
         return latest_run().find_checkpoint(which)
-    source = follow_pointer(source)
     if is_folder(source):
         return find_run(source).find_checkpoint(which)
     if not is_file(source):
