@@ -1,16 +1,18 @@
 """Interrupted folders and tars: no incomplete files, and the same job generates the rest."""
 
 import tarfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from tests.runtime import models
 from tests.runtime.writers.test_writers import make_job
 from wgan.errors import OutputError
-from wgan.files import lock_file
+from wgan.files import lock_file, open_lock
 from wgan.latents import ClassInput, Latents
 from wgan.runtime import Generator
 from wgan.runtime.writers import write
@@ -35,6 +37,11 @@ def failing(model_file: Path) -> Failing:
 
 def names(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.glob("*.png"))
+
+
+def side(path: Path) -> int:
+    with Image.open(path) as image:
+        return image.width
 
 
 def test_a_resumed_folder_generates_only_missing_images(
@@ -195,3 +202,66 @@ def test_the_latents_are_part_of_a_folders_settings(generator: Generator, tmp_pa
     write(f"{tmp_path}/out/", make_job(generator, source=first))
     with pytest.raises(OutputError, match="was started with latents_sha256"):
         write(f"{tmp_path}/out/", make_job(generator, source=second))
+
+
+def test_overwrite_removes_the_images_of_other_settings(
+    generator: Generator, tmp_path: Path
+) -> None:
+    out = f"{tmp_path}/out/"
+    write(out, make_job(generator, range(6)))
+    (tmp_path / "out" / "notes-1.png").write_bytes(b"a user's")
+    write(out, make_job(generator, range(2), scale=2, overwrite=True))
+    assert names(tmp_path / "out") == ["00000000.png", "00000001.png", "notes-1.png"]
+    write(out, make_job(generator, range(6), scale=2))
+    assert {side(tmp_path / "out" / f"{seed:08d}.png") for seed in range(6)} == {16}
+
+
+def test_an_interrupted_overwrite_leaves_no_old_images(
+    generator: Generator, failing: Failing, tmp_path: Path
+) -> None:
+    out = f"{tmp_path}/out/"
+    write(out, make_job(generator, range(10)))
+    failing.batches = 0
+    with pytest.raises(OutputError, match="enough"):
+        write(out, make_job(failing, range(10), scale=2, overwrite=True))
+    assert names(tmp_path / "out") == []
+
+
+def test_overwrite_keeps_the_images_of_other_shards(generator: Generator, tmp_path: Path) -> None:
+    out = f"{tmp_path}/out/"
+    write(out, make_job(generator, range(6), scale=2))
+    for first in (0, 1):
+        write(out, make_job(generator, range(6), range(first, 6, 2), overwrite=True))
+    assert names(tmp_path / "out") == [f"{seed:08d}.png" for seed in range(6)]
+
+
+def test_overwrite_waits_for_a_shard_that_removes_old_images(
+    generator: Generator, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    write(f"{out}/", make_job(generator, range(2)))
+    lock = open_lock(out / ".wgan-sample.lock")
+    assert lock is not None
+    job = make_job(generator, range(2), scale=2, overwrite=True)
+    with ThreadPoolExecutor() as pool:
+        with lock:
+            written = pool.submit(write, f"{out}/", job)
+            with pytest.raises(TimeoutError):
+                written.result(timeout=0.2)
+            assert side(out / "00000000.png") == 8
+        written.result()
+    assert side(out / "00000000.png") == 16
+
+
+def test_images_that_no_record_describes_are_replaced_by_overwrite_only(
+    generator: Generator, tmp_path: Path
+) -> None:
+    own = tmp_path / "out" / "00000001.png"
+    own.parent.mkdir()
+    own.write_bytes(b"a user's")
+    with pytest.raises(OutputError, match=r"holds 00000001\.png and no record .*--overwrite"):
+        write(f"{tmp_path}/out/", make_job(generator))
+    assert [*own.parent.iterdir()] == [own]
+    assert own.read_bytes() == b"a user's"
+    write(f"{tmp_path}/out/", make_job(generator, range(1), overwrite=True))
+    assert names(own.parent) == ["00000000.png"]

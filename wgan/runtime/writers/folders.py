@@ -2,34 +2,45 @@
 
 import contextlib
 import json
-from collections.abc import Mapping
+import re
+import time
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from wgan.errors import OutputError
-from wgan.files import discard_leftovers, write_whole
+from wgan.files import discard_leftovers, open_lock, write_whole
 from wgan.host import usable_cores
 from wgan.images import Pixels
 from wgan.parallel import ordered_map
 from wgan.runtime.job import IMAGES_AHEAD, Job
+from wgan.stop import check_stop
 from wgan.text import shorten
 
 RECORD = ".wgan-sample.json"
 """The file in a folder that holds the settings of its images."""
+
+START_LOCK = ".wgan-sample.lock"
+"""The file in a folder that a command with --overwrite locks while it removes old images."""
+
+IMAGE_NAME = re.compile(r"[0-9]{8,}(-[A-Za-z0-9_-]+)?\.png")
+"""Names of images in a folder: those of `LatentSource.name`."""
 
 
 def write_folder(path: Path, job: Job) -> None:
     """Write each image to a file, `00000042.png`; existing files are not generated again.
 
     The folder is created if it is missing. Several shards may write to one folder at a time.
+    With `overwrite` the images of other settings are removed.
 
     Raises:
-        OutputError: a file cannot be written, or the folder was started with other settings.
+        OutputError: a file cannot be written, or the folder was started with other settings, or
+            it holds images without a record of their settings.
     """
     make_output_folder(path)
     for name in ("[0-9]*.png", RECORD):
         discard_leftovers(path, name)
-    resumes = can_resume(path, job.settings(), overwrite=job.config.overwrite)
+    resumes = _start(path, job.settings(), overwrite=job.config.overwrite)
 
     def save(image: tuple[int, Pixels]) -> None:
         position, pixels = image
@@ -48,6 +59,53 @@ def write_folder(path: Path, job: Job) -> None:
     with contextlib.closing(saved):  # after a stop too, the files in work are finished
         for _ in saved:
             pass
+
+
+def _start(folder: Path, settings: Mapping[str, Any], *, overwrite: bool) -> bool:
+    """Return whether images in the folder are kept; make sure that all of them are of this job."""
+    if not overwrite:
+        # Listed before the record is looked for: another shard writes its images after it.
+        images = _images(folder)
+        if images and not (folder / RECORD).exists():
+            raise OutputError(
+                f"{folder} holds {images[0].name} and no record of a  wgan sample: choose another"
+                " folder, or add --overwrite to remove all images of such names"
+            )
+        return can_resume(folder, settings, overwrite=False)
+    with _start_lock(folder):  # or a shard could remove what another has just written
+        if not _is_recorded(folder, settings):
+            # Before the settings are recorded, which claim the images for this job. With equal
+            # settings they are those of other shards.
+            for image in _images(folder):
+                try:
+                    image.unlink(missing_ok=True)
+                except OSError as exc:
+                    raise OutputError(f"cannot remove {image}: {exc.strerror}") from exc
+        return can_resume(folder, settings, overwrite=True)
+
+
+@contextlib.contextmanager
+def _start_lock(folder: Path) -> Iterator[None]:
+    while (lock := open_lock(folder / START_LOCK)) is None:
+        check_stop()
+        time.sleep(0.05)
+    with lock:
+        yield
+
+
+def _images(folder: Path) -> list[Path]:
+    try:
+        return sorted(path for path in folder.iterdir() if IMAGE_NAME.fullmatch(path.name))
+    except OSError as exc:
+        raise OutputError(f"cannot list {folder}: {exc.strerror}") from exc
+
+
+def _is_recorded(folder: Path, settings: Mapping[str, Any]) -> bool:
+    try:
+        check_same((folder / RECORD).read_bytes(), settings, str(folder))
+    except (OSError, OutputError):
+        return False
+    return True
 
 
 def _exists(path: Path) -> bool:
