@@ -7,11 +7,11 @@ import os
 import select
 import stat
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
-from wgan.errors import OutputError
+from wgan.errors import OutputError, UsageError
 
 if TYPE_CHECKING:
     import io
@@ -176,6 +176,22 @@ def check_output(path: Path) -> None:
         reason = os.strerror(errno.EROFS if is_read_only else errno.EACCES)
         raise OutputError(f"cannot write {path}: {reason}")
     discard_leftovers(target.parent, glob.escape(target.name))
+
+
+def check_keeps_inputs(output: Path, inputs: Iterable[tuple[str, Path]], hint: str) -> None:
+    """Check that `output` replaces none of the files that the command reads, by any name.
+
+    Args:
+        output: the file to write.
+        inputs: what each file is, as in "the image", and its path.
+        hint: what to do instead, for the message.
+
+    Raises:
+        UsageError: it is one of them.
+    """
+    for noun, path in inputs:
+        if is_file(output) and is_file(path) and output.samefile(path):
+            raise UsageError(f"{output} would replace {noun} {path}: {hint}")
 
 
 def check_parent_folder(path: Path) -> None:

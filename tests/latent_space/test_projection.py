@@ -213,6 +213,20 @@ def test_the_sheet_never_replaces_an_image(model_file: Path, own_image: Path) ->
     assert own_image.read_bytes() == before
 
 
+def test_the_latents_never_replace_the_value_of_an_input(
+    model_file: Path, own_image: Path, tmp_path: Path
+) -> None:
+    np.save(tmp_path / "psi.npy", np.ones(1))
+    for name in ("psi.npy", "../" + tmp_path.name + "/psi.npy"):
+        with pytest.raises(UsageError, match=r"psi.npy would replace the value of --input"):
+            projected(
+                model_file,
+                own_image,
+                output=tmp_path / name,
+                inputs=(f"psi={tmp_path / 'psi.npy'}",),
+            )
+
+
 def test_options_of_runs_are_refused_for_an_exported_file(
     model_file: Path, own_image: Path
 ) -> None:

@@ -1,6 +1,7 @@
 """`wgan.runtime.sample`, the function behind `wgan sample`."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -33,6 +34,29 @@ def test_two_calls_with_shards_write_the_whole_job(model_file: Path, tmp_path: P
 def test_options_that_exclude_each_other_are_refused_before_any_work() -> None:
     with pytest.raises(UsageError, match="--ray and --shard both divide the work"):
         SampleConfig(ray=True, shard=(1, 2))
+
+
+@pytest.mark.parametrize(
+    ("options", "noun"),
+    [
+        ({"latents": Path("q.npy")}, "the latents"),
+        ({"direction": "./q.npy:0"}, "the directions"),
+        ({"direction": "link.npy"}, "the directions"),
+        ({"inputs": ("psi=q.npy",)}, "the value of --input"),
+        ({"model": "q.npy"}, "the model"),
+    ],
+    ids=str,
+)
+def test_the_output_never_replaces_a_file_that_is_read(
+    options: dict[str, Any], noun: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    np.save("q.npy", np.ones((2, 64), np.float32))
+    Path("link.npy").symlink_to("q.npy")
+    before = Path("q.npy").read_bytes()
+    with pytest.raises(UsageError, match=f"q.npy would replace {noun} .*: name another output"):
+        sample(SampleConfig(**{"model": "builtin", **options}, out="q.npy"))
+    assert Path("q.npy").read_bytes() == before
 
 
 @pytest.mark.parametrize(("channels", "mode"), [(1, "L"), (3, "RGB")])

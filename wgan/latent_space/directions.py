@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from wgan.errors import UsageError
-from wgan.files import check_output, whole_file, write_whole
+from wgan.files import check_keeps_inputs, check_output, whole_file, write_whole
 from wgan.images import encode, grid, to_pixels, viewable
 from wgan.latent_space.config import DEFAULT_COUNT, DirectionsConfig
 from wgan.latent_space.first_layer import Matrix, first_layer
@@ -60,6 +60,7 @@ def find_directions(config: DirectionsConfig, *, progress: bool = False) -> Dire
     preview = config.out.with_suffix(".png")
     for path in (config.out, preview):
         check_output(path)
+        check_keeps_inputs(path, config.input_files, "name another output")
     model = open_model(config)
     count = _count(config, model.latent_dim)
     if config.method == "sefa":

@@ -9,7 +9,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from wgan.errors import DataError, ImageError, ModelFileError, UsageError
-from wgan.files import check_output, is_file, open_regular, whole_file, write_whole
+from wgan.files import (
+    check_keeps_inputs,
+    check_output,
+    open_regular,
+    whole_file,
+    write_whole,
+)
 from wgan.images import Pixels, encode, grid, to_images, to_pixels, viewable
 from wgan.latent_space.config import ProjectConfig
 from wgan.latent_space.distance import to_levels
@@ -98,11 +104,10 @@ def project(config: ProjectConfig, *, progress: bool = False) -> Projection:
         MissingExtra: a package is not installed.
     """
     preview = config.output.with_suffix(".png")
+    inputs = [*(("the image", image) for image in config.images), *config.input_files]
     for path in (config.output, preview):
         check_output(path)
-    for image in config.images:
-        if is_file(preview) and is_file(image) and preview.samefile(image):
-            raise UsageError(f"{preview} would replace the image {image}: give another --output")
+        check_keeps_inputs(path, inputs, "give another --output")
     model = open_model(config, config.method)
     targets = read_targets(config.images, make_transform(model))
     search = Search(model, to_images(np.stack([target.pixels for target in targets])), config)

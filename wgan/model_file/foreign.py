@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
+from pathlib import Path
 from typing import Any
 
 from wgan.errors import UsageError
@@ -99,6 +100,12 @@ class ForeignOptions:
                 )
             found[name] = value
         return found
+
+    @property
+    def input_files(self) -> list[tuple[str, Path]]:
+        """The .npy files of `inputs`, as `wgan.files.check_keeps_inputs` takes them."""
+        values = self.given_inputs.values()
+        return [("the value of --input", Path(text)) for text in values if text.endswith(".npy")]
 
     @property
     def foreign(self) -> "ForeignOptions":

@@ -11,8 +11,10 @@ import contextlib
 import threading
 from dataclasses import dataclass
 from importlib import import_module
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from wgan.files import check_keeps_inputs
 from wgan.model_file.foreign import ForeignOptions
 from wgan.runtime.config import SampleConfig
 from wgan.stop import Stopped
@@ -65,6 +67,8 @@ def sample(config: SampleConfig) -> Sampled:
     # Python imports what encodes images while ONNX Runtime opens the model: 30 ms saved.
     threading.Thread(target=_import_encoder).start()
     path = find_model(config.model)
+    inputs = [("the model", path), *config.files()]
+    check_keeps_inputs(Path(config.out), inputs, "name another output")
     device = "cpu" if config.ray else config.device  # with Ray the device is the workers'
     with Generator(
         path,

@@ -286,6 +286,17 @@ class SampleConfig(ForeignOptions):
         """Number of images along a direction."""
         return self.frames or (self.grid[1] if self.grid else DEFAULT_STRENGTHS)
 
+    def files(self) -> list[tuple[str, Path]]:
+        """The files that are read beside the model, for `wgan.files.check_keeps_inputs`."""
+        from wgan.runtime.latent_sources import split_direction
+
+        found = self.input_files
+        if self.latents is not None:
+            found.append(("the latents", self.latents))
+        if self.direction is not None:
+            found.append(("the directions", split_direction(self.direction)[0]))
+        return found
+
     def source(
         self, latent_dim: int, classes: tuple[str, ...] = (), latent_shape: tuple[int, ...] = ()
     ) -> "LatentSource":

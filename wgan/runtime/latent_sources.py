@@ -350,16 +350,22 @@ def load_directions(path: Path, latent_dim: int) -> npt.NDArray[np.float32]:
     return directions
 
 
+def split_direction(name: str) -> tuple[Path, str]:
+    """Split `FILE:INDEX`; FILE means its first direction."""
+    file, colon, index = name.rpartition(":")
+    if not colon or not index.isdecimal():  # a colon can be part of a path
+        file, index = name, "0"
+    return Path(file), index
+
+
 def load_direction(name: str, latent_dim: int) -> npt.NDArray[np.float32]:
     """Read the direction `FILE:INDEX`, float32 `[latent_dim]`; FILE means its first.
 
     Raises:
         UsageError: as `load_directions`, or the file has no direction of that index.
     """
-    file, colon, index = name.rpartition(":")
-    if not colon or not index.isdecimal():  # a colon can be part of a path
-        file, index = name, "0"
-    directions = load_directions(Path(file), latent_dim)
+    file, index = split_direction(name)
+    directions = load_directions(file, latent_dim)
     if len(index) > 9 or int(index) >= len(directions):
         raise UsageError(
             f"--direction {shorten(name)} is not allowed: {file} holds the directions 0 to"
