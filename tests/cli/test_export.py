@@ -22,6 +22,7 @@ def run(tmp_path: Path, checkpoint_bytes: bytes) -> Run:
     run.checkpoint(4).write_bytes(checkpoint_bytes)
     run.config.write_text("{}")
     (tmp_path / "runs" / "latest").write_text("first\n")
+    (tmp_path / "netG.pth").write_bytes(b"weights")
     return run
 
 
@@ -61,6 +62,17 @@ def test_a_checkpoint_can_be_named_and_the_output_too(
             ["runs/first", "--format", "onnx", "--format", "torchscript", "-o", "x.onnx"],
             2,
             "one file for 2 formats",
+        ),
+        (
+            ["runs/first", "-o", "runs/first/checkpoints/step-00000004.pt"],
+            2,
+            "step-00000004.pt would replace the checkpoint",
+        ),
+        (["runs/first", "-o", "runs/first/config.json"], 2, "would replace the settings"),
+        (
+            ["--module", "torch.nn:Identity", "--weights", "netG.pth:g", "-o", "netG.pth"],
+            2,
+            "netG.pth would replace the weights netG.pth",
         ),
         (["runs"], 1, "runs is not a run folder"),
         (["runs/first/config.json"], 1, "checkpoint runs/first/config.json is damaged"),

@@ -17,7 +17,7 @@ from wgan.export.config import ExportConfig, OptimizeConfig
 from wgan.export.modules import export_module, export_named_module
 from wgan.export.optimizing import optimize
 from wgan.export.web_runtime import find_runtime
-from wgan.files import check_output, is_file, is_folder, make_folder
+from wgan.files import check_keeps_inputs, check_output, is_file, is_folder, make_folder
 from wgan.host import need_no_temporary_folder
 from wgan.model_file import FORMATS
 from wgan.model_file.manifest import Manifest
@@ -173,6 +173,19 @@ def choose_checkpoint(source: Path | None, which: str = "latest") -> Path:
     return source
 
 
+def _read_files(config: ExportConfig, checkpoint: Path) -> list[tuple[str, Path]]:
+    """What an export reads, and the run that it belongs to, for `check_keeps_inputs`."""
+    found = [("the checkpoint", checkpoint), *config.input_files]
+    if config.weights is not None:
+        file, _, _ = config.weights.rpartition(":")  # of FILE:KEY
+        found += [("the weights", Path(file)), ("the weights", Path(config.weights))]
+    if checkpoint.parent.name == "checkpoints":
+        run = Run(checkpoint.parent.parent)
+        found.append(("the settings of the run", run.config))
+        found += [("the checkpoint", path) for path in (*run.checkpoints(), run.best)]
+    return found
+
+
 def output_paths(config: ExportConfig, checkpoint: Path) -> dict[str, Path]:
     """Return the path of each format: a file, or the folder of a Triton repository or a page.
 
@@ -180,7 +193,7 @@ def output_paths(config: ExportConfig, checkpoint: Path) -> dict[str, Path]:
     output folder that ends in / is made if it does not exist.
 
     Raises:
-        UsageError: one file is named for several formats.
+        UsageError: one file is named for several formats, or a file that the export reads.
         OutputError: a path cannot be written.
     """
     formats = tuple(dict.fromkeys(config.formats))
@@ -209,4 +222,6 @@ def output_paths(config: ExportConfig, checkpoint: Path) -> dict[str, Path]:
     for name in formats:
         if name not in folders:
             check_output(paths[name])
+            read = _read_files(config, checkpoint)
+            check_keeps_inputs(paths[name], read, "give another --output")
     return paths

@@ -290,7 +290,7 @@ def _check_size(width: int, height: int) -> None:
 
 def _reason(exc: BaseException) -> str:
     if isinstance(exc, UnidentifiedImageError):
-        return "it is no image of a format that is read"
+        return "it is not an image of a format that is read"
     if isinstance(exc, Image.DecompressionBombError | Image.DecompressionBombWarning):
         return f"it has more than {PIXEL_LIMIT} pixels"
     if isinstance(exc, FileNotFoundError):
