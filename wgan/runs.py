@@ -15,7 +15,7 @@ runs/latest-export    the path of the ONNX file exported last
 import logging
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -33,6 +33,9 @@ LATEST, LATEST_EXPORT = "latest", "latest-export"
 
 _LONGEST_PATH = 4097
 """Bytes of the longest path of Linux, and a line break."""
+
+_NAMES = frozenset({".lock", "config.json", "metrics.jsonl", "checkpoints", "previews"})
+"""Files and folders of a run, of which any two may be missing."""
 
 _STEP = re.compile(r"step-[0-9]+\.pt")
 
@@ -147,6 +150,14 @@ class Run:
         """Create the run's folders where they are missing. Raises OutputError."""
         make_folder(self.path / "checkpoints")
         make_folder(self.path / "previews")
+
+
+def looks_like_run(names: Iterable[str]) -> bool:
+    """Whether a folder with files and folders of these names is a run's.
+
+    A run that has just begun has no settings yet, and users remove files and copy runs in part.
+    """
+    return len(_NAMES.intersection(names)) >= 3
 
 
 def find_run(path: Path) -> Run:

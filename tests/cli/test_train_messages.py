@@ -102,6 +102,29 @@ def test_a_run_whose_data_moved_resumes_if_the_images_are_the_same(here: Path) -
         train("others", "--run", "run", "--steps", 3, "--no-cache")
 
 
+def test_a_run_in_its_data_folder_resumes(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    make_images(here / "faces", 4)
+    monkeypatch.chdir(here / "faces")
+    train(".", *TINY, "--steps", 1)
+    again = train(".", *TINY, "--steps", 2)
+    assert "at step 2 of 2" in again
+    assert re.search(r"^data .*: 4 images, ", again, re.MULTILINE)
+
+
+@pytest.mark.parametrize("run", ["faces", "faces/../faces", "faces/cats"])
+def test_a_folder_of_the_data_is_no_run_folder(here: Path, run: str) -> None:
+    make_images(here / "faces" / "cats", 4)
+    before = sorted(here.rglob("*"))
+    with pytest.raises(UsageError, match=f"--run {run} is a folder of the data"):
+        train("faces", *TINY, "--run", run)
+    assert sorted(here.rglob("*")) == before
+
+
+def test_a_run_may_be_named_like_a_data_set(here: Path) -> None:
+    train("letters", *TINY, "--run", "letters", "--steps", 1)
+    assert "at step 2 of 2" in train("letters", *TINY, "--run", "letters", "--steps", 2)
+
+
 def test_a_dry_run_estimates_time_and_memory_as_text_and_as_json(here: Path) -> None:
     make_images(here / "faces", 4)
     text = train("faces", *TINY, "--dry-run", "--steps", 50)

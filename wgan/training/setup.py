@@ -1,6 +1,7 @@
 """A trainer made from a run's options: run folder, data, device, networks, trackers."""
 
 import dataclasses
+import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -9,13 +10,15 @@ import torch
 
 from wgan.errors import DataError, RunError, UsageError
 from wgan.progress import Progress
-from wgan.runs import RUNS, Run
+from wgan.runs import RUNS, Run, looks_like_run
 from wgan.text import shell_quote
 from wgan.training.augmentation import resolve_augment
 from wgan.training.config import TrainConfig
 from wgan.training.data import Cache, Dataset, ImageSource, Shards, Transform, load_data, open_data
 from wgan.training.data.classes import class_names
+from wgan.training.data.image_formats import is_image_name
 from wgan.training.data.load import absolute_path
+from wgan.training.data.sources.image_files import files_below
 from wgan.training.data.sources.labelled import with_class
 from wgan.training.data.survey import Survey, resolve_data_range, survey
 from wgan.training.device import check_precision, resolve_cuda_graph, resolve_precision
@@ -166,6 +169,8 @@ def _resolve(
             raise
         moved = f"wgan train DATA --run {shell_quote(run)}"
         raise DataError(f"{exc}. If the data of this run has moved, run  {moved}") from exc
+    if run:
+        _check_run_folder(Path(run), data)
     if given.get("start_from") is not None:
         given = {**given, "start_from": str(Path(given["start_from"]).absolute())}
         if stored is None:
@@ -189,6 +194,20 @@ def _resolve(
         data_range=resolve_data_range(new.data_range, source),
     )
     return Run(run), plan(new, device, given) if new.minutes else new, source
+
+
+def _check_run_folder(run: Path, data: str) -> None:
+    """Raise UsageError if a run would write its images among those that it is trained on."""
+    if not Path(absolute_path(data)).is_absolute():  # the name of a data set
+        return
+    folder, source = Path(os.path.realpath(run)), Path(os.path.realpath(absolute_path(data)))
+    is_inside = source in folder.parents and folder.is_dir()
+    is_read = is_inside and not looks_like_run(path.name for path in folder.iterdir())
+    if folder == source or (is_read and any(map(is_image_name, files_below(folder).files))):
+        raise UsageError(
+            f"--run {run} is a folder of the data, where the run's previews would be among the"
+            f" images: name another folder, such as --run {run / 'run'}"
+        )
 
 
 def _images_of(config: TrainConfig, source: ImageSource | Shards) -> ImageSource | Shards:

@@ -167,7 +167,8 @@ def _open_folder(folder: Path) -> ImageSource:
     idx = find_idx(folder)
     if idx:
         return open_idx(idx, folder.resolve().name)
-    files, links = files_below(folder)
+    below = files_below(folder)
+    files = below.files
     shown = [file for file in files if not is_hidden(file)]
     tables = [file for file in shown if file.lower().endswith(".parquet")]
     images = [file for file in files if is_image_name(file)]
@@ -186,7 +187,7 @@ def _open_folder(folder: Path) -> ImageSource:
         others = [file for file in others if not file.endswith("lock.mdb")]
         if others:
             return _open_only(folder, others)
-    return FolderSource(folder, files, links=links)
+    return FolderSource(folder, files, unread=below.unread)
 
 
 def _open_tables(folder: Path, tables: list[str], images: list[str]) -> ImageSource | None:

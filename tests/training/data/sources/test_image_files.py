@@ -16,6 +16,7 @@ from PIL import Image
 
 from tests.training.data.conftest import save_image
 from wgan.errors import DataError, ImageError
+from wgan.runs import Run
 from wgan.training.data import Cache, ImageSource, Transform, load_images, open_source
 from wgan.training.data.image_formats import why_unread
 from wgan.training.data.sources.image_archives import MEMBER_LIMIT, open_archive
@@ -63,6 +64,44 @@ def test_a_folder_keeps_its_name_beside_links_to_it(tmp_path: Path) -> None:
     assert (source.class_names, source.left_out) == (("cat", "cow", "dog"), 2)
     assert source.unused == ("2 links to folders that are read already (animal, zebra)",)
     assert FolderSource(tmp_path / "set").unused == source.unused
+
+
+@pytest.mark.parametrize(
+    "removed",
+    [
+        [],
+        ["config.json", "metrics.jsonl"],  # as a run that has just begun
+        ["checkpoints", ".lock"],
+    ],
+)
+def test_run_folders_among_the_images_are_left_out(
+    good: Path, tmp_path: Path, removed: list[str]
+) -> None:
+    before = open_source(good)
+    run = Run(good / "runs" / "good-32")
+    run.make()
+    for path in (run.config, run.metrics, run.path / ".lock", run.path / "labels.cls"):
+        path.touch()
+    for path in (run.curves, run.preview(5), run.path / "web" / "icon.png"):
+        save_image(path)
+    for name in removed:
+        path = run.path / name
+        path.rmdir() if path.is_dir() else path.unlink()
+    source = open_source(good)
+    assert (len(source), source.fingerprint()) == (12, before.fingerprint())
+    assert source.class_names == before.class_names == ("0", "1")
+    assert source.unused == ("1 run folder of wgan (runs/good-32)",)
+    (tmp_path / "other").mkdir()
+    save_image(tmp_path / "other" / "a.png")
+    (tmp_path / "other" / "link").symlink_to(run.path)
+    assert len(FolderSource(tmp_path / "other")) == 1
+    assert len(FolderSource(run.path / "previews")) == 1
+
+
+def test_folders_with_two_names_of_a_run_are_classes(good: Path) -> None:
+    for name in ("checkpoints", "previews"):
+        save_image(good / "0" / name / "a.png")
+    assert len(FolderSource(good)) == 14
 
 
 @pytest.mark.parametrize("others", [[], ["notes.txt"]])

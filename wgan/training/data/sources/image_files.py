@@ -15,6 +15,7 @@ import numpy as np
 
 from wgan.errors import DataError, ImageError
 from wgan.files import lacks_open_files
+from wgan.runs import looks_like_run
 from wgan.training.data.decoding import (
     alpha_extremes,
     count_frames,
@@ -31,7 +32,11 @@ from wgan.training.data.sources import (
 )
 from wgan.training.data.sources.frames import FramedSource
 from wgan.training.data.sources.labelling import classes_of_files, is_label_file
-from wgan.training.data.sources.left_out import describe_left_out, describe_links
+from wgan.training.data.sources.left_out import (
+    describe_left_out,
+    describe_links,
+    describe_runs,
+)
 from wgan.training.data.tiff import is_alpha
 
 _TIFF = (".tif", ".tiff")
@@ -148,7 +153,7 @@ class FolderSource(FileSource):
         folder: Path,
         files: Sequence[str] | None = None,
         is_image: Callable[[str], bool] = is_image_name,
-        links: Sequence[str] = (),
+        unread: Mapping[str, int] | None = None,
     ) -> None:
         """List the images; none is opened yet.
 
@@ -156,15 +161,15 @@ class FolderSource(FileSource):
             folder: the folder.
             files: paths in it; None for all below it.
             is_image: which of the files are images.
-            links: those that `files_below` did not follow.
+            unread: the number of files or folders that `files` lacks, by a phrase.
 
         Raises:
             DataError: there are none, or a subfolder cannot be read.
         """
         if files is None:
-            files, links = files_below(folder)
+            below = files_below(folder)
+            files, unread = below.files, below.unread
         name = folder.resolve().name
-        unread = {describe_links(links): len(links)}
         super().__init__("folder", folder, name, sorted(files), is_image, unread)
         self._find_classes()
 
@@ -210,21 +215,31 @@ class FolderSource(FileSource):
 
 
 class FilesBelow(NamedTuple):
-    """Files under a folder as relative POSIX paths, and links to folders that are among them."""
+    """Files under a folder, and folders in it that are not read, as relative POSIX paths."""
 
     files: list[str]
-    links: list[str]
+    links: list[str]  # to folders that are among them
+    runs: list[str]  # wgan's, whose previews are no data
+
+    @property
+    def unread(self) -> dict[str, int]:
+        """Number of the folders that are not read, by a phrase that describes them."""
+        return {
+            describe_links(self.links): len(self.links),
+            describe_runs(self.runs): len(self.runs),
+        }
 
 
 def files_below(folder: Path) -> FilesBelow:
     """List the files under `folder`; each folder once, even if links lead to it.
 
-    Links are followed in the order of their paths, after the folders: so a folder keeps its name.
+    Run folders of wgan below it are left out. Links are followed in the order of their paths, after
+    the folders: so a folder keeps its name.
 
     Raises:
         DataError: a subfolder cannot be read.
     """
-    below = FilesBelow([], [])
+    below = FilesBelow([], [], [])
     seen: set[tuple[int, int]] = set()
     pending = [""]
     while pending:
@@ -232,24 +247,29 @@ def files_below(folder: Path) -> FilesBelow:
         if inside and _identity(folder / inside) in seen:
             below.links.append(inside)
         else:
-            files, links = _walk(folder, inside, seen)
-            below.files.extend(files)
-            pending += sorted(links)
+            found = _walk(folder, inside, seen)
+            below.files.extend(found.files)
+            below.runs.extend(found.runs)
+            pending += sorted(found.links)
     return below
 
 
 def _walk(folder: Path, inside: str, seen: set[tuple[int, int]]) -> FilesBelow:
-    """List the files and the links to folders below a subfolder, except in folders `seen`."""
-    found = FilesBelow([], [])
+    """List the files, links to folders and runs below a subfolder, except in folders `seen`."""
+    found = FilesBelow([], [], [])
     for root, folders, files in os.walk(
         folder / inside, onerror=_raise_unreadable, followlinks=True
     ):
+        parent = Path(root).relative_to(folder).as_posix()
+        if parent != "." and looks_like_run((*folders, *files)):
+            found.runs.append(parent)
+            folders.clear()
+            continue
         identity = _identity(Path(root))
         if identity in seen:  # below a link to a folder above the data
             folders.clear()  # os.walk does not descend
             continue
         seen.add(identity)
-        parent = Path(root).relative_to(folder).as_posix()
         prefix = "" if parent == "." else f"{parent}/"
         links = [name for name in folders if Path(root, name).is_symlink()]
         folders[:] = sorted(set(folders) - set(links))

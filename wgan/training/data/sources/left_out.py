@@ -74,6 +74,11 @@ def describe_links(links: Sequence[str]) -> str:
     return f"{plural(len(links), 'link')} to folders that are read already ({_listed(links)})"
 
 
+def describe_runs(runs: Sequence[str]) -> str:
+    """Return a phrase that names the run folders among the data."""
+    return f"{plural(len(runs), 'run folder')} of wgan ({_listed(runs)})"
+
+
 def _advice(ending: str, is_archive: bool, has_images: bool) -> str:
     """Return why files of an extension are not read and what to do; empty if that is unknown."""
     if ending in KNOWN_IMAGES:
