@@ -146,6 +146,11 @@ class Run:
             )
         return path
 
+    @property
+    def has_begun(self) -> bool:
+        """Whether it has settings or a checkpoint to resume from. Raises RunError."""
+        return self.config.exists() or bool(self.checkpoints())
+
     def make(self) -> None:
         """Create the run's folders where they are missing. Raises OutputError."""
         make_folder(self.path / "checkpoints")

@@ -12,7 +12,7 @@ from click.testing import CliRunner, Result
 from PIL import Image
 
 from wgan.cli import cli
-from wgan.errors import DataError, SettingChanged, UsageError
+from wgan.errors import CheckpointError, DataError, SettingChanged, UsageError
 
 TINY = (
     *("--width", "2", "--latent-dim", "4", "--batch-size", "4", "--n-critic", "1"),
@@ -100,6 +100,27 @@ def test_a_run_whose_data_moved_resumes_if_the_images_are_the_same(here: Path) -
     make_images(here / "others", 4, seed=1)
     with pytest.raises(SettingChanged, match=r"data: the images of .*others are not those"):
         train("others", "--run", "run", "--steps", 3, "--no-cache")
+
+
+def test_a_run_without_its_config_file_keeps_its_settings(here: Path) -> None:
+    make_images(here / "faces", 4)
+    train("faces", *TINY, "--run", "run", "--steps", 1, "--seed", 3)
+    before = json.loads((here / "run" / "config.json").read_text())
+    (here / "run" / "config.json").unlink()
+    with pytest.raises(SettingChanged, match=r"--learning-rate was 0\.004 when this run began"):
+        train("--run", "run", "--steps", 2, "--lr", 0.1)
+    with pytest.raises(SettingChanged, match="--seed was 3"):
+        train("--run", "run", "--steps", 2, "--seed", 5)
+    again = train("--run", "run", "--steps", 2, "--no-cache")
+    assert "run  (resumed)" in again
+    assert "at step 2 of 2" in again
+    after = json.loads((here / "run" / "config.json").read_text())
+    assert after == {**before, "steps": 2}
+    (here / "run" / "config.json").unlink()
+    for path in (here / "run" / "checkpoints").iterdir():
+        path.write_bytes(b"x")
+    with pytest.raises(CheckpointError, match="none of the 2 checkpoints of run can be read"):
+        train("--run", "run", "--steps", 3)
 
 
 def test_a_run_in_its_data_folder_resumes(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:

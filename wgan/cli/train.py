@@ -164,7 +164,7 @@ def _description(trainer: "Trainer") -> dict[str, str]:
         shown = "first one" if config.channels == 2 else "first three"
         colours += f", of which previews show the {shown}"
     rows = {
-        "run": f"{trainer.run.path}" + ("  (resumed)" if trainer.run.config.exists() else ""),
+        "run": f"{trainer.run.path}" + ("  (resumed)" if trainer.run.has_begun else ""),
         "data": f"{config.data}: {images}, {config.image_width}x{config.height}, {colours}",
     }
     if config.augment != "none":
@@ -222,7 +222,7 @@ def _print_dry_run(
         }
         document = {
             "run": str(trainer.run.path),
-            "resumed": trainer.run.config.exists(),
+            "resumed": trainer.run.has_begun,
             "images": trainer.data.count,  # null: streamed, and not counted
             "skipped": len(trainer.data.skipped),
             "data": surveys[0].to_dict() if surveys else None,

@@ -13,6 +13,7 @@ from wgan.progress import Progress
 from wgan.runs import RUNS, Run, looks_like_run
 from wgan.text import shell_quote
 from wgan.training.augmentation import resolve_augment
+from wgan.training.checkpoint import newest_good_checkpoint
 from wgan.training.config import TrainConfig
 from wgan.training.data import Cache, Dataset, ImageSource, Shards, Transform, load_data, open_data
 from wgan.training.data.classes import class_names
@@ -135,6 +136,7 @@ def resolve_run(
         SettingChanged: the run in this folder was started with another setting.
         DataError: the data is missing.
         RunError: the folder holds something else.
+        CheckpointError: the run has no config.json, and none of its checkpoints can be read.
         RankFailed: rank 0 stopped with an error.
     """
     if not group.is_main:
@@ -216,10 +218,17 @@ def _images_of(config: TrainConfig, source: ImageSource | Shards) -> ImageSource
 
 
 def _stored_config(run: Run) -> TrainConfig | None:
+    """Return the settings of a run, from its newest good checkpoint if config.json is missing.
+
+    Raises:
+        RunError: they cannot be read.
+        CheckpointError: config.json is missing and no checkpoint can be read.
+    """
     try:
         text = run.config.read_text(encoding="utf-8")
     except FileNotFoundError:
-        return None
+        checkpoint = newest_good_checkpoint(run)
+        return checkpoint.config if checkpoint else None
     except NotADirectoryError as exc:
         raise RunError(f"{run.path} is not a folder: --run names the folder of a run") from exc
     except (OSError, UnicodeDecodeError) as exc:
