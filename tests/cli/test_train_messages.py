@@ -176,3 +176,13 @@ def test_small_data_is_told_what_to_expect(here: Path, count: int, noted: bool) 
     text = train("faces", *TINY, "--dry-run")
     assert (f"# note      {count} images are few: the generator will repeat" in text) == noted
     assert "# augment   color, translation, cutout" in text
+
+
+def test_a_resumed_run_gets_no_advice_that_it_refuses(here: Path) -> None:
+    make_images(here / "faces", 4)
+    options = ("faces", *TINY, "--run", "run", "--augment", "none")
+    first = train(*options, "--steps", 1)
+    assert all(flag in first for flag in ("--flip", "--holdout", "--augment"))
+    again = train(*options, "--steps", 2)
+    assert "4 images are few: the generator will repeat them" in again
+    assert not any(flag in again for flag in ("--flip", "--holdout", "--augment"))

@@ -44,10 +44,8 @@ logger = logging.getLogger(__name__)
 
 FEW_IMAGES = 1000
 
-FEW_IMAGES_NOTE = (
-    "{} are few: the generator will repeat them, and get worse again after a while. --flip doubles"
-    " them, --holdout 0.1 shows when the critic overfits"
-)
+FEW_IMAGES_NOTE = "{} are few: the generator will repeat them, and get worse again after a while"
+NEW_RUN_ADVICE = ". --flip doubles them, --holdout 0.1 shows when the critic overfits"
 AUGMENT_NOTE = ", --augment color,translation,cutout makes more of them"
 
 END_AFTER_S = 5.0
@@ -158,13 +156,14 @@ def _open_evaluator(
 
 def _description(trainer: "Trainer") -> dict[str, str]:
     config, state, count = trainer.config, trainer.state, trainer.data.count
+    resumed = trainer.run.has_begun
     images = "streamed images" if count is None else plural(count, "image")
     colours = channels_text(config.channels)
     if config.channels not in PIXEL_CHANNELS:
         shown = "first one" if config.channels == 2 else "first three"
         colours += f", of which previews show the {shown}"
     rows = {
-        "run": f"{trainer.run.path}" + ("  (resumed)" if trainer.run.has_begun else ""),
+        "run": f"{trainer.run.path}" + ("  (resumed)" if resumed else ""),
         "data": f"{config.data}: {images}, {config.image_width}x{config.height}, {colours}",
     }
     if config.augment != "none":
@@ -182,7 +181,9 @@ def _description(trainer: "Trainer") -> dict[str, str]:
         )
     notes = []
     if count is not None and count < FEW_IMAGES:
-        advice = AUGMENT_NOTE if config.augment == "none" else ""
+        advice = ""
+        if not resumed:  # a resumed run refuses these options
+            advice = NEW_RUN_ADVICE + (AUGMENT_NOTE if config.augment == "none" else "")
         notes.append(FEW_IMAGES_NOTE.format(plural(count, "image")) + advice)
     if config.conditional:
         from wgan.training.data.classes import describe_classes, imbalance
