@@ -96,6 +96,25 @@ def test_the_metric_of_a_training_run_equals_that_of_eval(trained: Path, run_wga
     assert found["metrics"]["fid"]["mean"] == pytest.approx(record["value"])
 
 
+def test_changed_data_is_a_warning_of_a_runs_evaluation(folder: Path, run_wgan: RunWgan) -> None:
+    # The copy of the run names the data of the original, by its absolute path.
+    named = ("eval", "--features", "features.onnx", "-n", 20, "--metrics", "fid", "--no-cache")
+    same = run_wgan(*named, cwd=folder)
+    assert same.returncode == 0, same.stderr
+    assert "was trained on" not in same.stderr
+    trained = run_wgan("train", "faces", *TINY, "--steps", 1, "--run", "own", cwd=folder)
+    assert trained.returncode == 0, trained.stderr
+    (folder / "faces" / "00.png").unlink()
+    changed = run_wgan(*named, "own", cwd=folder)
+    assert changed.returncode == 0, changed.stderr
+    assert f"the images of {folder / 'faces'} are not those that own was trained on" in " ".join(
+        changed.stderr.split()
+    )
+    given = run_wgan(*named, "own", "--data", "faces", cwd=folder)
+    assert given.returncode == 0, given.stderr
+    assert "was trained on" not in given.stderr
+
+
 def test_neighbours_are_written(folder: Path, run_wgan: RunWgan) -> None:
     done = run_wgan(
         *("eval", "--features", "features.onnx", "-n", 20, "--neighbours", "near.png"),

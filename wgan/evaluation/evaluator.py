@@ -56,6 +56,8 @@ def run_evaluation(config: EvalConfig, progress: bool = False) -> Evaluation:
     cache = Cache.of(config)
     data_name = choose_data(generators, config.data)
     data = _load(data_name, config, generators, features, cache, progress)
+    if config.data is None:
+        _warn_of_other_images(generators, data, data_name)
     if config.per_class:
         check_classes(generators, data)
     reference = load_reference(data, features, config.data_n, statistics_folder(cache), progress)
@@ -141,6 +143,25 @@ def _load(
             progress=bar.update if bar else None,
             cache=cache,
         )
+
+
+def _warn_of_other_images(
+    generators: Sequence[EvaluatedGenerator], data: Dataset, data_name: str
+) -> None:
+    """Warn if the training data was changed since: its hash is compared as by a resumed run."""
+    all_have_classes = all(generator.classes for generator in generators)
+    for generator in generators:
+        if generator.data_sha256 is None or bool(generator.classes) != all_have_classes:
+            continue  # with and without classes the images can differ: see `_load`
+        found = data.labelled_sha256 if generator.classes and data.class_names else data.sha256
+        if found != generator.data_sha256:
+            images = "images or classes" if generator.classes else "images"
+            logger.warning(
+                "the %s of %s are not those that %s was trained on",
+                images,
+                data_name,
+                generator.name,
+            )
 
 
 def _warn_of_bias(config: EvalConfig, reference: FeatureStatistics) -> None:

@@ -65,6 +65,7 @@ class EvaluatedGenerator:
     data_name: str = ""  # what a manifest says of them
     is_foreign: bool = False  # whether another project's file
     weights_sha256: str | None = None  # as in a manifest; None if unknown
+    data_sha256: str | None = None  # of the training images as prepared; None if unknown
 
 
 def open_generator(
@@ -149,6 +150,7 @@ def _from_checkpoint(
         preparation=Preparation.from_settings(dataclasses.asdict(config)),
         data=config.data,
         weights_sha256=weights_sha256(checkpoint.average),
+        data_sha256=checkpoint.data_sha256,
     )
 
 
