@@ -47,7 +47,8 @@ class Option:
     separator: str = ""  # a tuple is one text with this between the values, in --help too
     parse: Callable[[str], Any] | None = None  # reads the value from one text
     negatable: bool = False  # a flag that has a --no- form
-    replaces: str = ""  # an option of the config file that this one on the command line ends
+    replaces: tuple[str, ...] = ()  # options of a config file that it ends on the command line
+    needs: tuple[str, ...] = ()  # one of these has to be given; ends with them, as above
     old_flags: tuple[str, ...] = ()  # former names, accepted with a warning
 
 

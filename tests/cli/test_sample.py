@@ -1,17 +1,23 @@
 import io
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+import click
 import numpy as np
 import pytest
 from PIL import Image
 
 from tests.processes import RunWgan, environment, wgan_command
 from tests.runtime import models
+from wgan.cli.click_options import Given, config_options
+from wgan.errors import UsageError
 from wgan.images import grid
 from wgan.latents import latents_from_seeds
+from wgan.options import flag
 from wgan.runs import remember_export
-from wgan.runtime import Generator, builtin
+from wgan.runtime import Generator, SampleConfig, builtin
 
 
 @pytest.fixture
@@ -239,3 +245,91 @@ def test_a_lost_export_is_not_replaced_by_another(run_wgan: RunWgan, tmp_path: P
     done = run_wgan("sample")
     assert done.returncode == 1
     assert "gone.onnx, is missing" in done.stderr
+
+
+FILE_OPTIONS = {
+    "count": "count = 5",
+    "first": "n = 5\nseed = 2",
+    "seeds": "seeds = '3-7'",
+    "latents": "latents = 'z.npy'",
+    "path": "interpolate = '1,2'\nframes = 9",
+    "direction": "direction = 'e.npy:0'\nstrength = '-1..1'\nframes = 9",
+    "label": "label = 'cat'",
+    "labels": "labels = 'cat,dog'",
+    "classes": "by_class = true",
+}
+
+
+@pytest.mark.parametrize(
+    ("in_file", "typed"),
+    [
+        ("count", {"seeds": "0-3"}),
+        ("first", {"seeds": "0-3"}),
+        ("seeds", {"count": 4}),
+        ("seeds", {"seed": 0}),
+        ("latents", {"count": 4}),
+        ("first", {"latents": Path("y.npy")}),
+        ("path", {"seeds": "0-3"}),
+        ("path", {"by_class": True}),
+        ("first", {"interpolate": "4,5"}),
+        ("direction", {"interpolate": "4,5"}),
+        ("direction", {"by_class": True}),
+        ("label", {"labels": ("dog", "cat")}),
+        ("labels", {"label": "dog"}),
+        ("label", {"by_class": True}),
+        ("classes", {"label": "dog"}),
+        ("classes", {"latents": Path("y.npy")}),
+        ("classes", {"direction": "d.npy"}),
+    ],
+    ids=str,
+)
+def test_the_command_line_ends_options_of_the_file_that_it_excludes(
+    tmp_path: Path, in_file: str, typed: dict[str, Any]
+) -> None:
+    (tmp_path / "sample.toml").write_text(f"scale = 3\n{FILE_OPTIONS[in_file]}")
+    config = config_of("--config", str(tmp_path / "sample.toml"), *arguments(typed))
+    frames = {"frames": 9} if "interpolate" in typed and in_file == "direction" else {}
+    assert config == SampleConfig(scale=3, **frames, **typed)
+
+
+def arguments(typed: dict[str, Any]) -> Iterator[str]:
+    for name, value in typed.items():
+        yield flag(name, SampleConfig)
+        if value is not True:
+            yield ",".join(value) if isinstance(value, tuple) else str(value)
+
+
+def config_of(*arguments: str) -> SampleConfig:
+    """Return the config of `wgan sample` with these arguments."""
+
+    @click.command()
+    @config_options(SampleConfig)
+    def command(given: Given) -> SampleConfig:
+        return given.make(SampleConfig)
+
+    config = command.main(arguments, standalone_mode=False)
+    assert isinstance(config, SampleConfig)
+    return config
+
+
+@pytest.mark.parametrize(
+    ("in_file", "typed", "sentence"),
+    [
+        ("count = 5\nseeds = '1'", (), "-n and --seeds exclude each other"),
+        ("scale = 3", ("-n", "5", "--seeds", "1"), "-n and --seeds exclude each other"),
+        ("frames = 9", ("--seeds", "1"), "--frames requires --interpolate"),
+        ("interpolate = '1,2'", ("--seeds", "1", "--frames", "9"), "--frames requires"),
+    ],
+)
+def test_options_that_exclude_each_other_in_one_place_are_refused(
+    tmp_path: Path, in_file: str, typed: tuple[str, ...], sentence: str
+) -> None:
+    (tmp_path / "sample.toml").write_text(in_file)
+    with pytest.raises(UsageError, match=sentence):
+        config_of("--config", str(tmp_path / "sample.toml"), *typed)
+
+
+def test_other_options_of_the_file_stay(tmp_path: Path) -> None:
+    (tmp_path / "sample.toml").write_text("direction = 'e.npy:0'\nframes = 9\nseed = 4")
+    config = config_of("--config", str(tmp_path / "sample.toml"), "-n", "3")
+    assert config == SampleConfig(direction="e.npy:0", frames=9, seed=4, count=3)

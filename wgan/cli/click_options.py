@@ -148,17 +148,12 @@ def config_options(
 
     def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
         def run(*args: Any, config_file: Path | None, **values: Any) -> Any:
-            given = Given() if config_file is None else Given(read_toml(config_file, *configs))
-            typed = {}
-            for config in configs:
-                for name, (field, described) in options(config).items():
-                    value = _value(name, field, described, values)
-                    if value is not None:
-                        typed[name] = value
-                        if value:  # `--minutes 0` ends no steps
-                            given.pop(described.replaces, None)
-            given.update(typed)
-            return command(given, *args, **values)
+            known = {name: pair for config in configs for name, pair in options(config).items()}
+            typed = {name: _value(name, *pair, values) for name, pair in known.items()}
+            typed = {name: value for name, value in typed.items() if value is not None}
+            in_file = {} if config_file is None else read_toml(config_file, *configs)
+            kept = _not_replaced(in_file, typed, known)
+            return command(Given({**kept, **typed}), *args, **values)
 
         update_wrapper(run, command)
         decorated: Callable[..., Any] = click.option(
@@ -174,6 +169,23 @@ def config_options(
         return decorated
 
     return decorate
+
+
+def _not_replaced(
+    in_file: dict[str, Any], typed: dict[str, Any], known: Mapping[str, tuple[Any, Option]]
+) -> dict[str, Any]:
+    """Return the options of a config file without those that the command line excludes."""
+    ended: set[str] = set()
+    for name, value in typed.items():
+        field, described = known[name]
+        if value or field.default is None:  # `--minutes 0` ends no steps, `--seed 0` ends seeds
+            ended |= in_file.keys() & described.replaces
+    left = (in_file.keys() | typed) - ended
+    for name in in_file:
+        needs = set(known[name][1].needs)
+        if needs & ended and not needs & left:
+            ended.add(name)
+    return {name: value for name, value in in_file.items() if name not in ended}
 
 
 def _value(name: str, field: Any, described: Option, values: dict[str, Any]) -> Any:

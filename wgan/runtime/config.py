@@ -113,19 +113,33 @@ class SampleConfig(ForeignOptions):
         shown_default=f"the cells of --grid, or {DEFAULT_COUNT}; {DEFAULT_STRIPS} with --direction"
         " or --by-class",
         group="Images",
+        replaces=("seeds", "latents", "interpolate"),
     )
-    seed: int | None = option(None, "The first of the -n seeds.", metavar="SEED", shown_default="0")
-    seeds: str | None = option(None, "Which seeds, as in 0,1,4-6.", metavar="SEEDS")
+    seed: int | None = option(
+        None,
+        "The first of the -n seeds.",
+        metavar="SEED",
+        shown_default="0",
+        replaces=("seeds", "latents", "interpolate"),
+    )
+    seeds: str | None = option(
+        None,
+        "Which seeds, as in 0,1,4-6.",
+        metavar="SEEDS",
+        replaces=("count", "seed", "latents", "interpolate"),
+    )
     latents: Path | None = advanced(
         None,
         "A .npy file of latents, float [n, latent_dim], in place of seeds.",
         metavar="FILE",
+        replaces=("count", "seed", "seeds", "interpolate", "by_class"),
     )
     label: str | None = option(
         None,
         "Class of all images, by name or index, for a model with classes.",
         metavar="CLASS",
         shown_default="seed modulo classes",
+        replaces=("labels", "by_class"),
     )
     labels: tuple[str, ...] | None = option(
         None,
@@ -133,9 +147,12 @@ class SampleConfig(ForeignOptions):
         separator=",",
         parse=_parse_labels,
         metavar="CLASS,...",
+        replaces=("label",),
     )
     by_class: bool = option(
-        False, "Every seed in each class, or in those of --labels: a grid has a row for each."
+        False,
+        "Every seed in each class, or in those of --labels: a grid has a row for each.",
+        replaces=("latents", "interpolate", "label", "direction"),
     )
     truncation: float = option(
         1.0,
@@ -144,7 +161,12 @@ class SampleConfig(ForeignOptions):
         high=TRUNCATION_LIMIT,
         metavar="FACTOR",
     )
-    interpolate: str | None = option(None, "A closed path through these seeds.", metavar="SEEDS")
+    interpolate: str | None = option(
+        None,
+        "A closed path through these seeds.",
+        metavar="SEEDS",
+        replaces=("count", "seed", "seeds", "latents", "by_class", "direction"),
+    )
     frames: int | None = option(
         None,
         "Images on the whole path, or along a direction.",
@@ -153,11 +175,13 @@ class SampleConfig(ForeignOptions):
         unit="images",
         shown_default=f"the cells of --grid, or {DEFAULT_FRAMES}; {DEFAULT_STRENGTHS} along a"
         " direction",
+        needs=("interpolate", "direction"),
     )
     direction: str | None = option(
         None,
         "Move each image along a direction of a .npy file: see wgan directions.",
         metavar="FILE:INDEX",
+        replaces=("interpolate", "by_class"),
     )
     strength: tuple[float, float] | None = option(
         None,
@@ -168,6 +192,7 @@ class SampleConfig(ForeignOptions):
         parse=_parse_strength,
         metavar="LOW..HIGH",
         shown_default="-3..3",
+        needs=("direction",),
     )
     shard: tuple[int, int] | None = advanced(
         None,
