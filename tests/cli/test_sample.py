@@ -288,8 +288,8 @@ def test_the_command_line_ends_options_of_the_file_that_it_excludes(
 ) -> None:
     (tmp_path / "sample.toml").write_text(f"scale = 3\n{FILE_OPTIONS[in_file]}")
     config = config_of("--config", str(tmp_path / "sample.toml"), *arguments(typed))
-    frames = {"frames": 9} if "interpolate" in typed and in_file == "direction" else {}
-    assert config == SampleConfig(scale=3, **frames, **typed)
+    frames = 9 if "interpolate" in typed and in_file == "direction" else None
+    assert config == SampleConfig(**{"scale": 3, "frames": frames, **typed})
 
 
 def arguments(typed: dict[str, Any]) -> Iterator[str]:

@@ -102,6 +102,15 @@ def test_no_optimisation_gives_the_same_images(generator: Generator) -> None:
         (lambda g: g.interpolate([], 8), "no seeds"),
         (lambda g: g.sample([2**32]), "seed 4294967296 is not allowed"),
         (lambda g: g.sample([-1]), "seed -1 is not allowed"),
+        (lambda g: g.sample(-1), "-1 images are not allowed: .* at least 1"),
+        (lambda g: g.sample(10**30), "seed 9{30} is not allowed"),
+        (lambda g: g.sample(2.5), "seeds 2.5 are not allowed: give a number of images"),
+        (lambda g: g.sample("0-3"), "seeds '?0-3'? are not allowed: .* list or range"),
+        (lambda g: g.sample([1.5]), r"seeds \[1.5\] are not allowed"),
+        (lambda g: g.sample(np.ones(2)), "are not allowed: give a number of images"),
+        (lambda g: g.sample(True), "seeds True are not allowed"),
+        (lambda g: g.sample(None), "seeds None are not allowed"),
+        (lambda g: g.interpolate("1,2"), "seeds '?1,2'? are not allowed"),
         (lambda g: g.sample([1], 0), "--batch-size 0 is not allowed"),
         (lambda g: g.images(np.zeros((2, 5), np.float32)), r"\[2, 5\] are not allowed.*\[n, 4\]"),
         (lambda g: g.images(np.zeros((0, 4), np.float32)), "at least 1"),
@@ -180,8 +189,9 @@ def test_an_output_of_another_shape_than_declared_is_refused() -> None:
 
 def test_a_number_means_the_first_seeds(generator: Generator) -> None:
     np.testing.assert_array_equal(generator.sample(5), generator.sample(range(5)))
-    count: Any = np.int64(5)
-    np.testing.assert_array_equal(generator.sample(count), generator.sample(5))
+    for same in (np.int64(5), np.arange(5)):
+        seeds: Any = same
+        np.testing.assert_array_equal(generator.sample(seeds), generator.sample(5))
 
 
 def test_truncation_scales_the_latents(generator: Generator) -> None:

@@ -37,6 +37,20 @@ def test_options_that_exclude_each_other_are_refused_before_any_work() -> None:
 
 
 @pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ({"count": "3"}, "-n '3' is not allowed: it must be an integer"),
+        ({"shard": "1/2"}, "--shard '1/2' is not allowed: it must be a sequence of 2"),
+        ({"frames": "9", "interpolate": "1,2"}, "--frames '9' is not allowed"),
+    ],
+    ids=str,
+)
+def test_a_value_of_another_type_is_refused(options: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(UsageError, match=sentence):
+        SampleConfig(**options)
+
+
+@pytest.mark.parametrize(
     ("options", "noun"),
     [
         ({"latents": Path("q.npy")}, "the latents"),

@@ -71,6 +71,7 @@ def test_what_is_given_goes_before_the_recipe() -> None:
         ("width", True),
         ("width", 16.5),
         ("flip", 1),
+        ("recipe", []),
     ],
 )
 def test_a_setting_that_is_not_allowed_is_named_with_its_value(name: str, value: Any) -> None:

@@ -246,8 +246,8 @@ class SampleConfig(ForeignOptions):
     threads: int | None = advanced(None, "CPU threads.", **THREADS)
 
     def __post_init__(self) -> None:
-        self._check_selection()
         check(self)
+        self._check_selection()
         if self.truncation > USUAL_TRUNCATION:
             logger.warning(
                 "--truncation %g scales the latents beyond those of the training, so expect"

@@ -4,6 +4,7 @@ import dataclasses
 import functools
 import hashlib
 import logging
+import operator
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Self
@@ -35,6 +36,7 @@ from wgan.runtime.model_source import (
     verify_checksum,
 )
 from wgan.runtime.signature import ImageOutput, read_signature
+from wgan.text import shorten
 
 PREVIEW_IMAGES = 16
 """Images that a notebook shows for a generator."""
@@ -417,11 +419,28 @@ class Generator:
         self.close()
 
 
-def _seeds(seeds: int | Sequence[int]) -> Sequence[int]:
-    """Return the seeds; a number n means 0 to n - 1. Raises UsageError if there are none."""
-    if isinstance(seeds, int | np.integer):
-        seeds = range(int(seeds))
-        check_seed(max(0, len(seeds) - 1))
-    if not len(seeds):
+def _seeds(seeds: Any) -> Sequence[int]:
+    """Return the seeds; a number n means 0 to n - 1.
+
+    Raises:
+        UsageError: there are none, or they are no integers.
+    """
+    found: Sequence[int]
+    if isinstance(seeds, range):
+        found = seeds
+    elif isinstance(seeds, int | np.integer) and not isinstance(seeds, bool):
+        if seeds < 0:
+            raise UsageError(f"{seeds} images are not allowed: the number must be at least 1")
+        check_seed(max(0, int(seeds) - 1))
+        found = range(int(seeds))
+    else:
+        try:
+            found = [operator.index(seed) for seed in seeds]
+        except TypeError as exc:
+            raise UsageError(
+                f"seeds {shorten(seeds)} are not allowed: give a number of images, or integers in a"
+                " list or range"
+            ) from exc
+    if not found:
         raise UsageError("no seeds were given: at least one is needed")
-    return seeds
+    return found

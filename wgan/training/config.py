@@ -17,7 +17,7 @@ from wgan.image_shape import (
     height_and_width,
     parse_size,
 )
-from wgan.options import advanced, check, flag, option
+from wgan.options import advanced, check, check_value, flag, option
 from wgan.text import shorten
 from wgan.training.execution import check_data_range
 from wgan.training.recipes import (
@@ -341,6 +341,7 @@ class TrainConfig:
         """
         _check_length(given)
         recipe = given.get("recipe", cls.recipe)
+        check_value(cls, "recipe", recipe)
         return cls(**{**RECIPES.get(recipe, {}), **given})
 
     def resume(self, given: Mapping[str, Any]) -> Self:
