@@ -179,6 +179,8 @@ def test_each_class_has_a_row() -> None:
     assert labels is not None
     assert labels.tolist() == [4, 4, 4, 1, 1, 1]
     every = SeedLatents.by_class(1.0, [9], 4, Labelling(CLASSES))
+    with pytest.raises(UsageError, match=r"100,000,000 images of each of .* more than 10,000,000"):
+        SeedLatents.by_class(1.0, range(10**8), 4, Labelling(CLASSES))
     assert every.labels(range(N)).tolist() == list(range(N))  # type: ignore[union-attr]
 
 

@@ -175,7 +175,6 @@ class SampleConfig(ForeignOptions):
         unit="images",
         shown_default=f"the cells of --grid, or {DEFAULT_FRAMES}; {DEFAULT_STRENGTHS} along a"
         " direction",
-        needs=("interpolate", "direction"),
     )
     direction: str | None = option(
         None,
@@ -192,7 +191,6 @@ class SampleConfig(ForeignOptions):
         parse=_parse_strength,
         metavar="LOW..HIGH",
         shown_default="-3..3",
-        needs=("direction",),
     )
     shard: tuple[int, int] | None = advanced(
         None,

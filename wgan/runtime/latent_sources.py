@@ -18,7 +18,7 @@ from wgan.errors import UsageError
 from wgan.files import open_regular
 from wgan.latents import ClassInput, ClassWeights, Labels, Latents, format_seeds, latents_from_seeds
 from wgan.runtime.labels import Labelling
-from wgan.text import shorten
+from wgan.text import plural, shorten
 
 
 @dataclass(frozen=True)
@@ -81,6 +81,10 @@ class LatentSource(ABC):
             return latents if self.truncation == 1 else latents * np.float32(self.truncation)
 
 
+MOST_BY_CLASS = 10**7
+"""Images of one command with `by_class`, whose seeds and labels are listed in memory."""
+
+
 @dataclass(frozen=True)
 class SeedLatents(LatentSource):
     """Latents of seeds; the key is the seed."""
@@ -99,8 +103,17 @@ class SeedLatents(LatentSource):
         latent_dim: int,
         labelling: Labelling,
     ) -> Self:
-        """All `seeds` in each of the given classes, or in every class: a row for each."""
+        """All `seeds` in each of the given classes, or in every class: a row for each.
+
+        Raises:
+            UsageError: these are more than MOST_BY_CLASS images.
+        """
         labels = labelling.given or range(len(labelling.classes))
+        if len(seeds) * len(labels) > MOST_BY_CLASS:  # each takes 16 bytes
+            raise UsageError(
+                f"--by-class draws {plural(len(seeds), 'image')} of each of {len(labels):,}"
+                f" classes, more than {MOST_BY_CLASS:,} in all: use several commands, with --seed"
+            )
         given = tuple(label for label in labels for _ in seeds)
         several = Labelling(labelling.classes, given)
         return cls(truncation, [*seeds] * len(labels), latent_dim, len(labels), labelling=several)
