@@ -48,6 +48,7 @@ class Option:
     parse: Callable[[str], Any] | None = None  # reads the value from one text
     negatable: bool = False  # a flag that has a --no- form
     replaces: tuple[str, ...] = ()  # options of a config file that it ends on the command line
+    needs: tuple[str, ...] = ()  # one of these has to be given; ends with them, as above
     old_flags: tuple[str, ...] = ()  # former names, accepted with a warning
 
 

@@ -28,7 +28,7 @@ logger = logging.getLogger(__name__)
 RUNS = Path("runs")
 """The folder of runs, in the current folder."""
 
-LATEST, LATEST_EXPORT = "latest", "latest-export"
+POINTERS = LATEST, LATEST_EXPORT = "latest", "latest-export"
 """Files in the folder of runs that hold the path of a run and of an ONNX file."""
 
 _LONGEST_PATH = 4097
@@ -241,7 +241,7 @@ def follow_pointer(path: Path) -> Path:
     Raises:
         RunError: the pointer cannot be read, or holds something else.
     """
-    is_pointer = path.name in (LATEST, LATEST_EXPORT) and path.absolute().parent.name == RUNS.name
+    is_pointer = path.name in POINTERS and path.absolute().parent.name == RUNS.name
     target = _read_pointer(path) if is_pointer and is_file(path) else None
     return target or path
 

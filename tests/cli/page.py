@@ -14,8 +14,11 @@ HEAD = """# Commands
 
 Every command has `--help`, which leaves out the advanced options of the larger commands;
 `--help-all` shows all, as this page does. Most commands take `--config FILE`, a TOML file whose
-keys are the names of their options and arguments (`batch_size = 32`, `format = ["onnx", "pt2"]`);
-the command line has precedence over the file. `wgan train --dry-run` prints such a file.
+keys are the names of their options (`batch_size = 32`, `format = ["onnx", "pt2"]`, `flip = false`);
+the command line has precedence over the file. The keys of the arguments are `data` (train,
+prepare), `source` (export), `file` (optimize, info, verify, bench), `generators` (eval), `out`
+(sample, directions), `images` (project), `folder` and `exports` (publish), `files` (serve) and
+`shards` (prepare). `wgan train --dry-run` prints such a file.
 """
 
 

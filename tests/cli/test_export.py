@@ -68,7 +68,8 @@ def test_a_checkpoint_can_be_named_and_the_output_too(
             2,
             "step-00000004.pt would replace the checkpoint",
         ),
-        (["runs/first", "-o", "runs/first/config.json"], 2, "would replace the settings"),
+        (["runs/first", "-o", "runs/first/config.json"], 2, "would replace a file of the run"),
+        (["runs/first", "-o", "runs/latest"], 2, "would replace the pointer"),
         (
             ["--module", "torch.nn:Identity", "--weights", "netG.pth:g", "-o", "netG.pth"],
             2,

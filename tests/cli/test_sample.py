@@ -252,11 +252,12 @@ FILE_OPTIONS = {
     "first": "n = 5\nseed = 2",
     "seeds": "seeds = '3-7'",
     "latents": "latents = 'z.npy'",
-    "path": "interpolate = '1,2'",
-    "direction": "direction = 'e.npy:0'",
+    "path": "interpolate = '1,2'\nframes = 9",
+    "direction": "direction = 'e.npy:0'\nstrength = '-1..1'\nframes = 9",
     "label": "label = 'cat'",
     "labels": "labels = 'cat,dog'",
     "classes": "by_class = true",
+    "shard": "shard = '1/3'",
 }
 
 
@@ -280,6 +281,7 @@ FILE_OPTIONS = {
         ("classes", {"label": "dog"}),
         ("classes", {"latents": Path("y.npy")}),
         ("classes", {"direction": "d.npy"}),
+        ("shard", {"ray": True}),
     ],
     ids=str,
 )
@@ -288,7 +290,8 @@ def test_the_command_line_ends_options_of_the_file_that_it_excludes(
 ) -> None:
     (tmp_path / "sample.toml").write_text(f"scale = 3\n{FILE_OPTIONS[in_file]}")
     config = config_of("--config", str(tmp_path / "sample.toml"), *arguments(typed))
-    assert config == SampleConfig(**{"scale": 3, **typed})
+    frames = 9 if "interpolate" in typed and in_file == "direction" else None
+    assert config == SampleConfig(**{"scale": 3, "frames": frames, **typed})
 
 
 def arguments(typed: dict[str, Any]) -> Iterator[str]:

@@ -132,13 +132,34 @@ def test_a_run_in_its_data_folder_resumes(here: Path, monkeypatch: pytest.Monkey
     assert re.search(r"^data .*: 4 images, ", again, re.MULTILINE)
 
 
-@pytest.mark.parametrize("run", ["faces", "faces/../faces", "faces/cats"])
-def test_a_folder_of_the_data_is_no_run_folder(here: Path, run: str) -> None:
+@pytest.mark.parametrize(
+    ("data", "run"),
+    [
+        ("faces", "faces"),
+        ("faces", "faces/../faces"),
+        ("faces", "faces/cats"),
+        ("faces/previews", "faces"),
+        ("arrays", "arrays"),
+    ],
+)
+def test_a_folder_of_the_data_is_no_run_folder(here: Path, data: str, run: str) -> None:
     make_images(here / "faces" / "cats", 4)
+    make_images(here / "faces" / "previews", 4)
+    (here / "arrays").mkdir()
+    np.savez(here / "arrays" / "faces.npz", np.zeros((4, 16, 16), np.uint8))
     before = sorted(here.rglob("*"))
-    with pytest.raises(UsageError, match=f"--run {run} is a folder of the data"):
-        train("faces", *TINY, "--run", run)
+    with pytest.raises(UsageError, match=f"--run {run} holds images of the data"):
+        train(data, *TINY, "--run", run)
     assert sorted(here.rglob("*")) == before
+
+
+def test_a_run_of_idx_data_in_its_folder_still_resumes(here: Path) -> None:
+    (here / "data").mkdir()
+    header = bytes([0, 0, 8, 3]) + np.array([4, 16, 16], ">i4").tobytes()
+    (here / "data" / "train-images-idx3-ubyte").write_bytes(header + bytes(4 * 16 * 16))
+    train("data", *TINY, "--run", "other", "--steps", 1)
+    shutil.copytree(here / "other", here / "data", dirs_exist_ok=True)
+    assert "at step 2 of 2" in train("data", *TINY, "--run", "data", "--steps", 2)
 
 
 def test_a_run_may_be_named_like_a_data_set(here: Path) -> None:

@@ -180,6 +180,11 @@ def _not_replaced(
         field, described = known[name]
         if value or field.default is None:  # `--minutes 0` ends no steps, `--seed 0` ends seeds
             ended |= in_file.keys() & described.replaces
+    left = (in_file.keys() | typed) - ended
+    for name in in_file:
+        needs = set(known[name][1].needs)
+        if needs & ended and not needs & left:
+            ended.add(name)
     return {name: value for name, value in in_file.items() if name not in ended}
 
 

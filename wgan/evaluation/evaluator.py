@@ -38,6 +38,7 @@ from wgan.files import write_whole
 from wgan.images import encode, evenly_spaced
 from wgan.progress import Progress
 from wgan.runs import which_checkpoint
+from wgan.text import printable
 from wgan.training.data import Cache, Dataset, load_data, open_data
 from wgan.training.data.sources.labelled import LabelledSource, with_class
 from wgan.training.device import pick_device
@@ -157,10 +158,10 @@ def _warn_of_other_images(
         if found != generator.data_sha256:
             images = "images or classes" if generator.classes else "images"
             logger.warning(
-                "the %s of %s are not those that %s was trained on",
+                "the %s of %s are not those that %s was trained on: name those with --data",
                 images,
-                data_name,
-                generator.name,
+                printable(data_name),
+                printable(generator.name),
             )
 
 

@@ -21,7 +21,16 @@ from wgan.files import check_keeps_inputs, check_output, is_file, is_folder, mak
 from wgan.host import need_no_temporary_folder
 from wgan.model_file import FORMATS
 from wgan.model_file.manifest import Manifest
-from wgan.runs import Run, find_run, follow_pointer, latest_run, remember_export, which_checkpoint
+from wgan.runs import (
+    POINTERS,
+    RUNS,
+    Run,
+    find_run,
+    follow_pointer,
+    latest_run,
+    remember_export,
+    which_checkpoint,
+)
 from wgan.stop import check_stop
 
 __all__ = ["ExportConfig", "ExportedFile", "OptimizeConfig", "export", "export_module", "optimize"]
@@ -118,7 +127,7 @@ def _export_module(
         return export_named_module(config, path, file_format)
 
     exported = []
-    paths = output_paths(config, Path("generator"))
+    paths = output_paths(config, None)
     for file in _write_each(config, paths, None, write):
         if file.path == paths.get("onnx"):
             remember_export(file.path)
@@ -173,24 +182,27 @@ def choose_checkpoint(source: Path | None, which: str = "latest") -> Path:
     return source
 
 
-def _read_files(config: ExportConfig, checkpoint: Path) -> list[tuple[str, Path]]:
-    """What an export reads, and the run that it belongs to, for `check_keeps_inputs`."""
-    found = [("the checkpoint", checkpoint), *config.input_files]
+def _input_files(config: ExportConfig, checkpoint: Path | None) -> list[tuple[str, Path]]:
+    """The files that an export reads, and those of its run, for `check_keeps_inputs`."""
+    found = [*config.input_files, *(("the pointer", RUNS / name) for name in POINTERS)]
     if config.weights is not None:
         file, _, _ = config.weights.rpartition(":")  # of FILE:KEY
         found += [("the weights", Path(file)), ("the weights", Path(config.weights))]
-    if checkpoint.parent.name == "checkpoints":
-        run = Run(checkpoint.parent.parent)
-        found.append(("the settings of the run", run.config))
-        found += [("the checkpoint", path) for path in (*run.checkpoints(), run.best)]
+    if checkpoint is not None:
+        found.append(("the checkpoint", checkpoint))
+        if checkpoint.parent.name == "checkpoints":
+            run = checkpoint.parent.parent
+            files = [path for path in run.iterdir() if path.suffix not in EXPORTED]
+            found += [("a file of the run,", path) for path in files]
+            found += [("the checkpoint", path) for path in checkpoint.parent.iterdir()]
     return found
 
 
-def output_paths(config: ExportConfig, checkpoint: Path) -> dict[str, Path]:
+def output_paths(config: ExportConfig, checkpoint: Path | None) -> dict[str, Path]:
     """Return the path of each format: a file, or the folder of a Triton repository or a page.
 
-    By default files go into the checkpoint's run, or beside a checkpoint that is in no run. An
-    output folder that ends in / is made if it does not exist.
+    By default files go into the checkpoint's run, or beside a checkpoint that is in no run, or
+    without one into the current folder. An output folder that ends in / is made if it is missing.
 
     Raises:
         UsageError: one file is named for several formats, or a file that the export reads.
@@ -198,7 +210,7 @@ def output_paths(config: ExportConfig, checkpoint: Path) -> dict[str, Path]:
     """
     formats = tuple(dict.fromkeys(config.formats))
     folders = [name for name in formats if not FORMATS[name].extension]
-    output = Path(config.output or checkpoint.parent)
+    output = Path(config.output or (checkpoint.parent if checkpoint else "."))
     if config.output and len(formats) == len(folders) == 1:
         if is_file(output) or not is_folder(output.parent):
             raise OutputError(
@@ -219,9 +231,9 @@ def output_paths(config: ExportConfig, checkpoint: Path) -> dict[str, Path]:
         raise UsageError(f"--output {output} is one file for {len(formats)} formats: name a folder")
     else:
         paths = {formats[0]: output}
+    inputs = _input_files(config, checkpoint)
     for name in formats:
         if name not in folders:
             check_output(paths[name])
-            read = _read_files(config, checkpoint)
-            check_keeps_inputs(paths[name], read, "give another --output")
+            check_keeps_inputs(paths[name], inputs, "give another --output")
     return paths

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from wgan.errors import ExportError, ModelFileError, UsageError, needs_extra
 from wgan.export.config import OptimizeConfig
-from wgan.files import check_output
+from wgan.files import check_keeps_inputs, check_output
 from wgan.model_file.manifest import METADATA_KEY, Manifest
 from wgan.model_file.reading import read_bytes, read_complete
 from wgan.stop import check_stop
@@ -37,8 +37,8 @@ def optimize(config: OptimizeConfig) -> Manifest:
         OutputError: the file cannot be written.
     """
     check_output(config.path)
-    if config.path.exists() and config.path.samefile(config.file):
-        raise UsageError(f"--output {config.path} is the file itself: name another one")
+    read = [("the file", config.file), *config.input_files]
+    check_keeps_inputs(config.path, read, "give another --output")
     with needs_extra("export", purpose="optimising an ONNX file"):
         from wgan.export.draft import prove_and_write
         from wgan.export.foreign.interface import check_operators, computes_in_16_bits

@@ -20,6 +20,7 @@ from wgan.latents import ClassInput, Labels, Latents
 from wgan.model_file.archive import is_program
 from wgan.model_file.published import find_published
 from wgan.model_file.reading import is_archive
+from wgan.runs import follow_pointer
 from wgan.runtime import Generator, builtin
 from wgan.runtime.model_source import find_model
 
@@ -60,7 +61,8 @@ def open_model(config: LatentSpaceConfig, method: str = "auto") -> "LatentModel"
         DeviceError: the device does not work.
         MissingExtra: PyTorch or onnxruntime is not installed.
     """
-    path = None if config.model in (None, builtin.NAME) else Path(str(config.model))
+    named = config.model not in (None, builtin.NAME)
+    path = follow_pointer(Path(str(config.model))) if named else None
     is_run = path is not None and is_folder(path) and find_published(path) is None
     has_torch = find_spec("torch") is not None
     if path is not None and (is_archive(path) or (is_run and _prefers_run(method, has_torch))):

@@ -13,7 +13,7 @@ from wgan.model_file.manifest import Manifest
 from wgan.model_file.published import PUBLISHED_FILES, find_published
 from wgan.model_file.reading import content_sha256, read_bytes, read_manifest, scan_model
 from wgan.publishing.config import PublishConfig
-from wgan.runs import has_runs, latest_export, latest_run
+from wgan.runs import follow_pointer, has_runs, latest_export, latest_run
 from wgan.runtime.model_source import find_model, is_named
 
 logger = logging.getLogger(__name__)
@@ -88,7 +88,8 @@ def _run_of(config: PublishConfig) -> Path | None:
             if has_runs() and latest_export() is not None:
                 return None
             raise
-    runs = [path for path in config.exports if is_folder(path) and find_published(path) is None]
+    named = map(follow_pointer, config.exports)
+    runs = [path for path in named if is_folder(path) and find_published(path) is None]
     if runs and len(config.exports) > 1:
         raise UsageError(f"{runs[0]} is a run: name nothing besides, or name files only")
     return runs[0] if runs else None

@@ -67,7 +67,7 @@ def sample(config: SampleConfig) -> Sampled:
     # Python imports what encodes images while ONNX Runtime opens the model: 30 ms saved.
     threading.Thread(target=_import_encoder).start()
     path = find_model(config.model)
-    inputs = [("the model", path), *config.files()]
+    inputs = [("the model", path), *config.input_files]
     check_keeps_inputs(Path(config.out), inputs, "name another output")
     device = "cpu" if config.ray else config.device  # with Ray the device is the workers'
     with Generator(

@@ -175,6 +175,7 @@ class SampleConfig(ForeignOptions):
         unit="images",
         shown_default=f"the cells of --grid, or {DEFAULT_FRAMES}; {DEFAULT_STRENGTHS} along a"
         " direction",
+        needs=("interpolate", "direction"),
     )
     direction: str | None = option(
         None,
@@ -191,12 +192,14 @@ class SampleConfig(ForeignOptions):
         parse=_parse_strength,
         metavar="LOW..HIGH",
         shown_default="-3..3",
+        needs=("direction",),
     )
     shard: tuple[int, int] | None = advanced(
         None,
         "Every N-th image, from the I-th on: 1/N to N/N.",
         parse=_parse_shard,
         metavar="I/N",
+        replaces=("ray",),
     )
     fps: float = option(
         30.0, "Frames per second of an animation.", above=0, high=1000, metavar="N", group="Output"
@@ -209,11 +212,19 @@ class SampleConfig(ForeignOptions):
         metavar="ROWSxCOLUMNS",
         shown_default="the squarest",
     )
-    scale: int = option(1, "Repeat each pixel N times.", low=1, high=64, metavar="N")
-    images: bool = advanced(False, "Float images, [-1, 1], into a .npy or .npz.")
+    scale: int = option(
+        1, "Repeat each pixel N times.", low=1, high=64, metavar="N", replaces=("images",)
+    )
+    images: bool = advanced(
+        False, "Float images, [-1, 1], into a .npy or .npz.", replaces=("scale",)
+    )
     metadata: bool = advanced(False, "Write seed, model and settings into PNGs.")
-    overwrite: bool = option(False, "Start again instead of resuming.")
-    ray: bool = advanced(False, "Run on a Ray cluster, into tar shards in a folder.")
+    overwrite: bool = option(
+        False, "Start again instead of resuming: the images of other settings are removed."
+    )
+    ray: bool = advanced(
+        False, "Run on a Ray cluster, into tar shards in a folder.", replaces=("shard",)
+    )
     shard_size: int | None = advanced(
         None,
         "With --ray: images in a shard.",
@@ -221,6 +232,7 @@ class SampleConfig(ForeignOptions):
         high=10**6,
         unit="images",
         shown_default=str(DEFAULT_SHARD_SIZE),
+        needs=("ray",),
     )
     model: str | None = option(
         None,
@@ -309,11 +321,12 @@ class SampleConfig(ForeignOptions):
         """Number of images along a direction."""
         return self.frames or (self.grid[1] if self.grid else DEFAULT_STRENGTHS)
 
-    def files(self) -> list[tuple[str, Path]]:
+    @property
+    def input_files(self) -> list[tuple[str, Path]]:
         """The files that are read beside the model, for `wgan.files.check_keeps_inputs`."""
         from wgan.runtime.latent_sources import split_direction
 
-        found = self.input_files
+        found = super().input_files
         if self.latents is not None:
             found.append(("the latents", self.latents))
         if self.direction is not None:

@@ -435,7 +435,7 @@ def _seeds(seeds: Any) -> Sequence[int]:
         found = range(int(seeds))
     else:
         try:
-            found = [operator.index(seed) for seed in seeds]
+            found = [_index(seed) for seed in seeds]
         except TypeError as exc:
             raise UsageError(
                 f"seeds {shorten(seeds)} are not allowed: give a number of images, or integers in a"
@@ -444,3 +444,10 @@ def _seeds(seeds: Any) -> Sequence[int]:
     if not found:
         raise UsageError("no seeds were given: at least one is needed")
     return found
+
+
+def _index(seed: Any) -> int:
+    """Return an integer of any type. Raises TypeError for others, and for a truth value."""
+    if isinstance(seed, bool):
+        raise TypeError("a truth value is no seed")
+    return operator.index(seed)

@@ -20,6 +20,9 @@ from wgan.latents import ClassInput, ClassWeights, Labels, Latents, format_seeds
 from wgan.runtime.labels import Labelling
 from wgan.text import plural, shorten
 
+MOST_BY_CLASS = 10**7
+"""Images of one command with `by_class`, whose seeds and labels are listed in memory."""
+
 
 @dataclass(frozen=True)
 class LatentSource(ABC):
@@ -79,10 +82,6 @@ class LatentSource(ABC):
         latents = self.unscaled(positions)
         with np.errstate(over="ignore"):  # infinity is refused where the model runs
             return latents if self.truncation == 1 else latents * np.float32(self.truncation)
-
-
-MOST_BY_CLASS = 10**7
-"""Images of one command with `by_class`, whose seeds and labels are listed in memory."""
 
 
 @dataclass(frozen=True)

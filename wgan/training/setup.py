@@ -10,7 +10,7 @@ import torch
 
 from wgan.errors import DataError, RunError, UsageError
 from wgan.progress import Progress
-from wgan.runs import RUNS, Run, looks_like_run
+from wgan.runs import RUNS, Run, follow_pointer, looks_like_run
 from wgan.text import shell_quote
 from wgan.training.augmentation import resolve_augment
 from wgan.training.checkpoint import newest_good_checkpoint
@@ -19,7 +19,7 @@ from wgan.training.data import Cache, Dataset, ImageSource, Shards, Transform, l
 from wgan.training.data.classes import class_names
 from wgan.training.data.image_formats import is_image_name
 from wgan.training.data.load import absolute_path
-from wgan.training.data.sources.image_files import files_below
+from wgan.training.data.sources.image_files import FolderSource, files_below
 from wgan.training.data.sources.labelled import with_class
 from wgan.training.data.survey import Survey, resolve_data_range, survey
 from wgan.training.device import check_precision, resolve_cuda_graph, resolve_precision
@@ -160,6 +160,7 @@ def resolve_run(
 def _resolve(
     given: Mapping[str, Any], run: Path | None, download: bool, device: torch.device
 ) -> ResolvedRun:
+    run = None if run is None else follow_pointer(run)
     stored = _stored_config(Run(run)) if run else None
     # The channels and the name of a new run's folder are those of the data.
     data = given.get("data", stored.data if stored else TrainConfig.data)
@@ -171,8 +172,8 @@ def _resolve(
             raise
         moved = f"wgan train DATA --run {shell_quote(run)}"
         raise DataError(f"{exc}. If the data of this run has moved, run  {moved}") from exc
-    if run:
-        _check_run_folder(Path(run), data)
+    if run and (stored is None or isinstance(source, FolderSource)):
+        _check_run_folder(run, Path(absolute_path(data)))
     if given.get("start_from") is not None:
         given = {**given, "start_from": str(Path(given["start_from"]).absolute())}
         if stored is None:
@@ -198,17 +199,18 @@ def _resolve(
     return Run(run), plan(new, device, given) if new.minutes else new, source
 
 
-def _check_run_folder(run: Path, data: str) -> None:
+def _check_run_folder(run: Path, data: Path) -> None:
     """Raise UsageError if a run would write its images among those that it is trained on."""
-    if not Path(absolute_path(data)).is_absolute():  # the name of a data set
+    if not (data.is_absolute() and data.is_dir()):  # the name of a data set, or a file
         return
-    folder, source = Path(os.path.realpath(run)), Path(os.path.realpath(absolute_path(data)))
+    folder, source = Path(os.path.realpath(run)), Path(os.path.realpath(data))
     is_inside = source in folder.parents and folder.is_dir()
     is_read = is_inside and not looks_like_run(path.name for path in folder.iterdir())
-    if folder == source or (is_read and any(map(is_image_name, files_below(folder).files))):
+    holds_images = is_read and any(map(is_image_name, files_below(folder).files))
+    if source in (folder, folder / "previews") or holds_images:
         raise UsageError(
-            f"--run {run} is a folder of the data, where the run's previews would be among the"
-            f" images: name another folder, such as --run {run / 'run'}"
+            f"--run {run} holds images of the data, and the run's previews would be among them:"
+            f" name another folder, such as --run {shell_quote(run / 'run')}"
         )
 
 

@@ -395,7 +395,7 @@ def test_a_file_that_depends_on_its_batch_is_refused(tmp_path: Path) -> None:
 
 def test_the_file_itself_is_not_replaced(tmp_path: Path) -> None:
     path = written(foreign(), tmp_path)
-    with pytest.raises(UsageError, match="is the file itself"):
+    with pytest.raises(UsageError, match="would replace the file"):
         optimize(OptimizeConfig(file=path, output=path))
 
 

@@ -253,15 +253,14 @@ def test_overwrite_waits_for_a_shard_that_removes_old_images(
     assert side(out / "00000000.png") == 16
 
 
-def test_images_that_no_record_describes_are_replaced_by_overwrite_only(
-    generator: Generator, tmp_path: Path
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_images_that_no_record_describes_are_kept(
+    generator: Generator, tmp_path: Path, overwrite: bool
 ) -> None:
     own = tmp_path / "out" / "00000001.png"
     own.parent.mkdir()
     own.write_bytes(b"a user's")
-    with pytest.raises(OutputError, match=r"holds 00000001\.png and no record .*--overwrite"):
-        write(f"{tmp_path}/out/", make_job(generator))
+    with pytest.raises(OutputError, match=r"holds 00000001\.png, which no  wgan sample  wrote"):
+        write(f"{tmp_path}/out/", make_job(generator, overwrite=overwrite))
     assert [*own.parent.iterdir()] == [own]
     assert own.read_bytes() == b"a user's"
-    write(f"{tmp_path}/out/", make_job(generator, range(1), overwrite=True))
-    assert names(own.parent) == ["00000000.png"]

@@ -63,14 +63,13 @@ def write_folder(path: Path, job: Job) -> None:
 
 def _start(folder: Path, settings: Mapping[str, Any], *, overwrite: bool) -> bool:
     """Return whether images in the folder are kept; make sure that all of them are of this job."""
+    # Listed before the record is looked for: another shard writes its images after it.
+    images = _images(folder)
+    if images and not (folder / RECORD).exists():
+        raise OutputError(
+            f"{folder} holds {images[0].name}, which no  wgan sample  wrote: choose another folder"
+        )
     if not overwrite:
-        # Listed before the record is looked for: another shard writes its images after it.
-        images = _images(folder)
-        if images and not (folder / RECORD).exists():
-            raise OutputError(
-                f"{folder} holds {images[0].name} and no record of a  wgan sample: choose another"
-                " folder, or add --overwrite to remove all images of such names"
-            )
         return can_resume(folder, settings, overwrite=False)
     with _start_lock(folder):  # or a shard could remove what another has just written
         if not _is_recorded(folder, settings):
