@@ -162,6 +162,11 @@ def test_a_run_of_idx_data_in_its_folder_still_resumes(here: Path) -> None:
     assert "at step 2 of 2" in train("data", *TINY, "--run", "data", "--steps", 2)
 
 
+def test_the_pointer_to_the_latest_run_names_it(here: Path) -> None:
+    train("letters", *TINY, "--run", "runs/one", "--steps", 1)
+    assert "at step 2 of 2" in train("--run", "runs/latest", "--steps", 2)
+
+
 def test_a_run_may_be_named_like_a_data_set(here: Path) -> None:
     train("letters", *TINY, "--run", "letters", "--steps", 1)
     assert "at step 2 of 2" in train("letters", *TINY, "--run", "letters", "--steps", 2)

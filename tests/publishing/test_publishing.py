@@ -90,10 +90,13 @@ def test_without_a_run_the_latest_export_is_published_and_without_either_nothing
     }
 
 
+@pytest.mark.parametrize("name", ["faces", "latest"])
 def test_the_precision_and_the_checkpoint_of_a_run_can_be_chosen(
-    workplace: Path, tmp_path: Path
+    workplace: Path, tmp_path: Path, name: str
 ) -> None:
-    run = workplace / "runs" / "faces"
+    (tmp_path / "runs").mkdir()
+    (tmp_path / "runs" / "latest").write_text(f"{workplace}/runs/faces\n")
+    run = {"faces": workplace / "runs" / "faces", "latest": tmp_path / "runs" / "latest"}[name]
     config = PublishConfig(
         folder=tmp_path / "out", exports=(run,), precisions=("fp32",), checkpoint="4"
     )
