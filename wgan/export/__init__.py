@@ -191,10 +191,10 @@ def _input_files(config: ExportConfig, checkpoint: Path | None) -> list[tuple[st
     if checkpoint is not None:
         found.append(("the checkpoint", checkpoint))
         if checkpoint.parent.name == "checkpoints":
-            run = checkpoint.parent.parent
-            files = [path for path in run.iterdir() if path.suffix not in EXPORTED]
+            run = Run(checkpoint.parent.parent)
+            files = (run.config, run.metrics, run.curves, run.reals)
             found += [("a file of the run,", path) for path in files]
-            found += [("the checkpoint", path) for path in checkpoint.parent.iterdir()]
+            found += [("the checkpoint", path) for path in (*run.checkpoints(), run.best)]
     return found
 
 
