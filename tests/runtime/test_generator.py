@@ -107,6 +107,7 @@ def test_no_optimisation_gives_the_same_images(generator: Generator) -> None:
         (lambda g: g.sample(2.5), "seeds 2.5 are not allowed: give a number of images"),
         (lambda g: g.sample("0-3"), "seeds '?0-3'? are not allowed: .* list or range"),
         (lambda g: g.sample([1.5]), r"seeds \[1.5\] are not allowed"),
+        (lambda g: g.sample([True]), r"seeds \[True\] are not allowed"),
         (lambda g: g.sample(np.ones(2)), "are not allowed: give a number of images"),
         (lambda g: g.sample(True), "seeds True are not allowed"),
         (lambda g: g.sample(None), "seeds None are not allowed"),

@@ -63,9 +63,9 @@ def write_folder(path: Path, job: Job) -> None:
 
 def _start(folder: Path, settings: Mapping[str, Any], *, overwrite: bool) -> bool:
     """Return whether images in the folder are kept; make sure that all of them are of this job."""
-    # Listed before the record is looked for: another shard writes its images after it.
-    images = _images(folder)
-    if images and not (folder / RECORD).exists():
+    record = folder / RECORD
+    images = [] if record.exists() else _images(folder)
+    if images and not record.exists():  # now: another shard writes its images after it
         raise OutputError(
             f"{folder} holds {images[0].name}, which no  wgan sample  wrote: choose another folder"
         )
