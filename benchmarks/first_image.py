@@ -8,7 +8,8 @@ the first image has arrived. Places whose environment variable is not set are le
 `WGAN_OPENVINO_PYTHON` one with onnxruntime-openvino, `WGAN_GRADIO_PYTHON` one with gradio and
 onnxruntime, `WGAN_LITERT_PYTHON` one with wgan's extras export and litert, which converts a new
 network of the installed one's size, `WGAN_TRANSFORMERS_JS` a folder with transformers.js in its
-node_modules, as .ci/run makes them. The web page is in `benchmarks.browser`.
+node_modules, as .ci/run makes them. `WGAN_CONTAINER_IMAGE` names an image that was built from
+deploy/Containerfile, which podman runs. The web page is in `benchmarks.browser`.
 """
 
 import argparse
@@ -96,6 +97,8 @@ def places(folder: Path) -> dict[str, Callable[[], object]]:
             command, sys.executable, *sample, published
         ),
     }
+    if image := os.environ.get("WGAN_CONTAINER_IMAGE"):
+        found["a container, over HTTP"] = partial(first_in_a_container, image)
     openvino = {
         "WGAN_PLUGINS_PYTHON": "`wgan sample --device openvino`, the plugin",
         "WGAN_OPENVINO_PYTHON": "`wgan sample --device openvino`, built in",
@@ -142,11 +145,16 @@ def run(*words: object) -> None:
     subprocess.run([str(word) for word in words], check=True, capture_output=True)
 
 
-def first_in_gradio(python: str, published: Path) -> None:
-    """Start the app and wait for its first image, by the two requests of Gradio's client."""
+def free_port() -> int:
+    """Return a port that nothing listens on."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+        return int(free.getsockname()[1])
+
+
+def first_in_gradio(python: str, published: Path) -> None:
+    """Start the app and wait for its first image, by the two requests of Gradio's client."""
+    port = free_port()
     environment = {**os.environ, "GRADIO_SERVER_PORT": str(port), "PYTHONUNBUFFERED": "1"}
     with starting([python, published / "app.py"], RUNNING, env=environment) as address:
         request = urllib.request.Request(
@@ -175,6 +183,15 @@ def javascript_in(folder: Path, published: Path, modules: Path) -> Path:
     script = folder / "draw.mjs"
     script.write_text(f'import {{ env }} from "@huggingface/transformers";\n{local}{code}')
     return script
+
+
+def first_in_a_container(image: str) -> None:
+    """Start a container and wait for a PNG of its server."""
+    port = free_port()
+    mount = f"{MODEL}:/models/generator.onnx:ro"
+    words = ("podman", "run", "--rm", "-p", f"127.0.0.1:{port}:8000", "-v", mount, image)
+    with starting(words, HTTP):
+        first_png(f"http://127.0.0.1:{port}")
 
 
 @contextlib.contextmanager
@@ -216,8 +233,13 @@ def starting(
 def first_over_http() -> None:
     """Wait for a PNG of a new server."""
     with serving(HTTP) as address:
-        url = f"{address.rstrip('/')}/v1/models/generator/images/0.png"
-        assert urllib.request.urlopen(url).read().startswith(b"\x89PNG")
+        first_png(address.rstrip("/"))
+
+
+def first_png(address: str) -> None:
+    """Get the image of seed 0 from a server."""
+    url = f"{address}/v1/models/generator/images/0.png"
+    assert urllib.request.urlopen(url).read().startswith(b"\x89PNG")
 
 
 def first_over_grpc() -> None:

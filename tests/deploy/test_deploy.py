@@ -1,6 +1,6 @@
 """The files in deploy/ agree with the server's options, paths and port.
 
-The tests run no container engine; docs/serving.md says so.
+test_container.py runs the image itself.
 """
 
 import re

@@ -1,0 +1,109 @@
+"""The image of deploy/Containerfile in a real container, as locked down as in Kubernetes.
+
+WGAN_CONTAINER_IMAGE names an image that was built from it. podman runs it, or another engine with
+the same command line that WGAN_CONTAINER_ENGINE names.
+"""
+
+import io
+import json
+import os
+import shutil
+import subprocess
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import wgan.runtime.builtin
+from wgan.runtime import Generator
+
+MODEL = Path(wgan.runtime.builtin.__file__).with_name("generator.onnx")
+
+KEY = "a key for the tests of the container"
+
+LOCKED_DOWN = (
+    *("--read-only", "--cap-drop", "ALL", "--security-opt", "no-new-privileges"),
+    *("--publish", "127.0.0.1::8000"),
+)
+
+
+def engine(*arguments: object) -> str:
+    """Run a command of the container engine and return what it printed."""
+    name = os.environ.get("WGAN_CONTAINER_ENGINE", "podman")
+    words = [name, *map(str, arguments)]
+    return subprocess.run(words, capture_output=True, text=True, check=True, timeout=120).stdout
+
+
+@pytest.fixture(scope="module")
+def image() -> str:
+    name = os.environ.get("WGAN_CONTAINER_IMAGE")
+    if name is None:
+        pytest.skip("WGAN_CONTAINER_IMAGE does not name an image built from deploy/Containerfile")
+    return name
+
+
+@pytest.fixture(scope="module")
+def container(image: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A running server's container, which mounts the model and a file of keys."""
+    folder = tmp_path_factory.mktemp("container")
+    folder.chmod(0o755)  # the server is not root
+    (folder / "keys").write_text(KEY)
+    shutil.copy(MODEL, folder)
+    mounts = (
+        *("--volume", f"{folder}/generator.onnx:/models/generator.onnx:ro"),
+        *("--volume", f"{folder}/keys:/keys/keys:ro"),
+    )
+    served = ("--api-key-file=/keys/keys", "--drain-seconds=30", "/models/generator.onnx")
+    name = engine("run", "--detach", *LOCKED_DOWN, *mounts, image, *served).strip()
+    try:
+        for _ in range(300):
+            if "ready at" in engine("logs", name):
+                break
+            time.sleep(0.1)
+        yield name
+    finally:
+        engine("rm", "--force", name)
+
+
+@pytest.fixture(scope="module")
+def address(container: str) -> str:
+    return "http://" + engine("port", container, "8000/tcp").strip()
+
+
+def test_the_image_has_no_pytorch_and_no_root(image: str) -> None:
+    look = "import os, importlib.util as u; print(os.getuid(), u.find_spec('torch'))"
+    said = engine("run", "--rm", "--entrypoint", "python", image, "-c", look)
+    assert said.split() == ["10001", "None"]
+
+
+def test_its_images_are_those_of_the_library(address: str) -> None:
+    request = urllib.request.Request(
+        f"{address}/v1/models/generator/images/42.png", headers={"X-API-Key": KEY}
+    )
+    answered = np.asarray(Image.open(io.BytesIO(urllib.request.urlopen(request).read())))
+    with Generator(MODEL) as generator:
+        expected = generator.sample([42])[0]
+    np.testing.assert_array_equal(answered, expected.squeeze())
+
+
+def test_it_asks_for_the_key(address: str) -> None:
+    with pytest.raises(urllib.error.HTTPError, match="401"):
+        urllib.request.urlopen(f"{address}/v1/models/generator/images/42.png")
+
+
+def test_its_health_check_passes(image: str, container: str) -> None:
+    (described,) = json.loads(engine("image", "inspect", image))
+    check = (described.get("Healthcheck") or described["Config"]["Healthcheck"])["Test"]
+    assert check[0] == "CMD"
+    engine("exec", container, *check[1:])
+
+
+def test_it_stops_when_asked(container: str) -> None:
+    engine("stop", "--time", "30", container)
+    (described,) = json.loads(engine("container", "inspect", container))
+    assert described["State"]["ExitCode"] == 0
