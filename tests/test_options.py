@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wgan.errors import UsageError
-from wgan.options import check, json_schema, option, read_toml, to_toml
+from wgan.options import check, json_schema, option, options, read_toml, to_toml
+from wgan.runtime.config import SampleConfig
 from wgan.training.config import TrainConfig
 from wgan.training.execution import CacheConfig, ExecutionConfig
 
@@ -135,3 +136,11 @@ def test_the_json_schema_accepts_the_defaults(config: Any) -> None:
 def test_the_json_schema_refuses_what_the_config_refuses(name: str, value: Any) -> None:
     with pytest.raises(jsonschema.ValidationError):
         jsonschema.validate({name: value}, json_schema(Example))
+
+
+@pytest.mark.parametrize("config", [SampleConfig, TrainConfig])
+def test_options_exclude_each_other_both_ways(config: type) -> None:
+    known = options(config)
+    pairs = {(name, other) for name, (_, each) in known.items() for other in each.excludes}
+    assert pairs
+    assert pairs == {(other, name) for name, other in pairs}

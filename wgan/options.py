@@ -47,8 +47,8 @@ class Option:
     separator: str = ""  # a tuple is one text with this between the values, in --help too
     parse: Callable[[str], Any] | None = None  # reads the value from one text
     negatable: bool = False  # a flag that has a --no- form
-    replaces: tuple[str, ...] = ()  # options of a config file that it ends on the command line
-    needs: tuple[str, ...] = ()  # one of these has to be given; ends with them, as above
+    excludes: tuple[str, ...] = ()  # options that may not be given with it
+    needs: tuple[str, ...] = ()  # one of these has to be given with it
     old_flags: tuple[str, ...] = ()  # former names, accepted with a warning
 
 
@@ -115,6 +115,26 @@ def check(config: Any) -> None:
     """
     for name, (field, _) in options(config).items():
         _check_field(field, config, name, getattr(config, name))
+
+
+def check_combination(config: Any) -> None:
+    """Check which options of a config are given together: values other than their defaults.
+
+    Raises:
+        UsageError: an option is given with one that it excludes, or without one that it needs.
+    """
+    known = options(config)
+    given = [name for name, (field, _) in known.items() if getattr(config, name) != field.default]
+    for name in given:
+        _, described = known[name]
+        for other in described.excludes:
+            if other in given:
+                raise UsageError(
+                    f"{flag(name, config)} and {flag(other, config)} exclude each other"
+                )
+        if described.needs and not set(described.needs) & set(given):
+            needed = " or ".join(flag(other, config) for other in described.needs)
+            raise UsageError(f"{flag(name, config)} requires {needed}")
 
 
 def check_value(config: Any, name: str, value: object) -> None:

@@ -132,7 +132,7 @@ def test_a_folder_of_another_strength_is_not_resumed(
     ("options", "sentence"),
     [
         ({"strength": (-1.0, 1.0)}, "--strength requires --direction"),
-        ({"direction": "d.npy", "interpolate": "1-3"}, "--direction and --interpolate exclude"),
+        ({"direction": "d.npy", "interpolate": "1-3"}, "--interpolate and --direction exclude"),
         ({"direction": "d.npy", "frames": 1}, "at least 2 images"),
         ({"direction": "d.npy", "strength": (-1.0, 101.0)}, "--strength .* is not allowed"),
         ({"frames": 3}, "--frames requires --interpolate or --direction"),

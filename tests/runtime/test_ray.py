@@ -160,7 +160,7 @@ def test_a_machine_that_does_not_see_the_folder_reports_it(
     ("arguments", "told"),
     [
         (("--ray", "out.tar"), "end 'out.tar' in a slash"),
-        (("--ray", "--shard", "1/2", "out/"), "--ray and --shard both divide the work"),
+        (("--ray", "--shard", "1/2", "out/"), "--shard and --ray exclude each other"),
         (("--shard-size", "10", "out/"), "--shard-size requires --ray"),
         (("--ray", "--interpolate", "1,2", "out/"), "leave out --latents, --interpolate and"),
         (("--ray", "--shard-size", "0", "out/"), "--shard-size 0 is not allowed"),

@@ -32,7 +32,7 @@ def test_two_calls_with_shards_write_the_whole_job(model_file: Path, tmp_path: P
 
 
 def test_options_that_exclude_each_other_are_refused_before_any_work() -> None:
-    with pytest.raises(UsageError, match="--ray and --shard both divide the work"):
+    with pytest.raises(UsageError, match="--shard and --ray exclude each other"):
         SampleConfig(ray=True, shard=(1, 2))
 
 

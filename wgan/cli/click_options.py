@@ -152,7 +152,7 @@ def config_options(
             typed = {name: _value(name, *pair, values) for name, pair in known.items()}
             typed = {name: value for name, value in typed.items() if value is not None}
             in_file = {} if config_file is None else read_toml(config_file, *configs)
-            kept = _not_replaced(in_file, typed, known)
+            kept = _not_excluded(in_file, typed, known)
             return command(Given({**kept, **typed}), *args, **values)
 
         update_wrapper(run, command)
@@ -171,7 +171,7 @@ def config_options(
     return decorate
 
 
-def _not_replaced(
+def _not_excluded(
     in_file: dict[str, Any], typed: dict[str, Any], known: Mapping[str, tuple[Any, Option]]
 ) -> dict[str, Any]:
     """Return the options of a config file without those that the command line excludes."""
@@ -179,7 +179,7 @@ def _not_replaced(
     for name, value in typed.items():
         field, described = known[name]
         if value or field.default is None:  # `--minutes 0` ends no steps, `--seed 0` ends seeds
-            ended |= in_file.keys() & described.replaces
+            ended |= in_file.keys() & described.excludes
     left = (in_file.keys() | typed) - ended
     for name in in_file:
         needs = set(known[name][1].needs)

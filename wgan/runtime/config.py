@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from wgan.errors import UsageError
 from wgan.host import MAX_THREADS
 from wgan.model_file.foreign import ForeignOptions
-from wgan.options import advanced, check, option
+from wgan.options import advanced, check, check_combination, option
 from wgan.runtime.engine import COMPUTE_NAMES, DEVICE_NAMES
 from wgan.text import shorten
 
@@ -113,33 +113,33 @@ class SampleConfig(ForeignOptions):
         shown_default=f"the cells of --grid, or {DEFAULT_COUNT}; {DEFAULT_STRIPS} with --direction"
         " or --by-class",
         group="Images",
-        replaces=("seeds", "latents", "interpolate"),
+        excludes=("seeds", "latents", "interpolate"),
     )
     seed: int | None = option(
         None,
         "The first of the -n seeds.",
         metavar="SEED",
         shown_default="0",
-        replaces=("seeds", "latents", "interpolate"),
+        excludes=("seeds", "latents", "interpolate"),
     )
     seeds: str | None = option(
         None,
         "Which seeds, as in 0,1,4-6.",
         metavar="SEEDS",
-        replaces=("count", "seed", "latents", "interpolate"),
+        excludes=("count", "seed", "latents", "interpolate"),
     )
     latents: Path | None = advanced(
         None,
         "A .npy file of latents, float [n, latent_dim], in place of seeds.",
         metavar="FILE",
-        replaces=("count", "seed", "seeds", "interpolate", "by_class"),
+        excludes=("count", "seed", "seeds", "interpolate", "by_class"),
     )
     label: str | None = option(
         None,
         "Class of all images, by name or index, for a model with classes.",
         metavar="CLASS",
         shown_default="seed modulo classes",
-        replaces=("labels", "by_class"),
+        excludes=("labels", "by_class"),
     )
     labels: tuple[str, ...] | None = option(
         None,
@@ -147,12 +147,12 @@ class SampleConfig(ForeignOptions):
         separator=",",
         parse=_parse_labels,
         metavar="CLASS,...",
-        replaces=("label",),
+        excludes=("label",),
     )
     by_class: bool = option(
         False,
         "Every seed in each class, or in those of --labels: a grid has a row for each.",
-        replaces=("latents", "interpolate", "label", "direction"),
+        excludes=("latents", "interpolate", "label", "direction"),
     )
     truncation: float = option(
         1.0,
@@ -165,7 +165,7 @@ class SampleConfig(ForeignOptions):
         None,
         "A closed path through these seeds.",
         metavar="SEEDS",
-        replaces=("count", "seed", "seeds", "latents", "by_class", "direction"),
+        excludes=("count", "seed", "seeds", "latents", "by_class", "direction"),
     )
     frames: int | None = option(
         None,
@@ -181,7 +181,7 @@ class SampleConfig(ForeignOptions):
         None,
         "Move each image along a direction of a .npy file: see wgan directions.",
         metavar="FILE:INDEX",
-        replaces=("interpolate", "by_class"),
+        excludes=("interpolate", "by_class"),
     )
     strength: tuple[float, float] | None = option(
         None,
@@ -199,7 +199,7 @@ class SampleConfig(ForeignOptions):
         "Every N-th image, from the I-th on: 1/N to N/N.",
         parse=_parse_shard,
         metavar="I/N",
-        replaces=("ray",),
+        excludes=("ray",),
     )
     fps: float = option(
         30.0, "Frames per second of an animation.", above=0, high=1000, metavar="N", group="Output"
@@ -213,17 +213,17 @@ class SampleConfig(ForeignOptions):
         shown_default="the squarest",
     )
     scale: int = option(
-        1, "Repeat each pixel N times.", low=1, high=64, metavar="N", replaces=("images",)
+        1, "Repeat each pixel N times.", low=1, high=64, metavar="N", excludes=("images",)
     )
     images: bool = advanced(
-        False, "Float images, [-1, 1], into a .npy or .npz.", replaces=("scale",)
+        False, "Float images, [-1, 1], into a .npy or .npz.", excludes=("scale",)
     )
     metadata: bool = advanced(False, "Write seed, model and settings into PNGs.")
     overwrite: bool = option(
         False, "Start again instead of resuming: the images of other settings are removed."
     )
     ray: bool = advanced(
-        False, "Run on a Ray cluster, into tar shards in a folder.", replaces=("shard",)
+        False, "Run on a Ray cluster, into tar shards in a folder.", excludes=("shard",)
     )
     shard_size: int | None = advanced(
         None,
@@ -256,50 +256,18 @@ class SampleConfig(ForeignOptions):
     threads: int | None = advanced(None, "CPU threads.", **THREADS)
 
     def __post_init__(self) -> None:
+        from wgan.latents import SEED_LIMIT
+
         check(self)
-        self._check_selection()
+        check_combination(self)
         if self.truncation > USUAL_TRUNCATION:
             logger.warning(
                 "--truncation %g scales the latents beyond those of the training, so expect"
                 " distorted images: below 1 is closer to the mean image, 1 is off",
                 self.truncation,
             )
-        if self.images and self.scale != 1:
-            raise UsageError("--images does not scale: leave out --scale or --images")
-        if self.ray and self.shard is not None:
-            raise UsageError("--ray and --shard both divide the work: give one of them")
-        if self.shard_size is not None and not self.ray:
-            raise UsageError("--shard-size requires --ray")
         if self.direction is not None and self._strengths < 2:
             raise UsageError("--direction needs at least 2 images along it: raise --frames")
-
-    def _check_selection(self) -> None:
-        from wgan.latents import SEED_LIMIT
-
-        # -n and --seed go together: they are one way to choose images.
-        counted, name = (self.seed, "--seed") if self.count is None else (self.count, "-n")
-        ways = {
-            name: counted,
-            "--seeds": self.seeds,
-            "--latents": self.latents,
-            "--interpolate": self.interpolate,
-        }
-        given = [way for way, value in ways.items() if value is not None]
-        if len(given) > 1:
-            raise UsageError(f"{given[0]} and {given[1]} exclude each other")
-        if self.direction is not None and self.interpolate is not None:
-            raise UsageError("--direction and --interpolate exclude each other")
-        if self.label is not None and self.labels is not None:
-            raise UsageError("--label and --labels exclude each other")
-        if self.by_class:
-            ways |= {"--label": self.label, "--direction": self.direction}
-            for way in ("--latents", "--interpolate", "--label", "--direction"):
-                if ways[way] is not None:
-                    raise UsageError(f"--by-class and {way} exclude each other")
-        if self.strength is not None and self.direction is None:
-            raise UsageError("--strength requires --direction")
-        if self.frames is not None and self.interpolate is None and self.direction is None:
-            raise UsageError("--frames requires --interpolate or --direction")
         if self.count is not None and self.count > SEED_LIMIT:
             raise UsageError(f"-n {self.count} is not allowed: at most {SEED_LIMIT} images")
         if self.shard is not None and not 1 <= self.shard[0] <= self.shard[1]:

@@ -235,7 +235,7 @@ class TrainConfig:
         2000,
         "Generator updates in all, with those already done.",
         unit="steps",
-        replaces=("minutes",),
+        excludes=("minutes",),
         **POSITIVE,
         group="Run",
     )
@@ -246,7 +246,7 @@ class TrainConfig:
         low=0,
         high=1e6,
         unit="minutes",
-        replaces=("steps",),
+        excludes=("steps",),
     )
     checkpoint_every: int = option(250, "Save a checkpoint every N steps.", metavar="N", **POSITIVE)
     preview_every: int = option(100, "Draw a preview every N steps.", metavar="N", **POSITIVE)

@@ -262,7 +262,7 @@ def test_an_animation_that_would_fill_the_memory_is_refused_before_it_is_drawn(
         ({"shard": (0, 3)}, "--shard 0/3 is not allowed: I/N"),
         ({"shard": (4, 3)}, "--shard 4/3 is not allowed"),
         ({"fps": 0.0}, "--fps 0 is not allowed"),
-        ({"images": True, "scale": 2}, "--images does not scale"),
+        ({"images": True, "scale": 2}, "--scale and --images exclude each other"),
     ],
 )
 def test_an_option_that_is_not_allowed_is_named(options: dict[str, Any], sentence: str) -> None:
