@@ -36,6 +36,17 @@ def test_the_cache_is_listed_with_sizes_and_what_made_each_entry(folder: Path) -
     assert lines[-1] == ["3.0", "MB", f"in {folder}"]
 
 
+@pytest.mark.parametrize(("channels", "told"), [(1, "grey"), (4, "alpha"), (5, "5 bands")])
+def test_the_list_names_the_channels(folder: Path, channels: int, told: str) -> None:
+    fill(folder)
+    shape = (2, 8, 8, channels)
+    Cache(folder=folder / "images").write(
+        folder / "images" / "scans-8-0123456789ab.npy", [(np.zeros(shape, np.uint8), [])], shape
+    )
+    result = CliRunner().invoke(cli, ["cache", "list"])
+    assert any("scans" in line and told in line for line in result.output.splitlines())
+
+
 def test_a_cleared_cache_is_empty(folder: Path) -> None:
     fill(folder)
     result = CliRunner().invoke(cli, ["cache", "clear"])

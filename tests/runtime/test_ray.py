@@ -16,7 +16,7 @@ from tests.runtime import models
 from tests.runtime.writers.test_writers import make_job
 from wgan.errors import OutputError, UsageError
 from wgan.files import lock_file
-from wgan.runtime import Generator, SampleConfig
+from wgan.runtime import Generator, SampleConfig, sample
 from wgan.runtime.labels import make_labelling
 from wgan.runtime.latent_sources import SeedLatents
 from wgan.runtime.ray import LOCK, ShardJob, write_shard
@@ -202,3 +202,19 @@ def test_a_folder_locked_by_another_command_is_refused(run_wgan: RunWgan, tmp_pa
         finished = run_wgan("sample", "--model", "builtin", "--ray", "out/")
     assert finished.returncode == OutputError.exit_status
     assert "another process is writing" in finished.stderr
+
+
+def test_the_device_and_its_arithmetic_are_those_of_the_workers(
+    model_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+    monkeypatch.setattr(
+        "wgan.runtime.ray.write_shards", lambda out, job, model: asked.append(job.config)
+    )
+    # Without Ray this device is refused where its package is not installed.
+    sample(
+        SampleConfig(
+            model=str(model_file), out=f"{tmp_path}/o/", ray=True, device="openvino", compute="bf16"
+        )
+    )
+    assert [(config.device, config.compute) for config in asked] == [("openvino", "bf16")]

@@ -1,5 +1,6 @@
 """Runs on disk: how they stop, and that they resume without a loss."""
 
+import dataclasses
 import itertools
 import json
 import logging
@@ -13,6 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import nn
 
 from tests.training.tiny_run import tiny_config
@@ -32,6 +34,7 @@ from wgan.training.config import TrainConfig
 from wgan.training.data import InMemoryDataset, Transform, load_images
 from wgan.training.data.sources import ArraySource
 from wgan.training.distributed.process_group import ProcessGroup
+from wgan.training.execution import ExecutionConfig
 from wgan.training.monitoring.history import StepMetrics
 from wgan.training.trainer import Trainer
 
@@ -375,3 +378,36 @@ def test_held_out_images_are_scored_at_each_logged_step() -> None:
 def test_the_python_function_refuses_eval_every_instead_of_ignoring_it() -> None:
     with pytest.raises(UsageError, match=r"eval_every = 500: .* does not evaluate"):
         train_run(TrainConfig(eval_every=500))
+
+
+@pytest.fixture
+def grey_folder(tmp_path: Path) -> Path:
+    folder = tmp_path / "grey"
+    folder.mkdir()
+    for number, pixels in enumerate(np.random.RandomState(0).randint(0, 256, (10, 16, 16))):
+        Image.fromarray(pixels.astype(np.uint8)).save(folder / f"{number}.png")
+    return folder
+
+
+SMALL: dict[str, Any] = {"size": 16, "width": 4, "batch_size": 4, "latent_dim": 4}
+
+
+def stored_config(run: Run) -> TrainConfig:
+    return TrainConfig.from_json(run.config.read_text(), str(run.config))
+
+
+def test_the_python_function_trains_grey_images_as_grey_and_resumes(grey_folder: Path) -> None:
+    config = TrainConfig(data=str(grey_folder), steps=2, **SMALL)
+    run = train_run(config, ExecutionConfig(run=Path("r")))
+    assert stored_config(run).channels == 1
+    train_run(dataclasses.replace(config, steps=3), ExecutionConfig(run=Path("r")))
+    assert run.checkpoints()[-1].name == "step-00000003.pt"
+
+
+def test_the_python_function_trains_for_minutes(grey_folder: Path) -> None:
+    config = TrainConfig(data=str(grey_folder), minutes=0.04, **SMALL)
+    run = train_run(config, ExecutionConfig(run=Path("r")))
+    assert stored_config(run).minutes == 0.04
+    assert run.checkpoints()
+    with pytest.raises(UsageError, match="--minutes sets --steps"):
+        train_run(dataclasses.replace(config, steps=3), ExecutionConfig(run=Path("r")))

@@ -65,7 +65,7 @@ def enlarge(sheet: Pixels, image_shape: tuple[int, ...]) -> Pixels:
 class Search:
     """The nearest latents so far of each target.
 
-    The result of a target depends on no other target. What is made small is `objective`.
+    The result of a target depends on no other target. The `objectives` are minimized.
 
     Args:
         model: the generator.

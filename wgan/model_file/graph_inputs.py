@@ -103,7 +103,8 @@ def find_inputs(
     axes, batch_axis = _latent_axes(latents, options)
     size = latents.shape[batch_axis]
     batch = size if isinstance(size, int) else None
-    if not (1 <= math.prod(axes) <= LATENT_DIM_LIMIT and (batch is None or 1 <= batch <= 4096)):
+    batch_fits = batch is None or 1 <= batch <= BATCH_LIMIT
+    if not (1 <= math.prod(axes) <= LATENT_DIM_LIMIT and batch_fits):
         raise ModelFileError(
             f"its latents {latents} are not allowed: 1 to {LATENT_DIM_LIMIT} numbers for each"
             f" image, and a batch of at most {BATCH_LIMIT}"

@@ -69,14 +69,15 @@ def sample(config: SampleConfig) -> Sampled:
     path = find_model(config.model)
     inputs = [("the model", path), *config.input_files]
     check_keeps_inputs(Path(config.out), inputs, "name another output")
-    device = "cpu" if config.ray else config.device  # with Ray the device is the workers'
+    # With Ray the device is the workers'.
+    device, compute = ("cpu", "fp32") if config.ray else (config.device, config.compute)
     with Generator(
         path,
         device,
         config.threads,
         foreign=config.foreign,
         allow_random=config.allow_random,
-        compute=config.compute,
+        compute=compute,
     ) as generator:
         source = config.source(generator.latent_dim, generator.classes, generator.latent_shape)
         if isinstance(source, InterpolatedLatents):

@@ -9,6 +9,7 @@ Read `loop.py` first: it is the algorithm from top to bottom. Then `losses.py` a
 """
 
 import dataclasses
+from typing import Any
 
 from wgan.errors import UsageError, needs_extra
 from wgan.runs import Run
@@ -24,7 +25,8 @@ def train(config: TrainConfig, execution: ExecutionConfig | None = None) -> Run:
     Ctrl-C saves a checkpoint after the current step and raises KeyboardInterrupt. To follow the
     metrics, or to evaluate while training, iterate over `Trainer.train`.
 
-    `TrainConfig.resolve` fills in a recipe.
+    `TrainConfig.resolve` fills in a recipe. As on the command line, the data chooses `channels`,
+    and `minutes` choose `steps`, `width` and `batch_size`, where these have their defaults.
 
     Raises:
         UsageError: an option is not allowed, or `config.eval_every` is not 0.
@@ -44,8 +46,18 @@ def train(config: TrainConfig, execution: ExecutionConfig | None = None) -> Run:
     with needs_extra("train", purpose="training"):
         from wgan.training.distributed.process_group import SINGLE_PROCESS
         from wgan.training.setup import make_trainer
-    settings = dataclasses.asdict(config)
-    trainer = make_trainer(settings, execution or ExecutionConfig(), SINGLE_PROCESS)
+    trainer = make_trainer(_given(config), execution or ExecutionConfig(), SINGLE_PROCESS)
     for _ in trainer.train():
         pass
     return trainer.run
+
+
+def _given(config: TrainConfig) -> dict[str, Any]:
+    """The settings of a config without the defaults that the data or `minutes` may replace."""
+    replaced = {"channels", "steps", "width", "batch_size"} if config.minutes else {"channels"}
+    default = TrainConfig.resolve({"recipe": config.recipe})
+    return {
+        name: value
+        for name, value in dataclasses.asdict(config).items()
+        if name not in replaced or value != getattr(default, name)
+    }

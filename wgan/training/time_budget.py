@@ -10,6 +10,7 @@ import torch
 from wgan.errors import OutOfMemory, UsageError
 from wgan.training.config import TrainConfig
 from wgan.training.data import Batch
+from wgan.training.device import tf32_mode
 from wgan.training.loop import train_steps
 from wgan.training.memory import explain_oom
 from wgan.training.networks import build, load_architecture
@@ -77,7 +78,7 @@ def replan(config: TrainConfig, step: int, seconds: float, seconds_per_step: flo
 
 
 def _with_steps(config: TrainConfig, device: torch.device) -> TrainConfig:
-    with explain_oom(config, device):
+    with tf32_mode(config.precision), explain_oom(config, device):
         seconds = measure_step(config, device)
     steps = int(SHARE * 60 * config.minutes / seconds)
     if steps < 1:

@@ -5,7 +5,7 @@ The way of an image, and the module of each stage:
 1. `load.open_data` maps what the user names to an `ImageSource` (`sources/`: folder, archive, idx
    file, torchvision, glyphs) or to `Shards` (`shards.py`).
 2. The source returns one image; `decoding.decode` turns a file's bytes into a Pillow image.
-3. A `Transform` makes it square uint8 pixels.
+3. A `Transform` makes it uint8 pixels of the run's size.
 4. `decoding.decode_all` does this for a whole source in threads, and `Cache` keeps the pixels on
    disk for later runs.
 5. The result of `load.load_data` is a `Dataset`: an `InMemoryDataset`, or a `StreamingDataset`,

@@ -34,6 +34,7 @@ from wgan.files import (
     write_whole,
 )
 from wgan.host import usable_cores
+from wgan.image_shape import channels_text
 from wgan.images import Pixels
 from wgan.training.data.dataset import InMemoryDataset, pixels_sha256
 from wgan.training.data.decoding import Part, Skipped
@@ -209,8 +210,7 @@ class CacheEntry:
             return f"{self.path.parent.name}: {self.path.name}"
         count, height, width, channels = self.shape
         source = self.path.stem.rpartition("-")[0].rpartition("-")[0]
-        colours = "grey" if channels == 1 else "colour"
-        return f"images: {source}, {count:,} of {width}x{height}, {colours}"
+        return f"images: {source}, {count:,} of {width}x{height}, {channels_text(channels)}"
 
 
 def list_cache(folder: Path) -> list[CacheEntry]:

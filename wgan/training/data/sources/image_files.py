@@ -1,4 +1,4 @@
-"""Image files by name, in a folder here and in archives in `archives.py`, at any depth."""
+"""Image files by name, in a folder here and in archives in `image_archives.py`, at any depth."""
 
 import abc
 import contextlib
