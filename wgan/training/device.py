@@ -93,23 +93,20 @@ def resolve_cuda_graph(
     Raises:
         UsageError: a graph is not possible.
     """
-    if choice != "yes":
-        possible = device.type == "cuda" and ranks == 1 and not watches_gradients
-        fixed = config.schedule == "linear" or config.decay_length == 0
-        return choice == "auto" and possible and fixed and config.arch in ARCHITECTURES
+    if choice == "no":
+        return False
+    obstacle = ""
     if device.type != "cuda":
-        raise UsageError(f"--cuda-graph yes: there are no CUDA graphs on {device}; leave it out")
-    if watches_gradients:
-        raise UsageError("--cuda-graph yes and --tracker wandb, which watches gradients, exclude"
-                         " each other: leave one out")  # fmt: skip
-    if config.schedule == "r3gan" and config.decay_length > 0:
-        raise UsageError(
-            "--cuda-graph yes and --schedule r3gan, which changes more than the learning rate,"
-            " exclude each other: leave one out"
-        )
-    if ranks > 1:
-        raise UsageError("--cuda-graph yes is not possible with several processes; leave it out")
-    return True
+        obstacle = f"there are no CUDA graphs on {device}"
+    elif watches_gradients:
+        obstacle = "--tracker wandb watches gradients"
+    elif config.schedule == "r3gan" and config.decay_length > 0:
+        obstacle = "--schedule r3gan changes more than the learning rate"
+    elif ranks > 1:
+        obstacle = "several processes communicate in a step"
+    if choice == "yes" and obstacle:
+        raise UsageError(f"--cuda-graph yes is not possible: {obstacle}")
+    return not obstacle and (choice == "yes" or config.arch in ARCHITECTURES)
 
 
 def autocast_fn(precision: str, network: nn.Module, device: torch.device) -> Callable[..., Tensor]:

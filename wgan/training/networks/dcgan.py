@@ -4,6 +4,8 @@ Radford et al. 2015, "Unsupervised Representation Learning with Deep Convolution
 Adversarial Networks" (arXiv:1511.06434).
 """
 
+from itertools import pairwise
+
 from torch import Tensor, nn
 
 from wgan.image_shape import Size
@@ -29,30 +31,29 @@ class DCGANGenerator(nn.Module):
         self, size: Size, channels: int, latent_dim: int, width: int, classes: int = 0
     ) -> None:
         super().__init__()
-        inputs = input_dim(latent_dim, classes)
         sizes = map_sizes(size)
-        depth, cropped = len(sizes) - 1, crops(sizes)
+        features = [width << level for level in range(len(sizes) - 1, 0, -1)]
+        *cropped, last = crops(sizes)
         layers: list[nn.Module] = [
-            nn.ConvTranspose2d(inputs, width << depth, sizes[0], stride=1, padding=0, bias=False),
-            nn.BatchNorm2d(width << depth),
+            nn.ConvTranspose2d(input_dim(latent_dim, classes), features[0], sizes[0], bias=False),
+            nn.BatchNorm2d(features[0]),
             nn.ReLU(inplace=True),
         ]
-        for level in range(depth, 1, -1):
-            features = width << (level - 1)
+        for (before, after), crop in zip(pairwise(features), cropped, strict=True):
             layers += [
-                nn.ConvTranspose2d(2 * features, features, 4, stride=2, padding=1, bias=False),
-                nn.BatchNorm2d(features),
+                self.upsampling(before, after, bias=False),
+                nn.BatchNorm2d(after),
                 nn.ReLU(inplace=True),
-                *cropped[depth - level],
+                *crop,
             ]
-        layers += [
-            nn.ConvTranspose2d(2 * width, channels, 4, stride=2, padding=1),
-            *cropped[-1],
-            nn.Tanh(),
-        ]
+        layers += [self.upsampling(features[-1], channels, bias=True), *last, nn.Tanh()]
         self.layers = nn.Sequential(*layers)
         initialise_dcgan(self)
         self.embedding = class_embedding(classes)
+
+    def upsampling(self, inputs: int, outputs: int, bias: bool) -> nn.Module:
+        """Make a layer that doubles the size: `[n, inputs, h, w]` -> `[n, outputs, 2h, 2w]`."""
+        return nn.ConvTranspose2d(inputs, outputs, 4, stride=2, padding=1, bias=bias)
 
     def forward(self, latents: Tensor, labels: Tensor | None = None) -> Tensor:
         """Generate images: `[n, latent_dim]` -> `[n, channels, h, w]` in [-1, 1]."""

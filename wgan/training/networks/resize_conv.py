@@ -11,16 +11,12 @@ gradient without a checkerboard, but after the same time its generator was the w
 """
 
 import copy
-from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from wgan.image_shape import Size
-from wgan.training.networks.conditioning import class_embedding, input_dim, join_classes
-from wgan.training.networks.maps import crops, map_sizes
-from wgan.training.networks.norms import initialise_dcgan
+from wgan.training.networks.dcgan import DCGANGenerator
 
 __all__ = [
     "ResizeConvGenerator",
@@ -85,40 +81,9 @@ def _conv_transpose(layer: UpsampleConv2d) -> nn.ConvTranspose2d:
     return same.train(layer.training)
 
 
-class ResizeConvGenerator(nn.Module):
-    """From a latent to an image: 1 -> 4 -> 8 -> ... -> size.
+class ResizeConvGenerator(DCGANGenerator):
+    """DCGAN's generator with `UpsampleConv2d` in the place of its transposed convolutions."""
 
-    At 64 pixels the feature maps are 16w, 8w, 4w, 2w, channels; each halving of the size removes
-    the first. Batch norm and ReLU follow each layer but the last, which has Tanh. Other sizes have
-    the maps of `map_sizes`.
-    """
-
-    def __init__(
-        self, size: Size, channels: int, latent_dim: int, width: int, classes: int = 0
-    ) -> None:
-        super().__init__()
-        sizes = map_sizes(size)
-        features = [width << level for level in range(len(sizes) - 1, 0, -1)]
-        *cropped, last = crops(sizes)
-        layers: list[nn.Module] = [
-            nn.ConvTranspose2d(input_dim(latent_dim, classes), features[0], sizes[0], bias=False),
-            nn.BatchNorm2d(features[0]),
-            nn.ReLU(inplace=True),
-        ]
-        for (before, after), crop in zip(pairwise(features), cropped, strict=True):
-            layers += [
-                UpsampleConv2d(before, after, bias=False),
-                nn.BatchNorm2d(after),
-                nn.ReLU(inplace=True),
-                *crop,
-            ]
-        layers += [UpsampleConv2d(features[-1], channels), *last, nn.Tanh()]
-        self.layers = nn.Sequential(*layers)
-        initialise_dcgan(self)
-        self.embedding = class_embedding(classes)
-
-    def forward(self, latents: Tensor, labels: Tensor | None = None) -> Tensor:
-        """Generate images: `[n, latent_dim]` -> `[n, channels, h, w]` in [-1, 1]."""
-        inputs = join_classes(latents, labels, self.embedding)
-        images: Tensor = self.layers(inputs[:, :, None, None])
-        return images
+    def upsampling(self, inputs: int, outputs: int, bias: bool) -> nn.Module:
+        """Make a layer that doubles the size: `[n, inputs, h, w]` -> `[n, outputs, 2h, 2w]`."""
+        return UpsampleConv2d(inputs, outputs, bias)
