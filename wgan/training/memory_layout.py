@@ -13,10 +13,10 @@ from torch import Tensor, nn
 from wgan.text import first_line
 from wgan.training.config import TrainConfig
 from wgan.training.losses import critic_loss, generator_loss, gradient_norms, gradient_penalty
-from wgan.training.networks import DCGANCritic, DCGANGenerator, ResizeConvGenerator
+from wgan.training.networks import DCGANCritic, DCGANGenerator
 from wgan.training.networks.resnet import ResNetCritic, ResNetGenerator
 
-BUILT_IN = (DCGANCritic, DCGANGenerator, ResizeConvGenerator, ResNetCritic, ResNetGenerator)
+BUILT_IN = (DCGANCritic, DCGANGenerator, ResNetCritic, ResNetGenerator)
 """Networks that take both."""
 
 
