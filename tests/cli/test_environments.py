@@ -295,6 +295,26 @@ def test_names_that_are_not_utf8_are_no_obstacle(
     check_works(wgan(name, arguments(name, latin, out), place), name, out)
 
 
+@pytest.mark.parametrize("closed", [(0, 1, 2), (2,)], ids=["all", "standard error"])
+def test_closed_standard_streams_are_no_obstacle(
+    closed: tuple[int, ...], inputs: Path, tmp_path: Path
+) -> None:
+    words = arguments("prepare", inputs, tmp_path / "out")
+    done = subprocess.run(
+        wgan_command(*words),
+        env=environment(),
+        preexec_fn=functools.partial(close_streams, closed),
+        check=False,
+    )
+    assert done.returncode == 0
+    assert (tmp_path / "out" / OUTPUTS["prepare"]).is_file()
+
+
+def close_streams(numbers: tuple[int, ...]) -> None:
+    for number in numbers:
+        os.close(number)
+
+
 # Limits: a command may end in a sentence.
 
 

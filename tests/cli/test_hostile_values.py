@@ -171,4 +171,7 @@ def test_an_error_of_the_system_that_no_command_explains_is_a_sentence() -> None
     assert explain(error) == "Permission denied: /data"
     assert "no more processes or threads" in str(explain(BlockingIOError(11, "Resource")))
     assert "no more processes or threads" in str(explain(RuntimeError("can't start new thread")))
+    unmapped = ImportError("libtorch_cpu.so: failed to map segment from shared object")
+    assert "ulimit -v" in str(explain(unmapped))
     assert explain(RuntimeError("a bug")) is None
+    assert explain(ImportError("cannot import name 'a_bug'")) is None

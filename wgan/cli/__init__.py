@@ -13,7 +13,7 @@ from typing import Any
 import click
 
 from wgan import __version__
-from wgan.cli.process import fast_exit, limit_native_threads, rank_label
+from wgan.cli.process import fast_exit, limit_native_threads, open_closed_streams, rank_label
 from wgan.errors import RankFailed, RankLost, WganError
 from wgan.files import lacks_open_files
 from wgan.options import did_you_mean
@@ -104,6 +104,8 @@ def explain(exc: BaseException) -> str | None:
         return "out of memory: free some, or ask for less at a time"
     if isinstance(exc, BlockingIOError) or "can't start new thread" in str(exc):
         return "the system allows no more processes or threads: end some, or raise its limit"
+    if isinstance(exc, ImportError) and "failed to map segment" in str(exc):
+        return f"out of memory: free some, or raise the limit (ulimit -v): {exc}"
     if isinstance(exc, OSError):
         return f"{exc.strerror or exc}" + (f": {exc.filename}" if exc.filename else "")
     return None
@@ -111,6 +113,7 @@ def explain(exc: BaseException) -> str | None:
 
 def main() -> None:
     """Run the command line; a user's mistake prints one sentence and exits with status 1 or 2."""
+    open_closed_streams()
     handler = logging.StreamHandler()
     handler.setLevel(logging.WARNING)  # the level of wgan.server is INFO
     handler.setFormatter(OneLineFormatter("Warning: %(message)s"))

@@ -42,6 +42,21 @@ def protected(engine: str = "ONNX Runtime") -> Callable[[Callable[..., Any]], Ca
     return decorate
 
 
+def open_closed_streams() -> None:
+    """Open the null device in place of each standard stream that the caller closed.
+
+    Python has None for such a stream, and the next file that is opened gets its number: what native
+    code prints would be written into that file.
+    """
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        if getattr(sys, name) is None:
+            null = os.open(os.devnull, os.O_RDWR)
+            if null != number:
+                os.dup2(null, number)
+                os.close(null)
+            setattr(sys, name, os.fdopen(number, "w" if number else "r", closefd=False))
+
+
 def limit_native_threads() -> None:
     """Let native libraries start no more threads than the system allows.
 
