@@ -226,3 +226,22 @@ def test_links_to_other_files_are_named(tmp_path: Path) -> None:
     source = open_source(tmp_path / "a.h5")
     assert (len(source), len(source.unused)) == (4, 1)
     assert re.fullmatch(link, source.unused[0])
+
+
+def test_each_image_can_lie_in_a_group_beside_its_label(tmp_path: Path) -> None:
+    images = np.random.RandomState(0).randint(0, 256, (8, 20, 24, 3)).astype(np.uint8)
+    with h5py.File(tmp_path / "groups.h5", "w") as file:
+        for index, image in enumerate(images):
+            file[f"{index:03}/image"] = image
+            file[f"{index:03}/label"] = index % 3
+    source = open_source(tmp_path / "groups.h5")
+    assert np.array_equal(np.asarray(source.image(5, 32)), images[5])
+    assert source.labels is not None
+    assert source.labels.tolist() == [0, 1, 2, 0, 1, 2, 0, 1]
+
+
+def test_arrays_of_many_images_in_groups_are_not_one_image_each(tmp_path: Path) -> None:
+    with h5py.File(tmp_path / "people.h5", "w") as file:
+        for index in range(8):
+            file[f"{index}/images"] = np.zeros((20, 1024), np.uint8)
+    assert len(open_source(tmp_path / "people.h5")) == 20

@@ -1,3 +1,4 @@
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -359,3 +360,22 @@ def test_files_of_every_split_are_told_apart(tmp_path: Path) -> None:
         np.save(tmp_path / f"{name}.npy", noise(30, 16, 16))
     source = open_source(tmp_path)
     assert (len(source), len(source.unused)) == (30, 2)
+
+
+@pytest.mark.parametrize("shape", [(32, 32, 3), (64, 64), (48, 64)])
+def test_an_npz_can_have_an_array_for_each_image(tmp_path: Path, shape: tuple[int, ...]) -> None:
+    images = noise(10, *shape)
+    np.savez(tmp_path / "unnamed.npz", *images)
+    np.savez(tmp_path / "named.npz", **{f"face{k}": image for k, image in enumerate(images)})
+    for name in ("unnamed", "named"):
+        source = open_source(tmp_path / f"{name}.npz")
+        assert len(source) == 10
+        assert np.array_equal(np.asarray(source.image(9, 64)).reshape(shape), images[9])
+
+
+def test_files_beside_the_arrays_of_an_npz_are_not_read(tmp_path: Path) -> None:
+    np.savez(tmp_path / "images.npz", images=smooth())
+    with zipfile.ZipFile(tmp_path / "images.npz", "a") as archive:
+        archive.writestr("licence.txt", "text")
+        archive.writestr("__MACOSX/._images.npy", "Finder")
+    assert len(open_source(tmp_path / "images.npz")) == 5

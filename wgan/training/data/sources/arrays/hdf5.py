@@ -13,7 +13,7 @@ from wgan.files import is_refused, why_unreadable
 from wgan.text import plural
 from wgan.training.data.sources import ImageSource, fingerprint_files
 from wgan.training.data.sources.arrays import StackSource
-from wgan.training.data.sources.arrays.layout import are_single_images, choose_arrays, layout_of
+from wgan.training.data.sources.arrays.layout import choose_arrays, find_single_images, layout_of
 from wgan.training.data.sources.encoded import EncodedSource, known_ending
 from wgan.training.data.sources.labelling import (
     NO_CLASSES,
@@ -59,17 +59,21 @@ def open_hdf5(path: Path, key: str = "") -> ImageSource:
 def _open_found(path: Path, found: dict[str, Any], key: str) -> ImageSource:
     """Open the data sets of a file that hold the images. Raises DataError."""
     types = {name: (item.shape or (), item.dtype) for name, item in found.items()}
-    if not key and are_single_images(types):
-        names = list(found)
+    names, labels_of = ([], []) if key else find_single_images(types)
+    if names:
         layout = layout_of((len(names), *types[names[0]][0]), types[names[0]][1], str(path))
+        classes = classes_of_folders(names)
+        if labels_of:
+            column = [found[label][()] for label in labels_of]
+            classes = classes_of_column(column, title="labels beside the images")
         array = _DataSets([found[name] for name in names])
-        return StackSource(path, array, layout, classes_of_folders(names), member="all")
+        return StackSource(path, array, layout, classes, member="all")
     if not key and _are_single_files(found):
         names = list(found)
         return FilesSource(path, list(found.values()), names, classes_of_folders(names))
     files = [name for name in found if _holds_files(found[name])]
-    images, labels, unused = choose_arrays(types, key.strip("/"), str(path), files)
     classes = NO_CLASSES
+    images, labels, unused = choose_arrays(types, key.strip("/"), str(path), files)
     if labels:
         title = f"labels in the data set {labels}"
         classes = classes_of_column(np.asarray(found[labels]), title=title)

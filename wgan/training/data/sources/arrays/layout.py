@@ -38,6 +38,9 @@ _GLUED = re.compile(
 )
 """Where a name without a separator ends its first part: Xtrain, trainX."""
 
+_UNNAMED = re.compile(r"arr_\d+")
+"""Names that NumPy gives to arrays without one."""
+
 MIN_SINGLE = 8
 """Fewer arrays of one shape are not taken for an image each."""
 
@@ -226,17 +229,45 @@ def _check_first_axis(images: str, shapes: Mapping[str, ArrayType], name: str) -
             )
 
 
-def are_single_images(shapes: Mapping[str, ArrayType]) -> bool:
-    """Whether the arrays of a file are one image each: many, of one shape, without usual names."""
-    if len(shapes) < MIN_SINGLE or any(_last(name) in IMAGE_KEYS for name in shapes):
+def find_single_images(shapes: Mapping[str, ArrayType]) -> tuple[list[str], list[str]]:
+    """Return the names of the arrays that are one image each, and of the labels of these images.
+
+    They are all arrays of a file: many, of one shape, without usual names or with those that NumPy
+    gives, `arr_0` and so on. Or each lies in a group of its own under the same usual name, perhaps
+    beside its label. There need not be any.
+    """
+    is_named = any(_last(name) in IMAGE_KEYS for name in shapes)
+    if not is_named or all(map(_UNNAMED.fullmatch, shapes)):
+        return (list(shapes), []) if _are_single_images(shapes) else ([], [])
+    groups: dict[str, dict[str, str]] = {}
+    for name in shapes:
+        groups.setdefault(_last(name), {})[name.rpartition("/")[0]] = name
+    for key in IMAGE_KEYS:
+        images = groups.get(key, {})
+        types = {name: shapes[name] for name in images.values()}
+        if _are_single_images(types) and not any(_is_flat(shape) for shape, _ in types.values()):
+            labels = (groups.get(each, {}) for each in LABEL_KEYS)
+            whole = next((each for each in labels if images.keys() <= each.keys()), {})
+            return list(types), [whole[group] for group in images] if whole else []
+    return [], []
+
+
+def _are_single_images(shapes: Mapping[str, ArrayType]) -> bool:
+    """Whether arrays are one image each, by their number and by having one shape."""
+    if len(shapes) < MIN_SINGLE or len(set(shapes.values())) > 1:
         return False
-    (shape, dtype), *others = set(shapes.values())
-    if others or len(shape) not in (2, 3) or dtype.kind not in "uifb":
+    shape, dtype = next(iter(shapes.values()))
+    if len(shape) not in (2, 3) or dtype.kind not in "uifb":
         return False
     # An array of another number of rows of 784 or 3072 values has flat images of MNIST or CIFAR.
     is_flat = shape[-1] in FLAT and shape[0] != shape[1]
     layout = find_layout(shape)
     return layout is not None and layout.bands <= MAX_COLOURS and not is_flat
+
+
+def _is_flat(shape: Sequence[int]) -> bool:
+    """Whether an array has rows of the values of square images, and is no square itself."""
+    return len(shape) == 2 and shape[0] != shape[1] and find_layout(shape[1:]) is not None
 
 
 def _candidates(shapes: Mapping[str, ArrayType], files: Sequence[str]) -> list[str]:

@@ -13,6 +13,7 @@ from numpy.lib.npyio import NpzFile
 
 from wgan.errors import DataError
 from wgan.files import is_refused, why_unreadable
+from wgan.training.data.image_formats import is_hidden
 from wgan.training.data.sources import ImageSource
 from wgan.training.data.sources.arrays import StackSource
 from wgan.training.data.sources.arrays.layout import (
@@ -22,6 +23,7 @@ from wgan.training.data.sources.arrays.layout import (
     ArrayType,
     choose_arrays,
     find_layout,
+    find_single_images,
     layout_of,
 )
 from wgan.training.data.sources.image_files import FolderSource
@@ -43,9 +45,17 @@ def open_npz(path: Path, key: str = "") -> ImageSource:
     with array_errors(path), path.open("rb") as opened, NpzFile(opened) as file:
         types = {}
         assert file.zip is not None  # it is open
-        for name in file.files:
-            with file.zip.open(f"{name}.npy") as member:
-                types[name] = _read_type(member)
+        for member in file.zip.namelist():
+            if member.endswith(".npy") and not is_hidden(member):  # others are no arrays
+                with file.zip.open(member) as opened_member:
+                    types[member.removesuffix(".npy")] = _read_type(opened_member)
+        singles, labels_of = ([], []) if key else find_single_images(types)
+        if singles:
+            stack = np.stack([file[name] for name in singles])
+            column = [file[name][()] for name in labels_of]
+            title = "labels beside the images"
+            classes = classes_of_column(column, title=title) if column else NO_CLASSES
+            return StackSource(path, stack, layout_of(stack.shape, stack.dtype, str(path)), classes)
         images, labels, unused = choose_arrays(types, key, str(path))
         layout = layout_of(*types[images], f"{path}, array {images},")
         classes = _classes(labels, types, file.__getitem__)
