@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     import io
     import zipfile
 
+LFS_START = b"version https://git-lfs"
+"""The first bytes of a pointer of git-lfs."""
+
 TEMPORARY_SUFFIX = ".partial"
 """Ends the name of an unfinished file; a crash can leave one behind."""
 
@@ -317,6 +320,15 @@ def why_unreadable(exc: Exception, damage: str = "is damaged") -> str:
     if isinstance(exc, OSError) and is_refused(exc):
         return f"cannot be read: {exc.strerror or exc}"
     return f"{damage}: {exc}"
+
+
+def is_lfs_pointer(path: Path) -> bool:
+    """Whether a file holds only where git-lfs has its content, as in a clone without git-lfs."""
+    try:
+        with path.open("rb") as file:
+            return file.read(len(LFS_START)) == LFS_START
+    except OSError:  # whoever reads it will say why
+        return False
 
 
 def lacks_open_files(exc: BaseException | None) -> bool:

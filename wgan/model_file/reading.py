@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from wgan.errors import ModelFileError
+from wgan.files import LFS_START
 from wgan.model_file.external_data import external_file, with_weights
 from wgan.model_file.manifest import METADATA_KEY, Manifest
 from wgan.model_file.onnx_scan import EXTERNAL, OnnxFile, scan
@@ -142,7 +143,7 @@ def scan_model(
             "it is a LiteRT file, and generating images needs an ONNX file:"
             " run  wgan export --format onnx"
         )
-    if start.startswith(b"version https://git-lfs"):
+    if start.startswith(LFS_START):
         raise ModelFileError("it is a git-lfs pointer, not the file itself: run  git lfs pull")
     return scan(data, allow_unsafe=allow_unsafe, allow_external=allow_external)
 

@@ -175,7 +175,7 @@ def test_an_animation_yields_its_first_frame(real_data: RealData) -> None:
     [
         ("broken.png", "not an image"),
         ("broken_data_stream.png", "data stream"),
-        ("lfs_pointer_celeba_161979.jpg", "not an image"),
+        ("lfs_pointer_celeba_161979.jpg", "not an image: run  git lfs pull"),
         ("truncated_jpeg.jpg", "truncated"),
         ("decompression_bomb.gif", f"more than {PIXEL_LIMIT} pixels"),
     ],

@@ -5,7 +5,7 @@ import pytest
 
 from tests.training.data.conftest import RealData, save_image
 from wgan.errors import DataError
-from wgan.training.data import open_source
+from wgan.training.data import Transform, load_images, open_source
 
 
 def test_the_built_in_data_needs_no_file() -> None:
@@ -53,3 +53,50 @@ def test_a_file_of_another_format_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "a.doc").write_text("x")
     with pytest.raises(DataError, match=r"an archive .*\.parquet"):
         open_source(tmp_path / "a.doc")
+
+
+@pytest.mark.parametrize(
+    ("name", "advice"),
+    [
+        ("faces.mat", "scipy.io.loadmat"),
+        ("faces.pkl", r"would run their code; save images as \.npy"),
+        ("data_batch_1", "train on the name cifar10"),
+        ("train_X.bin", "np.fromfile"),
+        ("faces.rar", "unpack it"),
+        ("faces.mp4", "save their frames"),
+        ("faces.pdf", "convert"),
+    ],
+)
+def test_files_that_are_not_read_are_errors_that_say_what_to_do(
+    tmp_path: Path, name: str, advice: str
+) -> None:
+    (tmp_path / name).write_bytes(b"x")
+    with pytest.raises(DataError, match=advice):
+        open_source(tmp_path / name)
+    with pytest.raises(DataError, match=advice if name != "faces.rar" else "unpack them"):
+        open_source(tmp_path)
+
+
+def test_idx_files_in_an_archive_are_an_error_that_says_to_unpack_them(tmp_path: Path) -> None:
+    (tmp_path / "raw").mkdir()
+    (tmp_path / "raw" / "train-images-idx3-ubyte").write_bytes(b"x")
+    path = shutil.make_archive(str(tmp_path / "mnist"), "zip", tmp_path / "raw")
+    with pytest.raises(DataError, match="1 idx file: unpack them"):
+        open_source(path)
+
+
+@pytest.mark.parametrize(
+    "name", ["a.npy", "a.tar", "a.zip", "a.h5", "a.parquet", "images-idx3-ubyte"]
+)
+def test_a_pointer_of_git_lfs_is_an_error_that_says_to_pull(tmp_path: Path, name: str) -> None:
+    pointer = "version https://git-lfs.github.com/spec/v1\noid sha256:1\nsize 1\n"
+    (tmp_path / name).write_text(pointer)
+    with pytest.raises(DataError, match="git lfs pull"):
+        open_source(tmp_path / name)
+
+
+@pytest.mark.parametrize("name", ["a.npy", "a.h5", "train-0.parquet", "a.png"])
+def test_pointers_of_git_lfs_in_a_folder_say_to_pull(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_text("version https://git-lfs.github.com/spec/v1\n")
+    with pytest.raises(DataError, match="git lfs pull"):
+        load_images(open_source(tmp_path), Transform(size=32, channels=3))

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from PIL import ExifTags, Image, ImageFile, ImageOps, UnidentifiedImageError
 
 from wgan.errors import DataError, ImageError, MissingExtra
-from wgan.files import lacks_open_files
+from wgan.files import LFS_START, lacks_open_files
 from wgan.host import usable_cores
 from wgan.images import Pixels
 from wgan.parallel import Item, Result, ordered_map
@@ -90,11 +90,13 @@ def decode(file: BinaryIO | Path, frame: int = 0, alpha: bool | None = None) -> 
             size is read from the header, before memory is allocated.
     """
     with _reasons(), _opened(file) as stream:
-        start = stream.read(6)
+        start = stream.read(len(LFS_START))
         stream.seek(0)
         if not start:
             raise ImageError("it is empty")
-        if start == _NUMPY:
+        if start == LFS_START:
+            raise ImageError("it is a git-lfs pointer, not an image: run  git lfs pull")
+        if start.startswith(_NUMPY):
             return _decode_array(stream)
         if start.startswith(STARTS):
             return _decode_tiff(stream, frame, alpha)

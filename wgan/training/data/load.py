@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 from wgan.errors import DataError, ImageError, OutputError
+from wgan.files import is_lfs_pointer
 from wgan.progress import ProgressFn
 from wgan.text import plural, shorten
 from wgan.training.data.dataset import Dataset, InMemoryDataset
@@ -28,7 +29,7 @@ from wgan.training.data.sources.glyphs import STYLES, GlyphSource
 from wgan.training.data.sources.idx import find_idx, find_nested_idx, is_idx, open_idx
 from wgan.training.data.sources.image_archives import open_archive
 from wgan.training.data.sources.image_files import FolderSource, files_below
-from wgan.training.data.sources.left_out import ARCHIVE_ENDINGS
+from wgan.training.data.sources.left_out import ARCHIVE_ENDINGS, why_not_read
 from wgan.training.data.sources.lmdb import DATA as LMDB_DATA
 from wgan.training.data.sources.lmdb import LmdbSource
 from wgan.training.data.sources.table_files import (
@@ -124,6 +125,8 @@ def _open_path(path: Path, key: str, frames: str) -> ImageSource:
             f"no data {path}: it must be a folder, a file of a kind that docs/data.md lists, or one"
             f" of {', '.join(STYLES)}, {', '.join(NAMES)}"
         )
+    if is_lfs_pointer(path):
+        raise DataError(f"{path} is a git-lfs pointer, not the data itself: run  git lfs pull")
     name = path.name.lower()
     if name.endswith(ARCHIVE_ENDINGS):
         return open_archive(path)
@@ -133,6 +136,9 @@ def _open_path(path: Path, key: str, frames: str) -> ImageSource:
         return open_idx(path, path.name.partition("-")[0])
     opened = _open_file(path, key)
     if opened is None:
+        reason = why_not_read(path.name)
+        if reason:
+            raise DataError(f"{path} cannot be used: {reason}")
         raise DataError(
             f"{path} is none of the files that are read: an archive"
             f" ({' '.join(ARCHIVE_ENDINGS)}), an idx file of images, or one"
@@ -214,7 +220,7 @@ def _open_only(folder: Path, files: list[str]) -> ImageSource:
         listed = ", ".join(str(path) for path in paths[:5])
         raise DataError(f"the folder {folder} holds several data sets: give one of {listed}")
     path = paths[0].parent if paths[0].name == LMDB_DATA else paths[0]
-    return LmdbSource(path) if path.is_dir() else _open_file(path) or FolderSource(folder)
+    return LmdbSource(path) if path.is_dir() else _open_path(path, "", "first")
 
 
 def _open_image(path: Path, frames: str) -> ImageSource:

@@ -1,5 +1,6 @@
 """Files beside the images that are not read, and why."""
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
@@ -15,12 +16,29 @@ TABLES = (".npy", ".npz", ".h5", ".hdf5", ".parquet", ".arrow", ".mdb", ".lmdb")
 """Extensions of files of many images, each of which is a data set of its own."""
 
 KNOWN_IMAGES = frozenset({
-    ".arw", ".cr2", ".cr3", ".dcm", ".dng", ".eps", ".exr", ".hdr", ".ico", ".jxl", ".nef", ".orf",
-    ".pfm", ".psd", ".raf", ".raw", ".rw2", ".svg", ".tga",
+    ".arw", ".cr2", ".cr3", ".dcm", ".dds", ".dng", ".eps", ".exr", ".fits", ".hdr", ".ico", ".jxl",
+    ".nef", ".orf", ".pam", ".pcx", ".pdf", ".pfm", ".psd", ".raf", ".raw", ".rw2", ".svg", ".tga",
+    ".xcf",
 })  # fmt: skip
 """Extensions of images that are not read."""
 
 VIDEOS = frozenset({".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".webm", ".wmv"})
+
+_PICKLE = "Python objects are not read, because that would run their code; save images as .npy"
+
+OTHER_DATA = {
+    **dict.fromkeys((".pkl", ".pickle", ".pt", ".pth", ".joblib"), _PICKLE),
+    ".mat": "a format that is not read; save images as .npy, with scipy.io.loadmat and np.save",
+    ".bin": "values without a header; save images as .npy, with np.fromfile and np.save",
+    ".txt": "texts are not read; rename one with rows of pixels to .csv",
+    ".tfrecord": "a format that is not read; save its images as files",
+    ".tfrecords": "a format that is not read; save its images as files",
+}
+"""Extensions of other files of many images, and what to do with them."""
+
+_CIFAR = re.compile(r"(.*/)?(data_batch_\d|test_batch|batches\.meta)")
+
+_IDX = re.compile(r".*idx\d-\w+(\.gz)?")
 
 NIFTI = (".nii", ".nii.gz")
 """Extensions of volumes of medical images, which are not read."""
@@ -47,6 +65,13 @@ def describe_left_out(
     others = [name for name in others if not name.lower().endswith(NIFTI)]
     archives = [name for name in others if name.lower().endswith(_ARCHIVES)]
     phrases = []
+    cifar = [] if has_images else list(filter(_CIFAR.fullmatch, others))
+    if cifar:
+        phrases.append(f"{len(cifar):,} batches of CIFAR: {_PICKLE}, or train on the name cifar10")
+    idx = list(filter(_IDX.fullmatch, others)) if is_archive else []
+    if idx:
+        phrases.append(f"{plural(len(idx), 'idx file')}: unpack them, and give their folder")
+    others = sorted(set(others).difference(cifar, idx))
     if volumes:
         phrases.append(f"{len(volumes):,} NIfTI: a format that is not read; save slices as .npy")
     if archives:
@@ -88,7 +113,21 @@ def _advice(ending: str, is_archive: bool, has_images: bool) -> str:
     if ending in TABLES or (ending == ".csv" and not has_images):
         unpack = "unpack it, and " if is_archive else ""
         return f"{unpack}give such a file by its name"
+    if ending in OTHER_DATA and not has_images:
+        return OTHER_DATA[ending]
     return why_unread(ending)
+
+
+def why_not_read(name: str) -> str:
+    """Return why a file that is given as data is not read, and what to do; empty if unknown."""
+    lower = name.lower()
+    if lower.endswith(NIFTI):
+        return "a format that is not read; save slices as .npy"
+    if lower.endswith(OTHER_ARCHIVES):
+        return "an archive that is not read; unpack it, and give the folder"
+    if _CIFAR.fullmatch(name):
+        return f"{_PICKLE}, or train on the name cifar10"
+    return _advice(ending_of(lower), is_archive=False, has_images=False)
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from wgan.errors import DataError, ImageError, needs_extra
-from wgan.files import is_refused, why_unreadable
+from wgan.files import is_lfs_pointer, is_refused, why_unreadable
 from wgan.training.data.sources import (
     ImageSource,
     RawImage,
@@ -233,4 +233,6 @@ def _table_errors(path: Path) -> Iterator[None]:
     except (OSError, KeyError, pa.ArrowException) as exc:
         if is_refused(exc):
             raise DataError(f"the table {path} {why_unreadable(exc)}") from exc
+        if is_lfs_pointer(path):
+            raise DataError(f"the table {path} is a git-lfs pointer: run  git lfs pull") from exc
         raise DataError(f"the table {path} is damaged: {exc}") from exc

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from numpy.lib.npyio import NpzFile
 
 from wgan.errors import DataError
-from wgan.files import is_refused, why_unreadable
+from wgan.files import is_lfs_pointer, is_refused, why_unreadable
 from wgan.training.data.image_formats import is_hidden
 from wgan.training.data.sources import ImageSource
 from wgan.training.data.sources.arrays import StackSource
@@ -155,6 +155,8 @@ def array_errors(path: Path) -> Iterator[None]:
     except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error) as exc:
         if is_refused(exc):
             raise DataError(f"the arrays {path} {why_unreadable(exc)}") from exc
+        if is_lfs_pointer(path):
+            raise DataError(f"the arrays {path} are a git-lfs pointer: run  git lfs pull") from exc
         if "allow_pickle" in str(exc) or "Python objects" in str(exc):
             raise DataError(
                 f"{path} holds Python objects, which are not read, because that would run their"
