@@ -49,7 +49,7 @@ KEYED_ENDINGS = (".npz", *HDF5_ENDINGS)
 
 FILE_ENDINGS = (
     *(".npy", *KEYED_ENDINGS, ".parquet", ".arrow"),
-    *(".csv", ".csv.gz", ".mdb", ".lmdb"),
+    *(".csv", ".csv.gz", ".tsv", ".mdb", ".lmdb"),
 )
 """Extensions of files of many images."""
 
@@ -158,7 +158,7 @@ def _open_file(path: Path, key: str = "") -> ImageSource | None:
         return open_hdf5(path, key)
     if name.endswith((".parquet", ".arrow")):
         return open_table(path)
-    if name.endswith((".csv", ".csv.gz")):
+    if name.endswith((".csv", ".csv.gz", ".tsv")):
         return open_pixel_csv(path)
     if name.endswith((".mdb", ".lmdb")):
         return LmdbSource(path)

@@ -228,3 +228,50 @@ def test_columns_in_another_order_keep_it(tmp_path: Path) -> None:
     rows = [names, *(map(str, image.reshape(-1)) for image in pixels)]
     (tmp_path / "a.csv").write_text("\n".join(",".join(row) for row in rows))
     assert np.array_equal(np.asarray(open_source(tmp_path / "a.csv").image(8, 16)), pixels[8])
+
+
+VALUES = np.random.RandomState(1).randint(0, 256, (6, 64)).astype(np.uint8)
+
+
+def check_pixels(path: Path) -> None:
+    source = open_source(path)
+    found = [np.asarray(source.image(k, 8)).reshape(-1) for k in range(len(source))]
+    assert np.array_equal(found, VALUES)
+
+
+def test_spaces_part_the_columns_that_numpy_writes(tmp_path: Path) -> None:
+    np.savetxt(tmp_path / "a.csv", VALUES)
+    check_pixels(tmp_path / "a.csv")
+    np.savetxt(tmp_path / "aligned.csv", VALUES, fmt="%5d")
+    check_pixels(tmp_path / "aligned.csv")
+
+
+def test_a_tsv_is_read(tmp_path: Path) -> None:
+    np.savetxt(tmp_path / "a.tsv", VALUES, fmt="%d", delimiter="\t")
+    check_pixels(tmp_path / "a.tsv")
+
+
+def test_numbered_columns_in_any_order_are_sorted(tmp_path: Path) -> None:
+    order = np.random.RandomState(0).permutation(64)
+    header = ",".join(f"pixel{k}" for k in order)
+    np.savetxt(tmp_path / "a.csv", VALUES[:, order], "%d", ",", header=header, comments="")
+    check_pixels(tmp_path / "a.csv")
+
+
+def test_all_pixels_can_be_a_list_as_python_writes_it(tmp_path: Path) -> None:
+    lines = [f'{k},"{row.tolist()}"' for k, row in enumerate(VALUES)]
+    (tmp_path / "a.csv").write_text("\n".join(["label,pixels", *lines]))
+    check_pixels(tmp_path / "a.csv")
+
+
+def test_a_csv_in_another_encoding_is_an_error_that_says_so(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("label,pixels\ncaf\xe9," + "0 " * 64, "latin-1")
+    with pytest.raises(DataError, match="save it in this encoding"):
+        open_source(tmp_path / "a.csv")
+
+
+def test_a_missing_pixel_is_an_error_that_says_what_to_do(tmp_path: Path) -> None:
+    names = ",".join(f"pixel{k}" for k in range(16))
+    (tmp_path / "a.csv").write_text(f"label,{names}\n0{',1' * 15},\n")
+    with pytest.raises(DataError, match="row 1 .* fill it in, or remove the row"):
+        open_source(tmp_path / "a.csv")

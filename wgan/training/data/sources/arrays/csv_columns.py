@@ -71,10 +71,15 @@ def choose_columns(names: Sequence[str], rows: Sequence[Sequence[str]], path: Pa
 def _by_number(columns: Sequence[int], names: Sequence[str]) -> tuple[int, ...]:
     """Undo an alphabetical order of columns, in which pixel10 is before pixel2.
 
-    Columns in another order, or without numbers in their names, keep it.
+    Also any other order of single numbers without gaps. Columns in another order of rows and
+    columns, as 0_0, 1_0, or without numbers in their names, keep it.
     """
     own = [names[k] for k in columns] if names else []
-    if own != sorted(own) or len({_DIGITS.sub("0", name) for name in own}) != 1:
+    kinds = {_DIGITS.sub("0", name) for name in own}
+    singles = [int(_DIGITS.findall(name)[0]) for name in own if len(_DIGITS.findall(name)) == 1]
+    is_whole = len(singles) == len(own) == len(set(singles)) and bool(own)
+    is_whole = is_whole and max(singles) - min(singles) == len(own) - 1
+    if len(kinds) != 1 or not (is_whole or own == sorted(own)):
         return tuple(columns)
     numbers = {k: tuple(map(int, _DIGITS.findall(names[k]))) for k in columns}
     if len(set(numbers.values())) < len(columns):

@@ -31,6 +31,9 @@ FIELD_LIMIT = 2**24
 """Characters of a field; FER2013 has all pixels of an image in one."""
 
 _QUOTED = re.compile(r'"[^"]*"')
+_JOINTS = re.compile(r"[\[\](),;]")
+"""What else is between the pixels of a column of all, as where Python wrote a list."""
+
 _DECIMAL_COMMA = re.compile(r"\s*[-+]?\d*,\d+([eE][-+]?\d+)?\s*")
 
 EXAMINED = 1000
@@ -56,11 +59,19 @@ def open_pixel_csv(path: Path) -> ImageSource:
             lines = io.TextIOWrapper(file, "utf-8-sig", newline="")
             start = lines.readline()
             separator = _separator(start)
-            rows = csv.reader(itertools.chain([start], lines), delimiter=separator)
-            if separator != ",":
+            whole = itertools.chain([start], lines)
+            if separator == " ":  # as np.savetxt writes, perhaps several
+                rows = map(str.split, whole)
+            else:
+                rows = csv.reader(whole, delimiter=separator)
+            if separator in ";\t":
                 rows = (list(map(_with_point, row)) for row in rows)
             pixels, labels, columns = _read(rows, path)
-    except (OSError, EOFError, UnicodeDecodeError, csv.Error, zlib.error) as exc:
+    except UnicodeDecodeError as exc:
+        raise DataError(
+            f"the CSV file {path} is no text in UTF-8: save it in this encoding"
+        ) from exc
+    except (OSError, EOFError, csv.Error, zlib.error) as exc:
         if is_refused(exc):
             raise DataError(f"the file {path} {why_unreadable(exc)}") from exc
         raise DataError(f"the CSV file {path} is damaged: {exc}") from exc
@@ -92,8 +103,13 @@ def _class_texts(labels: list[str]) -> list[str]:
 
 
 def _separator(line: str) -> str:
-    """Return what parts the columns of a line; commas beside semicolons or tabs are decimal."""
+    """Return what parts the columns of a line; commas beside semicolons or tabs are decimal.
+
+    Spaces only part them if nothing else does.
+    """
     bare = _QUOTED.sub("", line)
+    if not any(mark in line for mark in ',;\t"') and " " in line.strip():
+        return " "
     other = max(";\t", key=bare.count)
     is_decimal = bare.count(",") <= bare.count(other) + 1 and f",{other}" not in bare
     return other if bare.count(other) and is_decimal else ","
@@ -124,7 +140,9 @@ def _read(
             if ends_empty and row[-1]:
                 raise ValueError(f"its last column has {row[-1]!r}, and is empty before")
             labels += [] if columns.label is None else [row[columns.label]]
-            values = pick(row).split() if columns.is_joined else pick(row)
+            values = _JOINTS.sub(" ", pick(row)).split() if columns.is_joined else pick(row)
+            if "" in values:
+                raise ValueError("a pixel has no value; fill it in, or remove the row")
             images.append(np.array(list(map(float, values)), np.float32))
             if len(images[-1]) != len(images[0]):
                 raise ValueError(f"{len(images[-1])} pixels, not {len(images[0])}")
