@@ -1,5 +1,6 @@
 import gzip
 import io
+import shutil
 import tarfile
 import zipfile
 from pathlib import Path
@@ -100,3 +101,11 @@ def test_the_frames_of_a_member_are_unpacked_once(tmp_path: Path) -> None:
     path.write_bytes(b"")  # so that nothing can be unpacked again
     for frame in (1, 39, 7):
         assert np.array_equal(np.asarray(source.image(40 + frame, 64)), pixels[1, frame])
+
+
+@pytest.mark.parametrize("kind", ["zip", "tar", "gztar", "bztar", "xztar"])
+@pytest.mark.parametrize("name", ["a.zip", "a.tar", "a.tar.gz"])
+def test_an_archive_may_have_the_name_of_another_kind(good: Path, kind: str, name: str) -> None:
+    path = shutil.make_archive(str(good), kind, good)
+    renamed = Path(path).rename(good.parent / name)
+    assert len(open_source(renamed)) == 12

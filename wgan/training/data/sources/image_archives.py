@@ -6,7 +6,7 @@ import stat
 import tarfile
 import threading
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TypeVar
 
@@ -25,6 +25,11 @@ MAX_LINKS = 40
 LONGEST_PATH = 4096
 """Bytes of a path, as on Linux."""
 
+_ZIP_START, _TAR_MARK = b"PK\3\4", b"ustar"
+
+_COMPRESSED_STARTS = (b"\x1f\x8b", b"BZh", b"\xfd7zXZ\0")
+"""First bytes of gzip, bzip2 and xz."""
+
 READ_AHEAD_LIMIT = 2**28
 """Bytes of members that a compressed tar keeps in memory: 256 MiB."""
 
@@ -40,14 +45,24 @@ def open_archive(path: Path) -> ImageSource:
         DataError: it is damaged, or contains no images.
     """
     try:
-        if path.name.lower().endswith(".zip"):
-            return ZipSource(path)
-        if path.name.lower().endswith(".tar"):
-            return TarSource(path)
-        return CompressedTarSource(path)
+        return _kind_of(path)(path)
     except archive_errors() as exc:
         reason = why_unreadable(exc, "is damaged or of another format")
         raise DataError(f"the archive {path} {reason}") from exc
+
+
+def _kind_of(path: Path) -> "Callable[[Path], _ArchiveSource]":
+    """Return the class for an archive by its first bytes, else by its extension."""
+    with path.open("rb") as file:
+        start = file.read(tarfile.BLOCKSIZE)
+    name = path.name.lower()
+    if start.startswith(_COMPRESSED_STARTS):
+        return CompressedTarSource
+    if start[257:262] == _TAR_MARK:
+        return TarSource
+    if start.startswith(_ZIP_START) or name.endswith(".zip"):
+        return ZipSource
+    return TarSource if name.endswith(".tar") else CompressedTarSource
 
 
 class _ArchiveSource(FileSource):
