@@ -16,8 +16,10 @@ from wgan.training.data.sources.glyphs import CHARACTERS, GlyphSource
 from wgan.training.data.sources.image_files import FolderSource
 from wgan.training.data.sources.labelling import (
     classes_of_column,
+    classes_of_files,
     classes_of_folders,
     classes_of_json,
+    is_label_file,
 )
 
 
@@ -342,3 +344,21 @@ def test_characters_are_the_classes_of_glyphs() -> None:
     assert [source.class_names[label] for label in source.labels] == [
         source.character(index) for index in range(200)
     ]
+
+
+def test_extensions_of_labels_may_be_in_upper_case() -> None:
+    texts = {"1.CLS": b"3", "2.CLS": b"5"}
+    classes = classes_of_files(["1.JPG", "2.JPG"], list(texts), texts.__getitem__)
+    assert classes.names == ("3", "5")
+    assert is_label_file("a/1.CLS")
+
+
+def test_json_of_windows_and_of_pandas_has_classes() -> None:
+    text = json.dumps({"labels": [["0\\a.png", 1.0], ["0\\b.png", 0.0]]})
+    classes = classes_of_json(text.encode(), ["0/a.png", "0/b.png"])
+    assert classes.labels is not None
+    assert classes.labels.tolist() == [1, 0]
+
+
+def test_names_in_json_that_are_no_texts_are_no_classes() -> None:
+    assert classes_of_json(b'{"labels": [[1, 2]]}', ["a.png"]).labels is None

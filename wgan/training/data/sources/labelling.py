@@ -190,7 +190,11 @@ def _class_level(parents: Sequence[Sequence[str]]) -> int | None:
 def is_label_file(path: str) -> bool:
     """Whether a file beside the images holds labels for `classes_of_files`."""
     name = path.rpartition("/")[2]
-    return name == LABELS_FILE or (name.endswith(f".{LABEL}") and not is_hidden(path))
+    return name == LABELS_FILE or (_is_class_file(name) and not is_hidden(path))
+
+
+def _is_class_file(path: str) -> bool:
+    return path.lower().endswith(f".{LABEL}")
 
 
 def classes_of_files(
@@ -207,7 +211,7 @@ def classes_of_files(
         read: returns the content of a file, or raises ImageError.
     """
     found = _find_json(images, label_files)
-    class_files = [path for path in label_files if path.endswith(f".{LABEL}")]
+    class_files = [path for path in label_files if _is_class_file(path)]
     try:
         content = b"" if found is None else read(found)
         if found is not None and b'"labels"' in content:  # else it is another program's
@@ -238,8 +242,9 @@ def classes_of_json(text: bytes, names: Sequence[str]) -> Classes:
     """
     try:
         content: Any = json.loads(text)
-        labels: Mapping[str, Any] = dict(content["labels"] or ())
-    except (ValueError, TypeError, KeyError, RecursionError):
+        pairs: Mapping[str, Any] = dict(content["labels"] or ())
+        labels = {name.replace("\\", "/"): label for name, label in pairs.items()}  # of Windows
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
         labels = {}
     if not labels:
         return _no_json_classes("it lists no labels")
@@ -264,8 +269,8 @@ def _no_json_classes(problem: str) -> Classes:
 
 def _class_index(label: Any) -> int | None:
     """Return a whole number, or the index of the 1 in a one-hot list; None for anything else."""
-    if type(label) is int:
-        return label
+    if type(label) is int or (type(label) is float and label.is_integer()):
+        return int(label)
     if isinstance(label, list) and label.count(1) == 1 and label.count(0) == len(label) - 1:
         return label.index(1)
     return None
@@ -275,12 +280,12 @@ def _classes_of_class_files(
     images: Sequence[str], class_files: Sequence[str], read: Callable[[str], bytes]
 ) -> Classes:
     # A name with dots has a file of its own, or shares that of its webdataset sample.
-    stems = {path.removesuffix(f".{LABEL}") for path in class_files}
+    stems = {path[: -len(LABEL) - 1] for path in class_files}
     keys = [stem if (stem := _stem(name)) in stems else _sample_key(name) for name in images]
     wanted = set(keys)
     texts: dict[str, bytes] = {}
     for path in class_files:  # in their order, because a compressed tar is read forward
-        stem = path.removesuffix(f".{LABEL}")
+        stem = path[: -len(LABEL) - 1]
         key = stem if stem in wanted else _sample_key(path)
         if key in wanted and (key == stem or key not in stems):
             texts[key] = read(path).strip()
