@@ -172,3 +172,25 @@ def test_a_damaged_idx_file_is_an_error_and_allocates_nothing(tmp_path: Path, da
 
 def test_an_idx_file_of_labels_is_not_recognised(real_data: RealData) -> None:
     assert not is_idx(real_data("mnist") / "train-labels-idx1-ubyte.gz")
+
+
+@pytest.mark.parametrize(
+    ("code", "kind", "shape"),
+    [
+        (8, ">u1", (4, 8, 9, 3)),
+        (11, ">i2", (4, 8, 9)),
+        (13, ">f4", (4, 8, 9)),
+        (14, ">f8", (4, 3, 8, 9)),
+    ],
+)
+def test_other_types_and_colours_are_read(
+    tmp_path: Path, code: int, kind: str, shape: tuple[int, ...]
+) -> None:
+    values = np.random.RandomState(0).randint(0, 256, shape).astype(kind)
+    header = bytes([0, 0, code, len(shape)]) + np.array(shape, ">u4").tobytes()
+    (tmp_path / f"train-images-idx{len(shape)}-x").write_bytes(header + values.tobytes())
+    source = open_source(tmp_path)
+    expected = values.transpose(0, 2, 3, 1) if shape[1] == 3 else values
+    assert len(source) == 4
+    found = np.asarray(source.image(2, 8))
+    assert np.array_equal(found.reshape(expected.shape[1:]), expected[2])

@@ -6,6 +6,7 @@ whose third gives the type (8 for unsigned bytes) and fourth the number of dimen
 """
 
 import gzip
+import math
 import re
 import struct
 import zlib
@@ -19,10 +20,14 @@ from wgan.errors import DataError
 from wgan.files import is_refused, why_unreadable
 from wgan.training.data.image_formats import is_hidden
 from wgan.training.data.sources import ArraySource
+from wgan.training.data.sources.arrays.layout import layout_of
 from wgan.training.data.sources.labelling import NO_CLASSES, Classes, classes_of_column
 
-IMAGES = bytes([0, 0, 8, 3])
-"""The magic number of images: unsigned bytes, 3 dimensions."""
+TYPES = {8: "u1", 9: "i1", 11: ">i2", 12: ">i4", 13: ">f4", 14: ">f8"}
+"""Types of values by the third byte of the magic number; images of MNIST have unsigned bytes."""
+
+DIMENSIONS = (3, 4)
+"""Dimensions of images: grey ones, or with an axis of colours."""
 
 LABELS = {bytes([0, 0, code, 1]): np.dtype(kind) for code, kind in ((8, "u1"), (12, ">i4"))}
 """The magic numbers of labels, 1 dimension, and the types of their values."""
@@ -31,7 +36,7 @@ BYTE_LIMIT = 2**34
 """Largest size in bytes that a header may claim: 16 GiB."""
 
 _CHUNK = 2**20  # bytes per read
-_NAME = re.compile(r"(.*)images[-.]idx3-ubyte(\.gz)?$")
+_NAME = re.compile(r"(.*)images([-.])idx[34]-\w+(\.gz)?$")
 
 
 def find_idx(folder: Path) -> Path | None:
@@ -42,7 +47,7 @@ def find_idx(folder: Path) -> Path | None:
     """
     for parent in (folder, folder / "raw"):  # torchvision uses raw
         # Some programs unpack a file into a folder of the same name.
-        found = [path for path in parent.glob("*idx3-ubyte*") if path.is_file()]
+        found = [path for path in parent.glob("*idx[34]-*") if path.is_file()]
         chosen = _choose(parent, found)
         if chosen is not None:
             return chosen
@@ -74,9 +79,16 @@ def is_idx(path: Path) -> bool:
     """Whether the file at `path` starts with the magic number of an idx file of images."""
     try:
         with _open(path) as file:
-            return file.read(4) == IMAGES
+            return _is_magic(file.read(4))
     except (OSError, EOFError, zlib.error):
         return False
+
+
+def _is_magic(magic: bytes) -> bool:
+    """Whether these 4 bytes are the magic number of images."""
+    if len(magic) < 4 or magic[:2] != b"\0\0":
+        return False
+    return magic[2] in TYPES and magic[3] in DIMENSIONS
 
 
 def open_idx(path: Path, name: str) -> ArraySource:
@@ -87,12 +99,15 @@ def open_idx(path: Path, name: str) -> ArraySource:
     """
     try:
         with _open(path) as file:
-            magic, count, height, width = struct.unpack(">4s3I", _read(file, 16))
-            if magic != IMAGES:
+            magic = bytes(_read(file, 4))
+            if not _is_magic(magic):
                 raise DataError(f"{path} is not an idx file of images")
-            size = count * height * width
+            kind = np.dtype(TYPES[magic[2]])
+            shape = struct.unpack(f">{magic[3]}I", _read(file, 4 * magic[3]))
+            count, size = shape[0], math.prod(shape) * kind.itemsize
             if not 0 < size <= BYTE_LIMIT:
-                raise DataError(f"{path} has a wrong header: {count} images of {height}x{width}")
+                sides = "x".join(map(str, shape[1:]))
+                raise DataError(f"{path} has a wrong header: {count} images of {sides}")
             values = _read(file, size)
             if file.read(1):
                 raise DataError(f"{path} is damaged: it continues after its {count} images")
@@ -102,13 +117,15 @@ def open_idx(path: Path, name: str) -> ArraySource:
         raise DataError(
             f"the idx file {path} is truncated or damaged: {exc}; download it again"
         ) from exc
-    pixels = np.frombuffer(values, np.uint8).reshape(count, height, width)
+    pixels = np.frombuffer(values, kind).reshape(shape)
+    if len(shape) > 3 and layout_of(shape, kind, str(path)).bands_first:
+        pixels = pixels.transpose(0, 2, 3, 1)
     return ArraySource(name, pixels, *_find_labels(path, count))
 
 
 def _find_labels(path: Path, count: int) -> Classes:
     """Read the labels beside a file of images: `train-labels-idx1-ubyte` or `.gz`."""
-    found = re.fullmatch(r"(.*)images([-.])idx3-ubyte(\.gz)?", path.name)
+    found = _NAME.fullmatch(path.name)
     if found is None:
         return NO_CLASSES
     name = f"{found[1]}labels{found[2]}idx1-ubyte"
