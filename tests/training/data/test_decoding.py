@@ -235,3 +235,20 @@ def test_a_range_is_in_units_of_the_maxval_of_a_pnm(
         expected = np.clip(values / white * 255, 0, 255)
         assert np.abs(pixels - expected).max() <= (2 if bands == 3 else 1)
     assert find_data_range(open_source(tmp_path)) == (0, maxval)
+
+
+def test_grey_and_alpha_of_16_bits_is_not_colour(tmp_path: Path) -> None:
+    imagecodecs = pytest.importorskip("imagecodecs")
+    bands = np.random.RandomState(0).randint(0, 65536, (8, 9, 2)).astype(np.uint16)
+    (tmp_path / "a.png").write_bytes(imagecodecs.png_encode(bands))
+    image = decode(tmp_path / "a.png")
+    assert isinstance(image, Image.Image)
+    assert image.mode == "LA"
+    assert np.array_equal(np.asarray(image), bands >> 8)
+
+
+@pytest.mark.parametrize("ending", [".j2k", ".jpx", ".apng", ".mpo"])
+def test_rarer_extensions_are_images(tmp_path: Path, ending: str) -> None:
+    kind = {".apng": "PNG", ".mpo": "MPO"}.get(ending, "JPEG2000")
+    Image.new("RGB", (8, 8)).save(tmp_path / f"a{ending}", kind)
+    assert len(open_source(tmp_path)) == 1

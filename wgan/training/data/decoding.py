@@ -44,6 +44,9 @@ _NUMPY = b"\x93NUMPY"  # the start of a .npy file
 
 _COLOUR_MODES = ("RGB", "RGBA", "RGBX", "LA")
 
+_GREY_AND_ALPHA = "LA;16B"
+"""What Pillow calls grey and alpha of 16 bits in a PNG."""
+
 CHUNK = 16
 """Images that a thread decodes at a time."""
 
@@ -243,11 +246,13 @@ def _decode_pillow(stream: BinaryIO, frame: int) -> Image.Image:
             image.seek(frame)
         _check_size(*image.size)
         white = _file_white(image)
+        is_grey = _GREY_AND_ALPHA in str(image.tile)  # which Pillow reads as colour
         image.load()
         ImageOps.exif_transpose(image, in_place=True)
-        if white:
-            image.info[FILE_WHITE] = white
-        return image
+        info = {**image.info, FILE_WHITE: white} if white else image.info
+        whole = image.convert("LA") if is_grey else image
+        whole.info = info
+        return whole
 
 
 def _file_white(image: ImageFile.ImageFile) -> int:

@@ -8,15 +8,16 @@ HEIF_ENDINGS = frozenset({".heic", ".heics", ".heif", ".hif"})
 """Extensions of HEIF images, which pillow-heif reads."""
 
 ENDINGS = frozenset({
-    ".avif", ".bmp", ".dib", ".gif", ".jfif", ".jp2", ".jpe", ".jpeg", ".jpg", ".pbm", ".pgm",
-    ".png", ".pnm", ".ppm", ".tif", ".tiff", ".webp",
+    ".apng", ".avif", ".bmp", ".dib", ".gif", ".j2c", ".j2k", ".jfif", ".jp2", ".jpc", ".jpe",
+    ".jpeg", ".jpf", ".jpg", ".jpx", ".mpo", ".pbm", ".pgm", ".png", ".pnm", ".ppm", ".tif",
+    ".tiff", ".webp",
 })  # fmt: skip
 """Extensions of images that Pillow reads, in lower case."""
 
-JPEG_ENDINGS = frozenset({".jfif", ".jpe", ".jpeg", ".jpg"})
+JPEG_ENDINGS = frozenset({".jfif", ".jpe", ".jpeg", ".jpg", ".mpo"})
 
 FRAMED_ENDINGS = frozenset(
-    {".gif", ".tif", ".tiff", ".webp", ".png", ".avif"} | HEIF_ENDINGS | JPEG_ENDINGS
+    {".gif", ".tif", ".tiff", ".webp", ".png", ".apng", ".avif"} | HEIF_ENDINGS | JPEG_ENDINGS
 )
 """Extensions of files that can hold several images: a JPEG as MPO, of cameras for 3D."""
 
