@@ -279,3 +279,30 @@ def test_an_incomplete_saved_dataset_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "dataset_dict.json").write_text(json.dumps({"splits": ["train"]}))
     with pytest.raises(DataError, match="incomplete"):
         open_source(tmp_path)
+
+
+def test_image_files_may_be_a_dictionary_column(tmp_path: Path) -> None:
+    images = np.random.RandomState(0).randint(0, 256, (4, 8, 8, 3)).astype(np.uint8)
+    column = pa.array([png(image) for image in images]).dictionary_encode()
+    parquet.write_table(pa.table({"image": column}), tmp_path / "a.parquet")
+    source = open_source(tmp_path / "a.parquet")
+    assert np.array_equal(np.asarray(source.image(3, 32)), images[3])
+
+
+def test_a_saved_dataset_of_selected_rows_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "data.arrow").write_bytes(b"x")
+    state = {
+        "_data_files": [{"filename": "data.arrow"}],
+        "_indices_data_files": [{"filename": "i"}],
+    }
+    (tmp_path / "state.json").write_text(json.dumps(state))
+    with pytest.raises(DataError, match="flatten_indices"):
+        open_source(tmp_path)
+
+
+def test_only_some_of_many_columns_are_named(tmp_path: Path) -> None:
+    columns = {f"pixel{k}": [0] for k in range(1000)}
+    parquet.write_table(pa.table(columns), tmp_path / "a.parquet")
+    with pytest.raises(DataError, match="no column of images") as error:
+        open_source(tmp_path / "a.parquet")
+    assert len(str(error.value)) < 1000

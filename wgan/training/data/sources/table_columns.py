@@ -21,6 +21,10 @@ IMAGE_NAMES = ("image", "img", "images", "jpg", "jpeg", "png", "webp", "pixels",
 """Usual names of a column of images, the most telling first; in lower case."""
 
 
+MAX_LISTED = 20
+"""Columns that a message names."""
+
+
 def image_column(schema: "pa.Schema", path: Path) -> str:
     """Return the name of the column of images. Raises DataError."""
     features = _features(schema)
@@ -38,7 +42,8 @@ def image_column(schema: "pa.Schema", path: Path) -> str:
             found = [name for name in lists if _rank(name) < len(IMAGE_NAMES)] or found
         if found:
             return min(found, key=_rank)
-    columns = ", ".join(f"{field.name} ({field.type})" for field in schema)
+    fields = [f"{field.name} ({field.type})" for field in schema]
+    columns = ", ".join([*fields[:MAX_LISTED], "..."] if len(fields) > MAX_LISTED else fields)
     raise DataError(
         f"the table {path} has no column of images, bytes or arrays among {columns or 'no columns'}"
     )
@@ -73,6 +78,8 @@ def _is_image(kind: "pa.DataType") -> bool:
 def _is_bytes(kind: "pa.DataType") -> bool:
     import pyarrow as pa
 
+    if pa.types.is_dictionary(kind):
+        kind = kind.value_type
     kinds = (pa.types.is_binary, pa.types.is_large_binary, pa.types.is_binary_view)
     return any(test(kind) for test in kinds)
 

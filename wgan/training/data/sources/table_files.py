@@ -55,7 +55,13 @@ def open_saved_dataset(folder: Path) -> ImageSource:
             chosen = "train" if "train" in splits else splits[0]
             unused = tuple(f"the split {name}" for name in splits if name != chosen)
             split = folder / chosen
-        names = [str(file["filename"]) for file in _read_json(split / SAVED)["_data_files"]]
+        state = _read_json(split / SAVED)
+        names = [str(file["filename"]) for file in state["_data_files"]]
+        if state.get("_indices_data_files"):  # of early versions of datasets
+            raise DataError(
+                f"the saved dataset {folder} uses some of its rows only: load it, and save it again"
+                " after flatten_indices()"
+            )
         files = [split / name for name in names]
     except (OSError, ValueError, TypeError, LookupError) as exc:
         raise DataError(f"the saved dataset {folder} is damaged or incomplete: {exc}") from exc
