@@ -245,3 +245,10 @@ def test_arrays_of_many_images_in_groups_are_not_one_image_each(tmp_path: Path) 
         for index in range(8):
             file[f"{index}/images"] = np.zeros((20, 1024), np.uint8)
     assert len(open_source(tmp_path / "people.h5")) == 20
+
+
+def test_the_fields_of_a_table_are_named(tmp_path: Path) -> None:
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file["rows"] = np.zeros(8, [("face", "u1", (8, 8)), ("age", "i4")])
+    with pytest.raises(DataError, match=r"save each of its fields \(face, age\)"):
+        open_source(tmp_path / "a.h5")

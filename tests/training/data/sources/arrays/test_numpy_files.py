@@ -379,3 +379,15 @@ def test_files_beside_the_arrays_of_an_npz_are_not_read(tmp_path: Path) -> None:
         archive.writestr("licence.txt", "text")
         archive.writestr("__MACOSX/._images.npy", "Finder")
     assert len(open_source(tmp_path / "images.npz")) == 5
+
+
+def test_the_fields_of_a_structured_array_are_named(tmp_path: Path) -> None:
+    np.save(tmp_path / "a.npy", np.zeros(8, [("face", "u1", (8, 8)), ("age", "i4")]))
+    with pytest.raises(DataError, match=r"save each of its fields \(face, age\)"):
+        open_source(tmp_path / "a.npy")
+
+
+def test_an_array_of_texts_is_an_error_without_advice_about_axes(tmp_path: Path) -> None:
+    np.save(tmp_path / "a.npy", np.array(["a", "b"]))
+    with pytest.raises(DataError, match=r"must be numbers, the pixels of images$"):
+        open_source(tmp_path / "a.npy")

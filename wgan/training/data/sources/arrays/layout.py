@@ -109,6 +109,10 @@ def layout_of(shape: Sequence[int], dtype: np.dtype[Any], name: str) -> ArrayLay
     advice = "[n, height, width], [n, height, width, channels] or [n, channels, height, width]"
     if dtype.kind == "O":
         advice = "plain numbers: Python objects are not read, because that would run their code"
+    elif dtype.names:
+        advice = f"plain numbers: save each of its fields ({', '.join(dtype.names)}) as an array"
+    elif dtype.kind not in "uifbc":
+        advice = "numbers, the pixels of images"
     elif dtype.kind == "c":
         advice = "real numbers, as np.abs or np.real returns them"
     elif len(shape) and not shape[0]:
@@ -296,6 +300,10 @@ def _why_none(shapes: Mapping[str, ArrayType]) -> str:
                 f": {each} holds lists of any length, which are no image files that are known:"
                 " write each image to a file in a folder, and give the folder"
             )
+    tables = [each for each, (_, dtype) in shapes.items() if dtype.names]
+    if tables:
+        fields = ", ".join(shapes[tables[0]][1].names or ())
+        return f": {tables[0]} is a table; save each of its fields ({fields}) as an array"
     empty = [each for each, (shape, _) in shapes.items() if len(shape) > 1 and not shape[0]]
     if empty:
         return f": {empty[0]} is empty"
