@@ -203,3 +203,26 @@ def test_auto_of_equal_values_or_shards_is_refused(tmp_path: Path) -> None:
         resolve_data_range("auto", open_source(tmp_path / "a.npy"))
     with pytest.raises(UsageError, match="shards"):
         resolve_data_range("auto", Shards("a", [], None))
+
+
+@pytest.mark.parametrize(
+    ("values", "advice"),
+    [
+        (np.linspace(0.06, 0.93, 1024), "give --range 0,1,"),
+        (np.linspace(-0.9, 0.99, 1024), "give --range -1,1,"),
+        (np.arange(17, 237), "give --range 0,255,"),
+        (np.linspace(0.2, 0.3, 1024), "give --range 0.2"),
+    ],
+)
+def test_a_usual_range_is_advised_where_the_values_fill_it(
+    tmp_path: Path, values: npt.NDArray[Any], advice: str
+) -> None:
+    np.save(tmp_path / "a.npy", np.resize(values, (4, 16, 16)))
+    found = survey(open_source(tmp_path / "a.npy"), Transform(size=16, channels=1))
+    assert advice in found.rows()["range"]
+
+
+def test_values_that_are_all_the_same_are_said(tmp_path: Path) -> None:
+    np.save(tmp_path / "a.npy", np.zeros((4, 16, 16), np.uint8))
+    found = survey(open_source(tmp_path / "a.npy"), Transform(size=16, channels=1))
+    assert found.rows()["range"] == "all 8-bit values are 0"

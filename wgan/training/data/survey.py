@@ -43,6 +43,9 @@ CHUNK = 16
 NARROW, NARROW_WIDE = 0.1, 0.5
 """A smaller share of the values of a type deserves a --range: of up to 8 bits, and of more."""
 
+USUAL_RANGES: tuple[DataRange, ...] = ((0, 1), (-1, 1), (0, 255), (-128, 127))
+"""Ranges that arrays of images of other types than uint8 commonly have."""
+
 BOOLEAN = "boolean"
 
 
@@ -171,14 +174,25 @@ class Survey:
         if kind.endswith("-bit"):
             bits = int(kind.partition("-")[0])
             share = (high - low) / (2**bits - 1)
-            if share >= (NARROW if bits <= 8 else NARROW_WIDE) or low == high:
+            if low == high:
+                return f"all {kind} values are {low:g}"
+            if share >= (NARROW if bits <= 8 else NARROW_WIDE):
                 return ""
             found = f"{found}, which use {share:.1%} of {bits} bits"
         elif low == high:
             return f"all {kind} values are {low:g}"
+        text = data_range_text((low, high) if kind.endswith("-bit") else _likely_range(low, high))
         if self.transform is None:  # each file is stored as it is
-            return f"{found}: train on the shards with --range {data_range_text((low, high))}"
-        return f"{found}: give --range {data_range_text((low, high))}, or --range auto"
+            return f"{found}: train on the shards with --range {text}"
+        return f"{found}: give --range {text}, or --range auto"
+
+
+def _likely_range(low: float, high: float) -> DataRange:
+    """Return the usual range of which values take half or more, else their own."""
+    for black, white in USUAL_RANGES:
+        if black <= low and high <= white and high - low >= (white - black) / 2:
+            return black, white
+    return low, high
 
 
 def survey(source: ImageSource, transform: Transform | None) -> Survey:

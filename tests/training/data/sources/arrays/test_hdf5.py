@@ -252,3 +252,17 @@ def test_the_fields_of_a_table_are_named(tmp_path: Path) -> None:
         file["rows"] = np.zeros(8, [("face", "u1", (8, 8)), ("age", "i4")])
     with pytest.raises(DataError, match=r"save each of its fields \(face, age\)"):
         open_source(tmp_path / "a.h5")
+
+
+def test_a_virtual_data_set_without_its_file_is_refused(tmp_path: Path) -> None:
+    with h5py.File(tmp_path / "part.h5", "w") as file:
+        file["images"] = IMAGES
+    layout = h5py.VirtualLayout(IMAGES.shape, IMAGES.dtype)
+    layout[:] = h5py.VirtualSource("part.h5", "images", shape=IMAGES.shape)
+    with h5py.File(tmp_path / "whole.h5", "w") as file:
+        file.create_virtual_dataset("images", layout)
+    source = open_source(tmp_path / "whole.h5")
+    assert np.array_equal(np.asarray(source.image(1, 32)), IMAGES[1])
+    moved = (tmp_path / "whole.h5").rename(tmp_path.parent / f"{tmp_path.name}.h5")
+    with pytest.raises(DataError, match=r"in part\.h5, which is missing"):
+        open_source(moved)

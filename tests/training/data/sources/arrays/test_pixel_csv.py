@@ -273,5 +273,5 @@ def test_a_csv_in_another_encoding_is_an_error_that_says_so(tmp_path: Path) -> N
 def test_a_missing_pixel_is_an_error_that_says_what_to_do(tmp_path: Path) -> None:
     names = ",".join(f"pixel{k}" for k in range(16))
     (tmp_path / "a.csv").write_text(f"label,{names}\n0{',1' * 15},\n")
-    with pytest.raises(DataError, match="row 1 .* fill it in, or remove the row"):
+    with pytest.raises(DataError, match=r"row 1 .* fill it in, or remove the row"):
         open_source(tmp_path / "a.csv")

@@ -77,11 +77,24 @@ def _open_found(path: Path, found: dict[str, Any], key: str) -> ImageSource:
     if labels:
         title = f"labels in the data set {labels}"
         classes = classes_of_column(np.asarray(found[labels]), title=title)
+    _check_virtual(path, images, found[images])
     if images in files:
         numbers = [f"image {k}" for k in range(len(found[images]))]
         return FilesSource(path, found[images], numbers, classes, unused, images)
     layout = layout_of(*types[images], f"{path}, data set {images},")
     return StackSource(path, found[images], layout, classes, unused, images)
+
+
+def _check_virtual(path: Path, name: str, item: Any) -> None:
+    """Raise DataError if a virtual data set lacks a file, for which HDF5 would return zeros."""
+    for source in item.virtual_sources() if item.is_virtual else ():
+        file = source.file_name
+        known = "%" not in file and file != "."  # a pattern of names, or the same file
+        if known and not (path.parent / file).exists() and not Path(file).exists():
+            raise DataError(
+                f"{path}: the virtual data set {name} has its values in {file}, which is missing:"
+                " put that file beside it, or give it"
+            )
 
 
 def _external_links(file: Any) -> str:
