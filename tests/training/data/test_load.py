@@ -100,3 +100,13 @@ def test_pointers_of_git_lfs_in_a_folder_say_to_pull(tmp_path: Path, name: str) 
     (tmp_path / name).write_text("version https://git-lfs.github.com/spec/v1\n")
     with pytest.raises(DataError, match="git lfs pull"):
         load_images(open_source(tmp_path), Transform(size=32, channels=3))
+
+
+def test_a_name_that_is_a_folder_too_is_warned_about(
+    good: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.chdir(good.parent)
+    good.rename("glyphs")
+    assert len(open_source("glyphs")) != 12
+    assert "write ./glyphs" in caplog.text
+    assert len(open_source("./glyphs")) == 12

@@ -94,6 +94,10 @@ def open_source(data: str | Path, download: bool = False, frames: str = "first")
         DataError: the data does not exist, is damaged, or holds no images.
         MissingExtra: a package that reads it is not installed.
     """
+    if data in (*STYLES, *NAMES) and Path(data).exists():
+        logger.warning(
+            "%s is the data set of that name: for the file or folder write ./%s", data, data
+        )
     if data in STYLES:
         return GlyphSource(name=str(data))
     if isinstance(data, str) and data in NAMES:
