@@ -27,8 +27,9 @@ from wgan.images import to_images
 from wgan.runtime import Generator
 from wgan.training.data import Transform, load_images, open_source
 
-CLASSES = tuple(
-    ["t-shirt", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "boot"]
+CLASSES = (
+    *("t-shirt", "trouser", "pullover", "dress", "coat"),
+    *("sandal", "shirt", "sneaker", "bag", "boot"),
 )
 """Names of the labels 0 to 9, as in make_generator.sh."""
 
