@@ -40,6 +40,16 @@ def test_whole_numbers_and_arrays_are_arguments(tmp_path: Path) -> None:
         make_inputs(network, {"direction": f"{tmp_path / 'none.npy'}"}, None)
 
 
+@pytest.mark.parametrize("text", ["nan", "-inf", "1e999", "0,nan,1", "d.npy"])
+def test_numbers_that_are_not_finite_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    np.save("d.npy", np.array([[np.inf]]))
+    with pytest.raises(UsageError, match=r"--input direction=.* is not finite"):
+        make_inputs(Growing(), {"direction": text}, None)
+
+
 class OneHot(nn.Module):
     """Takes a class as one-hot."""
 

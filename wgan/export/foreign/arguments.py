@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from wgan.errors import UsageError
 from wgan.files import open_regular
 from wgan.model_file.graph_inputs import LABEL_NAME, split_label_input
-from wgan.text import first_line
+from wgan.text import first_line, shorten
 
 
 @dataclass(frozen=True)
@@ -33,11 +33,14 @@ def make_inputs(module: nn.Module, given: Mapping[str, str], label: int | None) 
     """The further arguments of a module from what the user wrote.
 
     Raises:
-        UsageError: the module has no such argument, or none that is clearly a class.
+        UsageError: the module has no such argument, or none that is clearly a class, or a number
+            is not finite.
     """
     names = list(inspect.signature(module.forward).parameters)
     _check_names(module, given)
     inputs = {name: _parse(text) for name, text in given.items()}
+    for name, value in inputs.items():
+        _check_finite(name, given[name], value)
     if label is not None:
         found = [name for name in names[1:] if LABEL_NAME.match(name) and name not in inputs]
         if not found:
@@ -47,6 +50,16 @@ def make_inputs(module: nn.Module, given: Mapping[str, str], label: int | None) 
             )
         inputs[found[0]] = torch.tensor([label])
     return inputs
+
+
+def _check_finite(name: str, text: str, value: Any) -> None:
+    """Raise UsageError for NaN or infinity, which a module that ignores them would not show."""
+    numbers = isinstance(value, float | Tensor)
+    if numbers and not torch.isfinite(torch.as_tensor(value)).all():
+        raise UsageError(
+            f"--input {name}={shorten(text, 40)} is not allowed: a number in it is not finite;"
+            " give finite ones"
+        )
 
 
 def _check_names(module: nn.Module, given: Collection[str]) -> None:
