@@ -240,8 +240,8 @@ def with_dropout(ratio: float | None, mode: Any, *, constant: bool = False) -> o
     return helper.make_model(graph)
 
 
-@pytest.mark.parametrize("reader", ["none", "node", "output", "branch", "function"])
-def test_random_numbers_count_if_something_reads_them(reader: str) -> None:
+@pytest.mark.parametrize("reader", ["none", "dead node", "node", "output", "branch", "function"])
+def test_random_numbers_count_if_an_output_depends_on_them(reader: str) -> None:
     noise = helper.make_node("RandomNormal", [], ["noise"], shape=[3])
     model = models.generator()
     if reader == "branch":
@@ -252,12 +252,21 @@ def test_random_numbers_count_if_something_reads_them(reader: str) -> None:
         model.functions.append(helper.make_function("f", "F", [], ["noise"], [noise], [opset]))
     else:
         model.graph.node.append(noise)
-    if reader == "node":
+    if reader in ("node", "dead node"):
         model.graph.node.append(helper.make_node("Identity", ["noise"], ["more"]))
+    if reader == "node":
+        model.graph.output.append(onnx.ValueInfoProto(name="more"))
     elif reader == "output":
         model.graph.output.append(onnx.ValueInfoProto(name="noise"))
     found = scan(model.SerializeToString())
-    assert found.draws == (set() if reader == "none" else {"RandomNormal"})
+    assert found.draws == (set() if reader in ("none", "dead node") else {"RandomNormal"})
+
+
+def test_a_node_of_countless_outputs_and_inputs_is_read_once() -> None:
+    model, names = models.generator(), [f"value{number}" for number in range(40_000)]
+    model.graph.node.append(helper.make_node("RandomNormal", names[1:], names))
+    model.graph.output.append(onnx.ValueInfoProto(name=names[0]))
+    assert scan(model.SerializeToString()).draws == {"RandomNormal"}
 
 
 TRUE = numpy_helper.from_array(np.array(True), "mode")

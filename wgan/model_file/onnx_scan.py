@@ -146,8 +146,9 @@ def scan(
         found.unsafe = EXTERNAL
     if found.unsafe and not allow_unsafe:
         raise ModelFileError(found.unsafe)
-    # A node that nothing reads changes no image.
-    found.draws = {name for name, values in scanner.random if not scanner.read.isdisjoint(values)}
+    # A node that no output depends on changes no image.
+    needed = scanner.needed_values()
+    found.draws = {name for name, values in scanner.random if not needed.isdisjoint(values)}
     if any(scanner.is_training(dropout) for dropout in scanner.dropouts):
         found.trains.add("dropout")
     found.producers = resolve(found.producers, scanner.numbers)
@@ -193,7 +194,9 @@ class _Scanner:
     dropouts: list[list[str]] = field(default_factory=list)  # inputs of each Dropout
     constants: dict[str, float | str] = field(default_factory=dict)  # of Constant, in any graph
     random: list[tuple[str, list[str]]] = field(default_factory=list)  # operators, outputs
-    read: set[str] = field(default_factory=set)  # inputs of nodes, outputs of graphs and functions
+    reads: list[list[str]] = field(default_factory=list)  # inputs of each node, in any graph
+    makers: dict[str, list[int]] = field(default_factory=dict)  # value -> nodes that compute it
+    results: set[str] = field(default_factory=set)  # outputs of graphs and functions
     has_graph: bool = False
     fields: int = 0
 
@@ -218,7 +221,7 @@ class _Scanner:
             elif message == "Node" and number == _ATTRIBUTE:
                 parts.append((number, value))
             if isinstance(value, memoryview):
-                self._read_use(message, number, value)
+                self._read_result(message, number, value)
             child = children.get(number)
             if child is not None and isinstance(value, memoryview):
                 self._enter(value, child, (*path, message))
@@ -227,6 +230,9 @@ class _Scanner:
         if message == "Node":
             # An attribute of EPContext names a compiled engine: a file that some providers open.
             operator = node[_OPERATOR][-1]
+            for name in node[_OUTPUT]:
+                self.makers.setdefault(name, []).append(len(self.reads))
+            self.reads.append(node[_INPUT])
             if operator == "EPContext":
                 self.found.unsafe = (
                     "it holds an EPContext node, which loads a compiled engine: export it without"
@@ -250,12 +256,29 @@ class _Scanner:
                 if operator == "Gather" and not attributes.get("axis"):
                     self.choices.append(tuple(node[_INPUT]))
 
-    def _read_use(self, message: str, number: int, value: memoryview) -> None:
-        """Note the name of a value that a node reads, or that a graph or a function gives."""
-        if (message, number) in (("Node", _INPUT), ("Function", 5)):
-            self.read.add(text_of(value))
+    def _read_result(self, message: str, number: int, value: memoryview) -> None:
+        """Note the name of a value that a graph or a function gives."""
+        if (message, number) == ("Function", 5):
+            self.results.add(text_of(value))
         elif (message, number) == ("Graph", 12):
-            self.read.add(self._read_value(value).name)
+            self.results.add(self._read_value(value).name)
+
+    def needed_values(self) -> set[str]:
+        """The values that an output of a graph or a function depends on.
+
+        Each graph counts as run, so that the same name in two of them is one value.
+        """
+        needed, waiting, nodes = set[str](), list(self.results), set[int]()
+        while waiting:
+            name = waiting.pop()
+            if name in needed:
+                continue
+            needed.add(name)
+            for node in self.makers.get(name, ()):
+                if node not in nodes:  # each once: a node may have countless outputs and inputs
+                    nodes.add(node)
+                    waiting += self.reads[node]
+        return needed
 
     def is_training(self, dropout: list[str]) -> bool:
         """Whether a Dropout of these inputs, data, ratio and mode, is known to drop values."""

@@ -78,10 +78,12 @@ def resolve(producers: Mapping[str, Producer], numbers: Mapping[str, float]) -> 
     for name, producer in producers.items():
         if producer.operator in ("Cast", "CastLike", "Identity") and producer.source in known:
             known.setdefault(name, known[producer.source])
-    return {
-        name: replace(producer, numbers=tuple(known.get(value) for value in producer.inputs))
-        for name, producer in producers.items()
-    }
+    numbered: dict[int, Producer] = {}
+    for producer in producers.values():
+        if id(producer) not in numbered:  # a node may have countless outputs and inputs
+            numbers_of = tuple(known.get(value) for value in producer.inputs)
+            numbered[id(producer)] = replace(producer, numbers=numbers_of)
+    return {name: numbered[id(producer)] for name, producer in producers.items()}
 
 
 def find_tables(
