@@ -237,9 +237,45 @@ def test_the_range_of_uint8_images_cannot_be_another_one() -> None:
     pixels = value("out", ["n", 8, 8, 3], "uint8")
     assert found([LATENTS], [pixels], {}, value_range=(0.0, 255.0)).images is None
     with pytest.raises(
-        UsageError, match=r"--value-range 0,1 is not allowed: .* uint8, whose range"
+        UsageError, match=r"--value-range 0,1 is not allowed: .* whole numbers, uint8, whose"
     ):
         found([LATENTS], [pixels], {}, value_range=(0.0, 1.0))
+
+
+CAST_LEVELS = scaled(127.5, 128) | {"levels": Producer("Cast", "out")}
+
+
+@pytest.mark.parametrize("kind", ["int16", "uint16", "int32", "int64"])
+def test_whole_numbers_that_the_graph_or_the_user_says_to_be_levels_are_pixels(kind: str) -> None:
+    levels = value("levels", ["n", 3, 8, 8], kind)
+    for producers, given in [(CAST_LEVELS, None), ({}, (0.0, 255.0))]:
+        signature = found([LATENTS], [levels], producers, value_range=given)
+        assert signature.images is None
+        assert signature.pixels is not None
+        assert (signature.pixels.name, signature.pixels.value_range) == ("levels", None)
+
+
+@pytest.mark.parametrize(
+    ("producers", "given", "message"),
+    [
+        ({}, None, r"whole numbers, int64, .* give  --value-range=0,255"),
+        (CAST_LEVELS, (-1.0, 1.0), r"--value-range -1,1 .* whole numbers, int64, .*range is 0,255"),
+        (TANH | {"levels": Producer("Cast", "out")}, None, "from -1 to 1: those of images are"),
+    ],
+)
+def test_whole_numbers_that_may_be_classes_are_refused(
+    producers: dict[str, Producer], given: Any, message: str
+) -> None:
+    levels = value("levels", ["n", 8, 8], "int64")
+    with pytest.raises(UsageError, match=message):
+        found([LATENTS], [levels], producers, value_range=given)
+
+
+def test_whole_numbers_beside_images_are_ignored_unless_they_are_named() -> None:
+    levels = value("levels", ["n", 3, 8, 8], "int32")
+    assert found([LATENTS], [levels, IMAGES]).pixels is None
+    signature = found([LATENTS], [levels, IMAGES], CAST_LEVELS, image_output="levels")
+    assert signature.main.name == "levels"
 
 
 def test_an_image_shape_that_does_not_fit_is_named() -> None:
@@ -260,7 +296,7 @@ def test_an_image_shape_that_does_not_fit_is_named() -> None:
         ([LATENTS], [value("out", ["n", 10])], "--image-shape HEIGHTxWIDTHxCHANNELS"),
         ([LATENTS], [value("out", ["n", 3, 8, 3])], "--image-shape HEIGHTxWIDTHxCHANNELS"),
         ([LATENTS], [value("out", ["n", 32, 32, 32])], "no output that is clearly images"),
-        ([LATENTS], [value("out", ["n", 3, 8, 8], "int64")], "no output that is clearly images"),
+        ([LATENTS], [value("out", ["n", 3, 8, 8], "bool")], "no output that is clearly images"),
     ],
 )
 def test_a_foreign_graph_is_refused_with_what_was_expected_and_found(
@@ -281,6 +317,7 @@ ONE_HOT = value("c", ["n", 10])
         ([LATENTS, LABEL], r"--class K \(for y; or keep it: --label-input y\)"),
         ([LATENTS, ONE_HOT], r"--class K \(for c; or keep it: --label-input c\)"),
         ([LATENTS, value("psi", [])], r"--input psi=VALUE"),
+        ([LATENTS, value("condition", [], "bool")], r"--input condition=VALUE"),
         ([LATENTS, value("noise", ["n", 1, 8, 8])], r"--input noise=VALUE"),
         ([value("z", ["n", "z"])], r"how long its latents are .*--latent-shape 100x1x1"),
     ],
@@ -393,6 +430,12 @@ def test_pixels_are_unchanged() -> None:
         np.abs(last.images(RAW_PIXELS) - (RAW_PIXELS / 127.5 - 1).transpose(0, 3, 1, 2)).max()
         < 1e-6
     )
+
+
+def test_whole_numbers_outside_of_the_levels_are_clipped() -> None:
+    output = ImageOutput("out", "nhwc", None, (4, 5, 3))
+    outside = RAW_PIXELS.astype(np.int64) * 3 - 20
+    np.testing.assert_array_equal(output.pixels(outside), np.clip(outside, 0, 255))
 
 
 def test_a_value_range_is_two_numbers() -> None:

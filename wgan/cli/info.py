@@ -150,7 +150,7 @@ def _as_generator(file: OnnxFile, options: ForeignOptions) -> dict[str, Any]:
         floats, pixels = find_images(file.outputs, options)
         images = floats or pixels
         assert images is not None
-        value_range = range_of_images(floats, file.producers, options.value_range)
+        value_range = range_of_images(floats, pixels, file.producers, options.value_range)
     except WganError as exc:
         return {"generator": None, "needs": str(exc)}
     return {

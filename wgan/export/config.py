@@ -94,7 +94,7 @@ class PrecisionConfig:
     def allowed_from(self, *, in_16_bits: bool, in_levels: bool = False) -> Distance:
         """The largest distance from a reference that may itself compute in 16 bits.
 
-        With `in_levels` its images are uint8, of which rounding may tip one by a level.
+        With `in_levels` its images are whole numbers, of which rounding may tip one by a level.
         """
         given = {
             field.name: value

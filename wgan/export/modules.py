@@ -68,8 +68,6 @@ def export_module(
     _check_values(latent_shape, value_range, file_format)
     check_output(path)
     with needs_extra("export", purpose="exporting"):
-        import torch
-
         from wgan.export.draft import prove_and_write
         from wgan.export.foreign.arguments import check_arguments, make_labels
         from wgan.export.foreign.factory import for_export
@@ -86,8 +84,9 @@ def export_module(
     logger.info("%s: tracing the generator", path)
     drawn = draw(generator)
     channels, height, width = drawn.shape[1:]
-    in_levels = drawn.dtype == torch.uint8
-    model = _trace(generator, value_range, file_format, in_levels=in_levels)
+    in_levels = not drawn.is_floating_point()
+    levels = f"tensor({str(drawn.dtype).removeprefix('torch.')})" if in_levels else None
+    model = _trace(generator, value_range, file_format, levels)
     draft = _make_draft(model, generator, config, file_format)
     logger.info("%s: generating reference images with PyTorch", path)
     reference = Reference.draw(
@@ -148,13 +147,12 @@ def _trace(
     generator: "ForeignGenerator",
     value_range: tuple[float, float] | None,
     file_format: str,
-    *,
-    in_levels: bool,
+    levels: str | None,
 ) -> "ModelProto | None":
     """Trace the generator to ONNX, and set its value range from the graph or `value_range`.
 
     Other formats do without the graph if the generator cannot be traced and its range is given.
-    `in_levels`: its images are uint8, of 0 to 255.
+    `levels`: the type of images that are whole numbers, as ONNX Runtime writes it.
 
     Raises:
         UsageError: the range is unknown, or not that of the graph.
@@ -162,25 +160,30 @@ def _trace(
     """
     from wgan.export.foreign.interface import scan_graph
     from wgan.export.formats.onnx import to_onnx
-    from wgan.model_file.image_outputs import find_range
+    from wgan.model_file.image_outputs import LEVELS, UINT8, check_levels, find_range
 
-    by_type = (0.0, 255.0) if in_levels and value_range is None else None
     try:
         model = to_onnx(generator, generator.latent_dim, generator.classes)
     except ExportError as exc:
         if file_format == "onnx":
             raise
-        known = value_range or by_type
+        known = value_range or (LEVELS if levels == UINT8 else None)
         if known is None:
             raise UsageError(
                 "the range of the generator's images is unknown, because its graph cannot be read"
                 f" ({first_line(exc, 100)}). Give the values of black and white, as in"
                 "  --range=-1,1"
             ) from exc
+        if levels is not None:
+            check_levels(IMAGES, levels, {}, known, "--range")
         generator.value_range = known
         return None
     producers = scan_graph(model).producers
-    generator.value_range = by_type or find_range(IMAGES, producers, value_range, "--range")
+    if levels is None:
+        generator.value_range = find_range(IMAGES, producers, value_range, "--range")
+    else:
+        check_levels(IMAGES, levels, producers, value_range, "--range")
+        generator.value_range = LEVELS
     if generator.value_range != (-1.0, 1.0) and file_format == "onnx":
         model = to_onnx(generator, generator.latent_dim, generator.classes)
     return model

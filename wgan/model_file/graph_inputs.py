@@ -195,7 +195,8 @@ def _fixed_texts(
 
 
 def _may_be_label(value: ValueInfo, inputs: Sequence[ValueInfo]) -> bool:
-    return value.type in INTEGERS or (len(inputs) > 1 and bool(LABEL_NAME.match(value.name)))
+    is_named = len(inputs) > 1 and bool(LABEL_NAME.match(value.name))
+    return value.type in INTEGERS or (value.type in FLOATS and is_named)
 
 
 def _class_text(value: ValueInfo, label: int) -> str:

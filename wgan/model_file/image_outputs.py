@@ -17,6 +17,12 @@ Layout = Literal["nchw", "nhwc", "nhw", "flat"]
 
 UINT8 = "tensor(uint8)"
 
+OTHER_WHOLE = ("tensor(int16)", "tensor(uint16)", "tensor(int32)", "tensor(int64)")
+"""Other types of whole numbers whose values may be those of uint8."""
+
+IMAGE_TYPES = (*FLOATS, UINT8, *OTHER_WHOLE)
+"""Types that images may have."""
+
 CHANNEL_CHOICES = ((1, 3), (1, 2, 3, 4), tuple(range(1, MAX_CHANNELS + 1)))
 """Channels that an axis of images may have, the most likely first."""
 
@@ -36,6 +42,9 @@ def find_images(
 ) -> tuple[FoundImages | None, FoundImages | None]:
     """Find the float images and the pixels among a graph's outputs; one of them is not None.
 
+    Whole numbers of other types than uint8 are pixels only where nothing else can be images: they
+    may be a map of classes.
+
     Raises:
         ModelFileError: no output can be images.
         UsageError: an option is needed, or contradicts the graph.
@@ -50,6 +59,8 @@ def find_images(
     floats = _best([value for value in outputs if value.type in FLOATS], options)
     whole = _best([value for value in outputs if value.type == UINT8], options)
     if floats is None and whole is None:
+        whole = _best([value for value in outputs if value.type in OTHER_WHOLE], options)
+    if floats is None and whole is None:
         raise _no_images(outputs, options.image_shape)
     return floats, whole
 
@@ -62,9 +73,9 @@ def _no_images(outputs: Sequence[ValueInfo], given: tuple[int, int, int] | None)
             f" image of this shape has {math.prod(given)} values; give HEIGHTxWIDTHxCHANNELS"
         )
     return ModelFileError(
-        "it has no output that is clearly images, float or uint8, [n, c, h, w], [n, h, w, c] or"
-        f" [n, h, w], only {list_values(outputs)}. Say what flat images are with  --image-shape"
-        " HEIGHTxWIDTHxCHANNELS, as in 28x28x1"
+        "it has no output that is clearly images, floats or whole numbers, [n, c, h, w],"
+        f" [n, h, w, c] or [n, h, w], only {list_values(outputs)}. Say what flat images are with"
+        "  --image-shape HEIGHTxWIDTHxCHANNELS, as in 28x28x1"
     )
 
 
@@ -155,22 +166,60 @@ WIDTHS = 16
 
 
 def range_of_images(
-    floats: FoundImages | None, producers: Mapping[str, Producer], given: ValueRange | None
+    floats: FoundImages | None,
+    whole: FoundImages | None,
+    producers: Mapping[str, Producer],
+    given: ValueRange | None,
 ) -> ValueRange | None:
     """The values of black and white of the float images; None if there are only pixels.
 
     Raises:
-        UnknownRange, UsageError: as `find_range`.
+        UnknownRange, UsageError: as `find_range` and `check_levels`.
     """
     if floats is not None:
         return find_range(floats.value.name, producers, given)
+    assert whole is not None
+    check_levels(whole.value.name, whole.value.type, producers, given)
+    return None
+
+
+def check_levels(
+    name: str,
+    kind: str,
+    producers: Mapping[str, Producer],
+    given: ValueRange | None,
+    option: str = "--value-range",
+) -> None:
+    """Check that images of whole numbers, of the type `kind`, have the levels of uint8.
+
+    Raises:
+        UsageError: `given` or the graph says otherwise, or neither says it.
+    """
     if given not in (None, LEVELS):
         assert given is not None
         raise UsageError(
-            f"--value-range {given[0]:g},{given[1]:g} is not allowed: the model's images are uint8,"
-            " whose range is 0,255"
+            f"{option} {given[0]:g},{given[1]:g} is not allowed: the model's images are whole"
+            f" numbers, {_element(kind)}, whose range is 0,255"
         )
-    return None
+    if kind == UINT8:
+        return
+    known = inferred_range(name, producers)
+    if known is None and given is None:
+        raise UsageError(
+            f"the model's output {name[:60]} has whole numbers, {_element(kind)}, and its last"
+            " operators do not show that they are from 0 to 255. If they are, and no classes or"
+            f" anything else, give  {option}=0,255"
+        )
+    # A cast cuts fractions off: tanh(x) * 127.5 + 128 has 255 too.
+    if known is not None and (math.floor(known[0]), math.floor(known[1])) != LEVELS:
+        raise UsageError(
+            f"the model's output {name[:60]} has whole numbers, {_element(kind)}, from"
+            f" {known[0]:g} to {known[1]:g}: those of images are from 0 to 255"
+        )
+
+
+def _element(kind: str) -> str:
+    return kind.removeprefix("tensor(").removesuffix(")")
 
 
 def find_range(

@@ -19,7 +19,14 @@ from wgan.images import Images, Pixels, to_images, to_pixels
 from wgan.model_file import IMAGES, LABELS, LATENTS, PIXELS
 from wgan.model_file.foreign import ForeignOptions
 from wgan.model_file.graph_inputs import FLOATS, Inputs, LabelInput, find_inputs, list_values
-from wgan.model_file.image_outputs import UINT8, FoundImages, Layout, find_images, range_of_images
+from wgan.model_file.image_outputs import (
+    IMAGE_TYPES,
+    UINT8,
+    FoundImages,
+    Layout,
+    find_images,
+    range_of_images,
+)
 from wgan.model_file.manifest import Manifest
 from wgan.model_file.onnx_scan import Axis, OnnxFile, ValueInfo
 from wgan.model_file.value_range import ValueRange
@@ -42,13 +49,13 @@ class ImageOutput:
 
     name: str
     layout: Layout
-    value_range: ValueRange | None  # None for uint8
+    value_range: ValueRange | None  # None for whole numbers from 0 to 255
     shape: tuple[int, int, int]  # height, width, channels
 
     def images(self, raw: npt.NDArray[np.generic]) -> Images:
         """Convert the graph's output to float images `[n, c, h, w]` in [-1, 1]."""
         if self.value_range is None:
-            return to_images(self._channels_last(raw.astype(np.uint8, copy=False)))
+            return to_images(self._channels_last(_levels(raw)))
         images = self._channels_first(raw.astype(np.float32, copy=False))
         low, high = self.value_range
         if (low, high) == (-1, 1):  # unchanged to the bit
@@ -58,7 +65,7 @@ class ImageOutput:
     def pixels(self, raw: npt.NDArray[np.generic]) -> Pixels:
         """Convert the graph's output to pixels `[n, h, w, c]`."""
         if self.value_range is None:
-            return self._channels_last(raw.astype(np.uint8, copy=False))
+            return self._channels_last(_levels(raw))
         return to_pixels(self.images(raw))
 
     def fits(self, raw: tuple[int, ...], n: int) -> bool:
@@ -88,6 +95,12 @@ class ImageOutput:
         if self.layout == "nhwc":
             return raw
         return raw.reshape(-1, channels, height, width).transpose(0, 2, 3, 1)
+
+
+def _levels(raw: npt.NDArray[np.generic]) -> npt.NDArray[np.uint8]:
+    """Whole numbers as uint8; those of other types may lie outside of its range."""
+    levels: npt.NDArray[Any] = raw
+    return levels if levels.dtype == np.uint8 else np.clip(levels, 0, 255).astype(np.uint8)
 
 
 @dataclass(frozen=True)
@@ -128,7 +141,7 @@ def read_signature(
     found = find_inputs(inputs, options, file.embeddings)
     outputs = _complete(outputs, found, probe)
     floats, whole = find_images(outputs, options)
-    value_range = range_of_images(floats, file.producers, options.value_range)
+    value_range = range_of_images(floats, whole, file.producers, options.value_range)
     images = None if floats is None else _output(floats, value_range)
     pixels = None
     if whole is not None and (images is None or images.shape == _output(whole, None).shape):
@@ -152,7 +165,7 @@ def _complete(outputs: Sequence[ValueInfo], inputs: Inputs, probe: Probe) -> Seq
     free = [
         value
         for value in outputs
-        if value.type in (*FLOATS, UINT8)
+        if value.type in IMAGE_TYPES
         and (not value.shape or not all(isinstance(axis, int) for axis in value.shape[1:]))
     ]
     if not free:

@@ -118,18 +118,24 @@ def test_constants_of_the_graph_that_are_those_of_the_pixels_may_be_float16(tmp_
 
 
 class Whole(Small):
-    """Turns its images into uint8, by the formula of NVIDIA's StyleGANs."""
+    """Turns its images into whole numbers, by the formula of NVIDIA's StyleGANs."""
+
+    def __init__(self, dtype: torch.dtype = torch.uint8, *, clamps: bool = True) -> None:
+        super().__init__()
+        self.dtype, self.clamps = dtype, clamps
 
     def forward(self, z: Tensor) -> Any:
         """Draw images of 256 levels."""
         # Upscaled: of 49152 values rounding tips some where the fraction is cut off.
         large = nn.functional.interpolate(self.main(z), size=(128, 128), mode="bilinear")
-        return (large * 127.5 + 128).clamp(0, 255).to(torch.uint8)
+        levels = large * 127.5 + 128
+        return (levels.clamp(0, 255) if self.clamps else levels).to(self.dtype)
 
 
-def test_rounding_may_tip_an_image_of_256_levels_by_one(tmp_path: Path) -> None:
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.int32, torch.int64])
+def test_rounding_may_tip_an_image_of_256_levels_by_one(tmp_path: Path, dtype: torch.dtype) -> None:
     torch.manual_seed(0)
-    module = Whole()
+    module = Whole(dtype)
     manifest = export_module(module, (LATENT_DIM, 1, 1), tmp_path / "g.onnx")
     assert 1e-5 < manifest.receipt.seen.images < 0.008
     assert manifest.receipt.seen.pixels == 1
@@ -138,6 +144,21 @@ def test_rounding_may_tip_an_image_of_256_levels_by_one(tmp_path: Path) -> None:
     latents = torch.from_numpy(latents_from_seeds(range(4), LATENT_DIM))[:, :, None, None]
     expected = module.eval()(latents).permute(0, 2, 3, 1).numpy()
     assert np.abs(pixels - expected).max() <= 1
+
+
+@pytest.mark.parametrize(
+    ("dtype", "value_range", "message"),
+    [
+        (torch.uint8, (0, 1), "--range 0,1 is not allowed: .* whole numbers, uint8, .* is 0,255"),
+        (torch.int32, None, "whole numbers, int32, .* give  --range=0,255"),
+    ],
+)
+def test_whole_numbers_are_of_256_levels(
+    tmp_path: Path, dtype: torch.dtype, value_range: Any, message: str
+) -> None:
+    module = Whole(dtype, clamps=False)  # bilinear, so that its graph tells no range
+    with pytest.raises(UsageError, match=message):
+        export_module(module, (LATENT_DIM, 1, 1), tmp_path / "g.onnx", value_range)
 
 
 def test_an_image_shape_that_does_not_fit_is_named(module: Small, tmp_path: Path) -> None:

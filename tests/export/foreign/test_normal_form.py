@@ -137,6 +137,32 @@ def test_a_shape_that_two_nodes_share_is_freed_for_one_of_them(tmp_path: Path) -
     optimized(model, tmp_path)
 
 
+def test_a_reshape_whose_zero_is_a_size_is_freed(tmp_path: Path) -> None:
+    """PyTorch's exporter writes -1 for a batch of one, and allowzero."""
+    model = frozen(1, row=random(1, LATENT_DIM, seed=8), free_map=np.array([-1, 5, 4, 4]))
+    (reshape,) = (node for node in model.graph.node if node.op_type == "Reshape")
+    reshape.input[1] = "free_map"
+    reshape.attribute.append(helper.make_attribute("allowzero", 1))
+    with Generator(optimized(model, tmp_path)) as generator:
+        assert generator.fixed_batch is None
+
+
+@pytest.mark.parametrize("axes", [1, 2])
+def test_sparse_weights_are_written_out(tmp_path: Path, axes: int) -> None:
+    model = foreign()
+    (weights,) = (each for each in model.graph.initializer if each.name == "w0")
+    array = numpy_helper.to_array(weights)
+    where = np.nonzero(array > 0.2)
+    values = numpy_helper.from_array(array[where], "w0")
+    places = np.ravel_multi_index(where, array.shape) if axes == 1 else np.stack(where, axis=1)
+    indices = numpy_helper.from_array(np.asarray(places), "places")
+    model.graph.initializer.remove(weights)
+    model.graph.sparse_initializer.append(
+        helper.make_sparse_tensor(values, indices, list(array.shape))
+    )
+    optimized(model, tmp_path)
+
+
 def test_a_row_that_is_repeated_for_each_image_of_the_batch_is_kept_once(tmp_path: Path) -> None:
     row = np.tile(random(1, LATENT_DIM, seed=8), (4, 1))
     with Generator(optimized(frozen(4, row=row), tmp_path)) as generator:

@@ -100,9 +100,16 @@ class _Freeing:
         sizes = self._constants[node.input[1]].tolist()
         known = [size or 0 for size in source]
         find = _freed_expand if node.op_type == "Expand" else _freed_reshape
+        zero_is_a_size = any(entry.i for entry in node.attribute if entry.name == "allowzero")
+        if zero_is_a_size and 0 in sizes:
+            return False
         freed = find(sizes, known, axes[0], self._batch)
         if freed is None or freed == sizes:
             return False
+        if zero_is_a_size:  # PyTorch's exporter sets it always; a 0 in `freed` keeps an axis
+            kept = [entry for entry in node.attribute if entry.name != "allowzero"]
+            del node.attribute[:]
+            node.attribute.extend(kept)
         node.input[1] = self._constant(np.array(freed, np.int64), node.input[1])
         return True
 

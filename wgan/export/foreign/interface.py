@@ -34,7 +34,7 @@ class Interface:
     output: str
     layout: Layout
     shape: tuple[int, int, int]  # height, width, channels
-    value_range: ValueRange | None  # None for uint8
+    value_range: ValueRange | None  # None for whole numbers from 0 to 255
 
     @property
     def classes(self) -> int:

@@ -42,7 +42,7 @@ def normalize(model: ModelProto, interface: Interface) -> ModelProto:
     """
     check_operators(model)
     with _explained():
-        model = inline_functions(model)
+        model = _with_dense_weights(inline_functions(model))
         version = next(entry.version for entry in model.opset_import if entry.domain == "")
         if version < OPSET:
             model = onnx.version_converter.convert_version(model, OPSET)
@@ -110,6 +110,29 @@ def fold_constants(model: ModelProto) -> ModelProto:
         numpy_helper.from_array(value, name) for name, value in values.items()
     )
     return made
+
+
+def _with_dense_weights(model: ModelProto) -> ModelProto:
+    """Write sparse weights out: neither onnx's converter nor its optimiser knows them."""
+    made = ModelProto()
+    made.CopyFrom(model)
+    _write_out(made.graph)
+    return made
+
+
+def _write_out(graph: GraphProto) -> None:
+    for sparse in graph.sparse_initializer:
+        values, places = map(numpy_helper.to_array, (sparse.values, sparse.indices))
+        dense = np.zeros(sparse.dims, values.dtype)
+        # Places are [n], counted through all axes, or [n, axes].
+        dense[np.unravel_index(places, dense.shape) if places.ndim == 1 else tuple(places.T)] = (
+            values
+        )
+        graph.initializer.append(numpy_helper.from_array(dense, sparse.values.name))
+    del graph.sparse_initializer[:]
+    for node in graph.node:
+        for body in bodies(node):
+            _write_out(body)
 
 
 def _keep_coordinates(graph: GraphProto) -> None:

@@ -88,8 +88,8 @@ class Reference:
 
         With `classes`, the generator takes labels: those of `proof_labels`. With `float64_optional`
         a generator that cannot run in float64, or casts to float32 inside, has no referee; the
-        receipt says so. `in_levels`: its images are uint8, so that rounding tips some by a level.
-        `not_finite` says why images may be NaN, and what to do.
+        receipt says so. `in_levels`: its images are whole numbers, so that rounding tips some by a
+        level. `not_finite` says why images may be NaN, and what to do.
 
         Raises:
             ExportError: the generator fails, an image is not finite, or is another one each time.
