@@ -222,7 +222,7 @@ def export_named_module(config: ExportConfig, path: Path, file_format: str = "on
         raise UsageError("--labels keeps the label, --class fixes it: give one of them")
     module = make_module(config.module)
     if config.weights is not None:
-        put_weights(module, load_weights(config.weights))
+        put_weights(module, load_weights(config.weights), config.weights)
     else:
         logging.getLogger("wgan").warning(
             "without --weights the generator has the weights that %s gives it", config.module

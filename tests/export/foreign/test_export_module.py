@@ -69,6 +69,23 @@ def test_the_graph_of_a_module_that_cannot_be_traced_is_not_printed(
     assert capfd.readouterr() == ("", "")
 
 
+class Grouped(Small):
+    """Has the batch as the groups of a convolution, as StyleGAN2's fused modulation."""
+
+    def forward(self, z: Tensor) -> Any:
+        """Draw images."""
+        n = z.shape[0]
+        weights = z.reshape(n, LATENT_DIM, 1, 1)[:, :3]
+        images = self.main(z).reshape(1, n * 3, 8, 8)
+        grouped = nn.functional.conv2d(images, weights.reshape(n * 3, 1, 1, 1), groups=n * 3)
+        return grouped.reshape(n, 3, 8, 8).tanh()
+
+
+def test_a_setting_that_depends_on_the_batch_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ExportError, match=r"groups of a convolution, depends on the size of the b"):
+        export_module(Grouped(), (LATENT_DIM, 1, 1), tmp_path / "g.onnx")
+
+
 class LateNaN(Small):
     """Draws NaN for few latents, which only the proof has."""
 

@@ -336,6 +336,44 @@ def test_noise_is_found_by_drawing_twice() -> None:
         draw(ForeignGenerator(module, (LATENT_DIM,), inputs, "images"))
 
 
+class Noisy(Small):
+    """Draws noise, which no argument fixes, and counts its runs."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("runs", torch.zeros(()))
+
+    def forward(self, z: Tensor) -> Any:
+        """Draw images."""
+        self.runs += 1
+        return self.main(z + torch.randn_like(z))
+
+
+class Iterating(Small):
+    """Changes a vector in each run, as older implementations of spectral norm do."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("u", torch.ones(LATENT_DIM, 1, 1))
+
+    def forward(self, z: Tensor) -> Any:
+        """Draw images."""
+        self.u.mul_(0.5)
+        return self.main(z + self.u)
+
+
+@pytest.mark.parametrize(
+    ("module", "message"),
+    [
+        (Noisy(), "draws random numbers itself: .* Take the noise out of forward"),
+        (Iterating(), r"changes its own weights or buffers, .* \(u\).* only if  self.training"),
+    ],
+)
+def test_why_two_runs_differ_is_said(module: nn.Module, message: str) -> None:
+    with pytest.raises(ExportError, match=message):
+        draw(ForeignGenerator(module.eval(), (LATENT_DIM, 1, 1), {}))
+
+
 def test_an_output_that_does_not_exist_is_named() -> None:
     module = Several().eval()
     inputs = make_inputs(module, {"noise_mode": "const"}, 3)

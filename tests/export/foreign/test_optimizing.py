@@ -367,9 +367,19 @@ def test_random_numbers_that_nothing_reads_are_left_out(tmp_path: Path) -> None:
     assert "RandomNormal" not in operators(optimized(written(model, tmp_path)))
 
 
+def quantised_as_it_runs() -> ModelProto:
+    """The scale of its latents is that of a batch."""
+    before = [
+        make_node("DynamicQuantizeLinear", ["z"], ["levels", "scale", "zero_point"]),
+        make_node("DequantizeLinear", ["levels", "scale", "zero_point"], ["flat"]),
+    ]
+    return foreign(before=before)
+
+
 @pytest.mark.parametrize(
     ("model", "message"),
     [
+        (quantised_as_it_runs(), "scale is that of the whole batch .*: take the file in float"),
         (noisy(), r"draws random numbers itself \(RandomNormalLike\)"),
         (in_training(), r"batch norm in training mode.* model.eval\(\)"),
         (with_dropout(), r"dropout in training mode.* model.eval\(\)"),

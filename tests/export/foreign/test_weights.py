@@ -59,6 +59,25 @@ def test_of_a_generator_and_its_ema_one_must_be_named(tmp_path: Path, module: Sm
     torch.testing.assert_close(other.state_dict(), module.state_dict())
 
 
+def test_a_key_may_be_that_of_an_object_and_of_the_weights_in_it(
+    tmp_path: Path, module: Small
+) -> None:
+    state = module.state_dict()
+    both = {f"online.{name}": torch.zeros_like(value) for name, value in state.items()}
+    both |= {f"ema.{name}": value for name, value in state.items()}
+    text, other = f"{saved(tmp_path, 'w.pth', {'ema': both})}:ema", Small()
+    put_weights(other, load_weights(text), text)
+    torch.testing.assert_close(other.state_dict(), state)
+
+
+def test_weights_without_names_are_refused(tmp_path: Path, module: Small) -> None:
+    """As torch_ema saves them."""
+    ema = {"num_updates": torch.tensor(3), "shadow_params": list(module.parameters())}
+    for content in (ema, {"ema": ema}):
+        with pytest.raises(UsageError, match=r"weights without names, in 'shadow_params'.*save"):
+            load_weights(saved(tmp_path, "w.pth", content))
+
+
 def test_weights_are_found_below_several_keys_and_beside_numbers(
     tmp_path: Path, module: Small
 ) -> None:

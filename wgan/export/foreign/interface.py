@@ -68,6 +68,12 @@ def check_operators(model: ModelProto) -> None:
                 f"the file uses the operator {node.op_type} of {node.domain}, which only some"
                 " runtimes have: export it with ONNX's own operators"
             )
+        if node.op_type == "DynamicQuantizeLinear":
+            raise ExportError(
+                "the file has 8-bit activations whose scale is that of the whole batch"
+                " (DynamicQuantizeLinear), so that an image would depend on the other images of"
+                " its batch: take the file in float, or quantise it statically"
+            )
     found = scan_graph(model)
     if "batch norm" in found.trains:
         raise ExportError(

@@ -162,6 +162,7 @@ def draw(generator: ForeignGenerator, n: int = 8) -> Tensor:
         inputs.append(torch.arange(n) % generator.classes)
         _choose_label_form(generator, inputs)
     kept = [each.clone() for each in inputs]
+    before = _state_of(generator)
     with _run_errors(generator), torch.no_grad():
         first = generator(*kept)
         generator.copies_inputs = not all(map(torch.equal, kept, inputs))
@@ -173,11 +174,7 @@ def draw(generator: ForeignGenerator, n: int = 8) -> Tensor:
             " weights, and were they trained to the end?"
         )
     if not torch.equal(first, second):
-        raise ExportError(
-            "the generator draws random numbers itself: two runs on the same latents differ, so"
-            " that an image would depend on more than its seed. Fix the noise by an argument of"
-            " forward, as in  --input noise_mode=const"
-        )
+        raise ExportError(_why_runs_differ(generator, inputs, first, before))
     # Rounding may tip whole numbers by one.
     atol = 1e-3 if images.is_floating_point() else 1.0
     if not torch.allclose(first[:2].double(), first_two.double(), atol=atol):
@@ -185,6 +182,40 @@ def draw(generator: ForeignGenerator, n: int = 8) -> Tensor:
             "an image of the generator depends on the other images of its batch, also in eval mode"
         )
     return images
+
+
+def _why_runs_differ(
+    generator: ForeignGenerator, inputs: Sequence[Tensor], first: Tensor, before: dict[str, Tensor]
+) -> str:
+    """Whether the module draws random numbers or has changed its state, which was `before`."""
+    after = _state_of(generator)
+    changed = [name for name in before if not torch.equal(before[name], after[name])]
+    generator.module.load_state_dict(before, strict=False)
+    with _run_errors(generator), torch.no_grad():
+        again = generator(*inputs)
+    if changed and torch.equal(again, first):
+        return (
+            "forward of the generator changes its own weights or buffers, also in eval mode"
+            f" ({', '.join(changed[:4])}), so that two runs on the same latents differ and an image"
+            " would depend on more than its seed: let it change them only if  self.training"
+        )
+    names = ", ".join(list(inspect.signature(generator.module.forward).parameters)[1:])
+    advice = (
+        f"Fix the noise by an argument of forward, which takes {names}, as in  --input"
+        " noise_mode=const"
+        if names
+        else "Take the noise out of forward, or let it be an argument that  --input  can fix"
+    )
+    return (
+        "the generator draws random numbers itself: two runs on the same latents differ, so that"
+        f" an image would depend on more than its seed. {advice}"
+    )
+
+
+def _state_of(generator: ForeignGenerator) -> dict[str, Tensor]:
+    """A copy of the module's weights and buffers."""
+    state = generator.module.state_dict()
+    return {name: value.clone() for name, value in state.items() if isinstance(value, Tensor)}
 
 
 def _choose_label_form(generator: ForeignGenerator, inputs: Sequence[Tensor]) -> None:

@@ -123,6 +123,12 @@ def _state_of(content: Any, key: str, path: Path) -> Weights:
                 f" in  --weights {path.name}:{likely}"
             )
         (content,) = states.values()
+    for name, value in content.items():
+        if isinstance(value, list | tuple) and any(isinstance(each, Tensor) for each in value):
+            raise UsageError(
+                f"--weights {path} holds weights without names, in {shorten(name)}: load them into"
+                f" the generator in PyTorch, and save those with  {SAVE}"
+            )
     return {name: value for name, value in content.items() if isinstance(value, Tensor)}
 
 
@@ -181,17 +187,18 @@ def _list(names: list[str]) -> str:
     return ", ".join(shorten(name, 60).strip("'") for name in names[:MAX_NAMES]) + more
 
 
-def put_weights(module: nn.Module, weights: Weights) -> None:
+def put_weights(module: nn.Module, weights: Weights, text: str = "") -> None:
     """Load `weights` into `module`, with prefixes of wrappers left out.
 
-    Weights that the network does not know are a warning.
+    Weights that the network does not know are a warning. `text` is what they were loaded from: of
+    several that fit, those are taken whose prefix is its key.
 
     Raises:
         UsageError: the network has weights that the file lacks, or of another shape, or the file
             has several that fit.
     """
     expected = {name for name in module.state_dict() if "num_batches_tracked" not in name}
-    chosen = _without_prefix(weights, expected)
+    chosen = _without_prefix(weights, expected, _split(text)[1])
     try:
         # PyTorch renames the weights of older releases, so it decides which ones are missing.
         result = module.load_state_dict(chosen, strict=False)
@@ -209,7 +216,7 @@ def put_weights(module: nn.Module, weights: Weights) -> None:
         logger.warning("the network does not use these weights: %s", _list(unknown))
 
 
-def _without_prefix(weights: Weights, expected: set[str]) -> Weights:
+def _without_prefix(weights: Weights, expected: set[str], key: str = "") -> Weights:
     """The weights by the network's own names, as far as the file has them.
 
     Raises:
@@ -224,6 +231,8 @@ def _without_prefix(weights: Weights, expected: set[str]) -> Weights:
             for prefix in [name.removesuffix(longest)]
             if prefix.endswith(".") and all(f"{prefix}{each}" in weights for each in expected)
         ]
+        if f"{key}." in prefixes:  # also below a key of this name, as in ema.ema
+            prefixes = [f"{key}."]
         if len(prefixes) > 1:
             keys = [prefix.rstrip(".") for prefix in prefixes]
             likely = next((key for key in keys if "ema" in key), keys[0])

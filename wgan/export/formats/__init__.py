@@ -41,10 +41,21 @@ def export_errors(action: str) -> Iterator[None]:
         while cause.__cause__ is not None:
             cause = cause.__cause__
         raise ExportError(
-            f"the generator cannot be {action}: {first_line(cause, 200)}. It must take any batch of"
+            f"the generator cannot be {action}: {_reason(cause)}. It must take any batch of"
             " float32 latents, and of int64 labels with classes, with no Python `if` on a tensor's"
             " values (docs/own-networks.md)"
         ) from exc
+
+
+def _reason(cause: BaseException) -> str:
+    """The innermost error, in words where PyTorch names only its own classes."""
+    if "Unsupported attribute type" in str(cause) and "SymbolicTensor" in str(cause):
+        return (
+            "a setting of an operator, such as the groups of a convolution, depends on the size of"
+            " the batch, which ONNX has no form for (StyleGAN2 has a form without such groups: its"
+            " fused_modconv=False, or fused=False)"
+        )
+    return first_line(cause, 200)
 
 
 @contextmanager
