@@ -336,8 +336,25 @@ def test_noise_is_found_by_drawing_twice() -> None:
         draw(ForeignGenerator(module, (LATENT_DIM,), inputs, "images"))
 
 
+class OfLists(Small):
+    """Takes a list of latents, as a public StyleGAN2 does."""
+
+    def forward(self, z: Any) -> Any:
+        """Draw images."""
+        return self.main(z[0])
+
+
+def test_another_number_of_images_than_latents_is_named() -> None:
+    with pytest.raises(
+        ExportError, match=r"returns 1 images for latents \[8, 1, 6, 1, 1\]: .* list"
+    ):
+        draw(ForeignGenerator(OfLists().eval(), (1, LATENT_DIM, 1, 1), {}))
+
+
 class Noisy(Small):
     """Draws noise, which no argument fixes, and counts its runs."""
+
+    runs: Tensor
 
     def __init__(self) -> None:
         super().__init__()
@@ -351,6 +368,8 @@ class Noisy(Small):
 
 class Iterating(Small):
     """Changes a vector in each run, as older implementations of spectral norm do."""
+
+    u: Tensor
 
     def __init__(self) -> None:
         super().__init__()

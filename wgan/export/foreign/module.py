@@ -168,6 +168,13 @@ def draw(generator: ForeignGenerator, n: int = 8) -> Tensor:
         generator.copies_inputs = not all(map(torch.equal, kept, inputs))
         second, first_two = generator(*inputs), generator(*(each[:2] for each in inputs))
     images: Tensor = first
+    if len(images) != n:
+        raise ExportError(
+            f"the generator returns {len(images)} images for latents [{n},"
+            f" {', '.join(map(str, generator.latent_shape))}]: does forward take a list of latents,"
+            " or another axis as the batch? Give it a forward that takes latents with the batch"
+            " first"
+        )
     if not torch.isfinite(images).all():
         raise ExportError(
             "the generator draws values that are not finite (NaN or infinite): are these the right"
