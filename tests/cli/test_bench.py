@@ -58,6 +58,16 @@ def test_a_file_cannot_choose_which_code_runs(run_wgan: RunWgan, tmp_path: Path)
     assert not (tmp_path / "ran").exists()
 
 
+def test_networks_of_another_project_have_no_pytorch_beside_them(
+    run_wgan: RunWgan, tmp_path: Path
+) -> None:
+    model = models.generator(told=models.manifest(config={}, source="module"))
+    (tmp_path / "g.onnx").write_bytes(model.SerializeToString())
+    done = run_wgan("bench", "g.onnx", "--seconds", "0.01", "--batch-sizes", "1")
+    assert done.returncode == 0
+    assert "PyTorch is left out: the networks of the file are not wgan's own" in done.stderr
+
+
 @pytest.mark.parametrize("seconds", ["-1", "0", "nan", "inf"])
 def test_a_time_that_is_not_allowed_is_told(
     run_wgan: RunWgan, exported: Path, seconds: str

@@ -53,10 +53,8 @@ def _torch_engines(manifest: "Manifest | None", threads: int) -> dict[str, "Engi
     """Open PyTorch's engines; if there are none, say on standard error why."""
     from wgan.errors import WganError, needs_extra
 
-    if manifest is None:
-        click.echo(
-            "PyTorch is left out: the file has no manifest that describes its networks", err=True
-        )
+    if manifest is None or manifest.source:  # a module or an ONNX file of another project
+        click.echo("PyTorch is left out: the networks of the file are not wgan's own", err=True)
         return {}
     try:
         with needs_extra("export", purpose="timing PyTorch"):
