@@ -7,7 +7,7 @@ result. Exporting needs PyTorch, and ONNX files need onnx; both are imported whe
 
 import logging
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -97,14 +97,7 @@ def export(
     def write(path: Path, file_format: str = "onnx") -> Manifest:
         return export_checkpoint(checkpoint, config, path, file_format, architecture)
 
-    exported = []
-    for file in _write_each(config, paths, checkpoint.step, write):
-        if file.path == paths.get("onnx"):
-            remember_export(file.path)
-        exported.append(file)
-        if on_file is not None:
-            on_file(file)
-    return exported
+    return _write_each(config, paths, checkpoint.step, write, on_file)
 
 
 def _check_runtime(config: ExportConfig) -> None:
@@ -126,28 +119,31 @@ def _export_module(
     def write(path: Path, file_format: str = "onnx") -> Manifest:
         return export_named_module(config, path, file_format)
 
+    return _write_each(config, output_paths(config, None), None, write, on_file)
+
+
+def _write_each(
+    config: ExportConfig,
+    paths: dict[str, Path],
+    step: int | None,
+    write: Callable[..., Manifest],
+    on_file: Callable[[ExportedFile], None] | None,
+) -> list[ExportedFile]:
+    """Write the export to the path of each format; `write` takes a path and a file's format."""
     exported = []
-    paths = output_paths(config, None)
-    for file in _write_each(config, paths, None, write):
-        if file.path == paths.get("onnx"):
+    for file_format, path in paths.items():
+        if FORMATS[file_format].extension:
+            file = ExportedFile(path, write(path, file_format))
+        else:
+            with needs_extra("export", purpose="exporting"):
+                module = import_module(f"wgan.export.formats.{file_format}")
+            file = ExportedFile(*module.write_folder(path, step, config, write))
+        if file_format == "onnx":
             remember_export(file.path)
         exported.append(file)
         if on_file is not None:
             on_file(file)
     return exported
-
-
-def _write_each(
-    config: ExportConfig, paths: dict[str, Path], step: int | None, write: Callable[..., Manifest]
-) -> Iterator[ExportedFile]:
-    """Write the export to the path of each format; `write` takes a path and a file's format."""
-    for file_format, path in paths.items():
-        if FORMATS[file_format].extension:
-            yield ExportedFile(path, write(path, file_format))
-        else:
-            with needs_extra("export", purpose="exporting"):
-                module = import_module(f"wgan.export.formats.{file_format}")
-            yield ExportedFile(*module.write_folder(path, step, config, write))
 
 
 def choose_checkpoint(source: Path | None, which: str = "latest") -> Path:

@@ -236,8 +236,7 @@ class ExportConfig(ForeignConfig, CheckpointConfig):
             if self.source is not None:
                 raise UsageError(f"--module and {self.source} are two generators: name one of them")
             return
-        named = ("weights", *(name for name in ForeignConfig.__annotations__))
-        for name in named:
+        for name in ("weights", *ForeignConfig.__annotations__):
             if getattr(self, name) not in (None, ()):
                 raise UsageError(
                     f"{flag(name, self)} is for generators of other projects: give --module too"
