@@ -90,6 +90,13 @@ def test_what_is_no_feature_network_is_refused(tmp_path: Path) -> None:
         OnnxFeatures(unnamed, "cpu")
 
 
+def test_names_that_are_not_text_are_refused(tmp_path: Path) -> None:
+    content = network().SerializeToString().replace(b"image", b"im\xffge")
+    (tmp_path / "f.onnx").write_bytes(content)
+    with pytest.raises(ModelFileError, match=r"f\.onnx cannot be used: the names .* not text"):
+        OnnxFeatures(tmp_path / "f.onnx", "cpu")
+
+
 def test_colour_is_not_given_to_a_grey_network(tmp_path: Path) -> None:
     features = OnnxFeatures(save(network(), tmp_path / "f.onnx"), "cpu")
     with pytest.raises(ModelFileError, match="takes images of 1 channels, these have 3"):

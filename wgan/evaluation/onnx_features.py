@@ -33,6 +33,7 @@ from wgan.model_file.onnx_scan import ValueInfo
 from wgan.model_file.value_range import ValueRange
 from wgan.runtime.engine import open_session, run_session
 from wgan.runtime.model_source import scan_source
+from wgan.runtime.signature import session_interface
 
 VECTORS, LOGITS = "features", "logits"
 """Names of outputs."""
@@ -66,8 +67,7 @@ class OnnxFeatures:
         try:
             self._session = open_session(source.content, device, None, "all")
             source.check_unchanged()
-            inputs = [ValueInfo.of(each) for each in self._session.get_inputs()]
-            outputs = [ValueInfo.of(each) for each in self._session.get_outputs()]
+            inputs, outputs = session_interface(self._session)
             self._input, self._layout = _find_input(inputs)
             self._outputs = _find_outputs(outputs)
             self.has_logits = LOGITS in self._outputs
