@@ -45,6 +45,7 @@ from wgan.errors import UsageError, WganError
 from wgan.model_file.manifest import METADATA_KEY, config_sha256
 from wgan.model_file.reading import read_manifest, scan_model
 from wgan.runtime import Generator
+from wgan.server.config import ServeConfig
 from wgan.server.main import thread_errors
 from wgan.server.model_repository import model_files
 from wgan.stop import STOP_SIGNALS
@@ -450,7 +451,7 @@ def test_the_latest_export_is_served_by_default(
         (["generator.onnx", "--api-key-file", "missing"], 2, "the key file missing cannot be"),
         (["generator.onnx", "--api-key-file", "short"], 2, "fewer than 16 characters"),
         (["generator.onnx", "--api-key-file", "empty"], 2, "holds no key"),
-        (["generator.onnx", "--device", "tpu"], 2, "device 'tpu' is not allowed"),
+        (["generator.onnx", "--device", "tpu"], 2, "'tpu' is not one of auto"),
     ],
 )
 def test_a_server_that_cannot_start_says_why(
@@ -464,6 +465,11 @@ def test_a_server_that_cannot_start_says_why(
     assert done.returncode == status
     assert sentence in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_an_unknown_device_is_refused_before_the_server_listens() -> None:
+    with pytest.raises(UsageError, match="--device 'cuda1' is not allowed"):
+        ServeConfig(device="cuda1")
 
 
 def test_a_refused_thread_is_an_error() -> None:

@@ -8,6 +8,7 @@ from wgan.errors import UsageError
 from wgan.model_file.foreign import ForeignOptions
 from wgan.options import advanced, check, option
 from wgan.runtime.config import COMPUTE, THREADS
+from wgan.runtime.engine import DEVICE_NAMES
 from wgan.text import shorten
 
 _PREFIX = re.compile(r"/?|(/[A-Za-z0-9._~@-]+)+/?")
@@ -45,9 +46,7 @@ class ServeConfig(ForeignOptions):
         "Prefix that a proxy keeps in front of all addresses, such as /wgan.",
         metavar="PATH",
     )
-    device: str = option(
-        "auto", "Device that runs the models, as in wgan sample.", metavar="DEVICE"
-    )
+    device: str = option("auto", "What runs the models.", choices=DEVICE_NAMES)
     compute: str = advanced("fp32", **COMPUTE)
     threads: int | None = advanced(None, "CPU threads per run.", **THREADS)
     max_batch: int = advanced(64, "Largest number of images in one run.", **_IMAGES)
