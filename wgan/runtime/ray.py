@@ -24,7 +24,6 @@ from wgan.errors import DeviceError, OutputError, UsageError, WganError, needs_e
 from wgan.files import discard_leftovers, open_lock
 from wgan.host import usable_cores
 from wgan.latents import format_seeds
-from wgan.model_file.foreign import ForeignOptions
 from wgan.model_file.reading import read_complete
 from wgan.progress import Progress
 from wgan.runtime.config import DEFAULT_SHARD_SIZE, SampleConfig
@@ -213,29 +212,20 @@ def write_shard(shard_job: ShardJob, name: str, source: SeedLatents) -> None:
             f"the machine {socket.gethostname()} does not see {folder}: give a folder that all"
             " machines of the Ray cluster share"
         )
-    generator = _open(
-        shard_job.model,
-        config.device,
-        shard_job.threads,
-        config.foreign,
-        config.allow_random,
-        config.compute,
-    )
-    write_whole_tar(folder / name, Job(generator, source, range(len(source)), config))
+    write_whole_tar(folder / name, Job(_open(shard_job), source, range(len(source)), config))
 
 
 @functools.lru_cache(maxsize=1)
-def _open(
-    model: bytes,
-    device: str,
-    threads: int,
-    foreign: ForeignOptions,
-    allow_random: bool,
-    compute: str,
-) -> Generator:
+def _open(shard_job: ShardJob) -> Generator:
     """Open the model once per worker, for all its shards."""
+    config = shard_job.config
     return Generator(
-        model, device, threads, foreign=foreign, allow_random=allow_random, compute=compute
+        shard_job.model,
+        config.device,
+        shard_job.threads,
+        foreign=config.foreign,
+        allow_random=config.allow_random,
+        compute=config.compute,
     )
 
 
