@@ -101,6 +101,32 @@ AUTOMATIC = ("cuda", "directml", "openvino", "cpu")
 """The devices that "auto" tries, the best first. TensorRT builds an engine for minutes before its
 first image, and Core ML may compute in float16: both are used only by name."""
 
+
+@dataclass(frozen=True)
+class EngineConfig:
+    """How ONNX Runtime opens a model: the arguments of `open_session`."""
+
+    device: str = "auto"
+    threads: int | None = None
+    optimization: Optimization = "all"
+    compute: str = "fp32"
+
+    def open(self, model: bytes | Path) -> Any:
+        """Return an onnxruntime.InferenceSession. Raises as `open_session`."""
+        return open_session(model, self.device, self.threads, self.optimization, self.compute)
+
+    @property
+    def provider(self) -> str:
+        """ONNX Runtime's name for a named device."""
+        return DEVICES[self.device].provider
+
+    def __str__(self) -> str:
+        computing = "" if self.compute == "fp32" else f" in {self.compute}"
+        return (
+            f"{self.provider}{computing}, optimisations {self.optimization}, threads {self.threads}"
+        )
+
+
 ProviderList = list[tuple[str, dict[str, str]]]
 """Providers with their options, as `onnxruntime.InferenceSession` takes them."""
 

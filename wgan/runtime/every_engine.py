@@ -1,36 +1,20 @@
 """A model opened in every configuration of ONNX Runtime that users get on this machine."""
 
+import dataclasses
 import itertools
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 from wgan.errors import DeviceError
 from wgan.host import usable_cores
 from wgan.model_file.foreign import ForeignOptions
-from wgan.runtime.engine import AUTOMATIC, DEVICES, Optimization, import_onnxruntime
+from wgan.runtime.engine import (
+    EngineConfig,
+    Optimization,
+    import_onnxruntime,
+    provider_order,
+)
 from wgan.runtime.generator import Generator
 from wgan.runtime.plugins import built_in
-
-
-@dataclass(frozen=True)
-class EngineConfig:
-    """A device, a level of graph optimisation, and a number of threads."""
-
-    device: str
-    optimization: Optimization
-    threads: int
-    compute: str = "fp32"
-
-    @property
-    def provider(self) -> str:
-        """ONNX Runtime's name for the device."""
-        return DEVICES[self.device].provider
-
-    def __str__(self) -> str:
-        computing = "" if self.compute == "fp32" else f" in {self.compute}"
-        return (
-            f"{self.provider}{computing}, optimisations {self.optimization}, threads {self.threads}"
-        )
 
 
 def open_all(
@@ -53,19 +37,12 @@ def open_all(
     available = built_in(import_onnxruntime())
     levels: tuple[Optimization, ...] = ("all", "none")
     threads = sorted({1, usable_cores()}, reverse=True)
-    automatic = [name for name in AUTOMATIC if DEVICES[name].provider in available]
-    for name in automatic if device == "auto" else [device]:
-        ways = itertools.product([name], levels, threads, [compute])
-        for engine in itertools.starmap(EngineConfig, ways):
+    for name in provider_order("auto", available) if device == "auto" else [device]:
+        for level, count in itertools.product(levels, threads):
+            engine = EngineConfig(name, count, level, compute)
             try:
                 generator = Generator(
-                    model,
-                    name,
-                    engine.threads,
-                    foreign=foreign,
-                    optimization=engine.optimization,
-                    checked=False,
-                    compute=compute,
+                    model, foreign=foreign, checked=False, **dataclasses.asdict(engine)
                 )
             except DeviceError as exc:
                 yield engine, exc

@@ -20,18 +20,17 @@ from wgan.model_file.foreign import ForeignOptions
 from wgan.model_file.reading import read_manifest
 from wgan.model_file.value_range import ValueRange
 from wgan.options import check_value
-from wgan.runtime import builtin
 from wgan.runtime.class_blending import ClassBlending
 from wgan.runtime.config import DEFAULT_FRAMES, SampleConfig
-from wgan.runtime.engine import Optimization
+from wgan.runtime.engine import EngineConfig, Optimization
 from wgan.runtime.feed import Feed
-from wgan.runtime.hub import is_hub_address
 from wgan.runtime.labels import GivenLabels, check_labels, make_labelling
 from wgan.runtime.latent_sources import InterpolatedLatents, LatentSource, SeedLatents
-from wgan.runtime.model_session import EngineOptions, ModelSession, pad
+from wgan.runtime.model_session import ModelSession, pad
 from wgan.runtime.model_source import (
     check_seeds_count,
     find_model,
+    is_named,
     scan_source,
     verify_checksum,
 )
@@ -105,11 +104,10 @@ class Generator:
         self._name = "the model"
         if not isinstance(model, bytes):
             path = find_model(model)
-            is_path = model is None or not (model == builtin.NAME or is_hub_address(model))
-            self._name = str(path if is_path else model)
+            self._name = str(model if model is not None and is_named(model) else path)
             model = path
         source, file = scan_source(model)
-        options = EngineOptions(device, threads, optimization, compute)
+        config = EngineConfig(device, threads, optimization, compute)
         foreign = foreign or ForeignOptions()
         if value_range is not None:
             foreign = dataclasses.replace(foreign, value_range=value_range)
@@ -123,7 +121,7 @@ class Generator:
             if self.manifest is None and checked:
                 check_seeds_count(file, allow_random=allow_random)
             with verify_checksum(source, self.manifest if checked else None):
-                self._session = ModelSession(self._name, source, options)
+                self._session = ModelSession(self._name, source, config)
                 self._signature = read_signature(
                     *self._session.interface(), file, self.manifest, foreign, self._session.run_one
                 )
@@ -388,8 +386,8 @@ class Generator:
         self._session.close()
 
     def __reduce__(self) -> tuple[Any, ...]:
-        options = dataclasses.asdict(self._session.options)
-        make = functools.partial(Generator, **self._arguments, **options)
+        config = dataclasses.asdict(self._session.config)
+        make = functools.partial(Generator, **self._arguments, **config)
         return make, (self._session.source.content,)
 
     def __repr__(self) -> str:

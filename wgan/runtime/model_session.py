@@ -4,7 +4,6 @@ import dataclasses
 import os
 import threading
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, TypeVar, cast
 
@@ -16,13 +15,7 @@ from wgan.latents import ClassInput, Latents
 from wgan.model_file.graph_inputs import Inputs
 from wgan.model_file.onnx_scan import ValueInfo, extra_output
 from wgan.model_file.reading import read_complete
-from wgan.runtime.engine import (
-    DEVICES,
-    Optimization,
-    active_provider,
-    open_session,
-    run_session,
-)
+from wgan.runtime.engine import DEVICES, EngineConfig, active_provider, run_session
 from wgan.runtime.feed import Feed
 from wgan.runtime.model_source import ModelSource
 from wgan.runtime.signature import session_interface
@@ -32,28 +25,13 @@ Padded = TypeVar("Padded", bound=npt.NDArray[Any])
 NO_INPUTS: Mapping[str, npt.NDArray[Any]] = MappingProxyType({})
 
 
-@dataclass(frozen=True)
-class EngineOptions:
-    """How ONNX Runtime opens a model: see `wgan.runtime.engine.open_session`."""
-
-    device: str = "auto"
-    threads: int | None = None
-    optimization: Optimization = "all"
-    compute: str = "fp32"
-
-    def open(self, model: ModelSource) -> Any:
-        """Return an onnxruntime.InferenceSession. Raises as `open_session`."""
-        options = (self.device, self.threads, self.optimization, self.compute)
-        return open_session(model.content, *options)
-
-
 class ModelSession:
     """An open model. Threads may share it, because ONNX Runtime's `run` is thread-safe.
 
     Args:
         name: of the model, for error messages.
         source: its bytes, scanned.
-        options: how it is opened.
+        config: how it is opened.
 
     Attributes:
         provider: ONNX Runtime's execution provider that runs.
@@ -62,11 +40,11 @@ class ModelSession:
         As `wgan.runtime.engine.open_session`; ModelFileError too if the file was changed.
     """
 
-    def __init__(self, name: str, source: ModelSource, options: EngineOptions) -> None:
-        self.name, self.source, self.options = name, source, options
+    def __init__(self, name: str, source: ModelSource, config: EngineConfig) -> None:
+        self.name, self.source, self.config = name, source, config
         self._lock = threading.Lock()
         self._process = os.getpid()
-        self._session = options.open(source)
+        self._session = config.open(source.content)
         source.check_unchanged()
         self.provider = active_provider(self._session)
 
@@ -132,12 +110,12 @@ class ModelSession:
     def with_outputs(self, names: Iterable[str]) -> "ModelSession":
         """Open the model again, on the CPU, with any values of its graph as outputs."""
         # "all" may fuse a value away.
-        options = EngineOptions("cpu", self.options.threads, optimization="none")
-        return self.reopen(self.content() + b"".join(map(extra_output, names)), options)
+        config = EngineConfig("cpu", self.config.threads, optimization="none")
+        return self.reopen(self.content() + b"".join(map(extra_output, names)), config)
 
-    def reopen(self, content: bytes, options: EngineOptions | None = None) -> "ModelSession":
-        """Open other bytes of the same model, by default with the same options."""
-        return ModelSession(self.name, ModelSource(content, None), options or self.options)
+    def reopen(self, content: bytes, config: EngineConfig | None = None) -> "ModelSession":
+        """Open other bytes of the same model, by default in the same configuration."""
+        return ModelSession(self.name, ModelSource(content, None), config or self.config)
 
     def content(self) -> bytes:
         """Return the model's bytes, with all its weights.
@@ -174,9 +152,8 @@ class ModelSession:
             with self._lock:
                 if self._process != os.getpid():  # another thread may have opened it meanwhile
                     self.source.check_unchanged()
-                    self._session = dataclasses.replace(self.options, device="cpu").open(
-                        self.source
-                    )
+                    on_cpu = dataclasses.replace(self.config, device="cpu")
+                    self._session = on_cpu.open(self.source.content)
                     self._process = os.getpid()
         return self._session
 

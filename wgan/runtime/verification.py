@@ -19,7 +19,8 @@ from wgan.latents import labels_from_seeds, latents_from_seeds
 from wgan.model_file.manifest import PSNR_LIMIT, Golden, Manifest
 from wgan.model_file.reading import content_sha256, describe, read_bytes
 from wgan.runtime.config import VerifyConfig
-from wgan.runtime.every_engine import EngineConfig, open_all
+from wgan.runtime.engine import EngineConfig
+from wgan.runtime.every_engine import open_all
 from wgan.runtime.generator import Generator
 from wgan.runtime.model_source import find_model
 from wgan.stop import check_stop
