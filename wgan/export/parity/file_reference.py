@@ -2,12 +2,9 @@
 
 import logging
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from onnx import ModelProto
 
 from wgan.errors import ExportError, ModelFileError
@@ -19,10 +16,11 @@ from wgan.export.parity.gate import CHUNK, REPEATED, Reference, proof_labels
 from wgan.images import Images, to_pixels
 from wgan.latents import Labels, Latents, latents_from_seeds
 from wgan.model_file.foreign import ForeignOptions
-from wgan.model_file.graph_inputs import Inputs
-from wgan.runtime.engine import open_session, run_session
+from wgan.runtime.engine import EngineConfig
 from wgan.runtime.feed import Feed
-from wgan.runtime.signature import read_signature, session_interface
+from wgan.runtime.model_session import ModelSession
+from wgan.runtime.model_source import ModelSource
+from wgan.runtime.signature import read_signature
 from wgan.stop import check_stop
 
 REFERENCE = "ONNX Runtime without optimisations, on the original file"
@@ -36,8 +34,7 @@ class ForeignFile:
     """A foreign generator in ONNX Runtime, without optimisations."""
 
     interface: Interface
-    data: bytes  # of the file
-    session: Any
+    session: ModelSession
 
     @classmethod
     def open(cls, model: ModelProto, options: ForeignOptions) -> "ForeignFile":
@@ -48,23 +45,17 @@ class ForeignFile:
             ModelFileError: it is not a generator.
             UsageError: an option is needed, or contradicts the file.
         """
-        data = model.SerializeToString()
+        source = ModelSource(model.SerializeToString(), None)
         try:
-            session = open_session(data, "cpu", None, "none")
+            session = ModelSession("the file itself", source, EngineConfig("cpu", None, "none"))
         except ModelFileError as exc:
             raise ExportError(
                 f"the file itself cannot be run here, so nothing can be proved (export it in"
                 f" float32?): {exc}"
             ) from exc
 
-        def probe(inputs: Inputs, names: Sequence[str]) -> list[npt.NDArray[np.generic]]:
-            n = inputs.batch or 1
-            labels = None if inputs.labels is None else np.zeros(n, np.int64)
-            latents = np.zeros((n, inputs.latent_dim), np.float32)
-            return run_session(session, names, Feed.of(inputs)(latents, labels))
-
         signature = read_signature(
-            *session_interface(session), scan_graph(model), None, options, probe
+            *session.interface(), scan_graph(model), None, options, session.run_one
         )
         main = signature.main
         interface = Interface(
@@ -75,19 +66,16 @@ class ForeignFile:
             main.shape,
             main.value_range,
         )
-        return cls(interface, data, session)
+        return cls(interface, session)
 
     def raw(self, latents: Latents, labels: Labels | None) -> AnyArray:
         """Run latents `[n, latent_dim]`; the output is as the file gives it."""
-        batch = self.interface.inputs.batch or len(latents)
-        parts = []
-        for start in range(0, len(latents), batch):
-            rows = slice(start, start + batch)
-            missing = batch - len(latents[rows])
-            padded = np.pad(latents[rows], ((0, missing), (0, 0)))
-            several = None if labels is None else np.pad(labels[rows], (0, missing))
-            parts.append(self._run(padded, several)[: batch - missing])
-        return np.concatenate(parts)
+        feed = Feed(self.interface.inputs, self.interface.fixed)
+        try:
+            result: AnyArray = self.session.run([self.interface.output], feed, latents, labels)[0]
+        except ModelFileError as exc:
+            raise ExportError(f"drawing {len(latents)} images fails: {exc}") from exc
+        return result
 
     def images(self, latents: Latents, labels: Labels | None) -> Images:
         """Float images `[n, c, h, w]` in [-1, 1], by arithmetic that no graph does."""
@@ -141,16 +129,8 @@ class ForeignFile:
     def _optimized(self, latents: Latents, labels: Labels | None) -> Images | None:
         """Images of the file as ONNX Runtime opens it by default; None if it gives none."""
         try:
-            session = open_session(self.data, "cpu", None, "all")
+            session = self.session.reopen(self.session.content(), EngineConfig("cpu"))
             images = replace(self, session=session).images(latents, labels)
         except (ModelFileError, ExportError):
             return None
         return images if np.isfinite(images).all() else None
-
-    def _run(self, latents: Latents, labels: Labels | None) -> AnyArray:
-        feed = Feed(self.interface.inputs, self.interface.fixed)(latents, labels)
-        try:
-            result: AnyArray = run_session(self.session, [self.interface.output], feed)[0]
-        except ModelFileError as exc:
-            raise ExportError(f"the file itself fails on a batch of {len(latents)}: {exc}") from exc
-        return result
