@@ -6,8 +6,6 @@ from pathlib import Path
 
 from wgan.errors import DeviceError, ModelFileError, UnknownRange
 from wgan.image_shape import channels_text
-from wgan.images import Images
-from wgan.latents import labels_from_seeds, latents_from_seeds
 from wgan.model_file.foreign import ForeignOptions
 from wgan.model_file.onnx_scan import OnnxFile
 from wgan.model_file.reading import read_complete
@@ -15,7 +13,7 @@ from wgan.model_file.value_range import ValueRange
 from wgan.runtime.every_engine import open_all
 from wgan.runtime.generator import Generator
 from wgan.runtime.model_source import why_seeds_do_not_count
-from wgan.runtime.verification import SEEDS, Check, check_batches, check_determinism
+from wgan.runtime.verification import Check, check_batches, check_determinism, draw
 from wgan.stop import check_stop
 
 NO_RECEIPT = (
@@ -61,7 +59,7 @@ def verify_foreign(
             yield Check("operators", not cause, cause or "none draws random numbers")
             described = True
         try:
-            finite = _draw(opened).size
+            finite = draw(opened).size
             yield Check("finite images", True, f"all of {finite:,} values", str(engine))
             yield check_batches(engine, opened, precision)
             check_stop()
@@ -71,18 +69,11 @@ def verify_foreign(
     yield Check("receipt", None, NO_RECEIPT)
 
 
-def _draw(generator: Generator) -> Images:
-    latents = latents_from_seeds(range(SEEDS), generator.latent_dim)
-    classes = len(generator.classes)
-    labels = labels_from_seeds(range(SEEDS), classes) if classes else None
-    return generator.images(latents, labels)
-
-
 def _measured(path: Path, options: ForeignOptions) -> ValueRange:
     """The smallest and largest value of a few images, where black and white are unknown."""
     options = dataclasses.replace(options, value_range=(-1.0, 1.0))
     with Generator(path, "cpu", foreign=options, checked=False) as generator:
-        images = _draw(generator)
+        images = draw(generator)
     low, high = float(images.min()), float(images.max())
     return (low, high) if low < high else (low, low + 1)
 

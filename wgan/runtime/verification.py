@@ -14,7 +14,7 @@ from PIL import Image
 
 from wgan.errors import DeviceError, ModelFileError
 from wgan.files import archive_errors
-from wgan.images import Pixels, decode_bands
+from wgan.images import Images, Pixels, decode_bands
 from wgan.latents import labels_from_seeds, latents_from_seeds
 from wgan.model_file.manifest import PSNR_LIMIT, Golden, Manifest
 from wgan.model_file.reading import content_sha256, describe, read_bytes
@@ -179,6 +179,14 @@ def decode(golden: Golden, channels: int) -> Pixels:
         raise ModelFileError(f"the golden image of seed {golden.seed} is damaged: {exc}") from exc
 
 
+def draw(generator: Generator) -> Images:
+    """Draw the float images of the first seeds in one run."""
+    latents = latents_from_seeds(range(SEEDS), generator.latent_dim)
+    classes = len(generator.classes)
+    labels = labels_from_seeds(range(SEEDS), classes) if classes else None
+    return generator.images(latents, labels)
+
+
 def check_batches(engine: EngineConfig, generator: Generator, precision: str) -> Check:
     """Check that images are the same in batches of any size."""
     first, *others = (generator.sample(range(SEEDS), size) for size in BATCH_SIZES)
@@ -193,10 +201,7 @@ def check_batches(engine: EngineConfig, generator: Generator, precision: str) ->
 
 def check_determinism(engine: EngineConfig, generator: Generator) -> Check:
     """Check that two runs give the same images, to the bit."""
-    latents = latents_from_seeds(range(SEEDS), generator.latent_dim)
-    classes = len(generator.classes)
-    labels = labels_from_seeds(range(SEEDS), classes) if classes else None
-    first, second = generator.images(latents, labels), generator.images(latents, labels)
+    first, second = draw(generator), draw(generator)
     differing = int((first != second).sum())
     detail = f"{differing} of {first.size} values differ from run to run"
     return Check("determinism", differing == 0, detail, str(engine))
