@@ -79,22 +79,21 @@ def latent_source(tensors: dict[str, Tensor], model: Model, truncation: float) -
     if (LATENTS in tensors) == (SEEDS in tensors):
         raise bad_request(f"the inputs are {', '.join(tensors)}: give either {LATENTS} or {SEEDS}")
     if LATENTS in tensors:
-        rows = _latents(tensors[LATENTS], latent_dim, truncation)
+        rows = _latents(tensors[LATENTS], latent_dim)
         labelling = _labelling(tensors.get(LABELS), classes, len(rows))
-        return RowLatents(1.0, rows, labelling=labelling)
+        return RowLatents(truncation, rows, labelling=labelling)
     seeds = _seeds(tensors[SEEDS])
     labelling = _labelling(tensors.get(LABELS), classes, len(seeds))
     return SeedLatents(truncation, seeds, latent_dim, labelling=labelling)
 
 
-def _latents(tensor: Tensor, latent_dim: int, truncation: float) -> Array:
+def _latents(tensor: Tensor, latent_dim: int) -> Array:
     values = tensor.values
     if tensor.datatype != "FP32" or values.ndim != 2 or values.shape[1] != latent_dim:
         raise bad_request(f"input {LATENTS} is {tensor}; FP32 [n, {latent_dim}] is needed")
     if not np.isfinite(values).all():
         raise bad_request(f"input {LATENTS} holds a value that is not finite")
-    with np.errstate(over="ignore"):  # infinity is refused where the model runs
-        return values * np.float32(truncation)
+    return values
 
 
 def _seeds(tensor: Tensor) -> list[int]:
