@@ -11,6 +11,7 @@ from wgan.images import (
     decode_bands,
     encode,
     encode_bands,
+    enlarge,
     evenly_spaced,
     grid,
     grid_shape,
@@ -83,6 +84,15 @@ def test_a_grid_is_filled_row_by_row_and_the_rest_is_white() -> None:
     pixels = np.arange(3, dtype=np.uint8)[:, None, None, None] * np.ones((1, 2, 2, 1), np.uint8)
     laid = grid(pixels, (2, 2))
     assert laid[::2, ::2, 0].tolist() == [[0, 1], [2, 255]]
+
+
+def test_small_images_are_enlarged_by_whole_pixels_and_large_ones_stay() -> None:
+    pixels = np.arange(2 * 3 * 5, dtype=np.uint8).reshape(2, 3, 5, 1)
+    expected = np.kron(pixels, np.ones((1, 2, 2, 1), np.uint8))
+    np.testing.assert_array_equal(enlarge(pixels, 14), expected)
+    np.testing.assert_array_equal(enlarge(pixels[0], 14), expected[0])
+    for side in (4, 5, 9):
+        np.testing.assert_array_equal(enlarge(pixels, side), pixels)
 
 
 def test_a_grid_too_small_is_refused() -> None:

@@ -69,6 +69,12 @@ def grid(pixels: Pixels, shape: tuple[int, int] | None = None) -> Pixels:
     return cells.reshape(rows * h, columns * w, c)
 
 
+def enlarge(pixels: Pixels, side: int) -> Pixels:
+    """Repeat the pixels of images `[..., h, w, c]` whose longer side is shorter than `side`."""
+    scale = max(1, side // max(pixels.shape[-3:-1]))
+    return pixels.repeat(scale, axis=-3).repeat(scale, axis=-2)
+
+
 def collect(batches: Iterable[Pixels], n: int, shape: tuple[int, int, int]) -> Pixels:
     """Join batches of images: `[n, *shape]`.
 

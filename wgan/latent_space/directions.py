@@ -10,11 +10,11 @@ import numpy.typing as npt
 
 from wgan.errors import UsageError
 from wgan.files import check_keeps_inputs, check_output, whole_file, write_whole
-from wgan.images import encode, grid, to_pixels, viewable
+from wgan.images import encode, enlarge, grid, to_pixels, viewable
 from wgan.latent_space.config import DEFAULT_COUNT, DirectionsConfig
 from wgan.latent_space.first_layer import Matrix, first_layer
 from wgan.latent_space.models import open_model
-from wgan.latent_space.search import enlarge, generate
+from wgan.latent_space.search import SHEET_SIDE, generate
 from wgan.latents import Latents, latents_from_seeds
 from wgan.progress import Progress
 from wgan.runtime.latent_sources import MovedLatents, SeedLatents
@@ -146,5 +146,5 @@ def _sheet(
         for direction in directions[:SHOWN_DIRECTIONS]
     ]
     latents = np.concatenate([source.latents(range(SHOWN_STRENGTHS)) for source in sources])
-    pixels = to_pixels(generate(model, latents, config.batch_size))
-    return enlarge(grid(viewable(pixels), (len(sources), SHOWN_STRENGTHS)), model.image_shape)
+    pixels = viewable(to_pixels(generate(model, latents, config.batch_size)))
+    return grid(enlarge(pixels, SHEET_SIDE), (len(sources), SHOWN_STRENGTHS))

@@ -16,11 +16,11 @@ from wgan.files import (
     whole_file,
     write_whole,
 )
-from wgan.images import Pixels, encode, grid, to_images, to_pixels, viewable
+from wgan.images import Pixels, encode, enlarge, grid, to_images, to_pixels, viewable
 from wgan.latent_space.config import ProjectConfig
 from wgan.latent_space.distance import to_levels
 from wgan.latent_space.models import open_model, training_settings
-from wgan.latent_space.search import Search, enlarge, evolve
+from wgan.latent_space.search import SHEET_SIDE, Search, evolve
 from wgan.latents import Latents
 from wgan.progress import Progress
 from wgan.runtime import Generator
@@ -65,13 +65,13 @@ class Projection:
     def sheet(self) -> Pixels:
         """Return the targets, and below each its projection: `[h, w, c]`, in what a PNG shows."""
         targets = viewable(np.stack([target.pixels for target in self.targets]))
-        found = viewable(self.pixels)
+        targets, found = enlarge(targets, SHEET_SIDE), enlarge(viewable(self.pixels), SHEET_SIDE)
         columns = min(SHEET_COLUMNS, len(targets))
         rows = []
         for start in range(0, len(targets), columns):
             for images in (targets, found):
                 rows.append(grid(images[start : start + columns], (1, columns)))
-        return enlarge(np.concatenate(rows), targets.shape[1:])
+        return np.concatenate(rows)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the distances for JSON."""

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from wgan.errors import UsageError, needs_extra
-from wgan.images import Images, Pixels
+from wgan.images import Images
 from wgan.latent_space.config import ProjectConfig
 from wgan.latent_space.distance import distance, penalty
 from wgan.latents import SEED_LIMIT, Latents, latents_from_seeds
@@ -54,12 +54,6 @@ def generate(
         if progress is not None:
             progress.advance(len(part))
     return np.concatenate(parts)
-
-
-def enlarge(sheet: Pixels, image_shape: tuple[int, ...]) -> Pixels:
-    """Repeat the pixels of a sheet, so that images smaller than SHEET_SIDE can be seen."""
-    scale = max(1, SHEET_SIDE // max(image_shape[:2]))
-    return sheet.repeat(scale, axis=0).repeat(scale, axis=1)
 
 
 class Search:

@@ -2,7 +2,7 @@
 
 import io
 
-from wgan.images import encode, grid, to_pil, viewable
+from wgan.images import encode, enlarge, grid, to_pil, viewable
 from wgan.runtime.generator import Generator
 
 GRID_SIDE = 1024
@@ -21,16 +21,14 @@ def samples(generator: Generator) -> bytes:
     """Return a PNG of the first seeds: 8 by 8, or 4 by 4 of large images."""
     side = max(generator.image_shape[:2])
     columns = 8 if side * 8 <= GRID_SIDE else 4
-    scale = max(1, TILE_SIDE // side)
-    pixels = viewable(generator.sample(columns**2))
-    return encode(grid(pixels.repeat(scale, axis=1).repeat(scale, axis=2), (columns, columns)))
+    pixels = enlarge(viewable(generator.sample(columns**2)), TILE_SIDE)
+    return encode(grid(pixels, (columns, columns)))
 
 
 def interpolation(generator: Generator) -> bytes:
     """Return an animated WebP of a closed path through the images of five seeds."""
-    scale = max(1, PATH_SIDE // max(generator.image_shape[:2]))
     pixels = viewable(generator.interpolate(PATH_SEEDS, FRAMES))
-    frames = [to_pil(each) for each in pixels.repeat(scale, axis=1).repeat(scale, axis=2)]
+    frames = [to_pil(each) for each in enlarge(pixels, PATH_SIDE)]
     buffer = io.BytesIO()
     frames[0].save(
         buffer,

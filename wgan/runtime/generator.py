@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from wgan.errors import ModelFileError, UsageError
 from wgan.image_shape import PIXEL_CHANNELS, channels_text
-from wgan.images import Images, Pixels, collect, encode, grid, to_pixels, viewable
+from wgan.images import Images, Pixels, collect, encode, enlarge, grid, to_pixels, viewable
 from wgan.latents import ClassInput, Labels, Latents, check_seed
 from wgan.model_file.foreign import ForeignOptions
 from wgan.model_file.reading import read_manifest
@@ -406,8 +406,7 @@ class Generator:
         """The images of a few seeds, which a notebook shows for the generator."""
         if self._session.is_closed:
             return None
-        scale = max(1, PREVIEW_SIDE // max(self.image_shape[:2]))
-        pixels = viewable(self.sample(PREVIEW_IMAGES)).repeat(scale, axis=1).repeat(scale, axis=2)
+        pixels = enlarge(viewable(self.sample(PREVIEW_IMAGES)), PREVIEW_SIDE)
         return encode(grid(pixels, (2, PREVIEW_IMAGES // 2)))
 
     def __enter__(self) -> Self:
