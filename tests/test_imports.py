@@ -70,7 +70,7 @@ def loaded_by(code: str) -> set[str]:
             TORCH | EXPORT | {"onnxruntime", "cmaes", "wgan.training.loop", "wgan.cli"},
         ),
         (
-            "import wgan.publishing.card, wgan.publishing.exports, wgan.publishing.pictures",
+            "import wgan.publishing.card, wgan.publishing.exports, wgan.publishing.card_images",
             TORCH | EXPORT | {"onnxruntime", "huggingface_hub", "wgan.evaluation", "wgan.cli"},
         ),
         (COMMAND.format("--version"), HEAVY | {"numpy", "PIL"}),

@@ -63,7 +63,7 @@ def test_the_description_names_each_file_with_its_size_checksum_and_receipt(
         assert entry["receipt"]["seeds"]
 
 
-def test_the_pictures_show_the_first_seeds_and_a_path(published: Path) -> None:
+def test_the_images_show_the_first_seeds_and_a_path(published: Path) -> None:
     pixels = Generator(published).sample(64)
     with Image.open(published / "samples.png") as image:
         assert image.size == (8 * 64, 8 * 64)

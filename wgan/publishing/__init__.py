@@ -53,9 +53,9 @@ def publish(
         MissingExtra: PyTorch, onnx or onnxruntime is not installed.
     """
     from wgan.publishing.card import write_card
+    from wgan.publishing.card_images import interpolation, samples
     from wgan.publishing.exports import gather
     from wgan.publishing.measured import read_measured
-    from wgan.publishing.pictures import interpolation, samples
     from wgan.runtime.generator import Generator
 
     files = gather(config, on_export)
