@@ -7,9 +7,6 @@ from wgan.model_file import IMAGES, LABELS, LATENTS, PIXELS
 from wgan.model_file.manifest import Manifest
 from wgan.publishing.exports import PublishedFile
 
-DTYPES = {"fp32": "fp32", "fp16": "fp16", "int8": "int8"}
-"""Precision -> transformers.js's name for it, by which it finds the file."""
-
 
 def shell(address: str) -> str:
     """Commands that sample and serve."""
@@ -61,8 +58,9 @@ def javascript(address: str, files: Sequence[PublishedFile], manifest: Manifest)
 
     It takes any `model_type`: one that it does not know is a warning, and its base class.
     """
-    size, dtype = manifest.latent_dim, DTYPES[files[0].manifest.precision]
-    others = [f'"{DTYPES[file.manifest.precision]}"' for file in files[1:]]
+    # transformers.js finds a file by the same names of precisions.
+    size, dtype = manifest.latent_dim, files[0].manifest.precision
+    others = [f'"{file.manifest.precision}"' for file in files[1:]]
     comment = f"  // or {', '.join(others)}" if others else ""
     name = PIXELS if manifest.channels in PIXEL_CHANNELS else IMAGES
     values = "uint8" if name == PIXELS else "[-1, 1]"
