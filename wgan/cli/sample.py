@@ -5,7 +5,7 @@ import click
 from wgan.cli.click_options import ConfigCommand, Given, config_options
 from wgan.cli.process import fast_exit, protected
 from wgan.runtime.config import SampleConfig
-from wgan.text import printable
+from wgan.text import plural, printable
 
 
 @click.command(cls=ConfigCommand)
@@ -36,7 +36,6 @@ def sample(is_cli: bool | None, given: Given, verbose: bool, quiet: bool) -> Non
     if verbose:
         click.echo(f"running on {done.provider}", err=True)
     if not quiet and done.out != "-":
-        images = "1 image" if done.count == 1 else f"{done.count:,} images"
-        click.echo(f"wrote {images} to {printable(done.out)}", err=True)
+        click.echo(f"wrote {plural(done.count, 'image')} to {printable(done.out)}", err=True)
     if is_cli:
         fast_exit()

@@ -1,11 +1,11 @@
 """`wgan serve`."""
 
 import logging
-import os
 
 import click
 
 from wgan.cli.click_options import ConfigCommand, Given, config_options
+from wgan.cli.process import fast_exit
 from wgan.server import ServeConfig
 from wgan.server import serve as run_server
 
@@ -24,4 +24,4 @@ def serve(given: Given) -> None:
     """
     if not run_server(given.make(ServeConfig)):
         logging.shutdown()
-        os._exit(0)
+        fast_exit()

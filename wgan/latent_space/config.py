@@ -4,10 +4,9 @@ from dataclasses import MISSING, dataclass
 from pathlib import Path
 
 from wgan.errors import UsageError
-from wgan.host import MAX_THREADS
 from wgan.model_file.foreign import ForeignOptions
 from wgan.options import advanced, option
-from wgan.runtime.config import STRENGTH_LIMIT
+from wgan.runtime.config import STRENGTH_LIMIT, THREADS
 from wgan.runtime.engine import DEVICE_NAMES
 from wgan.training.execution import CheckpointConfig
 
@@ -36,9 +35,7 @@ class LatentSpaceConfig(CheckpointConfig, ForeignOptions):
         64, "Images in a run of the model.", low=1, high=2**16, unit="images"
     )
     device: str = option("auto", "What runs the model.", choices=DEVICE_NAMES)
-    threads: int | None = advanced(
-        None, "CPU threads.", low=1, high=MAX_THREADS, metavar="N", shown_default="the usable cores"
-    )
+    threads: int | None = advanced(None, "CPU threads.", **THREADS)
 
 
 def _check_seed(seed: int) -> None:
