@@ -287,7 +287,7 @@ def _estimated_end(seconds: float) -> str:
     try:
         end = now + dt.timedelta(seconds=seconds)
     except OverflowError:
-        return "in more than a human life"
+        return "in more than 100 years"
     date = "" if end.date() == now.date() else f"{end:%Y-%m-%d} "
     return f"about {date}{end:%H:%M}, in {clock_time(seconds)}"
 

@@ -124,7 +124,7 @@ def calibrate(model: ModelProto, names: Iterable[str], classes: int = 0) -> dict
 
 
 def affordable(model: ModelProto, runs: int = 1) -> int:
-    """Images that `OPERATIONS_LIMIT` is enough for, if each is computed so often."""
+    """Images that `OPERATIONS_LIMIT` is enough for, if each is computed `runs` times."""
     return OPERATIONS_LIMIT // max(1, runs * graph_operations(model))
 
 

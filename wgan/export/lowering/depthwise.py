@@ -24,7 +24,7 @@ def widen_filters(model: ModelProto) -> ModelProto:
     for node in nodes:
         chain = _chain(graph, node, makers) if node.op_type == "Reshape" else None
         inner = [] if chain is None else chain[:-1]
-        # Somebody else may read the single maps: then they are computed anyway.
+        # Other nodes may use the single maps: then they are computed anyway.
         shared = any(
             len(readers(nodes, inside.output[0])) > 1 or inside.output[0] in outputs
             for inside in inner
