@@ -47,8 +47,7 @@ class QuantizedModel:
     """A graph in 8 bits."""
 
     model: ModelProto
-    layers: int  # that could be in 8 bits
-    float_layers: tuple[str, ...]  # of them, those that stay in float: names of their weights
+    float_layers: tuple[str, ...]  # that could be in 8 bits and stay: names of their weights
 
 
 def quantize(model: ModelProto, psnr: float = DEFAULT_PSNR, classes: int = 0) -> QuantizedModel:
@@ -65,7 +64,7 @@ def quantize(model: ModelProto, psnr: float = DEFAULT_PSNR, classes: int = 0) ->
     needed = psnr + MARGIN_DB
     best = choice.write(names)
     if choice.error(best) <= _squared_error(needed):
-        return QuantizedModel(best, len(names), ())
+        return QuantizedModel(best, ())
     errors = {}
     for number, name in enumerate(names, 1):
         logger.info("8 bits lose too much: trying layer %d of %d by itself", number, len(names))
@@ -79,7 +78,7 @@ def quantize(model: ModelProto, psnr: float = DEFAULT_PSNR, classes: int = 0) ->
     )
     if kept:
         left_out = tuple(name for name in names if name not in kept)
-        return QuantizedModel(choice.write(kept), len(names), left_out)
+        return QuantizedModel(choice.write(kept), left_out)
     worst = min(errors.values())
     raise ExportError(
         "--precision int8 loses too much in each layer of this generator that has an 8-bit form"
