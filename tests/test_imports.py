@@ -66,7 +66,7 @@ def loaded_by(code: str) -> set[str]:
             HEAVY | {"numpy", "PIL", "wgan.training.loop", "wgan.training.data"},
         ),
         (
-            "import wgan.latent_space.projection, wgan.latent_space.directions",
+            "import wgan.latent_space.projection, wgan.latent_space.principal_directions",
             TORCH | EXPORT | {"onnxruntime", "cmaes", "wgan.training.loop", "wgan.cli"},
         ),
         (

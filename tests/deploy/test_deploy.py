@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from tests.processes import ROOT, RunWgan
-from wgan.server.app import HEALTH_PATHS
+from wgan.server.asgi import HEALTH_PATHS
 
 DEPLOY = ROOT / "deploy"
 MANIFESTS = sorted((DEPLOY / "kubernetes").glob("*.yaml"))

@@ -229,7 +229,7 @@ def test_other_models_are_replaced_and_used_beside_one_that_is_invalid(tmp_path:
 FORKED = """
 import asyncio, os, signal, sys
 from pathlib import Path
-from wgan.server.app import ApiKeys, make_app
+from wgan.server.asgi import ApiKeys, make_app
 from wgan.server.batcher import Scheduler
 from wgan.server.config import ServeConfig
 from wgan.server.model_repository import ModelRepository

@@ -1,6 +1,6 @@
 """HTTP and gRPC server of exported generators, without PyTorch.
 
-A request passes through these files in order: `connection` (bytes, time limits), `app` (request
+A request passes through these files in order: `connection` (bytes, time limits), `asgi` (request
 id, API key, routes), `oip` or `image_routes` (validation, with `bodies` and `inference`) and
 `batcher` (admission, queueing, batches). Over gRPC it passes through `grpc`, which shares
 `inference` and `batcher`. `model_repository` holds the models; `main` starts and stops the server.

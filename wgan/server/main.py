@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import uvicorn
 
 from wgan.errors import UsageError, WganError, needs_extra
-from wgan.server.app import ApiKeys, make_app, read_keys
+from wgan.server.asgi import ApiKeys, make_app, read_keys
 from wgan.server.batcher import Scheduler
 from wgan.server.config import ServeConfig
 from wgan.server.connection import connection_type

@@ -17,7 +17,7 @@ from google.protobuf.message import DecodeError
 from starlette.requests import ClientDisconnect
 
 from wgan.errors import UsageError
-from wgan.server.app import ApiKeys
+from wgan.server.asgi import ApiKeys
 from wgan.server.batcher import Scheduler
 from wgan.server.config import ServeConfig
 from wgan.server.connection import DISCONNECT

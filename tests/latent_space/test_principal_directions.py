@@ -13,7 +13,7 @@ from tests.checkpoints import SMALL, trained_checkpoint
 from tests.runtime import models
 from wgan.errors import UsageError
 from wgan.latent_space import DirectionsConfig, find_directions
-from wgan.latent_space.directions import of_images, of_layer
+from wgan.latent_space.principal_directions import of_images, of_layer
 from wgan.runtime import Generator
 from wgan.runtime.latent_sources import load_directions
 
