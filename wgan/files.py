@@ -327,7 +327,7 @@ def is_lfs_pointer(path: Path) -> bool:
     try:
         with path.open("rb") as file:
             return file.read(len(LFS_START)) == LFS_START
-    except OSError:  # whoever reads it will say why
+    except OSError:  # reading it says why
         return False
 
 
