@@ -154,18 +154,20 @@ class Trainer:
         self._resources = ExitStack()
 
     def _make_monitor(self, trackers: Sequence[Tracker]) -> Monitor:
-        which = self.config.holdout, self.config.seed, MAX_SCORED
-        train, holdout = self.data.train_and_holdout_samples(*which)
-        labels = None
-        if self.config.conditional and len(holdout) > 0:
-            labels = self.data.train_and_holdout_labels(*which)
+        config = self.config
+        train, holdout = self.data.train_and_holdout(
+            config.holdout,
+            config.seed,
+            MAX_SCORED,
+            labelled=config.conditional and config.holdout > 0,
+        )
         return Monitor(
             self.run,
-            self.config,
+            config,
             self.state,
-            sample=train,
+            sample=train.pixels,
             all_images=self._few_images(),
-            holdout=HoldoutImages.of(train, holdout, self.device, labels),
+            holdout=HoldoutImages.of(train, holdout, self.device),
             trackers=trackers,
             deferred=self.device.type == "cuda",
         )
@@ -174,10 +176,8 @@ class Trainer:
         """All training images if they are so few that the generator may memorise them."""
         if self.data.count is None or not 1 < self.data.count <= MAX_COMPARED:
             return None
-        train, _ = self.data.train_and_holdout_samples(
-            self.config.holdout, self.config.seed, MAX_COMPARED
-        )
-        return train if len(train) > 1 else None
+        train, _ = self.data.train_and_holdout(self.config.holdout, self.config.seed, MAX_COMPARED)
+        return train.pixels if len(train.pixels) > 1 else None
 
     def __enter__(self) -> Self:
         """Lock the run folder and load the newest checkpoint, if there is one.

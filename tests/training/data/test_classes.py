@@ -211,10 +211,11 @@ def test_shards_hold_a_label_for_each_image(pattern: str) -> None:
         assert labels is not None
         assert labels.tolist() == [number % 3 for number in numbers(images)]
         assert torch.equal(plain.next(), images)
-    pixels = data.train_and_holdout_samples(0.4, seed=0, n=12)
-    found = data.train_and_holdout_labels(0.4, seed=0, n=12)
-    assert [some.tolist() for some in found] == [(some[:, 0, 0, 0] % 3).tolist() for some in pixels]
-    assert len(found[0]) + len(found[1]) == 12
+    train, held_out = data.train_and_holdout(0.4, seed=0, n=12, labelled=True)
+    for part in (train, held_out):
+        assert part.labels is not None
+        assert part.labels.tolist() == (part.pixels[:, 0, 0, 0] % 3).tolist()
+    assert len(train.pixels) + len(held_out.pixels) == 12
 
 
 def test_some_of_the_shards_have_all_class_names_and_no_counts(pattern: str) -> None:

@@ -124,8 +124,8 @@ def test_the_holdout_is_a_random_share_rounded_up_and_the_rest_is_trained_on() -
     assert len(held_out) == 2
     assert sorted([*train, *held_out]) == list(range(10))
     data = InMemoryDataset.from_array(PIXELS)
-    some, others = data.train_and_holdout_samples(0.5, seed=0, n=2)
-    assert (len(some), len(others)) == (2, 2)
+    some, others = data.train_and_holdout(0.5, seed=0, n=2)
+    assert (len(some.pixels), len(others.pixels)) == (2, 2)
 
 
 def test_the_array_of_the_documentation_is_a_dataset() -> None:

@@ -230,7 +230,7 @@ def test_a_resumed_run_on_a_stream_is_the_same_bit_for_bit(
 def test_held_out_images_are_never_trained_on(pattern: str) -> None:
     data = stream(pattern)
     train_images, held_out = (
-        to_names(pixels) for pixels in data.train_and_holdout_samples(0.3, seed=5, n=COUNT)
+        to_names(part.pixels) for part in data.train_and_holdout(0.3, seed=5, n=COUNT)
     )
     assert 3 < len(held_out) < 30
     assert len(train_images) + len(held_out) == COUNT
@@ -240,10 +240,10 @@ def test_held_out_images_are_never_trained_on(pattern: str) -> None:
 
 
 def test_a_sample_has_at_most_n_images(pattern: str) -> None:
-    train_images, held_out = stream(pattern).train_and_holdout_samples(0.3, seed=5, n=2)
-    assert train_images.shape == held_out.shape == (2, 32, 32, 3)
-    train_images, held_out = stream(pattern).train_and_holdout_samples(0.0, seed=5, n=2)
-    assert len(held_out) == 0
+    train_images, held_out = stream(pattern).train_and_holdout(0.3, seed=5, n=2)
+    assert train_images.pixels.shape == held_out.pixels.shape == (2, 32, 32, 3)
+    train_images, held_out = stream(pattern).train_and_holdout(0.0, seed=5, n=2)
+    assert len(held_out.pixels) == 0
 
 
 def test_the_command_trains_on_shards(pattern: str, run_wgan: RunWgan, tmp_path: Path) -> None:

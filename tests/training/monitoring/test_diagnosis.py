@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from wgan.runs import Run
 from wgan.training.config import TrainConfig
+from wgan.training.data.batches import Batch
 from wgan.training.loop import train_steps
 from wgan.training.monitoring.diagnosis import (
     diagnose,
@@ -66,8 +67,8 @@ def train(
 
     def next_batch() -> Tensor:
         if holdout is not None:
-            chosen = torch.randint(len(holdout.train), (config.batch_size,), generator=noise)
-            return holdout.train[chosen]
+            chosen = torch.randint(len(holdout.train.images), (config.batch_size,), generator=noise)
+            return holdout.train.images[chosen]
         return 1 - torch.rand(config.batch_size, 1, 32, 32, generator=noise)
 
     for step in itertools.islice(train_steps(state, next_batch, config), steps):
@@ -178,7 +179,7 @@ def test_novelty_is_0_for_copies_and_1_for_other_images_of_the_same_kind() -> No
 @pytest.mark.slow
 def test_a_critic_that_memorised_eight_images_overfits(run: Run) -> None:
     batch = torch.from_numpy(images(16)).permute(0, 3, 1, 2) / 127.5 - 1
-    holdout = HoldoutImages(train=batch[:8], holdout=batch[8:])
+    holdout = HoldoutImages(train=Batch(batch[:8]), holdout=Batch(batch[8:]))
     config = TrainConfig(**{**vars(SMALL), "n_critic": 4, "width": 8})
     assert train(run, config, steps=140, holdout=holdout).keys() == {"critic-overfits"}
 

@@ -38,6 +38,18 @@ class Batch(NamedTuple):
         return (self.images,) if self.labels is None else (self.images, self.labels)
 
 
+class Examples(NamedTuple):
+    """Real images with their labels, in memory."""
+
+    pixels: Pixels  # [n, height, width, channels]
+    labels: Labels | None = None  # [n]; None without classes
+
+    def to_batch(self, device: torch.device) -> Batch:
+        """Put them on the device."""
+        labels = None if self.labels is None else send(self.labels, device)
+        return Batch(to_batch(self.pixels, device), labels)
+
+
 class BatchSequence(Protocol):
     """Batches without end, with a position to resume from."""
 

@@ -13,7 +13,7 @@ import torch
 from wgan.errors import DataError
 from wgan.images import Pixels, evenly_spaced
 from wgan.text import shorten
-from wgan.training.data.batches import Batches, BatchSequence, check_shape
+from wgan.training.data.batches import Batches, BatchSequence, Examples, check_shape
 from wgan.training.data.decoding import Part, Skipped
 from wgan.training.data.sources import Labels, count_classes
 from wgan.training.data.sources.labelling import MAX_CLASSES
@@ -84,11 +84,10 @@ class Dataset(Protocol):
             UsageError: a stream cannot be kept on the device.
         """
 
-    def train_and_holdout_samples(self, holdout: float, seed: int, n: int) -> tuple[Pixels, Pixels]:
-        """At most `n` training images and at most `n` held-out images."""
-
-    def train_and_holdout_labels(self, holdout: float, seed: int, n: int) -> tuple[Labels, Labels]:
-        """Labels of the images of `train_and_holdout_samples`."""
+    def train_and_holdout(
+        self, holdout: float, seed: int, n: int, *, labelled: bool = False
+    ) -> tuple[Examples, Examples]:
+        """At most `n` training images and at most `n` held-out images, perhaps with labels."""
 
     def images(self, count: int, batch_size: int) -> Iterator[Pixels]:
         """Yield `count` images in batches: evenly spaced, or random ones of a stream."""
@@ -225,23 +224,20 @@ class InMemoryDataset:
             labels=self.labels,
         )
 
-    def train_and_holdout_samples(self, holdout: float, seed: int, n: int) -> tuple[Pixels, Pixels]:
+    def train_and_holdout(
+        self, holdout: float, seed: int, n: int, *, labelled: bool = False
+    ) -> tuple[Examples, Examples]:
         """At most `n` images of each part, evenly spaced: data is often sorted by class."""
-        train, held_out = self._samples(holdout, seed, n)
-        return self.pixels[train], self.pixels[held_out]
-
-    def train_and_holdout_labels(self, holdout: float, seed: int, n: int) -> tuple[Labels, Labels]:
-        """Labels of the images of `train_and_holdout_samples`."""
-        assert self.labels is not None, "these images have no labels"
-        train, held_out = self._samples(holdout, seed, n)
-        return self.labels[train], self.labels[held_out]
-
-    def _samples(self, holdout: float, seed: int, n: int) -> tuple[Indices, Indices]:
+        assert self.labels is not None or not labelled, "these images have no labels"
+        labels = self.labels if labelled else None
         train, held_out = (
             part[evenly_spaced(len(part), min(n, len(part)))]
             for part in split(self.count, holdout, seed)
         )
-        return train, held_out
+        return (
+            Examples(self.pixels[train], None if labels is None else labels[train]),
+            Examples(self.pixels[held_out], None if labels is None else labels[held_out]),
+        )
 
     def images(self, count: int, batch_size: int) -> Iterator[Pixels]:
         """Yield `count` images, evenly spaced, in batches."""

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from wgan.errors import DataError, ImageError, UsageError
 from wgan.images import Pixels
-from wgan.training.data.batches import Batch, send, to_batch
+from wgan.training.data.batches import Batch, Examples, to_batch
 from wgan.training.data.decoding import DAMAGED_LIMIT, Skipped, decode, in_threads, quiet_pillow
 from wgan.training.data.shards import Sample, Shards, image_file, label, read_samples
 from wgan.training.data.sources import Labels
@@ -113,24 +113,14 @@ class StreamingDataset:
             )
         return StreamedBatches(self, batch_size, seed, device, flip, holdout, group)
 
-    def train_and_holdout_samples(self, holdout: float, seed: int, n: int) -> tuple[Pixels, Pixels]:
-        """The first `n` training images and the first `n` held-out images."""
-        train, held_out = (
-            np.array([pixels for pixels, _ in part], np.uint8).reshape(-1, *self.shape)
-            for part in self._first(holdout, seed, n)
-        )
-        return train, held_out
+    def train_and_holdout(
+        self, holdout: float, seed: int, n: int, *, labelled: bool = False
+    ) -> tuple[Examples, Examples]:
+        """The first `n` training images and the first `n` held-out ones.
 
-    def train_and_holdout_labels(self, holdout: float, seed: int, n: int) -> tuple[Labels, Labels]:
-        """Labels of the images of `train_and_holdout_samples`. Raises DataError."""
-        train, held_out = (
-            np.array([label(sample, len(self.class_names)) for _, sample in part], np.int64)
-            for part in self._first(holdout, seed, n)
-        )
-        return train, held_out
-
-    def _first(self, holdout: float, seed: int, n: int) -> tuple[list[_Decoded], list[_Decoded]]:
-        """The first `n` good samples to train on, and the first `n` held-out ones."""
+        Raises:
+            DataError: `labelled`, and one of them has no label.
+        """
         train: list[_Decoded] = []
         held_out: list[_Decoded] = []
         with quiet_pillow():
@@ -141,7 +131,17 @@ class StreamingDataset:
                     found += [] if isinstance(pixels, Skipped) else [(pixels, sample)]
                 if len(train) == n and len(held_out) == (n if holdout else 0):
                     break
-        return train, held_out
+        return self._examples(train, labelled), self._examples(held_out, labelled)
+
+    def _examples(self, decoded: list[_Decoded], labelled: bool) -> Examples:
+        pixels = np.array([pixels for pixels, _ in decoded], np.uint8).reshape(-1, *self.shape)
+        return Examples(
+            pixels, self.labels([sample for _, sample in decoded]) if labelled else None
+        )
+
+    def labels(self, samples: list[Sample]) -> Labels:
+        """Labels of samples, `[n]`. Raises DataError for a missing one."""
+        return np.array([label(sample, len(self.class_names)) for sample in samples], np.int64)
 
     def images(self, count: int, batch_size: int) -> Iterator[Pixels]:
         """Yield `count` images in batches, in the random order of seed 0."""
@@ -217,9 +217,7 @@ class StreamedBatches:
     def next_labelled(self) -> Batch:
         """Return the next batch with its labels. Raises DataError, also for a missing label."""
         pixels, samples = self._draw(self._batch_size)
-        classes = len(self._dataset.class_names)
-        labels = np.array([label(sample, classes) for sample in samples], np.int64)
-        return Batch(to_batch(pixels, self._device), send(labels, self._device))
+        return Examples(pixels, self._dataset.labels(samples)).to_batch(self._device)
 
     def pixels(self, count: int) -> Pixels:
         """Draw `count` images, and return this rank's shard of them, uint8 `[n, h, w, c]`."""

@@ -12,9 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from wgan.errors import TrainingDiverged
-from wgan.images import Pixels
-from wgan.training.data.batches import Batch, send, to_batch
-from wgan.training.data.sources import Labels
+from wgan.training.data.batches import Batch, Examples
 from wgan.training.loop import Step
 from wgan.training.state import TrainState
 
@@ -171,24 +169,15 @@ class HoldoutImages:
     The critic never trains on held-out images: they show when it overfits.
     """
 
-    train: Tensor  # [m, c, h, w] in [-1, 1]
-    holdout: Tensor  # [n, c, h, w]
-    train_labels: Tensor | None = None  # [m], in a conditional run
-    holdout_labels: Tensor | None = None  # [n]
+    train: Batch
+    holdout: Batch
 
     @classmethod
-    def of(
-        cls,
-        train: Pixels,
-        holdout: Pixels,
-        device: torch.device,
-        labels: tuple[Labels, Labels] | None = None,
-    ) -> Self | None:
-        """Put both samples, and their labels, on the device; None if no image is held out."""
-        if len(holdout) == 0:
+    def of(cls, train: Examples, holdout: Examples, device: torch.device) -> Self | None:
+        """Put both samples on the device; None if no image is held out."""
+        if len(holdout.pixels) == 0:
             return None
-        images = to_batch(train, device), to_batch(holdout, device)
-        return cls(*images, *(send(some, device) for some in labels or ()))
+        return cls(train.to_batch(device), holdout.to_batch(device))
 
     @torch.no_grad()
     def holdout_scores(self, critic: nn.Module) -> Tensor:
@@ -199,8 +188,7 @@ class HoldoutImages:
         """
         was_training = critic.training  # eval mode keeps a batch norm's statistics
         critic.eval()
-        batches = Batch(self.train, self.train_labels), Batch(self.holdout, self.holdout_labels)
-        means = torch.stack([critic(*batch.inputs).mean() for batch in batches])
+        means = torch.stack([critic(*each.inputs).mean() for each in (self.train, self.holdout)])
         critic.train(was_training)
         return means
 
