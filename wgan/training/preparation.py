@@ -52,11 +52,4 @@ class Preparation:
     def transform(self, shape: tuple[int, int, int]) -> Transform:
         """Return the transform to images of `shape`: height, width and channels."""
         height, width, channels = shape
-        return Transform(
-            size=to_size(height, width),
-            channels=channels,
-            crop=self.crop,
-            background=parse_colour(self.background),
-            fit=self.fit,
-            data_range=parse_data_range(self.data_range),
-        )
+        return Transform.from_config(self, to_size(height, width), channels)

@@ -68,6 +68,7 @@ def make_trainer(
     """
     device = group.device(execution.device)
     run, config, source = resolve_run(settings, execution.run, execution.download, group, device)
+    transform = Transform.from_config(config, config.size, config.channels)
     # Everything that can be wrong is checked before the data is decoded, which may take long.
     architecture = load_architecture(settings["arch"]) if "arch" in settings else None
     trackers, make_evaluator = [], None
@@ -79,7 +80,7 @@ def make_trainer(
         if open_evaluator is not None and config.eval_every:
             make_evaluator = open_evaluator(config, execution, device)
         if report is not None and isinstance(source, ImageSource) and source.can_be_surveyed:
-            found = survey(source, Transform.from_config(config))
+            found = survey(source, transform)
             report(found)
             found.check_frames(config.batch_size)
 
@@ -87,7 +88,7 @@ def make_trainer(
         with Progress(source.count or 0, "decoding", "images") as progress:
             return load_data(
                 source,
-                Transform.from_config(config),
+                transform,
                 allow_damaged=execution.allow_damaged,
                 progress=progress.update,
                 cache=Cache.of(execution),

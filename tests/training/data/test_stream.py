@@ -210,7 +210,8 @@ def train(pattern: str, folder: Path, steps: int) -> dict[str, torch.Tensor]:
         "steps": steps,
     }
     run, config, source = resolve_run(settings, run=folder)
-    data = load_data(source, Transform.from_config(config), buffer=config.shuffle_buffer)
+    transform = Transform.from_config(config, config.size, config.channels)
+    data = load_data(source, transform, buffer=config.shuffle_buffer)
     with Trainer(run, config, data, CPU) as trainer:
         list(trainer.train())
     weights: dict[str, torch.Tensor] = trainer.state.generator.state_dict()

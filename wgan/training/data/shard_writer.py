@@ -9,7 +9,7 @@ import itertools
 import os
 import shutil
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +20,6 @@ from wgan.images import encode
 from wgan.progress import ProgressFn
 from wgan.stop import check_stop
 from wgan.text import shell_quote
-from wgan.training.data.data_range import parse_data_range
 from wgan.training.data.decoding import (
     Skipped,
     check_skipped,
@@ -35,7 +34,7 @@ from wgan.training.data.sources import ImageSource, count_classes
 from wgan.training.data.sources.labelled import with_class
 from wgan.training.data.sources.labelling import LABEL
 from wgan.training.data.survey import Survey, resolve_data_range, survey
-from wgan.training.data.transform import Transform, parse_colour
+from wgan.training.data.transform import Transform
 from wgan.training.execution import PrepareConfig
 
 ORDER_SEED = 0
@@ -89,14 +88,9 @@ def prepare(
         source = with_class(source)
     transform = None
     if config.size is not None:
-        transform = Transform(
-            size=config.size,
-            channels=config.channels or source.channels,
-            crop=config.crop,
-            background=parse_colour(config.background),
-            fit=config.fit,
-            data_range=parse_data_range(resolve_data_range(config.data_range, source)),
-        )
+        channels = config.channels or source.channels
+        resolved = replace(config, data_range=resolve_data_range(config.data_range, source))
+        transform = Transform.from_config(resolved, config.size, channels)
         _check_png_holds(source, transform)
     if report is not None and source.can_be_surveyed:
         report(survey(source, transform))

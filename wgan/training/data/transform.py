@@ -16,6 +16,8 @@ from wgan.training.data.sources import FILE_WHITE, GREY_MODES, RawImage, file_va
 
 if TYPE_CHECKING:
     from wgan.training.config import TrainConfig
+    from wgan.training.execution import PrepareConfig
+    from wgan.training.preparation import Preparation
 
 Colour = tuple[int, int, int]
 """Red, green and blue, each 0 to 255."""
@@ -46,11 +48,13 @@ class Transform:
     data_range: DataRange | None = None  # values of black and white; None: those of the type
 
     @classmethod
-    def from_config(cls, config: "TrainConfig") -> Self:
-        """Transform of a training run. Raises UsageError for an unknown background colour."""
+    def from_config(
+        cls, config: "TrainConfig | PrepareConfig | Preparation", size: Size, channels: int
+    ) -> Self:
+        """Transform by the options of a command. Raises UsageError for an unknown background."""
         return cls(
-            size=config.size,
-            channels=config.channels,
+            size=size,
+            channels=channels,
             crop=config.crop,
             background=parse_colour(config.background),
             fit=config.fit,
