@@ -20,8 +20,8 @@ from torch import Tensor, nn
 
 from wgan import __version__
 from wgan.errors import CheckpointError, DeviceError, OutputError, UsageError
-from wgan.files import archive_errors, is_refused, why_unreadable, write_whole
-from wgan.runs import Run
+from wgan.files import archive_errors, is_folder, is_refused, why_unreadable, write_whole
+from wgan.runs import Run, find_run, follow_pointer
 from wgan.text import first_line, shorten
 from wgan.training.config import TrainConfig
 from wgan.training.networks import Architecture, build
@@ -250,6 +250,17 @@ def load_checkpoint(run: Run, which: str = "latest") -> Checkpoint:
     checkpoint = newest_good_checkpoint(run)
     assert checkpoint is not None, "find_checkpoint found one"
     return checkpoint
+
+
+def open_checkpoint(path: Path, which: str = "latest") -> Checkpoint:
+    """Load a checkpoint file, or by `load_checkpoint` one of the run in a folder.
+
+    Raises:
+        CheckpointError: it is missing or damaged.
+        RunError: the folder is not a run.
+    """
+    path = follow_pointer(path)
+    return load_checkpoint(find_run(path), which) if is_folder(path) else Checkpoint.load(path)
 
 
 def newest_good_checkpoint(run: Run) -> Checkpoint | None:

@@ -2,33 +2,20 @@
 
 import logging
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
 from wgan.errors import UsageError
-from wgan.runs import find_run, follow_pointer
 from wgan.text import plural
-from wgan.training.checkpoint import Checkpoint, StateDict, load_checkpoint
+from wgan.training.checkpoint import Checkpoint, StateDict
 from wgan.training.state import TrainState
 
 logger = logging.getLogger(__name__)
 
 NETWORK_FIELDS = ("arch", "size", "width", "latent_dim", "critic_norm")
 """Settings that a new run takes from the trained one unless they are given."""
-
-
-def load_start(path: Path) -> Checkpoint:
-    """Load a checkpoint file, or the newest checkpoint of a run's folder.
-
-    Raises:
-        CheckpointError: it is missing or damaged.
-        RunError: the folder is not a run.
-    """
-    path = follow_pointer(path)
-    return load_checkpoint(find_run(path)) if path.is_dir() else Checkpoint.load(path)
 
 
 def network_settings(checkpoint: Checkpoint) -> Mapping[str, Any]:

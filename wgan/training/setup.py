@@ -13,7 +13,7 @@ from wgan.progress import Progress
 from wgan.runs import RUNS, Run, follow_pointer, looks_like_run
 from wgan.text import shell_quote
 from wgan.training.augmentation import resolve_augment
-from wgan.training.checkpoint import newest_good_checkpoint
+from wgan.training.checkpoint import newest_good_checkpoint, open_checkpoint
 from wgan.training.config import TrainConfig
 from wgan.training.data import Cache, Dataset, ImageSource, Shards, Transform, load_data, open_data
 from wgan.training.data.classes import class_names
@@ -26,7 +26,7 @@ from wgan.training.device import check_precision, resolve_cuda_graph, resolve_pr
 from wgan.training.distributed.process_group import SINGLE_PROCESS, ProcessGroup, check_divides
 from wgan.training.dry_pass import check_networks
 from wgan.training.execution import ExecutionConfig
-from wgan.training.fine_tuning import load_start, network_settings
+from wgan.training.fine_tuning import network_settings
 from wgan.training.monitoring.best import Evaluator
 from wgan.training.monitoring.trackers import make_trackers
 from wgan.training.networks import load_architecture
@@ -178,7 +178,7 @@ def _resolve(
     if given.get("start_from") is not None:
         given = {**given, "start_from": str(Path(given["start_from"]).absolute())}
         if stored is None:
-            given = {**network_settings(load_start(Path(given["start_from"]))), **given}
+            given = {**network_settings(open_checkpoint(Path(given["start_from"]))), **given}
     given = {name: value for name, value in given.items() if name != "classes"}
     new = TrainConfig.resolve({"channels": source.channels, **given})
     if new.conditional:  # the names are the data's

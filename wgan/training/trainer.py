@@ -19,7 +19,7 @@ from wgan.host import keep_freed_memory
 from wgan.images import Pixels
 from wgan.runs import Run, remember_run
 from wgan.training.augmentation import resolve_augment
-from wgan.training.checkpoint import Checkpoint, newest_good_checkpoint, prune
+from wgan.training.checkpoint import Checkpoint, newest_good_checkpoint, open_checkpoint, prune
 from wgan.training.config import TrainConfig
 from wgan.training.cuda_graph import WARM_UP_STEPS, CapturedStep, CUDARecorder
 from wgan.training.data import Dataset
@@ -34,7 +34,7 @@ from wgan.training.device import (
     tf32_mode,
 )
 from wgan.training.distributed.process_group import SINGLE_PROCESS, ProcessGroup
-from wgan.training.fine_tuning import initialise, load_start
+from wgan.training.fine_tuning import initialise
 from wgan.training.loop import Step, train_steps
 from wgan.training.memory import check_networks_fit, explain_oom, is_oom
 from wgan.training.monitoring.best import Best, BestTracker, Evaluator
@@ -224,7 +224,7 @@ class Trainer:
                 )
             self._restore(checkpoint)
         elif self.config.start_from is not None:
-            initialise(self.state, load_start(Path(self.config.start_from)))
+            initialise(self.state, open_checkpoint(Path(self.config.start_from)))
         monitor.open(self.step)
         if self._best_tracker:
             self._best_tracker.open()
