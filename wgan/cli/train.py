@@ -6,7 +6,6 @@ import datetime as dt
 import io
 import json
 import logging
-import os
 import signal
 import sys
 import time
@@ -26,6 +25,7 @@ from wgan.progress import Progress, clock_time
 from wgan.stop import StopFlag, install_stop_handler, stop_at_once
 from wgan.text import plural, printable, shell_quote
 from wgan.training.config import TrainConfig
+from wgan.training.distributed import is_launched
 from wgan.training.execution import ExecutionConfig
 from wgan.training.recipes import ARCHITECTURES, RECIPES
 
@@ -84,7 +84,7 @@ def train(given: Given, compile: bool | None, dry_run: bool, as_json: bool) -> N
     with contextlib.ExitStack() as stack:
         # Ranks wait for each other in native code, where Python's handlers do not run: until the
         # training begins, a signal ends them at once.
-        stop = None if _is_launched() else stack.enter_context(install_stop_handler())
+        stop = None if is_launched() else stack.enter_context(install_stop_handler())
         with needs_extra("train", purpose="training"):
             from wgan.training.distributed.process_group import join
             from wgan.training.setup import make_trainer
@@ -111,11 +111,6 @@ def train(given: Given, compile: bool | None, dry_run: bool, as_json: bool) -> N
             return
     if trainer.step < trainer.config.steps:  # stopped by a signal, here or in another process
         sys.exit(128 + (stop.number or signal.SIGTERM))
-
-
-def _is_launched() -> bool:
-    """Whether torchrun or another launcher started this process as one of several."""
-    return "RANK" in os.environ and os.environ.get("WORLD_SIZE", "1") != "1"
 
 
 @contextmanager

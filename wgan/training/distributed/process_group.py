@@ -25,6 +25,7 @@ from torch.distributed.rendezvous import rendezvous
 from wgan.errors import RankFailed, RankLost, UsageError
 from wgan.text import first_line
 from wgan.training.device import pick_device
+from wgan.training.distributed import is_launched
 from wgan.training.distributed.heartbeat import FAILED, RANK_FAILED, Heartbeat, rank_lost
 
 GLOO_SHUTDOWN_DELAY_S = 0.2
@@ -252,7 +253,7 @@ def join(timeout: float) -> Iterator[ProcessGroup]:
         RankLost: another rank is gone, or cannot be found.
         RankFailed: another rank stopped with an error.
     """
-    if "RANK" not in os.environ or os.environ.get("WORLD_SIZE", "1") == "1":
+    if not is_launched():
         yield SINGLE_PROCESS
         return
     group, heartbeat = _find_ranks(timeout)
