@@ -45,7 +45,7 @@ def shorten(value: object, limit: int = 60) -> str:
         text = repr(value)
     except RecursionError:  # a parser accepts values that are nested more deeply than repr does
         text = f"a deeply nested {type(value).__name__}"
-    return _cut(text, limit)
+    return cut(text, limit)
 
 
 class OneLineFormatter(logging.Formatter):
@@ -66,7 +66,7 @@ def first_line(error: BaseException, limit: int = 300) -> str:
 
     The messages of PyTorch and ONNX Runtime can fill several screens.
     """
-    return _cut(str(error).strip().partition("\n")[0].rstrip() or type(error).__name__, limit)
+    return cut(str(error).strip().partition("\n")[0].rstrip() or type(error).__name__, limit)
 
 
 def plural(count: int, noun: str) -> str:
@@ -74,5 +74,6 @@ def plural(count: int, noun: str) -> str:
     return f"{count:,} {noun}{'s' * (count != 1)}"
 
 
-def _cut(text: str, limit: int) -> str:
+def cut(text: str, limit: int) -> str:
+    """Return the text, or its start and three dots where it is longer than `limit`."""
     return text if len(text) <= limit else text[: limit - 3] + "..."

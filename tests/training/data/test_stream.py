@@ -11,6 +11,7 @@ from tests.training.data.conftest import save_image
 from tests.training.data.test_shards import make_shard
 from wgan.errors import DataError
 from wgan.images import Pixels
+from wgan.training.config import TrainConfig
 from wgan.training.data import (
     Shards,
     StreamingDataset,
@@ -23,7 +24,7 @@ from wgan.training.data import (
 from wgan.training.data.batches import to_batch
 from wgan.training.data.shard_writer import write_shards
 from wgan.training.data.sources.glyphs import GlyphSource
-from wgan.training.data.stream import BUFFER, EPOCH
+from wgan.training.data.stream import EPOCH
 from wgan.training.setup import resolve_run
 from wgan.training.trainer import Trainer
 
@@ -39,7 +40,11 @@ def pattern(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 def stream(
-    pattern: str, *, buffer: int = BUFFER, crop: int = 0, allow_damaged: bool = False
+    pattern: str,
+    *,
+    buffer: int = TrainConfig.shuffle_buffer,
+    crop: int = 0,
+    allow_damaged: bool = False,
 ) -> StreamingDataset:
     source = open_data(pattern)
     assert isinstance(source, Shards)

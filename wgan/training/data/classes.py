@@ -1,7 +1,7 @@
 """The classes of a conditional run's data: whether it has some, and how they are described."""
 
 from wgan.errors import DataError
-from wgan.text import plural
+from wgan.text import cut, plural
 from wgan.training.config import TrainConfig
 from wgan.training.data.dataset import Dataset
 from wgan.training.data.shards import Shards
@@ -89,4 +89,4 @@ def _listed(names: tuple[str, ...]) -> str:
 
 
 def _short(name: str) -> str:
-    return name if len(name) <= MAX_NAME else f"{name[: MAX_NAME - 3]}..."
+    return cut(name, MAX_NAME)

@@ -9,6 +9,7 @@ from wgan.errors import DataError, ImageError, OutputError
 from wgan.files import is_lfs_pointer
 from wgan.progress import ProgressFn
 from wgan.text import plural, shorten
+from wgan.training.config import TrainConfig
 from wgan.training.data.dataset import Dataset, InMemoryDataset
 from wgan.training.data.decoding import (
     check_skipped,
@@ -39,7 +40,7 @@ from wgan.training.data.sources.table_files import (
     open_table_folder,
 )
 from wgan.training.data.sources.torchvision import NAMES, open_torchvision
-from wgan.training.data.stream import BUFFER, StreamingDataset
+from wgan.training.data.stream import StreamingDataset
 from wgan.training.data.transform import Transform
 
 HDF5_ENDINGS = (".h5", ".hdf5", ".hdf")
@@ -254,7 +255,7 @@ def load_data(
     allow_damaged: bool = False,
     progress: ProgressFn | None = None,
     cache: Cache | None = None,
-    buffer: int = BUFFER,
+    buffer: int = TrainConfig.shuffle_buffer,
 ) -> Dataset:
     """Load a source with `load_images`, or shards as a stream.
 

@@ -21,6 +21,7 @@ from torch import Tensor
 
 from wgan.errors import DataError, ImageError, UsageError
 from wgan.images import Pixels
+from wgan.training.config import TrainConfig
 from wgan.training.data.batches import Batch, Examples, to_batch
 from wgan.training.data.decoding import DAMAGED_LIMIT, Skipped, decode, in_threads, quiet_pillow
 from wgan.training.data.shards import Sample, Shards, image_file, label, read_samples
@@ -29,9 +30,6 @@ from wgan.training.data.transform import Transform
 from wgan.training.distributed.process_group import SINGLE_PROCESS, ProcessGroup
 
 logger = logging.getLogger(__name__)
-
-BUFFER = 5_000
-"""Default size of the shuffle buffer in encoded images."""
 
 EPOCH = 2**40
 """A position is the epoch times EPOCH, plus the number of samples read in the epoch."""
@@ -51,7 +49,7 @@ class StreamingDataset:
     shards: Shards
     transform: Transform
     allow_damaged: bool = False
-    buffer: int = BUFFER
+    buffer: int = TrainConfig.shuffle_buffer  # encoded images
     skipped: list[Skipped] = field(default_factory=list)  # grows during training; each is logged
 
     @property

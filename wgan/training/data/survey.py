@@ -39,6 +39,7 @@ SCANNED = 1000
 """Images whose lowest and highest value `find_data_range` takes."""
 
 CHUNK = 16
+"""Images that are examined before their pixels are counted."""
 
 NARROW, NARROW_WIDE = 0.1, 0.5
 """A smaller share of the values of a type deserves a --range: of up to 8 bits, and of more."""

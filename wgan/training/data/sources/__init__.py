@@ -3,12 +3,13 @@
 import abc
 import contextlib
 import functools
+import gzip
 import hashlib
 import io
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import IO, TypeVar, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -226,6 +227,13 @@ def file_values(image: Image.Image) -> npt.NDArray[np.generic]:
         return values
     scale = white / (65535 if image.mode.startswith("I") else 255)
     return np.asarray(np.rint(values * scale).astype(np.uint16))
+
+
+def open_unzipped(path: Path) -> IO[bytes]:
+    """Open a file that may be gzipped, by its first bytes. Raises OSError."""
+    with path.open("rb") as file:
+        is_zipped = file.read(2) == b"\x1f\x8b"
+    return cast("IO[bytes]", gzip.open(path)) if is_zipped else path.open("rb")
 
 
 def fingerprint_files(paths: Sequence[Path]) -> str:

@@ -5,21 +5,20 @@ whose third gives the type (8 for unsigned bytes) and fourth the number of dimen
 32-bit integer for each dimension, then the values in row-major order.
 """
 
-import gzip
 import math
 import re
 import struct
 import zlib
 from collections.abc import Iterable
 from pathlib import Path
-from typing import BinaryIO
+from typing import IO
 
 import numpy as np
 
 from wgan.errors import DataError
 from wgan.files import is_refused, why_unreadable
 from wgan.training.data.image_formats import is_hidden
-from wgan.training.data.sources import ArraySource
+from wgan.training.data.sources import ArraySource, open_unzipped
 from wgan.training.data.sources.arrays.layout import layout_of
 from wgan.training.data.sources.labelling import NO_CLASSES, Classes, classes_of_column
 
@@ -78,7 +77,7 @@ def _choose(folder: Path, files: Iterable[Path]) -> Path | None:
 def is_idx(path: Path) -> bool:
     """Whether the file at `path` starts with the magic number of an idx file of images."""
     try:
-        with _open(path) as file:
+        with open_unzipped(path) as file:
             return _is_magic(file.read(4))
     except (OSError, EOFError, zlib.error):
         return False
@@ -98,7 +97,7 @@ def open_idx(path: Path, name: str) -> ArraySource:
         DataError: it is truncated, damaged or of another format.
     """
     try:
-        with _open(path) as file:
+        with open_unzipped(path) as file:
             magic = bytes(_read(file, 4))
             if not _is_magic(magic):
                 raise DataError(f"{path} is not an idx file of images")
@@ -132,7 +131,7 @@ def _find_labels(path: Path, count: int) -> Classes:
     beside = [path.with_name(name), path.with_name(f"{name}.gz")]
     for labels in [*beside, path.parent.parent / name / name]:  # each in a folder of its name
         try:
-            with _open(labels) as file:
+            with open_unzipped(labels) as file:
                 magic, length = struct.unpack(">4sI", _read(file, 8))
                 kind = LABELS.get(magic)
                 if kind is not None and length == count:
@@ -143,13 +142,7 @@ def _find_labels(path: Path, count: int) -> Classes:
     return NO_CLASSES
 
 
-def _open(path: Path) -> BinaryIO | gzip.GzipFile:
-    with path.open("rb") as file:
-        zipped = file.read(2) == b"\x1f\x8b"
-    return gzip.open(path, "rb") if zipped else path.open("rb")
-
-
-def _read(file: BinaryIO | gzip.GzipFile, size: int) -> bytearray:
+def _read(file: IO[bytes], size: int) -> bytearray:
     """Read exactly `size` bytes in chunks: a wrong header must not allocate its claimed size."""
     values = bytearray()
     while len(values) < size:

@@ -76,7 +76,7 @@ def describe_left_out(
         phrases.append(f"{len(volumes):,} NIfTI: a format that is not read; save slices as .npy")
     if archives:
         phrases.append(
-            f"{plural(len(archives), 'archive')} ({_listed(archives)}): unpack them first"
+            f"{plural(len(archives), 'archive')} ({listed(archives)}): unpack them first"
         )
     rest: Counter[str] = Counter()
     for ending, count in Counter(ending_of(name) for name in others).most_common():
@@ -96,12 +96,12 @@ def describe_left_out(
 
 def describe_links(links: Sequence[str]) -> str:
     """Return a phrase that names links to folders that are read under another name."""
-    return f"{plural(len(links), 'link')} to folders that are read already ({_listed(links)})"
+    return f"{plural(len(links), 'link')} to folders that are read already ({listed(links)})"
 
 
 def describe_runs(runs: Sequence[str]) -> str:
     """Return a phrase that names the run folders among the data."""
-    return f"{plural(len(runs), 'run folder')} of wgan ({_listed(runs)})"
+    return f"{plural(len(runs), 'run folder')} of wgan ({listed(runs)})"
 
 
 def _advice(ending: str, is_archive: bool, has_images: bool) -> str:
@@ -130,5 +130,6 @@ def why_not_read(name: str) -> str:
     return _advice(ending_of(lower), is_archive=False, has_images=False)
 
 
-def _listed(names: Sequence[str]) -> str:
+def listed(names: Sequence[str]) -> str:
+    """Return the first MAX_NAMED names in a line, with dots for the others."""
     return ", ".join(names[:MAX_NAMED]) + (", ..." if len(names) > MAX_NAMED else "")

@@ -21,7 +21,7 @@ from wgan.training.data.sources.labelling import (
     classes_of_column,
     classes_of_folders,
 )
-from wgan.training.data.sources.left_out import MAX_NAMED
+from wgan.training.data.sources.left_out import listed
 
 FIRST = 16
 """Values of a data set that tell whether they are image files."""
@@ -110,8 +110,7 @@ def _external_links(file: Any) -> str:
     file.visititems_links(visit)
     if not found:
         return ""
-    listed = ", ".join(found[:MAX_NAMED]) + (", ..." if len(found) > MAX_NAMED else "")
-    return f"{plural(len(found), 'link')} to other files, which are not followed ({listed})"
+    return f"{plural(len(found), 'link')} to other files, which are not followed ({listed(found)})"
 
 
 class _DataSets:

@@ -1,7 +1,6 @@
 """CSV files of pixels: a row per image, `label,pixel0,pixel1,...`, with a header or without."""
 
 import csv
-import gzip
 import io
 import itertools
 import math
@@ -16,7 +15,7 @@ import numpy.typing as npt
 
 from wgan.errors import DataError
 from wgan.files import is_refused, why_unreadable
-from wgan.training.data.sources import ImageSource
+from wgan.training.data.sources import ImageSource, open_unzipped
 from wgan.training.data.sources.arrays import StackSource
 from wgan.training.data.sources.arrays.csv_columns import (
     Columns,
@@ -52,9 +51,7 @@ def open_pixel_csv(path: Path) -> ImageSource:
     """
     csv.field_size_limit(FIELD_LIMIT)
     try:
-        with path.open("rb") as file:
-            zipped = file.read(2) == b"\x1f\x8b"
-        with gzip.open(path, "rb") if zipped else path.open("rb") as file:
+        with open_unzipped(path) as file:
             rows: Iterator[list[str]]
             lines = io.TextIOWrapper(file, "utf-8-sig", newline="")
             start = lines.readline()
