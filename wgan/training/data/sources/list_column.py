@@ -8,7 +8,11 @@ import numpy as np
 import numpy.typing as npt
 
 from wgan.errors import DataError, ImageError
-from wgan.training.data.sources.arrays.layout import as_image, find_layout, resolve_layout
+from wgan.training.data.sources.arrays.layout import (
+    as_image,
+    find_layout,
+    resolve_layout,
+)
 
 if TYPE_CHECKING:
     import pyarrow as pa

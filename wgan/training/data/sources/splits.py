@@ -13,6 +13,11 @@ SPLIT = re.compile(
 )
 """Names of subfolders and files that part a data set and are no classes: `seg_train`, `test1`."""
 
+SPLIT_WORDS = frozenset({
+    "train", "training", "test", "testing", "val", "valid", "validation", "dev",
+})  # fmt: skip
+"""Parts of the names of arrays that name a split."""
+
 _IN_PATH = re.compile(rf"(?:^|[/_.-]){_NAMES}(?=[/_.\-\d]|$)")
 
 _TRAINING = (("train", "training"), ("trainval", "train-val", "train_val"))

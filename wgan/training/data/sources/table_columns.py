@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from wgan.errors import DataError
-from wgan.training.data.sources.arrays.layout import IMAGE_KEYS, LABEL_KEYS
+from wgan.training.data.sources.arrays.choice import IMAGE_KEYS, LABEL_KEYS
 from wgan.training.data.sources.list_column import is_list
 
 if TYPE_CHECKING:

@@ -11,7 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 from wgan.errors import DataError
-from wgan.training.data.sources.arrays.layout import LABEL_KEYS, find_layout
+from wgan.training.data.sources.arrays.choice import LABEL_KEYS
+from wgan.training.data.sources.arrays.layout import find_layout
 from wgan.training.data.sources.labelling import classes_of_column
 
 JOINED = "pixels"

@@ -13,7 +13,8 @@ from wgan.files import is_refused, why_unreadable
 from wgan.text import plural
 from wgan.training.data.sources import ImageSource, fingerprint_files
 from wgan.training.data.sources.arrays import StackSource
-from wgan.training.data.sources.arrays.layout import choose_arrays, find_single_images, layout_of
+from wgan.training.data.sources.arrays.choice import choose_arrays, find_single_images
+from wgan.training.data.sources.arrays.layout import layout_of
 from wgan.training.data.sources.encoded import EncodedSource, known_ending
 from wgan.training.data.sources.labelling import (
     NO_CLASSES,

@@ -16,14 +16,16 @@ from wgan.files import is_lfs_pointer, is_refused, why_unreadable
 from wgan.training.data.image_formats import is_hidden
 from wgan.training.data.sources import ImageSource
 from wgan.training.data.sources.arrays import StackSource
-from wgan.training.data.sources.arrays.layout import (
+from wgan.training.data.sources.arrays.choice import (
     FLAT,
     IMAGE_KEYS,
-    MAX_COLOURS,
     ArrayType,
     choose_arrays,
-    find_layout,
     find_single_images,
+)
+from wgan.training.data.sources.arrays.layout import (
+    MAX_COLOURS,
+    find_layout,
     layout_of,
 )
 from wgan.training.data.sources.image_files import FolderSource
