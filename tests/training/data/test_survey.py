@@ -1,3 +1,4 @@
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from tests.training.data.conftest import save_image
 from wgan.errors import DataError, UsageError
 from wgan.training.data import Transform, open_source
 from wgan.training.data.shards import Shards
+from wgan.training.data.sources.labelled import with_class
 from wgan.training.data.survey import EXAMINED, find_data_range, resolve_data_range, survey
 
 COLOUR = Transform(size=32, channels=3)
@@ -31,6 +33,22 @@ def test_images_are_counted_by_format_and_size(good: Path) -> None:
         "found": "12 images: 4 .bmp, 4 .png, 4 .webp; 36x40",
         "cropped": "9% of each image on average; see --fit and --size HEIGHTxWIDTH",
     }
+
+
+def test_images_without_a_class_are_not_counted_by_format(tmp_path: Path) -> None:
+    for name in ("a.png", "b.png", "c.bmp"):
+        save_image(tmp_path / name)
+    labels = [["a.png", 0], ["b.png", 1], ["c.bmp", None]]
+    (tmp_path / "dataset.json").write_text(json.dumps({"labels": labels}))
+    found = survey(with_class(open_source(tmp_path)), COLOUR)
+    assert (found.count, found.formats) == (2, {".png": 2})
+
+
+def test_frames_are_counted_by_the_format_of_their_file(tmp_path: Path) -> None:
+    pages = [Image.new("L", (32, 32), level) for level in range(5)]
+    pages[0].save(tmp_path / "stack.tif", save_all=True, append_images=pages[1:])
+    save_image(tmp_path / "a.png")
+    assert rows(tmp_path, frames="all")["found"].startswith("6 images: 5 .tif, 1 .png")
 
 
 def test_files_that_are_left_out_are_told(good: Path) -> None:

@@ -70,7 +70,7 @@ class Survey:
 
     count: int
     examined: int
-    formats: Mapping[str, int]  # files by their extension
+    formats: Mapping[str, int]  # images by the extension of their files
     left_out: tuple[str, ...]  # phrases
     sizes: tuple[tuple[int, int], tuple[int, int]] | None = None  # the smallest and the largest
     enlarged: int = 0  # images that are smaller than the result

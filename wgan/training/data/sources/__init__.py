@@ -7,6 +7,7 @@ import gzip
 import hashlib
 import io
 import os
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import IO, TypeVar, cast
@@ -131,10 +132,14 @@ class ImageSource(abc.ABC):
         image.save(buffer, "PNG")
         return buffer.getvalue(), "png"
 
+    def ending(self, index: int) -> str:
+        """Extension of the file of image `index`, as `.png`; empty for data of another kind."""
+        return ""
+
     @property
     def formats(self) -> Mapping[str, int]:
-        """Number of image files by their extension; empty for data of another kind."""
-        return {}
+        """Number of images by the extension of their files; empty for data of another kind."""
+        return Counter(filter(None, map(self.ending, range(len(self)))))
 
     def frame_counts(self, limit: int) -> list[int]:
         """Frames or pages in some of the files, at most `limit`, of which the first is used."""

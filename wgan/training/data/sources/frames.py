@@ -3,7 +3,7 @@
 import abc
 import itertools
 from bisect import bisect_right
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -87,10 +87,10 @@ class AllFramesSource(ImageSource):
             index for file in files for index in random.permutation(self._frames(file)).tolist()
         ]
 
-    @property
-    def formats(self) -> Mapping[str, int]:
-        """Number of files by their extension, as of the other source."""
-        return self._source.formats
+    def ending(self, index: int) -> str:
+        """Extension of the frame's file in the other source."""
+        number, _ = self._find(index)
+        return self._source.ending(number)
 
     def fingerprint(self) -> str:
         """Fingerprint of the other source."""

@@ -6,7 +6,6 @@ import functools
 import hashlib
 import io
 import os
-from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
@@ -81,10 +80,9 @@ class FileSource(FramedSource):
     def __len__(self) -> int:
         return len(self._names)
 
-    @property
-    def formats(self) -> Mapping[str, int]:
-        """Number of image files by their extension."""
-        return Counter(map(ending_of, self._names))
+    def ending(self, index: int) -> str:
+        """Extension of the file."""
+        return ending_of(self._names[index])
 
     def frame_counts(self, limit: int) -> list[int]:
         """Frames or pages in some of the files, at most `limit`, of which the first is used."""

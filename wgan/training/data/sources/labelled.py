@@ -1,7 +1,7 @@
 """The images of a source that have a class, for conditional runs."""
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import overload
 
 import numpy as np
@@ -68,10 +68,9 @@ class LabelledSource(ImageSource):
         own = {index: number for number, index in enumerate(self._indices)}
         return [own[index] for index in indices if index in own]
 
-    @property
-    def formats(self) -> Mapping[str, int]:
-        """Those of the other source, the images without a class among them."""
-        return self._source.formats
+    def ending(self, index: int) -> str:
+        """Extension of the image's file in the other source."""
+        return self._source.ending(self._indices[index])
 
     def frame_counts(self, limit: int) -> list[int]:
         """Those of the other source."""
