@@ -1,6 +1,8 @@
 """The classes of data: refused or described, in memory, in the cache and in shards."""
 
 import io
+import re
+import shutil
 import tarfile
 from pathlib import Path
 from typing import Any
@@ -121,6 +123,34 @@ def test_data_that_cannot_be_conditional_is_refused() -> None:
     source.class_names = ()
     with pytest.raises(DataError, match=r"numbers has no classes\. Put the images of each class"):
         class_names(source)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "labels.csv",
+        "metadata.csv",
+        "metadata.jsonl",
+        "list_attr_celeba.txt",
+        "Anno/identity_CelebA.txt",
+        "annotations/instances_train2017.json",
+        "00.cls.txt",
+        "00.json",
+    ],
+)
+def test_a_list_of_labels_that_is_not_read_is_named(name: str, tmp_path: Path) -> None:
+    images = tmp_path / "images"
+    images.mkdir()
+    save_image(images / "00.png")
+    save_image(images / "01.png")
+    (images / "notes.txt").write_text("x")
+    (images / name).parent.mkdir(exist_ok=True)
+    (images / name).write_text("x")
+    advice = rf"labels are not read from {re.escape(name)}; put .* subfolder .* dataset\.json"
+    archive = shutil.make_archive(str(tmp_path / "packed"), "zip", images)
+    for data in (images, archive):
+        with pytest.raises(DataError, match=rf"has no classes: {advice}"):
+            class_names(open_source(data))
 
 
 def test_images_without_a_class_are_left_out_and_counted(tmp_path: Path) -> None:

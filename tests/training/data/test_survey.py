@@ -1,4 +1,5 @@
 import json
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -49,6 +50,26 @@ def test_frames_are_counted_by_the_format_of_their_file(tmp_path: Path) -> None:
     pages[0].save(tmp_path / "stack.tif", save_all=True, append_images=pages[1:])
     save_image(tmp_path / "a.png")
     assert rows(tmp_path, frames="all")["found"].startswith("6 images: 5 .tif, 1 .png")
+
+
+def test_splits_that_are_all_used_are_told(tmp_path: Path) -> None:
+    folder = tmp_path / "photos"
+    for name in ("train/cat/1", "train/dog/1", "val/cat/1", "test/dog/1"):
+        (folder / "data" / name).parent.mkdir(parents=True, exist_ok=True)
+        save_image(folder / "data" / f"{name}.png")
+    source = open_source(folder)
+    assert source.class_names == ("cat", "dog")
+    assert survey(with_class(source), COLOUR).rows()["splits"] == (
+        f"test, train and val are all used; for one of them give {folder}/data/train"
+    )
+    assert open_source(folder, frames="all").splits == source.splits
+    archive = shutil.make_archive(str(tmp_path / "photos"), "zip", folder)
+    assert rows(Path(archive))["splits"] == (
+        "test, train and val are all used; for one of them unpack it, and give its data/train"
+    )
+    assert "splits" not in rows(folder / "data" / "train")
+    (folder / "data" / "train").rename(folder / "data" / "birds")  # a class, not a split
+    assert "splits" not in rows(folder)
 
 
 def test_files_that_are_left_out_are_told(good: Path) -> None:

@@ -83,6 +83,7 @@ class Survey:
     outside: float = 0.0  # share of the values outside the range
     missing: float = 0.0  # share of NaN
     transform: Transform | None = None
+    splits: str = ""  # which are all used, and how to take one
 
     def rows(self) -> dict[str, str]:
         """Return the summary for the user: a short heading and a line for each subject."""
@@ -94,6 +95,8 @@ class Survey:
             )
         if left_out:
             rows["left out"] = "; ".join(left_out)
+        if self.splits:
+            rows["splits"] = self.splits
         if self.removed >= 0.005:
             rows["cropped"] = (
                 f"{self.removed:.0%} of each image on average; see --fit and --size HEIGHTxWIDTH"
@@ -228,6 +231,7 @@ def survey(source: ImageSource, transform: Transform | None) -> Survey:
         outside=_mean(each.outside for each in found),
         missing=_mean(each.missing for each in found),
         transform=transform,
+        splits=source.splits,
     )
 
 

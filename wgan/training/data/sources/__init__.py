@@ -73,6 +73,9 @@ class ImageSource(abc.ABC):
     unused: tuple[str, ...] = ()
     """What else the data holds and why it is not used, as phrases for the user."""
 
+    splits: str = ""
+    """Which splits of the data are all used and how to take one, for the user; empty if none."""
+
     can_be_surveyed: bool = True
     """Whether a summary of the data tells the user something: not of images that wgan draws."""
 

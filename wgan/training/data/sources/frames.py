@@ -51,7 +51,7 @@ class AllFramesSource(ImageSource):
             self.labels = np.repeat(source.labels, counts)
         self.class_names, self.why_no_classes = source.class_names, source.why_no_classes
         self.left_out, self.unused = source.left_out, source.unused
-        self.reads_forward = source.reads_forward
+        self.splits, self.reads_forward = source.splits, source.reads_forward
 
     def __len__(self) -> int:
         return self._ends[-1]

@@ -35,7 +35,9 @@ from wgan.training.data.sources.left_out import (
     describe_left_out,
     describe_links,
     describe_runs,
+    describe_unread_labels,
 )
+from wgan.training.data.sources.splits import describe_splits
 from wgan.training.data.tiff import is_alpha
 
 _TIFF = (".tif", ".tiff")
@@ -69,13 +71,16 @@ class FileSource(FramedSource):
             beside = f"; it has {'; '.join(self.unused)}" if self.unused else ""
             endings = " ".join(sorted(ENDINGS))
             raise DataError(f"no images in the {kind} {path}: {found} ends in {endings}{beside}")
+        self.splits = describe_splits(str(path), self._names, kind == "archive")
         self._label_files = [file for file in others if is_label_file(file)]
+        self._unread_labels = describe_unread_labels(others)
 
     def _find_classes(self) -> None:
         """Set the classes; the files can be read by now."""
         classes = classes_of_files(self._names, self._label_files, self._read)
-        self.class_names, self.why_no_classes = classes.names, classes.reason
-        self.labels = classes.labels
+        self.labels, self.class_names = classes.labels, classes.names
+        if classes.labels is None:
+            self.why_no_classes = classes.reason or self._unread_labels
 
     def __len__(self) -> int:
         return len(self._names)

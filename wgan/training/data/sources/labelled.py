@@ -34,7 +34,7 @@ class LabelledSource(ImageSource):
         self._source = source
         self._indices = (source.labels >= 0).nonzero()[0].tolist()
         self.labels, self.class_names = source.labels[self._indices], source.class_names
-        self.left_out = source.left_out
+        self.left_out, self.splits = source.left_out, source.splits
         self.unused = (
             *source.unused,
             f"{plural(len(source) - len(self), 'image')} without a class",

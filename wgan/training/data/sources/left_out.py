@@ -43,6 +43,12 @@ _IDX = re.compile(r".*idx\d-\w+(\.gz)?")
 NIFTI = (".nii", ".nii.gz")
 """Extensions of volumes of medical images, which are not read."""
 
+_LABEL_LISTS = re.compile(
+    r".*\.(csv|tsv|json|jsonl|cls\.txt)|(.*/)?[^/]*(attr|class|identity|label|list)[^/]*\.txt",
+    re.IGNORECASE,
+)
+"""Files beside images that may hold their labels."""
+
 _ARCHIVES = ARCHIVE_ENDINGS + OTHER_ARCHIVES
 
 MAX_NAMED = 3
@@ -92,6 +98,21 @@ def describe_left_out(
     if hidden:
         phrases.append(plural(len(hidden), "hidden file"))
     return tuple(phrases)
+
+
+def describe_unread_labels(names: Iterable[str]) -> str:
+    """Return that lists of labels are not read, and what to do; empty if there are none.
+
+    They are those of Hugging Face, CelebA, webdataset, COCO and others, by their names.
+    """
+    lists = [name for name in names if _LABEL_LISTS.fullmatch(name) and not is_hidden(name)]
+    if not lists:
+        return ""
+    lists.sort(key=lambda name: (name.count("/"), name))
+    return (
+        f"labels are not read from {listed(lists)}; put the images of each class into a subfolder"
+        " with its name, or write their labels to a dataset.json, as docs/data.md says"
+    )
 
 
 def describe_links(links: Sequence[str]) -> str:

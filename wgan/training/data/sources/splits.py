@@ -24,6 +24,32 @@ _TRAINING = (("train", "training"), ("trainval", "train-val", "train_val"))
 """Names of the split that is trained on, the most telling ones first."""
 
 
+def split_folders(paths: Sequence[str]) -> list[str]:
+    """Return the folders of splits that part the files, as `data/test` and `data/train`.
+
+    They are the first folders that differ; none unless all of these have names of splits.
+    """
+    parents = [path.removeprefix("./").split("/")[:-1] for path in paths]
+    depth = 1
+    while found := {tuple(parent[:depth]) for parent in parents if len(parent) >= depth}:
+        if len(found) > 1:
+            are_splits = all(SPLIT.fullmatch(each[-1]) for each in found)
+            return ["/".join(each) for each in sorted(found)] if are_splits else []
+        depth += 1
+    return []
+
+
+def describe_splits(path: str, files: Sequence[str], is_archive: bool) -> str:
+    """Return which splits of a folder or an archive are all used; empty if it has none."""
+    folders = split_folders(files)
+    if not folders:
+        return ""
+    names = [folder.rpartition("/")[2] for folder in folders]
+    one = next((each for each in folders if "train" in each.rpartition("/")[2].lower()), folders[0])
+    advice = f"unpack it, and give its {one}" if is_archive else f"give {path}/{one}"
+    return f"{', '.join(names[:-1])} and {names[-1]} are all used; for one of them {advice}"
+
+
 def files_by_split(files: Sequence[str]) -> dict[str, list[str]]:
     """Group the paths of files by the name of their split; an empty name where there is none."""
     splits: dict[str, list[str]] = {}
