@@ -9,13 +9,12 @@ import torch
 from torch import Tensor, nn
 
 from wgan.errors import ModelFileError
-from wgan.files import is_folder
 from wgan.images import Images
 from wgan.latent_space.config import LatentSpaceConfig
 from wgan.latent_space.fixed_label import chosen_label
 from wgan.latents import Latents
-from wgan.runs import find_run, which_checkpoint
-from wgan.training.checkpoint import Checkpoint, load_checkpoint
+from wgan.runs import which_checkpoint
+from wgan.training.checkpoint import Checkpoint, open_checkpoint
 from wgan.training.device import pick_device
 from wgan.training.networks import load_architecture
 
@@ -86,13 +85,13 @@ class CheckpointGenerator:
         return np.ascontiguousarray(output.float().cpu().numpy())
 
 
-def open_checkpoint(path: Path, config: LatentSpaceConfig) -> CheckpointGenerator:
+def open_checkpoint_generator(path: Path, config: LatentSpaceConfig) -> CheckpointGenerator:
     """Open a run's checkpoint, or a file's. Raises as `wgan.latent_space.models.open_model`."""
     which = which_checkpoint(config.checkpoint, [path])
     architecture = load_architecture(config.arch) if config.arch else None
     device = pick_device(config.device)
     if config.threads is not None:
         torch.set_num_threads(config.threads)
-    found = load_checkpoint(find_run(path), which) if is_folder(path) else Checkpoint.load(path)
+    found = open_checkpoint(path, which)
     label = chosen_label(config.label, found.config.classes)
     return CheckpointGenerator(found, found.ema_generator(architecture), device, label)

@@ -67,7 +67,7 @@ def open_model(config: LatentSpaceConfig, method: str = "auto") -> "LatentModel"
     has_torch = find_spec("torch") is not None
     if path is not None and (is_archive(path) or (is_run and _prefers_run(method, has_torch))):
         with needs_extra("train", purpose="opening a checkpoint"):
-            from wgan.latent_space.checkpoint_generator import open_checkpoint
+            from wgan.latent_space.checkpoint_generator import open_checkpoint_generator
         if not is_run and is_program(path):
             raise UsageError(
                 f"{path} is an archive for PyTorch: give the run, its checkpoint or an ONNX export"
@@ -77,7 +77,7 @@ def open_model(config: LatentSpaceConfig, method: str = "auto") -> "LatentModel"
             raise UsageError(
                 f"{name} is for exported files, and {path} is a run or a checkpoint: leave it out"
             )
-        return open_checkpoint(path, config)
+        return open_checkpoint_generator(path, config)
     if method == "gradients":
         raise UsageError(
             "--method gradients needs a run or a checkpoint, and an exported file has no gradients:"
