@@ -120,6 +120,8 @@ def check(config: Any) -> None:
 def check_combination(config: Any) -> None:
     """Check which options of a config are given together: values other than their defaults.
 
+    For configs whose fields are as the user gave them; `TrainConfig` keeps what `minutes` chose.
+
     Raises:
         UsageError: an option is given with one that it excludes, or without one that it needs.
     """

@@ -4,12 +4,12 @@ WGAN_CONTAINER_IMAGE names an image that was built from it. podman runs it, or a
 the same command line that WGAN_CONTAINER_ENGINE names.
 """
 
+import contextlib
 import io
 import json
 import os
 import shutil
 import subprocess
-import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -20,6 +20,7 @@ import pytest
 from PIL import Image
 
 import wgan.runtime.builtin
+from tests.processes import wait_until
 from wgan.runtime import Generator
 
 MODEL = Path(wgan.runtime.builtin.__file__).with_name("generator.onnx")
@@ -32,11 +33,15 @@ LOCKED_DOWN = (
 )
 
 
-def engine(*arguments: object) -> str:
-    """Run a command of the container engine and return what it printed."""
+def run_engine(*arguments: object) -> subprocess.CompletedProcess[str]:
     name = os.environ.get("WGAN_CONTAINER_ENGINE", "podman")
     words = [name, *map(str, arguments)]
-    return subprocess.run(words, capture_output=True, text=True, check=True, timeout=120).stdout
+    return subprocess.run(words, capture_output=True, text=True, check=True, timeout=120)
+
+
+def engine(*arguments: object) -> str:
+    """Run a command of the container engine and return what it printed."""
+    return run_engine(*arguments).stdout
 
 
 @pytest.fixture(scope="module")
@@ -47,10 +52,9 @@ def image() -> str:
     return name
 
 
-@pytest.fixture(scope="module")
-def container(image: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A running server's container, which mounts the model and a file of keys."""
-    folder = tmp_path_factory.mktemp("container")
+@contextlib.contextmanager
+def running(image: str, folder: Path) -> Iterator[str]:
+    """The name of a container whose server is ready; it mounts the model and a file of keys."""
     folder.chmod(0o755)  # the server is not root
     (folder / "keys").write_text(KEY)
     shutil.copy(MODEL, folder)
@@ -61,13 +65,16 @@ def container(image: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     served = ("--api-key-file=/keys/keys", "--drain-seconds=30", "/models/generator.onnx")
     name = engine("run", "--detach", *LOCKED_DOWN, *mounts, image, *served).strip()
     try:
-        for _ in range(300):
-            if "ready at" in engine("logs", name):
-                break
-            time.sleep(0.1)
+        wait_until(lambda: "ready at" in run_engine("logs", name).stderr)
         yield name
     finally:
         engine("rm", "--force", name)
+
+
+@pytest.fixture(scope="module")
+def container(image: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with running(image, tmp_path_factory.mktemp("container")) as name:
+        yield name
 
 
 @pytest.fixture(scope="module")
@@ -103,7 +110,8 @@ def test_its_health_check_passes(image: str, container: str) -> None:
     engine("exec", container, *check[1:])
 
 
-def test_it_stops_when_asked(container: str) -> None:
-    engine("stop", "--time", "30", container)
-    (described,) = json.loads(engine("container", "inspect", container))
-    assert described["State"]["ExitCode"] == 0
+def test_it_stops_when_asked(image: str, tmp_path: Path) -> None:
+    with running(image, tmp_path) as name:
+        engine("stop", "--time", "30", name)
+        (described,) = json.loads(engine("container", "inspect", name))
+        assert described["State"]["ExitCode"] == 0

@@ -204,7 +204,7 @@ def test_a_folder_locked_by_another_command_is_refused(run_wgan: RunWgan, tmp_pa
     assert "another process is writing" in finished.stderr
 
 
-def test_the_device_and_its_arithmetic_are_those_of_the_workers(
+def test_this_process_opens_the_model_on_the_cpu_whatever_the_workers_use(
     model_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked = []

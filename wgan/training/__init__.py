@@ -26,7 +26,8 @@ def train(config: TrainConfig, execution: ExecutionConfig | None = None) -> Run:
     metrics, or to evaluate while training, iterate over `Trainer.train`.
 
     `TrainConfig.resolve` fills in a recipe. As on the command line, the data chooses `channels`,
-    and `minutes` choose `steps`, `width` and `batch_size`, where these have their defaults.
+    and `minutes` choose `steps`, `width` and `batch_size`, where these have their defaults. So only
+    `wgan train --channels 3` can train grey images in colour.
 
     Raises:
         UsageError: an option is not allowed, or `config.eval_every` is not 0.
