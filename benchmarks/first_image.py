@@ -159,7 +159,7 @@ def first_in_gradio(python: str, published: Path) -> None:
     with starting([python, published / "app.py"], RUNNING, env=environment) as address:
         request = urllib.request.Request(
             f"{address}/gradio_api/call/draw",
-            json.dumps({"data": [0, 1, 1, "of each seed"]}).encode(),
+            json.dumps({"data": [0, 1, 1, "by seed"]}).encode(),
             {"Content-Type": "application/json"},
         )
         event = json.load(urllib.request.urlopen(request))["event_id"]
