@@ -254,15 +254,80 @@ def test_the_fields_of_a_table_are_named(tmp_path: Path) -> None:
         open_source(tmp_path / "a.h5")
 
 
+def write_virtual(path: Path, name: str, file: str, images: NDArray[np.uint8] = IMAGES) -> None:
+    """Add a virtual data set whose values are the data set `images` of another file."""
+    layout = h5py.VirtualLayout(images.shape, images.dtype)
+    layout[:] = h5py.VirtualSource(file, "images", shape=images.shape)
+    with h5py.File(path, "a") as whole:
+        whole.create_virtual_dataset(name, layout)
+
+
 def test_a_virtual_data_set_without_its_file_is_refused(tmp_path: Path) -> None:
     with h5py.File(tmp_path / "part.h5", "w") as file:
         file["images"] = IMAGES
-    layout = h5py.VirtualLayout(IMAGES.shape, IMAGES.dtype)
-    layout[:] = h5py.VirtualSource("part.h5", "images", shape=IMAGES.shape)
-    with h5py.File(tmp_path / "whole.h5", "w") as file:
-        file.create_virtual_dataset("images", layout)
+    write_virtual(tmp_path / "whole.h5", "images", "part.h5")
     source = open_source(tmp_path / "whole.h5")
     assert np.array_equal(np.asarray(source.image(1, 32)), IMAGES[1])
     moved = (tmp_path / "whole.h5").rename(tmp_path.parent / f"{tmp_path.name}.h5")
-    with pytest.raises(DataError, match=r"in part\.h5, which is missing"):
+    with pytest.raises(DataError, match=r"in part\.h5, which is missing: put .* beside this one"):
         open_source(moved)
+
+
+@pytest.mark.parametrize("place", ["beside", "prefix", "link"])
+def test_a_virtual_data_set_has_its_file_where_hdf5_looks(
+    tmp_path: Path, place: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "parts").mkdir()
+    (tmp_path / "links").mkdir()
+    part = tmp_path / ("parts" if place == "prefix" else "") / "part.h5"
+    with h5py.File(part, "w") as file:
+        file["images"] = IMAGES
+    write_virtual(tmp_path / "whole.h5", "images", "/removed/part.h5")
+    monkeypatch.setenv("HDF5_VDS_PREFIX", f"/none:{tmp_path / 'parts'}")
+    path = tmp_path / "whole.h5"
+    if place == "link":
+        path = tmp_path / "links" / "whole.h5"
+        path.symlink_to(tmp_path / "whole.h5")
+    source = open_source(path)
+    assert np.array_equal(np.asarray(source.image(1, 32)), IMAGES[1])
+
+
+def test_hdf5_reads_no_file_of_a_relative_folder_beside_a_virtual_data_set(tmp_path: Path) -> None:
+    with h5py.File(tmp_path / "part.h5", "w") as file:
+        file["images"] = IMAGES
+    write_virtual(tmp_path / "whole.h5", "images", "parts/part.h5")
+    with pytest.raises(DataError, match=r"in parts/part\.h5, which is missing"):
+        open_source(tmp_path / "whole.h5")
+
+
+@pytest.mark.parametrize("content", [None, "no HDF5"])
+def test_a_virtual_data_set_without_its_source_in_the_file_is_refused(
+    tmp_path: Path, content: str | None
+) -> None:
+    with h5py.File(tmp_path / "part.h5", "w") as file:
+        file["other"] = IMAGES
+    if content:
+        (tmp_path / "part.h5").write_text(content)
+    write_virtual(tmp_path / "whole.h5", "images", "part.h5")
+    expected = "which cannot be read" if content else "which has no data set images"
+    with pytest.raises(DataError, match=expected):
+        open_source(tmp_path / "whole.h5")
+
+
+@pytest.mark.parametrize("kind", ["labels", "single images", "image files"])
+def test_each_virtual_data_set_that_is_read_is_checked(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / "whole.h5"
+    if kind == "labels":
+        with h5py.File(path, "w") as file:
+            file["images"] = IMAGES
+        values = np.arange(6, dtype=np.uint8)
+        write_virtual(path, "labels", "part.h5", values)
+    else:
+        values = IMAGES[0] if kind == "single images" else np.frombuffer(FILES[0], np.uint8)
+        for index in range(9):
+            write_virtual(path, f"a{index}", "part.h5", values)
+    with pytest.raises(DataError, match=r"data set (labels|a0) .* part\.h5, which is missing"):
+        open_source(path)
+    with h5py.File(tmp_path / "part.h5", "w") as file:
+        file["images"] = values
+    assert len(open_source(path)) == (6 if kind == "labels" else 9)

@@ -14,6 +14,7 @@ from wgan.text import plural
 from wgan.training.data.sources import ImageSource, fingerprint_files
 from wgan.training.data.sources.arrays import StackSource
 from wgan.training.data.sources.arrays.choice import choose_arrays, find_single_images
+from wgan.training.data.sources.arrays.hdf5_virtual import check_virtual
 from wgan.training.data.sources.arrays.layout import layout_of
 from wgan.training.data.sources.encoded import EncodedSource, known_ending
 from wgan.training.data.sources.labelling import (
@@ -62,6 +63,7 @@ def _open_found(path: Path, found: dict[str, Any], key: str) -> ImageSource:
     types = {name: (item.shape or (), item.dtype) for name, item in found.items()}
     names, labels_of = ([], []) if key else find_single_images(types)
     if names:
+        check_virtual(path, {name: found[name] for name in (*names, *labels_of)})
         layout = layout_of((len(names), *types[names[0]][0]), types[names[0]][1], str(path))
         classes = classes_of_folders(names)
         if labels_of:
@@ -69,33 +71,23 @@ def _open_found(path: Path, found: dict[str, Any], key: str) -> ImageSource:
             classes = classes_of_column(column, title="labels beside the images")
         array = _DataSets([found[name] for name in names])
         return StackSource(path, array, layout, classes, member="all")
-    if not key and _are_single_files(found):
-        names = list(found)
-        return FilesSource(path, list(found.values()), names, classes_of_folders(names))
+    if not key and _may_be_single_files(found):
+        check_virtual(path, found)
+        if _is_file(next(iter(found.values()))):
+            names = list(found)
+            return FilesSource(path, list(found.values()), names, classes_of_folders(names))
     files = [name for name in found if _holds_files(found[name])]
-    classes = NO_CLASSES
     images, labels, unused = choose_arrays(types, key.strip("/"), str(path), files)
+    check_virtual(path, {name: found[name] for name in (images, labels) if name})
+    classes = NO_CLASSES
     if labels:
         title = f"labels in the data set {labels}"
         classes = classes_of_column(np.asarray(found[labels]), title=title)
-    _check_virtual(path, images, found[images])
     if images in files:
         numbers = [f"image {k}" for k in range(len(found[images]))]
         return FilesSource(path, found[images], numbers, classes, unused, images)
     layout = layout_of(*types[images], f"{path}, data set {images},")
     return StackSource(path, found[images], layout, classes, unused, images)
-
-
-def _check_virtual(path: Path, name: str, item: Any) -> None:
-    """Raise DataError if a virtual data set lacks a file, for which HDF5 would return zeros."""
-    for source in item.virtual_sources() if item.is_virtual else ():
-        file = source.file_name
-        known = "%" not in file and file != "."  # a pattern of names, or the same file
-        if known and not (path.parent / file).exists() and not Path(file).exists():
-            raise DataError(
-                f"{path}: the virtual data set {name} has its values in {file}, which is missing:"
-                " put that file beside it, or give it"
-            )
 
 
 def _external_links(file: Any) -> str:
@@ -167,16 +159,11 @@ class FilesSource(EncodedSource):
         return _file_bytes(value)
 
 
-def _are_single_files(found: dict[str, Any]) -> bool:
-    """Whether each data set is one image file, as an array of bytes or an opaque value."""
-    return (
-        len(found) > 1
-        and all(
-            (item.ndim == 1 and item.dtype == np.uint8)
-            or (item.ndim == 0 and item.dtype.kind == "V")
-            for item in found.values()
-        )
-        and _is_file(next(iter(found.values())))
+def _may_be_single_files(found: dict[str, Any]) -> bool:
+    """Whether each data set can be one image file: an array of bytes, or an opaque value."""
+    return len(found) > 1 and all(
+        (item.ndim == 1 and item.dtype == np.uint8) or (item.ndim == 0 and item.dtype.kind == "V")
+        for item in found.values()
     )
 
 
