@@ -1,6 +1,7 @@
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from tests.training.data.conftest import RealData, save_image
@@ -77,12 +78,41 @@ def test_files_that_are_not_read_are_errors_that_say_what_to_do(
         open_source(tmp_path)
 
 
-def test_idx_files_in_an_archive_are_an_error_that_says_to_unpack_them(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("name", "advice"),
+    [
+        ("train.npy.gz", "a compressed file .* decompress it, and give the file"),
+        ("train.npy.tar.zst", "an archive .* unpack it, and give the folder"),
+    ],
+)
+def test_a_compressed_file_is_no_archive(tmp_path: Path, name: str, advice: str) -> None:
+    (tmp_path / name).write_bytes(b"x")
+    with pytest.raises(DataError, match=advice):
+        open_source(tmp_path / name)
+
+
+@pytest.mark.parametrize("ending", ["", ".gz"])
+def test_idx_files_in_an_archive_are_an_error_that_says_to_unpack_them(
+    tmp_path: Path, ending: str
+) -> None:
     (tmp_path / "raw").mkdir()
-    (tmp_path / "raw" / "train-images-idx3-ubyte").write_bytes(b"x")
+    for name in ("train-images-idx3-ubyte", "train-labels-idx1-ubyte"):
+        (tmp_path / "raw" / (name + ending)).write_bytes(b"x")
     path = shutil.make_archive(str(tmp_path / "mnist"), "zip", tmp_path / "raw")
-    with pytest.raises(DataError, match="1 idx file: unpack them"):
+    with pytest.raises(DataError, match=r"has 2 idx files: unpack them, and give their folder$"):
         open_source(path)
+
+
+def test_a_tsv_in_a_folder_is_the_data_only_if_it_is_the_only_file(tmp_path: Path) -> None:
+    (tmp_path / "a.tsv").write_text("\n".join(["\t".join(["7"] * 64)] * 5))
+    assert len(open_source(tmp_path)) == 5
+    (tmp_path / "b.jxl").write_bytes(b"x")
+    expected = r"1 \.tsv: give such a file by its name; 1 \.jxl: a format that is not read"
+    with pytest.raises(DataError, match=expected):
+        open_source(tmp_path)
+    np.savez(tmp_path / "train.npz", images=np.zeros((6, 8, 8), np.uint8))
+    assert len(open_source(tmp_path)) == 6
+    assert len(open_source(tmp_path / "a.tsv")) == 5
 
 
 @pytest.mark.parametrize(

@@ -196,6 +196,8 @@ def _open_folder(folder: Path) -> ImageSource:
             return open_npy_folder(folder, arrays)
         others = [file for file in shown if file.lower().endswith(FILE_ENDINGS)]
         others = [file for file in others if not file.endswith("lock.mdb")]
+        if len(shown) > 1:  # a .tsv beside other files has their labels
+            others = [file for file in others if not file.lower().endswith(".tsv")]
         if others:
             return _open_only(folder, others)
     return FolderSource(folder, files, unread=below.unread)

@@ -10,7 +10,10 @@ from wgan.training.data.image_formats import ending_of, is_hidden, why_unread
 ARCHIVE_ENDINGS = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
 """Extensions of archives that are read, in lower case."""
 
-OTHER_ARCHIVES = (".7z", ".rar", ".zst", ".gz", ".bz2", ".xz")
+COMPRESSED = (".zst", ".gz", ".bz2", ".xz")
+"""Extensions of a compressed file, which is an archive if it is a tar."""
+
+OTHER_ARCHIVES = (".7z", ".rar", *COMPRESSED)
 
 TABLES = (".npy", ".npz", ".h5", ".hdf5", ".parquet", ".arrow", ".mdb", ".lmdb")
 """Extensions of files of many images, each of which is a data set of its own."""
@@ -30,7 +33,7 @@ OTHER_DATA = {
     **dict.fromkeys((".pkl", ".pickle", ".pt", ".pth", ".joblib"), _PICKLE),
     ".mat": "a format that is not read; save images as .npy, with scipy.io.loadmat and np.save",
     ".bin": "values without a header; save images as .npy, with np.fromfile and np.save",
-    ".txt": "texts are not read; rename one with rows of pixels to .csv",
+    ".txt": "texts are not read; rename a file of pixel rows to .csv",
     ".tfrecord": "a format that is not read; save its images as files",
     ".tfrecords": "a format that is not read; save its images as files",
 }
@@ -69,7 +72,6 @@ def describe_left_out(
         (hidden if is_hidden(name) else others).append(name)
     volumes = [name for name in others if name.lower().endswith(NIFTI)]
     others = [name for name in others if not name.lower().endswith(NIFTI)]
-    archives = [name for name in others if name.lower().endswith(_ARCHIVES)]
     phrases = []
     cifar = [] if has_images else list(filter(_CIFAR.fullmatch, others))
     if cifar:
@@ -78,6 +80,7 @@ def describe_left_out(
     if idx:
         phrases.append(f"{plural(len(idx), 'idx file')}: unpack them, and give their folder")
     others = sorted(set(others).difference(cifar, idx))
+    archives = [name for name in others if name.lower().endswith(_ARCHIVES)]
     if volumes:
         phrases.append(f"{len(volumes):,} NIfTI: a format that is not read; save slices as .npy")
     if archives:
@@ -131,7 +134,7 @@ def _advice(ending: str, is_archive: bool, has_images: bool) -> str:
         return "a format that is not read; convert them, as to PNG"
     if ending in VIDEOS:
         return "videos are not read; save their frames as images"
-    if ending in TABLES or (ending == ".csv" and not has_images):
+    if ending in TABLES or (ending in (".csv", ".tsv") and not has_images):
         unpack = "unpack it, and " if is_archive else ""
         return f"{unpack}give such a file by its name"
     if ending in OTHER_DATA and not has_images:
@@ -144,6 +147,8 @@ def why_not_read(name: str) -> str:
     lower = name.lower()
     if lower.endswith(NIFTI):
         return "a format that is not read; save slices as .npy"
+    if lower.endswith(COMPRESSED) and ".tar." not in lower:
+        return "a compressed file that is not read; decompress it, and give the file"
     if lower.endswith(OTHER_ARCHIVES):
         return "an archive that is not read; unpack it, and give the folder"
     if _CIFAR.fullmatch(name):
