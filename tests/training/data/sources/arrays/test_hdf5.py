@@ -206,6 +206,18 @@ def test_lists_that_are_no_image_files_are_refused_with_advice(tmp_path: Path) -
         open_source(tmp_path / "a.h5")
 
 
+@pytest.mark.parametrize("shape", [(3, 20, 24), (20, 1024)])
+def test_each_of_many_data_sets_is_an_image_with_its_bands_first_or_long(
+    tmp_path: Path, shape: tuple[int, ...]
+) -> None:
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        for k in range(8):
+            file[f"sample_{k}"] = np.full(shape, k, np.uint8)
+    source = open_source(tmp_path / "a.h5")
+    assert len(source) == 8
+    assert (np.asarray(source.image(7, 32)) == 7).all()
+
+
 @pytest.mark.parametrize("content", [b"", b"no HDF5", b"\x89HDF\r\n\x1a\n and no more"])
 def test_a_damaged_hdf5_file_is_an_error(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "a.h5").write_bytes(content)
@@ -238,6 +250,53 @@ def test_each_image_can_lie_in_a_group_beside_its_label(tmp_path: Path) -> None:
     assert np.array_equal(np.asarray(source.image(5, 32)), images[5])
     assert source.labels is not None
     assert source.labels.tolist() == [0, 1, 2, 0, 1, 2, 0, 1]
+
+
+def test_groups_of_other_splits_are_left_out(tmp_path: Path) -> None:
+    with h5py.File(tmp_path / "groups.h5", "w") as file:
+        for index in range(8):
+            for split in ("test", "train"):
+                image = IMAGES[index % 6] if split == "train" else IMAGES[0] * 0
+                file[f"{split}/{index:03}/image"] = image
+                file[f"{split}/{index:03}/label"] = index % 3
+                file[f"{split}/{index:03}/mask"] = IMAGES[0, :, :, 0]
+    source = open_source(tmp_path / "groups.h5")
+    assert np.array_equal(np.asarray(source.image(5, 32)), IMAGES[5])
+    assert (len(source), source.class_names) == (8, ("0", "1", "2"))
+    assert source.unused == (
+        "8 images of the split test",
+        "8 images of the arrays mask, which are not image",
+    )
+
+
+def test_arrays_of_single_images_of_other_splits_are_left_out(tmp_path: Path) -> None:
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        for index in range(6):
+            file[f"train/{'cat' if index < 3 else 'dog'}/{index}"] = IMAGES[index]
+            file[f"val/cat/{index}"] = IMAGES[index]
+    source = open_source(tmp_path / "a.h5")
+    assert (len(source), source.class_names) == (6, ("cat", "dog"))
+    assert source.unused == ("6 images of the split val",)
+
+
+def test_a_class_of_single_images_may_be_called_train(tmp_path: Path) -> None:
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        for index in range(8):
+            file[f"{'bus' if index < 4 else 'train'}/{index}"] = IMAGES[index % 6]
+    assert open_source(tmp_path / "a.h5").class_names == ("bus", "train")
+
+
+@pytest.mark.parametrize("labels", [8, 0])
+def test_groups_of_an_image_without_a_label_are_no_classes(tmp_path: Path, labels: int) -> None:
+    with h5py.File(tmp_path / "groups.h5", "w") as file:
+        for index in range(9):
+            file[f"{index}/image"] = IMAGES[index % 6]
+            if index < labels:
+                file[f"{index}/label"] = index % 2
+    source = open_source(tmp_path / "groups.h5")
+    assert (len(source), source.labels) == (9, None)
+    reason = "1 of 9 images have no label beside them, as 8/image" if labels else ""
+    assert source.why_no_classes == reason
 
 
 def test_arrays_of_many_images_in_groups_are_not_one_image_each(tmp_path: Path) -> None:

@@ -373,6 +373,38 @@ def test_an_npz_can_have_an_array_for_each_image(tmp_path: Path, shape: tuple[in
         assert np.array_equal(np.asarray(source.image(9, 64)).reshape(shape), images[9])
 
 
+@pytest.mark.parametrize(("shape", "count"), [((20, 1024), 20), ((4, 32, 32), 4)])
+def test_arrays_that_may_be_several_images_are_not_one_each(
+    tmp_path: Path, shape: tuple[int, ...], count: int
+) -> None:
+    arrays = noise(10, *shape)
+    np.savez(tmp_path / "unnamed.npz", *arrays)
+    source = open_source(tmp_path / "unnamed.npz")
+    assert (len(source), source.channels, len(source.unused)) == (count, 1, 9)
+    assert np.array_equal(np.asarray(source.image(1, 32)), arrays[0, 1].reshape(32, 32))
+    np.savez(tmp_path / "named.npz", **{f"person{k}": array for k, array in enumerate(arrays)})
+    with pytest.raises(DataError, match=r"several arrays .*name one, as in .*named\.npz:person0"):
+        open_source(tmp_path / "named.npz")
+
+
+def test_single_images_in_folders_of_an_npz_have_their_classes(tmp_path: Path) -> None:
+    images = noise(10, 32, 32, 3)
+    named = {f"{'ab'[k // 5]}/{k % 5}": image for k, image in enumerate(images)}
+    np.savez(tmp_path / "a.npz", **named)
+    source = open_source(tmp_path / "a.npz")
+    assert source.labels is not None
+    assert (source.class_names, source.labels.tolist()) == (("a", "b"), [0] * 5 + [1] * 5)
+
+
+def test_each_image_of_an_npz_can_lie_beside_its_label(tmp_path: Path) -> None:
+    images = noise(9, 32, 32, 3)
+    arrays = {f"{k}/image": image for k, image in enumerate(images)}
+    labels = {f"{k}/label": np.array(k % 2) for k in range(9)}
+    np.savez(tmp_path / "a.npz", **arrays, **labels)  # type: ignore[arg-type]
+    source = open_source(tmp_path / "a.npz")
+    assert (len(source), source.class_names) == (9, ("0", "1"))
+
+
 def test_files_beside_the_arrays_of_an_npz_are_not_read(tmp_path: Path) -> None:
     np.savez(tmp_path / "images.npz", images=smooth())
     with zipfile.ZipFile(tmp_path / "images.npz", "a") as archive:

@@ -2,13 +2,16 @@
 
 import math
 import re
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from wgan.errors import DataError
+from wgan.text import plural
 from wgan.training.data.sources.arrays.layout import AXES, MAX_BANDS, MAX_COLOURS, find_layout
+from wgan.training.data.sources.labelling import Classes, classes_of_column, classes_of_folders
 from wgan.training.data.sources.splits import SPLIT_WORDS
 
 IMAGE_KEYS = (
@@ -37,6 +40,11 @@ MIN_SINGLE = 8
 
 FLAT = (784, 3072)
 """Values of a flat image of MNIST and CIFAR."""
+
+LONGEST = 2
+"""Ratio of the sides up to which an array of two axes is an image rather than rows of images."""
+
+TRAINING_WORDS = ("train", "training")
 
 ArrayType = tuple[tuple[int, ...], np.dtype[Any]]
 """Shape and type of an array."""
@@ -94,7 +102,7 @@ def _labels_beside(images: str, shapes: Mapping[str, ArrayType]) -> list[str]:
     Those of another split are not: y_train has no labels for x_test.
     """
     split, _ = _split(images)
-    allowed = (split, "") if split else ("", "train", "training")
+    allowed = (split, "") if split else ("", *TRAINING_WORDS)
     ranks = {_split(key)[1]: rank for rank, key in reversed(list(enumerate(LABEL_KEYS)))}
     found = []
     for each in shapes:
@@ -135,34 +143,119 @@ def _check_first_axis(images: str, shapes: Mapping[str, ArrayType], name: str) -
             )
 
 
-def find_single_images(shapes: Mapping[str, ArrayType]) -> tuple[list[str], list[str]]:
-    """Return the names of the arrays that are one image each, and of the labels of these images.
+class SingleImages(NamedTuple):
+    """Names of the arrays that are one image each, and those of their labels; both may be empty."""
+
+    images: tuple[str, ...] = ()
+    labels: tuple[str, ...] = ()
+    why_no_labels: str = ""
+    """Why labels beside some of the images are not used, as a clause for the user."""
+
+    unused: tuple[str, ...] = ()
+    """Which other images there are, as phrases for the user."""
+
+    is_grouped: bool = False
+    """Whether each image lies in a group of its own."""
+
+    def classes(self, read: Callable[[str], Any]) -> Classes:
+        """Return the classes by the labels, or by the folders of the images.
+
+        `read` returns the value of an array.
+        """
+        if self.why_no_labels:
+            return Classes(reason=self.why_no_labels)
+        if self.labels:
+            return classes_of_column(list(map(read, self.labels)), title="labels beside the images")
+        own = [_group(name) for name in self.images] if self.is_grouped else self.images
+        return classes_of_folders(own)
+
+
+def find_single_images(
+    shapes: Mapping[str, ArrayType], allow_ambiguous: bool = False
+) -> SingleImages:
+    """Find the arrays that are one image each, and the labels of these images.
 
     They are all arrays of a file: many, of one shape, without usual names or with those that NumPy
     gives, `arr_0` and so on. Or each lies in a group of its own under the same usual name, perhaps
-    beside its label. There need not be any.
+    beside its label. If all have splits in their names, those of the training split are taken.
+
+    `allow_ambiguous`: take an array of such a set for one image if it may also hold several images,
+    as `[3, 32, 32]` or `[20, 1024]`.
     """
     is_named = any(_last(name) in IMAGE_KEYS for name in shapes)
     if not is_named or all(map(_UNNAMED.fullmatch, shapes)):
-        return (list(shapes), []) if _are_single_images(shapes) else ([], [])
+        names, others = _of_training(list(shapes))
+        is_clear = allow_ambiguous or not any(_is_ambiguous(shape) for shape, _ in shapes.values())
+        if is_clear and len(shapes) >= MIN_SINGLE and _are_equal_images(names, shapes):
+            return SingleImages(tuple(names), unused=others)
+        return SingleImages()
     groups: dict[str, dict[str, str]] = {}
     for name in shapes:
-        groups.setdefault(_last(name), {})[name.rpartition("/")[0]] = name
+        groups.setdefault(_last(name), {})[_group(name)] = name
     for key in IMAGE_KEYS:
-        images = groups.get(key, {})
-        types = {name: shapes[name] for name in images.values()}
-        if _are_single_images(types) and not any(_is_flat(shape) for shape, _ in types.values()):
-            labels = (groups.get(each, {}) for each in LABEL_KEYS)
-            whole = next((each for each in labels if images.keys() <= each.keys()), {})
-            return list(types), [whole[group] for group in images] if whole else []
-    return [], []
+        found = list(groups.get(key, {}).values())
+        names, others = _of_training(found)
+        is_flat = any(_is_flat(shapes[name][0]) for name in names)
+        if len(found) >= MIN_SINGLE and _are_equal_images(names, shapes) and not is_flat:
+            labels, reason = _labels_of_groups(names, groups)
+            unused = (*others, *_images_beside(names, groups, shapes))
+            return SingleImages(tuple(names), labels, reason, unused, is_grouped=True)
+    return SingleImages()
 
 
-def _are_single_images(shapes: Mapping[str, ArrayType]) -> bool:
-    """Whether arrays are one image each, by their number and by having one shape."""
-    if len(shapes) < MIN_SINGLE or len(set(shapes.values())) > 1:
+def _of_training(names: Sequence[str]) -> tuple[Sequence[str], tuple[str, ...]]:
+    """Return the names of the training split, and phrases that say which others there are.
+
+    All names unless each one has a split: a class may be called train.
+    """
+    counts = Counter(_split(name)[0] for name in names)
+    if "" in counts or counts.keys().isdisjoint(TRAINING_WORDS):
+        return names, ()
+    unused = (
+        f"{plural(count, 'image')} of the split {split}"
+        for split, count in counts.items()
+        if split not in TRAINING_WORDS
+    )
+    return [name for name in names if _split(name)[0] in TRAINING_WORDS], tuple(unused)
+
+
+def _labels_of_groups(
+    images: Sequence[str], groups: Mapping[str, Mapping[str, str]]
+) -> tuple[tuple[str, ...], str]:
+    """Return the labels beside images, each in a group of its own, or why they are not used.
+
+    `groups` are the arrays by the last part of their names, and by their group.
+    """
+    reason = ""
+    for key in LABEL_KEYS:
+        labels = groups.get(key, {})
+        missing = [name for name in images if _group(name) not in labels]
+        if not missing:
+            return tuple(labels[_group(name)] for name in images), ""
+        if len(missing) < len(images) and not reason:
+            those = f"{len(missing):,} of {plural(len(images), 'image')}"
+            reason = f"{those} have no {key} beside them, as {missing[0]}"
+    return (), reason
+
+
+def _images_beside(
+    images: Sequence[str],
+    groups: Mapping[str, Mapping[str, str]],
+    shapes: Mapping[str, ArrayType],
+) -> Iterator[str]:
+    """Yield phrases that say which other images lie in the groups of `images`."""
+    own = _last(images[0])
+    for key, arrays in groups.items():
+        beside = [arrays[group] for group in map(_group, images) if group in arrays]
+        if key != own and beside and _are_equal_images(beside[:1], shapes):
+            yield f"{plural(len(beside), 'image')} of the arrays {key}, which are not {own}"
+
+
+def _are_equal_images(names: Sequence[str], shapes: Mapping[str, ArrayType]) -> bool:
+    """Whether each array can be one image, and they all have one shape and type."""
+    if len({shapes[name] for name in names}) != 1:
         return False
-    shape, dtype = next(iter(shapes.values()))
+    shape, dtype = shapes[names[0]]
     if len(shape) not in (2, 3) or dtype.kind not in "uifb":
         return False
     # An array of another number of rows of 784 or 3072 values has flat images of MNIST or CIFAR.
@@ -171,9 +264,17 @@ def _are_single_images(shapes: Mapping[str, ArrayType]) -> bool:
     return layout is not None and layout.bands <= MAX_COLOURS and not is_flat
 
 
+def _is_ambiguous(shape: Sequence[int]) -> bool:
+    """Whether an array can be an image and several images: flat ones, or grey ones as its bands."""
+    layout = find_layout(shape)
+    return _is_flat(shape) or (layout is not None and layout.bands_first and layout.bands > 1)
+
+
 def _is_flat(shape: Sequence[int]) -> bool:
-    """Whether an array has rows of the values of square images, and is no square itself."""
-    return len(shape) == 2 and shape[0] != shape[1] and find_layout(shape[1:]) is not None
+    """Whether an array has rows of the values of square images, and is too long for an image."""
+    if len(shape) != 2 or find_layout(shape[1:]) is None:
+        return False
+    return max(shape) > LONGEST * min(shape)
 
 
 def _candidates(shapes: Mapping[str, ArrayType], files: Sequence[str]) -> list[str]:
@@ -228,6 +329,10 @@ def _rank(name: str) -> tuple[bool, int]:
 
 def _last(name: str) -> str:
     return name.rpartition("/")[2].lower()
+
+
+def _group(name: str) -> str:
+    return name.rpartition("/")[0]
 
 
 def _common(one: str, two: str) -> int:

@@ -13,7 +13,11 @@ from wgan.files import is_refused, why_unreadable
 from wgan.text import plural
 from wgan.training.data.sources import ImageSource, fingerprint_files
 from wgan.training.data.sources.arrays import StackSource
-from wgan.training.data.sources.arrays.choice import choose_arrays, find_single_images
+from wgan.training.data.sources.arrays.choice import (
+    SingleImages,
+    choose_arrays,
+    find_single_images,
+)
 from wgan.training.data.sources.arrays.hdf5_virtual import check_virtual
 from wgan.training.data.sources.arrays.layout import layout_of
 from wgan.training.data.sources.encoded import EncodedSource, known_ending
@@ -61,21 +65,20 @@ def open_hdf5(path: Path, key: str = "") -> ImageSource:
 def _open_found(path: Path, found: dict[str, Any], key: str) -> ImageSource:
     """Open the data sets of a file that hold the images. Raises DataError."""
     types = {name: (item.shape or (), item.dtype) for name, item in found.items()}
-    names, labels_of = ([], []) if key else find_single_images(types)
+    # Files with a data set for each image are common, also for spectrograms and bands first.
+    singles = SingleImages() if key else find_single_images(types, allow_ambiguous=True)
+    names = singles.images
     if names:
-        check_virtual(path, {name: found[name] for name in (*names, *labels_of)})
+        check_virtual(path, {name: found[name] for name in (*names, *singles.labels)})
         layout = layout_of((len(names), *types[names[0]][0]), types[names[0]][1], str(path))
-        classes = classes_of_folders(names)
-        if labels_of:
-            column = [found[label][()] for label in labels_of]
-            classes = classes_of_column(column, title="labels beside the images")
         array = _DataSets([found[name] for name in names])
-        return StackSource(path, array, layout, classes, member="all")
+        classes = singles.classes(lambda name: found[name][()])
+        return StackSource(path, array, layout, classes, singles.unused, member="all")
     if not key and _may_be_single_files(found):
         check_virtual(path, found)
         if _is_file(next(iter(found.values()))):
-            names = list(found)
-            return FilesSource(path, list(found.values()), names, classes_of_folders(names))
+            members = list(found)
+            return FilesSource(path, list(found.values()), members, classes_of_folders(members))
     files = [name for name in found if _holds_files(found[name])]
     images, labels, unused = choose_arrays(types, key.strip("/"), str(path), files)
     check_virtual(path, {name: found[name] for name in (images, labels) if name})

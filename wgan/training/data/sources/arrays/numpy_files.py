@@ -20,6 +20,7 @@ from wgan.training.data.sources.arrays.choice import (
     FLAT,
     IMAGE_KEYS,
     ArrayType,
+    SingleImages,
     choose_arrays,
     find_single_images,
 )
@@ -51,13 +52,12 @@ def open_npz(path: Path, key: str = "") -> ImageSource:
             if member.endswith(".npy") and not is_hidden(member):  # others are no arrays
                 with file.zip.open(member) as opened_member:
                     types[member.removesuffix(".npy")] = _read_type(opened_member)
-        singles, labels_of = ([], []) if key else find_single_images(types)
-        if singles:
-            stack = np.stack([file[name] for name in singles])
-            column = [file[name][()] for name in labels_of]
-            title = "labels beside the images"
-            classes = classes_of_column(column, title=title) if column else NO_CLASSES
-            return StackSource(path, stack, layout_of(stack.shape, stack.dtype, str(path)), classes)
+        singles = SingleImages() if key else find_single_images(types)
+        if singles.images:
+            stack = np.stack([file[name] for name in singles.images])
+            layout = layout_of(stack.shape, stack.dtype, str(path))
+            classes = singles.classes(lambda name: file[name][()])
+            return StackSource(path, stack, layout, classes, singles.unused)
         images, labels, unused = choose_arrays(types, key, str(path))
         layout = layout_of(*types[images], f"{path}, array {images},")
         classes = _classes(labels, types, file.__getitem__)
