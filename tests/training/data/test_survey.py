@@ -104,7 +104,8 @@ def test_unused_pages_are_told_and_too_few_images_name_the_option(tmp_path: Path
 @pytest.mark.parametrize(
     ("low", "high", "expected"),
     [
-        (50, 208, "16-bit values are 50 to 208, which use 0.2% of 16 bits: give --range 50,208"),
+        (50, 150, "16-bit values are 50 to 150, which use 0.2% of 16 bits: give --range 50,150"),
+        (10, 240, "16-bit values are 10 to 240, which use 0.4% of 16 bits: give --range 0,255,"),
         (300, 3340, "16-bit values are 300 to 3340, which use 4.6% of 16 bits: give --range 300,"),
         (0, 60000, None),
     ],
@@ -250,6 +251,7 @@ def test_auto_of_equal_values_or_shards_is_refused(tmp_path: Path) -> None:
         (np.linspace(0.06, 0.93, 1024), "give --range 0,1,"),
         (np.linspace(-0.9, 0.99, 1024), "give --range -1,1,"),
         (np.arange(17, 237), "give --range 0,255,"),
+        (np.resize(np.arange(2, dtype=np.uint8), 1024), "give --range 0,1,"),
         (np.linspace(0.2, 0.3, 1024), "give --range 0.2"),
     ],
 )

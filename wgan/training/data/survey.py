@@ -45,7 +45,7 @@ NARROW, NARROW_WIDE = 0.1, 0.5
 """A smaller share of the values of a type deserves a --range: of up to 8 bits, and of more."""
 
 USUAL_RANGES: tuple[DataRange, ...] = ((0, 1), (-1, 1), (0, 255), (-128, 127))
-"""Ranges that arrays of images of other types than uint8 commonly have."""
+"""Ranges that images commonly have, in types of more than 8 bits too."""
 
 BOOLEAN = "boolean"
 
@@ -185,7 +185,9 @@ class Survey:
             found = f"{found}, which use {share:.1%} of {bits} bits"
         elif low == high:
             return f"all {kind} values are {low:g}"
-        text = data_range_text((low, high) if kind.endswith("-bit") else _likely_range(low, high))
+        # 8 bits are narrow only if they fill a small share of 0 to 255.
+        data_range = (low, high) if kind == "8-bit" else _likely_range(low, high)
+        text = data_range_text(data_range)
         if self.transform is None:  # each file is stored as it is
             return f"{found}: train on the shards with --range {text}"
         return f"{found}: give --range {text}, or --range auto"
