@@ -53,7 +53,7 @@ def _by_type(values: npt.NDArray[np.generic]) -> npt.NDArray[np.uint8]:
         return values.astype(np.uint8) * np.uint8(255)
     if (values.dtype.kind, values.dtype.itemsize) == ("u", 2):  # of either byte order
         return ((values.astype(np.uint32) + 128) // 257).astype(np.uint8)
-    kind = "floating-point" if values.dtype.kind == "f" else str(values.dtype)
+    kind = "floating-point" if values.dtype.kind == "f" else values.dtype.name
     raise ImageError(
         f"it has {kind} values, which have no standard range: train with --range LOW,HIGH,"
         " the values of black and white, or prepare with --size and --range LOW,HIGH or auto"

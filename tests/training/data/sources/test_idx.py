@@ -8,7 +8,7 @@ import pytest
 
 from tests.training.data.conftest import RealData
 from wgan.errors import DataError
-from wgan.training.data import open_source
+from wgan.training.data import Transform, load_images, open_source
 from wgan.training.data.sources.idx import find_idx, is_idx, open_idx
 
 PIXELS = np.random.RandomState(0).randint(0, 256, (5, 6, 7)).astype(np.uint8)
@@ -194,3 +194,10 @@ def test_other_types_and_colours_are_read(
     assert len(source) == 4
     found = np.asarray(source.image(2, 8))
     assert np.array_equal(found.reshape(expected.shape[1:]), expected[2])
+
+
+def test_a_type_without_a_standard_range_has_the_name_of_numpy(tmp_path: Path) -> None:
+    header = bytes([0, 0, 11, 3]) + np.array((4, 8, 8), ">u4").tobytes()
+    (tmp_path / "train-images-idx3-x").write_bytes(header + bytes(2 * 256))
+    with pytest.raises(DataError, match="it has int16 values, which have no standard range"):
+        load_images(open_source(tmp_path), Transform(size=8, channels=1))
