@@ -473,3 +473,19 @@ def test_memory_does_not_grow_with_the_number_of_images(
 
     few = peak(1000)
     assert peak(4000) < few + 8
+
+
+CLOSED = """
+import os, subprocess, sys
+from wgan.cli.process import open_closed_streams
+open_closed_streams()
+code = "import sys; sys.exit(sum(s is None for s in (sys.stdin, sys.stdout, sys.stderr)))"
+print("\\udcff", file=sys.stderr)  # as in a path that is not UTF-8
+os._exit(subprocess.run([sys.executable, "-c", code]).returncode)
+"""
+
+
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+def test_closed_streams_are_open_in_this_process_and_its_children(closed: str) -> None:
+    shell = ["sh", "-c", f'exec "$0" -c "$1" {closed}', sys.executable, CLOSED]
+    assert subprocess.run(shell, env=environment(), timeout=60).returncode == 0

@@ -54,7 +54,9 @@ def open_closed_streams() -> None:
             if null != number:
                 os.dup2(null, number)
                 os.close(null)
-            setattr(sys, name, os.fdopen(number, "w" if number else "r", closefd=False))
+            os.set_inheritable(number, True)  # else a child process has None again
+            mode, errors = ("w" if number else "r"), ("backslashreplace" if number == 2 else None)
+            setattr(sys, name, os.fdopen(number, mode, errors=errors, closefd=False))
 
 
 def limit_native_threads() -> None:
