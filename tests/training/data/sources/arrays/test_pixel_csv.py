@@ -251,10 +251,15 @@ def test_a_tsv_is_read(tmp_path: Path) -> None:
     check_pixels(tmp_path / "a.tsv")
 
 
-def test_numbered_columns_in_any_order_are_sorted(tmp_path: Path) -> None:
+@pytest.mark.parametrize("labelled", [False, True])
+@pytest.mark.parametrize("form", ["pixel{}", "8x8_{}"])
+def test_numbered_columns_in_any_order_are_sorted(
+    tmp_path: Path, form: str, labelled: bool
+) -> None:
     order = np.random.RandomState(0).permutation(64)
-    header = ",".join(f"pixel{k}" for k in order)
-    np.savetxt(tmp_path / "a.csv", VALUES[:, order], "%d", ",", header=header, comments="")
+    names = [*(["label"] if labelled else []), *(form.format(k) for k in order)]
+    values = np.column_stack([np.arange(6) % 2, VALUES[:, order]])[:, 0 if labelled else 1 :]
+    np.savetxt(tmp_path / "a.csv", values, "%d", ",", header=",".join(names), comments="")
     check_pixels(tmp_path / "a.csv")
 
 
@@ -266,7 +271,7 @@ def test_all_pixels_can_be_a_list_as_python_writes_it(tmp_path: Path) -> None:
 
 def test_a_csv_in_another_encoding_is_an_error_that_says_so(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("label,pixels\ncaf\xe9," + "0 " * 64, "latin-1")
-    with pytest.raises(DataError, match="save it in this encoding"):
+    with pytest.raises(DataError, match=r"a\.csv is not UTF-8: save it as UTF-8"):
         open_source(tmp_path / "a.csv")
 
 

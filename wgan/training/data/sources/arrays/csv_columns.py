@@ -56,7 +56,7 @@ def choose_columns(names: Sequence[str], rows: Sequence[Sequence[str]], path: Pa
     if len(numbered) < count and find_layout((len(numbered),)):
         return _beside(numbered, names, rows)
     if find_layout((count,)):
-        return Columns(numbered if len(numbered) == count else tuple(range(count)))
+        return Columns(_by_number(range(count), names))
     if find_layout((count - 1,)) is None:
         raise DataError(
             f"{path} has {count} columns, but must have the pixels of a square image, as 784 for"
@@ -70,20 +70,23 @@ def choose_columns(names: Sequence[str], rows: Sequence[Sequence[str]], path: Pa
 
 
 def _by_number(columns: Sequence[int], names: Sequence[str]) -> tuple[int, ...]:
-    """Undo an alphabetical order of columns, in which pixel10 is before pixel2.
+    """Sort columns by the numbers in their names, if these are sorted as text, or a shuffled range.
 
-    Also any other order of single numbers without gaps. Columns in another order of rows and
-    columns, as 0_0, 1_0, or without numbers in their names, keep it.
+    Sorted as text, pixel10 is before pixel2. In a range only the last number differs, without
+    gaps: 8x8_0 to 8x8_63 in any order. Other columns keep their order: 0_0, 1_0 may be meant
+    column by column, and names without numbers have none.
     """
-    own = [names[k] for k in columns] if names else []
-    kinds = {_DIGITS.sub("0", name) for name in own}
-    singles = [int(_DIGITS.findall(name)[0]) for name in own if len(_DIGITS.findall(name)) == 1]
-    is_whole = len(singles) == len(own) == len(set(singles)) and bool(own)
-    is_whole = is_whole and max(singles) - min(singles) == len(own) - 1
-    if len(kinds) != 1 or not (is_whole or own == sorted(own)):
+    if not names:
         return tuple(columns)
+    own = [names[k] for k in columns]
     numbers = {k: tuple(map(int, _DIGITS.findall(names[k]))) for k in columns}
-    if len(set(numbers.values())) < len(columns):
+    distinct = set(numbers.values())
+    has_one_form = len({_DIGITS.sub("0", name) for name in own}) == 1
+    if not has_one_form or len(distinct) < len(own) or () in distinct:
+        return tuple(columns)
+    last = [each[-1] for each in distinct]
+    is_range = len({each[:-1] for each in distinct}) == 1 and max(last) - min(last) < len(own)
+    if not is_range and own != sorted(own):
         return tuple(columns)
     return tuple(sorted(columns, key=numbers.__getitem__))
 

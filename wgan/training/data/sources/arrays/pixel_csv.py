@@ -31,7 +31,7 @@ FIELD_LIMIT = 2**24
 
 _QUOTED = re.compile(r'"[^"]*"')
 _JOINTS = re.compile(r"[\[\](),;]")
-"""What else is between the pixels of a column of all, as where Python wrote a list."""
+"""Punctuation between the pixels of one column, as in a Python list."""
 
 _DECIMAL_COMMA = re.compile(r"\s*[-+]?\d*,\d+([eE][-+]?\d+)?\s*")
 
@@ -65,9 +65,7 @@ def open_pixel_csv(path: Path) -> ImageSource:
                 rows = (list(map(_with_point, row)) for row in rows)
             pixels, labels, columns = _read(rows, path)
     except UnicodeDecodeError as exc:
-        raise DataError(
-            f"the CSV file {path} is no text in UTF-8: save it in this encoding"
-        ) from exc
+        raise DataError(f"the CSV file {path} is not UTF-8: save it as UTF-8") from exc
     except (OSError, EOFError, csv.Error, zlib.error) as exc:
         if is_refused(exc):
             raise DataError(f"the file {path} {why_unreadable(exc)}") from exc
