@@ -15,6 +15,7 @@ from wgan.errors import DataError, ImageError
 from wgan.training.data import Transform, load_images, open_source
 from wgan.training.data.decoding import PIXEL_LIMIT, decode
 from wgan.training.data.image_formats import is_image_name
+from wgan.training.data.sources import image_size
 from wgan.training.data.sources.glyphs import GlyphSource
 from wgan.training.data.survey import find_data_range
 
@@ -245,10 +246,15 @@ def test_grey_and_alpha_of_16_bits_is_not_colour(tmp_path: Path) -> None:
     assert isinstance(image, Image.Image)
     assert image.mode == "LA"
     assert np.array_equal(np.asarray(image), bands >> 8)
+    for data_range in (None, (0, 65535)):  # in units of the file
+        pixels = Transform(size=8, channels=2, data_range=data_range)(image.crop((0, 0, 8, 8)))
+        assert np.abs(pixels - bands[:, :8] / 257).max() <= 1
 
 
 @pytest.mark.parametrize("ending", [".j2k", ".jpx", ".apng", ".mpo"])
 def test_rarer_extensions_are_images(tmp_path: Path, ending: str) -> None:
     kind = {".apng": "PNG", ".mpo": "MPO"}.get(ending, "JPEG2000")
     Image.new("RGB", (8, 8)).save(tmp_path / f"a{ending}", kind)
-    assert len(open_source(tmp_path)) == 1
+    source = open_source(tmp_path)
+    assert len(source) == 1
+    assert image_size(source.image(0, 8)) == (8, 8)

@@ -246,13 +246,18 @@ def _decode_pillow(stream: BinaryIO, frame: int) -> Image.Image:
             image.seek(frame)
         _check_size(*image.size)
         white = _file_white(image)
-        is_grey = _GREY_AND_ALPHA in str(image.tile)  # which Pillow reads as colour
+        is_grey = _is_grey_and_alpha(image)
         image.load()
         ImageOps.exif_transpose(image, in_place=True)
         info = {**image.info, FILE_WHITE: white} if white else image.info
-        whole = image.convert("LA") if is_grey else image
+        whole = image.convert("LA") if is_grey else image  # Pillow reads it as colour
         whole.info = info
         return whole
+
+
+def _is_grey_and_alpha(image: ImageFile.ImageFile) -> bool:
+    """Whether an image that is not loaded yet is a PNG of grey and alpha of 16 bits."""
+    return image.format == "PNG" and bool(image.tile) and image.tile[0].args == _GREY_AND_ALPHA
 
 
 def _file_white(image: ImageFile.ImageFile) -> int:
