@@ -78,6 +78,16 @@ def test_weights_without_names_are_refused(tmp_path: Path, module: Small) -> Non
             load_weights(saved(tmp_path, "w.pth", content))
 
 
+@pytest.mark.parametrize("losses", [[torch.tensor(0.5)], [torch.zeros(3)]], ids=["0d", "1d"])
+def test_lists_of_tensors_beside_the_weights_are_ignored(
+    tmp_path: Path, module: Small, losses: list[torch.Tensor]
+) -> None:
+    other = Small()
+    content = {**module.state_dict(), "losses": losses}
+    put_weights(other, load_weights(saved(tmp_path, "w.pth", content)))
+    torch.testing.assert_close(other.state_dict(), module.state_dict())
+
+
 def test_weights_are_found_below_several_keys_and_beside_numbers(
     tmp_path: Path, module: Small
 ) -> None:

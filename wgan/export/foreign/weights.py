@@ -123,13 +123,19 @@ def _state_of(content: Any, key: str, path: Path) -> Weights:
                 f" in  --weights {path.name}:{likely}"
             )
         (content,) = states.values()
-    for name, value in content.items():
-        if isinstance(value, list | tuple) and any(isinstance(each, Tensor) for each in value):
-            raise UsageError(
-                f"--weights {path} holds weights without names, in {shorten(name)}: load them into"
-                f" the generator in PyTorch, and save those with  {SAVE}"
-            )
-    return {name: value for name, value in content.items() if isinstance(value, Tensor)}
+    weights = {name: value for name, value in content.items() if isinstance(value, Tensor)}
+    if not any(map(_has_axes, weights.values())):  # such as torch_ema's number of updates
+        for name, value in content.items():
+            if isinstance(value, list | tuple) and any(map(_has_axes, value)):
+                raise UsageError(
+                    f"--weights {path} holds weights without names, in {shorten(name)}: load them"
+                    f" into the generator in PyTorch, and save those with  {SAVE}"
+                )
+    return weights
+
+
+def _has_axes(value: Any) -> bool:
+    return isinstance(value, Tensor) and value.ndim > 0
 
 
 def _at(content: Any, key: str) -> Iterator[Any]:
