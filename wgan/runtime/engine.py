@@ -117,8 +117,8 @@ class EngineConfig:
 
     @property
     def provider(self) -> str:
-        """ONNX Runtime's name for a named device."""
-        return DEVICES[self.device].provider
+        """ONNX Runtime's name for a named device; "auto" as it is."""
+        return DEVICES[self.device].provider if self.device in DEVICES else self.device
 
     def __str__(self) -> str:
         computing = "" if self.compute == "fp32" else f" in {self.compute}"
