@@ -371,26 +371,58 @@ class Iterating(Small):
 
     u: Tensor
 
-    def __init__(self) -> None:
+    def __init__(self, how: str = "in place", *, persistent: bool = True) -> None:
         super().__init__()
-        self.register_buffer("u", torch.ones(LATENT_DIM, 1, 1))
+        self.how = how
+        self.register_buffer("u", torch.ones(LATENT_DIM, 1, 1), persistent=persistent)
 
     def forward(self, z: Tensor) -> Any:
         """Draw images."""
-        self.u.mul_(0.5)
-        return self.main(z + self.u)
+        images = self.main(z + self.u)
+        if self.how == "in place":
+            self.u.mul_(0.5)
+        elif self.how == "data":
+            self.u.data.mul_(0.5)
+        elif self.how == "assigned":
+            self.u = self.u * 0.5
+        else:
+            self.u.fill_(2)
+        return images
 
 
 @pytest.mark.parametrize(
     ("module", "message"),
     [
         (Noisy(), "draws random numbers itself: .* Take the noise out of forward"),
-        (Iterating(), r"changes its own weights or buffers, .* \(u\).* only if  self.training"),
+        *(
+            (
+                Iterating(how, persistent=persistent),
+                r"changes its own weights or buffers, .* \(u\).* only if  self.training",
+            )
+            for how in ("in place", "data", "assigned", "once")
+            for persistent in (True, False)
+        ),
     ],
 )
 def test_why_two_runs_differ_is_said(module: nn.Module, message: str) -> None:
     with pytest.raises(ExportError, match=message):
         draw(ForeignGenerator(module.eval(), (LATENT_DIM, 1, 1), {}))
+
+
+def test_weights_are_copied_only_if_two_runs_differ(monkeypatch: pytest.MonkeyPatch) -> None:
+    generator = ForeignGenerator(Small().eval(), (LATENT_DIM, 1, 1), {})
+    copied: list[Tensor] = []
+    clone = Tensor.clone
+
+    def counted(value: Tensor, **options: Any) -> Tensor:
+        copied.append(value)
+        return clone(value, **options)
+
+    monkeypatch.setattr(Tensor, "clone", counted)
+    draw(generator)
+    weights = {id(value) for value in generator.state_dict(keep_vars=True).values()}
+    assert copied
+    assert weights.isdisjoint(map(id, copied))
 
 
 def test_an_output_that_does_not_exist_is_named() -> None:

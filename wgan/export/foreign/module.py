@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.func import functional_call
 
 from wgan.errors import ExportError, UsageError, WganError
 from wgan.export.foreign.arguments import LabelArgument
@@ -162,7 +163,7 @@ def draw(generator: ForeignGenerator, n: int = 8) -> Tensor:
         inputs.append(torch.arange(n) % generator.classes)
         _choose_label_form(generator, inputs)
     kept = [each.clone() for each in inputs]
-    before = _state_of(generator)
+    before = _versions(generator)
     with _run_errors(generator), torch.no_grad():
         first = generator(*kept)
         generator.copies_inputs = not all(map(torch.equal, kept, inputs))
@@ -181,7 +182,7 @@ def draw(generator: ForeignGenerator, n: int = 8) -> Tensor:
             " weights, and were they trained to the end?"
         )
     if not torch.equal(first, second):
-        raise ExportError(_why_runs_differ(generator, inputs, first, before))
+        raise ExportError(_why_runs_differ(generator, inputs, before))
     # Rounding may tip whole numbers by one.
     atol = 1e-3 if images.is_floating_point() else 1.0
     if not torch.allclose(first[:2].double(), first_two.double(), atol=atol):
@@ -192,18 +193,29 @@ def draw(generator: ForeignGenerator, n: int = 8) -> Tensor:
 
 
 def _why_runs_differ(
-    generator: ForeignGenerator, inputs: Sequence[Tensor], first: Tensor, before: dict[str, Tensor]
+    generator: ForeignGenerator, inputs: Sequence[Tensor], before: dict[str, tuple[Tensor, int]]
 ) -> str:
-    """Whether the module draws random numbers or has changed its state, which was `before`."""
-    after = _state_of(generator)
-    changed = [name for name in before if not torch.equal(before[name], after[name])]
-    generator.module.load_state_dict(before, strict=False)
+    """Whether the module draws random numbers or changes its state, which was `before`.
+
+    Two runs that start from the same state differ only if it draws random numbers.
+    """
+    saved = {name: value.clone() for name, value in _state_of(generator)}
+    versions = _versions(generator)
+    changed = {name for name in saved if not _is_same(before.get(name), versions[name])}
     with _run_errors(generator), torch.no_grad():
         again = generator(*inputs)
-    if changed and torch.equal(again, first):
+        # Values too: no version counts what is written through `.data`.
+        changed |= {
+            name
+            for name, value in _state_of(generator)
+            if name in saved and not torch.equal(value, saved[name])
+        }
+        repeated = functional_call(generator, saved, tuple(inputs))
+    if changed and torch.equal(again, repeated):
+        shown = ", ".join(name.removeprefix("module.") for name in sorted(changed)[:4])
         return (
             "forward of the generator changes its own weights or buffers, also in eval mode"
-            f" ({', '.join(changed[:4])}), so that two runs on the same latents differ and an image"
+            f" ({shown}), so that two runs on the same latents differ and an image"
             " would depend on more than its seed: let it change them only if  self.training"
         )
     names = ", ".join(list(inspect.signature(generator.module.forward).parameters)[1:])
@@ -219,10 +231,23 @@ def _why_runs_differ(
     )
 
 
-def _state_of(generator: ForeignGenerator) -> dict[str, Tensor]:
-    """A copy of the module's weights and buffers."""
-    state = generator.module.state_dict()
-    return {name: value.clone() for name, value in state.items() if isinstance(value, Tensor)}
+def _state_of(generator: ForeignGenerator) -> Iterator[tuple[str, Tensor]]:
+    """The module's weights and buffers, also those that its state_dict leaves out."""
+    yield from generator.named_parameters()
+    yield from generator.named_buffers()
+
+
+def _versions(generator: ForeignGenerator) -> dict[str, tuple[Tensor, int]]:
+    """The weights and buffers, each with PyTorch's count of the writes to it."""
+    return {
+        # Inference tensors have no count, and cannot be written to.
+        name: (value, 0 if value.is_inference() else value._version)
+        for name, value in _state_of(generator)
+    }
+
+
+def _is_same(before: tuple[Tensor, int] | None, after: tuple[Tensor, int]) -> bool:
+    return before is not None and before[0] is after[0] and before[1] == after[1]
 
 
 def _choose_label_form(generator: ForeignGenerator, inputs: Sequence[Tensor]) -> None:
