@@ -262,6 +262,25 @@ def test_random_numbers_count_if_an_output_depends_on_them(reader: str) -> None:
     assert found.draws == (set() if reader in ("none", "dead node") else {"RandomNormal"})
 
 
+def test_outputs_and_inputs_that_are_left_out_do_not_connect_nodes() -> None:
+    """As in a dead TopK whose values nothing reads, and a Resize by scales."""
+    model = models.generator()
+    model.graph.node.extend([
+        helper.make_node("RandomNormal", [], ["noise"], shape=[3]),
+        helper.make_node("TopK", ["noise", "k"], ["", "indices"]),
+        helper.make_node("Resize", ["z", "", "scales"], ["more"]),
+    ])  # fmt: skip
+    model.graph.output.append(onnx.ValueInfoProto(name="more"))
+    assert scan(model.SerializeToString()).draws == set()
+
+
+def test_batch_norm_whose_statistics_are_left_out_is_not_in_training_mode() -> None:
+    model = models.generator()
+    inputs = ["z", "scale", "bias", "mean", "variance"]
+    model.graph.node.append(helper.make_node("BatchNormalization", inputs, ["y", "", ""]))
+    assert scan(model.SerializeToString()).trains == set()
+
+
 def test_a_node_of_countless_outputs_and_inputs_is_read_once() -> None:
     model, names = models.generator(), [f"value{number}" for number in range(40_000)]
     model.graph.node.append(helper.make_node("RandomNormal", names[1:], names))
