@@ -147,6 +147,15 @@ def test_a_reshape_whose_zero_is_a_size_is_freed(tmp_path: Path) -> None:
         assert generator.fixed_batch is None
 
 
+def test_a_model_without_sparse_weights_is_not_copied_to_write_them_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copied: list[onnx.GraphProto] = []
+    monkeypatch.setattr("wgan.export.foreign.normal_form._write_out", copied.append)
+    optimized(foreign(), tmp_path)
+    assert not copied
+
+
 @pytest.mark.parametrize("axes", [1, 2])
 def test_sparse_weights_are_written_out(tmp_path: Path, axes: int) -> None:
     model = foreign()

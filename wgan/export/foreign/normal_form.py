@@ -114,10 +114,18 @@ def fold_constants(model: ModelProto) -> ModelProto:
 
 def _with_dense_weights(model: ModelProto) -> ModelProto:
     """Write sparse weights out: neither onnx's converter nor its optimiser knows them."""
+    if not _has_sparse_weights(model.graph):
+        return model
     made = ModelProto()
     made.CopyFrom(model)
     _write_out(made.graph)
     return made
+
+
+def _has_sparse_weights(graph: GraphProto) -> bool:
+    return bool(graph.sparse_initializer) or any(
+        _has_sparse_weights(body) for node in graph.node for body in bodies(node)
+    )
 
 
 def _write_out(graph: GraphProto) -> None:
