@@ -467,7 +467,7 @@ def test_a_server_that_cannot_start_says_why(
     assert "Traceback" not in done.stderr
 
 
-def test_an_unknown_device_is_refused_before_the_server_listens() -> None:
+def test_an_unknown_device_is_refused_by_the_config() -> None:
     with pytest.raises(UsageError, match="--device 'cuda1' is not allowed"):
         ServeConfig(device="cuda1")
 
