@@ -207,15 +207,28 @@ def check_levels(
     if known is None and given is None:
         raise UsageError(
             f"the model's output {name[:60]} has whole numbers, {_element(kind)}, and its last"
-            " operators do not show that they are from 0 to 255. If they are, and no classes or"
-            f" anything else, give  {option}=0,255"
+            " operators do not show that they are from 0 to 255. If they are pixel values and not"
+            f" class indices, give  {option}=0,255"
         )
-    # A cast cuts fractions off: tanh(x) * 127.5 + 128 has 255 too.
-    if known is not None and (math.floor(known[0]), math.floor(known[1])) != LEVELS:
+    # A cast truncates towards zero: tanh(x) * 128 + 127.5, from -0.5 to 255.5, has 0 to 255.
+    if known is None or (math.trunc(known[0]), math.trunc(known[1])) == LEVELS:
+        return
+    may_clip = _are_nearly_levels(known)
+    if given is None or not may_clip:
+        advice = f". Give  {option}=0,255  to clip them to that" if may_clip else ""
         raise UsageError(
             f"the model's output {name[:60]} has whole numbers, {_element(kind)}, from"
-            f" {known[0]:g} to {known[1]:g}: those of images are from 0 to 255"
+            f" {known[0]:g} to {known[1]:g}: those of images are from 0 to 255{advice}"
         )
+
+
+def _are_nearly_levels(known: ValueRange) -> bool:
+    """Whether black and white are in a range of whole numbers, or one beside it.
+
+    Not those of -128 to 127: half of them would be clipped.
+    """
+    low, high = LEVELS
+    return known[0] - 1 <= low and high <= known[1] + 1 and _are_similar(known, LEVELS)
 
 
 def _element(kind: str) -> str:

@@ -150,7 +150,7 @@ def test_rounding_may_tip_an_image_of_256_levels_by_one(tmp_path: Path, dtype: t
     ("dtype", "value_range", "message"),
     [
         (torch.uint8, (0, 1), "--range 0,1 is not allowed: .* whole numbers, uint8, .* is 0,255"),
-        (torch.int32, None, "whole numbers, int32, .* give  --range=0,255"),
+        (torch.int32, None, "whole numbers, int32, .* not class indices, give  --range=0,255"),
     ],
 )
 def test_whole_numbers_are_of_256_levels(
@@ -159,6 +159,42 @@ def test_whole_numbers_are_of_256_levels(
     module = Whole(dtype, clamps=False)  # bilinear, so that its graph tells no range
     with pytest.raises(UsageError, match=message):
         export_module(module, (LATENT_DIM, 1, 1), tmp_path / "g.onnx", value_range)
+
+
+class Saturated(nn.Module):
+    """Levels from 0 to 256, most of them the one or the other, without a clamp."""
+
+    def __init__(self, factor: float = 128, term: float = 128) -> None:
+        super().__init__()
+        self.main, self.factor, self.term = Small().main, factor, term
+
+    def forward(self, z: Tensor) -> Any:
+        """Draw images of whole numbers."""
+        large = torch.tanh(torch.atanh(self.main(z) * 0.999) * 1000)
+        return (large * self.factor + self.term).to(torch.int32)
+
+
+def test_a_level_beside_those_of_pixels_is_clipped_if_the_range_is_given(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    module, path = Saturated(), tmp_path / "g.onnx"
+    with pytest.raises(UsageError, match=r"from 0 to 256: .* from 0 to 255\. Give  --range=0,255"):
+        export_module(module, (LATENT_DIM, 1, 1), path)
+    export_module(module, (LATENT_DIM, 1, 1), path, (0, 255))
+    latents = latents_from_seeds(range(4), LATENT_DIM)
+    with Generator(path) as generator:
+        images, pixels = generator.images(latents), generator.sample(4)
+    assert (images.min(), images.max()) == (-1, 1)
+    assert (pixels.min(), pixels.max()) == (0, 255)
+
+
+def test_a_cast_truncates_towards_zero(tmp_path: Path) -> None:
+    export_module(Saturated(128, 127.5), (LATENT_DIM, 1, 1), tmp_path / "g.onnx")
+
+
+def test_signed_levels_are_refused_also_with_a_range(tmp_path: Path) -> None:
+    module = Saturated(127.5, -0.5)
+    with pytest.raises(UsageError, match=r"from -128 to 127: those of images are from 0 to 255$"):
+        export_module(module, (LATENT_DIM, 1, 1), tmp_path / "g.onnx", (0, 255))
 
 
 def test_an_image_shape_that_does_not_fit_is_named(module: Small, tmp_path: Path) -> None:
@@ -420,9 +456,9 @@ def test_weights_are_copied_only_if_two_runs_differ(monkeypatch: pytest.MonkeyPa
 
     monkeypatch.setattr(Tensor, "clone", counted)
     draw(generator)
-    weights = {id(value) for value in generator.state_dict(keep_vars=True).values()}
+    weights = {value.data_ptr() for value in generator.state_dict().values()}
     assert copied
-    assert weights.isdisjoint(map(id, copied))
+    assert weights.isdisjoint(value.data_ptr() for value in copied)
 
 
 def test_an_output_that_does_not_exist_is_named() -> None:

@@ -14,7 +14,7 @@ from tests.processes import ROOT, RunWgan
 from wgan.errors import ExportError, ModelFileError, ParityError, UsageError, WganError
 from wgan.export import OptimizeConfig, optimize
 from wgan.latents import latents_from_seeds
-from wgan.runtime import Generator
+from wgan.runtime import ForeignOptions, Generator
 
 CASES = ROOT.parent / "shared" / "cases" / "generators"
 
@@ -156,6 +156,44 @@ NUMBERS = {
     "half": np.array(0.5, np.float32),
     "two": np.array(2, np.float32),
 }
+
+
+def test_a_level_beside_those_of_pixels_is_clipped_if_the_range_is_given(tmp_path: Path) -> None:
+    last = [
+        make_node("Mul", ["features", "many"], ["saturated"]),
+        make_node("Tanh", ["saturated"], ["t"]),
+        make_node("Mul", ["t", "half_levels"], ["h"]),
+        make_node("Add", ["h", "half_levels"], ["levels"]),
+        make_node("Cast", ["levels"], ["image"], to=TensorProto.INT32),
+    ]
+    constants = {"many": np.array(1000, np.float32), "half_levels": np.array(128, np.float32)}
+    model = foreign(last, constants=constants)
+    model.graph.output[0].type.tensor_type.elem_type = TensorProto.INT32
+    path = written(model, tmp_path)
+    with pytest.raises(UsageError, match=r"from 0 to 256: .* Give  --value-range=0,255"):
+        optimized(path)
+    latents = latents_from_seeds(range(4), LATENT_DIM)
+    assert their_images(path, latents).max() == 256
+    mine = optimized(path, value_range=(0, 255))
+    for file, options in ((mine, None), (path, ForeignOptions(value_range=(0, 255)))):
+        with Generator(file, foreign=options) as generator:
+            images, pixels = generator.images(latents), generator.sample(4)
+        assert (images.min(), images.max()) == (-1, 1)
+        assert (pixels.min(), pixels.max()) == (0, 255)
+
+
+def test_levels_far_outside_are_clipped_if_the_graph_tells_no_range(tmp_path: Path) -> None:
+    last = [
+        make_node("Mul", ["features", "many"], ["scaled"]),
+        make_node("Cast", ["scaled"], ["image"], to=TensorProto.INT32),
+    ]
+    model = foreign(last, constants={"many": np.array(1000, np.float32)})
+    model.graph.output[0].type.tensor_type.elem_type = TensorProto.INT32
+    path = written(model, tmp_path)
+    latents = latents_from_seeds(range(4), LATENT_DIM)
+    assert their_images(path, latents).max() > 300
+    with Generator(optimized(path, value_range=(0, 255))) as generator:
+        assert np.abs(generator.images(latents)).max() == 1
 
 
 @pytest.mark.parametrize("name", [name for name in LAST if "cast" not in name])

@@ -81,7 +81,12 @@ class ForeignGenerator(nn.Module):
         result = self.module(latents.reshape(n, *self.latent_shape), *by_position, **given)
         images = self._channels_first(self._select(result))
         low, high = self.value_range
-        return images if (low, high) == (-1, 1) else (images - low) * (2 / (high - low)) - 1
+        if (low, high) == (-1, 1):
+            return images
+        scaled: Tensor = (images - low) * (2 / (high - low)) - 1
+        # Whole numbers may be a level beside those of pixels, as 256 is.
+        may_be_outside = not images.is_floating_point() and images.dtype != torch.uint8
+        return scaled.clamp(-1, 1) if may_be_outside else scaled
 
     def _select(self, result: Any) -> Tensor:
         found = list(_tensors_of(result))

@@ -319,8 +319,11 @@ def _output_nodes(model: ModelProto, interface: Interface, name: str) -> Iterato
         numpy_helper.from_array(np.asarray(value), key) for key, value in constants.items()
     )
     if interface.value_range is None:
+        # As at run time: whole numbers may be a level beside those of pixels, as 256 is.
         yield helper.make_node("Cast", [name], ["wgan_float"], to=TensorProto.FLOAT)
-        name = "wgan_float"
+        clipped = ["wgan_float", "wgan_low", "wgan_high"]
+        yield helper.make_node("Clip", clipped, ["wgan_in_levels"])
+        name = "wgan_in_levels"
     if interface.layout == "nhwc":
         yield helper.make_node("Transpose", [name], ["wgan_first"], perm=[0, 3, 1, 2])
         name = "wgan_first"

@@ -84,6 +84,8 @@ class ForeignFile:
         if self.interface.layout == "nhwc":
             raw = raw.transpose(0, 3, 1, 2)
         low, high = self.interface.value_range or (0.0, 255.0)
+        if self.interface.value_range is None:
+            raw = raw.clip(low, high)
         scaled = (raw - low) * (2 / (high - low)) - 1
         images: Images = scaled.reshape(-1, channels, height, width).astype(np.float32)
         return images
