@@ -197,6 +197,16 @@ def test_signed_levels_are_refused_also_with_a_range(tmp_path: Path) -> None:
         export_module(module, (LATENT_DIM, 1, 1), tmp_path / "g.onnx", (0, 255))
 
 
+@pytest.mark.parametrize("dtype", [torch.int8, torch.bool, torch.uint32, torch.complex64])
+@pytest.mark.parametrize("value_range", [None, (0, 255)])
+def test_types_that_images_cannot_have_are_refused(
+    tmp_path: Path, dtype: torch.dtype, value_range: Any
+) -> None:
+    module = Whole(dtype)
+    with pytest.raises(ExportError, match=f"images are of the type {dtype}: .* int32 or int64"):
+        export_module(module, (LATENT_DIM, 1, 1), tmp_path / "g.onnx", value_range)
+
+
 def test_an_image_shape_that_does_not_fit_is_named(module: Small, tmp_path: Path) -> None:
     flat = nn.Sequential(module, nn.Flatten())
     message = r"--image-shape 8x8x1 does not fit: the generator returns \[192\] for each image"

@@ -14,7 +14,7 @@ from torch.func import functional_call
 from wgan.errors import ExportError, UsageError, WganError
 from wgan.export.foreign.arguments import LabelArgument
 from wgan.model_file.graph_inputs import LABEL_NAME
-from wgan.model_file.image_outputs import FoundImages, as_images
+from wgan.model_file.image_outputs import OTHER_WHOLE, UINT8, FoundImages, as_images
 from wgan.model_file.onnx_scan import ValueInfo
 from wgan.text import first_line, shorten
 
@@ -174,6 +174,13 @@ def draw(generator: ForeignGenerator, n: int = 8) -> Tensor:
         generator.copies_inputs = not all(map(torch.equal, kept, inputs))
         second, first_two = generator(*inputs), generator(*(each[:2] for each in inputs))
     images: Tensor = first
+    kind = f"tensor({str(images.dtype).removeprefix('torch.')})"
+    if not images.is_floating_point() and kind not in (UINT8, *OTHER_WHOLE):
+        raise ExportError(
+            f"the generator's images are of the type {images.dtype}: they must be floats, or whole"
+            " numbers from 0 to 255 as uint8, int16, uint16, int32 or int64. Convert them in"
+            " forward, as in  images.float()"
+        )
     if len(images) != n:
         raise ExportError(
             f"the generator returns {len(images)} images for latents [{n},"
