@@ -228,7 +228,7 @@ class _Scanner:
         if message == "Tensor":
             self._read_tensor(parts, path)
         if message == "Node":
-            # The empty name stands for an output that is left out, which computes no value.
+            # The empty name means that an output is left out: it is no value.
             node[_OUTPUT] = [name for name in node[_OUTPUT] if name]
             # An attribute of EPContext names a compiled engine: a file that some providers open.
             operator = node[_OPERATOR][-1]
