@@ -93,7 +93,8 @@ QUALITY_DATA ?= ../shared/data
 quality: $(READY) ## the scorecard of docs/quality.md; takes hours, resumes when stopped
 	for script in gaussians settings large 'stacked_mnist --data $(QUALITY_DATA)/mnist' \
 	    'first_minutes --data $(QUALITY_DATA)/fashion-mnist' 'fashion_mnist --data $(QUALITY_DATA)/fashion-mnist' \
-	    'conditional --data $(QUALITY_DATA)' 'photographs --data $(QUALITY_DATA)' 'few_images --data $(QUALITY_DATA)'; do \
+	    'installed --data $(QUALITY_DATA)/fashion-mnist' 'conditional --data $(QUALITY_DATA)' \
+	    'photographs --data $(QUALITY_DATA)' 'few_images --data $(QUALITY_DATA)'; do \
 	    set -- $$script; name=$$1; shift; \
 	    $(BIN)/python -m benchmarks.quality.$$name $(QUALITY) "$$@" --write docs/quality.md || exit 1; \
 	done

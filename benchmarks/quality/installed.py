@@ -1,7 +1,7 @@
 """The generator that is installed with wgan: its FID, and whether it draws the class asked for.
 
     python -m benchmarks.quality.installed RESULTS [FILE...] [--data ../shared/data/fashion-mnist]
-        [--write docs/quality.md]
+        [--count 60000] [--write docs/quality.md]
 
 Each FILE is an export of the run of `wgan/runtime/builtin/make_generator.sh`, or another generator
 with its classes; without one the installed generator is measured. The FID is taken in the features
@@ -13,7 +13,6 @@ from pathlib import Path
 import numpy as np
 import torch
 
-import wgan.runtime.builtin
 from benchmarks.machine import describe_machine
 from benchmarks.quality.classifier import (
     ClassifierFid,
@@ -25,6 +24,7 @@ from benchmarks.quality.conditional import score
 from benchmarks.quality.records import arguments, publish, table
 from wgan.images import to_images
 from wgan.runtime import Generator
+from wgan.runtime.builtin import builtin_model
 from wgan.training.data import Transform, load_images, open_source
 
 CLASSES = (
@@ -32,8 +32,6 @@ CLASSES = (
     *("sandal", "shirt", "sneaker", "bag", "boot"),
 )
 """Names of the labels 0 to 9, as in make_generator.sh."""
-
-INSTALLED = Path(wgan.runtime.builtin.__file__).with_name("generator.onnx")
 
 SCORED = 10_000
 """Generated images per file."""
@@ -45,12 +43,13 @@ def main() -> None:
     parser.add_argument("files", nargs="*", type=Path, metavar="FILE")
     parser.add_argument("--data", type=Path, default=Path("../shared/data/fashion-mnist"))
     parser.add_argument("--scored", type=int, default=SCORED, help="generated images")
+    parser.add_argument("--count", type=int, default=60_000, help="most training images")
     options = parser.parse_args()
     torch.set_num_threads(1)
-    train, test = (labelled(options.data / name) for name in ("train", "t10k"))
+    train, test = (labelled(options.data / name).first(options.count) for name in ("train", "t10k"))
     classifier = trained_classifier(options.results / "installed" / "classifier.pt", train, test)
     metric = ClassifierFid(classifier, train)
-    rows = [measured(file, metric, options.scored) for file in options.files or [INSTALLED]]
+    rows = [measured(file, metric, options.scored) for file in options.files or [builtin_model()]]
     about = (
         f"    {describe_machine('torch', 'onnxruntime')}\n    {options.scored:,} images; the"
         f" classifier recognises {classifier.accuracy:.2%} of new images,\n    whose own FID is"

@@ -120,6 +120,7 @@ def page(tmp_path: Path) -> Path:
         "first_minutes",
         "settings",
         "conditional",
+        "installed",
     )
     marks = (f"<!-- benchmarks/quality/{name}.py -->\n<!-- end -->\n" for name in names)
     path.write_text("".join(marks))
@@ -195,6 +196,17 @@ def test_a_conditional_run_and_an_unconditional_one_have_a_row_each(
     sheet = tmp_path / "conditional" / "fashion-mnist" / "conditional-0.png"
     assert sheet.read_bytes().startswith(b"\x89PNG")
     assert "seed 0: Milestone" not in script("conditional", *few)
+
+
+@pytest.mark.slow
+def test_the_installed_generator_draws_most_classes_that_are_asked_for(
+    tmp_path: Path, page: Path, real_data: Callable[[str], Path]
+) -> None:
+    short = ("--count", 2000, "--scored", 200)
+    data = real_data("fashion-mnist")
+    script("installed", tmp_path, "--data", data, *short, "--write", page)
+    (row,) = [line for line in page.read_text().splitlines() if line.startswith("| 40,000 | 0.9 |")]
+    assert float(row.split("|")[4]) > 50  # of 10 classes
 
 
 def test_a_sheet_of_classes_has_a_class_in_each_row() -> None:

@@ -19,11 +19,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-import wgan.runtime.builtin
 from tests.processes import wait_until
 from wgan.runtime import Generator
-
-MODEL = Path(wgan.runtime.builtin.__file__).with_name("generator.onnx")
+from wgan.runtime.builtin import builtin_model
 
 KEY = "a key for the tests of the container"
 
@@ -57,7 +55,7 @@ def running(image: str, folder: Path) -> Iterator[str]:
     """The name of a container whose server is ready; it mounts the model and a file of keys."""
     folder.chmod(0o755)  # the server is not root
     (folder / "keys").write_text(KEY)
-    shutil.copy(MODEL, folder)
+    shutil.copy(builtin_model(), folder)
     mounts = (
         *("--volume", f"{folder}/generator.onnx:/models/generator.onnx:ro"),
         *("--volume", f"{folder}/keys:/keys/keys:ro"),
@@ -93,7 +91,7 @@ def test_its_images_are_those_of_the_library(address: str) -> None:
         f"{address}/v1/models/generator/images/42.png", headers={"X-API-Key": KEY}
     )
     answered = np.asarray(Image.open(io.BytesIO(urllib.request.urlopen(request).read())))
-    with Generator(MODEL) as generator:
+    with Generator(builtin_model()) as generator:
         expected = generator.sample([42])[0]
     np.testing.assert_array_equal(answered, expected.squeeze())
 
