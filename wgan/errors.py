@@ -23,7 +23,7 @@ A message names the thing, its value and what is allowed, in one or two sentence
 next.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 
@@ -103,6 +103,20 @@ class ExportError(WganError):
 
 class ParityError(ExportError):
     """The exported model does not match PyTorch within the tolerance."""
+
+
+@contextmanager
+def foreign_errors(explained: Callable[[Exception], WganError]) -> Iterator[None]:
+    """Raise what `explained` makes of an error of a user's or a library's code, of any class.
+
+    wgan's own errors and MemoryError pass as they are.
+    """
+    try:
+        yield
+    except (WganError, MemoryError):
+        raise
+    except Exception as exc:
+        raise explained(exc) from exc
 
 
 @contextmanager

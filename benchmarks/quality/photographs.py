@@ -56,6 +56,7 @@ RECIPES: Mapping[str, Mapping[str, Any]] = MappingProxyType(
         "wgan-gp": {},
         "r3gan": {},
         "article": {},
+        "tuned, classes": {"recipe": "tuned", "conditional": True},
         "tuned, classes, augmented": {
             "recipe": "tuned",
             "conditional": True,
@@ -82,7 +83,7 @@ SETS: Mapping[str, Photographs] = MappingProxyType(
             Path("flowers") / "flowers-128.tar",
             240,
             {"size": 64, "width": 32},
-            ("tuned", "article", "tuned, classes, augmented"),
+            ("tuned", "article", "tuned, classes", "tuned, classes, augmented"),
         ),
         "emoji": Photographs(
             Path("emoji") / "emoji-png-128.tar", 240, {"size": 64, "width": 32}, ("tuned",)

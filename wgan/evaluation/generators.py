@@ -8,8 +8,8 @@ import functools
 import io
 import warnings
 import zipfile
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from wgan.errors import ModelFileError, UsageError, WganError
+from wgan.errors import ModelFileError, UsageError, foreign_errors
 from wgan.evaluation.features import Features
 from wgan.files import archive_errors, is_file, is_folder
 from wgan.model_file import FORMATS
@@ -302,15 +302,11 @@ class ProgramGenerator(nn.Module):
             raise self._error("its images are not finite numbers")
         return images
 
-    @contextmanager
-    def _errors(self, action: str) -> Iterator[None]:
-        """Turn any exception of PyTorch, whatever its class, into a ModelFileError."""
-        try:
-            yield
-        except (WganError, MemoryError):
-            raise
-        except Exception as exc:
-            raise self._error(f"PyTorch cannot {action} it: {first_line(exc, 200)}") from exc
+    def _errors(self, action: str) -> AbstractContextManager[None]:
+        """Turn any exception of PyTorch into a ModelFileError."""
+        return foreign_errors(
+            lambda exc: self._error(f"PyTorch cannot {action} it: {first_line(exc, 200)}")
+        )
 
     def _error(self, reason: str) -> ModelFileError:
         return ModelFileError(f"{self._path} cannot be used: {reason}")

@@ -5,7 +5,7 @@ import logging
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from wgan.errors import ExportError, ModelFileError, UsageError, needs_extra
+from wgan.errors import ExportError, UsageError, foreign_errors, needs_extra
 from wgan.export.config import OptimizeConfig
 from wgan.files import check_keeps_inputs, check_output
 from wgan.model_file.manifest import METADATA_KEY, Manifest
@@ -99,10 +99,9 @@ def load_foreign(path: Path) -> tuple["ModelProto", str]:
     """
     import onnx
 
-    try:
+    # protobuf's errors have no common class.
+    with foreign_errors(
+        lambda exc: ExportError(f"{path} cannot be read as ONNX: {first_line(exc)}")
+    ):
         model = onnx.load_model_from_string(read_complete(path))
-    except ModelFileError:
-        raise
-    except Exception as exc:  # protobuf's errors have no common class
-        raise ExportError(f"{path} cannot be read as ONNX: {first_line(exc)}") from exc
     return model, hashlib.sha256(read_bytes(path)).hexdigest()

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from wgan import __version__
-from wgan.errors import CheckpointError, DeviceError, OutputError, UsageError
+from wgan.errors import CheckpointError, DeviceError, OutputError, UsageError, foreign_errors
 from wgan.files import archive_errors, is_folder, is_refused, why_unreadable, write_whole
 from wgan.runs import Run, find_run, follow_pointer
 from wgan.text import first_line, shorten
@@ -93,14 +93,14 @@ class Checkpoint:
         load_weights(state.generator, self.generator, f"the generator of {arch}")
         load_weights(state.critic, self.critic, f"the critic of {arch}")
         load_weights(state.generator_ema, self.average, f"the generator of {arch}")
-        try:
+        with foreign_errors(
+            lambda exc: CheckpointError(
+                f"the checkpoint of step {self.step} cannot be resumed: {first_line(exc)}"
+            )
+        ):
             restore_optimizer(state.generator_optimizer, self.generator_optimizer)
             restore_optimizer(state.critic_optimizer, self.critic_optimizer)
             state.rng.set_state(self.noise)
-        except Exception as exc:  # from a foreign file PyTorch raises anything
-            raise CheckpointError(
-                f"the checkpoint of step {self.step} cannot be resumed: {first_line(exc)}"
-            ) from exc
 
     def _check_device(self, state: TrainState) -> None:
         if self.noise.numel() != state.rng.get_state().numel():

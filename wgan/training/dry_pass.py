@@ -2,14 +2,13 @@
 
 import logging
 import warnings
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from wgan.errors import UsageError, WganError
+from wgan.errors import UsageError, foreign_errors
 from wgan.text import first_line, shorten
 from wgan.training.config import TrainConfig
 from wgan.training.memory_layout import run_once
@@ -140,7 +139,8 @@ def _labels(n: int, config: TrainConfig) -> tuple[Tensor, ...]:
 
 
 def _call(name: str, network: nn.Module, given: Tensor, config: TrainConfig) -> Tensor:
-    result = _explained(name, given, lambda: network(given, *_labels(len(given), config)))
+    with foreign_errors(lambda exc: _run_error(name, given, exc)):
+        result = network(given, *_labels(len(given), config))
     if not isinstance(result, Tensor):
         raise UsageError(
             f"the {name} returns a {type(result).__name__}: it must return one tensor, so return"
@@ -149,21 +149,13 @@ def _call(name: str, network: nn.Module, given: Tensor, config: TrainConfig) -> 
     return result
 
 
-def _explained(name: str, given: Tensor, run: Callable[[], Any]) -> Any:
-    try:
-        return run()
-    except (WganError, MemoryError):
-        raise
-    except Exception as exc:
-        what = "latents" if name == "generator" else "images"
-        hint = (
-            "; latents are [n, latent_dim], or [n, latent_dim, 1, 1] if it takes these"
-            if name == "generator"
-            else ""
-        )
-        raise UsageError(
-            f"the {name} cannot be run on {what} {list(given.shape)}: {_reason(exc, hint)}"
-        ) from exc
+def _run_error(name: str, given: Tensor, exc: Exception) -> UsageError:
+    what, hint = "images", ""
+    if name == "generator":
+        what = "latents"
+        hint = "; latents are [n, latent_dim], or [n, latent_dim, 1, 1] if it takes these"
+    reason = _reason(exc, hint)
+    return UsageError(f"the {name} cannot be run on {what} {list(given.shape)}: {reason}")
 
 
 def _check_range(images: Tensor, config: TrainConfig) -> None:
@@ -201,16 +193,13 @@ def _check_backward(generator: nn.Module, critic: nn.Module, config: TrainConfig
 @contextmanager
 def _training_errors(config: TrainConfig) -> Iterator[None]:
     """Turn an error of a backward pass into a sentence. Raises UsageError."""
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # the error, or the training, says the same
-            yield
-    except (WganError, MemoryError):
-        raise
-    except Exception as exc:
-        raise UsageError(
-            f"the networks of --arch {config.arch} cannot be trained: {_reason(exc)}"
-        ) from exc
+
+    def explained(exc: Exception) -> UsageError:
+        return UsageError(f"the networks of --arch {config.arch} cannot be trained: {_reason(exc)}")
+
+    with foreign_errors(explained), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the error, or the training, says the same
+        yield
 
 
 def _reason(exc: Exception, hint: str = "") -> str:

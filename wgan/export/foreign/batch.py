@@ -12,7 +12,7 @@ import numpy as np
 import onnx
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
-from wgan.errors import ExportError
+from wgan.errors import ExportError, foreign_errors
 from wgan.export.lowering.calibration import feed, open_session
 from wgan.export.lowering.graph import AnyArray, Shape
 from wgan.model_file.graph_inputs import Inputs
@@ -53,14 +53,12 @@ def check_freed(model: ModelProto, batch: int | None, classes: int) -> None:
     if batch is None:
         return
     several = range(2 if batch == 3 else 3)
-    try:
+    with foreign_errors(lambda _: ExportError("the graph fails on other batches")):
         session = open_session(model)
         images, single = (
             session.run(["images"], feed(model, seeds, min(1, classes)))[0]
             for seeds in (several, several[:1])
         )
-    except Exception as exc:  # errors of ONNX Runtime have no common class
-        raise ExportError("the graph fails on other batches") from exc
     if not np.allclose(images[:1], single, atol=1e-3, equal_nan=True):
         raise ExportError("an image depends on its batch")
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import onnx.inliner
 from onnx import ModelProto, TensorProto
 
-from wgan.errors import ExportError
+from wgan.errors import ExportError, foreign_errors
 from wgan.export.lowering.graph import AnyArray, all_nodes
 from wgan.model_file.graph_inputs import Inputs
 from wgan.model_file.image_outputs import Layout
@@ -50,13 +50,13 @@ def inline_functions(model: ModelProto) -> ModelProto:
     """
     if not model.functions:
         return model
-    try:
-        return onnx.inliner.inline_local_functions(model, convert_version=True)
-    except Exception as exc:  # errors of onnx's C++ code have no common class
-        raise ExportError(
+    with foreign_errors(
+        lambda exc: ExportError(
             f"the functions that the file defines cannot be inlined ({first_line(exc, 200)}):"
             " export it without functions"
-        ) from exc
+        )
+    ):
+        return onnx.inliner.inline_local_functions(model, convert_version=True)
 
 
 def check_operators(model: ModelProto) -> None:

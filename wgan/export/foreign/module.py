@@ -3,7 +3,7 @@
 import inspect
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import fields, is_dataclass, replace
 from typing import Any
 
@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from wgan.errors import ExportError, UsageError, WganError
+from wgan.errors import ExportError, UsageError, WganError, foreign_errors
 from wgan.export.foreign.arguments import LabelArgument
 from wgan.model_file.graph_inputs import LABEL_NAME
 from wgan.model_file.image_outputs import OTHER_WHOLE, UINT8, FoundImages, as_images
@@ -302,14 +302,10 @@ def _error_of(generator: ForeignGenerator, inputs: Sequence[Tensor]) -> Exceptio
     return None
 
 
-@contextmanager
-def _run_errors(generator: ForeignGenerator) -> Iterator[None]:
+def _run_errors(generator: ForeignGenerator) -> AbstractContextManager[None]:
     """Say with which arguments the module failed, and what to check. Raises ExportError."""
-    try:
-        yield
-    except (WganError, MemoryError):
-        raise
-    except Exception as exc:
+
+    def explained(exc: Exception) -> ExportError:
         given = [f"{name}={_say(value)}" for name, value in generator.inputs.items()]
         names = list(generator.inputs)
         if generator.labels is not None:
@@ -325,10 +321,12 @@ def _run_errors(generator: ForeignGenerator) -> Iterator[None]:
             )
         shape = ", ".join(map(str, ("n", *generator.latent_shape)))
         arguments = f", with {', '.join(given)}" if given else ""
-        raise ExportError(
+        return ExportError(
             f"the generator cannot be run on latents of this shape, [{shape}]{arguments}:"
             f" {first_line(exc, 200)}. {advice}"
-        ) from exc
+        )
+
+    return foreign_errors(explained)
 
 
 def _say(value: Any) -> str:

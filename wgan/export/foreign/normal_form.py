@@ -9,14 +9,14 @@ import io
 import logging
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 
 import numpy as np
 import onnx
 import onnx.version_converter
 from onnx import GraphProto, ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
-from wgan.errors import ExportError
+from wgan.errors import ExportError, foreign_errors
 from wgan.export.foreign.batch import check_freed, free_batch, frozen_batch_errors
 from wgan.export.foreign.interface import FLOATS, Interface, check_operators, inline_functions
 from wgan.export.formats.onnx import IR_VERSION, OPSET, check, clean
@@ -41,7 +41,7 @@ def normalize(model: ModelProto, interface: Interface) -> ModelProto:
         ExportError: the graph uses what cannot be rewritten.
     """
     check_operators(model)
-    with _explained():
+    with _rewriting_errors():
         model = _with_dense_weights(inline_functions(model))
         version = next(entry.version for entry in model.opset_import if entry.domain == "")
         if version < OPSET:
@@ -53,7 +53,7 @@ def normalize(model: ModelProto, interface: Interface) -> ModelProto:
     model.ir_version = max(4, model.ir_version)
     batch = interface.inputs.batch
     if batch is not None:
-        with _explained():
+        with _rewriting_errors():
             model = free_batch(fold_constants(model), interface.inputs)
     with frozen_batch_errors(batch):
         model = _with_names(model, interface)
@@ -67,7 +67,7 @@ def normalize(model: ModelProto, interface: Interface) -> ModelProto:
 
 def fold(model: ModelProto) -> ModelProto:
     """Fold constants and batch norm; a graph that the optimiser cannot read stays as it is."""
-    with _explained(), warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+    with _rewriting_errors(), warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
         warnings.simplefilter("ignore")
         from onnxscript import optimizer
 
@@ -346,12 +346,8 @@ def _output_nodes(model: ModelProto, interface: Interface, name: str) -> Iterato
     yield helper.make_node("Transpose", ["wgan_bytes"], [PIXELS], perm=[0, 2, 3, 1])
 
 
-@contextmanager
-def _explained() -> Iterator[None]:
+def _rewriting_errors() -> AbstractContextManager[None]:
     """Turn errors of onnx's and onnxscript's own code into an ExportError."""
-    try:
-        yield
-    except (ExportError, MemoryError):
-        raise
-    except Exception as exc:
-        raise ExportError(f"the file's graph cannot be rewritten: {first_line(exc, 200)}") from exc
+    return foreign_errors(
+        lambda exc: ExportError(f"the file's graph cannot be rewritten: {first_line(exc, 200)}")
+    )

@@ -7,20 +7,19 @@ import sys
 import tempfile
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 
 import torch
 from torch import Tensor
 
-from wgan.errors import ExportError, WganError
+from wgan.errors import ExportError, foreign_errors
 from wgan.text import first_line
 
 STDERR = 2
 """File descriptor of the standard error stream."""
 
 
-@contextmanager
-def export_errors(action: str) -> Iterator[None]:
+def export_errors(action: str) -> AbstractContextManager[None]:
     """Turn any error that the block raises into an ExportError.
 
     A user's network is arbitrary code, and PyTorch's tracers wrap its errors several times: the
@@ -32,19 +31,18 @@ def export_errors(action: str) -> Iterator[None]:
     Raises:
         ExportError: the block raised an error.
     """
-    try:
-        yield
-    except (WganError, MemoryError):
-        raise
-    except Exception as exc:
+
+    def explained(exc: Exception) -> ExportError:
         cause: BaseException = exc
         while cause.__cause__ is not None:
             cause = cause.__cause__
-        raise ExportError(
+        return ExportError(
             f"the generator cannot be {action}: {_reason(cause)}. It must take any batch of"
             " float32 latents, and of int64 labels with classes, with no Python `if` on a tensor's"
             " values (docs/own-networks.md)"
-        ) from exc
+        )
+
+    return foreign_errors(explained)
 
 
 def _reason(cause: BaseException) -> str:
