@@ -15,6 +15,7 @@ runs/latest-export    the path of the ONNX file exported last
 import logging
 import os
 import re
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -163,6 +164,17 @@ def looks_like_run(names: Iterable[str]) -> bool:
     A run that has just begun has no settings yet, and users remove files and copy runs in part.
     """
     return len(_NAMES.intersection(names)) >= 3
+
+
+def run_folders(files: Iterable[str]) -> list[str]:
+    """Return the folders among relative POSIX paths of files that look like runs."""
+    inside: defaultdict[str, set[str]] = defaultdict(set)
+    for file in files:
+        parts = file.split("/")
+        if not _NAMES.isdisjoint(parts):
+            for depth, part in enumerate(parts[1:], 1):
+                inside["/".join(parts[:depth])].add(part)
+    return sorted(folder for folder, names in inside.items() if looks_like_run(names))
 
 
 def find_run(path: Path) -> Run:

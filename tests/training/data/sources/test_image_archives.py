@@ -11,6 +11,7 @@ from PIL import Image
 
 from tests.training.data.conftest import save_image
 from wgan.errors import DataError
+from wgan.runs import Run
 from wgan.training.data import open_source
 
 
@@ -109,3 +110,16 @@ def test_an_archive_may_have_the_name_of_another_kind(good: Path, kind: str, nam
     path = shutil.make_archive(str(good), kind, good)
     renamed = Path(path).rename(good.parent / name)
     assert len(open_source(renamed)) == 12
+
+
+@pytest.mark.parametrize("kind", ["zip", "tar", "gztar"])
+def test_run_folders_in_an_archive_are_left_out(good: Path, tmp_path: Path, kind: str) -> None:
+    run = Run(good / "runs" / "good-32")
+    run.make()
+    run.config.touch()
+    run.checkpoint(5).touch()
+    save_image(run.preview(5))
+    source = open_source(Path(shutil.make_archive(str(tmp_path / "a"), kind, good)))
+    assert len(source) == 12
+    assert source.class_names == ("0", "1")
+    assert source.unused == ("1 run folder of wgan (runs/good-32)",)

@@ -12,9 +12,11 @@ from typing import TypeVar
 
 from wgan.errors import DataError, ImageError
 from wgan.files import archive_errors, lacks_open_files, why_unreadable
+from wgan.runs import run_folders
 from wgan.text import plural
 from wgan.training.data.sources import ImageSource, fingerprint_files
 from wgan.training.data.sources.image_files import FileSource
+from wgan.training.data.sources.left_out import describe_runs
 
 MEMBER_LIMIT = 2**26
 """Largest member in bytes that is read from an archive: 64 MiB."""
@@ -71,7 +73,11 @@ class _ArchiveSource(FileSource):
     def __init__(self, path: Path, sizes: Mapping[str, int], unread: Mapping[str, int]) -> None:
         """List the images. `sizes` are the bytes of every member; others as for `FileSource`."""
         name = path.name.partition(".")[0]
-        super().__init__("archive", path, name, sizes, unread=unread)
+        runs = run_folders(sizes)
+        inside = tuple(f"{run}/" for run in runs)
+        files = [file for file in sizes if not file.startswith(inside)]
+        unread = {**unread, describe_runs(runs): len(runs)}
+        super().__init__("archive", path, name, files, unread=unread)
         self._sizes = sizes
 
     def image_name(self, index: int) -> str:
