@@ -116,20 +116,25 @@ def page(browser: Any) -> Iterator[Any]:
     assert wrong == []
 
 
-IMAGES = """images => images.filter(image => image.naturalWidth).map(image => {
+IMAGES = """(images, scale) => images.filter(image => image.naturalWidth).map(image => {
     const canvas = document.createElement("canvas");
     canvas.width = image.naturalWidth;
     canvas.height = image.naturalHeight;
     const context = canvas.getContext("2d");
     context.drawImage(image, 0, 0);
-    return [...context.getImageData(0, 0, canvas.width, canvas.height).data];
+    const {data, width, height} = context.getImageData(0, 0, canvas.width, canvas.height);
+    const pixels = [];
+    for (let y = 0; y < height; y += scale)
+        for (let x = 0; x < width; x += scale)
+            pixels.push(...data.subarray(4 * (y * width + x), 4 * (y * width + x) + 3));
+    return pixels;
 })"""
 
 
 def shown(page: Any, selector: str, scale: int) -> np.ndarray:
     """The pixels of the loaded images of a selector, as they were before they were enlarged."""
-    pixels = np.array(page.eval_on_selector_all(selector, IMAGES), np.uint8)
-    return pixels.reshape(-1, SIDE, SIDE, 4)[:, ::scale, ::scale, :3]
+    pixels = np.array(page.eval_on_selector_all(selector, IMAGES, scale), np.uint8)
+    return pixels.reshape(-1, SIDE // scale, SIDE // scale, 3)
 
 
 GALLERY = ".grid-container img"
