@@ -15,7 +15,7 @@ help: ## the targets
 
 $(READY): pyproject.toml constraints.txt
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP_OPTIONS) -c constraints.txt -e '.[dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	@touch $(READY)
 
 # The demo needs fewer packages; it uses the whole environment if that exists.
@@ -23,7 +23,7 @@ SMALL := $(VENV)/.demo
 
 $(SMALL): pyproject.toml constraints.txt
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP_OPTIONS) -c constraints.txt -e '.[cpu,train,export]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[cpu,train,export]'
 	@touch $(SMALL)
 
 demo: $(if $(wildcard $(READY)),$(READY),$(SMALL)) ## train, export and sample on the built-in data
@@ -82,7 +82,7 @@ bench-gpu: ## tests and benchmarks that need a GPU; MINUTES=7 bounds the benchma
 	@echo "The benchmarks take about $(MINUTES) minutes, after the installation and the tests."
 	$(MAKE) --no-print-directory VENV=$(GPU) $(GPU)/.installed
 	$(GPU)/bin/python -m pip uninstall --quiet --yes onnxruntime onnxruntime-gpu  # one import package
-	$(GPU)/bin/python -m pip install --quiet --disable-pip-version-check $(PIP_OPTIONS) 'onnxruntime-gpu[cuda,cudnn]'
+	$(GPU)/bin/python -m pip install --quiet --disable-pip-version-check 'onnxruntime-gpu[cuda,cudnn]'
 	$(GPU)/bin/python -m pytest -rs tests/training/test_cuda.py
 	$(GPU)/bin/python -m benchmarks.training --device cuda --minutes $(call share,0.6) --write docs/performance.md
 	$(GPU)/bin/python -m benchmarks.inference_cuda --minutes $(call share,0.3) --write docs/performance.md
