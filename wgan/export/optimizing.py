@@ -9,7 +9,7 @@ from wgan.errors import ExportError, UsageError, foreign_errors, needs_extra
 from wgan.export.config import OptimizeConfig
 from wgan.files import check_keeps_inputs, check_output
 from wgan.model_file.manifest import METADATA_KEY, Manifest
-from wgan.model_file.reading import read_bytes, read_complete
+from wgan.model_file.reading import read_complete
 from wgan.stop import check_stop
 from wgan.text import first_line
 
@@ -91,7 +91,7 @@ def _check_foreign(model: "ModelProto", path: Path) -> None:
 
 
 def load_foreign(path: Path) -> tuple["ModelProto", str]:
-    """Read a model with all its weights, and the SHA-256 of its file.
+    """Read a model with all its weights, and the SHA-256 of the whole.
 
     Raises:
         ModelFileError: it is missing, damaged, or names weights outside its folder.
@@ -103,5 +103,5 @@ def load_foreign(path: Path) -> tuple["ModelProto", str]:
     with foreign_errors(
         lambda exc: ExportError(f"{path} cannot be read as ONNX: {first_line(exc)}")
     ):
-        model = onnx.load_model_from_string(read_complete(path))
-    return model, hashlib.sha256(read_bytes(path)).hexdigest()
+        data = read_complete(path)
+        return onnx.load_model_from_string(data), hashlib.sha256(data).hexdigest()

@@ -1,5 +1,6 @@
 """`wgan optimize`: files from elsewhere become fast ones that give the same images."""
 
+import hashlib
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from tests.export.foreign.networks import LATENT_DIM, Constants, foreign, random
 from tests.processes import ROOT, RunWgan
 from wgan.errors import ExportError, ModelFileError, ParityError, UsageError, WganError
 from wgan.export import OptimizeConfig, optimize
+from wgan.export.optimizing import load_foreign
 from wgan.latents import latents_from_seeds
 from wgan.runtime import ForeignOptions, Generator
 
@@ -340,6 +342,20 @@ def test_weights_in_a_file_beside_the_model_are_taken_in(tmp_path: Path) -> None
     (tmp_path / "f.data").unlink()
     with Generator(mine) as generator:
         assert generator.sample(1).shape == (1, 8, 8, 3)
+
+
+def test_the_checksum_covers_weights_in_a_file_beside_the_model(tmp_path: Path) -> None:
+    """`wgan publish` takes files with the same checksum as exports of one generator."""
+    path, data = tmp_path / "theirs.onnx", tmp_path / "f.data"
+    onnx.save(foreign(), path, save_as_external_data=True, size_threshold=0, location="f.data")
+    first = load_foreign(path)[1]
+    data.write_bytes(bytes(data.stat().st_size))
+    assert load_foreign(path)[1] != first
+
+
+def test_the_checksum_of_one_file_is_that_of_its_bytes(tmp_path: Path) -> None:
+    path = written(foreign(), tmp_path)
+    assert load_foreign(path)[1] == hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 @pytest.mark.parametrize("location", ["../f.data", "/etc/hostname", "", "C:\\f.data", "missing"])
