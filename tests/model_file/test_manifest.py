@@ -72,6 +72,12 @@ def change(**fields: Any) -> str:
     return json.dumps({**json.loads(MANIFEST.to_json()), **fields})
 
 
+def without(name: str) -> str:
+    fields = json.loads(MANIFEST.to_json())
+    del fields[name]
+    return json.dumps(fields)
+
+
 def change_receipt(**fields: Any) -> str:
     return change(receipt={**json.loads(MANIFEST.to_json())["receipt"], **fields})
 
@@ -83,6 +89,8 @@ def change_receipt(**fields: Any) -> str:
         ("[" * 100_000, "not JSON"),
         ("[]", "not a JSON object"),
         ("{}", "lacks 'latent_dim'"),
+        (without("opset"), "lacks 'opset'"),
+        (without("step"), "lacks 'step'"),
         (change(format_version=2), "install a newer wgan"),
         (change(height="32"), "height is '32', not a whole number"),
         (change(height=True), "height is True"),

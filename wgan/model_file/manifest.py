@@ -248,12 +248,11 @@ def _read(kind: type[T], content: object, name: str) -> T:
     values: dict[str, Any] = {}
     for field in dataclasses.fields(kind):  # type: ignore[arg-type]
         key, value = field.name, content.get(field.name)
-        if value is None and NoneType in get_args(field.type):
+        if key not in content:
+            if not field.metadata.get("may_lack"):
+                raise ModelFileError(f"the {name} lacks {key!r}")
+        elif value is None and NoneType in get_args(field.type):
             values[key] = None
-        elif key not in content and field.metadata.get("may_lack"):
-            continue
-        elif key not in content:
-            raise ModelFileError(f"the {name} lacks {key!r}")
         else:
             values[key] = _read_value(field.type, value, f"{name}'s {key}", field.metadata)
     return kind(**values)
