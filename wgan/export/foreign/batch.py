@@ -4,17 +4,17 @@ Such a file has the size of the batch in the shapes of Reshape and Expand. Shape
 another size, a prime, finds the axes that hold the batch: those that it divides.
 """
 
+import copy
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 import numpy as np
-import onnx
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
 from wgan.errors import ExportError, foreign_errors
 from wgan.export.lowering.calibration import feed, open_session
-from wgan.export.lowering.graph import AnyArray, Shape
+from wgan.export.lowering.graph import AnyArray, Shape, infer_shapes
 from wgan.model_file.graph_inputs import Inputs
 
 OTHER_BATCH = 7919
@@ -67,8 +67,7 @@ class _Freeing:
     """Rewrites the nodes in order: what a node reads has a free batch already."""
 
     def __init__(self, model: ModelProto, inputs: Inputs, batch: int) -> None:
-        self._model = ModelProto()
-        self._model.CopyFrom(model)
+        self._model = copy.deepcopy(model)
         self._batch_axes = {inputs.latents.name: inputs.batch_axis}
         self._batch_axes |= {each.value.name: 0 for each in inputs.fixed if each.per_image}
         if inputs.labels is not None:
@@ -133,8 +132,7 @@ class _Freeing:
 
     def _infer(self) -> None:
         """Infer all shapes at the other batch."""
-        probe = ModelProto()
-        probe.CopyFrom(self._model)
+        probe = copy.deepcopy(self._model)
         graph = probe.graph
         del graph.output[:], graph.value_info[:], graph.initializer[:]
         for value in graph.input:
@@ -149,14 +147,7 @@ class _Freeing:
                 graph.input.append(
                     helper.make_tensor_value_info(tensor.name, tensor.data_type, tensor.dims)
                 )
-        inferred = onnx.shape_inference.infer_shapes(probe, data_prop=True).graph
-        self._shapes = {
-            value.name: tuple(
-                axis.dim_value if axis.HasField("dim_value") else None
-                for axis in value.type.tensor_type.shape.dim
-            )
-            for value in (*inferred.input, *inferred.value_info)
-        }
+        self._shapes = infer_shapes(probe)
 
 
 def _constants(model: ModelProto) -> dict[str, AnyArray]:

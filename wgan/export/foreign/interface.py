@@ -1,5 +1,6 @@
 """What a foreign ONNX file takes and gives, as far as rewriting its graph needs it."""
 
+import copy
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -114,8 +115,7 @@ def computes_in_16_bits(model: ModelProto) -> bool:
 
 def scan_graph(model: ModelProto) -> OnnxFile:
     """What a graph declares, and its operators: without the values of large constants."""
-    small = ModelProto()  # large constants are weights, and tell nothing
-    small.CopyFrom(model)
+    small = copy.deepcopy(model)  # large constants are weights, and tell nothing
     for tensor in small.graph.initializer:
         if len(tensor.raw_data) > SCALAR_BYTES:
             tensor.ClearField("raw_data")

@@ -194,7 +194,6 @@ class _Lowering:
         self._eight_bits = eight_bits
         self._graph = Graph(model)
         self._nodes = list(model.graph.node)
-        self._outputs = [value.name for value in model.graph.output]
         self._phases: dict[str, Phases] = {}  # values that exist only in phases
 
     def run(self) -> ModelProto:
@@ -212,7 +211,7 @@ class _Lowering:
                 for name in reads(node):
                     self._join(name)
                 self._graph.copy(node)
-        for name in self._outputs:
+        for name in self._graph.outputs:
             self._join(name)
         return self._graph.to_model()
 

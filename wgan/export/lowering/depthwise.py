@@ -20,13 +20,12 @@ def widen_filters(model: ModelProto) -> ModelProto:
     graph = Graph(model)
     nodes = list(model.graph.node)
     makers = {name: node for node in nodes for name in node.output}
-    outputs = {value.name for value in graph.outputs}
     for node in nodes:
         chain = _chain(graph, node, makers) if node.op_type == "Reshape" else None
         inner = [] if chain is None else chain[:-1]
         # Other nodes may use the single maps: then they are computed anyway.
         shared = any(
-            len(readers(nodes, inside.output[0])) > 1 or inside.output[0] in outputs
+            len(readers(nodes, inside.output[0])) > 1 or inside.output[0] in graph.outputs
             for inside in inner
         )
         if chain is None or shared:

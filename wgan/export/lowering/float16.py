@@ -1,5 +1,7 @@
 """Weights and arithmetic in float16, for GPUs."""
 
+import copy
+
 import numpy as np
 import onnx
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
@@ -72,8 +74,7 @@ def _types(model: ModelProto) -> dict[str, int]:
 
 def _copy_in_fp16(graph: Graph, node: NodeProto, halves: dict[str, str]) -> None:
     """Add `node` with its float32 inputs in float16; integers (shapes, labels) stay as they are."""
-    copied = NodeProto()
-    copied.CopyFrom(node)
+    copied = copy.deepcopy(node)
     for index, name in enumerate(node.input[:1] if node.op_type in SIZES else node.input):
         constant = graph.constants.get(name)
         if name not in halves and constant is not None and constant.dtype == np.float32:

@@ -17,11 +17,10 @@ def split_convolutions(model: ModelProto) -> ModelProto:
     """Rewrite each convolution that only a Split of its channels reads; all other nodes stay."""
     graph = Graph(model)
     nodes = list(model.graph.node)
-    outputs = {value.name for value in graph.outputs}
     split: set[str] = set()
     for node in nodes:
         following = readers(nodes, node.output[0])
-        is_only = len(following) == 1 and node.output[0] not in outputs
+        is_only = len(following) == 1 and node.output[0] not in graph.outputs
         if is_only and _is_split(graph, node, following[0]):
             _write(graph, node, following[0])
             split.update(following[0].output)

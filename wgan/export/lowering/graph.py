@@ -1,5 +1,6 @@
 """An ONNX graph under rewriting: nodes in order, constants by name, shapes."""
 
+import copy
 import math
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -31,19 +32,15 @@ class Graph:
         self.constants: dict[str, AnyArray] = {
             tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer
         }
-        self._shapes = _infer_shapes(model)
+        self.outputs = [value.name for value in model.graph.output]
+        self._shapes = infer_shapes(model)
         # An earlier pass named its values by the same scheme: every name of the model is taken.
         self._names = {
             *self.constants,
-            *(value.name for value in model.graph.output),
+            *self.outputs,
             *value_names(model.graph),
         }
         self._count = 0
-
-    @property
-    def outputs(self) -> Sequence[onnx.ValueInfoProto]:
-        """The outputs of the model."""
-        return list(self._model.graph.output)
 
     def unique_name(self, prefix: str) -> str:
         """Return a name that no value of the model or of this graph has."""
@@ -80,10 +77,9 @@ class Graph:
 
     def to_model(self) -> ModelProto:
         """Return the rewritten model, without nodes and constants that no output needs."""
-        model = ModelProto()
-        model.CopyFrom(self._model)
+        model = copy.deepcopy(self._model)
         del model.graph.node[:], model.graph.initializer[:], model.graph.value_info[:]
-        nodes = _needed(self.nodes, [value.name for value in model.graph.output])
+        nodes = _needed(self.nodes, self.outputs)
         read = {name for node in nodes for name in reads(node)}
         # Numbered again below: copied nodes bring the names that the pass before gave them.
         for number, node in enumerate(nodes):
@@ -127,12 +123,17 @@ def _outer_values(body: GraphProto) -> Iterator[str]:
     yield from (value.name for value in body.output if value.name not in own)
 
 
+def all_graphs(graph: GraphProto) -> Iterator[GraphProto]:
+    """A graph and the bodies in it."""
+    yield graph
+    for node in graph.node:
+        for body in bodies(node):
+            yield from all_graphs(body)
+
+
 def all_nodes(graph: GraphProto) -> Iterator[NodeProto]:
     """The nodes of a graph and of the bodies in it."""
-    for node in graph.node:
-        yield node
-        for body in bodies(node):
-            yield from all_nodes(body)
+    return (node for each in all_graphs(graph) for node in each.node)
 
 
 def value_names(graph: GraphProto) -> set[str]:
@@ -158,7 +159,8 @@ def _needed(nodes: Sequence[NodeProto], outputs: Sequence[str]) -> list[NodeProt
     return needed[::-1]
 
 
-def _infer_shapes(model: ModelProto) -> dict[str, Shape]:
+def infer_shapes(model: ModelProto) -> dict[str, Shape]:
+    """The shapes of the values of a model, outside of bodies, as far as they are known."""
     # Older exporters compute sizes from shapes (`view`): those are found by data propagation.
     inferred = onnx.shape_inference.infer_shapes(model, data_prop=True).graph
     return {

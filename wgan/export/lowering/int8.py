@@ -68,8 +68,8 @@ def _layer(graph: Graph, node: NodeProto, nodes: list[NodeProto]) -> Layer | Non
     if graph.constants[node.input[1]].dtype != np.float32:
         return None
     following = readers(nodes, node.output[0])
-    outputs = {value.name for value in graph.outputs}
-    relu = len(following) == 1 and node.output[0] not in outputs and _is_relu(graph, following[0])
+    is_only = len(following) == 1 and node.output[0] not in graph.outputs
+    relu = is_only and _is_relu(graph, following[0])
     return Layer(
         node=node,
         output=following[0].output[0] if relu else node.output[0],
@@ -149,14 +149,14 @@ class Int8Writer:
                 self._write_layout(node)
             elif node.output[0] not in self._relus:
                 self._write_float(node)
-        for value in self._graph.outputs:
-            self._need_float(value.name)
+        for name in self._graph.outputs:
+            self._need_float(name)
         return self._graph.to_model()
 
     def _find_wanted(self) -> set[str]:
         """The values that only layers in 8 bits read, directly or moved."""
         candidates: set[str] = {name for node in self._nodes for name in node.output}
-        candidates -= {value.name for value in self._graph.outputs}
+        candidates.difference_update(self._graph.outputs)
         for node in reversed(self._nodes):
             moved = (
                 set(_moved(node)) if _is_layout(node) and node.output[0] in candidates else set()
