@@ -1,6 +1,8 @@
 """Graphs that other exporters write: `wgan optimize` keeps their images, or says what to do."""
 
+import sys
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +14,12 @@ import torch
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 
 from tests.export.foreign.networks import LATENT_DIM, foreign, make_model, random
-from wgan.errors import ExportError, UsageError
+from wgan.errors import ExportError, MissingExtra, UsageError
 from wgan.export import OptimizeConfig, optimize
+from wgan.export.foreign.normal_form import normalize
+from wgan.export.parity.file_reference import ForeignFile
 from wgan.latents import latents_from_seeds
-from wgan.runtime import Generator
+from wgan.runtime import ForeignOptions, Generator
 
 make_node = helper.make_node
 
@@ -48,6 +52,32 @@ def calling(*body: onnx.NodeProto) -> ModelProto:
 
 def test_functions_that_the_file_defines_are_inlined(tmp_path: Path) -> None:
     optimized(calling(make_node("Relu", ["x"], ["y"])), tmp_path)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: foreign(opset=18),
+        lambda: foreign(opset=13),
+        lambda: with_bodies("If", "raw"),
+        lambda: calling(make_node("Relu", ["x"], ["y"])),
+    ],
+    ids=["plain", "converted", "bodies", "function"],
+)
+def test_the_long_name_of_onnx_operators_is_taken(
+    tmp_path: Path, make: Callable[[], ModelProto]
+) -> None:
+    model = make()
+    # ONNX Runtime does not take it in bodies and functions.
+    for entry in (*model.opset_import, *model.graph.node):
+        entry.domain = entry.domain or "ai.onnx"
+    optimized(model, tmp_path)
+
+
+def test_a_missing_onnxscript_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "onnxscript", None)  # importing it fails
+    with pytest.raises(MissingExtra, match=r"needs the package onnxscript.*'wgan\[export\]'"):
+        optimized(foreign(), tmp_path)
 
 
 def test_random_numbers_inside_a_function_are_found(tmp_path: Path) -> None:
@@ -147,13 +177,12 @@ def test_a_reshape_whose_zero_is_a_size_is_freed(tmp_path: Path) -> None:
         assert generator.fixed_batch is None
 
 
-def test_a_model_without_sparse_weights_is_not_copied_to_write_them_out(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    copied: list[onnx.GraphProto] = []
-    monkeypatch.setattr("wgan.export.foreign.normal_form._write_out", copied.append)
-    optimized(foreign(), tmp_path)
-    assert not copied
+@pytest.mark.parametrize("opset", [13, 18])
+def test_the_given_model_stays_as_it_is(opset: int) -> None:
+    model = foreign(opset=opset)
+    before = model.SerializeToString(deterministic=True)
+    normalize(model, ForeignFile.open(model, ForeignOptions()).interface)
+    assert model.SerializeToString(deterministic=True) == before
 
 
 @pytest.mark.parametrize("axes", [1, 2])

@@ -1,12 +1,13 @@
 """A network that cannot be exported gives one sentence, whatever PyTorch raises."""
 
+import sys
 from collections.abc import Callable
 
 import pytest
 import torch
 from torch import Tensor, nn
 
-from wgan.errors import ExportError
+from wgan.errors import ExportError, MissingExtra
 from wgan.export.formats.onnx import to_onnx
 from wgan.export.formats.pt2 import to_pt2
 from wgan.export.formats.torchscript import to_torchscript
@@ -55,3 +56,9 @@ def test_a_network_that_cannot_be_exported_gives_one_sentence(
         export(network.eval().requires_grad_(False), 8)
     assert len(str(raised.value)) < 500
     assert "\n" not in str(raised.value)
+
+
+def test_a_missing_onnxscript_is_not_blamed_on_the_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "onnxscript", None)  # importing it fails
+    with pytest.raises(MissingExtra, match=r"needs the package onnxscript.*'wgan\[export\]'"):
+        to_onnx(Plain().eval().requires_grad_(False), 8)

@@ -4,10 +4,8 @@ Weights stay as they are. What does not depend on the latents is computed once (
 demodulation of constants), batch norm is folded into convolutions, and arithmetic is in float32.
 """
 
-import contextlib
-import io
+import copy
 import logging
-import warnings
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
 
@@ -16,12 +14,21 @@ import onnx
 import onnx.version_converter
 from onnx import GraphProto, ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
-from wgan.errors import ExportError, foreign_errors
+from wgan.errors import ExportError, foreign_errors, needs_extra
 from wgan.export.foreign.batch import check_freed, free_batch, frozen_batch_errors
 from wgan.export.foreign.interface import FLOATS, Interface, check_operators, inline_functions
+from wgan.export.formats import quiet
 from wgan.export.formats.onnx import IR_VERSION, OPSET, check, clean
 from wgan.export.lowering.calibration import open_session
-from wgan.export.lowering.graph import AnyArray, Graph, bodies, reads, value_names
+from wgan.export.lowering.graph import (
+    AnyArray,
+    Graph,
+    all_graphs,
+    all_nodes,
+    bodies,
+    reads,
+    value_names,
+)
 from wgan.image_shape import PIXEL_CHANNELS
 from wgan.model_file import IMAGES, LABELS, LATENTS, PIXELS
 from wgan.model_file.graph_inputs import Inputs, LabelInput
@@ -42,13 +49,15 @@ def normalize(model: ModelProto, interface: Interface) -> ModelProto:
     """
     check_operators(model)
     with _rewriting_errors():
-        model = _with_dense_weights(inline_functions(model))
+        model = copy.deepcopy(inline_functions(model))
+        _shorten_domain(model)
+        _write_out_sparse_weights(model.graph)
         version = next(entry.version for entry in model.opset_import if entry.domain == "")
         if version < OPSET:
             model = onnx.version_converter.convert_version(model, OPSET)
         if version < FIRST_COORDINATES:
             _keep_coordinates(model.graph)
-    model = _in_float32(model)
+    _make_float32(model.graph)
     # Version 3 would want the weights among the inputs, where wgan has only latents and labels.
     model.ir_version = max(4, model.ir_version)
     batch = interface.inputs.batch
@@ -67,10 +76,9 @@ def normalize(model: ModelProto, interface: Interface) -> ModelProto:
 
 def fold(model: ModelProto) -> ModelProto:
     """Fold constants and batch norm; a graph that the optimiser cannot read stays as it is."""
-    with _rewriting_errors(), warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
-        warnings.simplefilter("ignore")
+    with quiet(), needs_extra("export", purpose="rewriting an ONNX graph"):
         from onnxscript import optimizer
-
+    with _rewriting_errors(), quiet():
         logging.getLogger("onnxscript").setLevel(logging.ERROR)
         return optimizer.optimize(fold_constants(model))
 
@@ -92,8 +100,7 @@ def fold_constants(model: ModelProto) -> ModelProto:
     needed = sorted({name for node in folded for name in node.output if name in read})
     if not needed:
         return model
-    probe = ModelProto()
-    probe.CopyFrom(model)
+    probe = copy.deepcopy(model)
     del probe.graph.node[:], probe.graph.output[:], probe.graph.input[:], probe.graph.value_info[:]
     probe.graph.node.extend(folded)
     probe.graph.output.extend(onnx.ValueInfoProto(name=name) for name in needed)
@@ -102,8 +109,7 @@ def fold_constants(model: ModelProto) -> ModelProto:
     )
     if sum(value.nbytes for value in values.values()) > FOLDED_BYTES:
         return model
-    made = ModelProto()
-    made.CopyFrom(model)
+    made = copy.deepcopy(model)
     del made.graph.node[:]
     made.graph.node.extend(rest)
     made.graph.initializer.extend(
@@ -112,85 +118,62 @@ def fold_constants(model: ModelProto) -> ModelProto:
     return made
 
 
-def _with_dense_weights(model: ModelProto) -> ModelProto:
-    """Write sparse weights out: neither onnx's converter nor its optimiser knows them."""
-    if not _has_sparse_weights(model.graph):
-        return model
-    made = ModelProto()
-    made.CopyFrom(model)
-    _write_out(made.graph)
-    return made
+def _shorten_domain(model: ModelProto) -> None:
+    """Give ONNX's own operators the domain "", which a file may also write as "ai.onnx"."""
+    for entry in (*model.opset_import, *all_nodes(model.graph)):
+        if entry.domain == "ai.onnx":
+            entry.domain = ""
 
 
-def _has_sparse_weights(graph: GraphProto) -> bool:
-    return bool(graph.sparse_initializer) or any(
-        _has_sparse_weights(body) for node in graph.node for body in bodies(node)
-    )
-
-
-def _write_out(graph: GraphProto) -> None:
-    for sparse in graph.sparse_initializer:
-        values, places = map(numpy_helper.to_array, (sparse.values, sparse.indices))
-        dense = np.zeros(sparse.dims, values.dtype)
-        # Places are [n], counted through all axes, or [n, axes].
-        dense[np.unravel_index(places, dense.shape) if places.ndim == 1 else tuple(places.T)] = (
-            values
-        )
-        graph.initializer.append(numpy_helper.from_array(dense, sparse.values.name))
-    del graph.sparse_initializer[:]
-    for node in graph.node:
-        for body in bodies(node):
-            _write_out(body)
+def _write_out_sparse_weights(whole: GraphProto) -> None:
+    """Make sparse weights dense: neither onnx's converter nor its optimiser knows sparse ones."""
+    for graph in all_graphs(whole):
+        for sparse in graph.sparse_initializer:
+            values, places = map(numpy_helper.to_array, (sparse.values, sparse.indices))
+            dense = np.zeros(sparse.dims, values.dtype)
+            # Places are [n], counted through all axes, or [n, axes].
+            index = np.unravel_index(places, dense.shape) if places.ndim == 1 else tuple(places.T)
+            dense[index] = values
+            graph.initializer.append(numpy_helper.from_array(dense, sparse.values.name))
+        del graph.sparse_initializer[:]
 
 
 def _keep_coordinates(graph: GraphProto) -> None:
     """Let Resize take its pixels from where older operators did: onnx's converter forgets that."""
-    for node in graph.node:
+    for node in all_nodes(graph):
         if node.op_type == "Resize":
             node.attribute.extend([
                 helper.make_attribute("coordinate_transformation_mode", "asymmetric"),
                 helper.make_attribute("nearest_mode", "floor"),
             ])  # fmt: skip
-        for body in bodies(node):
-            _keep_coordinates(body)
 
 
-def _in_float32(model: ModelProto) -> ModelProto:
+def _make_float32(whole: GraphProto) -> None:
     """Compute in float32 what the file computes in float16, bfloat16 or float64."""
-    made = ModelProto()
-    made.CopyFrom(model)
-    _make_float32(made.graph)
-    return made
-
-
-def _make_float32(graph: GraphProto) -> None:
     others = tuple(kind for kind in FLOATS if kind != TensorProto.FLOAT)
 
     def converted(tensor: TensorProto) -> TensorProto:
         array = numpy_helper.to_array(tensor).astype(np.float32)
         return numpy_helper.from_array(array, tensor.name)
 
-    for tensor in graph.initializer:
-        if tensor.data_type in others:
-            tensor.CopyFrom(converted(tensor))
-    for node in graph.node:
-        for entry in node.attribute:
-            if entry.HasField("t") and entry.t.data_type in others:
-                entry.t.CopyFrom(converted(entry.t))
-            if entry.name in ("to", "dtype") and entry.i in others:
-                entry.i = TensorProto.FLOAT
-        for body in bodies(node):
-            _make_float32(body)
-    for value in (*graph.input, *graph.output):
-        if value.type.tensor_type.elem_type in others:
-            value.type.tensor_type.elem_type = TensorProto.FLOAT
-    del graph.value_info[:]
+    for graph in all_graphs(whole):
+        for tensor in graph.initializer:
+            if tensor.data_type in others:
+                tensor.CopyFrom(converted(tensor))
+        for value in (*graph.input, *graph.output):
+            if value.type.tensor_type.elem_type in others:
+                value.type.tensor_type.elem_type = TensorProto.FLOAT
+        del graph.value_info[:]
+    for entry in (entry for node in all_nodes(whole) for entry in node.attribute):
+        if entry.HasField("t") and entry.t.data_type in others:
+            entry.t.CopyFrom(converted(entry.t))
+        if entry.name in ("to", "dtype") and entry.i in others:
+            entry.i = TensorProto.FLOAT
 
 
 def _with_names(model: ModelProto, interface: Interface) -> ModelProto:
     """Give the graph wgan's input and outputs."""
-    made = ModelProto()
-    made.CopyFrom(model)
+    made = copy.deepcopy(model)
     graph = made.graph
     taken = value_names(graph)
     _move_aside(graph, taken)

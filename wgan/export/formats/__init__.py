@@ -57,18 +57,24 @@ def _reason(cause: BaseException) -> str:
 
 
 @contextmanager
-def silenced() -> Iterator[None]:
-    """Keep what converters print, also from C++, from the terminal, unless the block fails.
-
-    The standard streams belong to the process: what other threads write meanwhile is kept back too.
-    """
+def quiet() -> Iterator[None]:
+    """Keep warnings, and what Python code prints, from the terminal."""
     with (
-        tempfile.TemporaryFile() as kept,
         warnings.catch_warnings(),
         contextlib.redirect_stdout(io.StringIO()),
         contextlib.redirect_stderr(io.StringIO()),
     ):
         warnings.simplefilter("ignore")
+        yield
+
+
+@contextmanager
+def silenced() -> Iterator[None]:
+    """Keep what converters print, also from C++, from the terminal, unless the block fails.
+
+    The standard streams belong to the process: what other threads write meanwhile is kept back too.
+    """
+    with tempfile.TemporaryFile() as kept, quiet():
         try:
             original = os.dup(STDERR)
         except OSError:  # it was closed, so that nothing can be seen

@@ -1,8 +1,6 @@
 """A generator as an ONNX model: traced, checked, and stripped of everything but its mathematics."""
 
-import contextlib
-import io
-import warnings
+import copy
 from collections.abc import Iterator
 
 import onnx
@@ -10,10 +8,10 @@ import torch
 from onnx import GraphProto, ModelProto
 from torch import Tensor, nn
 
-from wgan.errors import ExportError
+from wgan.errors import ExportError, needs_extra
 from wgan.export.config import ExportConfig, PrecisionConfig
 from wgan.export.draft import ExportDraft
-from wgan.export.formats import example_inputs, export_errors, free_batches
+from wgan.export.formats import example_inputs, export_errors, free_batches, quiet
 from wgan.export.lowering.conv_transpose import lower
 from wgan.export.lowering.depthwise import widen_filters
 from wgan.export.lowering.float16 import to_fp16
@@ -102,15 +100,14 @@ def to_onnx(generator: nn.Module, latent_dim: int, classes: int = 0) -> ModelPro
 
     Raises:
         ExportError: the generator cannot be traced, or the model is not valid ONNX.
+        MissingExtra: onnxscript is not installed.
     """
     example = example_inputs(latent_dim, classes)
-    with (
-        export_errors("exported to ONNX"),
-        warnings.catch_warnings(),
-        contextlib.redirect_stdout(io.StringIO()),
-        contextlib.redirect_stderr(io.StringIO()),  # the graph of a network that cannot be traced
-    ):
-        warnings.simplefilter("ignore")  # the exporter itself calls deprecated functions
+    with quiet(), needs_extra("export", purpose="exporting to ONNX"):
+        import onnxscript  # noqa: F401 - the exporter would blame the network
+    # The exporter itself calls deprecated functions, and prints the graph of a network that it
+    # cannot trace.
+    with export_errors("exported to ONNX"), quiet():
         with torch.no_grad():
             has_pixels = generator(*example).shape[1] in PIXEL_CHANNELS
         program = torch.onnx.export(
@@ -170,8 +167,7 @@ def check(model: ModelProto) -> None:
 
 def serialize(model: ModelProto, manifest: str) -> bytes:
     """Write `model` with `manifest` in its metadata; equal inputs give equal bytes."""
-    labelled = ModelProto()  # a copy: a draft is written twice, without and with its receipt
-    labelled.CopyFrom(model)
+    labelled = copy.deepcopy(model)  # a draft is written twice, without and with its receipt
     onnx.helper.set_model_props(labelled, {METADATA_KEY: manifest})
     data: bytes = labelled.SerializeToString(deterministic=True)
     return data

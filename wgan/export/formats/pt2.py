@@ -1,6 +1,5 @@
 """A generator as a `torch.export` archive, without the source paths that PyTorch writes into it."""
 
-import contextlib
 import io
 from collections.abc import Callable
 
@@ -9,7 +8,7 @@ from torch import Tensor, nn
 
 from wgan.export.config import ExportConfig
 from wgan.export.draft import ExportDraft, archive_draft
-from wgan.export.formats import example_inputs, export_errors, free_batches
+from wgan.export.formats import example_inputs, export_errors, free_batches, quiet
 from wgan.model_file.archive import read_records, write_records
 
 
@@ -30,7 +29,7 @@ def to_pt2(generator: nn.Module, latent_dim: int, classes: int = 0) -> bytes:
     """
     example = example_inputs(latent_dim, classes)
     # The standard error gets the whole graph of a network that cannot be traced.
-    with export_errors("exported to pt2"), contextlib.redirect_stderr(io.StringIO()):
+    with export_errors("exported to pt2"), quiet():
         program = torch.export.export(generator, example, dynamic_shapes=free_batches(example))
     for node in program.graph.nodes:
         node.meta.pop("stack_trace", None)  # it holds the paths of source files

@@ -3,9 +3,9 @@
 Calibration needs no data set: a generator's input is random latents.
 """
 
+import copy
 import itertools
 import math
-import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -74,8 +74,7 @@ def open_session(model: ModelProto) -> Any:
 
     Not with `wgan.runtime.engine`: only `export/parity` imports the runtime.
     """
-    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # read when onnxruntime is imported
-    with needs_extra("cpu", purpose="calibrating an 8-bit export"):
+    with needs_extra("cpu", purpose="rewriting an ONNX graph"):
         import onnxruntime
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4
@@ -101,8 +100,7 @@ def feed(model: ModelProto, seeds: Sequence[int], classes: int = 0) -> dict[str,
 def calibrate(model: ModelProto, names: Iterable[str], classes: int = 0) -> dict[str, Quantization]:
     """Return the 8-bit form of each named value of `model`, over all of its classes."""
     outputs = sorted(names)
-    probe = ModelProto()
-    probe.CopyFrom(model)
+    probe = copy.deepcopy(model)
     del probe.graph.output[:]  # ONNX Runtime skips what no output needs
     probe.graph.output.extend(
         onnx.helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in outputs
