@@ -28,6 +28,7 @@ from torch import nn
 
 from benchmarks.machine import describe_machine
 from benchmarks.pages import printed, write_between
+from wgan.export.config import TOLERANCES
 from wgan.export.formats.onnx import to_onnx
 from wgan.export.formats.torchscript import load_torchscript, to_torchscript
 from wgan.export.lowering.conv_transpose import lower
@@ -123,7 +124,7 @@ def make_engines(generator: nn.Module, threads: int) -> dict[str, EngineFn]:
         ),
         PLAIN: run_onnx(plain, threads),
     }
-    quantized = quantize(lower(plain, eight_bits=True)).model
+    quantized = quantize(lower(plain, eight_bits=True), TOLERANCES["int8"].psnr).model
     engines |= {
         "wgan, --target cpu": run_onnx(lowered, threads),
         "wgan, --precision int8": run_onnx(quantized, threads),

@@ -86,15 +86,11 @@ class PrecisionConfig:
             logger.warning("--target cuda is now called portable; the old name will be removed")
             object.__setattr__(self, "target", "portable")
 
-    @property
-    def allowed(self) -> Distance:
-        """The largest distance from the reference that passes."""
-        return self.allowed_from(in_16_bits=False)
+    def allowed(self, *, in_16_bits: bool = False, in_levels: bool = False) -> Distance:
+        """The largest distance from the reference that passes.
 
-    def allowed_from(self, *, in_16_bits: bool, in_levels: bool = False) -> Distance:
-        """The largest distance from a reference that may itself compute in 16 bits.
-
-        With `in_levels` its images are whole numbers, of which rounding may tip one by a level.
+        The reference may itself compute in 16 bits. With `in_levels` its images are whole numbers,
+        of which rounding may tip one by a level.
         """
         given = {
             field.name: value
@@ -109,14 +105,9 @@ class PrecisionConfig:
     def _tolerances_of(self, in_16_bits: bool) -> str:
         return "fp16" if in_16_bits and self.precision == "fp32" else self.precision
 
-    @property
-    def loosened(self) -> bool:
+    def loosened(self, *, in_16_bits: bool = False) -> bool:
         """Whether the user allows a larger distance than wgan does."""
-        return self.loosened_from(in_16_bits=False)
-
-    def loosened_from(self, *, in_16_bits: bool) -> bool:
-        """As `loosened`, for a reference that may itself compute in 16 bits."""
-        given = self.allowed_from(in_16_bits=in_16_bits)
+        given = self.allowed(in_16_bits=in_16_bits)
         usual = TOLERANCES[self._tolerances_of(in_16_bits)]
         return given.psnr < usual.psnr or any(
             getattr(given, name) > getattr(usual, name)

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from wgan import __version__
 from wgan.errors import needs_extra
-from wgan.export.config import TOLERANCES, ExportConfig
+from wgan.export.config import TOLERANCES, ExportConfig, PrecisionConfig
 from wgan.export.parity.engines import Engine, pytorch_engines
 from wgan.export.parity.gate import Reference, prove
 from wgan.files import write_whole
@@ -91,9 +91,21 @@ def publish(
     reference = Reference.draw(
         generator, latent_dim, config.seeds, classes, float64_optional=architecture is not None
     )
-    unproved = _describe(checkpoint, config, draft)
+    trained = checkpoint.config
+    unproved = unproved_manifest(
+        draft,
+        config,
+        (trained.height, trained.image_width, trained.channels),
+        latent_dim=latent_dim,
+        step=checkpoint.step,
+        config=public_config(checkpoint),
+        weights_sha256=weights_sha256(checkpoint.average),
+        data_range=parse_data_range(trained.data_range) or (),
+        # Names come from files: escaped here, they are the same in every message and answer.
+        classes=tuple(map(printable, trained.classes)),
+    )
     return prove_and_write(
-        draft, reference, unproved, path, config.allowed, loosened=config.loosened
+        draft, reference, unproved, path, config.allowed(), loosened=config.loosened()
     )
 
 
@@ -180,25 +192,28 @@ def public_config(checkpoint: Checkpoint) -> dict[str, Any]:
     return config
 
 
-def _describe(checkpoint: Checkpoint, config: ExportConfig, draft: ExportDraft) -> Manifest:
-    """Return the manifest as far as it is known before the proof, with an empty receipt."""
-    trained = checkpoint.config
+def unproved_manifest(
+    draft: ExportDraft,
+    config: PrecisionConfig,
+    image_shape: tuple[int, int, int],
+    /,
+    **fields: Any,
+) -> Manifest:
+    """Return the manifest of a draft before its proof, with an empty receipt.
+
+    `image_shape` is height, width and channels; `fields` are others, of which `config` is one.
+    """
+    height, width, channels = image_shape
     return Manifest(
-        latent_dim=trained.latent_dim,
-        height=trained.height,
-        width=trained.image_width,
-        channels=trained.channels,
+        height=height,
+        width=width,
+        channels=channels,
         precision=config.precision,
         target=config.target_of(draft.file_format),
         opset=draft.opset,
         float_layers=draft.float_layers,
-        step=checkpoint.step,
-        config=public_config(checkpoint),
-        weights_sha256=weights_sha256(checkpoint.average),
-        data_range=parse_data_range(trained.data_range) or (),
         content_sha256="",
         wgan_version=__version__,
         receipt=Receipt(),
-        # Names come from files: escaped here, they are the same in every message and answer.
-        classes=tuple(map(printable, trained.classes)),
+        **fields,
     )

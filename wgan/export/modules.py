@@ -68,7 +68,7 @@ def export_module(
     _check_values(latent_shape, value_range, file_format)
     check_output(path)
     with needs_extra("export", purpose="exporting"):
-        from wgan.export.draft import prove_and_write
+        from wgan.export.draft import prove_and_write, unproved_manifest
         from wgan.export.foreign.arguments import check_arguments, make_labels
         from wgan.export.foreign.factory import for_export
         from wgan.export.foreign.interface import computes_in_16_bits
@@ -98,21 +98,20 @@ def export_module(
         in_levels=in_levels,
         not_finite="as a root, a log or a division in it can make them: are the weights right?",
     )
-    unproved = Manifest.foreign(
+    unproved = unproved_manifest(
+        draft,
+        config,
+        (height, width, channels),
         source="module",
         latent_dim=generator.latent_dim,
-        image_shape=(height, width, channels),
         classes=tuple(map(str, range(generator.classes))),
-        precision=config.precision,
-        target=config.target_of(file_format),
-        opset=draft.opset,
-        float_layers=draft.float_layers,
+        step=None,
         weights_sha256=weights_sha256(module.state_dict()),
         config={},
     )
     in_16_bits = model is not None and computes_in_16_bits(model)
-    allowed = config.allowed_from(in_16_bits=in_16_bits, in_levels=in_levels)
-    loosened = config.loosened_from(in_16_bits=in_16_bits)
+    allowed = config.allowed(in_16_bits=in_16_bits, in_levels=in_levels)
+    loosened = config.loosened(in_16_bits=in_16_bits)
     return prove_and_write(draft, reference, unproved, path, allowed, loosened=loosened)
 
 

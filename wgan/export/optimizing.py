@@ -40,7 +40,7 @@ def optimize(config: OptimizeConfig) -> Manifest:
     read = [("the file", config.file), *config.input_files]
     check_keeps_inputs(config.path, read, "give another --output")
     with needs_extra("export", purpose="optimising an ONNX file"):
-        from wgan.export.draft import prove_and_write
+        from wgan.export.draft import prove_and_write, unproved_manifest
         from wgan.export.foreign.interface import check_operators, computes_in_16_bits
         from wgan.export.foreign.normal_form import normalize
         from wgan.export.formats.onnx import rewrite
@@ -58,15 +58,14 @@ def optimize(config: OptimizeConfig) -> Manifest:
     draft = rewrite(normal, config, interface.classes)
     logger.info("generating reference images with the file itself")
     reference = foreign.reference(config.seeds, graph_operations(normal))
-    unproved = Manifest.foreign(
+    unproved = unproved_manifest(
+        draft,
+        config,
+        interface.shape,
         source="onnx",
         latent_dim=interface.inputs.latent_dim,
-        image_shape=interface.shape,
         classes=tuple(map(str, range(interface.classes))),
-        precision=config.precision,
-        target=config.target_of("onnx"),
-        opset=draft.opset,
-        float_layers=draft.float_layers,
+        step=None,
         weights_sha256=sha256,
         config={"file": config.file.name},
     )
@@ -76,8 +75,8 @@ def optimize(config: OptimizeConfig) -> Manifest:
         reference,
         unproved,
         config.path,
-        config.allowed_from(in_16_bits=in_16_bits, in_levels=interface.value_range is None),
-        loosened=config.loosened_from(in_16_bits=in_16_bits),
+        config.allowed(in_16_bits=in_16_bits, in_levels=interface.value_range is None),
+        loosened=config.loosened(in_16_bits=in_16_bits),
         reference_sha256=sha256,
     )
 

@@ -355,12 +355,12 @@ def test_a_cast_that_no_layer_takes_does_not_loosen_the_tolerance(tmp_path: Path
 
 
 def test_a_tolerance_of_ones_own_holds_in_half_precision() -> None:
-    allowed = ExportConfig(tolerance_images=1e-6).allowed_from(in_16_bits=True)
+    allowed = ExportConfig(tolerance_images=1e-6).allowed(in_16_bits=True)
     assert allowed == dataclasses.replace(TOLERANCES["fp16"], images=1e-6)
-    assert not ExportConfig(tolerance_images=1e-3).loosened_from(in_16_bits=True)
-    assert ExportConfig(tolerance_images=1e-3).loosened
+    assert not ExportConfig(tolerance_images=1e-3).loosened(in_16_bits=True)
+    assert ExportConfig(tolerance_images=1e-3).loosened()
     int8 = ExportConfig(precision="int8")
-    assert int8.allowed_from(in_16_bits=True) == TOLERANCES["int8"]
+    assert int8.allowed(in_16_bits=True) == TOLERANCES["int8"]
 
 
 def test_further_arguments_and_outputs_are_chosen(tmp_path: Path) -> None:

@@ -28,7 +28,7 @@ def lower_for_int8(model: ModelProto) -> ModelProto:
 
 
 def eight_bits(model: ModelProto) -> ModelProto:
-    return quantize(model).model
+    return quantize(model, 40).model
 
 
 def to_int8(model: ModelProto) -> ModelProto:

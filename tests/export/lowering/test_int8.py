@@ -101,12 +101,12 @@ def test_a_loosened_tolerance_is_recorded(checkpoint: Checkpoint, tmp_path: Path
 
 
 def test_a_tightened_tolerance_is_not_loosened() -> None:
-    assert not ExportConfig(tolerance_images=1e-6, tolerance_psnr=100).loosened
+    assert not ExportConfig(tolerance_images=1e-6, tolerance_psnr=100).loosened()
 
 
 def test_a_generator_without_layers_to_quantize_is_refused() -> None:
     with pytest.raises(ExportError, match=r"no convolution before its last .*weights: none"):
-        quantize(ModelProto())
+        quantize(ModelProto(), 40)
 
 
 @pytest.mark.parametrize(

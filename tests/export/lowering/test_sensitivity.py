@@ -102,7 +102,7 @@ def same_weights() -> None:
 @pytest.mark.parametrize("name", NETWORKS)
 def test_networks_of_each_kind_run_in_8_bits(name: str) -> None:
     model = lowered(NETWORKS[name]())
-    quantized = quantize(model)
+    quantized = quantize(model, 40)
     assert quantized.float_layers == ()
     assert len(layer_names(model)) >= 2
     assert psnr(quantized.model, model) > 40
@@ -125,7 +125,7 @@ def uneven() -> ModelProto:
 
 
 def test_a_layer_that_loses_too_much_stays_in_float(uneven: ModelProto) -> None:
-    quantized: QuantizedModel = quantize(uneven)
+    quantized: QuantizedModel = quantize(uneven, 40)
     assert quantized.float_layers == ("generator.2.weight", "generator.3.weight")
     assert len(layer_names(uneven)) == 3
     assert psnr(quantized.model, uneven) > 40
@@ -156,4 +156,4 @@ def test_more_decibels_than_8_bits_have_are_refused(uneven: ModelProto) -> None:
 def test_a_network_without_convolutions_is_told_what_it_has() -> None:
     network = nn.Sequential(nn.Linear(LATENT_DIM, 192), nn.Unflatten(1, (3, 8, 8)), nn.Tanh())
     with pytest.raises(ExportError, match=r"layers with weights: 1 Gemm"):
-        quantize(lowered(network))
+        quantize(lowered(network), 40)

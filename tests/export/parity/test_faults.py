@@ -276,7 +276,7 @@ def test_a_fault_in_the_lowered_graph_is_found(
 def test_a_fault_in_the_8_bit_graph_is_found(
     lowered: ModelProto, gate: Gate, plant: Callable[[ModelProto], None]
 ) -> None:
-    model = quantize(lowered).model
+    model = quantize(lowered, 40).model
     plant(model)
     with pytest.raises(ParityError):
         gate(model)
@@ -285,7 +285,7 @@ def test_a_fault_in_the_8_bit_graph_is_found(
 def test_the_graphs_without_a_fault_pass(
     plain: ModelProto, lowered: ModelProto, gate: Gate
 ) -> None:
-    for model in (plain, lowered, quantize(lowered).model):
+    for model in (plain, lowered, quantize(lowered, 40).model):
         gate(model)
 
 

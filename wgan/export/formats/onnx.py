@@ -78,7 +78,7 @@ def rewrite(model: ModelProto, config: PrecisionConfig, classes: int = 0) -> Exp
     if config.precision == "fp16":
         model = to_fp16(model)
     elif config.precision == "int8":
-        quantized = quantize(model, config.allowed.psnr, classes)
+        quantized = quantize(model, config.allowed().psnr, classes)
         model, float_layers = quantized.model, quantized.float_layers
     check(model)
     return onnx_draft(model, float_layers)

@@ -36,9 +36,6 @@ SEEDS, MIN_SEEDS = 32, 4
 CHUNK_VALUES = 2**21
 """Values of images that are drawn at a time."""
 
-DEFAULT_PSNR = 40.0
-"""The gate's limit, unless the user allows another one."""
-
 logger = logging.getLogger(__name__)
 
 
@@ -50,7 +47,7 @@ class QuantizedModel:
     float_layers: tuple[str, ...]  # that could be in 8 bits and stay: names of their weights
 
 
-def quantize(model: ModelProto, psnr: float = DEFAULT_PSNR, classes: int = 0) -> QuantizedModel:
+def quantize(model: ModelProto, psnr: float, classes: int = 0) -> QuantizedModel:
     """Quantise the layers of `model`, all or as many as keep its pixels within `psnr` decibels.
 
     With `classes` it takes labels, and images of all classes decide.
@@ -127,10 +124,8 @@ class _Choice:
     def __init__(self, model: ModelProto, layers: Collection[Layer], classes: int) -> None:
         self._model, self._layers, self._classes = model, layers, classes
         self._groups = value_groups(list(model.graph.node))
-        groups = {self._groups[layer.node.input[0]] for layer in layers}
-        groups |= {self._groups[layer.output] for layer in layers}
         logger.info("calibrating 8-bit values")
-        self._scales = calibrate(model, groups, classes)
+        self._scales = calibrate(model, self._groups_of(layers), classes)
         # Every layer is tried, by itself and then together, so that the time is quadratic in their
         # number.
         self._seeds = max(MIN_SEEDS, min(SEEDS, affordable(model, len(layers))))
@@ -140,10 +135,13 @@ class _Choice:
         """Return the graph with the layers of these names in 8 bits."""
         check_stop()
         chosen = [layer for layer in self._layers if layer.name in names]
-        groups = {self._groups[layer.node.input[0]] for layer in chosen}
-        groups |= {self._groups[layer.output] for layer in chosen}
-        scales = {group: self._scales[group] for group in groups}
+        scales = {group: self._scales[group] for group in self._groups_of(chosen)}
         return Int8Writer(self._model, chosen, self._groups, scales).write()
+
+    def _groups_of(self, layers: Collection[Layer]) -> set[str]:
+        """The groups of the values that layers read and write."""
+        values = (name for layer in layers for name in (layer.node.input[0], layer.output))
+        return {self._groups[name] for name in values}
 
     def operations(self) -> dict[str, int]:
         """Work of the layers of each name."""

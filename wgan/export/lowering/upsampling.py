@@ -59,7 +59,8 @@ def _fold(graph: Graph, node: NodeProto, source: str, weight: AnyArray, eight_bi
     if simple and kernel == (1, 1) and pads == [0] * 4:
         small = graph.add("Conv", source, node.input[1], *rest, kernel_shape=[1, 1])
         scales = graph.constant(np.array([1, 1, 2, 2], np.float32), "scales")
-        _add_nearest(graph, small, scales, node.output[0])
+        mode = {"coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"}
+        graph.add("Resize", small, "", scales, output=node.output[0], mode="nearest", **mode)
         return True
     if simple and kernel == (3, 3) and pads == [1] * 4:
         if eight_bits and len(weight) <= MAX_TAPS_CHANNELS:
@@ -76,19 +77,6 @@ def transposed_kernel(weight: AnyArray) -> AnyArray:
     # In float64: sums of four weights are rounded once.
     folded: AnyArray = np.einsum("yi,xj,ocij->coyx", FOLDING, FOLDING, weight.astype(np.float64))
     return folded.astype(weight.dtype)
-
-
-def _add_nearest(graph: Graph, value: str, scales: str, output: str) -> None:
-    graph.add(
-        "Resize",
-        value,
-        "",
-        scales,
-        output=output,
-        mode="nearest",
-        coordinate_transformation_mode="asymmetric",
-        nearest_mode="floor",
-    )
 
 
 def _upsampled(graph: Graph, value: str, makers: Mapping[str, NodeProto]) -> str | None:

@@ -1,6 +1,5 @@
 """Reference images of a foreign ONNX file: the file itself in ONNX Runtime, unoptimised."""
 
-import logging
 import math
 from dataclasses import dataclass, replace
 
@@ -12,7 +11,7 @@ from wgan.export.config import LEVEL
 from wgan.export.foreign.interface import Interface, scan_graph
 from wgan.export.lowering.graph import AnyArray
 from wgan.export.parity.extent import batch_sizes, seed_count
-from wgan.export.parity.gate import CHUNK, REPEATED, Reference, proof_labels
+from wgan.export.parity.gate import CHUNK, REPEATED, Reference, in_chunks, proof_labels
 from wgan.images import Images, to_pixels
 from wgan.latents import Labels, Latents, latents_from_seeds
 from wgan.model_file.foreign import ForeignOptions
@@ -21,12 +20,9 @@ from wgan.runtime.feed import Feed
 from wgan.runtime.model_session import ModelSession
 from wgan.runtime.model_source import ModelSource
 from wgan.runtime.signature import read_signature
-from wgan.stop import check_stop
 
 REFERENCE = "ONNX Runtime without optimisations, on the original file"
 """Recorded in a receipt as what the images were compared with."""
-
-logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -100,13 +96,7 @@ class ForeignFile:
         batches = sum(batch_sizes(values, operations))
         latents = latents_from_seeds(drawn, self.interface.inputs.latent_dim)
         labels = proof_labels(drawn, classes, batches) if classes else None
-        parts = []
-        for start in range(0, len(drawn), CHUNK):
-            check_stop()
-            logger.info("generating reference images: %d of %d", start, len(drawn))
-            rows = slice(start, start + CHUNK)
-            parts.append(self.images(latents[rows], None if labels is None else labels[rows]))
-        images = np.concatenate(parts)
+        images = in_chunks(self.images, latents, labels)
         if not np.isfinite(images).all():
             raise ExportError("the file's images are not finite as it is")
         single = self.images(latents[:1], None if labels is None else labels[:1])

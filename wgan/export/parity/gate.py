@@ -10,7 +10,7 @@ import dataclasses
 import itertools
 import logging
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Self, TypeVar
 
@@ -194,14 +194,28 @@ def _generate(
     generator: nn.Module, latents: npt.NDArray[Any], labels: Labels | None
 ) -> npt.NDArray[Any]:
     """Generate images in the precision that the generator and the latents have."""
+
+    def draw(*inputs: npt.NDArray[Any] | None) -> npt.NDArray[Any]:
+        given = (torch.from_numpy(each) for each in inputs if each is not None)
+        images: npt.NDArray[Any] = generator(*given).numpy()
+        return images
+
     with torch.inference_mode():
-        parts = []
-        for start in range(0, len(latents), CHUNK):
-            check_stop()
-            logger.info("generating reference images: %d of %d", start, len(latents))
-            rows = slice(start, start + CHUNK)
-            inputs = (latents[rows],) if labels is None else (latents[rows], labels[rows])
-            parts.append(generator(*map(torch.from_numpy, inputs)).numpy())
+        return in_chunks(draw, latents, labels)
+
+
+def in_chunks(
+    draw: Callable[[npt.NDArray[Any], Labels | None], npt.NDArray[Any]],
+    latents: npt.NDArray[Any],
+    labels: Labels | None,
+) -> npt.NDArray[Any]:
+    """Draw reference images, `CHUNK` at a time."""
+    parts = []
+    for start in range(0, len(latents), CHUNK):
+        check_stop()
+        logger.info("generating reference images: %d of %d", start, len(latents))
+        rows = slice(start, start + CHUNK)
+        parts.append(draw(latents[rows], None if labels is None else labels[rows]))
     return np.concatenate(parts)
 
 
@@ -221,7 +235,7 @@ def prove(
     distances: list[Distance] = []
     for engine in engines:
         logger.info("comparing with %s: %s", reference.name, engine)
-        comparison = EngineComparison(engine, reference, allowed, GOLDEN_SEEDS)
+        comparison = EngineComparison(engine, reference, allowed)
         batches = list(reference.batches())
         if not comparisons:  # engines of one file hardly differ: more seeds once are enough
             batches += reference.remaining()
@@ -250,15 +264,13 @@ def prove(
 class EngineComparison:
     """The differences between an engine's images and the reference, over all batches.
 
-    The differences of `golden_seeds` are also kept one by one.
+    The differences of the golden images are also kept one by one.
     """
 
-    def __init__(
-        self, engine: Engine, reference: Reference, allowed: Distance, golden_seeds: range
-    ) -> None:
+    def __init__(self, engine: Engine, reference: Reference, allowed: Distance) -> None:
         self.engine, self.reference, self.allowed = engine, reference, allowed
         self.images = self.float64_images = 0.0  # the largest differences so far
-        self.goldens = {seed: PixelDifference() for seed in golden_seeds}
+        self.goldens = {seed: PixelDifference() for seed in GOLDEN_SEEDS}
         self._pixels = PixelDifference()
 
     def compare(self, rows: slice) -> None:
@@ -357,7 +369,8 @@ def _goldens(reference: Reference, comparisons: list["EngineComparison"]) -> Ite
     """
     room = GOLDEN_BYTES
     for seed in GOLDEN_SEEDS[: len(reference.latents)]:
-        golden = _golden(seed, reference, comparisons)
+        psnr = min(comparison.goldens[seed].psnr for comparison in comparisons)
+        golden = Golden(seed=seed, png=encode_bands(reference.pixels[seed]), psnr=psnr)
         room -= len(golden.png)
         if room < 0 and seed == GOLDEN_SEEDS[0]:
             height, width, channels = reference.pixels.shape[1:]
@@ -369,11 +382,6 @@ def _goldens(reference: Reference, comparisons: list["EngineComparison"]) -> Ite
         if room < 0:
             return
         yield golden
-
-
-def _golden(seed: int, reference: Reference, comparisons: list[EngineComparison]) -> Golden:
-    psnr = min(comparison.goldens[seed].psnr for comparison in comparisons)
-    return Golden(seed=seed, png=encode_bands(reference.pixels[seed]), psnr=psnr)
 
 
 def _largest(distances: list[Distance]) -> Distance:
