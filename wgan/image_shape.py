@@ -20,7 +20,7 @@ PIXEL_CHANNELS = (1, 3, 4)
 Only these have pixels in an exported graph; others have only float images.
 """
 
-SIDE_LIMIT = 8192
+TRAINED_SIDE_LIMIT = 8192
 """Longest side that is trained on, in pixels."""
 
 SIDES = range(16, 512 + 1, 4)
@@ -84,7 +84,7 @@ def check_size(size: Size, *, built_in: bool) -> None:
             f"--size {size} is not allowed: it must be {SIDES_TEXT}, or two of these as in 48x80;"
             " networks of your own take any size (docs/own-networks.md)"
         )
-    if max(sides) > SIDE_LIMIT:
+    if max(sides) > TRAINED_SIDE_LIMIT:
         raise UsageError(
-            f"--size {size} is not allowed: it must be at most {SIDE_LIMIT} pixels a side"
+            f"--size {size} is not allowed: it must be at most {TRAINED_SIDE_LIMIT} pixels a side"
         )

@@ -42,7 +42,7 @@ from tests.server.servers import (
     serving,
 )
 from wgan.errors import UsageError, WganError
-from wgan.model_file.manifest import METADATA_KEY, config_sha256
+from wgan.model_file.manifest import METADATA_KEY, json_sha256
 from wgan.model_file.reading import read_manifest, scan_model
 from wgan.runtime import Generator
 from wgan.server.config import ServeConfig
@@ -89,9 +89,9 @@ def deep_bytes() -> bytes:
         nested = {"a": nested}
     fields = json.loads(dataclasses.replace(manifest, config={"deep": "here"}).to_json())
     # All checksums are right: only the depth is wrong.
-    fields |= {"config": nested, "config_sha256": config_sha256(nested)}
+    fields |= {"config": nested, "config_sha256": json_sha256(nested)}
     del fields["manifest_sha256"]
-    fields["manifest_sha256"] = config_sha256(fields)
+    fields["manifest_sha256"] = json_sha256(fields)
     onnx.helper.set_model_props(deep, {METADATA_KEY: json.dumps(fields)})
     data: bytes = deep.SerializeToString()
     return data

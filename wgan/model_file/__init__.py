@@ -10,6 +10,12 @@ from types import MappingProxyType
 LATENTS, LABELS, IMAGES, PIXELS = "latents", "labels", "images", "pixels"
 """Names of the inputs and of the outputs of an exported graph; labels are an input with classes."""
 
+LATENT_DIM_LIMIT = 2**20
+"""Most numbers of a latent of a model file."""
+
+FILE_SIDE_LIMIT = 2**14
+"""Longest side of the images of a model file, in pixels."""
+
 
 @dataclass(frozen=True)
 class Format:

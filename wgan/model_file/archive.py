@@ -5,7 +5,7 @@ TensorFlow Lite keeps files that belong to a model in an archive behind the mode
 
 import io
 import zipfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from wgan.errors import ModelFileError
@@ -51,15 +51,19 @@ def read_archive(path: Path) -> tuple[str, Manifest | None]:
                 )
             # PyTorch keeps extra files at <name of the archive>/extra/<name of the file>.
             names = [n for n in archive.namelist() if n.endswith(f"/extra/{METADATA_KEY}")]
-            if len(names) > 1:
-                raise ModelFileError("it holds more than one manifest")
-            if not names:
-                return kind, None
-            with archive.open(names[0]) as member:
-                text = member.read(SIZE_LIMIT + 1)  # stops a zip bomb
+            return kind, _read_manifest(archive, names)
     except archive_errors() as exc:
         raise ModelFileError(f"it {why_unreadable(exc, 'is a damaged archive')}") from exc
-    return kind, Manifest.from_json(text)
+
+
+def _read_manifest(archive: zipfile.ZipFile, names: Sequence[str]) -> Manifest | None:
+    """Read the manifest of the one name in `names`; None if there is no name."""
+    if len(names) > 1:
+        raise ModelFileError("it holds more than one manifest")
+    if not names:
+        return None
+    with archive.open(names[0]) as member:
+        return Manifest.from_json(member.read(SIZE_LIMIT + 1))  # stops a zip bomb
 
 
 def add_manifest(archive: bytes, manifest: str) -> bytes:
@@ -84,15 +88,10 @@ def read_appended(data: bytes) -> Manifest | None:
         if model_length(data) == len(data):
             return None
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
-            if archive.namelist().count(METADATA_KEY) > 1:
-                raise ModelFileError("it holds more than one manifest")
-            if METADATA_KEY not in archive.namelist():
-                return None
-            with archive.open(METADATA_KEY) as member:
-                text = member.read(SIZE_LIMIT + 1)  # stops a zip bomb
+            names = [name for name in archive.namelist() if name == METADATA_KEY]
+            return _read_manifest(archive, names)
     except archive_errors() as exc:
         raise ModelFileError(f"it {why_unreadable(exc, 'has a damaged manifest')}") from exc
-    return Manifest.from_json(text)
 
 
 def model_length(file: bytes) -> int:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from wgan.errors import UsageError
+from wgan.model_file import FILE_SIDE_LIMIT, LATENT_DIM_LIMIT
 from wgan.options import advanced, check, flag, parse_value_range
 from wgan.text import shorten
 
@@ -67,7 +68,7 @@ class ForeignOptions:
         "Height, width and channels of flat images.",
         parse=_parse_axes,
         low=1,
-        high=2**14,
+        high=FILE_SIDE_LIMIT,
         metavar="HxWxC",
         shown_default="as the file says",
     )
@@ -76,7 +77,7 @@ class ForeignOptions:
         "Latents of one image, without the batch.",
         parse=_parse_axes,
         low=1,
-        high=2**20,
+        high=LATENT_DIM_LIMIT,
         metavar="SIZE[xSIZE...]",
         shown_default="as the file says",
     )
@@ -129,12 +130,11 @@ class ForeignOptions:
     @classmethod
     def from_json(cls, text: str) -> "ForeignOptions":
         """Read what `to_json` wrote."""
-        fields: dict[str, Any] = json.loads(text)
-        make: Any = cls
-        options: ForeignOptions = make(
-            **{name: tuple(v) if isinstance(v, list) else v for name, v in fields.items()}
-        )
-        return options
+        fields: dict[str, Any] = {
+            name: tuple(value) if isinstance(value, list) else value
+            for name, value in json.loads(text).items()
+        }
+        return cls(**fields)
 
     def check_own(self) -> None:
         """Check the options for a file that wgan wrote, which needs none. Raises UsageError."""

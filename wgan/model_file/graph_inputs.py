@@ -10,6 +10,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from wgan.errors import ModelFileError, UsageError
+from wgan.model_file import LATENT_DIM_LIMIT
 from wgan.model_file.foreign import ForeignOptions
 from wgan.model_file.onnx_scan import Axis, ValueInfo
 
@@ -23,9 +24,6 @@ INTEGERS = {"tensor(int64)": "int64", "tensor(int32)": "int32"}
 
 BATCH_LIMIT = 4096
 """Largest batch size that a graph may be frozen to; each run is padded to it."""
-
-LATENT_DIM_LIMIT = 2**20
-"""Largest length of a latent."""
 
 CLASSES_LIMIT = 2**20
 """Most classes of a label."""

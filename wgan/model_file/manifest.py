@@ -10,9 +10,9 @@ from dataclasses import MISSING, dataclass
 from types import NoneType
 from typing import Any, Self, TypeVar, get_args, get_origin
 
-from wgan import __version__
 from wgan.errors import ModelFileError
 from wgan.image_shape import MAX_CHANNELS
+from wgan.model_file import FILE_SIDE_LIMIT, LATENT_DIM_LIMIT
 from wgan.text import shorten
 
 METADATA_KEY = "wgan.manifest"
@@ -42,18 +42,12 @@ def _bounded(low: int, high: int = 2**63 - 1, default: Any = MISSING) -> Any:
     return dataclasses.field(default=default, metadata={"range": (low, high)})
 
 
-def _tuple_of(item: str, low: int = 0, *, may_lack: bool = False) -> Any:
+def _tuple_of(item: str, low: float = 0, high: float = 2**63 - 1, *, may_lack: bool = False) -> Any:
     """Make a field of several values, each called `item` in messages.
 
     `may_lack`: a file without the field is read as one without values, and none is written.
     """
-    limits = {"item": item, "range": (low, 2**63 - 1), "may_lack": may_lack}
-    return dataclasses.field(default=(), metadata=limits)
-
-
-def _range_or_none() -> Any:
-    """Make a field of the values of black and white, or none, which files then lack."""
-    limits = {"item": "value", "range": (-1e300, 1e300), "may_lack": True}
+    limits = {"item": item, "range": (low, high), "may_lack": may_lack}
     return dataclasses.field(default=(), metadata=limits)
 
 
@@ -107,9 +101,9 @@ class Receipt:
 class Manifest:
     """The description of a generator, the same in every exported format."""
 
-    latent_dim: int = _bounded(1, 2**20)
-    height: int = _bounded(1, 2**14)
-    width: int = _bounded(1, 2**14)
+    latent_dim: int = _bounded(1, LATENT_DIM_LIMIT)
+    height: int = _bounded(1, FILE_SIDE_LIMIT)
+    width: int = _bounded(1, FILE_SIDE_LIMIT)
     channels: int = _bounded(1, MAX_CHANNELS)
     precision: str  # "fp32"
     target: str  # what the graph is optimised for: "portable"
@@ -129,35 +123,17 @@ class Manifest:
     classes: tuple[str, ...] = _tuple_of("class name", may_lack=True)
     # Values that black and white had in the training data, if wgan train was given a --range:
     # value = low + (image + 1) / 2 * (high - low).
-    data_range: tuple[float, ...] = _range_or_none()
+    data_range: tuple[float, ...] = _tuple_of("value", -1e300, 1e300, may_lack=True)
     format_version: int = _bounded(1, default=FORMAT_VERSION)
-
-    @classmethod
-    def foreign(cls, *, image_shape: tuple[int, int, int], **fields: Any) -> Self:
-        """Describe a generator that wgan did not train, before its proof: nothing is invented.
-
-        `image_shape` is height, width and channels; `fields` are others of the manifest.
-        """
-        height, width, channels = image_shape
-        return cls(
-            height=height,
-            width=width,
-            channels=channels,
-            step=None,
-            content_sha256="",
-            wgan_version=__version__,
-            receipt=Receipt(),
-            **fields,
-        )
 
     def to_json(self) -> str:
         """Write the manifest; equal manifests give equal text."""
         fields = _as_fields(self)
         fields["receipt"] = _as_fields(self.receipt)
-        fields["config_sha256"] = config_sha256(self.config)
+        fields["config_sha256"] = json_sha256(self.config)
         for golden in fields["receipt"]["goldens"]:
             golden["png"] = base64.b64encode(golden["png"]).decode("ascii")
-        fields[_CHECKSUM] = _sha256(fields)
+        fields[_CHECKSUM] = json_sha256(fields)
         return _canonical(fields)
 
     def shown(self) -> dict[str, Any]:
@@ -197,22 +173,21 @@ class Manifest:
                 f"the manifest's data_range is {shorten(manifest.data_range)}, not two values, the"
                 " lower first"
             )
-        if fields.get("config_sha256") != config_sha256(manifest.config):
+        if fields.get("config_sha256") != json_sha256(manifest.config):
             raise ModelFileError("the manifest's config does not match its config_sha256")
         unsigned = {name: value for name, value in fields.items() if name != _CHECKSUM}
-        if fields.get(_CHECKSUM) != _sha256(unsigned):
+        if fields.get(_CHECKSUM) != json_sha256(unsigned):
             raise ModelFileError(f"the manifest does not match its {_CHECKSUM}: it was changed")
         return manifest
 
 
 def _as_fields(content: Any) -> dict[str, Any]:
     """The fields of a dataclass, without those that may lack and have their default."""
-    return {
-        name: value
-        for field in dataclasses.fields(content)
-        for name, value in [(field.name, dataclasses.asdict(content)[field.name])]
-        if not (field.metadata.get("may_lack") and getattr(content, name) == field.default)
-    }
+    values = dataclasses.asdict(content)
+    for field in dataclasses.fields(content):
+        if field.metadata.get("may_lack") and getattr(content, field.name) == field.default:
+            del values[field.name]
+    return values
 
 
 def _check_depth(content: object) -> None:
@@ -228,12 +203,8 @@ def _check_depth(content: object) -> None:
         raise ModelFileError(f"the manifest is nested more than {DEPTH_LIMIT} levels deep")
 
 
-def config_sha256(config: Mapping[str, Any]) -> str:
-    """SHA-256 of a configuration as JSON with sorted keys, in hexadecimal."""
-    return _sha256(config)
-
-
-def _sha256(content: Mapping[str, Any]) -> str:
+def json_sha256(content: Mapping[str, Any]) -> str:
+    """SHA-256 of an object as JSON with sorted keys, in hexadecimal."""
     return hashlib.sha256(_canonical(content).encode()).hexdigest()
 
 

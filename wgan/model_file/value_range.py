@@ -5,7 +5,7 @@ import struct
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
-from wgan.model_file.wire import FieldValue, WireError, read_fields, text_of
+from wgan.model_file.wire import FieldValue, read_fields, text_of
 
 ValueRange = tuple[float, float]
 """The values of black and white."""
@@ -215,7 +215,4 @@ def number_of(parts: Iterable[tuple[int, FieldValue]]) -> float | None:
     layout = _FORMATS.get(kind)
     if layout is None or len(raw) != struct.calcsize(layout) or len(sizes) > 4:
         return None
-    try:
-        return float(struct.unpack(layout, raw)[0])
-    except (struct.error, OverflowError, WireError):
-        return None
+    return float(struct.unpack(layout, raw)[0])

@@ -16,7 +16,7 @@ import numpy.typing as npt
 from wgan.errors import ModelFileError, UsageError
 from wgan.image_shape import PIXEL_CHANNELS
 from wgan.images import Images, Pixels, to_images, to_pixels
-from wgan.model_file import IMAGES, LABELS, LATENTS, PIXELS
+from wgan.model_file import FILE_SIDE_LIMIT, IMAGES, LABELS, LATENTS, PIXELS
 from wgan.model_file.foreign import ForeignOptions
 from wgan.model_file.graph_inputs import FLOATS, Inputs, LabelInput, find_inputs, list_values
 from wgan.model_file.image_outputs import (
@@ -35,9 +35,6 @@ INT64 = "tensor(int64)"
 
 OWN_RANGE = (-1.0, 1.0)
 """Black and white in the float images of wgan's exports."""
-
-SIDE_LIMIT = 2**14
-"""Largest height and width of an image."""
 
 Probe = Callable[[Inputs, Sequence[str]], list[npt.NDArray[np.generic]]]
 """Draws one image: the values of outputs, by name."""
@@ -186,9 +183,10 @@ def _output(found: FoundImages, value_range: ValueRange | None) -> ImageOutput:
 
 def check_sides(height: int, width: int) -> None:
     """Raise ModelFileError unless images may have this size."""
-    if not (1 <= height <= SIDE_LIMIT and 1 <= width <= SIDE_LIMIT):
+    if not (1 <= height <= FILE_SIDE_LIMIT and 1 <= width <= FILE_SIDE_LIMIT):
         raise ModelFileError(
-            f"its images are {width} wide and {height} high: 1 to {SIDE_LIMIT} pixels are allowed"
+            f"its images are {width} wide and {height} high: 1 to {FILE_SIDE_LIMIT} pixels are"
+            " allowed"
         )
 
 

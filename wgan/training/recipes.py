@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
-from wgan.image_shape import PATTERN, SIDE_LIMIT, parse_size
+from wgan.image_shape import PATTERN, TRAINED_SIDE_LIMIT, parse_size
 
 ARCHITECTURES = ("resize-conv", "dcgan", "resnet")
 """The built-in architectures."""
@@ -57,7 +57,7 @@ COUNT = {"low": 0, "high": 2**32 - 1}
 WEIGHT = {"low": 0, "high": 1e6}
 SIZE: Mapping[str, Any] = {
     "low": 1,
-    "high": SIDE_LIMIT,
+    "high": TRAINED_SIDE_LIMIT,
     "pattern": PATTERN,
     "parse": parse_size,
     "unit": "pixels",

@@ -9,7 +9,7 @@ import numpy as np
 
 from wgan.errors import UsageError, needs_extra
 from wgan.files import whole_file
-from wgan.images import Pixels, to_pil
+from wgan.images import FORMAT_SIDES, Pixels, to_pil
 from wgan.runtime.job import Job
 from wgan.text import plural
 
@@ -18,9 +18,6 @@ GIF_FPS_LIMIT = 50
 
 LOOPING_LIMIT = 2**28
 """Most pixels of all frames of a GIF or WebP together: Pillow holds them in memory at once."""
-
-SIDE_LIMIT = {"GIF": 65535, "WEBP": 16383}
-"""The longest side of a frame, in pixels."""
 
 
 def write_animation(path: Path, job: Job) -> None:
@@ -51,7 +48,7 @@ def write_animation(path: Path, job: Job) -> None:
 
 def _check_size(job: Job, kind: str) -> None:
     frames, height, width = len(job.positions), job.height, job.width
-    if frames * height * width > LOOPING_LIMIT or max(height, width) > SIDE_LIMIT[kind]:
+    if frames * height * width > LOOPING_LIMIT or max(height, width) > FORMAT_SIDES[kind]:
         raise UsageError(
             f"a {kind} of {plural(frames, 'frame')} of {width}x{height} pixels is too large:"
             " generate fewer --frames, lower --scale, or write a .mp4 or a folder of PNGs (out/)"

@@ -5,11 +5,8 @@ from pathlib import Path
 
 from wgan.errors import OutputError, UsageError
 from wgan.files import write_whole
-from wgan.images import Encoding, collect, grid, grid_shape
+from wgan.images import FORMAT_SIDES, Encoding, collect, grid, grid_shape
 from wgan.runtime.job import Job
-
-SIDE_LIMIT = {"PNG": 2**31 - 1, "WEBP": 16383, "JPEG": 65500}
-"""The longest side of each image format, in pixels."""
 
 PIXEL_LIMIT = 2**28
 """Most pixels of a grid: it has to fit into memory several times."""
@@ -55,7 +52,7 @@ def _check_size(job: Job, shape: tuple[int, int], kind: Encoding) -> None:
     if rows * columns < len(job.positions):
         raise UsageError(f"a grid of {rows}x{columns} has no room for {len(job.positions)} images")
     height, width = rows * job.height, columns * job.width
-    if height * width > PIXEL_LIMIT or max(height, width) > SIDE_LIMIT[kind]:
+    if height * width > PIXEL_LIMIT or max(height, width) > FORMAT_SIDES[kind]:
         raise UsageError(
             f"a {kind} of {width}x{height} pixels is too large: generate fewer images, or write a"
             " folder (out/) or an archive (out.tar)"
