@@ -21,7 +21,8 @@ from wgan.images import (
     to_pixels,
     viewable,
 )
-from wgan.runtime.config import parse_grid
+from wgan.options import options, parse_text
+from wgan.runtime.config import SampleConfig
 
 
 def test_every_pixel_value_survives_conversion_to_images_and_back() -> None:
@@ -103,7 +104,7 @@ def test_a_grid_too_small_is_refused() -> None:
 @pytest.mark.parametrize("text", ["", "8", "8x", "0x3", "8x8x8", "ax2"])
 def test_a_grid_that_is_not_rows_and_columns_is_refused(text: str) -> None:
     with pytest.raises(UsageError, match="ROWSxCOLUMNS"):
-        parse_grid(text)
+        parse_text(text, "grid", *options(SampleConfig)["grid"])
 
 
 @pytest.mark.parametrize(("channels", "mode"), [(1, "L"), (3, "RGB")])

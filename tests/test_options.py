@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wgan.errors import UsageError
-from wgan.options import check, json_schema, option, options, read_toml, to_toml
+from wgan.model_file.foreign import ForeignOptions
+from wgan.options import check, json_schema, option, options, parse_text, read_toml, to_toml
 from wgan.runtime.config import SampleConfig
 from wgan.training.config import TrainConfig
 from wgan.training.execution import CacheConfig, ExecutionConfig
@@ -86,7 +87,7 @@ def test_any_train_config_reads_back(data: str, rate: float, seed: int) -> None:
         ("count =", "cannot read the config file"),
         ("layers = ['a']\nl = 'b'", "l is there twice, the other time by another name"),
         ("layer = 3", "layer = 3 is not allowed: it must be a sequence, each a text"),
-        ("bounds = 'a,b'", "--bounds a,b cannot be read"),
+        ("bounds = 'a,b'", "--bounds 'a,b' is not allowed: write .*each a finite number"),
     ],
 )
 def test_a_wrong_config_file_is_refused(tmp_path: Path, text: str, message: str) -> None:
@@ -113,6 +114,47 @@ def test_a_config_file_takes_the_names_and_texts_of_the_command_line(
     path = tmp_path / "example.toml"
     path.write_text(text)
     assert read_toml(path, Example) == {name: value}
+
+
+@pytest.mark.parametrize(
+    ("config", "name", "text", "value"),
+    [
+        (SampleConfig, "grid", "8x4", (8, 4)),
+        (SampleConfig, "grid", "8X4", (8, 4)),
+        (SampleConfig, "shard", "2/3", (2, 3)),
+        (SampleConfig, "strength", "-1.5..3", (-1.5, 3.0)),
+        (SampleConfig, "labels", "a dog, 0,,XxX", ("a dog", "0", "", "XxX")),
+        (ForeignOptions, "image_shape", "8x6x3", (8, 6, 3)),
+        (ForeignOptions, "latent_shape", "100", (100,)),
+        (ForeignOptions, "latent_shape", "100x1x1", (100, 1, 1)),
+    ],
+)
+def test_a_text_of_several_values_is_read(config: Any, name: str, text: str, value: object) -> None:
+    assert parse_text(text, name, *options(config)[name]) == value
+
+
+@pytest.mark.parametrize(
+    ("config", "name", "text", "message"),
+    [
+        (SampleConfig, "grid", "0x3", "--grid '0x3' is not allowed: write ROWSxCOLUMNS, each an"),
+        (SampleConfig, "grid", "1" * 5000 + "x1", "--grid '1+.* write ROWSxCOLUMNS"),
+        (SampleConfig, "shard", "1/2/3", "--shard '1/2/3' is not allowed: write I/N"),
+        (SampleConfig, "shard", "1" * 5000 + "/1", "--shard '1+.* write I/N"),
+        (SampleConfig, "strength", "3", "--strength '3' is not allowed: write LOW..HIGH"),
+        (
+            SampleConfig,
+            "strength",
+            "nan..3",
+            "write .*, each a finite number from -100 to 100",
+        ),
+        (ForeignOptions, "image_shape", "8x8", "--image-shape '8x8' is not allowed: write HxWxC"),
+        (ForeignOptions, "latent_shape", "1x0", r"--latent-shape '1x0' .* write SIZE\[xSIZE...\]"),
+    ],
+)
+def test_a_text_of_other_values_is_refused(config: Any, name: str, text: str, message: str) -> None:
+    with pytest.raises(UsageError, match=message) as caught:
+        parse_text(text, name, *options(config)[name])
+    assert len(str(caught.value)) < 200
 
 
 def test_a_missing_config_file_is_refused(tmp_path: Path) -> None:

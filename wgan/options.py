@@ -6,6 +6,7 @@ Schema (`json_schema`) are all derived from the fields, so that a default or a l
 once.
 """
 
+import contextlib
 import dataclasses
 import functools
 import json
@@ -44,7 +45,7 @@ class Option:
     group: str = ""  # its heading in --help; "" is that of the field before
     advanced: bool = False  # shown by --help-all, not by --help
     shown_default: str = ""  # the default in --help, where None has a meaning
-    separator: str = ""  # a tuple is one text with this between the values, in --help too
+    separator: str = ""  # a tuple is one text with this between its values; x may be X
     parse: Callable[[str], Any] | None = None  # reads the value from one text
     negatable: bool = False  # a flag that has a --no- form
     excludes: tuple[str, ...] = ()  # options that may not be given with it
@@ -342,12 +343,16 @@ def parse_text(text: str, name: str, field: "dataclasses.Field[Any]", described:
     if described.parse is not None:
         return described.parse(text)
     kind: Any = get_args(value_type(field)[0])[0]
-    try:
-        return tuple(kind(part.strip()) for part in text.split(described.separator))
-    except ValueError as exc:
+    parts = re.split(re.escape(described.separator), text, flags=re.IGNORECASE)
+    values: Any = None
+    with contextlib.suppress(ValueError):
+        values = tuple(kind(part.strip()) for part in parts)
+    if values is None or not is_allowed(field, values):
         raise UsageError(
-            f"{option_flags(name, described)[0]} {text} cannot be read: write {described.metavar}"
-        ) from exc
+            f"{option_flags(name, described)[0]} {shorten(text)} is not allowed: write"
+            f" {described.metavar}, each {_TYPES[kind]}{_bounds(described)}"
+        )
+    return values
 
 
 def to_toml(config: Any, commented: Collection[str] = ()) -> str:

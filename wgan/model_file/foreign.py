@@ -14,14 +14,6 @@ from wgan.text import shorten
 _GROUP = "Files of other projects"
 
 
-def _parse_axes(text: str) -> tuple[int, ...]:
-    """Parse `"100x1x1"`. Raises UsageError."""
-    parts = text.lower().split("x")
-    if not all(part.isdecimal() and int(part) for part in parts):
-        raise UsageError(f"{shorten(text)} is not allowed: write sizes, as in 100 or 100x1x1")
-    return tuple(int(part) for part in parts)
-
-
 @dataclass(frozen=True, kw_only=True)
 class ForeignOptions:
     """How to use a generator from another project.
@@ -66,7 +58,7 @@ class ForeignOptions:
     image_shape: tuple[int, int, int] | None = advanced(
         None,
         "Height, width and channels of flat images.",
-        parse=_parse_axes,
+        separator="x",
         low=1,
         high=FILE_SIDE_LIMIT,
         metavar="HxWxC",
@@ -75,7 +67,7 @@ class ForeignOptions:
     latent_shape: tuple[int, ...] | None = advanced(
         None,
         "Latents of one image, without the batch.",
-        parse=_parse_axes,
+        separator="x",
         low=1,
         high=LATENT_DIM_LIMIT,
         metavar="SIZE[xSIZE...]",

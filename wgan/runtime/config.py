@@ -11,7 +11,6 @@ from wgan.host import MAX_THREADS
 from wgan.model_file.foreign import ForeignOptions
 from wgan.options import advanced, check, check_combination, option
 from wgan.runtime.engine import COMPUTE_NAMES, DEVICE_NAMES
-from wgan.text import shorten
 
 # What needs numpy is imported where it is used: `wgan --help` shows these options without it.
 if TYPE_CHECKING:
@@ -52,41 +51,6 @@ USUAL_TRUNCATION = 2.0
 """Larger factors are a warning: latents of the training are never that long."""
 
 logger = logging.getLogger(__name__)
-
-
-def parse_grid(text: str) -> tuple[int, int]:
-    """Parse `"8x4"` as 8 rows and 4 columns.
-
-    Raises:
-        UsageError: the text is not of this form.
-    """
-    rows, _, columns = text.lower().partition("x")
-    if not (rows.isdecimal() and columns.isdecimal() and int(rows) and int(columns)):
-        raise UsageError(f"grid {text!r} is not allowed: write ROWSxCOLUMNS, as in 8x8")
-    return int(rows), int(columns)
-
-
-def _parse_strength(text: str) -> tuple[float, float]:
-    low, _, high = text.partition("..")
-    try:
-        return float(low), float(high)
-    except ValueError as exc:
-        raise UsageError(
-            f"--strength {shorten(text)} is not allowed: write LOW..HIGH, as in -3..3"
-        ) from exc
-
-
-def _parse_labels(text: str) -> tuple[str, ...]:
-    from wgan.runtime.labels import parse_labels  # imports numpy
-
-    return parse_labels(text)
-
-
-def _parse_shard(text: str) -> tuple[int, int]:
-    index, _, count = text.partition("/")
-    if not (index.isdecimal() and count.isdecimal()):
-        raise UsageError(f"--shard {text!r} is not allowed: write I/N, from 1/N to N/N")
-    return int(index), int(count)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -145,7 +109,6 @@ class SampleConfig(ForeignOptions):
         None,
         "Class of each image, or of each seed of a path between classes, as in cat,0,3.",
         separator=",",
-        parse=_parse_labels,
         metavar="CLASS,...",
         excludes=("label",),
     )
@@ -189,7 +152,6 @@ class SampleConfig(ForeignOptions):
         low=-STRENGTH_LIMIT,
         high=STRENGTH_LIMIT,
         separator="..",
-        parse=_parse_strength,
         metavar="LOW..HIGH",
         shown_default="-3..3",
         needs=("direction",),
@@ -197,7 +159,7 @@ class SampleConfig(ForeignOptions):
     shard: tuple[int, int] | None = advanced(
         None,
         "Every N-th image, from the I-th on: 1/N to N/N.",
-        parse=_parse_shard,
+        separator="/",
         metavar="I/N",
         excludes=("ray",),
     )
@@ -208,7 +170,7 @@ class SampleConfig(ForeignOptions):
         None,
         "Rows and columns of a grid.",
         low=1,
-        parse=parse_grid,
+        separator="x",
         metavar="ROWSxCOLUMNS",
         shown_default="the squarest",
     )
