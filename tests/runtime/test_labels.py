@@ -137,6 +137,8 @@ def test_names_of_files_have_the_class() -> None:
     labelling = Labelling(twins)
     names = [labelling.file_name(label) for label in range(6)]
     assert names == ["Cat-0", "cat-1", "-2", "-3", "a_b-4", "a_b-5"]
+    labelling = Labelling(("a", "A", "a-0"))  # the first two with an index, without the last
+    assert [labelling.file_name(label) for label in range(3)] == ["a-0", "A-1", "a-0-2"]
     assert SeedLatents(1.0, [8], 4).name(0) == "00000008"
 
 

@@ -172,12 +172,10 @@ def _check_weights(weights: npt.NDArray[Any], n: int, classes: int) -> ClassWeig
 def _file_names(classes: tuple[str, ...]) -> tuple[str, ...]:
     plain = [_plain(name) for name in classes]
     # File systems of macOS and Windows do not distinguish cases.
-    folded = [name.casefold() for name in plain]
-    repeated = {name for name in folded if folded.count(name) > 1}
-    return tuple(
-        f"{name}-{index}" if not name or name.casefold() in repeated else name
-        for index, name in enumerate(plain)
-    )
+    if all(plain) and len({name.casefold() for name in plain}) == len(plain):
+        return tuple(plain)
+    # All of them, or an index could make the name of another class.
+    return tuple(f"{name}-{index}" for index, name in enumerate(plain))
 
 
 def _plain(name: str) -> str:
