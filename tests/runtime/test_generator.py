@@ -202,6 +202,7 @@ def test_truncation_scales_the_latents(generator: Generator) -> None:
 
 
 def test_an_interpolation_is_a_path_through_the_images_of_its_seeds(generator: Generator) -> None:
+    assert len(generator.interpolate([5, 9], frames=None)) == len(generator.interpolate([5, 9]))
     frames = generator.interpolate([5, 9], frames=8)
     assert frames.shape == (8, 8, 8, 3)
     np.testing.assert_array_equal(frames[[0, 4]], generator.sample([5, 9]))

@@ -284,7 +284,7 @@ class Generator:
     def interpolate(
         self,
         seeds: Sequence[int],
-        frames: int = DEFAULT_FRAMES,
+        frames: int | None = None,
         batch_size: int | None = None,
         *,
         labels: GivenLabels | None = None,
@@ -292,13 +292,14 @@ class Generator:
     ) -> Pixels:
         """Generate a closed path through the images of `seeds`: `[frames, h, w, c]` uint8.
 
-        Frame 0 is the first seed's image; from the last frame the path returns to it. Labels are
-        one for the whole path, by default that of the first seed, or a list with one for each seed:
-        then the frames between two seeds are between their classes too (`blend_classes`). Other
-        arguments and errors as in `sample`.
+        Frame 0 is the first seed's image; from the last of the frames, 120 by default, the path
+        returns to it. Labels are one for the whole path, by default that of the first seed, or a
+        list with one for each seed: then the frames between two seeds are between their classes too
+        (`blend_classes`). Other arguments and errors as in `sample`.
         """
         check_value(SampleConfig, "frames", frames)
         check_value(SampleConfig, "truncation", truncation)
+        frames = frames or DEFAULT_FRAMES
         seeds = _seeds(seeds)
         labelling = make_labelling(self.classes, labels, len(seeds), "seeds")
         source = InterpolatedLatents(
