@@ -164,7 +164,7 @@ class SampleConfig(ForeignOptions):
         excludes=("ray",),
     )
     fps: float = option(
-        30.0, "Frames per second of an animation.", above=0, high=1000, metavar="N", group="Output"
+        30.0, "Frames per second of an animation.", low=0.01, high=1000, metavar="N", group="Output"
     )
     grid: tuple[int, int] | None = option(
         None,

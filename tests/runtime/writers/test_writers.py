@@ -129,7 +129,10 @@ def test_an_animation_shows_every_frame(
     assert np.abs(shown - expected).mean() < 20
 
 
-@pytest.mark.parametrize(("ending", "fps"), [(".gif", 30.0), (".gif", 24.0), (".webp", 60.0)])
+@pytest.mark.parametrize(
+    ("ending", "fps"),
+    [(".gif", 30.0), (".gif", 24.0), (".gif", 0.01), (".webp", 60.0), (".webp", 0.01)],
+)
 def test_an_animation_lasts_as_long_as_its_frames(
     generator: Generator, tmp_path: Path, ending: str, fps: float
 ) -> None:
@@ -146,7 +149,16 @@ def test_an_animation_lasts_as_long_as_its_frames(
     assert abs(lasted - 60 * 1000 / fps) <= 5  # half a hundredth of a second
 
 
-@pytest.mark.parametrize("fps", [0.4, 12.5, 24000 / 1001])
+def test_a_gif_that_would_show_an_image_too_long_is_refused(
+    generator: Generator, tmp_path: Path
+) -> None:
+    loop = InterpolatedLatents(1.0, [1, 1], generator.latent_dim, 700)
+    with pytest.raises(UsageError, match=r"one image for more than 655 s: .*--fps"):
+        write(str(tmp_path / "out.gif"), make_job(generator, source=loop, fps=1.0))
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("fps", [0.01, 0.4, 12.5, 24000 / 1001])
 def test_a_video_can_have_a_fractional_frame_rate(
     generator: Generator, tmp_path: Path, fps: float
 ) -> None:
@@ -262,6 +274,10 @@ def test_an_animation_that_would_fill_the_memory_is_refused_before_it_is_drawn(
         ({"shard": (0, 3)}, "--shard 0/3 is not allowed: I/N"),
         ({"shard": (4, 3)}, "--shard 4/3 is not allowed"),
         ({"fps": 0.0}, "--fps 0 is not allowed"),
+        (
+            {"fps": 0.001},
+            "--fps 0.001 is not allowed: it must be a finite number from 0.01 to 1000",
+        ),
         ({"images": True, "scale": 2}, "--scale and --images exclude each other"),
     ],
 )

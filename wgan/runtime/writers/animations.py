@@ -1,6 +1,7 @@
 """Animations of an interpolation: GIF and WebP by Pillow, MP4 by PyAV."""
 
 import itertools
+import struct
 from fractions import Fraction
 from pathlib import Path
 from typing import BinaryIO
@@ -24,8 +25,8 @@ def write_animation(path: Path, job: Job) -> None:
     """Write the frames in order; GIF and WebP loop without end.
 
     Raises:
-        UsageError: more frames per second than players of GIF show, or frames that are too many
-            or too large.
+        UsageError: more frames per second than players of GIF show, or frames that are too many,
+            too large or shown too long.
         OutputError: the file cannot be written.
         MissingExtra: `.mp4` needs PyAV.
     """
@@ -57,15 +58,21 @@ def _check_size(job: Job, kind: str) -> None:
 
 def _write_looping(file: BinaryIO, job: Job, kind: str) -> None:
     frames = [to_pil(pixels) for _, pixels in job.numbered_images()]
-    frames[0].save(
-        file,
-        format=kind,
-        save_all=True,
-        append_images=frames[1:],
-        duration=_durations(len(frames), job.config.fps, kind),
-        loop=0,
-        **({"quality": 90} if kind == "WEBP" else {}),
-    )
+    try:
+        frames[0].save(
+            file,
+            format=kind,
+            save_all=True,
+            append_images=frames[1:],
+            duration=_durations(len(frames), job.config.fps, kind),
+            loop=0,
+            **({"quality": 90} if kind == "WEBP" else {}),
+        )
+    except (OverflowError, struct.error) as exc:  # struct: before Pillow 13
+        # Pillow joins equal frames, and a GIF has 16 bits for the hundredths of a second of each.
+        raise UsageError(
+            "a GIF cannot show one image for more than 655 s: raise --fps, or write a .webp or .mp4"
+        ) from exc
 
 
 def _write_video(file: BinaryIO, job: Job) -> None:
