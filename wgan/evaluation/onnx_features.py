@@ -31,7 +31,7 @@ from wgan.model_file.graph_inputs import FLOATS
 from wgan.model_file.image_outputs import UINT8, Layout
 from wgan.model_file.onnx_scan import ValueInfo
 from wgan.model_file.value_range import ValueRange
-from wgan.runtime.engine import open_session, run_session
+from wgan.runtime.engine import EngineConfig, open_session, run_session
 from wgan.runtime.model_source import scan_source
 from wgan.runtime.signature import session_interface
 
@@ -65,7 +65,7 @@ class OnnxFeatures:
         self.key = hashlib.sha256(identity.encode()).hexdigest()
         self._range = value_range
         try:
-            self._session = open_session(source.content, device, None, "all")
+            self._session = open_session(source.content, EngineConfig(device))
             source.check_unchanged()
             inputs, outputs = session_interface(self._session)
             self._input, self._layout = _find_input(inputs)

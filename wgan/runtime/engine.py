@@ -104,16 +104,12 @@ first image, and Core ML may compute in float16: both are used only by name."""
 
 @dataclass(frozen=True)
 class EngineConfig:
-    """How ONNX Runtime opens a model: the arguments of `open_session`."""
+    """How ONNX Runtime opens a model."""
 
     device: str = "auto"
-    threads: int | None = None
+    threads: int | None = None  # None: the usable cores
     optimization: Optimization = "all"
     compute: str = "fp32"
-
-    def open(self, model: bytes | Path) -> Any:
-        """Return an onnxruntime.InferenceSession. Raises as `open_session`."""
-        return open_session(model, self.device, self.threads, self.optimization, self.compute)
 
     @property
     def provider(self) -> str:
@@ -122,9 +118,8 @@ class EngineConfig:
 
     def __str__(self) -> str:
         computing = "" if self.compute == "fp32" else f" in {self.compute}"
-        return (
-            f"{self.provider}{computing}, optimisations {self.optimization}, threads {self.threads}"
-        )
+        threads = self.threads or usable_cores()
+        return f"{self.provider}{computing}, optimisations {self.optimization}, threads {threads}"
 
 
 ProviderList = list[tuple[str, dict[str, str]]]
@@ -238,14 +233,8 @@ if hasattr(os, "register_at_fork"):  # not on Windows
     os.register_at_fork(after_in_child=_keep_inherited_sessions)
 
 
-def open_session(
-    model: bytes | Path,
-    device: str,
-    threads: int | None,
-    optimization: Optimization,
-    compute: str = "fp32",
-) -> Any:  # an onnxruntime.InferenceSession; the package has no types
-    """Open a model that `wgan.model_file.reading` has scanned.
+def open_session(model: bytes | Path, config: EngineConfig) -> Any:
+    """Open a model that `wgan.model_file.reading` has scanned: an onnxruntime.InferenceSession.
 
     With "auto", a device that is installed but does not work is skipped with a warning of the
     logger `wgan`; a device that was named is an error, never a silent run on the CPU.
@@ -257,7 +246,8 @@ def open_session(
         ModelFileError: ONNX Runtime cannot open the model.
     """
     ort = import_onnxruntime()
-    options = _session_options(ort, threads or usable_cores(), optimization)
+    options = _session_options(ort, config.threads or usable_cores(), config.optimization)
+    device, compute = config.device, config.compute
     if device in DEVICES:
         provider_options(device, compute)  # raises before anything is opened
         known = DEVICES[device]

@@ -15,7 +15,7 @@ from wgan.latents import ClassInput, Latents
 from wgan.model_file.graph_inputs import Inputs
 from wgan.model_file.onnx_scan import ValueInfo, extra_output
 from wgan.model_file.reading import read_complete
-from wgan.runtime.engine import DEVICES, EngineConfig, active_provider, run_session
+from wgan.runtime.engine import DEVICES, EngineConfig, active_provider, open_session, run_session
 from wgan.runtime.feed import Feed
 from wgan.runtime.model_source import ModelSource
 from wgan.runtime.signature import session_interface
@@ -44,7 +44,7 @@ class ModelSession:
         self.name, self.source, self.config = name, source, config
         self._lock = threading.Lock()
         self._process = os.getpid()
-        self._session = config.open(source.content)
+        self._session = open_session(source.content, config)
         source.check_unchanged()
         self.provider = active_provider(self._session)
 
@@ -84,20 +84,12 @@ class ModelSession:
         size = feed.inputs.batch
         if size is None or size == len(latents):
             return self._run_batch(session, names, {**feed(latents, labels), **extra_inputs})
-        parts = [
-            self._run_batch(
-                session,
-                names,
-                {
-                    **feed(
-                        pad(latents[start : start + size], size),
-                        None if labels is None else pad(labels[start : start + size], size),
-                    ),
-                    **extra_inputs,
-                },
-            )
-            for start in range(0, len(latents), size)
-        ]
+        parts = []
+        for start in range(0, len(latents), size):
+            rows = slice(start, start + size)
+            padded = None if labels is None else pad(labels[rows], size)
+            inputs = {**feed(pad(latents[rows], size), padded), **extra_inputs}
+            parts.append(self._run_batch(session, names, inputs))
         return [np.concatenate(arrays)[: len(latents)] for arrays in zip(*parts, strict=True)]
 
     def run_one(self, inputs: Inputs, names: Sequence[str]) -> list[npt.NDArray[Any]]:
@@ -153,7 +145,7 @@ class ModelSession:
                 if self._process != os.getpid():  # another thread may have opened it meanwhile
                     self.source.check_unchanged()
                     on_cpu = dataclasses.replace(self.config, device="cpu")
-                    self._session = on_cpu.open(self.source.content)
+                    self._session = open_session(self.source.content, on_cpu)
                     self._process = os.getpid()
         return self._session
 
