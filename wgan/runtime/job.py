@@ -146,19 +146,10 @@ class Job:
         return self.config.batch_size or self.generator.default_batch_size
 
     @property
-    def height(self) -> int:
-        """Height of an image in the output."""
-        return self.generator.image_shape[0] * self.config.scale
-
-    @property
-    def width(self) -> int:
-        """Width of an image in the output."""
-        return self.generator.image_shape[1] * self.config.scale
-
-    @property
-    def channels(self) -> int:
-        """Channels of an image."""
-        return self.generator.image_shape[2]
+    def image_shape(self) -> tuple[int, int, int]:
+        """Height, width and channels of an image in the output."""
+        height, width, channels = self.generator.image_shape
+        return height * self.config.scale, width * self.config.scale, channels
 
 
 def _batched(positions: Iterable[int], size: int) -> Iterator[list[int]]:

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from wgan.errors import DeviceError, OutputError, UsageError, WganError, needs_extra
-from wgan.files import discard_leftovers, open_lock
+from wgan.files import check_parent_folder, discard_leftovers, make_folder, open_lock
 from wgan.host import usable_cores
 from wgan.latents import format_seeds
 from wgan.model_file.reading import read_complete
@@ -32,7 +32,7 @@ from wgan.runtime.job import Job
 from wgan.runtime.latent_sources import SeedLatents
 from wgan.runtime.writers import check_channels, check_names
 from wgan.runtime.writers.archives import write_whole_tar
-from wgan.runtime.writers.folders import RECORD, can_resume, make_output_folder
+from wgan.runtime.writers.folders import RECORD, can_resume
 from wgan.stop import Stopped, check_stop
 from wgan.text import first_line
 
@@ -96,7 +96,8 @@ def write_shards(out: str, job: Job, model: Path) -> None:
     source = _check(out, job)
     content = read_complete(model)
     folder = Path(out).absolute()
-    make_output_folder(folder)
+    check_parent_folder(folder)
+    make_folder(folder)
     shard_job = ShardJob(content, job.config, folder)
     size = job.config.shard_size or DEFAULT_SHARD_SIZE
     # The seeds and the size decide which shard a seed is in.
@@ -162,7 +163,7 @@ def _check(out: str, job: Job) -> SeedLatents:
         raise UsageError("--ray takes seeds: leave out --latents, --interpolate and --direction")
     if job.config.images or job.config.grid is not None:
         raise UsageError("--ray writes PNGs into tar shards: leave out --images and --grid")
-    check_channels(out, job.channels)
+    check_channels(out, job.image_shape[2])
     check_names(out, job.source)
     return job.source
 

@@ -57,7 +57,7 @@ def write(out: str, job: Job) -> None:
     kind = kind_of(out, job)
     _check_options(out, kind, job)
     if kind != "array":
-        check_channels(out, job.channels)
+        check_channels(out, job.image_shape[2])
     if kind in ("folder", "tar", "zip"):
         check_names(out, job.source)
     path = Path(out)

@@ -48,7 +48,7 @@ def write_animation(path: Path, job: Job) -> None:
 
 
 def _check_size(job: Job, kind: str) -> None:
-    frames, height, width = len(job.positions), job.height, job.width
+    frames, (height, width, _) = len(job.positions), job.image_shape
     if frames * height * width > LOOPING_LIMIT or max(height, width) > FORMAT_SIDES[kind]:
         raise UsageError(
             f"a {kind} of {plural(frames, 'frame')} of {width}x{height} pixels is too large:"
@@ -83,7 +83,8 @@ def _write_video(file: BinaryIO, job: Job) -> None:
         rate = Fraction(job.config.fps).limit_denominator(1001)
         stream = container.add_stream("libx264", rate=rate)
         # yuv420p, which every player supports, halves the chroma's size: sides must be even.
-        stream.width, stream.height = job.width + job.width % 2, job.height + job.height % 2
+        height, width, _ = job.image_shape
+        stream.width, stream.height = width + width % 2, height + height % 2
         stream.pix_fmt = "yuv420p"
         stream.options = {"crf": "18"}  # visually lossless
         for _, pixels in job.numbered_images():

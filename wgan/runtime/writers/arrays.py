@@ -44,11 +44,11 @@ def _member(archive: zipfile.ZipFile, name: str) -> Iterator[BinaryIO]:
 
 
 def _write_batches(file: BinaryIO, job: Job) -> None:
-    n = len(job.positions)
-    shape: tuple[int, ...] = (n, job.height, job.width, job.channels)
+    n, (height, width, channels) = len(job.positions), job.image_shape
+    shape: tuple[int, ...] = (n, height, width, channels)
     dtype: np.dtype[Any] = np.dtype("u1")
     if job.config.images:
-        shape, dtype = (n, job.channels, job.height, job.width), np.dtype("<f4")
+        shape, dtype = (n, channels, height, width), np.dtype("<f4")
     header = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": shape}
     np.lib.format.write_array_header_1_0(file, header)
     for batch in job.batches():

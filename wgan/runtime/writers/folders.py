@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from wgan.errors import OutputError
-from wgan.files import discard_leftovers, open_lock, write_whole
+from wgan.files import discard_leftovers, make_folder, open_lock, write_whole
 from wgan.host import usable_cores
 from wgan.images import Pixels
 from wgan.parallel import ordered_map
@@ -37,7 +37,7 @@ def write_folder(path: Path, job: Job) -> None:
         OutputError: a file cannot be written, or the folder was started with other settings, or
             it holds images without a record of their settings.
     """
-    make_output_folder(path)
+    make_folder(path)
     for name in ("[0-9]*.png", RECORD):
         discard_leftovers(path, name)
     resumes = _start(path, job.settings(), overwrite=job.config.overwrite)
@@ -139,18 +139,6 @@ def check_same(text: str | bytes, settings: Mapping[str, Any], path: str) -> Non
                 f"{path} was started with {name} {old}, now it is {new}: choose another name, or"
                 " add --overwrite"
             )
-
-
-def make_output_folder(path: Path) -> None:
-    """Create a folder unless it exists; its parent must exist.
-
-    Raises:
-        OutputError: it cannot be created.
-    """
-    try:
-        path.mkdir(exist_ok=True)
-    except OSError as exc:
-        raise OutputError(f"cannot make the folder {path}: {exc.strerror}") from exc
 
 
 def can_resume(folder: Path, settings: Mapping[str, Any], *, overwrite: bool) -> bool:

@@ -35,7 +35,7 @@ def write_grid(path: Path, job: Job) -> None:
     if path.name == "-" and sys.stdout.isatty():
         raise UsageError("standard output is a terminal: send the PNG to a file or a program")
     batches = (batch.images for batch in job.batches())
-    pixels = collect(batches, len(job.positions), (job.height, job.width, job.channels))
+    pixels = collect(batches, len(job.positions), job.image_shape)
     data = job.encode(grid(pixels, shape), job.positions, kind)
     if path.name != "-":
         write_whole(path, data)
@@ -51,7 +51,7 @@ def _check_size(job: Job, shape: tuple[int, int], kind: Encoding) -> None:
     rows, columns = shape
     if rows * columns < len(job.positions):
         raise UsageError(f"a grid of {rows}x{columns} has no room for {len(job.positions)} images")
-    height, width = rows * job.height, columns * job.width
+    height, width = rows * job.image_shape[0], columns * job.image_shape[1]
     if height * width > PIXEL_LIMIT or max(height, width) > FORMAT_SIDES[kind]:
         raise UsageError(
             f"a {kind} of {width}x{height} pixels is too large: generate fewer images, or write a"
