@@ -10,7 +10,6 @@ import numpy as np
 import numpy.typing as npt
 
 from wgan.errors import UsageError
-from wgan.latents import Latents
 from wgan.model_file.onnx_scan import OnnxFile
 from wgan.model_file.reading import scan_model
 from wgan.model_file.value_range import VALUE_PRESERVING
@@ -47,7 +46,8 @@ def first_layer(model: "LatentModel") -> Matrix:
     # Zero, and then each unit vector.
     latents = np.eye(model.latent_dim + 1, model.latent_dim, -1, dtype=np.float32)
     if isinstance(model, Generator):
-        outputs = _of_file(model, latents)
+        name = first_affine_value(scan_model(model.content()), model.latent_input)
+        outputs = None if name is None else model.values(name, latents)
     else:
         outputs = model.first_layer(latents)
     if outputs is None:
@@ -58,13 +58,6 @@ def first_layer(model: "LatentModel") -> Matrix:
     rows = outputs.reshape(len(outputs), -1).astype(np.float64)
     layer: Matrix = rows[1:] - rows[0]
     return layer
-
-
-def _of_file(model: Generator, latents: Latents) -> npt.NDArray[np.generic] | None:
-    name = first_affine_value(scan_model(model.content()), model.latent_input)
-    if name is None:
-        return None
-    return model.values(name, latents)
 
 
 def first_affine_value(file: OnnxFile, latents: str) -> str | None:
