@@ -141,6 +141,7 @@ def test_count_and_seed_choose_consecutive_seeds() -> None:
         ({"count": 0}, "-n 0 is not allowed"),
         ({"count": -5}, "-n -5 is not allowed"),
         ({"count": 2**32 + 1}, "-n 4294967297 is not allowed"),
+        ({"seed": -1}, "--seed -1 is not allowed: it must be an integer from 0 to 4294967295"),
         ({"truncation": -1.0}, "truncation -1 is not allowed: .* a finite number from 0 to 100"),
         ({"truncation": float("nan")}, "truncation nan is not allowed: .* from 0 to 100"),
         ({"truncation": 101.0}, "truncation 101 is not allowed: .* from 0 to 100"),

@@ -6,11 +6,11 @@ from pathlib import Path
 from wgan.errors import UsageError
 from wgan.model_file.foreign import ForeignOptions
 from wgan.options import advanced, option
-from wgan.runtime.config import STRENGTH_LIMIT, THREADS
+from wgan.runtime.config import SEED, STRENGTH_LIMIT, THREADS
 from wgan.runtime.engine import DEVICE_NAMES
 from wgan.training.execution import CheckpointConfig
 
-DEFAULT_COUNT = 10
+DEFAULT_DIRECTIONS = 10
 """Directions that are found unless their number is given."""
 
 IMAGE_LIMIT = 64
@@ -36,12 +36,6 @@ class LatentSpaceConfig(CheckpointConfig, ForeignOptions):
     )
     device: str = option("auto", "What runs the model.", choices=DEVICE_NAMES)
     threads: int | None = advanced(None, "CPU threads.", **THREADS)
-
-
-def _check_seed(seed: int) -> None:
-    from wgan.latents import check_seed  # imports numpy, which --help does without
-
-    check_seed(seed)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,11 +85,10 @@ class ProjectConfig(LatentSpaceConfig):
         high=1e6,
         metavar="WEIGHT",
     )
-    seed: int = option(0, "Equal seeds give equal results.", metavar="SEED")
+    seed: int = option(0, "Equal seeds give equal results.", **SEED)
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        _check_seed(self.seed)
         if not self.images:
             raise UsageError("no image was given: name at least one")
         if len(self.images) > IMAGE_LIMIT:
@@ -132,12 +125,12 @@ class DirectionsConfig(LatentSpaceConfig):
         low=1,
         flags=("-n",),
         metavar="N",
-        shown_default=f"{DEFAULT_COUNT}, or all if they are fewer",
+        shown_default=f"{DEFAULT_DIRECTIONS}, or all if they are fewer",
     )
     samples: int = advanced(
         1000, "Seeds whose images pca compares.", low=2, high=4096, unit="images"
     )
-    seed: int = option(0, "Seed of the image in the PNG, and the first of pca.", metavar="SEED")
+    seed: int = option(0, "Seed of the image in the PNG, and the first of pca.", **SEED)
     strength: float = option(
         3.0,
         "How far the PNG goes either way, in standard deviations of a latent.",
@@ -148,8 +141,9 @@ class DirectionsConfig(LatentSpaceConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        _check_seed(self.seed)
         if self.method == "pca":
-            _check_seed(self.seed + self.samples - 1)
+            from wgan.latents import check_seed  # imports numpy, which --help does without
+
+            check_seed(self.seed + self.samples - 1)
         if self.out.suffix.lower() != ".npy":
             raise UsageError(f"the output {self.out} is not allowed: its name must end in .npy")

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from wgan.errors import UsageError
 from wgan.files import check_keeps_inputs, check_output, whole_file, write_whole
 from wgan.images import encode, enlarge, grid, to_pixels, viewable
-from wgan.latent_space.config import DEFAULT_COUNT, DirectionsConfig
+from wgan.latent_space.config import DEFAULT_DIRECTIONS, DirectionsConfig
 from wgan.latent_space.first_layer import Matrix, first_layer
 from wgan.latent_space.models import open_model
 from wgan.latent_space.search import SHEET_SIDE, generate
@@ -83,7 +83,7 @@ def _count(config: DirectionsConfig, latent_dim: int) -> int:
     # Around their mean, n images have n - 1 directions.
     largest = latent_dim if config.method == "sefa" else min(latent_dim, config.samples - 1)
     if config.count is None:
-        return min(DEFAULT_COUNT, largest)
+        return min(DEFAULT_DIRECTIONS, largest)
     if config.count > largest:
         raise UsageError(f"-n {config.count} is not allowed: there are {largest} directions")
     return config.count

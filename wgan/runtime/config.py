@@ -34,6 +34,9 @@ THREADS: Mapping[str, Any] = {
 }
 """What the options for a number of CPU threads have in common."""
 
+SEED: Mapping[str, Any] = {"low": 0, "high": 2**32 - 1, "metavar": "SEED"}
+"""What the options for a seed have in common."""
+
 COMPUTE: Mapping[str, Any] = {
     "help": "Arithmetic of --device openvino; bf16 is faster where the processor has it.",
     "choices": COMPUTE_NAMES,
@@ -72,6 +75,7 @@ class SampleConfig(ForeignOptions):
         None,
         "Number of images.",
         low=1,
+        high=2**32,
         flags=("-n",),
         metavar="IMAGES",
         shown_default=f"the cells of --grid, or {DEFAULT_COUNT}; {DEFAULT_STRIPS} with --direction"
@@ -82,7 +86,7 @@ class SampleConfig(ForeignOptions):
     seed: int | None = option(
         None,
         "The first of the -n seeds.",
-        metavar="SEED",
+        **SEED,
         shown_default="0",
         excludes=("seeds", "latents", "interpolate"),
     )
@@ -218,8 +222,6 @@ class SampleConfig(ForeignOptions):
     threads: int | None = advanced(None, "CPU threads.", **THREADS)
 
     def __post_init__(self) -> None:
-        from wgan.latents import SEED_LIMIT
-
         check(self)
         check_combination(self)
         if self.truncation > USUAL_TRUNCATION:
@@ -230,8 +232,6 @@ class SampleConfig(ForeignOptions):
             )
         if self.direction is not None and self._strengths < 2:
             raise UsageError("--direction needs at least 2 images along it: raise --frames")
-        if self.count is not None and self.count > SEED_LIMIT:
-            raise UsageError(f"-n {self.count} is not allowed: at most {SEED_LIMIT} images")
         if self.shard is not None and not 1 <= self.shard[0] <= self.shard[1]:
             raise UsageError(
                 f"--shard {self.shard[0]}/{self.shard[1]} is not allowed: I/N, from 1/N to N/N"
@@ -320,7 +320,6 @@ class SampleConfig(ForeignOptions):
         several = len(self.labels or ()) > 1 and not self.by_class
         labelled = len(self.labels or ()) if several else None
         count = self.count or labelled or self.default_count or DEFAULT_COUNT
-        check_seed(first)
         check_seed(first + count - 1)
         return range(first, first + count)
 
