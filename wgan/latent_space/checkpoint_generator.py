@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from wgan.errors import ModelFileError
 from wgan.images import Images
 from wgan.latent_space.config import LatentSpaceConfig
-from wgan.latent_space.models import chosen_label
+from wgan.latent_space.fixed_label import chosen_label
 from wgan.latents import Latents
 from wgan.runs import which_checkpoint
 from wgan.training.checkpoint import Checkpoint, open_checkpoint

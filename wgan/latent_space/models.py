@@ -3,7 +3,7 @@
 One class of a generator with classes is looked into.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,15 +15,14 @@ from wgan.errors import UsageError, needs_extra
 from wgan.files import is_folder
 from wgan.images import Images
 from wgan.latent_space.config import LatentSpaceConfig
+from wgan.latent_space.fixed_label import chosen_label
 from wgan.latents import ClassInput, Labels, Latents
 from wgan.model_file.archive import is_program
 from wgan.model_file.published import find_published
 from wgan.model_file.reading import is_archive
 from wgan.runs import follow_pointer
 from wgan.runtime import Generator, builtin
-from wgan.runtime.labels import find_label
 from wgan.runtime.model_source import find_model
-from wgan.text import shell_quote
 
 if TYPE_CHECKING:
     from wgan.latent_space.checkpoint_generator import CheckpointGenerator
@@ -91,22 +90,6 @@ def open_model(config: LatentSpaceConfig, method: str = "auto") -> "LatentModel"
     generator = OneClassGenerator(path, config.device, config.threads, foreign=config.foreign)
     generator.label = chosen_label(config.label, generator.classes)
     return generator
-
-
-def chosen_label(label: str | None, classes: Sequence[str]) -> int | None:
-    """Return the label of the option --label, None for a model without classes.
-
-    Raises:
-        UsageError: there is no such class, or none is given and the model has classes.
-    """
-    if label is not None:
-        return find_label(label, classes)
-    if not classes:
-        return None
-    raise UsageError(
-        f"the model has {len(classes)} classes, and one of them is looked into at a time: give"
-        f" --label, as in --label {shell_quote(classes[0])}"
-    )
 
 
 def training_settings(model: "LatentModel") -> Mapping[str, Any]:
