@@ -64,8 +64,7 @@ class Progress:
         self.total, self.label, self.unit, self.done = total, label, unit, done
         self._file = sys.stderr if file is None else file
         self._clock = clock
-        # A dumb terminal cannot return to the start of a line.
-        self._terminal = self._file.isatty() and os.environ.get("TERM") != "dumb"
+        self._terminal = _can_redraw(self._file)
         self._colour = has_colour(self._file)
         self._drawn = 0  # characters of the bar's line on the terminal
         self._begin = self._shown = clock()
@@ -163,10 +162,14 @@ class Progress:
 
 def has_colour(file: TextIO) -> bool:
     """Whether to colour what is written to `file`: a terminal, unless NO_COLOR forbids it."""
-    if os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb":
-        return False
     # Only the newer terminal of Windows always obeys escape sequences.
-    return file.isatty() and (os.name != "nt" or "WT_SESSION" in os.environ)
+    obeys = os.name != "nt" or "WT_SESSION" in os.environ
+    return obeys and not os.environ.get("NO_COLOR") and _can_redraw(file)
+
+
+def _can_redraw(file: TextIO) -> bool:
+    """Whether `file` is a terminal that returns to the start of a line: a dumb one cannot."""
+    return file.isatty() and os.environ.get("TERM") != "dumb"
 
 
 def _can_show(text: str, file: TextIO) -> bool:
@@ -193,7 +196,7 @@ class Stages:
     ) -> None:
         self._file = sys.stderr if file is None else file
         self._clock = clock
-        self._terminal = self._file.isatty() and os.environ.get("TERM") != "dumb"
+        self._terminal = _can_redraw(self._file)
         self._shown = clock()
 
     def show(self, stage: str) -> None:
