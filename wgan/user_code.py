@@ -10,7 +10,7 @@ from wgan.errors import UsageError
 from wgan.files import lacks_open_files
 from wgan.text import first_line, shorten
 
-PARSERS = ("argparse", "click", "optparse", "absl")
+COMMAND_LINE_PARSERS = ("argparse", "click", "optparse", "absl")
 """Packages that read a program's command line, and end the program if it is not theirs."""
 
 
@@ -73,7 +73,7 @@ def _why_it_ends(exc: SystemExit, file: str, action: str) -> str:
     frames = [
         frame.f_globals.get("__name__", "") for frame, _ in traceback.walk_tb(exc.__traceback__)
     ]
-    if any(name.partition(".")[0] in PARSERS for name in frames):
+    if any(name.partition(".")[0] in COMMAND_LINE_PARSERS for name in frames):
         return (
             f"{file} reads the command line when it is {action}, where it has no arguments: name a"
             " function that makes the networks from values in the code"

@@ -160,7 +160,7 @@ USUAL_RANGES = ((-1.0, 1.0), (0.0, 1.0), (0.0, 255.0))
 LEVELS = (0.0, 255.0)
 """Values of black and white of uint8."""
 
-WIDTHS = 16
+WIDTH_RATIO_LIMIT = 16
 """How many times as wide as the graph's own range a given one may be, or the other way round:
 0 to 255 for values in [-1, 1] is a mistake."""
 
@@ -275,4 +275,4 @@ def _are_similar(known: ValueRange, given: ValueRange) -> bool:
     """Whether two ranges overlap and have about the same width."""
     widths = [high - low for low, high in (known, given)]
     overlap = min(known[1], given[1]) - max(known[0], given[0])
-    return overlap > 0 and max(widths) <= WIDTHS * min(widths)
+    return overlap > 0 and max(widths) <= WIDTH_RATIO_LIMIT * min(widths)

@@ -32,7 +32,7 @@ SIZE_LIMIT = 8 * 2**20
 """Largest size of a manifest in bytes; golden images of 512x512 pixels and 16 channels fit."""
 
 
-DEPTH_LIMIT = 32
+JSON_DEPTH_LIMIT = 32
 """Deepest nesting of a manifest; wgan's own have four levels. Python's limit depends on the depth
 of the calls around it, so that without this one a server could fail where `wgan info` does not."""
 
@@ -192,7 +192,7 @@ def _as_fields(content: Any) -> dict[str, Any]:
 
 def _check_depth(content: object) -> None:
     level = [content]
-    for _ in range(DEPTH_LIMIT):
+    for _ in range(JSON_DEPTH_LIMIT):
         level = [
             item
             for value in level
@@ -200,7 +200,7 @@ def _check_depth(content: object) -> None:
             for item in (value.values() if isinstance(value, dict) else value)
         ]
     if level:
-        raise ModelFileError(f"the manifest is nested more than {DEPTH_LIMIT} levels deep")
+        raise ModelFileError(f"the manifest is nested more than {JSON_DEPTH_LIMIT} levels deep")
 
 
 def json_sha256(content: Mapping[str, Any]) -> str:

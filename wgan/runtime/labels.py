@@ -21,7 +21,7 @@ GivenLabels = int | str | Sequence[int | str]
 NAME_LIMIT = 40
 """Most characters of a class in the name of a file."""
 
-SHOWN_CLASSES = 12
+LISTED_CLASSES = 12
 """Classes that a message lists."""
 
 WEIGHT_ERROR = 1e-3
@@ -109,8 +109,8 @@ def find_label(label: int | str, classes: Sequence[str]) -> int:
         label = str(label)
     if isinstance(label, int | np.integer) and 0 <= label < len(classes):
         return int(label)
-    shown = [shorten(name, NAME_LIMIT) for name in classes[:SHOWN_CLASSES]]
-    more = [f"and {len(classes) - SHOWN_CLASSES} more"] if len(classes) > SHOWN_CLASSES else []
+    shown = [shorten(name, NAME_LIMIT) for name in classes[:LISTED_CLASSES]]
+    more = [f"and {len(classes) - LISTED_CLASSES} more"] if len(classes) > LISTED_CLASSES else []
     hint = did_you_mean(label, classes) if isinstance(label, str) else ""
     raise UsageError(
         f"label {shorten(label)} is not a class of this model: give 0 to {len(classes) - 1}, or a"

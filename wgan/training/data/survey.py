@@ -44,7 +44,7 @@ CHUNK = 16
 NARROW, NARROW_WIDE = 0.1, 0.5
 """A smaller share of the values of a type deserves a --range: of up to 8 bits, and of more."""
 
-USUAL_RANGES: tuple[DataRange, ...] = ((0, 1), (-1, 1), (0, 255), (-128, 127))
+USUAL_DATA_RANGES: tuple[DataRange, ...] = ((0, 1), (-1, 1), (0, 255), (-128, 127))
 """Ranges that images commonly have, in types of more than 8 bits too."""
 
 BOOLEAN = "boolean"
@@ -195,7 +195,7 @@ class Survey:
 
 def _likely_range(low: float, high: float) -> DataRange:
     """Return the usual range of which values take half or more, else their own."""
-    for black, white in USUAL_RANGES:
+    for black, white in USUAL_DATA_RANGES:
         if black <= low and high <= white and high - low >= (white - black) / 2:
             return black, white
     return low, high
