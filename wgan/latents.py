@@ -20,6 +20,9 @@ ClassWeights = npt.NDArray[np.float32]
 ClassInput = Labels | ClassWeights
 """What says the class of each image: labels, or class weights."""
 
+ModelInputs = tuple[Latents] | tuple[Latents, Labels]
+"""What a generator runs on: latents, and labels if it has classes."""
+
 SEED_LIMIT = 2**32
 """Seeds are 0 to 2**32 - 1."""
 
@@ -48,6 +51,12 @@ def latents_from_seeds(seeds: Sequence[int], latent_dim: int) -> Latents:
 def labels_from_seeds(seeds: Sequence[int], classes: int) -> Labels:
     """Return the labels that seeds have where none are given, `seed % classes`: int64 `[n]`."""
     return np.asarray(seeds, np.int64) % classes
+
+
+def inputs_from_seeds(seeds: Sequence[int], latent_dim: int, classes: int) -> ModelInputs:
+    """Return the latents of `seeds`, and their labels for a generator with `classes`."""
+    latents = latents_from_seeds(seeds, latent_dim)
+    return (latents, labels_from_seeds(seeds, classes)) if classes else (latents,)
 
 
 def check_seed(seed: int) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from wgan.host import resident_memory, usable_cores
-from wgan.latents import Labels, Latents, labels_from_seeds, latents_from_seeds
+from wgan.latents import ModelInputs, inputs_from_seeds
 from wgan.model_file.manifest import Manifest
 from wgan.runtime.config import BenchConfig
 from wgan.runtime.generator import Generator
@@ -17,9 +17,6 @@ from wgan.stop import check_stop
 EngineFn = Callable[..., object]
 """Runs a batch of latents `[n, latent_dim]`, and of labels `[n]` for a generator with classes; its
 result is ignored."""
-
-ModelInputs = tuple[Latents] | tuple[Latents, Labels]
-"""What an engine runs on."""
 
 OtherEngines = Callable[[Manifest | None, int], Mapping[str, EngineFn]]
 """Opens further engines, by name, for a file with this manifest and a number of threads."""
@@ -89,7 +86,7 @@ def bench(config: BenchConfig, others: OtherEngines | None = None) -> BenchResul
 
     generator = opened()
     classes = len(generator.classes)
-    largest = _inputs(max(config.batch_sizes), generator.latent_dim, classes)
+    largest = inputs_from_seeds(range(max(config.batch_sizes)), generator.latent_dim, classes)
     # Opened a second time, when ONNX Runtime's own memory is already allocated.
     run, memory = memory_grown(lambda: opened().run, largest)
     engines = {generator.provider: run}
@@ -116,7 +113,7 @@ def measure(
     each turn, when threads are asleep and the cache holds another engine's weights.
     """
     for batch_size in batch_sizes:
-        inputs = _inputs(batch_size, latent_dim, classes)
+        inputs = inputs_from_seeds(range(batch_size), latent_dim, classes)
         for run in engines.values():
             run(*inputs)
         times: dict[str, list[float]] = {name: [] for name in engines}
@@ -130,11 +127,6 @@ def measure(
                 times[name].extend(_take_turn(run, inputs))
         for name, taken in times.items():
             yield Timing(name, batch_size, tuple(taken))
-
-
-def _inputs(n: int, latent_dim: int, classes: int) -> ModelInputs:
-    latents = latents_from_seeds(range(n), latent_dim)
-    return (latents, labels_from_seeds(range(n), classes)) if classes else (latents,)
 
 
 def _take_turn(run: EngineFn, inputs: ModelInputs) -> list[float]:

@@ -13,7 +13,7 @@ from wgan.model_file.value_range import ValueRange
 from wgan.runtime.every_engine import open_all
 from wgan.runtime.generator import Generator
 from wgan.runtime.model_source import why_seeds_do_not_count
-from wgan.runtime.verification import Check, check_batches, check_determinism, draw
+from wgan.runtime.verification import Check, check_batches, check_determinism, first_images, not_run
 from wgan.stop import check_stop
 
 NO_RECEIPT = (
@@ -51,15 +51,14 @@ def verify_foreign(
     for engine, opened in open_all(data, options, device, compute):
         check_stop()
         if isinstance(opened, DeviceError):
-            passed = None if device == "auto" else False
-            yield Check("images", passed, str(opened), engine.provider)
+            yield not_run(engine, opened, device)
             continue
         if not described:
             yield Check("structure", True, _structure(file, opened))
             yield Check("operators", not cause, cause or "none draws random numbers")
             described = True
         try:
-            finite = draw(opened).size
+            finite = first_images(opened).size
             yield Check("finite images", True, f"all of {finite:,} values", str(engine))
             yield check_batches(engine, opened, precision)
             check_stop()
@@ -73,7 +72,7 @@ def _measured(path: Path, options: ForeignOptions) -> ValueRange:
     """The smallest and largest value of a few images, where black and white are unknown."""
     options = dataclasses.replace(options, value_range=(-1.0, 1.0))
     with Generator(path, "cpu", foreign=options, checked=False) as generator:
-        images = draw(generator)
+        images = first_images(generator)
     low, high = float(images.min()), float(images.max())
     return (low, high) if low < high else (low, low + 1)
 

@@ -15,7 +15,7 @@ from PIL import Image
 from wgan.errors import DeviceError, ModelFileError
 from wgan.files import archive_errors
 from wgan.images import Images, Pixels, decode_bands
-from wgan.latents import labels_from_seeds, latents_from_seeds
+from wgan.latents import inputs_from_seeds
 from wgan.model_file.manifest import PSNR_LIMIT, Golden, Manifest
 from wgan.model_file.reading import content_sha256, describe, read_bytes
 from wgan.runtime.config import VerifyConfig
@@ -25,11 +25,11 @@ from wgan.runtime.generator import Generator
 from wgan.runtime.model_source import find_model
 from wgan.stop import check_stop
 
-BATCH_SIZES = (1, 7, 64)
+CHECKED_BATCH_SIZES = (1, 7, 64)
 """Batch sizes that must give the same images."""
 
-SEEDS = 64
-"""Images in the checks of batch invariance and determinism."""
+CHECKED_SEEDS = range(64)
+"""Seeds in the checks of batch invariance and determinism."""
 
 ROUNDING_DB = 3.0
 """Decibels by which a golden image may be further away than at the export."""
@@ -120,9 +120,7 @@ def verify(config: VerifyConfig) -> Iterator[Check]:
     for engine, opened in open_all(data, device=config.device, compute=config.compute):
         check_stop()
         if isinstance(opened, DeviceError):
-            # A device that was named must work.
-            passed = None if config.device == "auto" else False
-            yield Check("images", passed, str(opened), engine.provider)
+            yield not_run(engine, opened, config.device)
         else:
             yield _check_goldens(engine, opened, manifest)
             check_stop()
@@ -171,6 +169,11 @@ def _check_goldens(engine: EngineConfig, generator: Generator, manifest: Manifes
     return Check("golden images", True, detail, str(engine))
 
 
+def not_run(engine: EngineConfig, error: DeviceError, device: str) -> Check:
+    """Return the check of a device that does not work: a failure if it was named."""
+    return Check("images", None if device == "auto" else False, str(error), engine.provider)
+
+
 def decode(golden: Golden, channels: int) -> Pixels:
     """Decode a golden image, `[height, width, channels]`. Raises ModelFileError."""
     try:
@@ -179,29 +182,27 @@ def decode(golden: Golden, channels: int) -> Pixels:
         raise ModelFileError(f"the golden image of seed {golden.seed} is damaged: {exc}") from exc
 
 
-def draw(generator: Generator) -> Images:
-    """Draw the float images of the first seeds in one run."""
-    latents = latents_from_seeds(range(SEEDS), generator.latent_dim)
+def first_images(generator: Generator) -> Images:
+    """Generate the float images of the first seeds in one run."""
     classes = len(generator.classes)
-    labels = labels_from_seeds(range(SEEDS), classes) if classes else None
-    return generator.images(latents, labels)
+    return generator.images(*inputs_from_seeds(CHECKED_SEEDS, generator.latent_dim, classes))
 
 
 def check_batches(engine: EngineConfig, generator: Generator, precision: str) -> Check:
     """Check that images are the same in batches of any size."""
-    first, *others = (generator.sample(range(SEEDS), size) for size in BATCH_SIZES)
+    first, *others = (generator.sample(CHECKED_SEEDS, size) for size in CHECKED_BATCH_SIZES)
     difference = PixelDifference()
     for other in others:
         difference.add(other, first)
     allowed = max(INVARIANCE.get(precision, 1), INVARIANCE[engine.compute])
-    sizes = ", ".join(map(str, BATCH_SIZES))
+    sizes = ", ".join(map(str, CHECKED_BATCH_SIZES))
     detail = f"batches of {sizes} differ by at most {difference.largest} of 255 (allowed {allowed})"
     return Check("batch invariance", difference.largest <= allowed, detail, str(engine))
 
 
 def check_determinism(engine: EngineConfig, generator: Generator) -> Check:
     """Check that two runs give the same images, to the bit."""
-    first, second = draw(generator), draw(generator)
+    first, second = first_images(generator), first_images(generator)
     differing = int((first != second).sum())
     detail = f"{differing} of {first.size} values differ from run to run"
     return Check("determinism", differing == 0, detail, str(engine))
