@@ -160,7 +160,13 @@ def test_no_path_is_left_in_an_export(onnx_file: Path, torchscript_file: Path) -
 
 @pytest.mark.parametrize(
     ("data", "described"),
-    [("glyphs", "glyphs"), ("/a/b/", "b"), ("C:\\me\\faces.zip", "faces.zip"), ("..", "..")],
+    [
+        ("glyphs", "glyphs"),
+        ("/a/b/", "b"),
+        ("C:\\me\\faces.zip", "faces.zip"),
+        ("..", ".."),
+        ("a\udce9", r"a\udce9"),
+    ],
 )
 def test_the_manifest_names_data_by_its_last_part(
     tmp_path: Path, data: str, described: str

@@ -60,6 +60,11 @@ def test_equal_manifests_give_equal_text() -> None:
     assert shuffled.to_json() == MANIFEST.to_json()
 
 
+@pytest.mark.parametrize(("step", "version"), [(None, "1"), (0, "1"), (1, "1"), (100, "100")])
+def test_the_version_is_the_step_and_at_least_1(step: int | None, version: str) -> None:
+    assert dataclasses.replace(MANIFEST, step=step).version == version
+
+
 def test_class_names_are_written_only_if_there_are_classes() -> None:
     assert "classes" not in json.loads(MANIFEST.to_json())
     named = dataclasses.replace(MANIFEST, classes=("cat", "dög", "3"))

@@ -64,12 +64,13 @@ def model(seed: int = 0) -> onnx.ModelProto:
     return made
 
 
-def model_bytes(seed: int = 0, step: int = 12) -> bytes:
+def model_bytes(seed: int = 0, step: int = 12, **config: str) -> bytes:
     """The file of such a model, with a valid receipt."""
     data = proved(model(seed))
     manifest = read_manifest(scan_model(data))
     assert manifest is not None
-    return with_manifest(model(seed), dataclasses.replace(manifest, step=step))
+    changed = dataclasses.replace(manifest, step=step, config={**manifest.config, **config})
+    return with_manifest(model(seed), changed)
 
 
 def false_bytes() -> bytes:
@@ -401,6 +402,12 @@ def test_several_models_are_served_by_name(tmp_path: Path) -> None:
         np.testing.assert_array_equal(pixels, Generator(tmp_path / f"{name}.onnx").sample([1]))
 
 
+def test_a_model_of_step_0_has_version_1_as_in_its_other_formats(tmp_path: Path) -> None:
+    (tmp_path / "a.onnx").write_bytes(model_bytes(step=0))
+    with serving("a.onnx", cwd=tmp_path) as server:
+        assert server.get("/v2/models/a").json()["versions"] == ["1"]
+
+
 def test_a_path_may_have_an_equals_sign(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     Path("lr=0.1").mkdir()
@@ -432,6 +439,7 @@ def test_the_latest_export_is_served_by_default(
         (["missing.onnx"], 1, "there is no model file missing.onnx"),
         (["bad.onnx"], 1, "bad.onnx"),
         (["generator.onnx", "generator=bad.onnx"], 2, "two models are called generator"),
+        (["surrogate.onnx"], 1, "surrogate.onnx: its manifest has a text that is not Unicode"),
         (["a/b=generator.onnx"], 2, "model name 'a/b' is not allowed"),
         (["generator.onnx", "--max-batch", "0"], 2, "--max-batch 0 is not allowed"),
         (["generator.onnx", "--max-batch", "1" + "0" * 400], 2, "it must be an integer from 1"),
@@ -459,6 +467,7 @@ def test_a_server_that_cannot_start_says_why(
 ) -> None:
     (tmp_path / "generator.onnx").write_bytes(model_bytes())
     (tmp_path / "bad.onnx").write_bytes(b"no model")
+    (tmp_path / "surrogate.onnx").write_bytes(model_bytes(data="\udcff"))
     (tmp_path / "short").write_text("secret\n")
     (tmp_path / "empty").write_text("# nothing\n")
     done = run_wgan("serve", "--port", 0, *arguments)

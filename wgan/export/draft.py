@@ -188,7 +188,7 @@ def public_config(checkpoint: Checkpoint) -> dict[str, Any]:
     for name in ("data", "eval_features", "start_from"):
         if config[name] is not None:
             path = PurePath(config[name].replace("\\", "/"))
-            config[name] = path.name or str(path)
+            config[name] = printable(path.name or path)  # it may have bytes that are not UTF-8
     return config
 
 

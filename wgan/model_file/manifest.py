@@ -126,6 +126,11 @@ class Manifest:
     data_range: tuple[float, ...] = _tuple_of("value", -1e300, 1e300, may_lack=True)
     format_version: int = _bounded(1, default=FORMAT_VERSION)
 
+    @property
+    def version(self) -> str:
+        """The model's version for servers: its training step, from 1 on, as Triton ignores a 0."""
+        return str(self.step or 1)
+
     def to_json(self) -> str:
         """Write the manifest; equal manifests give equal text."""
         fields = _as_fields(self)

@@ -163,6 +163,16 @@ class ModelRepository:
             )
         return model
 
+    def is_ready(self, name: str, version: str | None = None) -> bool:
+        """Whether the model `name` is ready. Raises RequestError (404) as `find` does."""
+        try:
+            self.find(name, version)
+        except RequestError as exc:
+            if exc.status != 503:
+                raise
+            return False
+        return True
+
     async def load(self) -> None:
         """Load all models and generate an image with each. Raises WganError.
 
@@ -284,21 +294,20 @@ def _describe(name: str, sha256: str, generator: Generator, directions: int) -> 
     """Describe a model; its manifest without the golden images.
 
     Raises:
-        ModelFileError: the manifest cannot be shown, as it is nested too deeply.
+        ModelFileError: a text of the manifest is not Unicode, which no answer could hold.
     """
     version, fields = "1", None
+    if (manifest := generator.manifest) is not None:
+        version, fields = manifest.version, manifest.shown()
+    shape = generator.image_shape  # height, width, channels
+    info = ModelInfo(
+        name, version, sha256, generator.provider, generator.latent_dim, *shape, directions,
+        [printable(each) for each in generator.classes], fields,
+    )  # fmt: skip
     try:
-        if (manifest := generator.manifest) is not None:
-            version = str(manifest.step) if manifest.step is not None else "1"
-            fields = manifest.shown()
-        shape = generator.image_shape  # height, width, channels
-        info = ModelInfo(
-            name, version, sha256, generator.provider, generator.latent_dim, *shape, directions,
-            [printable(each) for each in generator.classes], fields,
-        )  # fmt: skip
         msgspec.json.encode(info)
-    except RecursionError:
-        raise ModelFileError("its manifest is nested too deeply") from None
+    except UnicodeEncodeError as exc:
+        raise ModelFileError("its manifest has a text that is not Unicode") from exc
     return info
 
 

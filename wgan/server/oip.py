@@ -53,7 +53,6 @@ from wgan.server.messages import (
     ModelMetadata,
     ModelReady,
     OutputTensor,
-    RequestError,
     ServerMetadata,
     bad_request,
 )
@@ -124,13 +123,9 @@ class OipRoutes:
 
     async def model_ready(self, request: Request) -> Response:
         """Whether a model is ready."""
-        try:
-            ready = bool(self._find(request))
-        except RequestError as exc:
-            if exc.status != 503:
-                raise
-            ready = False
-        return json_response(ModelReady(request.path_params["model"], ready), 200 if ready else 503)
+        name = request.path_params["model"]
+        ready = self.repository.is_ready(name, request.path_params.get("version"))
+        return json_response(ModelReady(name, ready), 200 if ready else 503)
 
     async def infer(self, request: Request) -> Response:
         """Generate images from seeds or from latents, and from labels for a model with classes."""

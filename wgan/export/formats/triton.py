@@ -43,7 +43,7 @@ def write_folder(
         OutputError: a file cannot be written.
         ExportError: the export is refused; no configuration is written.
     """
-    version = folder / MODEL / str(max(step or 1, 1))  # Triton ignores a version 0
+    version = folder / MODEL / str(step or 1)  # as Manifest.version
     make_folder(version)
     path = version / "model.onnx"
     try:

@@ -59,7 +59,7 @@ def write_folder(
 
     Args:
         folder: the page's folder.
-        step: the training step; None if it is unknown.
+        step: the training step; the manifest has it.
         config: the options of the export: its precision, and where onnxruntime-web is.
         write_model: writes a proved ONNX export to a path and returns its manifest.
 
@@ -93,7 +93,7 @@ def write_folder(
     make_folder(folder / "page")
     for name in PAGE_FILES:
         write_whole(folder / "page" / name, page_file(name), flush=False)
-    write_whole(folder / WEB_DESCRIPTION, describe(model, manifest, step))
+    write_whole(folder / WEB_DESCRIPTION, describe(model, manifest))
     write_whole(folder / INDEX, _index())  # the last one: the page is complete
     return folder, manifest
 
@@ -107,12 +107,12 @@ def _copy_runtime(dist: Path, folder: Path, precision: str) -> None:
             shutil.copyfileobj(source, copy)
 
 
-def describe(model: Path, manifest: Manifest, step: int | None) -> bytes:
+def describe(model: Path, manifest: Manifest) -> bytes:
     """Describe the model as a server does at `v1/models`, and the file, so that damage is seen."""
     content = read_bytes(model)
     fields = {
         "name": model.stem,
-        "version": str(step or 1),
+        "version": manifest.version,
         "file": model.name,
         "size": len(content),
         "sha256": hashlib.sha256(content).hexdigest(),

@@ -12,7 +12,7 @@ from wgan.server.batcher import Scheduler
 from wgan.server.grpc.protocol import HEALTH, INFERENCE, message
 from wgan.server.grpc.tensors import infer_response, parse_infer
 from wgan.server.inference import describe
-from wgan.server.messages import RequestError, not_found
+from wgan.server.messages import not_found
 from wgan.server.model_repository import ModelRepository
 from wgan.text import shorten
 
@@ -81,13 +81,7 @@ class InferenceService:
 
     async def model_ready(self, request: Any, scope: Scope) -> Any:
         """Whether a model is ready."""
-        try:
-            self.repository.find(request.name, request.version or None)
-        except RequestError as exc:
-            if exc.status != 503:
-                raise
-            return _ModelReady(ready=False)
-        return _ModelReady(ready=True)
+        return _ModelReady(ready=self.repository.is_ready(request.name, request.version or None))
 
     async def model(self, request: Any, scope: Scope) -> Any:
         """Inputs and outputs of a model."""
