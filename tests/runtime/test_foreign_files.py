@@ -17,12 +17,14 @@ from tests.export.foreign.networks import random
 from tests.processes import RunWgan
 from tests.runtime import models
 from wgan.errors import ModelFileError, UsageError
+from wgan.export import ExportConfig
 from wgan.latents import latents_from_seeds
 from wgan.model_file.manifest import METADATA_KEY
 from wgan.model_file.reading import read_complete
 from wgan.runtime import ForeignOptions, Generator
-from wgan.runtime.config import VerifyConfig
+from wgan.runtime.config import BenchConfig, SampleConfig, VerifyConfig
 from wgan.runtime.verification import verify
+from wgan.server import ServeConfig
 
 
 def foreign() -> onnx.ModelProto:
@@ -287,6 +289,14 @@ def test_wgans_own_files_need_no_options() -> None:
     data = models.generator().SerializeToString()
     with pytest.raises(UsageError, match="--input is for files of other projects"):
         Generator(data, foreign=ForeignOptions(inputs=("z=1",)))
+
+
+@pytest.mark.parametrize(
+    "config", [SampleConfig, BenchConfig, VerifyConfig, ServeConfig, ExportConfig]
+)
+def test_each_config_with_these_options_checks_the_range(config: Any) -> None:
+    with pytest.raises(UsageError, match="black is below white"):
+        config(value_range=(1.0, 0.0))
 
 
 def test_options_are_checked_and_travel_as_text() -> None:

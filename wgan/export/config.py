@@ -12,7 +12,7 @@ from wgan.errors import UsageError
 from wgan.model_file import FORMATS
 from wgan.model_file.foreign import ForeignOptions
 from wgan.model_file.manifest import Distance
-from wgan.options import advanced, check, flag, like, option
+from wgan.options import advanced, flag, like, option
 from wgan.training.execution import CheckpointConfig
 
 logger = logging.getLogger("wgan")
@@ -50,7 +50,7 @@ _TOLERANCE: dict[str, Any] = {"low": 0, "high": 1e6, "shown_default": "by precis
 
 
 @dataclass(frozen=True, kw_only=True)
-class PrecisionConfig:
+class PrecisionConfig(ForeignOptions):
     """The form of an exported graph, and how far its images may differ from the reference.
 
     Raises:
@@ -81,7 +81,7 @@ class PrecisionConfig:
 
     def __post_init__(self) -> None:
         """Check each option and each combination. Raises UsageError."""
-        check(self)
+        super().__post_init__()
         if self.target == "cuda":
             logger.warning("--target cuda is now called portable; the old name will be removed")
             object.__setattr__(self, "target", "portable")
@@ -148,7 +148,7 @@ def _main(name: str, **changes: Any) -> Any:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ForeignConfig(PrecisionConfig, ForeignOptions):
+class ForeignConfig(PrecisionConfig):
     """What a user says of a generator from another project. Raises UsageError."""
 
     latent_shape: tuple[int, ...] | None = _main(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from wgan.errors import UsageError
 from wgan.host import MAX_THREADS
 from wgan.model_file.foreign import ForeignOptions
-from wgan.options import advanced, check, check_combination, option
+from wgan.options import advanced, check_combination, option
 from wgan.runtime.engine import COMPUTE_NAMES, DEVICE_NAMES
 
 # What needs numpy is imported where it is used: `wgan --help` shows these options without it.
@@ -222,7 +222,7 @@ class SampleConfig(ForeignOptions):
     threads: int | None = advanced(None, "CPU threads.", **THREADS)
 
     def __post_init__(self) -> None:
-        check(self)
+        super().__post_init__()
         check_combination(self)
         if self.truncation > USUAL_TRUNCATION:
             logger.warning(
@@ -337,7 +337,7 @@ class SampleConfig(ForeignOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
-class FileConfig:
+class FileConfig(ForeignOptions):
     """The exported file that a command looks at, as for `wgan.runtime.model_source.find_model`."""
 
     file: Path | None = option(
@@ -348,13 +348,9 @@ class FileConfig:
         shown_default="the latest export",
     )
 
-    def __post_init__(self) -> None:
-        """Check each field. Raises UsageError."""
-        check(self)
-
 
 @dataclass(frozen=True, kw_only=True)
-class VerifyConfig(FileConfig, ForeignOptions):
+class VerifyConfig(FileConfig):
     """What `wgan verify` checks."""
 
     device: str = option("auto", "What runs the model; auto: all that works.", choices=DEVICE_NAMES)
@@ -362,7 +358,7 @@ class VerifyConfig(FileConfig, ForeignOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
-class InfoConfig(FileConfig, ForeignOptions):
+class InfoConfig(FileConfig):
     """What `wgan info` describes."""
 
     device: str | None = option(
@@ -374,7 +370,7 @@ class InfoConfig(FileConfig, ForeignOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
-class BenchConfig(FileConfig, ForeignOptions):
+class BenchConfig(FileConfig):
     """What `wgan bench` measures.
 
     Raises:

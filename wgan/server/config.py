@@ -1,17 +1,13 @@
 """Configuration of a server; validation messages name a field as the command line does."""
 
-import re
 from dataclasses import dataclass
 from pathlib import Path
 
 from wgan.errors import UsageError
 from wgan.model_file.foreign import ForeignOptions
-from wgan.options import advanced, check, option
+from wgan.options import advanced, option
 from wgan.runtime.config import COMPUTE, THREADS
 from wgan.runtime.engine import DEVICE_NAMES
-from wgan.text import shorten
-
-_PREFIX = re.compile(r"/?|(/[A-Za-z0-9._~@-]+)+/?")
 
 _IMAGES = {"low": 1, "high": 2**20, "unit": "images"}
 _SECONDS = {"above": 0, "high": 1e6, "unit": "seconds"}
@@ -44,6 +40,8 @@ class ServeConfig(ForeignOptions):
     root_path: str = advanced(
         "",
         "Prefix that a proxy keeps in front of all addresses, such as /wgan.",
+        pattern=r"(/[A-Za-z0-9._~@-]+)*/?",
+        form="a path, as in /wgan or /proxy/8000",
         metavar="PATH",
     )
     device: str = option("auto", "What runs the models.", choices=DEVICE_NAMES)
@@ -104,12 +102,7 @@ class ServeConfig(ForeignOptions):
 
     def __post_init__(self) -> None:
         """Check each option. Raises UsageError."""
-        check(self)
-        if not _PREFIX.fullmatch(self.root_path):
-            raise UsageError(
-                f"--root-path {shorten(self.root_path)} is not allowed: it must be a path, as in"
-                " /wgan or /proxy/8000"
-            )
+        super().__post_init__()
         object.__setattr__(self, "root_path", self.root_path.rstrip("/"))
         capacity = min(self.max_queue, self.max_held)
         if self.max_images > capacity:
