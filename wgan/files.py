@@ -70,6 +70,14 @@ def write_whole(path: Path, data: bytes, *, flush: bool = True) -> None:
         file.write(data)
 
 
+def remove(path: Path) -> None:
+    """Remove the file `path` if it exists. Raises OutputError."""
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as exc:
+        raise OutputError(f"cannot remove {path}: {exc.strerror}") from exc
+
+
 def discard_leftovers(folder: Path, name: str = "*") -> None:
     """Remove the temporary files of killed writers, for files that match `name` in `folder`.
 

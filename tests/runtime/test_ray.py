@@ -195,6 +195,14 @@ def test_foreign_shards_are_not_overwritten(run_wgan: RunWgan, tmp_path: Path) -
     assert theirs.read_bytes() == b"theirs"
 
 
+def test_a_shard_that_cannot_be_removed_is_named(run_wgan: RunWgan, tmp_path: Path) -> None:
+    (tmp_path / "out" / "shard-000000.tar").mkdir(parents=True)
+    finished = run_wgan("sample", "--model", "builtin", "--ray", "--overwrite", "out/")
+    assert finished.returncode == OutputError.exit_status
+    assert "cannot remove" in finished.stderr
+    assert "Traceback" not in finished.stderr
+
+
 def test_a_folder_locked_by_another_command_is_refused(run_wgan: RunWgan, tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
     with (tmp_path / "out" / LOCK).open("ab") as file:

@@ -3,7 +3,6 @@
 `publish` does the work of `wgan publish`. Nothing is uploaded: `hf upload` does that.
 """
 
-import dataclasses
 import json
 import logging
 from collections.abc import Callable, Sequence
@@ -13,9 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from wgan import __version__
-from wgan.errors import OutputError
 from wgan.export import ExportedFile
-from wgan.files import is_file, make_folder, write_whole
+from wgan.files import is_file, make_folder, remove, write_whole
 from wgan.model_file.published import PUBLISHED_FILES
 from wgan.publishing.config import APP, CARD, PublishConfig
 from wgan.text import printable
@@ -80,10 +78,7 @@ def _write(folder: Path, contents: dict[str, bytes]) -> None:
     make_folder(folder / "onnx")
     for name in PUBLISHED_FILES.values():
         if name not in contents and is_file(folder / name):
-            try:  # it would stay beside the files of another generator
-                (folder / name).unlink()
-            except OSError as exc:
-                raise OutputError(f"cannot remove {folder / name}: {exc.strerror}") from exc
+            remove(folder / name)  # it would stay beside the files of another generator
             logger.warning("%s was removed: it is not of the published generator", folder / name)
     for name, data in contents.items():
         write_whole(folder / name, data)
@@ -111,12 +106,10 @@ def _config(config: PublishConfig, files: Sequence["PublishedFile"]) -> str:
 
 
 def _described(file: "PublishedFile") -> dict[str, Any]:
-    receipt = dataclasses.asdict(dataclasses.replace(file.manifest.receipt, goldens=()))
-    del receipt["goldens"]  # images, which the file holds
     return {
         "file": file.name,
         "bytes": len(file.data),
         "sha256": file.sha256,
         "target": file.manifest.target,
-        "receipt": receipt,
+        "receipt": file.manifest.shown()["receipt"],
     }

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from wgan.errors import DeviceError, OutputError, UsageError, WganError, needs_extra
-from wgan.files import check_parent_folder, discard_leftovers, make_folder, open_lock
+from wgan.files import check_parent_folder, discard_leftovers, make_folder, open_lock, remove
 from wgan.host import usable_cores
 from wgan.latents import format_seeds
 from wgan.model_file.reading import read_complete
@@ -121,7 +121,7 @@ def _start(folder: Path, settings: Mapping[str, Any], overwrite: bool) -> None:
     shards = sorted(folder.glob(SHARDS))
     if overwrite:  # before the settings are recorded, which claim the shards for this job
         for old in shards:
-            old.unlink()
+            remove(old)
     elif shards and not (folder / RECORD).is_file():
         raise OutputError(
             f"{folder} holds {shards[0].name}, which no  wgan sample --ray  wrote: choose another"

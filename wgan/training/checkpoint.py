@@ -19,8 +19,8 @@ import torch
 from torch import Tensor, nn
 
 from wgan import __version__
-from wgan.errors import CheckpointError, DeviceError, OutputError, UsageError, foreign_errors
-from wgan.files import archive_errors, is_folder, is_refused, why_unreadable, write_whole
+from wgan.errors import CheckpointError, DeviceError, UsageError, foreign_errors
+from wgan.files import archive_errors, is_folder, is_refused, remove, why_unreadable, write_whole
 from wgan.runs import Run, find_run, follow_pointer
 from wgan.text import first_line, shorten
 from wgan.training.config import TrainConfig
@@ -297,19 +297,16 @@ def prune(run: Run, config: TrainConfig) -> None:
         OutputError: a checkpoint cannot be removed.
     """
     paths = {run.step_of(path): path for path in run.checkpoints()}
-    remove = expired(list(paths), config.keep, config.keep_every * config.checkpoint_every)
-    if not remove:
+    old = expired(list(paths), config.keep, config.keep_every * config.checkpoint_every)
+    if not old:
         return
     try:
         check_archive(paths[max(paths)])
     except CheckpointError as exc:
         logger.warning("%s; the older ones are kept", exc)
         return
-    for step in remove:
-        try:
-            paths[step].unlink()
-        except OSError as exc:
-            raise OutputError(f"cannot remove {paths[step]}: {exc.strerror}") from exc
+    for step in old:
+        remove(paths[step])
 
 
 def expired(steps: Sequence[int], keep: int, keep_every: int) -> list[int]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from wgan.errors import OutputError
-from wgan.files import discard_leftovers, make_folder, open_lock, write_whole
+from wgan.files import discard_leftovers, make_folder, open_lock, remove, write_whole
 from wgan.host import usable_cores
 from wgan.images import Pixels
 from wgan.parallel import ordered_map
@@ -76,10 +76,7 @@ def _start(folder: Path, settings: Mapping[str, Any], *, overwrite: bool) -> boo
             # Before the settings are recorded, which claim the images for this job. With equal
             # settings they are those of other shards.
             for image in _images(folder):
-                try:
-                    image.unlink(missing_ok=True)
-                except OSError as exc:
-                    raise OutputError(f"cannot remove {image}: {exc.strerror}") from exc
+                remove(image)
         return can_resume(folder, settings, overwrite=True)
 
 
