@@ -25,6 +25,6 @@ def serve(config: ServeConfig) -> bool:
         MissingExtra: a package of the extras `cpu` (or `gpu`) and `serve`, or of `grpc` for
             `grpc_port`, is not installed.
     """
-    with needs_extra("cpu,serve", purpose="serving"):
+    with needs_extra("cpu", "serve", purpose="serving"):
         from wgan.server import main
     return main.run(config)

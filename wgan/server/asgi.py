@@ -24,7 +24,7 @@ from wgan.server.batcher import Scheduler
 from wgan.server.bodies import error_response, has_tag
 from wgan.server.config import ServeConfig
 from wgan.server.image_routes import ImageRoutes
-from wgan.server.messages import RequestError
+from wgan.server.messages import RequestError, internal_error
 from wgan.server.model_repository import ModelRepository
 from wgan.server.oip import HEADER_LENGTH, OipRoutes
 from wgan.server.openapi import Endpoint, document
@@ -109,9 +109,9 @@ def make_app(
     return WithoutPrefix(app, config.root_path) if config.root_path else app
 
 
-def _page_routes(document: Mapping[str, Any]) -> list[Route]:
+def _page_routes(openapi: Mapping[str, Any]) -> list[Route]:
     """Routes of all files and of the OpenAPI document."""
-    content = json.dumps(document).encode()
+    content = json.dumps(openapi).encode()
 
     async def show_document(request: Request) -> Response:
         return Response(content, media_type="application/json")
@@ -200,8 +200,7 @@ class RequestMiddleware:
         except Exception:
             logger.exception("a request failed", extra={"fields": {"request_id": id}})
             if status == CLIENT_CLOSED_REQUEST:
-                failed = RequestError(500, "internal server error: see the server's log", "error")
-                await error_response(failed)(scope, receive, send_with_id)
+                await error_response(internal_error())(scope, receive, send_with_id)
         finally:
             self._scheduler.release(scope)
             route = scope.get("route")

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 import msgspec
 import numpy as np
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
@@ -65,15 +65,10 @@ async def read_body(request: Request, limit: int) -> bytes:
         headers = {"Connection": "close"} if "expect" in request.headers else {}
         raise RequestError(413, over_limit.format(int(length), limit), "too_large", headers)
     body = bytearray()
-    more = True
-    while more:
-        message = await request.receive()
-        if message["type"] == "http.disconnect":
-            raise ClientDisconnect
-        body += message.get("body", b"")
+    async for part in request.stream():
+        body += part
         if len(body) > limit:
             raise RequestError(413, over_limit.format(len(body), limit), "too_large")
-        more = message.get("more_body", False)
     return bytes(body) if encoding == "identity" else _decompress(bytes(body), encoding, limit)
 
 

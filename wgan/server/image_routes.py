@@ -13,7 +13,6 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from wgan import __version__
-from wgan.errors import UsageError
 from wgan.image_shape import PIXEL_CHANNELS
 from wgan.latents import format_seeds, latents_from_seeds, parse_seeds
 from wgan.model_file import PIXELS
@@ -53,6 +52,7 @@ from wgan.server.messages import (
     SampleRequest,
     SeedPath,
     bad_request,
+    usage_errors,
 )
 from wgan.server.model_repository import Model, ModelRepository
 from wgan.server.openapi import Endpoint
@@ -227,20 +227,16 @@ def interpolation(
 
 def labelling_of(model: Model, labels: GivenLabels | None, count: int) -> Labelling | None:
     """Return the labels of `count` images. Raises RequestError if the model does not have them."""
-    try:
+    with usage_errors():
         return make_labelling(model.generator.classes, labels, count)
-    except UsageError as exc:
-        raise bad_request(str(exc)) from exc
 
 
 def grid_labels(query: GridQuery) -> GivenLabels | None:
     """Return the label or labels of a URL. Raises RequestError if it has both."""
     if query.label and query.labels:
         raise bad_request("label and labels exclude each other: give one of them")
-    try:
+    with usage_errors():
         return parse_labels(query.labels) if query.labels else query.label or None
-    except UsageError as exc:
-        raise bad_request(str(exc)) from exc
 
 
 def _labels_key(labelling: Labelling | None) -> str:
@@ -269,10 +265,8 @@ def moved(images: ImageRequest, strengths: str | Sequence[float], model: Model) 
 
 def parse_ranges(text: str, limit: int) -> Sequence[int]:
     """Read seeds and ranges, at most `limit` seeds. Raises RequestError."""
-    try:
+    with usage_errors():
         return parse_seeds(text, limit)
-    except UsageError as exc:
-        raise bad_request(str(exc)) from exc
 
 
 def parse_image_request(request: SampleRequest, model: Model, limit: int) -> ImageRequest:
@@ -283,11 +277,7 @@ def parse_image_request(request: SampleRequest, model: Model, limit: int) -> Ima
     if request.label is not UNSET and request.labels is not UNSET:
         raise bad_request("label and labels exclude each other: give one of them")
     latent_dim = model.generator.latent_dim
-    labels: GivenLabels | None = None
-    if request.label is not UNSET:
-        labels = request.label
-    if request.labels is not UNSET:
-        labels = request.labels
+    labels = next((each for each in (request.label, request.labels) if each is not UNSET), None)
     if request.latents is not UNSET:
         check_count(len(request.latents), limit)
         for row, numbers in enumerate(request.latents):

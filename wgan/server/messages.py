@@ -4,12 +4,14 @@ msgspec derives from these types the parser, the validation, the JSON Schema and
 document. Struct fields are in the order of the JSON that is written.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Annotated, Any
 
 import numpy as np
 from msgspec import UNSET, Meta, Raw, Struct, UnsetType
 
+from wgan.errors import UsageError
 from wgan.latents import SEED_LIMIT
 from wgan.model_file import IMAGES, LABELS, LATENTS, PIXELS
 from wgan.runtime.config import STRENGTH_LIMIT, TRUNCATION_HELP, TRUNCATION_LIMIT
@@ -85,6 +87,20 @@ class RequestError(Exception):
 def bad_request(message: str) -> RequestError:
     """Return an error 400: the request itself is wrong."""
     return RequestError(400, message)
+
+
+def internal_error() -> RequestError:
+    """Return an error 500: a bug, whose traceback is in the log."""
+    return RequestError(500, "internal server error: see the server's log", "error")
+
+
+@contextmanager
+def usage_errors() -> Iterator[None]:
+    """Raise a UsageError inside the block as an error 400."""
+    try:
+        yield
+    except UsageError as exc:
+        raise bad_request(str(exc)) from exc
 
 
 def not_found(message: str) -> RequestError:

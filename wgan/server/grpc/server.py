@@ -23,7 +23,7 @@ from wgan.server.config import ServeConfig
 from wgan.server.connection import DISCONNECT
 from wgan.server.grpc.protocol import request_type
 from wgan.server.grpc.service import InferenceService, Method
-from wgan.server.messages import RequestError, bad_request
+from wgan.server.messages import RequestError, bad_request, internal_error
 from wgan.server.model_repository import ModelRepository
 from wgan.server.telemetry import Metrics, log_request, request_id
 
@@ -123,8 +123,7 @@ class GrpcServer:
             raise
         except Exception:
             logger.exception("a call failed", extra={"fields": {"request_id": id}})
-            failed = RequestError(500, "internal server error: see the server's log", "error")
-            code = _refuse(context, failed, {"x-request-id": id})
+            code = _refuse(context, internal_error(), {"x-request-id": id})
         finally:
             self._scheduler.release(scope)
             self._metrics.requests.labels(method.path, code.name).inc()
