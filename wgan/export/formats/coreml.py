@@ -9,7 +9,6 @@ there the package must also draw the golden images; elsewhere a warning says tha
 
 import contextlib
 import logging
-import os
 import shutil
 import sys
 from collections.abc import Callable
@@ -66,17 +65,16 @@ def write_folder(
     try:
         manifest = write_model(script, "torchscript")
         model = convert(script.read_bytes(), manifest)
-        with _output_errors(folder):
-            model.save(str(partial))
-            if sys.platform == "darwin":
-                check_goldens(partial, manifest)
-            else:
-                logger.warning(
-                    "the Core ML package was not run: only macOS can; its source was proved"
-                )
-            if (folder / PACKAGE).exists():
-                shutil.rmtree(folder / PACKAGE)
-            partial.rename(folder / PACKAGE)
+        model.save(str(partial))
+        if sys.platform == "darwin":
+            check_goldens(partial, manifest)
+        else:
+            logger.warning("the Core ML package was not run: only macOS can; its source was proved")
+        if (folder / PACKAGE).exists():
+            shutil.rmtree(folder / PACKAGE)
+        partial.rename(folder / PACKAGE)
+    except OSError as exc:
+        raise OutputError(f"cannot write {folder}: {exc.strerror or exc}") from exc
     finally:
         script.unlink(missing_ok=True)
         shutil.rmtree(partial, ignore_errors=True)
@@ -135,11 +133,3 @@ def import_coremltools() -> Any:
         import coremltools
     logging.getLogger("coremltools").setLevel(logging.CRITICAL)
     return coremltools
-
-
-@contextlib.contextmanager
-def _output_errors(folder: Path) -> Any:
-    try:
-        yield
-    except OSError as exc:
-        raise OutputError(f"cannot write {folder}: {os.strerror(exc.errno or 0)}") from exc
