@@ -1,7 +1,7 @@
 // Images by seed, loaded on scrolling.
 
 const PAGE_SIZE = 48;
-const SEEDS = 2 ** 32;
+export const SEEDS = 2 ** 32;
 
 export class Gallery {
   // `images` draws; calls `pick` with the seed of a chosen image.

@@ -4,10 +4,9 @@
 
 import { Between } from "./between.js";
 import { element, save } from "./dom.js";
-import { Gallery } from "./gallery.js";
+import { Gallery, SEEDS } from "./gallery.js";
 
 const GRID_IMAGES = 64;
-const SEEDS = 2 ** 32;
 const SLIDERS = 5;
 const LARGEST_STRENGTH = 5;
 

@@ -142,7 +142,7 @@ def check_same_generator(files: Mapping[Path, PublishedFile]) -> list[PublishedF
     """Return the files, the most precise first.
 
     Raises:
-        UsageError: two have the same precision, or other weights or another step.
+        UsageError: two have the same precision, or different weights.
     """
     found: dict[str, tuple[Path, PublishedFile]] = {}
     for path, file in files.items():
