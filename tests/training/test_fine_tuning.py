@@ -1,5 +1,6 @@
 """`--from`: a new run starts from trained weights, and says what does not fit."""
 
+import dataclasses
 import logging
 from pathlib import Path
 from typing import Any
@@ -113,3 +114,17 @@ def test_networks_without_a_common_weight_are_refused() -> None:
 def test_a_missing_checkpoint_is_named() -> None:
     with pytest.raises(CheckpointError, match=r"there is no checkpoint .*gone\.pt"):
         train("gone.pt")
+
+
+def test_a_checkpoint_from_elsewhere_chooses_no_code(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(folder)
+    (folder / "foreign.py").write_text("open('was_run', 'w')\ndef build(config): ...")
+    old = trained_checkpoint()
+    config = dataclasses.replace(old.config, arch="foreign:build")
+    dataclasses.replace(old, config=config).save(Path("foreign.pt"))
+    settings = {"data": "images", "start_from": "foreign.pt", "minutes": 5.0}
+    with pytest.raises(UsageError, match=r"give --arch foreign:build to allow that code to run"):
+        make_trainer(settings, ExecutionConfig(run=Path("new"), no_cache=True), SINGLE_PROCESS)
+    assert not (folder / "was_run").exists()

@@ -27,7 +27,7 @@ CPU = torch.device("cpu")
 def steps_take(monkeypatch: pytest.MonkeyPatch, seconds_at_16: float) -> None:
     """A step takes this long at width 16 and batch 64; four times as long at twice the width."""
 
-    def measure(config: TrainConfig, device: torch.device) -> float:
+    def measure(config: TrainConfig, *_: object) -> float:
         return seconds_at_16 * (config.width / 16) ** 2 * config.batch_size / 64
 
     monkeypatch.setattr(time_budget, "measure_step", measure)

@@ -29,7 +29,7 @@ from wgan.training.execution import ExecutionConfig
 from wgan.training.fine_tuning import network_settings
 from wgan.training.monitoring.best import Evaluator
 from wgan.training.monitoring.trackers import make_trackers
-from wgan.training.networks import load_architecture
+from wgan.training.networks import Architecture, load_architecture
 from wgan.training.time_budget import plan
 from wgan.training.trainer import Trainer
 
@@ -70,7 +70,7 @@ def make_trainer(
     run, config, source = resolve_run(settings, execution.run, execution.download, group, device)
     transform = Transform.from_config(config, config.size, config.channels)
     # Everything that can be wrong is checked before the data is decoded, which may take long.
-    architecture = load_architecture(settings["arch"]) if "arch" in settings else None
+    architecture = _own_architecture(settings)
     trackers, make_evaluator = [], None
     if group.is_main:
         trackers = make_trackers(execution.tracker, run, config)
@@ -161,7 +161,7 @@ def resolve_run(
 def _resolve(
     given: Mapping[str, Any], run: Path | None, download: bool, device: torch.device
 ) -> ResolvedRun:
-    run = None if run is None else follow_pointer(run)
+    run, own = None if run is None else follow_pointer(run), given
     stored = _stored_config(Run(run)) if run else None
     # The channels and the name of a new run's folder are those of the data.
     data = given.get("data", stored.data if stored else TrainConfig.data)
@@ -197,7 +197,14 @@ def _resolve(
         augment=resolve_augment(new.augment, source.count),
         data_range=resolve_data_range(new.data_range, source),
     )
-    return Run(run), plan(new, device, given) if new.minutes else new, source
+    if new.minutes:
+        new = plan(new, device, given, _own_architecture(own))
+    return Run(run), new, source
+
+
+def _own_architecture(settings: Mapping[str, Any]) -> Architecture | None:
+    """Import the networks that the user names; what another run names must not run unasked."""
+    return load_architecture(settings["arch"]) if "arch" in settings else None
 
 
 def _check_run_folder(run: Path, data: Path) -> None:

@@ -13,7 +13,7 @@ from wgan.training.data import Batch
 from wgan.training.device import tf32_mode
 from wgan.training.loop import train_steps
 from wgan.training.memory import explain_oom
-from wgan.training.networks import build, load_architecture
+from wgan.training.networks import Architecture, build
 from wgan.training.state import TrainState
 
 WIDTHS = (16, 32, 64, 128)
@@ -31,20 +31,27 @@ LEAST_CHANGE = 0.01
 """A plan is changed when its number of steps is off by more than this."""
 
 
-def plan(config: TrainConfig, device: torch.device, given: Collection[str]) -> TrainConfig:
+def plan(
+    config: TrainConfig,
+    device: torch.device,
+    given: Collection[str],
+    architecture: Architecture | None = None,
+) -> TrainConfig:
     """Choose the number of steps, and the width and batch size unless given, for `config.minutes`.
 
-    A few steps of each width are measured on this machine, narrow ones first.
+    A few steps of each width are measured on this machine, narrow ones first. `architecture` is
+    as for `build`.
 
     Raises:
-        UsageError: not even a step fits into the time.
+        UsageError: not even a step fits into the time, or as `build`.
         OutOfMemory: not even the smallest networks fit into memory.
     """
     widths = (config.width,) if "width" in given else WIDTHS
     chosen: TrainConfig | None = None
     for width in widths:
         try:
-            candidate = _with_steps(dataclasses.replace(config, width=width), device)
+            wider = dataclasses.replace(config, width=width)
+            candidate = _with_steps(wider, device, architecture)
         except OutOfMemory:
             if chosen is None:
                 raise
@@ -55,7 +62,7 @@ def plan(config: TrainConfig, device: torch.device, given: Collection[str]) -> T
     assert chosen is not None
     while chosen.steps < FEWEST_STEPS and "batch_size" not in given and chosen.batch_size > 16:
         smaller = dataclasses.replace(chosen, batch_size=chosen.batch_size // 2)
-        chosen = _with_steps(smaller, device)
+        chosen = _with_steps(smaller, device, architecture)
     return chosen
 
 
@@ -77,9 +84,11 @@ def replan(config: TrainConfig, step: int, seconds: float, seconds_per_step: flo
     return dataclasses.replace(config, steps=steps)
 
 
-def _with_steps(config: TrainConfig, device: torch.device) -> TrainConfig:
+def _with_steps(
+    config: TrainConfig, device: torch.device, architecture: Architecture | None
+) -> TrainConfig:
     with tf32_mode(config.precision), explain_oom(config, device):
-        seconds = measure_step(config, device)
+        seconds = measure_step(config, device, architecture)
     steps = int(SHARE * 60 * config.minutes / seconds)
     if steps < 1:
         raise UsageError(
@@ -89,9 +98,11 @@ def _with_steps(config: TrainConfig, device: torch.device) -> TrainConfig:
     return dataclasses.replace(config, steps=steps)
 
 
-def measure_step(config: TrainConfig, device: torch.device) -> float:
+def measure_step(
+    config: TrainConfig, device: torch.device, architecture: Architecture | None
+) -> float:
     """Return the seconds of a training step on random images, the shorter of two."""
-    state = TrainState(*build(config, load_architecture(config.arch)), config, device)
+    state = TrainState(*build(config, architecture), config, device)
     shape = (config.batch_size, config.channels, config.height, config.image_width)
     images = torch.rand(shape, device=device).to(memory_format=torch.channels_last) * 2 - 1
     batch = Batch.of(images)
