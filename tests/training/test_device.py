@@ -6,9 +6,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from wgan.errors import UsageError
 from wgan.training.config import TrainConfig
 from wgan.training.data import Batch
-from wgan.training.device import autocast_fn, resolve_precision, tf32_mode
+from wgan.training.device import autocast_fn, pick_device, resolve_precision, tf32_mode
 from wgan.training.loop import train_steps, update_critic
 from wgan.training.losses import gradient_norms
 from wgan.training.networks import build
@@ -111,3 +112,14 @@ def test_auto_is_bf16_on_gpus_since_ampere(
 @pytest.mark.parametrize("precision", ["fp32", "tf32", "bf16"])
 def test_a_precision_that_is_named_stays(precision: str) -> None:
     assert resolve_precision(precision, CPU) == precision
+
+
+@pytest.mark.parametrize("name", ["cpu:", "cuda:", "mps:", "cpu:0", "cuda:x", "tpu", ""])
+def test_other_names_are_no_devices(name: str) -> None:
+    with pytest.raises(UsageError, match="is not one of auto, cpu, cuda"):
+        pick_device(name)
+
+
+def test_a_number_of_a_device_may_begin_with_0(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    assert pick_device("cuda:00") == torch.device("cuda:0")

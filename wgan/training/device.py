@@ -34,7 +34,10 @@ def pick_device(name: str) -> torch.device:
             return torch.device("cuda")
         return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
     kind, _, index = name.partition(":")
-    if kind not in ("cpu", "cuda", "mps") or (index and (kind != "cuda" or not index.isdecimal())):
+    is_numbered = ":" in name
+    if kind not in ("cpu", "cuda", "mps") or (
+        is_numbered and (kind != "cuda" or not index.isdecimal())
+    ):
         raise UsageError(f"--device {name} is not one of auto, cpu, cuda, cuda:N, mps")
     count = torch.cuda.device_count()
     if kind == "cuda" and int(index or 0) >= count:
@@ -44,7 +47,8 @@ def pick_device(name: str) -> torch.device:
         )
     if kind == "mps" and not torch.backends.mps.is_available():
         raise DeviceError("--device mps: PyTorch finds no Apple GPU here; use --device cpu")
-    return torch.device(name)
+    # PyTorch takes no zeros before the number.
+    return torch.device(f"{kind}:{int(index)}" if index else kind)
 
 
 def limit_threads() -> None:
