@@ -224,3 +224,14 @@ def test_the_limit_on_open_files_is_found_behind_other_errors() -> None:
         with pytest.raises(ValueError, match="no such format") as raised:
             fail(first)
         assert lacks_open_files(raised.value) == expected
+
+
+@pytest.mark.parametrize("name", ["a" * 251 + ".npy", "\N{GRINNING FACE}" * 62 + ".npy"])
+def test_the_longest_name_of_a_file_can_be_written(tmp_path: Path, name: str) -> None:
+    check_output(tmp_path / name)
+    write_whole(tmp_path / name, b"new")
+    assert names_in(tmp_path) == [name]
+    killed = tmp_path / f".{name[:50]}.7-7.partial"
+    killed.touch()
+    check_output(tmp_path / name)
+    assert not killed.exists()

@@ -23,6 +23,12 @@ LFS_START = b"version https://git-lfs"
 TEMPORARY_SUFFIX = ".partial"
 """Ends the name of an unfinished file; a crash can leave one behind."""
 
+MAX_PREFIX = 50
+"""Characters of a file's name, of up to 4 bytes each, in that of its temporary file.
+
+So the temporary name fits wherever the file's own does: systems allow 255 bytes.
+"""
+
 
 @contextlib.contextmanager
 def whole_file(path: Path, *, flush: bool = True) -> Iterator[BinaryIO]:
@@ -42,7 +48,7 @@ def whole_file(path: Path, *, flush: bool = True) -> Iterator[BinaryIO]:
     target = _replaceable(path)
     # The random number keeps writers of the same path apart, on other hosts too.
     writer = f"{os.getpid()}-{int.from_bytes(os.urandom(5))}"
-    partial = target.with_name(f".{target.name}.{writer}{TEMPORARY_SUFFIX}")
+    partial = target.with_name(f".{target.name[:MAX_PREFIX]}.{writer}{TEMPORARY_SUFFIX}")
     try:
         # Its lock tells `discard_leftovers` that a writer is at work. None: that function was
         # quicker, and is about to remove the new file.
@@ -186,7 +192,7 @@ def check_output(path: Path) -> None:
         is_read_only = hasattr(os, "statvfs") and os.statvfs(target.parent).f_flag & os.ST_RDONLY
         reason = os.strerror(errno.EROFS if is_read_only else errno.EACCES)
         raise OutputError(f"cannot write {path}: {reason}")
-    discard_leftovers(target.parent, glob.escape(target.name))
+    discard_leftovers(target.parent, glob.escape(target.name[:MAX_PREFIX]))
 
 
 def check_keeps_inputs(output: Path, inputs: Iterable[tuple[str, Path]], hint: str) -> None:
