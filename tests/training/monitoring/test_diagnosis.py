@@ -4,6 +4,7 @@ import itertools
 import json
 import logging
 import math
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from wgan.training.monitoring.diagnosis import (
     find_weak_critic,
     novelty,
     spread,
+    usual_distance,
 )
 from wgan.training.monitoring.history import History
 from wgan.training.monitoring.monitor import Monitor
@@ -251,3 +253,13 @@ def test_a_resumed_run_does_not_repeat_its_findings(
     monitor.log_step(next(steps), log=True, preview=False)
     assert found(run).keys() == {"batch-norm-under-penalty"}
     assert caplog.text == ""
+
+
+def test_the_novelty_of_large_images_needs_little_memory() -> None:
+    small = np.random.RandomState(0).randint(0, 256, (40, 64, 64, 3), dtype=np.uint8)
+    large = small.repeat(8, axis=1).repeat(8, axis=2)
+    tracemalloc.start()
+    usual = usual_distance(large[:20])
+    assert novelty(large[20:], large[:20], usual) == novelty(small[20:], small[:20])
+    assert tracemalloc.get_traced_memory()[1] < large.nbytes / 4
+    tracemalloc.stop()

@@ -45,6 +45,9 @@ PREVIEWS = 3
 MAX_COMPARED = 1000
 """Largest set whose images are all compared with each preview."""
 
+MAX_COMPARED_SIDE = 64
+"""Height and width up to which all pixels are compared: the largest set then takes 50 MB."""
+
 MEMORISED = 0.5
 """Novelty of a preview below which its images are copies of the data."""
 
@@ -164,23 +167,30 @@ def find_memorising(novelty: Column) -> dict[str, str]:
     return {"generator-memorised": message}
 
 
-def novelty(generated: Pixels, real: Pixels) -> float:
+def novelty(generated: Pixels, real: Pixels, usual: float | None = None) -> float:
     """Distance of generated images to the nearest real one, as a multiple of that between reals.
 
     About 1 for new images of the same kind, 0 for copies. Both are medians of Euclidean distances
-    of pixels; `real` are all training images, `[n, height, width, channels]`, 2 at least.
+    of pixels. `real` are all training images, `[n, height, width, channels]`, 2 at least; `usual`
+    is their `usual_distance`, if it is known.
     """
-    among = _squared_distances(real, real)
-    np.fill_diagonal(among, np.inf)
-    usual = np.median(np.sqrt(among.min(axis=1)))
+    usual = usual_distance(real) if usual is None else usual
     found = np.median(np.sqrt(_squared_distances(generated, real).min(axis=1)))
     return float(found / usual) if usual > 0 else math.nan
 
 
+def usual_distance(real: Pixels) -> float:
+    """Median distance of real images to the nearest other one, for `novelty`."""
+    among = _squared_distances(real, real)
+    np.fill_diagonal(among, np.inf)
+    return float(np.median(np.sqrt(among.min(axis=1))))
+
+
 def _squared_distances(a: Pixels, b: Pixels) -> Distances:
-    """Squared Euclidean distances, `[len(a), len(b)]`."""
-    x, y = (pixels.reshape(len(pixels), -1).astype(np.float32) for pixels in (a, b))
-    squares = np.square(x).sum(axis=1)[:, None] + np.square(y).sum(axis=1)
+    """Squared Euclidean distances, `[len(a), len(b)]`, of every k-th pixel of large images."""
+    k = -(-max(a.shape[1:3]) // MAX_COMPARED_SIDE)
+    x, y = (each[:, ::k, ::k].reshape(len(each), -1).astype(np.float32) for each in (a, b))
+    squares = np.einsum("ij,ij->i", x, x)[:, None] + np.einsum("ij,ij->i", y, y)
     distances: Distances = np.maximum(squares - 2 * x @ y.T, 0)
     return distances
 

@@ -18,7 +18,7 @@ from wgan.training.config import TrainConfig
 from wgan.training.device import peak_device_memory
 from wgan.training.loop import Step
 from wgan.training.monitoring.curves import draw_curves
-from wgan.training.monitoring.diagnosis import diagnose, novelty, spread
+from wgan.training.monitoring.diagnosis import diagnose, novelty, spread, usual_distance
 from wgan.training.monitoring.history import (
     History,
     StepMetrics,
@@ -74,6 +74,7 @@ class Monitor:
         self._run, self._config, self._state = run, config, state
         self._holdout, self._trackers, self._deferred = holdout, trackers, deferred
         self._sample_spread, self._all_images = spread(sample), all_images
+        self._usual_distance = None if all_images is None else usual_distance(all_images)
         count = min(len(sample), len(PREVIEW_SEEDS))
         self._reals = sample[evenly_spaced(len(sample), count)] if count else sample
         self._stats = StepStats(state)
@@ -247,7 +248,7 @@ class Monitor:
             if self._sample_spread > 0:
                 found["diversity"] = spread(pixels) / self._sample_spread
             if self._all_images is not None:
-                found["novelty"] = novelty(pixels, self._all_images)
+                found["novelty"] = novelty(pixels, self._all_images, self._usual_distance)
             sheet = grid(viewable(pixels))
             for tracker in self._trackers:
                 tracker.show(step, sheet)
