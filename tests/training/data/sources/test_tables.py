@@ -1,5 +1,8 @@
 import io
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -7,6 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tests.processes import ROOT
 from wgan.errors import DataError
 from wgan.training.data import Transform, load_images, open_source
 from wgan.training.data.shard_writer import write_shards
@@ -227,6 +231,32 @@ def test_images_may_be_files_beside_the_table(tmp_path: Path) -> None:
         table(None, image=[{"bytes": None, "path": "a.png"}] * 10), tmp_path / "a.parquet"
     )
     assert np.array_equal(np.asarray(open_source(tmp_path / "a.parquet").image(0, 32)), PIXELS[0])
+
+
+@pytest.mark.parametrize("name", ["a\0b.png", "pipe", "/dev/zero", "gone.png"])
+def test_a_file_beside_the_table_that_cannot_be_read_is_a_damaged_image(
+    tmp_path: Path, name: str
+) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    parquet.write_table(
+        table(None, image=[{"bytes": None, "path": name}] * 10), tmp_path / "a.parquet"
+    )
+    # In a process of its own: what is read without end must not end the tests.
+    code = (
+        "import resource, signal, sys; from pathlib import Path\n"
+        "from wgan.errors import ImageError; from wgan.training.data import open_source\n"
+        "resource.setrlimit(resource.RLIMIT_CPU, (60, 60)); signal.alarm(120)\n"
+        "try: open_source(Path(sys.argv[1])).image(0, 32)\n"
+        "except ImageError as exc: print(exc)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path / "a.parquet")],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert "cannot be read: " in done.stdout, done.stderr
 
 
 def test_an_image_whose_label_is_missing_has_no_class(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """Kinds of training data: their interface `ImageSource` here, each kind in a module."""
 
 import abc
+import bisect
 import contextlib
 import functools
 import gzip
@@ -46,6 +47,12 @@ T = TypeVar("T")
 RawImage = Image.Image | npt.NDArray[np.generic]
 """An image as its source has it: a Pillow image, or an array `[height, width, bands]` whose bands
 have no meaning of their own: none of them is alpha."""
+
+
+def locate(ends: Sequence[int], index: int) -> tuple[int, int]:
+    """Return the part that holds an image, and its index there; `ends` are those of the parts."""
+    part = bisect.bisect_right(ends, index)
+    return part, index - (ends[part - 1] if part else 0)
 
 
 def count_classes(labels: Labels | None, class_names: tuple[str, ...]) -> tuple[int, ...]:

@@ -2,13 +2,12 @@
 
 import abc
 import itertools
-from bisect import bisect_right
 from collections.abc import Sequence
 
 import numpy as np
 
 from wgan.training.data.decoding import in_threads, quiet_pillow
-from wgan.training.data.sources import ImageSource, RawImage, sampled
+from wgan.training.data.sources import ImageSource, RawImage, locate, sampled
 
 
 class FramedSource(ImageSource):
@@ -98,8 +97,7 @@ class AllFramesSource(ImageSource):
 
     def _find(self, index: int) -> tuple[int, int]:
         """Return the number of the file, and that of the frame in it."""
-        number = bisect_right(self._ends, index)
-        return number, index - self._frames(number).start
+        return locate(self._ends, index)
 
     def _frames(self, number: int) -> range:
         """Return the indices of the frames of a file."""

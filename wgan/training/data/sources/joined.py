@@ -1,13 +1,12 @@
 """Several sources one after the other, as one."""
 
-import bisect
 import itertools
 from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 
-from wgan.training.data.sources import ImageSource, RawImage
+from wgan.training.data.sources import ImageSource, RawImage, locate
 from wgan.training.data.sources.labelling import Classes
 from wgan.training.data.sources.splits import SPLIT
 
@@ -61,8 +60,8 @@ class JoinedSource(ImageSource):
         return "\n".join(source.fingerprint() for source in self._sources)
 
     def _find(self, index: int) -> tuple[ImageSource, int]:
-        number = bisect.bisect_right(self._ends, index)
-        return self._sources[number], index - ([0, *self._ends])[number]
+        number, inside = locate(self._ends, index)
+        return self._sources[number], inside
 
 
 def _join_classes(sources: list[ImageSource], names: tuple[str, ...]) -> Classes:

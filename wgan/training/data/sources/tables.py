@@ -1,6 +1,5 @@
 """Tables of images: parquet as Hugging Face writes it, and folders of `datasets.save_to_disk`."""
 
-import bisect
 import itertools
 import threading
 from collections import OrderedDict
@@ -12,11 +11,18 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from wgan.errors import DataError, ImageError, needs_extra
-from wgan.files import is_lfs_pointer, is_refused, why_unreadable
+from wgan.files import (
+    is_lfs_pointer,
+    is_refused,
+    lacks_open_files,
+    open_regular,
+    why_unreadable,
+)
 from wgan.training.data.sources import (
     ImageSource,
     RawImage,
     fingerprint_files,
+    locate,
     sampled,
     wrap_array,
 )
@@ -81,7 +87,7 @@ class TableSource(EncodedSource):
 
     def image_name(self, index: int) -> str:
         """Path of the file, and the row among those of all files."""
-        return f"{self._blocks[self._find(index)[0]].path}, row {index}"
+        return f"{self._blocks[locate(self._ends, index)[0]].path}, row {index}"
 
     def image(self, index: int, size: int) -> RawImage:
         """Decode the image of a row, or return its array. Raises ImageError."""
@@ -126,11 +132,15 @@ class TableSource(EncodedSource):
     def _read(self, index: int) -> bytes:
         value: object = self._value(index).as_py()
         if isinstance(value, dict) and value.get("bytes") is None and value.get("path"):
-            path = self._blocks[self._find(index)[0]].path.parent / str(value["path"])
+            path = self._blocks[locate(self._ends, index)[0]].path.parent / str(value["path"])
             try:
-                return path.read_bytes()
-            except OSError as exc:
-                raise ImageError(f"its file {path} cannot be read: {exc.strerror}") from exc
+                with open_regular(path) as file:
+                    return file.read()
+            except (OSError, ValueError) as exc:  # ValueError: a null byte
+                if lacks_open_files(exc):  # no fault of the image: it must not be left out
+                    raise
+                reason = getattr(exc, "strerror", exc)
+                raise ImageError(f"its file {path} cannot be read: {reason}") from exc
         data: object = value.get("bytes") if isinstance(value, dict) else value
         if not isinstance(data, bytes):
             raise ImageError("its row has no image")
@@ -138,7 +148,7 @@ class TableSource(EncodedSource):
 
     def _value(self, index: int) -> Any:
         """Return the value of a row as Arrow's scalar."""
-        number, row = self._find(index)
+        number, row = locate(self._ends, index)
         with self._lock:
             if number not in self._kept:
                 block = self._blocks[number]
@@ -147,10 +157,6 @@ class TableSource(EncodedSource):
                 if len(self._kept) > KEPT_BLOCKS:
                     self._kept.popitem(last=False)
             return self._kept[number][row]
-
-    def _find(self, index: int) -> tuple[int, int]:
-        number = bisect.bisect_right(self._ends, index)
-        return number, index - [0, *self._ends][number]
 
     def _classes(self, schemas: Mapping[Path, "pa.Schema"]) -> Classes:
         column, names = label_column(schemas[self._files[0]])
