@@ -1,5 +1,6 @@
 """Generators of known quality against data: values, intervals, differences, the table."""
 
+import dataclasses
 import tracemalloc
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -10,6 +11,7 @@ from scipy import stats
 
 from tests.evaluation.networks import network, save
 from wgan.errors import DataError, UsageError
+from wgan.evaluation.by_class import check_classes
 from wgan.evaluation.config import METRICS, EvalConfig, parse_metrics
 from wgan.evaluation.evaluator import choose_metrics, evaluate_generator, measure
 from wgan.evaluation.feature_metrics import fid, kid, precision_recall
@@ -18,6 +20,7 @@ from wgan.evaluation.onnx_features import OnnxFeatures
 from wgan.evaluation.results import EvalResult, Evaluation, Interval
 from wgan.evaluation.statistics import FeatureStatistics, feature_statistics
 from wgan.images import Pixels
+from wgan.training.data import InMemoryDataset
 
 
 @pytest.fixture
@@ -212,3 +215,13 @@ def test_too_few_real_images_are_refused_before_any_image_is_generated(
             features,
             EvalConfig(metrics=("fid",), n=20),
         )
+
+
+def test_the_seeds_of_all_classes_are_checked_before_the_work() -> None:
+    classes = ("cat", "dog", "owl")
+    labels = np.arange(30) % 3
+    data = InMemoryDataset.from_array(real_images(30), labels=labels, class_names=classes)
+    some = dataclasses.replace(generator("a", an_image), classes=classes)
+    check_classes([some], data, EvalConfig(n=10, seed=2**32 - 33))
+    with pytest.raises(UsageError, match="--seed 4294967286 is not allowed with --per-class"):
+        check_classes([some], data, EvalConfig(n=10, seed=2**32 - 10))

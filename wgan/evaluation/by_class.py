@@ -13,6 +13,7 @@ from wgan.evaluation.features import Features
 from wgan.evaluation.generators import EvaluatedGenerator
 from wgan.evaluation.statistics import BATCH_SIZE, FeatureStatistics, feature_statistics
 from wgan.images import evenly_spaced
+from wgan.latents import SEED_LIMIT
 from wgan.text import plural, printable, shorten
 from wgan.training.data import Dataset, InMemoryDataset
 
@@ -22,8 +23,10 @@ ClassStatistics = Mapping[str, FeatureStatistics]
 """Name of a class -> its real images in feature space."""
 
 
-def check_classes(generators: Sequence[EvaluatedGenerator], data: Dataset) -> None:
-    """Raise UsageError unless generators and data have the same classes."""
+def check_classes(
+    generators: Sequence[EvaluatedGenerator], data: Dataset, config: EvalConfig
+) -> None:
+    """Raise UsageError unless generators and data have the same classes, and enough seeds."""
     if not isinstance(data, InMemoryDataset) or data.labels is None:
         raise UsageError(
             "--per-class needs real images in classes, such as subfolders: leave it out"
@@ -41,6 +44,12 @@ def check_classes(generators: Sequence[EvaluatedGenerator], data: Dataset) -> No
                     f"{generator.name} has the class {shorten(name)}, which the real images do not"
                     " have: give the --data that it was trained on, or leave out --per-class"
                 )
+        last = max(class_seeds(generator, config, k)[-1] for k in range(len(generator.classes)))
+        if last >= SEED_LIMIT:
+            raise UsageError(
+                f"--seed {config.seed} is not allowed with --per-class: the images of the classes"
+                f" of {generator.name} go beyond the last seed, {SEED_LIMIT - 1}"
+            )
 
 
 def class_statistics(data: Dataset, features: Features, data_n: int | None) -> ClassStatistics:

@@ -60,7 +60,7 @@ def run_evaluation(config: EvalConfig, progress: bool = False) -> Evaluation:
     if config.data is None:
         _warn_of_other_images(generators, data, data_name)
     if config.per_class:
-        check_classes(generators, data)
+        check_classes(generators, data, config)
     reference = load_reference(data, features, config.data_n, statistics_folder(cache), progress)
     _warn_of_bias(config, reference)
     with _progress(progress, config.images * len(generators), "evaluating") as bar:

@@ -125,7 +125,7 @@ class FeatureStatistics:
 
     moments: Moments  # of every image
     vectors: npt.NDArray[np.float32]  # [m, d], m at most MAX_FEATURES, evenly spaced
-    score: float | None = None  # the Inception Score, if the features have logits
+    score: float | None = None  # the Inception Score, if the features have logits; not cached
 
     @property
     def count(self) -> int:
