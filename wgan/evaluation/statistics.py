@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from wgan.errors import DataError, OutputError
 from wgan.evaluation.features import Features, Vectors
-from wgan.files import is_refused, make_folder, why_unreadable, write_whole
+from wgan.files import make_folder, why_unreadable, write_whole
 from wgan.images import Pixels
 from wgan.progress import Progress
 from wgan.stop import check_stop
@@ -231,10 +231,6 @@ def _read(path: Path) -> FeatureStatistics | None:
     except FileNotFoundError:
         return None
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as exc:
-        if is_refused(exc):
-            logger.warning("the file of statistics %s %s", path, why_unreadable(exc))
-        else:
-            logger.warning(
-                "the statistics %s are damaged and will be computed again: %s", path, exc
-            )
+        reason = why_unreadable(exc, "are damaged and will be computed again")
+        logger.warning("the statistics %s %s", path, reason)
         return None

@@ -27,7 +27,6 @@ import numpy as np
 from wgan.errors import DataError, OutputError
 from wgan.files import (
     TEMPORARY_SUFFIX,
-    is_refused,
     make_folder,
     whole_file,
     why_unreadable,
@@ -132,10 +131,8 @@ class Cache:
         except (FileNotFoundError, NotADirectoryError):
             return None
         except (OSError, ValueError, LookupError, AttributeError, TypeError, RecursionError) as exc:
-            if is_refused(exc):
-                logger.warning("the cache %s %s", path, why_unreadable(exc))
-            else:
-                logger.warning("the cache %s is damaged and is written again: %s", path, exc)
+            reason = why_unreadable(exc, "is damaged and is written again")
+            logger.warning("the cache %s %s", path, reason)
             return None
         with suppress(OSError):  # another user's cache can be read-only
             os.utime(path)  # marks it as recently used

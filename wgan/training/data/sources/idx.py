@@ -16,7 +16,7 @@ from typing import IO
 import numpy as np
 
 from wgan.errors import DataError
-from wgan.files import is_refused, why_unreadable
+from wgan.files import why_unreadable
 from wgan.training.data.image_formats import is_hidden
 from wgan.training.data.sources import ArraySource, open_unzipped
 from wgan.training.data.sources.arrays.layout import layout_of
@@ -111,11 +111,8 @@ def open_idx(path: Path, name: str) -> ArraySource:
             if file.read(1):
                 raise DataError(f"{path} is damaged: it continues after its {count} images")
     except (OSError, EOFError, zlib.error, struct.error) as exc:
-        if is_refused(exc):
-            raise DataError(f"the idx file {path} {why_unreadable(exc)}") from exc
-        raise DataError(
-            f"the idx file {path} is truncated or damaged: {exc}; download it again"
-        ) from exc
+        reason = why_unreadable(exc, "is truncated or damaged, download it again")
+        raise DataError(f"the idx file {path} {reason}") from exc
     pixels = np.frombuffer(values, kind).reshape(shape)
     if len(shape) > 3 and layout_of(shape, kind, str(path)).bands_first:
         pixels = pixels.transpose(0, 2, 3, 1)

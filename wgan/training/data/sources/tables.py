@@ -13,7 +13,6 @@ import numpy as np
 from wgan.errors import DataError, ImageError, needs_extra
 from wgan.files import (
     is_lfs_pointer,
-    is_refused,
     lacks_open_files,
     open_regular,
     why_unreadable,
@@ -237,8 +236,6 @@ def _table_errors(path: Path) -> Iterator[None]:
     try:
         yield
     except (OSError, KeyError, pa.ArrowException) as exc:
-        if is_refused(exc):
-            raise DataError(f"the table {path} {why_unreadable(exc)}") from exc
         if is_lfs_pointer(path):
             raise DataError(f"the table {path} is a git-lfs pointer: run  git lfs pull") from exc
-        raise DataError(f"the table {path} is damaged: {exc}") from exc
+        raise DataError(f"the table {path} {why_unreadable(exc)}") from exc

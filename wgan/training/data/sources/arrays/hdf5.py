@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from wgan.errors import DataError, ImageError, needs_extra
-from wgan.files import is_refused, why_unreadable
+from wgan.files import why_unreadable
 from wgan.text import plural
 from wgan.training.data.sources import ImageSource, fingerprint_files
 from wgan.training.data.sources.arrays import StackSource
@@ -55,9 +55,7 @@ def open_hdf5(path: Path, key: str = "") -> ImageSource:
             )
         source = _open_found(path, found, key)
     except (OSError, RuntimeError, KeyError, ValueError) as exc:
-        if is_refused(exc):
-            raise DataError(f"the HDF5 file {path} {why_unreadable(exc)}") from exc
-        raise DataError(f"{path} is damaged or no HDF5 file: {exc}") from exc
+        raise DataError(f"{path} {why_unreadable(exc, 'is damaged or no HDF5 file')}") from exc
     source.unused += (links,) if links else ()
     return source
 

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from numpy.lib.npyio import NpzFile
 
 from wgan.errors import DataError
-from wgan.files import is_lfs_pointer, is_refused, why_unreadable
+from wgan.files import is_lfs_pointer, why_unreadable
 from wgan.training.data.image_formats import is_hidden
 from wgan.training.data.sources import ImageSource
 from wgan.training.data.sources.arrays import StackSource
@@ -155,8 +155,6 @@ def array_errors(path: Path) -> Iterator[None]:
     try:
         yield
     except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error) as exc:
-        if is_refused(exc):
-            raise DataError(f"the arrays {path} {why_unreadable(exc)}") from exc
         if is_lfs_pointer(path):
             raise DataError(f"the arrays {path} are a git-lfs pointer: run  git lfs pull") from exc
         if "allow_pickle" in str(exc) or "Python objects" in str(exc):
@@ -164,4 +162,5 @@ def array_errors(path: Path) -> Iterator[None]:
                 f"{path} holds Python objects, which are not read, because that would run their"
                 " code: save plain arrays of numbers"
             ) from exc
-        raise DataError(f"{path} is damaged, or holds no NumPy arrays: {exc}") from exc
+        reason = why_unreadable(exc, "is damaged, or holds no NumPy arrays")
+        raise DataError(f"{path} {reason}") from exc

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from wgan.errors import DataError
-from wgan.files import is_refused, why_unreadable
+from wgan.files import why_unreadable
 from wgan.training.data.sources import ImageSource, open_unzipped
 from wgan.training.data.sources.arrays import StackSource
 from wgan.training.data.sources.arrays.csv_columns import (
@@ -67,9 +67,7 @@ def open_pixel_csv(path: Path) -> ImageSource:
     except UnicodeDecodeError as exc:
         raise DataError(f"the CSV file {path} is not UTF-8: save it as UTF-8") from exc
     except (OSError, EOFError, csv.Error, zlib.error) as exc:
-        if is_refused(exc):
-            raise DataError(f"the file {path} {why_unreadable(exc)}") from exc
-        raise DataError(f"the CSV file {path} is damaged: {exc}") from exc
+        raise DataError(f"the CSV file {path} {why_unreadable(exc)}") from exc
     layout = find_layout(pixels.shape[1:])
     assert layout is not None  # _read has checked it
     taken = f"columns {columns.pixels} of {columns.label}"
