@@ -10,7 +10,7 @@ from wgan.training.data.shards import (
     INDEX,
     Shards,
     find_shards,
-    image_file,
+    images_of,
     read_samples,
     write_index,
 )
@@ -105,7 +105,7 @@ def test_a_sample_has_one_image_whatever_other_files_it_has(tmp_path: Path) -> N
     make_shard(tmp_path / "0.tar", names)
     samples = list(read_samples([tmp_path / "0.tar"]))
     assert [sample["__key__"] for sample in samples] == ["a", "b"]
-    assert all(image_file(sample).startswith(b"\x89PNG") for sample in samples)
+    assert all(images_of(sample)[0].startswith(b"\x89PNG") for sample in samples)
 
 
 def test_an_array_beside_an_image_is_not_the_image(tmp_path: Path) -> None:
@@ -114,8 +114,8 @@ def test_an_array_beside_an_image_is_not_the_image(tmp_path: Path) -> None:
             (tmp_path / name).write_text(name)
             shard.add(tmp_path / name, name)
     first, second = read_samples([tmp_path / "0.tar"])
-    assert image_file(first) == b"a.png"
-    assert image_file(second) == b"b.npy"
+    assert images_of(first)[0] == b"a.png"
+    assert images_of(second)[0] == b"b.npy"
 
 
 @pytest.mark.parametrize("damage", ["cut", "noise", "twice"])

@@ -58,7 +58,7 @@ class Shards:
         """Channels that suit the data, as `ImageSource.channels`."""
         first = itertools.islice(read_samples(self.paths), PROBED_IMAGES)
         return suitable_channels(
-            functools.partial(decode, io.BytesIO(image_file(sample))) for sample in first
+            functools.partial(decode, io.BytesIO(images_of(sample)[0])) for sample in first
         )
 
 
@@ -159,11 +159,8 @@ def _check_index(paths: list[Path]) -> tuple[int | None, dict[str, int]]:
     except FileNotFoundError:
         return None, {}
     except (OSError, ValueError, TypeError, KeyError, OverflowError, RecursionError) as exc:
-        if is_refused(exc):
-            raise DataError(f"the index {folder / INDEX} {why_unreadable(exc)}") from exc
-        raise DataError(
-            f"the index {folder / INDEX} is damaged: remove it to continue without"
-        ) from exc
+        reason = why_unreadable(exc, "is damaged, remove it to continue without")
+        raise DataError(f"the index {folder / INDEX} {reason}") from exc
     for path in paths:
         size, expected = path.stat().st_size, sizes.get(path.name)
         if path.parent == folder and expected is not None and size != expected:
@@ -194,7 +191,7 @@ def read_samples(
 
     opened = _open(paths)
     files = tar_file_expander(opened, select_files=_is_used)
-    samples = filter(accept, filter(_has_image, group_by_keys(files)))
+    samples = filter(accept, filter(images_of, group_by_keys(files)))
     if random is not None:
         samples = shuffle(buffer, initial=buffer, rng=_RandomAdapter(random))(samples)
     try:
@@ -229,20 +226,11 @@ def _is_used(name: str) -> bool:
     return is_image_name(f"{stem}.png" if dot and ending in (ARRAY, LABEL) else name)
 
 
-def image_file(sample: Sample) -> bytes:
-    """Bytes of the first image of a sample."""
-    return next(_images(sample))
-
-
-def _has_image(sample: Sample) -> bool:
-    return any(True for _ in _images(sample))
-
-
-def _images(sample: Sample) -> Iterator[bytes]:
-    """Yield the image files; an array only if there are none: beside them it is something else."""
+def images_of(sample: Sample) -> list[bytes]:
+    """Image files of a sample; arrays only if there are none: beside them they are no images."""
     named = {key: data for key, data in sample.items() if not key.startswith("__") and key != LABEL}
     files = [data for key, data in named.items() if key.rpartition(".")[2] != ARRAY]
-    yield from files or named.values()
+    return files or list(named.values())
 
 
 def label(sample: Sample, classes: int) -> int:

@@ -24,7 +24,7 @@ from wgan.images import Pixels
 from wgan.training.config import TrainConfig
 from wgan.training.data.batches import Batch, Examples, to_batch
 from wgan.training.data.decoding import DAMAGED_LIMIT, Skipped, decode, in_threads, quiet_pillow
-from wgan.training.data.shards import Sample, Shards, image_file, label, read_samples
+from wgan.training.data.shards import Sample, Shards, images_of, label, read_samples
 from wgan.training.data.sources import Labels
 from wgan.training.data.transform import Transform
 from wgan.training.distributed.process_group import SINGLE_PROCESS, ProcessGroup
@@ -150,7 +150,7 @@ class StreamingDataset:
     def decode(self, sample: Sample) -> Pixels | Skipped:
         """Decode a sample to `[height, width, channels]`, or return why it cannot be used."""
         try:
-            return self.transform(decode(io.BytesIO(image_file(sample))))
+            return self.transform(decode(io.BytesIO(images_of(sample)[0])))
         except ImageError as exc:
             return Skipped(f"{sample['__url__']}: {sample['__key__']}", str(exc))
 
