@@ -20,57 +20,37 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from wgan.training.data.batches import Batch, Batches
-    from wgan.training.data.dataset import Dataset, InMemoryDataset
-    from wgan.training.data.decoding import Skipped
-    from wgan.training.data.load import load_data, load_images, open_data, open_source
-    from wgan.training.data.pixel_cache import Cache
-    from wgan.training.data.shards import Shards
-    from wgan.training.data.sources import ArraySource, ImageSource
-    from wgan.training.data.stream import StreamingDataset
-    from wgan.training.data.transform import Transform, parse_colour
+    from wgan.training.data.batches import Batch as Batch
+    from wgan.training.data.batches import Batches as Batches
+    from wgan.training.data.dataset import Dataset as Dataset
+    from wgan.training.data.dataset import InMemoryDataset as InMemoryDataset
+    from wgan.training.data.load import load_data as load_data
+    from wgan.training.data.load import load_images as load_images
+    from wgan.training.data.load import open_data as open_data
+    from wgan.training.data.load import open_source as open_source
+    from wgan.training.data.pixel_cache import Cache as Cache
+    from wgan.training.data.shards import Shards as Shards
+    from wgan.training.data.sources import ArraySource as ArraySource
+    from wgan.training.data.sources import ImageSource as ImageSource
+    from wgan.training.data.stream import StreamingDataset as StreamingDataset
+    from wgan.training.data.transform import Transform as Transform
 
-__all__ = [
-    "ArraySource",
-    "Batch",
-    "Batches",
-    "Cache",
-    "Dataset",
-    "ImageSource",
-    "InMemoryDataset",
-    "Shards",
-    "Skipped",
-    "StreamingDataset",
-    "Transform",
-    "load_data",
-    "load_images",
-    "open_data",
-    "open_source",
-    "parse_colour",
-]
-
-_MODULES = {
-    "ArraySource": "sources",
-    "Batch": "batches",
-    "Batches": "batches",
-    "Cache": "pixel_cache",
-    "Dataset": "dataset",
-    "ImageSource": "sources",
-    "InMemoryDataset": "dataset",
-    "Shards": "shards",
-    "Skipped": "decoding",
-    "StreamingDataset": "stream",
-    "Transform": "transform",
-    "load_data": "load",
-    "load_images": "load",
-    "open_data": "load",
-    "open_source": "load",
-    "parse_colour": "transform",
+_HOMES = {
+    "batches": ("Batch", "Batches"),
+    "dataset": ("Dataset", "InMemoryDataset"),
+    "load": ("load_data", "load_images", "open_data", "open_source"),
+    "pixel_cache": ("Cache",),
+    "shards": ("Shards",),
+    "sources": ("ArraySource", "ImageSource"),
+    "stream": ("StreamingDataset",),
+    "transform": ("Transform",),
 }
+"""Module -> the names that are public here."""
 
 
 def __getattr__(name: str) -> Any:
     # `decoding` and `transform` need no PyTorch, and `wgan project` uses them without (PEP 562).
-    if name not in _MODULES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
+    for module, names in _HOMES.items():
+        if name in names:
+            return getattr(import_module(f"{__name__}.{module}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
