@@ -25,12 +25,13 @@ class ResidualBlock(nn.Module):
     after the second), 1 to leave it.
     """
 
-    def __init__(self, inputs: int, outputs: int, scale: float, norm: str) -> None:
+    def __init__(
+        self, inputs: int, outputs: int, scale: float, norm: str, is_first: bool = False
+    ) -> None:
         super().__init__()
-        hidden = inputs if scale < 1 else outputs
+        hidden = inputs if scale < 1 and not is_first else outputs
         self.residual = nn.Sequential(
-            *norm_layers(norm, inputs),
-            nn.ReLU(),
+            *([] if is_first else [*norm_layers(norm, inputs), nn.ReLU()]),
             *([nn.Upsample(scale_factor=2.0)] if scale > 1 else []),
             nn.Conv2d(inputs, hidden, 3, padding=1),
             *norm_layers(norm, hidden),
@@ -47,25 +48,6 @@ class ResidualBlock(nn.Module):
     def forward(self, maps: Tensor) -> Tensor:
         """Add the residual to the shortcut."""
         added: Tensor = self.residual(maps) + self.shortcut(maps)
-        return added
-
-
-class FirstBlock(nn.Module):
-    """First block of a critic, which halves the size: no activation before the first layer."""
-
-    def __init__(self, channels: int, outputs: int) -> None:
-        super().__init__()
-        self.residual = nn.Sequential(
-            nn.Conv2d(channels, outputs, 3, padding=1),
-            nn.ReLU(),
-            nn.Conv2d(outputs, outputs, 3, padding=1),
-            nn.AvgPool2d(2),
-        )
-        self.shortcut = nn.Sequential(nn.AvgPool2d(2), nn.Conv2d(channels, outputs, 1))
-
-    def forward(self, images: Tensor) -> Tensor:
-        """Add the residual to the shortcut."""
-        added: Tensor = self.residual(images) + self.shortcut(images)
         return added
 
 
@@ -113,7 +95,7 @@ class ResNetCritic(nn.Module):
         super().__init__()
         halvings = len(map_sizes(size)) - 2
         self.blocks = nn.Sequential(
-            FirstBlock(channels, width),
+            ResidualBlock(channels, width, 0.5, norm="none", is_first=True),
             *[ResidualBlock(width, width, 0.5, norm) for _ in range(halvings - 1)],
             ResidualBlock(width, width, 1, norm),
             ResidualBlock(width, width, 1, norm),
