@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from wgan.errors import UsageError, foreign_errors
 from wgan.text import first_line, shorten
 from wgan.training.config import TrainConfig
-from wgan.training.memory_layout import run_once
+from wgan.training.memory_layout import run_in_some_layout
 from wgan.training.networks import Architecture, build
 
 IMAGES = 8
@@ -133,14 +133,10 @@ def _check_arrival(start: str, end: str, leaves: Iterable[Tensor], config: Train
         )
 
 
-def _labels(n: int, config: TrainConfig) -> tuple[Tensor, ...]:
-    """The second argument of conditional networks."""
-    return (torch.zeros(n, dtype=torch.int64),) if config.classes else ()
-
-
 def _call(name: str, network: nn.Module, given: Tensor, config: TrainConfig) -> Tensor:
+    labels = (torch.zeros(len(given), dtype=torch.int64),) if config.classes else ()
     with foreign_errors(lambda exc: _run_error(name, given, exc)):
-        result = network(given, *_labels(len(given), config))
+        result = network(given, *labels)
     if not isinstance(result, Tensor):
         raise UsageError(
             f"the {name} returns a {type(result).__name__}: it must return one tensor, so return"
@@ -177,10 +173,7 @@ def _check_range(images: Tensor, config: TrainConfig) -> None:
 def _check_backward(generator: nn.Module, critic: nn.Module, config: TrainConfig) -> None:
     """Check that the networks can be trained in one of the two memory layouts."""
     with _training_errors(config):
-        try:
-            pair = run_once(generator, critic, config, torch.channels_last)
-        except Exception:  # noqa: BLE001 - of any kind, from the user's code
-            pair = run_once(generator, critic, config, torch.contiguous_format)
+        pair, _ = run_in_some_layout(generator, critic, config)
     for name, network in zip(("generator", "critic"), pair, strict=True):
         for parameter, value in network.named_parameters():
             if value.grad is not None and value.grad.is_sparse:

@@ -50,21 +50,25 @@ def run_once(
     return pair[0], pair[1]
 
 
+def run_in_some_layout(
+    generator: nn.Module, critic: nn.Module, config: TrainConfig
+) -> tuple[tuple[nn.Module, nn.Module], str]:
+    """As `run_once`, with channels last if possible; return the copies, and why it is not."""
+    try:
+        return run_once(generator, critic, config, torch.channels_last), ""
+    except Exception as exc:  # noqa: BLE001 - of any kind, from the user's code
+        reason = first_line(exc, 150)
+    return run_once(generator, critic, config, torch.contiguous_format), reason
+
+
 def why_not_channels_last(generator: nn.Module, critic: nn.Module, config: TrainConfig) -> str:
     """Why the networks can only be trained in the other layout; empty if they take both."""
     if isinstance(generator, BUILT_IN) and isinstance(critic, BUILT_IN):
         return ""
     try:
-        run_once(generator, critic, config, torch.channels_last)
-    except Exception as exc:  # noqa: BLE001 - of any kind, from the user's code
-        reason = first_line(exc, 150)
-    else:
-        return ""
-    try:
-        run_once(generator, critic, config, torch.contiguous_format)
+        return run_in_some_layout(generator, critic, config)[1]
     except Exception:  # noqa: BLE001 - they fail in any layout: the training says how
         return ""
-    return reason
 
 
 def make_contiguous(critic: nn.Module) -> None:
