@@ -41,21 +41,11 @@ from wgan.training.recipes import (
 
 logger = logging.getLogger(__name__)
 
-RESUMABLE_FIELDS = frozenset(
-    {
-        *(
-            "steps",
-            "minutes",
-            "checkpoint_every",
-            "preview_every",
-            "log_every",
-            "keep",
-            "keep_every",
-        ),
-        *("eval_every", "eval_metric", "eval_features", "eval_n"),
-        "data",  # it may have moved: the hash of the images is compared
-    }
-)
+RESUMABLE_FIELDS = frozenset({
+    "steps", "minutes", "checkpoint_every", "preview_every", "log_every", "keep", "keep_every",
+    "eval_every", "eval_metric", "eval_features", "eval_n",
+    "data",  # it may have moved: the hash of the images is compared
+})  # fmt: skip
 """Options that may change when a run is resumed, since they do not change the mathematics."""
 
 

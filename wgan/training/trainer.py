@@ -317,10 +317,12 @@ class Trainer:
 
     def _keep_to_time(self) -> bool:
         """With `minutes`, set the number of steps to what fits; return whether it changed."""
-        if not self.config.minutes or self._monitor is None or not self._monitor.seconds:
+        if not self.config.minutes or self._monitor is None:
             return False
-        taken, each = self._monitor.seconds, self._monitor.seconds_per_step
-        config = replan(self.config, self.step, taken, each)
+        history = self._monitor.history
+        if not history.seconds:
+            return False
+        config = replan(self.config, self.step, history.seconds, history.seconds_per_step)
         if config == self.config:
             return False
         self.config = config

@@ -78,29 +78,19 @@ class Monitor:
         count = min(len(sample), len(PREVIEW_SEEDS))
         self._reals = sample[evenly_spaced(len(sample), count)] if count else sample
         self._stats = StepStats(state)
-        self._history = History()
+        self.history = History()
         self._last_log = 0, time.perf_counter()  # step and time
         self._pending: _PendingStep | None = None
 
     def open(self, step: int) -> None:
         """Start after `step` and remove what was written of later steps. Raises OutputError."""
-        self._history = History(rewind_metrics(self._run.metrics, step))
+        self.history = History(rewind_metrics(self._run.metrics, step))
         if len(self._reals):
             with _only_a_warning(self._run.reals.name):
                 write_whole(self._run.reals, encode(grid(viewable(self._reals))))
         for tracker in self._trackers:
             tracker.start(step, self._state.generator, self._state.critic)
         self._last_log = step, time.perf_counter()
-
-    @property
-    def seconds(self) -> float:
-        """Seconds that the logged steps took, in all runs of this folder."""
-        return self._history.seconds
-
-    @property
-    def seconds_per_step(self) -> float:
-        """Mean seconds of a step over the last logged ones."""
-        return self._history.seconds_per_step
 
     def close(self, failed: bool = False) -> None:
         """Close the trackers; `failed` is whether an error ended the run."""
@@ -194,14 +184,14 @@ class Monitor:
             fid=evaluated.get("fid"),
             kid=evaluated.get("kid"),
         )
-        self._history.add(metrics)
+        self.history.add(metrics)
         metrics = dataclasses.replace(metrics, diagnosis=self._diagnose(metrics.step))
         append_metrics(self._run.metrics, metrics, begin)
         for tracker in self._trackers:
             tracker.log(metrics)
         if pending.preview or pending.evaluate is not None:
             with _only_a_warning(self._run.curves.name):
-                png = draw_curves(self._history, title=self._run.path.name)
+                png = draw_curves(self.history, title=self._run.path.name)
                 write_whole(self._run.curves, png)
         return metrics
 
@@ -259,15 +249,15 @@ class Monitor:
         """Return and log the findings that are new, name -> message."""
         config = self._config
         findings = diagnose(
-            self._history,
+            self.history,
             self._state.critic,
             penalty=config.has_unit_slope,
             values=math.prod(config.image_shape),
         )
-        new = {name: findings[name] for name in findings if name not in self._history.diagnosed}
+        new = {name: findings[name] for name in findings if name not in self.history.diagnosed}
         for name, message in new.items():
             logger.warning("step %d: %s", step, message)
-            self._history.diagnosed[name] = step
+            self.history.diagnosed[name] = step
         return new
 
 
