@@ -70,16 +70,10 @@ class CapturedStep:
         """Copy a step's batches to the memory that the graph reads."""
         batches = [Batch.of(next_batch()) for _ in range(count)]
         if not self._batches:
-            self._batches = [_like(batch) for batch in batches]
+            self._batches = [Batch(*map(torch.empty_like, batch.inputs)) for batch in batches]
         for static, batch in zip(self._batches, batches, strict=True):
-            static.images.copy_(batch.images)
-            if static.labels is not None and batch.labels is not None:
-                static.labels.copy_(batch.labels)
-
-
-def _like(batch: Batch) -> Batch:
-    labels = None if batch.labels is None else torch.empty_like(batch.labels)
-    return Batch(torch.empty_like(batch.images), labels)
+            for kept, new in zip(static.inputs, batch.inputs, strict=True):
+                kept.copy_(new)
 
 
 class CUDARecorder:
