@@ -10,6 +10,7 @@ from wgan.cli.click_options import ConfigCommand, Given, config_options
 from wgan.cli.process import protected
 from wgan.export import ExportConfig, ExportedFile
 from wgan.export import export as export_generator
+from wgan.model_file.manifest import Manifest
 from wgan.progress import Stages
 from wgan.stop import Stopped
 from wgan.text import printable
@@ -31,16 +32,10 @@ def export(given: Given) -> None:
 
     def show(file: ExportedFile) -> None:
         written.append(file)
-        manifest, seen = file.manifest, file.manifest.receipt.seen
+        manifest = file.manifest
         stages.clear()
         step = "" if manifest.step is None else f"step {manifest.step}, "
-        kept = ", ".join(manifest.float_layers)
-        click.echo(
-            f"{printable(file.path)}: {step}{manifest.precision} for"
-            f" {manifest.target}; within {seen.images:.1e} of PyTorch in float, {seen.pixels} of"
-            f" 255 in pixels, PSNR {seen.psnr:.0f} dB"
-            + (f"; in float: {printable(kept)}" if kept else "")
-        )
+        click.echo(f"{printable(file.path)}: {step}{proof_text(manifest, 'PyTorch')}")
 
     with stages_shown() as stages:
         try:
@@ -48,6 +43,16 @@ def export(given: Given) -> None:
         except Stopped as exc:
             complete = ", ".join(str(file.path) for file in written) or "nothing"
             raise Stopped(exc.number, f"stopped; {complete} was written") from None
+
+
+def proof_text(manifest: Manifest, original: str) -> str:
+    """Return the precision of a file, and how close its images are to those of the original."""
+    seen, kept = manifest.receipt.seen, ", ".join(manifest.float_layers)
+    return (
+        f"{manifest.precision} for {manifest.target}; within {seen.images:.1e} of {original} in"
+        f" float, {seen.pixels} of 255 in pixels, PSNR {seen.psnr:.0f} dB"
+        + (f"; in float: {printable(kept)}" if kept else "")
+    )
 
 
 @contextmanager

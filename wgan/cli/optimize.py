@@ -3,7 +3,7 @@
 import click
 
 from wgan.cli.click_options import ConfigCommand, Given, config_options
-from wgan.cli.export import stages_shown
+from wgan.cli.export import proof_text, stages_shown
 from wgan.cli.process import protected
 from wgan.export.config import OptimizeConfig
 from wgan.text import printable
@@ -26,10 +26,4 @@ def optimize(given: Given) -> None:
     with stages_shown() as stages:
         manifest = run(config)
         stages.clear()
-    seen = manifest.receipt.seen
-    kept = ", ".join(manifest.float_layers)
-    click.echo(
-        f"{printable(config.path)}: {manifest.precision} for {manifest.target}; within"
-        f" {seen.images:.1e} of the original in float, {seen.pixels} of 255 in pixels, PSNR"
-        f" {seen.psnr:.0f} dB" + (f"; in float: {printable(kept)}" if kept else "")
-    )
+    click.echo(f"{printable(config.path)}: {proof_text(manifest, 'the original')}")
