@@ -142,7 +142,7 @@ class Progress:
         self._file.flush()
         self._drawn = length
 
-    def _make_way(self, record: logging.LogRecord) -> bool:
+    def _clear_for_log(self, record: logging.LogRecord) -> bool:
         """Clear the bar for a log message: a filter of the handlers that lets all pass."""
         self.clear()
         return True
@@ -150,12 +150,12 @@ class Progress:
     def __enter__(self) -> Self:
         self._handlers = list(logging.getLogger().handlers) if self._terminal else []
         for handler in self._handlers:
-            handler.addFilter(self._make_way)
+            handler.addFilter(self._clear_for_log)
         return self
 
     def __exit__(self, *exc: object) -> None:
         for handler in self._handlers:
-            handler.removeFilter(self._make_way)
+            handler.removeFilter(self._clear_for_log)
         if self._drawn:
             print(file=self._file)
 

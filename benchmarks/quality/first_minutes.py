@@ -40,7 +40,7 @@ from benchmarks.quality.records import (
 from wgan.files import write_whole
 from wgan.images import Images, encode, grid, to_images, to_pixels
 from wgan.training.config import TrainConfig
-from wgan.training.data.sources.glyphs import CHARACTERS, COUNT, GlyphSource
+from wgan.training.data.sources.glyphs import CHARACTERS, DEFAULT_COUNT, GlyphSource
 
 SCORED = 10_000
 """Generated images per score."""
@@ -90,7 +90,7 @@ def main() -> None:
     parser.add_argument("--only", choices=VARIANTS, help="only this variant")
     parser.add_argument("--cpu-seconds", type=float, default=240, help="of each run")
     parser.add_argument("--scored", type=int, default=SCORED, help="generated images")
-    parser.add_argument("--count", type=int, default=COUNT, help="training images")
+    parser.add_argument("--count", type=int, default=DEFAULT_COUNT, help="training images")
     options = parser.parse_args()
     torch.set_num_threads(1)  # so that CPU time is the time of one core
     tables = []

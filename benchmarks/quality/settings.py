@@ -17,7 +17,7 @@ import torch
 from benchmarks.quality.classifier import ClassifierFid, trained_classifier
 from benchmarks.quality.first_minutes import HELD_OUT, SCORED, letters, run
 from benchmarks.quality.records import Record, arguments, load_records, publish, spread, table
-from wgan.training.data.sources.glyphs import COUNT
+from wgan.training.data.sources.glyphs import DEFAULT_COUNT
 
 DEFAULT = "the default"
 
@@ -47,7 +47,7 @@ def main() -> None:
     parser.add_argument("--only", choices=CHANGES, help="only this setting")
     parser.add_argument("--cpu-seconds", type=float, default=90, help="of each run")
     parser.add_argument("--scored", type=int, default=SCORED, help="generated images")
-    parser.add_argument("--count", type=int, default=COUNT, help="training images")
+    parser.add_argument("--count", type=int, default=DEFAULT_COUNT, help="training images")
     options = parser.parse_args()
     torch.set_num_threads(1)  # so that CPU time is the time of one core
     folder = options.results / "settings"

@@ -11,7 +11,7 @@ from scipy import stats
 
 from tests.evaluation.networks import network, save
 from wgan.errors import DataError, UsageError
-from wgan.evaluation.by_class import check_classes
+from wgan.evaluation.by_class import check_same_classes
 from wgan.evaluation.config import METRICS, EvalConfig, parse_metrics
 from wgan.evaluation.evaluator import choose_metrics, evaluate_generator, measure
 from wgan.evaluation.feature_metrics import fid, kid, precision_recall
@@ -222,6 +222,6 @@ def test_the_seeds_of_all_classes_are_checked_before_the_work() -> None:
     labels = np.arange(30) % 3
     data = InMemoryDataset.from_array(real_images(30), labels=labels, class_names=classes)
     some = dataclasses.replace(generator("a", an_image), classes=classes)
-    check_classes([some], data, EvalConfig(n=10, seed=2**32 - 33))
+    check_same_classes([some], data, EvalConfig(n=10, seed=2**32 - 33))
     with pytest.raises(UsageError, match="--seed 4294967286 is not allowed with --per-class"):
-        check_classes([some], data, EvalConfig(n=10, seed=2**32 - 10))
+        check_same_classes([some], data, EvalConfig(n=10, seed=2**32 - 10))

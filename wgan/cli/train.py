@@ -90,7 +90,7 @@ def train(given: Given, compile: bool | None, dry_run: bool, as_json: bool) -> N
             from wgan.training.setup import make_trainer
 
         group = stack.enter_context(join(execution.dist_timeout))
-        stack.enter_context(_only_main_speaks(group))
+        stack.enter_context(_silence_other_ranks(group))
         with stop_at_once():
             open_evaluator = None if dry_run else _open_evaluator
             surveys: list[Survey] = []
@@ -114,7 +114,7 @@ def train(given: Given, compile: bool | None, dry_run: bool, as_json: bool) -> N
 
 
 @contextmanager
-def _only_main_speaks(group: "ProcessGroup") -> Iterator[None]:
+def _silence_other_ranks(group: "ProcessGroup") -> Iterator[None]:
     """Silence every process but the main one; their errors are still printed."""
     if group.is_main:
         yield
@@ -251,7 +251,7 @@ def _print_dry_run(
 def _train(trainer: "Trainer", stop: StopFlag) -> None:
     figures = ""
     begun: tuple[int, float] | None = None  # step and time after the first step, a slow one
-    said_end = False
+    has_shown_end = False
     with Progress(trainer.config.steps, "training", "steps", done=trainer.step) as progress:
         for metrics in trainer.train(should_stop=stop.is_set):
             if metrics is not None:
@@ -269,8 +269,8 @@ def _train(trainer: "Trainer", stop: StopFlag) -> None:
                 begun = trainer.step, now
             steps, seconds = trainer.step - begun[0], now - begun[1]
             # A GPU runs behind its host, which waits for it when it writes metrics.
-            if not said_end and steps > 0 and (metrics is not None or seconds > END_AFTER_S):
-                said_end = True
+            if not has_shown_end and steps > 0 and (metrics is not None or seconds > END_AFTER_S):
+                has_shown_end = True
                 progress.clear()
                 left = (trainer.config.steps - trainer.step) * seconds / steps
                 click.echo(f"{'end':10}{_estimated_end(left)}")

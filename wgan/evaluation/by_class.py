@@ -23,7 +23,7 @@ ClassStatistics = Mapping[str, FeatureStatistics]
 """Name of a class -> its real images in feature space."""
 
 
-def check_classes(
+def check_same_classes(
     generators: Sequence[EvaluatedGenerator], data: Dataset, config: EvalConfig
 ) -> None:
     """Raise UsageError unless generators and data have the same classes, and enough seeds."""
@@ -57,7 +57,7 @@ def class_statistics(data: Dataset, features: Features, data_n: int | None) -> C
 
     A class with too few for the metrics is left out, with a warning.
     """
-    assert isinstance(data, InMemoryDataset)  # as `check_classes` has checked
+    assert isinstance(data, InMemoryDataset)  # as `check_same_classes` has checked
     assert data.labels is not None
     found: dict[str, FeatureStatistics] = {}
     for label, name in enumerate(map(printable, data.class_names)):

@@ -17,7 +17,7 @@ from wgan.training.networks import Architecture, build
 IMAGES = 8
 """Images of the pass: enough to see whether any value lies below 0."""
 
-MARGIN = 0.01
+RANGE_MARGIN = 0.01
 """How far beyond [-1, 1] images may lie without a warning."""
 
 logger = logging.getLogger("wgan")
@@ -156,7 +156,7 @@ def _run_error(name: str, given: Tensor, exc: Exception) -> UsageError:
 
 def _check_range(images: Tensor, config: TrainConfig) -> None:
     low, high = float(images.min()), float(images.max())
-    if low < -1 - MARGIN or high > 1 + MARGIN:
+    if low < -1 - RANGE_MARGIN or high > 1 + RANGE_MARGIN:
         logger.warning(
             "the generator of --arch %s draws values from %.3g to %.3g: images are in [-1, 1], so"
             " its last layer is usually a tanh",

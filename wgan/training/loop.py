@@ -298,8 +298,8 @@ def sample_epsilon(state: TrainState, config: TrainConfig, ndim: int = 4) -> Ten
 @torch.no_grad()
 def clip_weights(critic: nn.Module, limit: float) -> None:
     """Clip each weight to [-limit, limit] (Arjovsky et al. 2017, Algorithm 1, line 7)."""
-    torch._foreach_clamp_max_(list(critic.parameters()), limit)
-    torch._foreach_clamp_min_(list(critic.parameters()), -limit)
+    for weight in critic.parameters():
+        weight.clamp_(-limit, limit)
 
 
 @contextmanager

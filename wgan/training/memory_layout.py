@@ -16,7 +16,7 @@ from wgan.training.losses import critic_loss, generator_loss, gradient_norms, gr
 from wgan.training.networks import DCGANCritic, DCGANGenerator
 from wgan.training.networks.resnet import ResNetCritic, ResNetGenerator
 
-BUILT_IN = (DCGANCritic, DCGANGenerator, ResNetCritic, ResNetGenerator)
+OWN_NETWORKS = (DCGANCritic, DCGANGenerator, ResNetCritic, ResNetGenerator)
 """Networks that take both."""
 
 
@@ -63,7 +63,7 @@ def run_in_some_layout(
 
 def why_not_channels_last(generator: nn.Module, critic: nn.Module, config: TrainConfig) -> str:
     """Why the networks can only be trained in the other layout; empty if they take both."""
-    if isinstance(generator, BUILT_IN) and isinstance(critic, BUILT_IN):
+    if isinstance(generator, OWN_NETWORKS) and isinstance(critic, OWN_NETWORKS):
         return ""
     try:
         return run_in_some_layout(generator, critic, config)[1]

@@ -41,7 +41,7 @@ OpenEvaluator = Callable[[TrainConfig, ExecutionConfig, torch.device], Evaluator
 
 CPU = torch.device("cpu")
 
-MAX_NAME = 50
+MAX_RUN_NAME = 50
 """Characters of the data's name in the name of a run's folder, of up to 4 bytes each."""
 
 ResolvedRun = tuple[Run, TrainConfig, ImageSource | Shards]
@@ -185,7 +185,7 @@ def _resolve(
         new = dataclasses.replace(new, classes=class_names(_images_of(new, source)))
     if run is None:
         # A folder's name can be as long as the file system allows, and then nothing fits behind it.
-        run = RUNS / f"{source.name[:MAX_NAME]}-{new.size}-{new.recipe}"
+        run = RUNS / f"{source.name[:MAX_RUN_NAME]}-{new.size}-{new.recipe}"
         stored = _stored_config(Run(run))
     if stored is not None:
         resumed = stored.resume(given)

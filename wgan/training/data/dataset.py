@@ -133,7 +133,7 @@ class InMemoryDataset:
         data = cls(pixels, [], pixels_sha256(pixels))
         if labels is None:
             return data
-        checked = check_labels(labels, len(pixels))
+        checked = as_labels(labels, len(pixels))
         if class_names is None:
             highest = int(checked.max())
             if highest >= MAX_CLASSES:
@@ -256,7 +256,7 @@ def split(count: int, share: float, seed: int) -> tuple[Indices, Indices]:
     return np.sort(order[held_out:]), np.sort(order[:held_out])
 
 
-def check_labels(labels: npt.ArrayLike, count: int) -> Labels:
+def as_labels(labels: npt.ArrayLike, count: int) -> Labels:
     """Return labels as int64 `[count]`. Raises DataError unless they are integers from 0."""
     found = np.asarray(labels)
     is_right = found.shape == (count,) and found.dtype.kind in "ui" and found.min(initial=0) >= 0

@@ -193,13 +193,13 @@ def _decode_tiff(stream: BinaryIO, frame: int, alpha: bool | None) -> RawImage:
         try:
             bands = read_bands(stream, page)
         except MissingExtra as exc:  # Pillow reads the upper 8 bits of some
-            if page.is_foreign:
+            if page.only_tifffile:
                 raise ImageError(str(exc)) from exc
             missing = exc
         else:
             if not page.says_alpha or (page.bands == 4 and not _is_alpha(bands, alpha)):
                 return wrap_array(bands)
-            if page.is_foreign:
+            if page.only_tifffile:
                 return with_alpha(bands)
     stream.seek(0)
     try:

@@ -21,7 +21,7 @@ FRAMED_ENDINGS = frozenset(
 )
 """Extensions of files that can hold several images: a JPEG as MPO, of cameras for 3D."""
 
-FORMATS = (
+PILLOW_FORMATS = (
     *("AVIF", "BMP", "DIB", "GIF", "HEIF", "JPEG", "JPEG2000", "MPO", "PNG", "PPM", "TIFF"),
     "WEBP",
 )
@@ -30,7 +30,7 @@ FORMATS = (
 
 @functools.cache
 def readers() -> tuple[str, ...]:
-    """Names of the readers of FORMATS that are installed."""
+    """Names of the readers of PILLOW_FORMATS that are installed."""
     try:
         import pillow_heif
 
@@ -38,7 +38,7 @@ def readers() -> tuple[str, ...]:
     except ImportError:  # an extra
         pass
     Image.init()  # some builds of Pillow lack some readers
-    return tuple(name for name in FORMATS if name in Image.OPEN)
+    return tuple(name for name in PILLOW_FORMATS if name in Image.OPEN)
 
 
 def ending_of(name: str) -> str:

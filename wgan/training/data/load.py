@@ -54,7 +54,7 @@ FILE_ENDINGS = (
 )
 """Extensions of files of many images."""
 
-FEW_IMAGES = 16
+MAX_PREVIEWS = 16
 """Most images beside tables that are taken for previews, and not for the data."""
 
 logger = logging.getLogger(__name__)
@@ -183,7 +183,7 @@ def _open_folder(folder: Path) -> ImageSource:
     shown = [file for file in files if not is_hidden(file)]
     tables = [file for file in shown if file.lower().endswith(".parquet")]
     images = [file for file in files if is_image_name(file)]
-    if tables and len(images) <= FEW_IMAGES:
+    if tables and len(images) <= MAX_PREVIEWS:
         source = _open_tables(folder, tables, images)
         if source is not None:
             return source

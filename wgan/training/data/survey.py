@@ -52,7 +52,7 @@ BOOLEAN = "boolean"
 
 @dataclass(frozen=True)
 class _Examined:
-    """What one image tells."""
+    """Size, colours and values of one image."""
 
     size: tuple[int, int]  # width, height
     colours: str

@@ -46,7 +46,7 @@ class Page(NamedTuple):
     extra: int  # of the last band: 0 unspecified, 1 or 2 alpha; -1 no extra band
     is_reduced: bool  # a smaller copy of another page
     orientation: int  # 1 upright, others as in EXIF
-    is_foreign: bool  # Pillow reads nothing of it: a big-endian BigTIFF, or compressed as WebP
+    only_tifffile: bool  # Pillow reads nothing of it: a big-endian BigTIFF, or compressed as WebP
 
     @property
     def says_alpha(self) -> bool:
@@ -67,8 +67,8 @@ def read_pages(file: BinaryIO) -> list[Page]:
     pages: list[Page] = []
     file.seek(0)
     start = file.read(16)
-    is_foreign = start.startswith(b"MM\0+")
-    if is_foreign:  # Pillow finds the + of a BigTIFF in the place of little-endian ones only
+    only_tifffile = start.startswith(b"MM\0+")
+    if only_tifffile:  # Pillow finds the + of a BigTIFF in the place of little-endian ones only
         directory = ImageFileDirectory_v2(b"II+\0" + start[4:], prefix=b"MM")
     else:
         directory = ImageFileDirectory_v2(start[: 16 if start[2:3] == b"+" else 8])
@@ -78,13 +78,13 @@ def read_pages(file: BinaryIO) -> list[Page]:
         seen.add(offset)
         file.seek(offset)
         directory.load(file)
-        pages.append(_page(len(seen) - 1, directory, is_foreign))
+        pages.append(_page(len(seen) - 1, directory, only_tifffile))
         offset = directory.next
     whole = [page for page in pages if not page.is_reduced]
     return whole or pages
 
 
-def _page(number: int, tags: ImageFileDirectory_v2, is_foreign: bool) -> Page:
+def _page(number: int, tags: ImageFileDirectory_v2, only_tifffile: bool) -> Page:
     def first(tag: int, default: int) -> int:
         value: Any = tags.get(tag, default)
         return int(value[0] if isinstance(value, tuple) else value)
@@ -102,13 +102,13 @@ def _page(number: int, tags: ImageFileDirectory_v2, is_foreign: bool) -> Page:
         extra=int(extra[-1]) if extra else -1,
         is_reduced=bool(first(254, 0) & 1),
         orientation=first(274, 1),
-        is_foreign=is_foreign or first(259, 1) == _WEBP,
+        only_tifffile=only_tifffile or first(259, 1) == _WEBP,
     )
 
 
 def needs_tifffile(page: Page) -> bool:
     """Whether Pillow cannot read a page, or would drop bits or bands of it."""
-    if page.is_foreign:
+    if page.only_tifffile:
         return True
     if page.bands == 1:
         return (page.bits, page.kind) in {(8, _SIGNED), (64, _UNSIGNED), (64, _SIGNED)}

@@ -13,7 +13,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from wgan.training.data.sources import ImageSource, Labels
 
-COUNT = 20_000
+DEFAULT_COUNT = 20_000
 """Default number of images."""
 
 VERSION = 1
@@ -41,7 +41,7 @@ STYLES: Mapping[str, GlyphStyle] = MappingProxyType(
 )
 """The built-in data sets by name."""
 
-MARGIN = 1.5
+MASK_WIDTH = 1.5
 """Width of a character's mask relative to the image, so that a rotation clips nothing."""
 
 
@@ -50,7 +50,7 @@ class GlyphSource(ImageSource):
 
     can_be_surveyed = False
 
-    def __init__(self, count: int = COUNT, name: str = "glyphs") -> None:
+    def __init__(self, count: int = DEFAULT_COUNT, name: str = "glyphs") -> None:
         super().__init__(name)
         self._count, self._style = count, STYLES[name]
         self.class_names = tuple(CHARACTERS)
@@ -139,7 +139,7 @@ def _rgb(hue: float, saturation: float, value: float) -> tuple[int, int, int]:
 @functools.lru_cache(maxsize=4 * len(CHARACTERS))
 def _mask(character: str, size: int) -> Image.Image:
     """Draw a bold character in the centre of a square mask, for images of `size` pixels."""
-    width = round(MARGIN * size)
+    width = round(MASK_WIDTH * size)
     font = ImageFont.load_default(0.9 * size)
     mask = Image.new("L", (width, width))
     stroke = size / 22

@@ -25,7 +25,7 @@ from wgan.training.data.sources import (
     sampled,
     wrap_array,
 )
-from wgan.training.data.sources.arrays import TOLD_APART
+from wgan.training.data.sources.arrays import LAYOUT_SAMPLES
 from wgan.training.data.sources.encoded import EncodedSource
 from wgan.training.data.sources.labelling import NO_CLASSES, Classes, classes_of_column
 from wgan.training.data.sources.list_column import ListColumn, is_list
@@ -74,7 +74,7 @@ class TableSource(EncodedSource):
         self.labels, self.class_names, self.why_no_classes = self._classes(schemas)
         if not self._ends or not self._ends[-1]:
             raise DataError(f"the table {files[0]} has no rows")
-        rows = range(min(len(self), TOLD_APART))
+        rows = range(min(len(self), LAYOUT_SAMPLES))
         self._lists = (
             ListColumn(map(self._value, rows), f"{files[0]}, column {self._column},")
             if is_list(schema.field(self._column).type)

@@ -11,7 +11,7 @@ from wgan.training.data.sources import ImageSource, RawImage, fingerprint_files,
 from wgan.training.data.sources.arrays.layout import ArrayLayout, resolve_layout
 from wgan.training.data.sources.labelling import NO_CLASSES, Classes
 
-TOLD_APART = 64
+LAYOUT_SAMPLES = 64
 """Flat images that are examined to tell the order of their colours."""
 
 
@@ -41,7 +41,7 @@ class StackSource(ImageSource):
         """`member` says which of several arrays in the file this is."""
         super().__init__(path.name.partition(".")[0] or "images")
         if len(array.shape) == 2:
-            layout = resolve_layout(np.asarray(array[:TOLD_APART]), layout)
+            layout = resolve_layout(np.asarray(array[:LAYOUT_SAMPLES]), layout)
         self._path, self._array, self._layout = path, array, layout
         self.labels, self.class_names, self.why_no_classes = classes
         self.unused, self._member = unused, member

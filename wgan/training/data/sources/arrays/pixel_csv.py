@@ -35,7 +35,7 @@ _JOINTS = re.compile(r"[\[\](),;]")
 
 _DECIMAL_COMMA = re.compile(r"\s*[-+]?\d*,\d+([eE][-+]?\d+)?\s*")
 
-EXAMINED = 1000
+SAMPLED_ROWS = 1000
 """First rows that tell which column has the labels."""
 
 
@@ -119,7 +119,7 @@ def _read(
     filled = filter(None, rows)
     first = unmangled(next(filled, []))
     names = [name.strip().lower() for name in first] if is_header(first) else []
-    known = list(itertools.islice(filled, EXAMINED))
+    known = list(itertools.islice(filled, SAMPLED_ROWS))
     if not names:
         known.insert(0, first)
     ends_empty = not names and len(first) > 1 and not any(row[-1] for row in known)
