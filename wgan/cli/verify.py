@@ -25,7 +25,7 @@ def verify(given: Given, as_json: bool) -> None:
     their batch, and runs that repeat to the bit: on every provider that works here, with ONNX
     Runtime's optimisations on and off, with one thread and many. The exit status is 1 when
     anything differs. By default the latest export. An ONNX file of another project has no images
-    to compare with: all else is checked, and what is not proved is said.
+    to compare with: everything else is checked, and the output lists what is not proved.
     """
     from wgan.runtime.model_source import find_model
     from wgan.runtime.verification import verify as run  # imports numpy and ONNX Runtime

@@ -2,7 +2,7 @@
 
 Hugging Face's `datasets` writes the kinds of the columns into the metadata of the schema, as
 `{"info": {"features": {"image": {"_type": "Image"}, "label": {"_type": "ClassLabel", "names":
-["cat", "dog"]}}}}`. Without it the types tell.
+["cat", "dog"]}}}}`. Without it, the types of the columns decide.
 """
 
 import json
