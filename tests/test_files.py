@@ -226,12 +226,13 @@ def test_the_limit_on_open_files_is_found_behind_other_errors() -> None:
         assert lacks_open_files(raised.value) == expected
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="the folder's path counts as well")
 @pytest.mark.parametrize("name", ["a" * 251 + ".npy", "\N{GRINNING FACE}" * 62 + ".npy"])
 def test_the_longest_name_of_a_file_can_be_written(tmp_path: Path, name: str) -> None:
     check_output(tmp_path / name)
     write_whole(tmp_path / name, b"new")
     assert names_in(tmp_path) == [name]
-    killed = tmp_path / f".{name[:50]}.7-7.partial"
+    killed = tmp_path / f".{name[:40]}{name[-10:]}.7-7.partial"
     killed.touch()
     check_output(tmp_path / name)
     assert not killed.exists()

@@ -123,7 +123,7 @@ def test_a_config_file_takes_the_names_and_texts_of_the_command_line(
         (SampleConfig, "grid", "8X4", (8, 4)),
         (SampleConfig, "shard", "2/3", (2, 3)),
         (SampleConfig, "strength", "-1.5..3", (-1.5, 3.0)),
-        (SampleConfig, "labels", "a dog, 0,,XxX", ("a dog", "0", "", "XxX")),
+        (SampleConfig, "labels", "a dog, 0,XxX", ("a dog", "0", "XxX")),
         (ForeignOptions, "image_shape", "8x6x3", (8, 6, 3)),
         (ForeignOptions, "latent_shape", "100", (100,)),
         (ForeignOptions, "latent_shape", "100x1x1", (100, 1, 1)),
@@ -138,7 +138,10 @@ def test_a_text_of_several_values_is_read(config: Any, name: str, text: str, val
     [
         (SampleConfig, "grid", "0x3", "--grid '0x3' is not allowed: write ROWSxCOLUMNS, each an"),
         (SampleConfig, "grid", "1" * 5000 + "x1", "--grid '1+.* write ROWSxCOLUMNS"),
+        (SampleConfig, "grid", "8", "write .*, each an integer at least 1, as in 8x8"),
+        (SampleConfig, "labels", "0,,1", "'0,,1' .*: write names or indices, as in cat,0,3"),
         (SampleConfig, "shard", "1/2/3", "--shard '1/2/3' is not allowed: write I/N"),
+        (SampleConfig, "shard", "0/3", "write I/N, each an integer at least 1, as in 1/4"),
         (SampleConfig, "shard", "1" * 5000 + "/1", "--shard '1+.* write I/N"),
         (SampleConfig, "strength", "3", "--strength '3' is not allowed: write LOW..HIGH"),
         (

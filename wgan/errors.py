@@ -106,8 +106,8 @@ class ParityError(ExportError):
 
 
 @contextmanager
-def foreign_errors(explained: Callable[[Exception], WganError]) -> Iterator[None]:
-    """Raise what `explained` makes of an error of a user's or a library's code, of any class.
+def translated_errors(translate: Callable[[Exception], WganError]) -> Iterator[None]:
+    """Turn an error of a user's or a library's code, of any class, into what `translate` returns.
 
     wgan's own errors and MemoryError pass as they are.
     """
@@ -116,7 +116,7 @@ def foreign_errors(explained: Callable[[Exception], WganError]) -> Iterator[None
     except (WganError, MemoryError):
         raise
     except Exception as exc:
-        raise explained(exc) from exc
+        raise translate(exc) from exc
 
 
 @contextmanager

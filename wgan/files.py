@@ -23,8 +23,8 @@ LFS_START = b"version https://git-lfs"
 TEMPORARY_SUFFIX = ".partial"
 """Ends the name of an unfinished file; a crash can leave one behind."""
 
-MAX_PREFIX = 50
-"""Characters of a file's name, of up to 4 bytes each, in that of its temporary file.
+KEPT_START, KEPT_END = 40, 10
+"""Characters of a long file's name, of up to 4 bytes each, in that of its temporary file.
 
 So the temporary name fits wherever the file's own does: systems allow 255 bytes.
 """
@@ -48,7 +48,7 @@ def whole_file(path: Path, *, flush: bool = True) -> Iterator[BinaryIO]:
     target = _replaceable(path)
     # The random number keeps writers of the same path apart, on other hosts too.
     writer = f"{os.getpid()}-{int.from_bytes(os.urandom(5))}"
-    partial = target.with_name(f".{target.name[:MAX_PREFIX]}.{writer}{TEMPORARY_SUFFIX}")
+    partial = target.with_name(f".{_shortened(target.name)}.{writer}{TEMPORARY_SUFFIX}")
     try:
         # Its lock tells `discard_leftovers` that a writer is at work. None: that function was
         # quicker, and is about to remove the new file.
@@ -192,7 +192,13 @@ def check_output(path: Path) -> None:
         is_read_only = hasattr(os, "statvfs") and os.statvfs(target.parent).f_flag & os.ST_RDONLY
         reason = os.strerror(errno.EROFS if is_read_only else errno.EACCES)
         raise OutputError(f"cannot write {path}: {reason}")
-    discard_leftovers(target.parent, glob.escape(target.name[:MAX_PREFIX]))
+    discard_leftovers(target.parent, glob.escape(_shortened(target.name)))
+
+
+def _shortened(name: str) -> str:
+    """Return a file's name, or the start and the ending of a long one."""
+    is_long = len(name) > KEPT_START + KEPT_END
+    return name[:KEPT_START] + name[-KEPT_END:] if is_long else name
 
 
 def check_keeps_inputs(output: Path, inputs: Iterable[tuple[str, Path]], hint: str) -> None:

@@ -23,7 +23,7 @@ Pixels = npt.NDArray[np.uint8]
 Encoding = Literal["PNG", "JPEG", "WEBP"]
 """Pillow's names of the image formats that are written."""
 
-FORMAT_SIDES = {"PNG": 2**31 - 1, "JPEG": 65500, "WEBP": 16383, "GIF": 65535}
+MAX_SIDES = {"PNG": 2**31 - 1, "JPEG": 65500, "WEBP": 16383, "GIF": 65535}
 """The longest side of each image format, in pixels."""
 
 _SETTINGS: Mapping[Encoding, Mapping[str, Any]] = {

@@ -42,6 +42,7 @@ class Option:
     flags: tuple[str, ...] = ()  # names on the command line; () is --field-name
     argument: bool = False  # positional on the command line
     metavar: str = ""  # the value's name in --help; "" is the unit
+    example: str = ""  # a value, in the message about a text that cannot be read
     group: str = ""  # its heading in --help; "" is that of the field before
     advanced: bool = False  # shown by --help-all, not by --help
     shown_default: str = ""  # the default in --help, where None has a meaning
@@ -348,9 +349,11 @@ def parse_text(text: str, name: str, field: "dataclasses.Field[Any]", described:
     with contextlib.suppress(ValueError):
         values = tuple(kind(part.strip()) for part in parts)
     if values is None or not is_allowed(field, values):
+        form = described.form or f"{described.metavar}, each {_TYPES[kind]}{_bounds(described)}"
+        example = f", as in {described.example}" if described.example else ""
         raise UsageError(
-            f"{option_flags(name, described)[0]} {shorten(text)} is not allowed: write"
-            f" {described.metavar}, each {_TYPES[kind]}{_bounds(described)}"
+            f"{option_flags(name, described)[0]} {shorten(text)} is not allowed:"
+            f" write {form}{example}"
         )
     return values
 

@@ -124,7 +124,7 @@ def test_a_path_takes_a_label_for_each_seed(
     [
         (["--label", "dgo"], "label 'dgo' is not a class of this model"),
         (["--labels", "0,1,2", "-n", 4], "3 labels are given for 4 images"),
-        (["--labels", "0,,1"], "label '' is not a class of this model"),
+        (["--labels", "0,,1"], "write names or indices, as in cat,0,3"),
         (["--label", 0, "--labels", "0,1"], "--label and --labels exclude each other"),
         (["--by-class", "--label", 0], "--label and --by-class exclude each other"),
         (["--by-class", "--interpolate", "0,1"], "--by-class and --interpolate exclude"),

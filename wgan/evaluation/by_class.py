@@ -23,10 +23,8 @@ ClassStatistics = Mapping[str, FeatureStatistics]
 """Name of a class -> its real images in feature space."""
 
 
-def check_same_classes(
-    generators: Sequence[EvaluatedGenerator], data: Dataset, config: EvalConfig
-) -> None:
-    """Raise UsageError unless generators and data have the same classes, and enough seeds."""
+def check_same_classes(generators: Sequence[EvaluatedGenerator], data: Dataset) -> None:
+    """Raise UsageError unless generators and data have the same classes."""
     if not isinstance(data, InMemoryDataset) or data.labels is None:
         raise UsageError(
             "--per-class needs real images in classes, such as subfolders: leave it out"
@@ -44,6 +42,11 @@ def check_same_classes(
                     f"{generator.name} has the class {shorten(name)}, which the real images do not"
                     " have: give the --data that it was trained on, or leave out --per-class"
                 )
+
+
+def check_class_seeds(generators: Sequence[EvaluatedGenerator], config: EvalConfig) -> None:
+    """Raise UsageError unless the seeds of all classes are allowed."""
+    for generator in generators:
         last = max(class_seeds(generator, config, k)[-1] for k in range(len(generator.classes)))
         if last >= SEED_LIMIT:
             raise UsageError(

@@ -12,6 +12,7 @@ import numpy as np
 from wgan.errors import DataError, UsageError
 from wgan.evaluation.by_class import (
     ClassStatistics,
+    check_class_seeds,
     check_same_classes,
     class_seeds,
     class_statistics,
@@ -60,7 +61,8 @@ def run_evaluation(config: EvalConfig, progress: bool = False) -> Evaluation:
     if config.data is None:
         _warn_of_other_images(generators, data, data_name)
     if config.per_class:
-        check_same_classes(generators, data, config)
+        check_same_classes(generators, data)
+        check_class_seeds(generators, config)
     reference = load_reference(data, features, config.data_n, statistics_folder(cache), progress)
     _warn_of_bias(config, reference)
     with _progress(progress, config.images * len(generators), "evaluating") as bar:

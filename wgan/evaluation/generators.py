@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from wgan.errors import ModelFileError, UsageError, foreign_errors
+from wgan.errors import ModelFileError, UsageError, translated_errors
 from wgan.evaluation.features import Features
 from wgan.files import archive_errors, is_file, is_folder
 from wgan.model_file import FORMATS
@@ -304,7 +304,7 @@ class ProgramGenerator(nn.Module):
 
     def _errors(self, action: str) -> AbstractContextManager[None]:
         """Turn any exception of PyTorch into a ModelFileError."""
-        return foreign_errors(
+        return translated_errors(
             lambda exc: self._error(f"PyTorch cannot {action} it: {first_line(exc, 200)}")
         )
 

@@ -194,22 +194,21 @@ def public_config(checkpoint: Checkpoint) -> dict[str, Any]:
 
 def unproved_manifest(
     draft: ExportDraft,
-    config: PrecisionConfig,
+    precision: PrecisionConfig,
     image_shape: tuple[int, int, int],
-    /,
     **fields: Any,
 ) -> Manifest:
     """Return the manifest of a draft before its proof, with an empty receipt.
 
-    `image_shape` is height, width and channels; `fields` are others, of which `config` is one.
+    `image_shape` is height, width and channels; `fields` are the other fields of the manifest.
     """
     height, width, channels = image_shape
     return Manifest(
         height=height,
         width=width,
         channels=channels,
-        precision=config.precision,
-        target=config.target_of(draft.file_format),
+        precision=precision.precision,
+        target=precision.target_of(draft.file_format),
         opset=draft.opset,
         float_layers=draft.float_layers,
         content_sha256="",

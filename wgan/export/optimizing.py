@@ -5,7 +5,7 @@ import logging
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from wgan.errors import ExportError, UsageError, foreign_errors, needs_extra
+from wgan.errors import ExportError, UsageError, needs_extra, translated_errors
 from wgan.export.config import OptimizeConfig
 from wgan.files import check_keeps_inputs, check_output
 from wgan.model_file.manifest import METADATA_KEY, Manifest
@@ -99,7 +99,7 @@ def load_foreign(path: Path) -> tuple["ModelProto", str]:
     import onnx
 
     # protobuf's errors have no common class.
-    with foreign_errors(
+    with translated_errors(
         lambda exc: ExportError(f"{path} cannot be read as ONNX: {first_line(exc)}")
     ):
         data = read_complete(path)

@@ -25,7 +25,7 @@ BEFORE = (*VALUE_PRESERVING, "Flatten", "Cast", "Mul", "Div", "Concat")
 """Operators that may come before it: they rearrange or scale the latents, or join a class to
 them."""
 
-SEFA_LATENT_DIM = 4096
+SEFA_DIM_LIMIT = 4096
 """Most numbers of a latent: each costs a run of the layer."""
 
 Matrix = npt.NDArray[np.float64]
@@ -38,10 +38,10 @@ def first_layer(model: "LatentModel") -> Matrix:
     Raises:
         UsageError: there is none, or the latents have too many numbers.
     """
-    if model.latent_dim > SEFA_LATENT_DIM:
+    if model.latent_dim > SEFA_DIM_LIMIT:
         raise UsageError(
             f"the model's latents have {model.latent_dim} numbers, and --method sefa takes at most"
-            f" {SEFA_LATENT_DIM}: use --method pca"
+            f" {SEFA_DIM_LIMIT}: use --method pca"
         )
     # Zero, and then each unit vector.
     latents = np.eye(model.latent_dim + 1, model.latent_dim, -1, dtype=np.float32)

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 CANDIDATES = 512
 """Random latents, the nearest of which are where the searches start."""
 
-CMA_LATENT_DIM = 1024
+CMA_DIM_LIMIT = 1024
 """CMA-ES keeps a matrix of this squared for each search, and factorises it in each generation."""
 
 SHEET_SIDE = 64
@@ -121,10 +121,10 @@ def evolve(search: Search) -> Iterator[int]:
         MissingExtra: cmaes is not installed.
         UsageError: the latents have too many numbers.
     """
-    if search.model.latent_dim > CMA_LATENT_DIM:
+    if search.model.latent_dim > CMA_DIM_LIMIT:
         raise UsageError(
             f"the model's latents have {search.model.latent_dim} numbers, and the search without"
-            f" gradients takes at most {CMA_LATENT_DIM}: give a run or a checkpoint"
+            f" gradients takes at most {CMA_DIM_LIMIT}: give a run or a checkpoint"
         )
     with needs_extra("project", purpose="projecting without gradients"):
         from cmaes import CMA

@@ -62,6 +62,7 @@ class ForeignOptions:
         low=1,
         high=FILE_SIDE_LIMIT,
         metavar="HxWxC",
+        example="32x32x3",
         shown_default="as the file says",
     )
     latent_shape: tuple[int, ...] | None = advanced(
@@ -71,6 +72,7 @@ class ForeignOptions:
         low=1,
         high=LATENT_DIM_LIMIT,
         metavar="SIZE[xSIZE...]",
+        example="100x1x1",
         shown_default="as the file says",
     )
 

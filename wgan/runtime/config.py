@@ -114,6 +114,9 @@ class SampleConfig(ForeignOptions):
         "Class of each image, or of each seed of a path between classes, as in cat,0,3.",
         separator=",",
         metavar="CLASS,...",
+        pattern=r".+",
+        form="names or indices",
+        example="cat,0,3",
         excludes=("label",),
     )
     by_class: bool = option(
@@ -157,14 +160,17 @@ class SampleConfig(ForeignOptions):
         high=STRENGTH_LIMIT,
         separator="..",
         metavar="LOW..HIGH",
+        example="-3..3",
         shown_default="-3..3",
         needs=("direction",),
     )
     shard: tuple[int, int] | None = advanced(
         None,
         "Every N-th image, from the I-th on: 1/N to N/N.",
+        low=1,
         separator="/",
         metavar="I/N",
+        example="1/4",
         excludes=("ray",),
     )
     fps: float = option(
@@ -176,6 +182,7 @@ class SampleConfig(ForeignOptions):
         low=1,
         separator="x",
         metavar="ROWSxCOLUMNS",
+        example="8x8",
         shown_default="the squarest",
     )
     scale: int = option(

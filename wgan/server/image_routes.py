@@ -277,7 +277,8 @@ def parse_image_request(request: SampleRequest, model: Model, limit: int) -> Ima
     if request.label is not UNSET and request.labels is not UNSET:
         raise bad_request("label and labels exclude each other: give one of them")
     latent_dim = model.generator.latent_dim
-    labels = next((each for each in (request.label, request.labels) if each is not UNSET), None)
+    given_labels = request.label if request.labels is UNSET else request.labels
+    labels: GivenLabels | None = None if given_labels is UNSET else given_labels
     if request.latents is not UNSET:
         check_count(len(request.latents), limit)
         for row, numbers in enumerate(request.latents):

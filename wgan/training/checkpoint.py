@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from wgan import __version__
-from wgan.errors import CheckpointError, DeviceError, UsageError, foreign_errors
+from wgan.errors import CheckpointError, DeviceError, UsageError, translated_errors
 from wgan.files import archive_errors, is_folder, is_refused, remove, why_unreadable, write_whole
 from wgan.runs import Run, find_run, follow_pointer
 from wgan.text import first_line, shorten
@@ -93,7 +93,7 @@ class Checkpoint:
         load_weights(state.generator, self.generator, f"the generator of {arch}")
         load_weights(state.critic, self.critic, f"the critic of {arch}")
         load_weights(state.generator_ema, self.average, f"the generator of {arch}")
-        with foreign_errors(
+        with translated_errors(
             lambda exc: CheckpointError(
                 f"the checkpoint of step {self.step} cannot be resumed: {first_line(exc)}"
             )

@@ -8,10 +8,10 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
-from wgan.errors import UsageError, foreign_errors
+from wgan.errors import UsageError, translated_errors
 from wgan.text import first_line, shorten
 from wgan.training.config import TrainConfig
-from wgan.training.memory_layout import run_in_some_layout
+from wgan.training.memory_layout import run_in_either_layout
 from wgan.training.networks import Architecture, build
 
 IMAGES = 8
@@ -135,7 +135,7 @@ def _check_arrival(start: str, end: str, leaves: Iterable[Tensor], config: Train
 
 def _call(name: str, network: nn.Module, given: Tensor, config: TrainConfig) -> Tensor:
     labels = (torch.zeros(len(given), dtype=torch.int64),) if config.classes else ()
-    with foreign_errors(lambda exc: _run_error(name, given, exc)):
+    with translated_errors(lambda exc: _run_error(name, given, exc)):
         result = network(given, *labels)
     if not isinstance(result, Tensor):
         raise UsageError(
@@ -173,7 +173,7 @@ def _check_range(images: Tensor, config: TrainConfig) -> None:
 def _check_backward(generator: nn.Module, critic: nn.Module, config: TrainConfig) -> None:
     """Check that the networks can be trained in one of the two memory layouts."""
     with _training_errors(config):
-        pair, _ = run_in_some_layout(generator, critic, config)
+        pair, _ = run_in_either_layout(generator, critic, config)
     for name, network in zip(("generator", "critic"), pair, strict=True):
         for parameter, value in network.named_parameters():
             if value.grad is not None and value.grad.is_sparse:
@@ -190,7 +190,7 @@ def _training_errors(config: TrainConfig) -> Iterator[None]:
     def explained(exc: Exception) -> UsageError:
         return UsageError(f"the networks of --arch {config.arch} cannot be trained: {_reason(exc)}")
 
-    with foreign_errors(explained), warnings.catch_warnings():
+    with translated_errors(explained), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the error, or the training, says the same
         yield
 

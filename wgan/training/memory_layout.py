@@ -16,7 +16,7 @@ from wgan.training.losses import critic_loss, generator_loss, gradient_norms, gr
 from wgan.training.networks import DCGANCritic, DCGANGenerator
 from wgan.training.networks.resnet import ResNetCritic, ResNetGenerator
 
-OWN_NETWORKS = (DCGANCritic, DCGANGenerator, ResNetCritic, ResNetGenerator)
+BUILT_IN_NETWORKS = (DCGANCritic, DCGANGenerator, ResNetCritic, ResNetGenerator)
 """Networks that take both."""
 
 
@@ -50,10 +50,10 @@ def run_once(
     return pair[0], pair[1]
 
 
-def run_in_some_layout(
+def run_in_either_layout(
     generator: nn.Module, critic: nn.Module, config: TrainConfig
 ) -> tuple[tuple[nn.Module, nn.Module], str]:
-    """As `run_once`, with channels last if possible; return the copies, and why it is not."""
+    """As `run_once`, channels last or else contiguous; return the copies, and why not last."""
     try:
         return run_once(generator, critic, config, torch.channels_last), ""
     except Exception as exc:  # noqa: BLE001 - of any kind, from the user's code
@@ -63,10 +63,10 @@ def run_in_some_layout(
 
 def why_not_channels_last(generator: nn.Module, critic: nn.Module, config: TrainConfig) -> str:
     """Why the networks can only be trained in the other layout; empty if they take both."""
-    if isinstance(generator, OWN_NETWORKS) and isinstance(critic, OWN_NETWORKS):
+    if isinstance(generator, BUILT_IN_NETWORKS) and isinstance(critic, BUILT_IN_NETWORKS):
         return ""
     try:
-        return run_in_some_layout(generator, critic, config)[1]
+        return run_in_either_layout(generator, critic, config)[1]
     except Exception:  # noqa: BLE001 - they fail in any layout: the training says how
         return ""
 

@@ -70,7 +70,7 @@ def make_trainer(
     run, config, source = resolve_run(settings, execution.run, execution.download, group, device)
     transform = Transform.from_config(config, config.size, config.channels)
     # Everything that can be wrong is checked before the data is decoded, which may take long.
-    architecture = _own_architecture(settings)
+    architecture = _named_architecture(settings)
     trackers, make_evaluator = [], None
     if group.is_main:
         trackers = make_trackers(execution.tracker, run, config)
@@ -161,7 +161,8 @@ def resolve_run(
 def _resolve(
     given: Mapping[str, Any], run: Path | None, download: bool, device: torch.device
 ) -> ResolvedRun:
-    run, own = None if run is None else follow_pointer(run), given
+    run = None if run is None else follow_pointer(run)
+    by_user = given  # below, `given` gets the settings of a checkpoint too
     stored = _stored_config(Run(run)) if run else None
     # The channels and the name of a new run's folder are those of the data.
     data = given.get("data", stored.data if stored else TrainConfig.data)
@@ -198,12 +199,12 @@ def _resolve(
         data_range=resolve_data_range(new.data_range, source),
     )
     if new.minutes:
-        new = plan(new, device, given, _own_architecture(own))
+        new = plan(new, device, given, _named_architecture(by_user))
     return Run(run), new, source
 
 
-def _own_architecture(settings: Mapping[str, Any]) -> Architecture | None:
-    """Import the networks that the user names; what another run names must not run unasked."""
+def _named_architecture(settings: Mapping[str, Any]) -> Architecture | None:
+    """Import the networks of --arch; a name from another run or a checkpoint runs no code."""
     return load_architecture(settings["arch"]) if "arch" in settings else None
 
 

@@ -12,7 +12,7 @@ from PIL import Image
 from tests.runtime import models
 from tests.runtime.writers.test_writers import make_job
 from wgan.errors import OutputError
-from wgan.files import lock_file, open_lock
+from wgan.files import lock_file, open_lock, whole_file
 from wgan.latents import ClassInput, Latents
 from wgan.runtime import Generator
 from wgan.runtime.writers import write
@@ -58,6 +58,20 @@ def test_a_resumed_folder_generates_only_missing_images(
     after = {name: (tmp_path / "out" / name).stat().st_mtime_ns for name in begun}
     assert before == after
     assert not list((tmp_path / "out").glob("*.partial"))
+
+
+@pytest.mark.parametrize("label", ["cat", "a" * 40])
+def test_what_a_killed_writer_of_a_folder_left_is_removed(
+    generator: Generator, tmp_path: Path, label: str
+) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    image = out / f"00000007-{label}-3.png"
+    with whole_file(image):
+        (begun,) = out.iterdir()
+    image.rename(begun)  # as if the writer had been killed
+    write(f"{out}/", make_job(generator, range(2)))
+    assert not begun.exists()
 
 
 def test_a_tar_that_another_process_writes_is_refused(generator: Generator, tmp_path: Path) -> None:

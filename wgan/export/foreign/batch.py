@@ -12,7 +12,7 @@ from contextlib import contextmanager
 import numpy as np
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
-from wgan.errors import ExportError, foreign_errors
+from wgan.errors import ExportError, translated_errors
 from wgan.export.lowering.calibration import feed, open_session
 from wgan.export.lowering.graph import AnyArray, Shape, infer_shapes
 from wgan.model_file.graph_inputs import Inputs
@@ -53,7 +53,7 @@ def check_freed(model: ModelProto, batch: int | None, classes: int) -> None:
     if batch is None:
         return
     several = range(2 if batch == 3 else 3)
-    with foreign_errors(lambda _: ExportError("the graph fails on other batches")):
+    with translated_errors(lambda _: ExportError("the graph fails on other batches")):
         session = open_session(model)
         images, single = (
             session.run(["images"], feed(model, seeds, min(1, classes)))[0]

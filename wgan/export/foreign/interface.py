@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import onnx.inliner
 from onnx import ModelProto, TensorProto
 
-from wgan.errors import ExportError, foreign_errors
+from wgan.errors import ExportError, translated_errors
 from wgan.export.lowering.graph import AnyArray, all_nodes
 from wgan.model_file.graph_inputs import Inputs
 from wgan.model_file.image_outputs import Layout
@@ -51,7 +51,7 @@ def inline_functions(model: ModelProto) -> ModelProto:
     """
     if not model.functions:
         return model
-    with foreign_errors(
+    with translated_errors(
         lambda exc: ExportError(
             f"the functions that the file defines cannot be inlined ({first_line(exc, 200)}):"
             " export it without functions"

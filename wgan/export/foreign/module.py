@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from wgan.errors import ExportError, UsageError, WganError, foreign_errors
+from wgan.errors import ExportError, UsageError, WganError, translated_errors
 from wgan.export.foreign.arguments import LabelArgument
 from wgan.model_file.graph_inputs import LABEL_NAME
 from wgan.model_file.image_outputs import OTHER_WHOLE, UINT8, FoundImages, as_images
@@ -326,7 +326,7 @@ def _run_errors(generator: ForeignGenerator) -> AbstractContextManager[None]:
             f" {first_line(exc, 200)}. {advice}"
         )
 
-    return foreign_errors(explained)
+    return translated_errors(explained)
 
 
 def _say(value: Any) -> str:

@@ -14,7 +14,7 @@ import onnx
 import onnx.version_converter
 from onnx import GraphProto, ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
-from wgan.errors import ExportError, foreign_errors, needs_extra
+from wgan.errors import ExportError, needs_extra, translated_errors
 from wgan.export.foreign.batch import check_freed, free_batch, frozen_batch_errors
 from wgan.export.foreign.interface import FLOATS, Interface, check_operators, inline_functions
 from wgan.export.formats import quiet
@@ -76,9 +76,9 @@ def normalize(model: ModelProto, interface: Interface) -> ModelProto:
 
 def fold(model: ModelProto) -> ModelProto:
     """Fold constants and batch norm; a graph that the optimiser cannot read stays as it is."""
-    with quiet(), needs_extra("export", purpose="rewriting an ONNX graph"):
-        from onnxscript import optimizer
     with _rewriting_errors(), quiet():
+        with needs_extra("export", purpose="rewriting an ONNX graph"):
+            from onnxscript import optimizer
         logging.getLogger("onnxscript").setLevel(logging.ERROR)
         return optimizer.optimize(fold_constants(model))
 
@@ -331,6 +331,6 @@ def _output_nodes(model: ModelProto, interface: Interface, name: str) -> Iterato
 
 def _rewriting_errors() -> AbstractContextManager[None]:
     """Turn errors of onnx's and onnxscript's own code into an ExportError."""
-    return foreign_errors(
+    return translated_errors(
         lambda exc: ExportError(f"the file's graph cannot be rewritten: {first_line(exc, 200)}")
     )

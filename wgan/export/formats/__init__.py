@@ -12,7 +12,7 @@ from contextlib import AbstractContextManager, contextmanager
 import torch
 from torch import Tensor
 
-from wgan.errors import ExportError, foreign_errors
+from wgan.errors import ExportError, translated_errors
 from wgan.text import first_line
 
 STDERR = 2
@@ -42,7 +42,7 @@ def export_errors(action: str) -> AbstractContextManager[None]:
             " values (docs/own-networks.md)"
         )
 
-    return foreign_errors(explained)
+    return translated_errors(explained)
 
 
 def _reason(cause: BaseException) -> str:

@@ -45,7 +45,7 @@ def write_folder(
 
     Args:
         folder: the folder.
-        step: the training step; the manifest has it.
+        step: not used, as the manifest has it; every format that is a folder is given it.
         config: the options of the export; this format has none.
         write_model: writes a proved export of a format to a path and returns its manifest.
 
@@ -65,16 +65,17 @@ def write_folder(
     try:
         manifest = write_model(script, "torchscript")
         model = convert(script.read_bytes(), manifest)
-        model.save(str(partial))
-        if sys.platform == "darwin":
-            check_goldens(partial, manifest)
-        else:
+        try:
+            model.save(str(partial))
+            if sys.platform == "darwin":
+                check_goldens(partial, manifest)
+            if (folder / PACKAGE).exists():
+                shutil.rmtree(folder / PACKAGE)
+            partial.rename(folder / PACKAGE)
+        except OSError as exc:
+            raise OutputError(f"cannot write {folder}: {exc.strerror or exc}") from exc
+        if sys.platform != "darwin":
             logger.warning("the Core ML package was not run: only macOS can; its source was proved")
-        if (folder / PACKAGE).exists():
-            shutil.rmtree(folder / PACKAGE)
-        partial.rename(folder / PACKAGE)
-    except OSError as exc:
-        raise OutputError(f"cannot write {folder}: {exc.strerror or exc}") from exc
     finally:
         script.unlink(missing_ok=True)
         shutil.rmtree(partial, ignore_errors=True)

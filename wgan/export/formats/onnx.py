@@ -103,11 +103,11 @@ def to_onnx(generator: nn.Module, latent_dim: int, classes: int = 0) -> ModelPro
         MissingExtra: onnxscript is not installed.
     """
     example = example_inputs(latent_dim, classes)
-    with quiet(), needs_extra("export", purpose="exporting to ONNX"):
-        import onnxscript  # noqa: F401 - the exporter would blame the network
     # The exporter itself calls deprecated functions, and prints the graph of a network that it
     # cannot trace.
     with export_errors("exported to ONNX"), quiet():
+        with needs_extra("export", purpose="exporting to ONNX"):
+            import onnxscript  # noqa: F401 - the exporter would blame the network
         with torch.no_grad():
             has_pixels = generator(*example).shape[1] in PIXEL_CHANNELS
         program = torch.onnx.export(

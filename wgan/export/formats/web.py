@@ -59,7 +59,7 @@ def write_folder(
 
     Args:
         folder: the page's folder.
-        step: the training step; the manifest has it.
+        step: not used, as the manifest has it; every format that is a folder is given it.
         config: the options of the export: its precision, and where onnxruntime-web is.
         write_model: writes a proved ONNX export to a path and returns its manifest.
 

@@ -59,8 +59,8 @@ def _fold(graph: Graph, node: NodeProto, source: str, weight: AnyArray, eight_bi
     if simple and kernel == (1, 1) and pads == [0] * 4:
         small = graph.add("Conv", source, node.input[1], *rest, kernel_shape=[1, 1])
         scales = graph.constant(np.array([1, 1, 2, 2], np.float32), "scales")
-        mode = {"coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"}
-        graph.add("Resize", small, "", scales, output=node.output[0], mode="nearest", **mode)
+        pixel = {"coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"}
+        graph.add("Resize", small, "", scales, output=node.output[0], mode="nearest", **pixel)
         return True
     if simple and kernel == (3, 3) and pads == [1] * 4:
         if eight_bits and len(weight) <= MAX_TAPS_CHANNELS:

@@ -10,7 +10,7 @@ import numpy as np
 
 from wgan.errors import UsageError, needs_extra
 from wgan.files import whole_file
-from wgan.images import FORMAT_SIDES, Pixels, to_pil
+from wgan.images import MAX_SIDES, Pixels, to_pil
 from wgan.runtime.job import Job
 from wgan.text import plural
 
@@ -49,7 +49,7 @@ def write_animation(path: Path, job: Job) -> None:
 
 def _check_size(job: Job, kind: str) -> None:
     frames, (height, width, _) = len(job.positions), job.image_shape
-    if frames * height * width > LOOPING_LIMIT or max(height, width) > FORMAT_SIDES[kind]:
+    if frames * height * width > LOOPING_LIMIT or max(height, width) > MAX_SIDES[kind]:
         raise UsageError(
             f"a {kind} of {plural(frames, 'frame')} of {width}x{height} pixels is too large:"
             " generate fewer --frames, lower --scale, or write a .mp4 or a folder of PNGs (out/)"
@@ -69,10 +69,10 @@ def _write_looping(file: BinaryIO, job: Job, kind: str) -> None:
             **({"quality": 90} if kind == "WEBP" else {}),
         )
     except (OverflowError, struct.error) as exc:  # struct: before Pillow 13
-        # Pillow joins equal frames, and a GIF has 16 bits for the hundredths of a second of each.
-        raise UsageError(
-            "a GIF cannot show one image for more than 655 s: raise --fps, or write a .webp or .mp4"
-        ) from exc
+        # A GIF has 16 bits for the hundredths of a second of a frame, and Pillow joins equal ones;
+        # a WebP has 31 bits for the milliseconds of all.
+        limit = "one image for more than 655 s" if kind == "GIF" else "images for 25 days"
+        raise UsageError(f"a {kind} cannot show {limit}: raise --fps, or write a .mp4") from exc
 
 
 def _write_video(file: BinaryIO, job: Job) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from wgan.errors import OutputError, UsageError
 from wgan.files import write_whole
-from wgan.images import FORMAT_SIDES, Encoding, collect, grid, grid_shape
+from wgan.images import MAX_SIDES, Encoding, collect, grid, grid_shape
 from wgan.runtime.job import Job
 
 GRID_PIXEL_LIMIT = 2**28
@@ -52,7 +52,7 @@ def _check_size(job: Job, shape: tuple[int, int], kind: Encoding) -> None:
     if rows * columns < len(job.positions):
         raise UsageError(f"a grid of {rows}x{columns} has no room for {len(job.positions)} images")
     height, width = rows * job.image_shape[0], columns * job.image_shape[1]
-    if height * width > GRID_PIXEL_LIMIT or max(height, width) > FORMAT_SIDES[kind]:
+    if height * width > GRID_PIXEL_LIMIT or max(height, width) > MAX_SIDES[kind]:
         raise UsageError(
             f"a {kind} of {width}x{height} pixels is too large: generate fewer images, or write a"
             " folder (out/) or an archive (out.tar)"

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from wgan.training.data.stream import StreamingDataset as StreamingDataset
     from wgan.training.data.transform import Transform as Transform
 
-_HOMES = {
+_PUBLIC_NAMES = {
     "batches": ("Batch", "Batches"),
     "dataset": ("Dataset", "InMemoryDataset"),
     "load": ("load_data", "load_images", "open_data", "open_source"),
@@ -50,7 +50,7 @@ _HOMES = {
 
 def __getattr__(name: str) -> Any:
     # `decoding` and `transform` need no PyTorch, and `wgan project` uses them without (PEP 562).
-    for module, names in _HOMES.items():
+    for module, names in _PUBLIC_NAMES.items():
         if name in names:
             return getattr(import_module(f"{__name__}.{module}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

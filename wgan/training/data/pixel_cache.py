@@ -49,7 +49,7 @@ CACHE_VARIABLE = "WGAN_CACHE"
 ABANDONED_SECONDS = 3600.0
 """A partial file that was not written to for this long belongs to a killed process."""
 
-CHECKED_BLOCK = 2**24
+CHECKSUM_BLOCK = 2**24
 """Bytes per checksum: 16 MiB."""
 
 MAX_BLOCKS = 256
@@ -285,11 +285,11 @@ def _checksum(description: dict[str, Any]) -> int:
 def _block_checksums(pixels: Pixels) -> list[int]:
     """Checksums of evenly spaced blocks, at most MAX_BLOCKS; zlib releases the GIL."""
     data = pixels.reshape(-1)
-    step = CHECKED_BLOCK * -(-data.size // (CHECKED_BLOCK * MAX_BLOCKS))
+    step = CHECKSUM_BLOCK * -(-data.size // (CHECKSUM_BLOCK * MAX_BLOCKS))
     with ThreadPoolExecutor(usable_cores()) as pool:
         return list(
             pool.map(
-                lambda first: zlib.crc32(data[first : first + CHECKED_BLOCK].data),
+                lambda first: zlib.crc32(data[first : first + CHECKSUM_BLOCK].data),
                 range(0, data.size, step),
             )
         )

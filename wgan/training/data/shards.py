@@ -159,7 +159,7 @@ def _check_index(paths: list[Path]) -> tuple[int | None, dict[str, int]]:
     except FileNotFoundError:
         return None, {}
     except (OSError, ValueError, TypeError, KeyError, OverflowError, RecursionError) as exc:
-        reason = why_unreadable(exc, "is damaged, remove it to continue without")
+        reason = why_unreadable(exc, "is damaged (remove it to continue without)")
         raise DataError(f"the index {folder / INDEX} {reason}") from exc
     for path in paths:
         size, expected = path.stat().st_size, sizes.get(path.name)

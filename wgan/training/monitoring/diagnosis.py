@@ -189,7 +189,8 @@ def usual_distance(real: Pixels) -> float:
 def _squared_distances(a: Pixels, b: Pixels) -> Distances:
     """Squared Euclidean distances, `[len(a), len(b)]`, of every k-th pixel of large images."""
     k = -(-max(a.shape[1:3]) // MAX_COMPARED_SIDE)
-    x, y = (each[:, ::k, ::k].reshape(len(each), -1).astype(np.float32) for each in (a, b))
+    x = a[:, ::k, ::k].reshape(len(a), -1).astype(np.float32)
+    y = x if b is a else b[:, ::k, ::k].reshape(len(b), -1).astype(np.float32)
     squares = np.einsum("ij,ij->i", x, x)[:, None] + np.einsum("ij,ij->i", y, y)
     distances: Distances = np.maximum(squares - 2 * x @ y.T, 0)
     return distances

@@ -74,7 +74,7 @@ class Monitor:
         self._run, self._config, self._state = run, config, state
         self._holdout, self._trackers, self._deferred = holdout, trackers, deferred
         self._sample_spread, self._all_images = spread(sample), all_images
-        self._usual_distance = None if all_images is None else usual_distance(all_images)
+        self._usual_distance: float | None = None  # of all_images, once a preview needs it
         count = min(len(sample), len(PREVIEW_SEEDS))
         self._reals = sample[evenly_spaced(len(sample), count)] if count else sample
         self._stats = StepStats(state)
@@ -238,6 +238,8 @@ class Monitor:
             if self._sample_spread > 0:
                 found["diversity"] = spread(pixels) / self._sample_spread
             if self._all_images is not None:
+                if self._usual_distance is None:
+                    self._usual_distance = usual_distance(self._all_images)
                 found["novelty"] = novelty(pixels, self._all_images, self._usual_distance)
             sheet = grid(viewable(pixels))
             for tracker in self._trackers:

@@ -22,7 +22,8 @@ class ResidualBlock(nn.Module):
     """Two 3x3 convolutions beside a shortcut: `[n, inputs, s, s]` -> `[n, outputs, s', s']`.
 
     `scale` is 2 to double the size (nearest, before the first convolution), 0.5 to halve it (mean,
-    after the second), 1 to leave it.
+    after the second), 1 to leave it. `is_first` is for a block that reads images: no norm and no
+    activation before its first convolution, which has `outputs` maps.
     """
 
     def __init__(

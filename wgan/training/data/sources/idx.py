@@ -111,7 +111,7 @@ def open_idx(path: Path, name: str) -> ArraySource:
             if file.read(1):
                 raise DataError(f"{path} is damaged: it continues after its {count} images")
     except (OSError, EOFError, zlib.error, struct.error) as exc:
-        reason = why_unreadable(exc, "is truncated or damaged, download it again")
+        reason = why_unreadable(exc, "is truncated or damaged (download it again)")
         raise DataError(f"the idx file {path} {reason}") from exc
     pixels = np.frombuffer(values, kind).reshape(shape)
     if len(shape) > 3 and layout_of(shape, kind, str(path)).bands_first:

@@ -76,7 +76,8 @@ class _ArchiveSource(FileSource):
         runs = run_folders(sizes)
         inside = tuple(f"{run}/" for run in runs)
         files = [file for file in sizes if not file.startswith(inside)]
-        unread = {**unread, describe_runs(runs): len(runs)}
+        if runs:
+            unread = {**unread, describe_runs(runs): len(runs)}
         super().__init__("archive", path, name, files, unread=unread)
         self._sizes = sizes
 

@@ -157,7 +157,9 @@ def array_errors(path: Path) -> Iterator[None]:
     except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error) as exc:
         if is_lfs_pointer(path):
             raise DataError(f"the arrays {path} are a git-lfs pointer: run  git lfs pull") from exc
-        if "allow_pickle" in str(exc) or "Python objects" in str(exc):
+        if isinstance(exc, ValueError) and (
+            "allow_pickle" in str(exc) or "Python objects" in str(exc)
+        ):
             raise DataError(
                 f"{path} holds Python objects, which are not read, because that would run their"
                 " code: save plain arrays of numbers"
