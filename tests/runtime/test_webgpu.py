@@ -50,6 +50,7 @@ def run(*command: str, folder: Path) -> "subprocess.CompletedProcess[str]":
         "PYTHONPATH": str(ROOT),
         "PATH": os.environ["PATH"],
         "VK_ICD_FILENAMES": str(SWIFTSHADER),
+        "LD_LIBRARY_PATH": str(SWIFTSHADER.parent),  # Chromium brings Vulkan's loader too
     }
     return subprocess.run(
         command, cwd=folder, env=environment, capture_output=True, text=True, check=False
