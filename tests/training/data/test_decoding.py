@@ -4,6 +4,7 @@ import struct
 import sys
 import time
 import zlib
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ from tests.training.data.conftest import RealData, save_image
 from wgan.errors import DataError, ImageError
 from wgan.training.data import Transform, load_images, open_source
 from wgan.training.data.decoding import PIXEL_LIMIT, decode
-from wgan.training.data.image_formats import is_image_name
+from wgan.training.data.image_formats import is_image_name, readers
 from wgan.training.data.sources import image_size
 from wgan.training.data.sources.glyphs import GlyphSource
 from wgan.training.data.survey import find_data_range
@@ -258,3 +259,17 @@ def test_rarer_extensions_are_images(tmp_path: Path, ending: str) -> None:
     source = open_source(tmp_path)
     assert len(source) == 1
     assert image_size(source.image(0, 8)) == (8, 8)
+
+
+def test_an_import_that_fails_in_one_thread_fails_in_the_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "pillow_heif.py").write_text(
+        "import time\ntime.sleep(0.2)\nraise OSError(24, 'Too many open files')\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.delitem(sys.modules, "pillow_heif", raising=False)
+    uncached = readers.__wrapped__
+    with ThreadPoolExecutor(4) as pool:
+        started = [pool.submit(uncached) for _ in range(4)]
+    assert [type(each.exception()) for each in started] == [OSError] * 4

@@ -1,6 +1,8 @@
 """Formats of image files: which extensions are read here, and by which of Pillow's readers."""
 
+import contextlib
 import functools
+import threading
 
 from PIL import Image
 
@@ -28,15 +30,18 @@ PILLOW_FORMATS = (
 """Pillow's readers that are used. The others are old, and the one for EPS starts Ghostscript."""
 
 
+_IMPORTING = threading.Lock()
+
+
 @functools.cache
 def readers() -> tuple[str, ...]:
     """Names of the readers of PILLOW_FORMATS that are installed."""
-    try:
+    # If an import fails, as for lack of open files, Python gives the unfinished module to the
+    # threads that wait for it.
+    with _IMPORTING, contextlib.suppress(ImportError):  # an extra
         import pillow_heif
 
         pillow_heif.register_heif_opener()
-    except ImportError:  # an extra
-        pass
     Image.init()  # some builds of Pillow lack some readers
     return tuple(name for name in PILLOW_FORMATS if name in Image.OPEN)
 
