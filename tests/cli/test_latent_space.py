@@ -63,11 +63,7 @@ def test_distances_are_printed_as_json(run_wgan: RunWgan, tmp_path: Path) -> Non
         (("directions", "--method", "sefe"), 2, "Did you mean sefa?"),
         (("directions", "-n", "9"), 2, "there are 4 directions"),
         (("sample", "--direction", "gone.npy:0"), 2, "there is no file of directions gone.npy"),
-        (
-            ("sample", "--direction", "d:0", "--strength", "3"),
-            2,
-            "write LOW..HIGH, each a finite",
-        ),
+        (("sample", "--direction", "d:0", "--strength", "3"), 2, "from -100 to 100, as in -3..3"),
     ],
 )
 def test_bad_input_ends_in_a_sentence_and_leaves_nothing(
